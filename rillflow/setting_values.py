@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from rillflow.closest import closest
@@ -208,6 +208,17 @@ Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 ModuleNames: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_module)], ...], NoDecode, BeforeValidator(listed)
 ]
+
+
+class RayJob(BaseModel):
+    """A Ray job that tasks may run: a command, and the name of its runtime environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entrypoint: Annotated[str, Field(min_length=1, max_length=8_192)]
+    runtime_env: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")] = None
+
+
 RuntimeEnvName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 Folder: TypeAlias = Annotated[Path, AfterValidator(Path.absolute)]
 Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]

@@ -42,6 +42,7 @@ from rillflow.setting_values import (
     Origins,
     Places,
     Rate,
+    RayJob,
     RuntimeEnvName,
     SecretPlaces,
     SizeByBusiness,
@@ -222,6 +223,10 @@ class Settings(BaseSettings):
     ray_runtime_envs: dict[RuntimeEnvName, dict[str, Any]] = {}
     """Ray runtime environments by the name that ``rayOptions`` of tasks give, for example
     ``{"vision": {"pip": ["pillow"]}}``."""
+    ray_jobs: dict[RuntimeEnvName, RayJob] = {}
+    """Ray jobs that tasks may run by ``ray-job://name``, each a command with the name of its
+    runtime environment, for example
+    ``{"train": {"entrypoint": "python train.py", "runtime_env": "vision"}}``."""
     ray_unclaimed_s: Annotated[float, Field(ge=1, le=31_536_000)] = 3_600.0
     """How long a detached Ray task, running or ended, exists without a dispatcher that asks for its
     outcome."""

@@ -16,7 +16,7 @@ import ray
 from rillflow.actors.names import is_dedicated_actor
 from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.actors.ray_context import is_controlled
-from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
@@ -26,8 +26,9 @@ from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import GetLoopState, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
+from rillflow.ray_tasks.job_gateway import RayJobGateway
 from rillflow.ray_tasks.settings import RaySettings
-from rillflow.ray_tasks.targets import ACTOR_SCHEME, SCHEME, SERVE_SCHEME
+from rillflow.ray_tasks.targets import ACTOR_SCHEME, JOB_SCHEME, SCHEME, SERVE_SCHEME
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.progress import ProgressDelivery
 from rillflow.runtime.endpoints import DispatcherEndpoint
@@ -55,9 +56,16 @@ class DispatcherActor:
         )
         ray_tasks = RayTaskGateway(ray_settings(settings, name), budget)
         ray_calls = RayCallGateway(ray_settings(settings, name), budget)
+        ray_jobs = RayJobGateway(ray_settings(settings, name), ray_tasks.progress)
+        registry.register(JOB_SCHEME, ray_jobs)
         registry.register(SCHEME, ray_tasks)
         registry.register(ACTOR_SCHEME, ray_calls)
         registry.register(SERVE_SCHEME, ray_calls)
+
+        def lost(call: CallId) -> None:
+            ray_tasks.lost(call)
+            ray_jobs.lost(call)
+
         self._namespace = settings.namespace
         life = uuid.uuid4()
         self._life = life.hex
@@ -65,9 +73,11 @@ class DispatcherActor:
             registry,
             life=life.bytes,
             connect=self._connect,
-            hosts=lambda: [*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts()],
+            hosts=lambda: [
+                *(*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts(), *ray_jobs.hosts())
+            ],
             settled=ray_tasks.settled,
-            lost=ray_tasks.lost,
+            lost=lost,
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
         )
@@ -152,6 +162,7 @@ def ray_settings(settings: Settings, dispatcher: str) -> RaySettings:
         actors=settings.ray_actors,
         applications=settings.serve_applications,
         runtime_envs=settings.ray_runtime_envs,
+        jobs={name: (job.entrypoint, job.runtime_env) for name, job in settings.ray_jobs.items()},
         namespace=settings.namespace,
         dispatcher=dispatcher,
         unclaimed_s=settings.ray_unclaimed_s,

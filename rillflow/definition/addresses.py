@@ -14,7 +14,7 @@ from rillflow.definition.yaml_tree.nodes import Path, shown
 
 MODEL_PROTOCOLS: Final = ("chatgpt", "aliyun_ai")
 """Protocols of language models, whose addresses name no host."""
-RAY_PROTOCOLS: Final = ("ray", "ray-actor", "serve")
+RAY_PROTOCOLS: Final = ("ray", "ray-actor", "ray-job", "serve")
 """Protocols of calls of Ray, whose answer is the outcome."""
 PROTOCOLS: Final = (
     *("http", "https", "function", "rillflow", "ab", "resource", "resourceRef"),

@@ -11,8 +11,11 @@ import msgspec
 
 MOST_BYTES: Final = 256 * 1024
 """Limit of what is read of one file: the end of it."""
-NAME: Final = re.compile(r"worker-[0-9a-f]{1,64}-[0-9a-f]{1,16}-\d{1,10}\.(out|err)")
-"""The names that Ray gives to the files of a worker; no other file is read."""
+NAME: Final = re.compile(
+    r"worker-[0-9a-f]{1,64}-[0-9a-f]{1,16}-\d{1,10}\.(out|err)"
+    r"|job-driver-rillflow-[0-9a-f]{32}-\d{1,3}\.log"
+)
+"""The names that Ray gives to the files of a worker, or of a job; no other file is read."""
 
 
 class LogPart(msgspec.Struct, frozen=True):
@@ -82,7 +85,7 @@ def read_part(folder: str, part: LogPart) -> LogText | None:
         return None
     lines = data.decode(errors="replace").splitlines(keepends=True)
     text = "".join(line for line in lines if not line.startswith(_MARKS))
-    return LogText(match[1], text, is_cut=begin > part.begin)
+    return LogText(match[1] or "out", text, is_cut=begin > part.begin)
 
 
 _MARKS: Final = (":job_id:", ":actor_name:", ":task_name:")

@@ -16,8 +16,9 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``modules`` are those whose functions tasks may call, with what is inside of them. ``path``
     has the folders in which workers look for modules before others. ``runtime_envs`` are those
-    that tasks choose by name. ``actors`` and ``applications`` of Serve are those that tasks may
-    call. Task actors are in the ``namespace``; one whose outcome nobody has
+    that tasks choose by name. ``jobs`` are those that tasks may run, by name: the command, and the
+    name of the runtime environment. ``actors`` and ``applications`` of Serve are those that tasks
+    may call. Task actors are in the ``namespace``; one whose outcome nobody has
     asked for during ``unclaimed_s`` seconds ends. ``dispatcher`` is the name of the dispatcher,
     which it keeps when it is started again. At once are made at most ``small_calls`` that ask for
     almost no processor, and ``calls_per_target`` of one actor or application.
@@ -28,6 +29,7 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     actors: tuple[str, ...] = ()
     applications: tuple[str, ...] = ()
     runtime_envs: Mapping[str, Mapping[str, Any]] = {}
+    jobs: Mapping[str, tuple[str, str | None]] = {}
     namespace: str = "rillflow"
     unclaimed_s: float = 3_600.0
     dispatcher: str = "dispatcher"

@@ -69,7 +69,7 @@ def system_failure(error: exceptions.RayError) -> SystemFailure:
     return SystemFailure(f"a failure of Ray: {detail}", is_passing=False)
 
 
-def reason_for_the_log(error: Exception) -> str:
+def reason_for_the_log(error: object) -> str:
     """Return the end of an error's text, its addresses without user information and parameters."""
     text = str(error)[-4 * MOST_REASON :]
     return _QUERY.sub("?***", _USER.sub("://***@", text))[-MOST_REASON:]

@@ -1,13 +1,14 @@
 """What ``ray://module:function`` names, and whether the settings allow it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from rillflow.errors import GatewayError
 
 SCHEME: Final = "ray"
 ACTOR_SCHEME: Final = "ray-actor"
+JOB_SCHEME: Final = "ray-job"
 SERVE_SCHEME: Final = "serve"
 OWN_NAMES: Final = "rillflow:"
 """Names of the stack's own actors begin so; no task may call one."""
@@ -100,6 +101,21 @@ def serve_target(resource_name: str, allowed: Sequence[str]) -> ServeTarget:
             hint="serve_applications lists the Serve applications that tasks may call",
         )
     return target
+
+
+def job_name(resource_name: str, allowed: Collection[str]) -> str:
+    """Read the name of a job.
+
+    Raises:
+        GatewayError: ``ray_jobs`` has none of this name.
+    """
+    name = resource_name.partition("://")[2] or resource_name
+    if name not in allowed:
+        raise GatewayError(
+            f"the setting ray_jobs has no job {name[:64]!r}",
+            hint="ray_jobs has the jobs that tasks may run, by name; the form is ray-job://name",
+        )
+    return name
 
 
 def function_target(resource_name: str) -> FunctionTarget:

@@ -4,7 +4,6 @@ Used by `ray_tasks/gateway.py`.
 """
 
 import asyncio
-import hashlib
 import threading
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ray_tasks.tasks import Report as Told
-from rillflow.ray_tasks.tasks import Result, called, packed
+from rillflow.ray_tasks.tasks import Result, attempt_hash, called, packed
 from rillflow.ray_tasks.worker import FunctionCall, failed_by
 from rillflow.task_set import TaskSet
 
@@ -235,9 +234,7 @@ class TaskActors:
 
 def actor_name(execution_id: ExecutionId, task: TaskName, attempt: int) -> str:
     """Return the name of the task actor of an attempt; it does not tell the execution's id."""
-    text = "\0".join((execution_id, task, str(attempt)))
-    digest = hashlib.blake2b(text.encode(), digest_size=16, person=b"task actor").hexdigest()
-    return f"rillflow:task:{digest}"
+    return f"rillflow:task:{attempt_hash(execution_id, task, attempt)}"
 
 
 @cache

@@ -1,6 +1,7 @@
 """Starting a function in a Ray worker, and ending it there."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import ray
 from cachetools import LRUCache
 
 from rillflow.errors import GatewayError
+from rillflow.ids import ExecutionId, TaskName
 from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
@@ -85,6 +87,12 @@ def _report(call: FunctionCall, fraction: float | None, message: str, log: str |
 @lru_cache(maxsize=8)
 def _dispatcher(name: str, namespace: str) -> Any:
     return ray.get_actor(name, namespace)
+
+
+def attempt_hash(execution_id: ExecutionId, task: TaskName, attempt: int) -> str:
+    """Return what names an attempt to Ray: ids of executions are secrets, and Ray lists names."""
+    text = "\0".join((execution_id, task, str(attempt)))
+    return hashlib.blake2b(text.encode(), digest_size=16, person=b"task actor").hexdigest()
 
 
 def result_of(returned: Any) -> Result:

@@ -53,6 +53,7 @@ APART: Final = frozenset(
         "test_gateways.py",
         "test_kill_everything.py",
         "test_nodes.py",
+        "test_ray_jobs.py",
         "test_ray_task_actors.py",
         "test_ray_tasks.py",
         "test_readme.py",

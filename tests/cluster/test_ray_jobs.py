@@ -1,0 +1,161 @@
+"""A task runs a job of the settings by ``ray-job://name``.
+
+The job goes on when whoever has ordered it dies, and is found again; what nobody waits for any more
+is stopped.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.cluster.api import Api, Json
+from tests.cluster.processes import LOOK_S, kill, wait_until_gone, workers
+from tests.cluster.ray_flows import calling
+from tests.cluster.ray_stack import begun, calls_in, failure
+from tests.cluster.serve_cluster import ServeCluster
+
+pytestmark = pytest.mark.cluster
+
+SCRIPT: Final = Path(__file__).with_name("ray_job.py")
+SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
+WAIT_S: Final = 55.0
+
+
+@pytest.fixture(name="cluster", scope="module")
+def _cluster() -> Iterator[ServeCluster]:
+    jobs = {
+        "noted": {"entrypoint": f"{sys.executable} {SCRIPT}", "runtime_env": "own"},
+        "unknown": {"entrypoint": "true", "runtime_env": "none"},
+    }
+    with tempfile.TemporaryDirectory(prefix="rj") as name:
+        cluster = ServeCluster(Path(name))
+        try:
+            cluster.head.start()
+            cluster.deploy(
+                RILLFLOW_SECRET_TOKEN=SECRET,
+                RILLFLOW_RAY_JOBS=json.dumps(jobs),
+                RILLFLOW_RAY_RUNTIME_ENVS=json.dumps({"own": {"env_vars": {"OF_THE_JOB": "own"}}}),
+            )
+            cluster.head.wait_until_ready(cluster.port)
+            yield cluster
+        finally:
+            cluster.head.kill()
+
+
+@pytest.fixture(name="api", scope="module")
+def _api(cluster: ServeCluster) -> Iterator[Api]:
+    with Api(f"http://127.0.0.1:{cluster.port}") as api:
+        yield api
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    return tmp_path / "starts"
+
+
+def _submit(api: Api, given: Json, job: str = "noted", **more: Json) -> str:
+    return api.submit(calling(f"ray-job://{job}", given, **more), given)
+
+
+def test_a_job_has_its_input_and_environment_and_its_log_is_found_from_the_task(
+    api: Api, file: Path
+) -> None:
+    execution_id = _submit(api, {"file": str(file), "text": SECRET}, pattern="task_async")
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.status == "SUCCEED", ended.shown
+    output = ended.context["output"]
+    assert output["submission_id"].startswith("rillflow-")
+    assert output == {**output, "status": "SUCCEEDED", "exit_code": 0}
+    assert len(calls_in(file)) == 1
+    shown = api.ask("GET", "/flow/logs.json", execution_id=execution_id, task_name="call").body
+    [stream] = shown["ret"]["streams"]
+    assert "begun ${secret:TOKEN} own\n" in stream["text"]
+
+
+def test_a_job_that_fails_fails_the_attempt_and_is_retried_as_its_author_says(
+    api: Api, file: Path
+) -> None:
+    retry = {"maxRetryTimes": 1, "conditions": ["$.output.error[?(@.type == 'JobFailed')]"]}
+    given = {"file": str(file), "code": 1, "text": SECRET}
+    told = failure(api.end(_submit(api, given, retry=retry), WAIT_S))
+    assert told["msg"].startswith("JobFailed: ")
+    assert told["output"]["exit_code"] == 1
+    assert SECRET not in json.dumps(told["output"])
+    assert len(calls_in(file)) == 2
+
+
+def test_a_job_goes_on_when_who_has_ordered_it_dies_and_is_begun_once(
+    cluster: ServeCluster, api: Api, file: Path
+) -> None:
+    execution_id = _submit(api, {"file": str(file), "seconds": 12})
+    [pid] = begun(file)
+    kill(
+        *(
+            pid
+            for name in ("DispatcherActor", "ExecutionActor")
+            for pid in workers(cluster.head.pid, name)
+        )
+    )
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.status == "SUCCEED", ended.shown
+    assert calls_in(file) == [pid]
+
+
+def test_a_cancellation_stops_a_job(api: Api, file: Path) -> None:
+    execution_id = _submit(api, {"file": str(file), "seconds": 600})
+    [pid] = begun(file)
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    wait_until_gone(pid)
+
+
+def test_a_cancellation_while_its_dispatcher_is_dead_stops_a_job(
+    cluster: ServeCluster, api: Api, file: Path
+) -> None:
+    execution_id = _submit(api, {"file": str(file), "seconds": 600})
+    [pid] = begun(file)
+    kill(*workers(cluster.head.pid, "DispatcherActor"))
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    wait_until_gone(pid)
+
+
+def test_the_end_of_its_time_stops_a_job(api: Api, file: Path) -> None:
+    given = {"file": str(file), "seconds": 600}
+    execution_id = _submit(api, given, timeline={"timeoutInSeconds": 20})
+    [pid] = begun(file)
+    assert failure(api.end(execution_id, WAIT_S))["msg"] == "timeout"
+    wait_until_gone(pid)
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "told"),
+    [
+        ("other", {}, "the setting ray_jobs has no job 'other'"),
+        ("noted;true", {}, "the setting ray_jobs has no job 'noted;true'"),
+        ("unknown", {}, "there is no runtime environment none"),
+        ("noted", {"text": "x" * 100_000}, "the input has 100011 bytes of JSON, and a job can be"),
+    ],
+)
+def test_what_cannot_be_run_is_told(api: Api, job: str, given: Json, told: str) -> None:
+    assert told in failure(api.end(_submit(api, given, job), WAIT_S))["msg"]
+
+
+def test_a_job_that_waits_is_shown_and_nothing_is_left_in_the_end(api: Api, file: Path) -> None:
+    give_up = time.monotonic() + WAIT_S
+    execution_id = _submit(api, {"file": str(file), "seconds": 3})
+    begun(file)
+    dispatchers = api.ask("GET", "/flow/gateways.json").body["dispatchers"]
+    assert "ray-job://noted" in [each["host"] for one in dispatchers for each in one["hosts"]]
+    assert api.end(execution_id, WAIT_S).status == "SUCCEED"
+    while any(
+        each["under_way"]
+        for one in api.ask("GET", "/flow/gateways.json").body["dispatchers"]
+        for each in one["hosts"]
+    ):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
