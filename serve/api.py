@@ -55,7 +55,14 @@ from serve.routes import (
 )
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
-from serve.routes.console_api import inspecting, journals, searching, streams
+from serve.routes.console_api import (
+    inspecting,
+    journals,
+    operations,
+    searching,
+    streams,
+    workflows,
+)
 from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
 
@@ -164,6 +171,7 @@ def _routers(
     yield run.router(stack, hot)
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)
+    yield operations.router(stack, watch)
     yield templates.router()
     for module in (
         cluster,
@@ -179,6 +187,7 @@ def _routers(
         inspecting,
         journals,
         streams,
+        workflows,
         legacy,
         health,
     ):

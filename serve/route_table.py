@@ -207,6 +207,13 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/timeline.json", KEY),
     Route("GET", "/flow/console/v1/executions.stream", KEY),
     Route("GET", "/flow/console/v1/execution.stream", KEY),
+    Route("GET", "/flow/console/v1/workspaces.json", KEY),
+    Route("GET", "/flow/console/v1/versions.json", KEY),
+    Route("GET", "/flow/console/v1/definition.json", KEY),
+    Route("GET", "/flow/console/v1/diff.json", KEY),
+    Route("GET", "/flow/console/v1/uses.json", KEY),
+    Route("GET", "/flow/console/v1/language.schema.json", KEY),
+    Route("GET", "/flow/console/v1/operations.json", KEY),
     # Rill Flow's web console.
     Route("GET", "/flow/bg/get_descriptor.json", KEY),
     Route("GET", "/flow/bg/get_descriptor_ids.json", KEY),

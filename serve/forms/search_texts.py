@@ -69,7 +69,7 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
         raise _malformed("parent", parent, "it is the id of an execution")
     since_ms = _time(fields.get("since"), "since", now_ms)
     until_ms = _time(fields.get("until"), "until", now_ms)
-    version = _version(fields.get("version"))
+    version = version_of(fields.get("version"))
     from_ms, to_ms = since_ms, until_ms
     if uuid is not None:
         at_ms = submitted_at_ms(_NO_FLOW + uuid)
@@ -207,7 +207,12 @@ def _id(text: str | None) -> tuple[str | None, str | None]:
     return None, uuid
 
 
-def _version(text: str | None) -> str | None:
+def version_of(text: str | None) -> str | None:
+    """Read the md5 of a version, with or without the prefix of a descriptor id.
+
+    Raises:
+        RequestError: It is something else (30109).
+    """
     if text is None:
         return None
     match = _VERSION.fullmatch(text)

@@ -207,7 +207,7 @@ def test_every_endpoint_is_in_the_page_of_curl_commands_unless_it_is_always_refu
     page = Path(__file__).parents[2] / "docs" / "http.md"
     shown = "\n".join(block.text for block in blocks_of(page.read_text(encoding="utf-8")))
     shown = shown.replace("$manage/", "$server/flow/bg/manage/descriptor/")
-    called = set(re.findall(r"\$server(/[A-Za-z0-9_/]+(?:\.(?:json|stream))?)", shown))
+    called = set(re.findall(r"\$server(/[A-Za-z0-9_/]+(?:\.schema)?(?:\.(?:json|stream))?)", shown))
     refused = {
         path
         for path, operations in DOCUMENT["paths"].items()

@@ -1,0 +1,248 @@
+"""Definitions: workspaces, versions and their differences, who uses which, and the language.
+
+Used by `serve/api.py`.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any, Final
+
+from cachetools import LRUCache
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from rillflow.core.inspection.graphs import definition_graph
+from rillflow.core.plan import LevelPlan, Plan
+from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.definition import canonical_text, collapse_sugar
+from rillflow.definition.model import FunctionTask, WorkflowDefinition
+from rillflow.errors import DefinitionError, OverloadedError, RequestError, UnknownDescriptorError
+from rillflow.ids import DescriptorId
+from rillflow.jsontypes import encode_json
+from rillflow.ports.store import AliasRow
+from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
+from rillflow.runtime.definitions.differences import Difference, difference
+from rillflow.runtime.stack import Stack
+from serve.forms.bodies import json_response, raw_response
+from serve.forms.documentation import ERRORS, NOT_FOUND
+from serve.forms.parameters import Whole
+from serve.forms.search_texts import flow_of, version_of
+
+MOST_WORKSPACES: Final = 200
+MOST_HUNKS: Final = 1_000
+LONGEST_S: Final = 2.0
+_NO_SUCH: Final = 404
+_FLOW: Final = "rillflow://"
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes about definitions."""
+    routes = APIRouter(prefix="/flow/console/v1", tags=["console"], responses=ERRORS | NOT_FOUND)
+    _add_listings(routes, stack)
+    _add_texts(routes, stack)
+    _add_uses(routes, stack)
+    return routes
+
+
+def _add_listings(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/workspaces.json", responses={200: {"description": "Workflows by workspace."}})
+    async def workspaces(cursor: str = "", limit: Whole = MOST_WORKSPACES) -> Response:
+        """List workspaces, their workflows, and the aliases of those."""
+        rows = await stack.store.alias_rows()
+        by_flow: dict[tuple[str, str], list[AliasRow]] = {}
+        for row in sorted(rows, key=lambda row: (row.business, row.feature, row.alias)):
+            by_flow.setdefault((row.business, row.feature), []).append(row)
+        most = min(max(limit, 1), MOST_WORKSPACES)
+        later = [flow for flow in by_flow if ":".join(flow) > cursor]
+        shown: dict[str, list[dict[str, Any]]] = {}
+        for business, feature in later[:most]:
+            gray = await stack.store.rules("gray", (business, feature))
+            aliases = list(map(_alias, by_flow[business, feature]))
+            flow = {"feature": feature, "aliases": aliases, "gray": gray}
+            shown.setdefault(business, []).append(flow)
+        listed = [{"business": name, "features": flows} for name, flows in shown.items()]
+        last = ":".join(later[most - 1]) if len(later) > most else None
+        return json_response({"workspaces": listed, "next": last})
+
+    @routes.get("/versions.json", responses={200: {"description": "Versions, newest first."}})
+    async def versions(flow: str) -> Response:
+        """List the versions of a workflow that its aliases have, newest first."""
+        business, feature = _flow(flow)
+        found: dict[str, dict[str, Any]] = {}
+        for alias in await stack.store.aliases(business, feature):
+            for number, row in enumerate(await stack.store.versions(business, feature, alias)):
+                known = found.setdefault(
+                    row.version,
+                    {
+                        "definition_id": row.version,
+                        "created_ms": row.created_at_ms,
+                        "aliases": [],
+                        "is_newest_of": [],
+                    },
+                )
+                known["created_ms"] = max(known["created_ms"], row.created_at_ms)
+                known["aliases"].append(alias)
+                if not number:
+                    known["is_newest_of"].append(alias)
+        newest_first = sorted(found.values(), key=lambda each: -each["created_ms"])
+        return json_response({"business": business, "feature": feature, "versions": newest_first})
+
+
+def _alias(row: AliasRow) -> dict[str, Any]:
+    return {
+        "alias": row.alias,
+        "definition_id": row.version,
+        "created_ms": row.created_at_ms,
+        "updated_ms": row.updated_at_ms,
+    }
+
+
+def _add_texts(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/definition.json", responses={200: {"description": "A definition."}})
+    async def definition(descriptor_id: str) -> Response:
+        """Show a definition: its text, its graph, and the schema of its input."""
+        try:
+            found = await resolve_descriptor(stack.store, descriptor_id)
+        except UnknownDescriptorError as error:
+            raise RequestError(str(error), wire_code=30106, http_status=_NO_SUCH) from error
+        version = found.version or ""
+        read = await _definition(stack, version)
+        shown = await FOR_AUTHORS.run(lambda: _shown(read, version, found))
+        return raw_response(shown)
+
+    @routes.get("/diff.json", responses={200: {"description": "Changed lines."}})
+    async def diff(
+        old: Annotated[str, Query(alias="from")],
+        new: Annotated[str, Query(alias="to")],
+        context: Whole = 3,
+    ) -> Response:
+        """Compare two versions line by line."""
+        before = await _definition(stack, version_of(old) or "")
+        after = await _definition(stack, version_of(new) or "")
+        found = await FOR_AUTHORS.run(
+            lambda: difference(_lines(before), _lines(after), min(context, 100))
+        )
+        return json_response({"from": old, "to": new, **_difference(found)})
+
+    @routes.get("/language.schema.json", responses={200: {"description": "A JSON Schema."}})
+    async def language_schema() -> Response:
+        """Describe the language of definitions as a JSON Schema."""
+        return raw_response(await FOR_AUTHORS.run(_schema))
+
+
+async def _definition(stack: Stack, version: str) -> WorkflowDefinition:
+    try:
+        return await stack.definition(version)
+    except UnknownDescriptorError as error:
+        raise RequestError(str(error), wire_code=30106, http_status=_NO_SUCH) from error
+
+
+def _shown(definition: WorkflowDefinition, version: str, found: DescriptorId) -> bytes:
+    first = collapse_sugar(definition)
+    return encode_json(
+        {
+            "descriptor_id": str(found),
+            "business": found.business,
+            "feature": found.feature,
+            "alias": found.alias,
+            "definition_id": version,
+            "text": canonical_text(first),
+            "input_schema": definition.input_schema,
+            "default_context": definition.default_context,
+            "strict": bool(definition.strict),
+            "graph": definition_graph(Plan(definition, version).level),
+        }
+    )
+
+
+def _lines(definition: WorkflowDefinition) -> list[str]:
+    return canonical_text(collapse_sugar(definition)).splitlines()
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {
+        "added": found.added,
+        "removed": found.removed,
+        "is_exact": found.is_exact,
+        "more": max(len(found.hunks) - MOST_HUNKS, 0),
+        "hunks": [
+            {
+                "from_line": hunk.from_line,
+                "to_line": hunk.to_line,
+                "lines": [{"op": line.op, "text": line.text} for line in hunk.lines],
+            }
+            for hunk in found.hunks[:MOST_HUNKS]
+        ],
+    }
+
+
+@cache
+def _schema() -> bytes:
+    schema = WorkflowDefinition.model_json_schema(by_alias=True)
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return encode_json({"$schema": dialect, **schema})
+
+
+class _CalledFlows:
+    """The workflows that versions start, read once for each version."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._known = LRUCache[str, tuple[tuple[str, str], ...]](5_000)
+
+    async def of(self, version: str) -> tuple[tuple[str, str], ...]:
+        """Return tasks with the descriptor ids of the workflows that they start."""
+        found = self._known.get(version)
+        if found is None:
+            found = self._known[version] = await self._read(version)
+        return found
+
+    async def _read(self, version: str) -> tuple[tuple[str, str], ...]:
+        if _FLOW not in await stored_text(self._stack.store, version):
+            return ()
+        try:
+            read = await self._stack.definition(version)
+            return await FOR_AUTHORS.run(lambda: tuple(_calls(Plan(read, version).level)))
+        except DefinitionError:
+            return ()  # of an earlier release: it cannot be run either
+
+
+def _add_uses(routes: APIRouter, stack: Stack) -> None:
+    called_flows = _CalledFlows(stack)
+
+    @routes.get("/uses.json", responses={200: {"description": "Sub-flows and their users."}})
+    async def uses(flow: str) -> Response:
+        """Show which workflows a workflow starts, and which start it, by the newest versions."""
+        wanted = ":".join(_flow(flow))
+        deadline_s = time.monotonic() + LONGEST_S
+        starts: list[dict[str, str]] = []
+        users: list[dict[str, str]] = []
+        for row in await stack.store.alias_rows():
+            if time.monotonic() > deadline_s:
+                raise OverloadedError("definitions are being read; ask again", http_status=503)
+            user = f"{row.business}:{row.feature}"
+            for task, descriptor_id in await called_flows.of(row.version):
+                called = ":".join(descriptor_id.split(":")[:2])
+                fact = {"task": task, "alias": row.alias, "descriptor_id": descriptor_id}
+                starts += [{"flow": called, **fact}] if user == wanted else []
+                users += [{"flow": user, **fact}] if called == wanted else []
+        return json_response({"flow": wanted, "uses": starts, "used_by": users})
+
+
+def _calls(level: LevelPlan) -> Iterator[tuple[str, str]]:
+    """Yield the tasks that start a workflow, each with the descriptor id of that one."""
+    for task in level.walk():
+        spec = task.spec
+        if isinstance(spec, FunctionTask) and spec.pattern in FLOW_PATTERNS:
+            name = spec.resource_name or ""
+            if name.startswith(_FLOW):
+                yield task.base, name.removeprefix(_FLOW)
+
+
+def _flow(text: str) -> tuple[str, str]:
+    business, feature = flow_of(text)
+    if not business or not feature:
+        raise RequestError(f"flow is malformed: {text[:100]}", hint="it is business:feature")
+    return business, feature

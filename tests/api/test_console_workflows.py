@@ -1,0 +1,108 @@
+"""The console shows definitions, their versions and differences, and the state of the server."""
+
+from typing import Any, Final
+
+from rillflow.definition import parse_definition
+from tests.api.definition_texts import PASS, SUSPENDED, calling
+from tests.api.serving import Api, served
+
+V1: Final = "/flow/console/v1/"
+CALLER: Final = """
+workspace: shop
+dagName: cart
+type: flow
+tasks:
+  - { name: order, category: function, pattern: flow_sync, resourceName: "rillflow://shop:order" }
+"""
+
+
+async def seen(api: Api, name: str, **asked: Any) -> Any:
+    return await api.get(f"{V1}{name}.json", **asked)
+
+
+async def test_workflows_are_listed_by_workspace_in_pages(api: Api) -> None:
+    await api.add(PASS)
+    await api.add(SUSPENDED, "next")
+    await api.add(CALLER)
+    first = await seen(api, "workspaces", limit=1)
+    [shop] = first["workspaces"]
+    assert (shop["business"], [flow["feature"] for flow in shop["features"]]) == ("shop", ["cart"])
+    rest = await seen(api, "workspaces", cursor=first["next"])
+    [order] = rest["workspaces"][0]["features"]
+    assert [alias["alias"] for alias in order["aliases"]] == ["next", "release"]
+    assert rest["next"] is None
+
+
+async def test_versions_are_listed_once_with_their_aliases(api: Api) -> None:
+    first = (await api.add(PASS)).rpartition("md5_")[2]
+    await api.add(PASS, "next")
+    api.clock.advance(1)
+    second = (await api.add(SUSPENDED)).rpartition("md5_")[2]
+    shown = await seen(api, "versions", flow="shop:order")
+    assert [each["definition_id"] for each in shown["versions"]] == [second, first]
+    assert shown["versions"][0]["is_newest_of"] == ["release"]
+    assert sorted(shown["versions"][1]["aliases"]) == ["next", "release"]
+    assert shown["versions"][1]["is_newest_of"] == ["next"]
+    assert (await seen(api, "versions", flow="zoo:lion"))["versions"] == []
+
+
+async def test_a_definition_is_shown_with_its_text_and_graph(api: Api) -> None:
+    await api.add(CALLER)
+    shown = await seen(api, "definition", descriptor_id="shop:cart:release")
+    assert parse_definition(shown["text"]).dag_name == "cart"
+    [node] = shown["graph"]["nodes"]
+    assert (node["name"], node["pattern"]) == ("order", "flow_sync")
+    by_version = await seen(
+        api, "definition", descriptor_id=f"shop:cart:md5_{shown['definition_id']}"
+    )
+    assert by_version["text"] == shown["text"]
+    status, code, _ = await api.get_refusal(f"{V1}definition.json", descriptor_id="shop:nothing")
+    assert (status, code) == (404, 30106)
+    malformed = await api.get_refusal(f"{V1}definition.json", descriptor_id="<script>")
+    assert malformed[0] == 400
+
+
+async def test_two_versions_are_compared(api: Api) -> None:
+    old = (await api.add(calling("work"))).rpartition("md5_")[2]
+    new = (await api.add(calling("work", pattern="task_async"))).rpartition("md5_")[2]
+    shown = await api.client.get(f"{V1}diff.json", params={"from": old, "to": new})
+    found = shown.json()
+    assert (found["added"], found["removed"], found["is_exact"]) == (1, 1, True)
+    changed = [line for line in found["hunks"][0]["lines"] if line["op"] != " "]
+    assert ["task_sync" in changed[0]["text"], "task_async" in changed[1]["text"]] == [True] * 2
+    unknown = await api.client.get(f"{V1}diff.json", params={"from": "0" * 32, "to": new})
+    assert unknown.status_code == 404
+
+
+async def test_users_of_a_workflow_are_found(api: Api) -> None:
+    await api.add(PASS)
+    await api.add(CALLER)
+    fact = {"task": "order", "alias": "release", "descriptor_id": "shop:order"}
+    used = await seen(api, "uses", flow="shop:order")
+    assert used == {"flow": "shop:order", "uses": [], "used_by": [{"flow": "shop:cart", **fact}]}
+    using = await seen(api, "uses", flow="shop:cart")
+    assert using["uses"] == [{"flow": "shop:order", **fact}]
+
+
+async def test_the_language_has_a_schema(api: Api) -> None:
+    schema = await seen(api, "language.schema")
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert {"workspace", "dagName", "tasks"} <= schema["properties"].keys()
+    assert "ForeachTask" in schema["$defs"]
+
+
+async def test_the_state_of_the_server_names_what_is_not_well() -> None:
+    async with served(breaker_failures=1, breaker_pause_s=60) as api:
+        await api.until_ready()
+        await api.run(PASS)
+        shown = await seen(api, "operations")
+        assert shown["last_hour"]["counts"]["succeeded"] == 1
+        assert shown["dispatchers"] == {"count": 1, "reached": 1}
+        assert shown["is_well"] == (shown["problems"] == [])
+        assert not [each for each in shown["problems"] if each["kind"] == "circuit_open"]
+        await api.run(calling("x", name="refused", resource="http://127.0.0.1:1/function/"))
+        after = await seen(api, "operations")
+        assert not after["is_well"]
+        opened = [each for each in after["problems"] if each["kind"] == "circuit_open"]
+        assert "127.0.0.1:1" in opened[0]["subject"]
+        assert opened[0]["detail"]["open_for_ms"] > 0
