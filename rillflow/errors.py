@@ -412,6 +412,15 @@ class UnavailableError(RillflowError):
     http_status = 503
 
 
+class NotReadyError(UnavailableError):
+    """The owner must read much before it can answer; others in the same batch do not wait for it.
+
+    Nothing was done. A call that is asked again, and alone, is waited for.
+    """
+
+    code = "execution.not_ready"
+
+
 class GoneError(UnavailableError):
     """The process that was called has ended for good, and no other has its name."""
 

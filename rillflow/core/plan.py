@@ -180,10 +180,14 @@ class Plan:
         "definition_id",
         "level",
         "original",
+        "size_bytes",
         "strict",
     )
 
-    def __init__(self, definition: WorkflowDefinition, definition_id: str) -> None:
+    def __init__(
+        self, definition: WorkflowDefinition, definition_id: str, *, size_bytes: int = 0
+    ) -> None:
+        self.size_bytes = size_bytes
         self.original = definition
         self.definition = normalise(definition)
         self.definition_id = definition_id

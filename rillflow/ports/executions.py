@@ -27,6 +27,7 @@ from rillflow.errors import (
     FencedError,
     GoneError,
     NotOwnerError,
+    NotReadyError,
     OverloadedError,
     QuotaError,
     RequestError,
@@ -279,6 +280,7 @@ _UNANSWERED: Final[Mapping[str, type[RillflowError]]] = {
         kind.code: kind
         for kind in (
             UnavailableError,
+            NotReadyError,
             NotOwnerError,
             DefectError,
             StoreError,

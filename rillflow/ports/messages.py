@@ -20,9 +20,14 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 
 class Calls(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Make calls to executions; answered with their replies once everything is durable."""
+    """Make calls to executions; answered with their replies once everything is durable.
+
+    A call for which much must be read first is answered with a ``NotReadyError`` at once, unless
+    it ``waits``.
+    """
 
     calls: list[Call]
+    waits: bool = True
 
 
 class Answers(msgspec.Struct, frozen=True, tag=True, array_like=True):

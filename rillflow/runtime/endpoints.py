@@ -102,8 +102,8 @@ class OwnerEndpoint:
             RillflowError: Answers could not be made durable; deliver them again.
         """
         match message:
-            case Calls(calls=calls):
-                return await self._take_calls(calls, size_bytes)
+            case Calls(calls=calls, waits=waits):
+                return await self._take_calls(calls, size_bytes, waits=waits)
             case Answers(answers=answers):
                 return await self._take_answers(answers, size_bytes)
             case ViewPart():
@@ -119,21 +119,22 @@ class OwnerEndpoint:
             case _:
                 assert_never(message)
 
-    async def _take_calls(self, calls: list[Call], size_bytes: int) -> bytes:
+    async def _take_calls(self, calls: list[Call], size_bytes: int, *, waits: bool) -> bytes:
         if self._own.are_all or all(map(self._own.has, calls)):
-            return encoded(await self._replies_to(calls, size_bytes))
+            return encoded(await self._replies_to(calls, size_bytes, waits=waits))
         own = [call for call in calls if self._own.has(call)]
-        replies = iter(await self._replies_to(own, size_bytes) if own else ())
+        replies = iter(await self._replies_to(own, size_bytes, waits=waits) if own else ())
         refusal = reply_to_error(self._own.refusal())
         return encoded([next(replies) if self._own.has(call) else refusal for call in calls])
 
-    async def _replies_to(self, calls: list[Call], size_bytes: int) -> list[Reply]:
-        limit, host = self._limit, self._host
+    async def _replies_to(self, calls: list[Call], size_bytes: int, *, waits: bool) -> list[Reply]:
+        limit, is_known = self._limit, self._host.is_known
+        take = self._host.call_many if waits else self._host.call_ready
         if size_bytes <= PORTION_BYTES:
-            return await limit.call_many(calls, host.call_many, host.is_known)
+            return await limit.call_many(calls, take, is_known)
         replies: list[Reply] = []
         for portion in _portions(calls, size_bytes, size_of):
-            replies += await limit.call_many(portion, host.call_many, host.is_known)
+            replies += await limit.call_many(portion, take, is_known)
         return replies
 
     async def _take_answers(self, answers: list[DispatchAnswer], size_bytes: int) -> bytes:

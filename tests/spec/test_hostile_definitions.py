@@ -137,6 +137,17 @@ def test_an_alias_bomb_is_refused(item: str) -> None:
         assert "aliases expand to more than" in refusal_of(bomb)[1]
 
 
+def test_more_regular_expressions_than_a_definition_needs_are_refused() -> None:
+    rule = "{source: $.context.a, transform: 'src =~ /%d/', target: $.input.a}"
+    rules = ", ".join(rule % number for number in range(200))
+    text = HEADER + "tasks: [{name: A, category: pass, inputMappings: [%s]}]"
+    assert parse_definition(text % rules).tasks
+    with promptly():
+        code, message = refusal_of(text % f"{rules}, {rule % 200}")
+    assert code == 30402
+    assert "more than 200 regular expressions" in message
+
+
 def test_a_long_text_may_not_be_repeated_without_end() -> None:
     text = f"a: &a {'x' * 100_000}\nb: [{'*a,' * 50_000}]"
 

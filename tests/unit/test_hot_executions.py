@@ -100,6 +100,20 @@ def test_what_has_left_takes_nothing() -> None:
         hot.drop("c")
 
 
+def test_a_plan_counts_once_while_any_execution_here_has_it() -> None:
+    hot = HotExecutions(100, 5 * LEAST_BYTES)
+    large = Plan(PLAN.original, "large", size_bytes=3 * LEAST_BYTES)
+    for name in ("a", "b"):
+        state, _ = machine.submit(large, _submitted(name, {}))
+        hot.put(name, ActiveExecution(large, state))
+    assert _names(hot, "a", "b") == ["a", "b"]
+    _filled(hot, c=0)
+    assert _names(hot, "a", "b", "c") == ["b", "c"]
+    hot.drop("b")
+    _filled(hot, d=0, e=0, f=0, g=0)
+    assert _names(hot, "c", "d", "e", "f", "g") == ["c", "d", "e", "f", "g"]
+
+
 def test_one_that_is_larger_than_the_limit_stays_while_nobody_needs_its_place() -> None:
     hot = HotExecutions(100, LEAST_BYTES)
     _filled(hot, a=10_000)

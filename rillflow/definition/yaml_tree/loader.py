@@ -42,6 +42,8 @@ MAX_NESTING: Final = 200
 """Deepest nesting of lists and maps; enough for 40 levels of choices."""
 
 MAX_EXPANSION: Final = 100_000
+MAX_PATTERNS: Final = 200
+"""Limit of the regular expressions of a definition; each may take 5 ms and 60 KB to compile."""
 """How much aliases may add, in nodes plus characters."""
 
 EMPTY: Final = 30401
@@ -91,6 +93,7 @@ class _Composer:
         self._outer: list[tuple[Sequence | Mapping | None, Scalar | None, str | None]] = []
         self._named: dict[str, Node] = {}
         self._expansion = 0
+        self._patterns = 0
         self._place = Place(1, 1)
 
     def take(self, event: yaml.Event) -> None:
@@ -103,6 +106,11 @@ class _Composer:
         self._place = place_of(event.start_mark)
 
     def _scalar(self, event: Any) -> None:
+        if "=~" in event.value:
+            self._patterns += event.value.count("=~")
+            if self._patterns > MAX_PATTERNS:
+                place = place_of(event.start_mark)
+                refuse(f"more than {MAX_PATTERNS} regular expressions (=~)", place)
         tag = event.tag
         if tag is None:
             node = Scalar(event.value, event.start_mark, bool(event.style))

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from rillflow.core import codec
 from rillflow.core.plan import Plan
-from rillflow.errors import CrashedError, DamagedError, StoreError
+from rillflow.errors import CrashedError, DamagedError, NotReadyError, StoreError
 from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
@@ -19,7 +19,7 @@ from rillflow.runtime.activation.active_execution import ActivationEvent, Active
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.hot_executions import HotExecutions
 from rillflow.runtime.activation.passivation import Passivation
-from rillflow.runtime.activation.replay import Replay
+from rillflow.runtime.activation.replay import Replay, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
@@ -153,12 +153,15 @@ class ActivationCache:
         except DamagedError:
             return True
 
-    async def lease(self, execution_id: ExecutionId) -> ActiveExecution | None:
+    async def lease(
+        self, execution_id: ExecutionId, *, waits: bool = True
+    ) -> ActiveExecution | None:
         """Return an execution, read from the store if needed; None if it is unknown.
 
         It stays in memory until it is released or dropped.
 
         Raises:
+            NotReadyError: Reading it takes long, and the caller does not wait.
             StoreError: It could not be read.
             DefinitionError: Its definition is no longer valid.
         """
@@ -166,7 +169,7 @@ class ActivationCache:
             execution = self.find(execution_id)
             if execution is None:
                 try:
-                    execution = await self._load_once(execution_id)
+                    execution = await self._load_once(execution_id, waits=waits)
                 except _CreatedMeanwhileError:
                     continue
                 if execution is None:
@@ -319,16 +322,23 @@ class ActivationCache:
             log.exception("activation_failed", extra={"execution_id": execution_id})
             return None
 
-    async def _load_once(self, execution_id: ExecutionId) -> ActiveExecution | None:
+    async def _load_once(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
         loading = self._loading.get(execution_id)
         if loading is None:
-            loading = asyncio.create_task(self._load(execution_id))
+            loading = asyncio.create_task(self._load(execution_id, waits=waits))
             self._loading[execution_id] = loading
-        return await asyncio.shield(loading)
-
-    async def _load(self, execution_id: ExecutionId) -> ActiveExecution | None:
+        elif not waits:
+            raise NotReadyError(f"{execution_id} is being read")
         try:
-            return await self._read(execution_id)
+            return await asyncio.shield(loading)
+        except NotReadyError:
+            if not waits:
+                raise
+        return await self._load_once(execution_id, waits=True)
+
+    async def _load(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
+        try:
+            return await self._read(execution_id, waits=waits)
         finally:
             if self._is_loading(execution_id):
                 del self._loading[execution_id]
@@ -337,17 +347,16 @@ class ActivationCache:
         """Tell whether this task is the one whose result counts."""
         return self._loading.get(execution_id) is asyncio.current_task()
 
-    async def _read(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        await self._refuse_fatal(execution_id)
-        try:
-            stored = await self._store.load(execution_id)
-        except DamagedError as error:
-            raise self._unreadable(execution_id, error, f": {error}") from error
+    async def _read(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
+        stored = await self._stored(execution_id)
         if stored is None:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
             return None
-        execution = await self._replay(await self.plans.get(stored.definition_id), stored)
+        if not waits and is_long(stored):
+            raise NotReadyError(f"{execution_id} has a long journal")
+        plan = await self.plans.get(stored.definition_id, waits=waits)
+        execution = await self._replay(plan, stored)
         if self._ownership.is_elsewhere(execution_id):
             # Its own owner may restart it and change it, so it is read anew each time.
             return execution
@@ -362,6 +371,13 @@ class ActivationCache:
             self.unresumed.discard(execution_id)
             self._watch.resumed(execution)
         return execution
+
+    async def _stored(self, execution_id: ExecutionId) -> StoredExecution | None:
+        await self._refuse_fatal(execution_id)
+        try:
+            return await self._store.load(execution_id)
+        except DamagedError as error:
+            raise self._unreadable(execution_id, error, f": {error}") from error
 
     async def _refuse_fatal(self, execution_id: ExecutionId) -> None:
         if self._ownership.is_elsewhere(execution_id):

@@ -47,8 +47,9 @@ class _Folded(NamedTuple):
 class HotExecutions:
     """Executions in memory, the least recently used first.
 
-    ``most`` limits their number, and ``most_bytes`` their memory. The memory is estimated by the
-    length of their events, which grows with every event, and is too high rather than too low.
+    ``most`` limits their number, and ``most_bytes`` their memory, with that of their plans. The
+    memory is estimated by the length of their events, which grows with every event, and is too high
+    rather than too low.
     Executions that were not used recently are folded while no call uses them: half of ``most``, and
     all beyond ``MOST_AWAKE``. A folded execution that is looked up becomes another object with the
     same state, so a user of an object needs a lease on it or an append under way.
@@ -68,6 +69,7 @@ class HotExecutions:
         self._most_awake = max(min(most // 2, MOST_AWAKE), 1) if folds else sys.maxsize
         self._left = left
         self._bytes = 0
+        self._users: dict[Plan, int] = {}
         self._awake: OrderedDict[ExecutionId, ActiveExecution] = OrderedDict()
         self._asleep: OrderedDict[ExecutionId, ActiveExecution | _Folded] = OrderedDict()
 
@@ -100,6 +102,7 @@ class HotExecutions:
         if execution_id in self:
             self.drop(execution_id)
         self._awake[execution_id] = execution
+        self._use(execution.plan)
         if len(self._awake) > self._most_awake:
             self._put_to_sleep()
         self.weigh(execution)
@@ -123,8 +126,24 @@ class HotExecutions:
         each = self._awake.pop(execution_id, None) or self._asleep.pop(execution_id, None)
         if each is not None:
             self._bytes -= each.counted_bytes
+            self._release(each.plan)
         if isinstance(each, ActiveExecution):
             each.count(0)
+
+    def _use(self, plan: Plan) -> None:
+        """Count a plan once, however many executions here have it; the cache of plans may not."""
+        users = self._users.get(plan, 0)
+        self._users[plan] = users + 1
+        if not users:
+            self._bytes += plan.size_bytes
+
+    def _release(self, plan: Plan) -> None:
+        users = self._users[plan] - 1
+        if users:
+            self._users[plan] = users
+        else:
+            del self._users[plan]
+            self._bytes -= plan.size_bytes
 
     def _put_to_sleep(self) -> None:
         # Two are folded for each one that comes, so that executions in use do not stop the folding.
@@ -147,6 +166,8 @@ class HotExecutions:
                 victims.append(execution_id)
                 excess -= 1
                 excess_bytes -= each.counted_bytes
+                if self._users[each.plan] == 1:
+                    excess_bytes -= each.plan.size_bytes
         for execution_id in victims:
             each = self._asleep.get(execution_id) or self._awake[execution_id]
             self.drop(execution_id)

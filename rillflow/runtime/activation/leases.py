@@ -13,6 +13,7 @@ from rillflow.definition.addresses import RAY_PROTOCOLS
 from rillflow.errors import (
     ConflictError,
     CrashedError,
+    NotReadyError,
     RillflowError,
     SetApartError,
     StoreError,
@@ -75,8 +76,11 @@ class LeaseSource:
         self._activations = activations
         self._crashed = crashed
 
-    async def for_calls(self, calls: Sequence[Call], *, look: bool) -> Leases:
-        """Lease the executions of calls; with ``look`` the store is read for new ones, too."""
+    async def for_calls(self, calls: Sequence[Call], *, look: bool, waits: bool) -> Leases:
+        """Lease the executions of calls; with ``look`` the store is read for new ones, too.
+
+        Unless it ``waits``, there is a ``NotReadyError`` for what takes long to read.
+        """
         leases = Leases(self._activations, {})
         leased = leases.leased
         try:
@@ -85,10 +89,9 @@ class LeaseSource:
                 if execution_id in leased:
                     continue
                 if isinstance(call, Delivery):
-                    execution = self._activations.lease_from_memory(execution_id)
-                    leased[execution_id] = execution or await self._lease_safely(execution_id)
+                    leased[execution_id] = await self._lease_soon(execution_id, waits=waits)
                 else:
-                    await self._lease_for(call, leased, look=look)
+                    await self._lease_for(call, leased, look=look, waits=waits)
         except BaseException:
             leases.release()
             raise
@@ -162,20 +165,25 @@ class LeaseSource:
             raise found
         return found
 
-    async def _lease_for(self, call: Call, leased: Leased, *, look: bool) -> None:
+    async def _lease_for(self, call: Call, leased: Leased, *, look: bool, waits: bool) -> None:
         execution_id = call.execution_id
         if isinstance(call, _WITHOUT_EXECUTION):
             return
         if isinstance(call, Submission):
             if self._activations.plans.ready(call.event.definition_id) is None:
-                error = await self._plan_error(call.event.definition_id)
+                error = await self._plan_error(call.event.definition_id, waits=waits)
                 if error is not None:
                     leased[execution_id] = error
                     return
             if not look and not self._may_exist(execution_id):
                 return
+        leased[execution_id] = await self._lease_soon(execution_id, waits=waits)
+
+    async def _lease_soon(
+        self, execution_id: ExecutionId, *, waits: bool
+    ) -> ActiveExecution | RillflowError | None:
         execution = self._activations.lease_from_memory(execution_id)
-        leased[execution_id] = execution or await self._lease_safely(execution_id)
+        return execution or await self._lease_safely(execution_id, waits=waits)
 
     def _may_exist(self, execution_id: ExecutionId) -> bool:
         is_unread = execution_id in self._activations.unresumed
@@ -191,9 +199,11 @@ class LeaseSource:
             return failure
         return error
 
-    async def _plan_error(self, definition_id: str) -> RillflowError | None:
+    async def _plan_error(self, definition_id: str, *, waits: bool) -> RillflowError | None:
         try:
-            await self._activations.plans.get(definition_id)
+            await self._activations.plans.get(definition_id, waits=waits)
+        except NotReadyError as error:
+            return error
         except RillflowError as error:
             log.exception("definition_unusable", extra={"definition_id": definition_id})
             return error
@@ -203,10 +213,12 @@ class LeaseSource:
         return None
 
     async def _lease_safely(
-        self, execution_id: ExecutionId
+        self, execution_id: ExecutionId, *, waits: bool = True
     ) -> ActiveExecution | RillflowError | None:
         try:
-            return await self._activations.lease(execution_id)
+            return await self._activations.lease(execution_id, waits=waits)
+        except NotReadyError as error:
+            return error
         except SetApartError as error:
             return await self._with_status(error, execution_id)
         except CrashedError as error:

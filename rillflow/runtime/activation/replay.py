@@ -4,6 +4,7 @@ Used by `runtime/activation/cache.py`.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from rillflow.core import codec, machine
 from rillflow.core.events import ExecutionSubmitted
@@ -12,6 +13,16 @@ from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
 from rillflow.ports.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
+
+LONG_BYTES: Final = 64 * 1024
+LONG_RECORDS: Final = 500
+"""Replaying so many bytes or records takes some ten milliseconds."""
+
+
+def is_long(stored: StoredExecution) -> bool:
+    """Tell whether replaying an execution takes longer than others should wait for it."""
+    size_bytes = len(stored.snapshot or b"") + sum(map(len, stored.records))
+    return size_bytes > LONG_BYTES or len(stored.records) > LONG_RECORDS
 
 
 class Replay:

@@ -1,4 +1,4 @@
-"""Threads with a bounded queue, for work that may take a second.
+"""Threads with a queue, for work that may take a second.
 
 While a thread computes, the event loop waits for the interpreter lock up to 5 ms each time. So
 there are few threads, and work is refused when the queue is full.
@@ -7,14 +7,21 @@ Used by `runtime/definitions`, `serve/routes` and `serve/routes/console`.
 """
 
 import asyncio
+import heapq
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from rillflow.errors import OverloadedError
 
 Result = TypeVar("Result")
+
+OLDEST_EVERY: Final = 4
+"""Every so many times the work that waits longest is next, whatever its size."""
 
 
 class BoundedThreads:
@@ -52,3 +59,57 @@ class BoundedThreads:
 
 FOR_AUTHORS: Final = BoundedThreads(2, 32, name="authors")
 """The threads of this process that read definitions and try rules for workflow authors."""
+
+
+class ShortestFirst:
+    """One thread for work of different length: the shortest is next, now and then the oldest.
+
+    So who needs a moment does not wait behind many who need a second.
+    """
+
+    def __init__(self, *, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
+        self._waiting: list[tuple[int, int]] = []
+        self._work: dict[int, Callable[[], None]] = {}
+        self._numbers = count()
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    async def run(self, size: int, work: Callable[[], Result]) -> Result:
+        """Return what ``work`` returns; its ``size`` decides when it is done.
+
+        It must not touch anything that others change meanwhile.
+        """
+        future: Future[Result] = Future()
+        with self._lock:
+            number = next(self._numbers)
+            self._work[number] = partial(_fulfil, future, work)
+            heapq.heappush(self._waiting, (size, number))
+        self._executor.submit(self._take_one)
+        return await asyncio.wrap_future(future)
+
+    def _take_one(self) -> None:
+        with self._lock:
+            self._taken += 1
+            if self._taken % OLDEST_EVERY:
+                _, number = heapq.heappop(self._waiting)
+            else:
+                oldest = min(self._waiting, key=itemgetter(1))
+                self._waiting.remove(oldest)
+                heapq.heapify(self._waiting)
+                number = oldest[1]
+            work = self._work.pop(number)
+        work()
+
+
+def _fulfil(future: "Future[Result]", work: Callable[[], Result]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        future.set_exception(error)
+
+
+FOR_DEFINITIONS: Final = ShortestFirst(name="definitions")
+"""The thread of this process that prepares stored definitions for running."""

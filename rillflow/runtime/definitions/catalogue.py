@@ -16,14 +16,14 @@ from rillflow.definition import (
     version_of,
 )
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.errors import RequestError, UnknownDescriptorError
-from rillflow.gateways.messages.threads import computed
+from rillflow.errors import NotReadyError, RequestError, UnknownDescriptorError
+from rillflow.gateways.messages.threads import SHORT_BYTES
 from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.batching import Batcher
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.aio.thread_pool import FOR_AUTHORS, FOR_DEFINITIONS
 from rillflow.runtime.definitions.choice_rules import first_that_holds
 from rillflow.runtime.definitions.input_schema import InputSchema
 
@@ -255,10 +255,11 @@ class Plans:
         """Return a plan that is in memory."""
         return self._plans.get(definition_id)
 
-    async def get(self, definition_id: str) -> Plan:
+    async def get(self, definition_id: str, *, waits: bool = True) -> Plan:
         """Return a plan, read from the catalogue on first use.
 
         Raises:
+            NotReadyError: Making it takes long, and the caller does not wait.
             StoreError: The catalogue could not be read.
             UnknownDescriptorError: No such text is stored.
             DefinitionError: The stored text is no longer valid.
@@ -269,5 +270,16 @@ class Plans:
         text = await self._catalogue.definition_text(definition_id)
         if text is None:
             raise UnknownDescriptorError(f"definition {definition_id} is not stored")
-        plan = await computed(len(text), lambda: Plan(parse_stored(text), definition_id))
-        return self._plans.put(definition_id, plan, ready_bytes(text))
+        if len(text) <= SHORT_BYTES:
+            return self._make(definition_id, text)
+        if not waits:
+            raise NotReadyError(f"definition {definition_id} is long")
+        return await FOR_DEFINITIONS.run(len(text), partial(self._make, definition_id, text))
+
+    def _make(self, definition_id: str, text: str) -> Plan:
+        """Make a plan, unless it was made since: many may wait for one."""
+        plan = self._plans.get(definition_id)
+        if plan is not None:
+            return plan
+        plan = Plan(parse_stored(text), definition_id, size_bytes=ready_bytes(text))
+        return self._plans.put(definition_id, plan, plan.size_bytes)

@@ -133,8 +133,6 @@ class ExecutionOwner:
         self.watchers, self.views = CompletionServer(clock), Views(clock, limits.views_max_bytes)
         self.changes = ChangeFeed(clock)
         self._calls = self._call_handling(guards, limits)
-        portions = partial(in_portions, take=self._call_group)
-        self._in_groups = partial(in_groups, must_read=self._leases.must_read, take=portions)
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._background: list[asyncio.Task[None]] = []
 
@@ -233,25 +231,35 @@ class ExecutionOwner:
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Handle a batch; the replies, in its order, come once everything is durable."""
-        large = large_texts(calls)
-        if large:
-            return await decoded_first(large, lambda: self._in_groups(calls))
-        return await self._in_groups(calls)
+        return await self._call_all(calls, waits=True)
 
-    async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
+    async def call_ready(self, calls: Sequence[Call]) -> list[Reply]:
+        """Handle a batch but for what takes long to read, which is refused as ``NotReadyError``."""
+        return await self._call_all(calls, waits=False)
+
+    async def _call_all(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
+        take = partial(in_portions, take=partial(self._call_group, waits=waits))
+        groups = partial(in_groups, calls, self._leases.must_read, take)
+        large = large_texts(calls)
+        return await (decoded_first(large, groups) if large else groups())
+
+    async def _call_group(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
         """Handle the first calls together; return those that differed from the store twice."""
-        replies = await self._call_together(calls)
+        replies = await self._call_together(calls, waits=waits)
         for number, reply in enumerate(replies):
             if reply.kind == ConflictError.code:
-                [replies[number]] = await self._call_together([calls[number]], look=True)
+                again = self._call_together([calls[number]], look=True, waits=waits)
+                [replies[number]] = await again
         return replies
 
-    async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
+    async def _call_together(
+        self, calls: Sequence[Call], *, look: bool = False, waits: bool
+    ) -> list[Reply]:
         """Handle calls; ``look`` reads the store before it makes an execution."""
         if self._turns.is_full:
             await self._turns.wait(calls[0].execution_id)
         released = self._recovery.released(calls) if len(self._crashes) else []
-        with await self._leases.for_calls(calls, look=look) as leased:
+        with await self._leases.for_calls(calls, look=look, waits=waits) as leased:
             handle = partial(self._calls.take, leased)
             batch = self._turns.take(calls, handle, whole=bool(released))
             self._crashes.end()
@@ -259,7 +267,7 @@ class ExecutionOwner:
             append = self._activations.begin_append(
                 [outcome.execution for outcome in written if outcome.execution is not None]
             )
-            waits = appends_under_way(batch)
+            under_way = appends_under_way(batch)
         is_written = False
         try:
             error = await self._append(written)
@@ -272,8 +280,8 @@ class ExecutionOwner:
             else:
                 append.end(is_written=is_written)
                 self._recovery.go_on(released)
-        if waits:
-            await asyncio.wait(waits)
+        if under_way:
+            await asyncio.wait(under_way)
         return [reply_of(outcome, error) for outcome in batch]
 
     async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:

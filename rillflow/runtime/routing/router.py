@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from rillflow.errors import NotOwnerError, UnavailableError
+from rillflow.errors import NotOwnerError, NotReadyError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (
@@ -86,6 +86,8 @@ class OwnerRef:
         """
         with self._limit.place(call):
             reply = await self._calls.ask(call)
+            if reply.kind == NotReadyError.code:
+                [reply] = await self._send_alone(call)
         if reply.kind == NotOwnerError.code:
             reply.raise_for_error()
         return reply
@@ -141,7 +143,10 @@ class OwnerRef:
         return await self._watch.run(submission, timeout_s, show)
 
     async def _send(self, calls: list[Call]) -> list[Reply]:
-        return decode_replies(await self._connection(encode_message(Calls(calls))))
+        return decode_replies(await self._connection(encode_message(Calls(calls, waits=False))))
+
+    async def _send_alone(self, call: Call) -> list[Reply]:
+        return decode_replies(await self._connection(encode_message(Calls([call]))))
 
     async def _ask_ended(self, question: AwaitEnds) -> News:
         return decode_news(await self._connection(encode_message(question)))

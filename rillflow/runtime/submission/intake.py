@@ -7,6 +7,7 @@ definitions.
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -46,6 +47,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
 from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
+from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.backpressure.admission import Admission
 from rillflow.runtime.definitions.catalogue import (
     SingleFlightReads,
@@ -276,7 +278,16 @@ class Submissions:
         if ready is not None:
             return ready
         stored = await stored_text(self._store, version)
-        ready = await computed(len(stored), lambda: self._read(stored))
+        if len(stored) <= SHORT_BYTES:
+            return self._make(version, stored)
+        return await FOR_DEFINITIONS.run(len(stored), partial(self._make, version, stored))
+
+    def _make(self, version: str, stored: str) -> Ready:
+        """Read a definition, unless it was read since: many may wait for one."""
+        ready = self._ready.get(version)
+        if ready is not None:
+            return ready
+        ready = self._read(stored)
         patterns = 0 if ready.schema is None else ready.schema.patterns
         return self._ready.put(version, ready, ready_bytes(stored) + patterns * PATTERN_BYTES)
 
