@@ -10,6 +10,7 @@ import pytest
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import ExecutionFilter
+from rillflow.stores.sqlite.catalogue import ALIAS_ROWS
 from rillflow.stores.sqlite.connection import is_busy, when_free
 from rillflow.stores.sqlite.store import SqliteStore
 from tests.contract.appends import PARTITION, id_of, submit
@@ -35,6 +36,17 @@ async def test_every_probe_reaches_the_disk(store: SqliteStore, path: Path) -> N
         await store.probe()
         lengths.append(log.stat().st_size)
     assert lengths == sorted(set(lengths)), "each has written more"
+
+
+async def test_a_listing_of_aliases_looks_each_name_up_by_its_key(
+    store: SqliteStore, path: Path
+) -> None:
+    assert await store.alias_rows() == []
+    with closing(sqlite3.connect(path)) as other:
+        steps = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {ALIAS_ROWS}")]
+    names = [step for step in steps if "names" in step]
+    assert len(names) == 3
+    assert all("(business=? AND feature=? AND alias=?)" in step for step in names)
 
 
 async def test_reads_go_on_while_another_process_writes(store: SqliteStore, path: Path) -> None:

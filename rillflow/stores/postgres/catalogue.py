@@ -32,15 +32,19 @@ _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = $1 AND feature = $2 AND alias = $3 ORDER BY position DESC
 """
+# Three look-ups by key for each alias; one condition with OR would read all names for each.
 _ALIAS_ROWS: Final = """
-SELECT business, feature, alias, version, oldest_at_ms, created_at_ms FROM versions JOIN (
+SELECT versions.business, versions.feature, versions.alias, version, oldest_at_ms, created_at_ms
+FROM versions JOIN (
     SELECT max(position) AS position, min(created_at_ms) AS oldest_at_ms
     FROM versions GROUP BY business, feature, alias) AS ages USING (position)
-WHERE (
-    SELECT count(*) FROM names AS listed WHERE listed.business = versions.business AND (
-        (listed.feature = '' AND listed.alias = '')
-        OR (listed.feature = versions.feature AND listed.alias IN ('', versions.alias)))) = 3
-ORDER BY oldest_at_ms DESC, business, feature, alias
+WHERE EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = '' AND names.alias = '')
+    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = versions.feature AND names.alias = '')
+    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = versions.feature AND names.alias = versions.alias)
+ORDER BY oldest_at_ms DESC, versions.business, versions.feature, versions.alias
 """
 _PUT_RULE: Final = """
 INSERT INTO rules VALUES ($1, $2, $3, $4, $5)

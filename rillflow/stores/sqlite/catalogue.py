@@ -29,15 +29,19 @@ _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = ? AND feature = ? AND alias = ? ORDER BY position DESC
 """
-_ALIAS_ROWS: Final = """
-SELECT business, feature, alias, version, oldest_at_ms, created_at_ms FROM versions JOIN (
+# Three look-ups by key for each alias; one condition with OR would read all names for each.
+ALIAS_ROWS: Final = """
+SELECT versions.business, versions.feature, versions.alias, version, oldest_at_ms, created_at_ms
+FROM versions JOIN (
     SELECT max(position) AS position, min(created_at_ms) AS oldest_at_ms
     FROM versions GROUP BY business, feature, alias) USING (position)
-WHERE (
-    SELECT count(*) FROM names AS listed WHERE listed.business = versions.business AND (
-        (listed.feature = '' AND listed.alias = '')
-        OR (listed.feature = versions.feature AND listed.alias IN ('', versions.alias)))) = 3
-ORDER BY oldest_at_ms DESC, business, feature, alias
+WHERE EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = '' AND names.alias = '')
+    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = versions.feature AND names.alias = '')
+    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = versions.feature AND names.alias = versions.alias)
+ORDER BY oldest_at_ms DESC, versions.business, versions.feature, versions.alias
 """
 
 
@@ -105,7 +109,10 @@ class SqliteCatalogue:
         The names above it are registered too. An alias was created with the oldest of
         its listed versions, and updated with the newest.
         """
-        return [alias_row(row) for row in await self._rows(_ALIAS_ROWS)]
+        rows = await self._database.scan(
+            lambda connection: connection.execute(ALIAS_ROWS).fetchall()
+        )
+        return [alias_row(row) for row in rows]
 
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
