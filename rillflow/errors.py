@@ -1,18 +1,24 @@
 """Every error that Rillflow raises itself, grouped by who has to fix it.
 
-Directly below RillflowError, by who has to act:
-
-- DefinitionError: the author of the YAML (spec 1.6)
-- LanguageError: the author of a path or an expression
-- RequestError: the caller of the API (HTTP 4xx), now or, as OverloadedError, later
-- ExecutionError: an execution that cannot take the request now (spec 3.11)
-- CrashedError: an execution whose handling failed unexpectedly
-- ResultError: whoever waits for the result of an execution
-- GatewayError: the function's side
-- UnavailableError: a process that cannot be reached, or cannot answer now
-- DefectError: an unexpected exception, here or in another process
-- StoreError: the durable store
-- ServerError: whoever runs the server that a client talks to
+RillflowError
+├── DefinitionError       the author of the YAML (spec 1.6)
+├── LanguageError         the author of a path or an expression
+│   ├── PathSyntaxError: PathUnsupportedError
+│   ├── PathEvaluationError: PathNotFoundError, PathFunctionError
+│   └── MappingError, ExpressionSyntaxError, ExpressionError, BudgetExceededError
+├── RequestError          the caller of the API (HTTP 4xx)
+│   ├── InvalidIdError, UnknownDescriptorError, UnknownExecutionError, TooLargeError
+│   ├── ForgedCallbackError, ForeignRequestError, BodyTimeoutError
+│   └── OverloadedError: UnfinishedBodyError, UnreadAnswersError
+├── ExecutionError        an execution that cannot take the request now (spec 3.11): WorkLimitError
+├── CrashedError          an execution whose handling failed unexpectedly: SetApartError
+├── ResultError           whoever waits for a result: ExecutionFailedError, ExecutionTimeoutError
+├── GatewayError          the function's side: NotConnectedError, BrokenExchangeError
+├── UnavailableError      a process that is needed: NotReadyError, GoneError, NotOwnerError
+├── DefectError           an unexpected exception, here or in another process
+├── StoreError            the durable store: ConflictError, FencedError, QuotaError, DamagedError
+└── ServerError           whoever runs the server that a client talks to
+    └── UnreachableError, StackError
 
 ``code`` is stable, a part of the API; ``wire_code`` and ``http_status`` are Rill Flow's (spec 5.1).
 """
