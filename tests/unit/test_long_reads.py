@@ -22,7 +22,7 @@ from rillflow.ports.executions import Query, Reply, Submission
 from rillflow.ports.messages import Calls, decode_owner_message
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
-from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, ShortestFirst
+from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, PriorityThread
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
@@ -134,7 +134,7 @@ async def test_who_does_not_wait_joins_no_read_that_is_under_way(owned: Owned) -
 
 
 async def test_the_shortest_work_is_next_and_now_and_then_the_oldest() -> None:
-    thread, gate = ShortestFirst(name="tests"), threading.Event()
+    thread, gate = PriorityThread(name="tests"), threading.Event()
     order: list[int] = []
     tasks: list[asyncio.Task[object]] = [asyncio.create_task(thread.run(0, gate.wait))]
     await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_the_shortest_work_is_next_and_now_and_then_the_oldest() -> None:
 
 
 async def test_a_work_that_fails_tells_why_and_the_next_is_done() -> None:
-    thread = ShortestFirst(name="tests")
+    thread = PriorityThread(name="tests")
     with pytest.raises(ValueError, match="no"):
         await thread.run(1, lambda: int("no"))
     assert await thread.run(1, lambda: 5) == 5

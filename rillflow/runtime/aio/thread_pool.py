@@ -61,7 +61,7 @@ FOR_AUTHORS: Final = BoundedThreads(2, 32, name="authors")
 """The threads of this process that read definitions and try rules for workflow authors."""
 
 
-class ShortestFirst:
+class PriorityThread:
     """One thread for work of different length: the shortest is next, now and then the oldest.
 
     So who needs a moment does not wait behind many who need a second.
@@ -111,5 +111,5 @@ def _fulfil(future: "Future[Result]", work: Callable[[], Result]) -> None:
         future.set_exception(error)
 
 
-FOR_DEFINITIONS: Final = ShortestFirst(name="definitions")
+FOR_DEFINITIONS: Final = PriorityThread(name="definitions")
 """The thread of this process that prepares stored definitions for running."""
