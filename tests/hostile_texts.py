@@ -102,5 +102,7 @@ def other_texts(size: int) -> Iterator[HostileText]:
     for charset in ("gbk", "utf-16", "big5", "iso-2022-jp", "shift_jis", "punycode"):
         media = f"text/plain; charset={charset}"
         yield HostileText(f"text in {charset}", b"\x81\x40\xfe" * (size // 3), "", media)
+    seals = b'"seal' + b"expires=1&amp;" * (size // 14) + b'"'
+    yield HostileText("beginnings of seals", seals, "", "application/json")
     long = "text/plain; " + "charset" * 1_000
     yield HostileText("a long media type", b"\xff" * size, "", long)

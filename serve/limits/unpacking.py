@@ -1,7 +1,7 @@
 """Limits how many callbacks of one execution are unpacked and read at once.
 
 Callbacks need no key, and a few bytes may unpack to a megabyte. So those of one execution, however
-many come, take turns, and leave the threads that read texts to others.
+many come, take turns. They have a thread of their own, which executions share fairly.
 
 Used by `serve/routes/hot.py`.
 """

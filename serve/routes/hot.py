@@ -26,11 +26,12 @@ from rillflow.gateways.callbacks.arrivals import (
     read_progress,
 )
 from rillflow.gateways.callbacks.seals import attempt_of_seal
-from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread, joined
+from rillflow.gateways.messages.threads import SHORT_BYTES, joined
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
+from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import (
     body_limit,
@@ -201,7 +202,7 @@ class HotRoutes:
         async with self._unpacking.turn(execution_id):
             if not sealed_attempt and not await self._stack.awaits(execution_id, asked()):
                 return raw_response(DUPLICATE)
-            delivery = await in_thread(read)
+            delivery = await FOR_CALLBACKS.run(execution_id, read)
         return await self._deliver(delivery)
 
     async def _take_progress(
@@ -273,7 +274,7 @@ class HotRoutes:
                 await self._stack.require_known(execution_id, asked)
             elif not await self._stack.awaits(execution_id, asked):
                 return raw_response(DUPLICATE)
-            delivery = await in_thread(read)
+            delivery = await FOR_CALLBACKS.run(execution_id, read)
         return await self._deliver(delivery)
 
     async def _deliver(self, delivery: _Delivery) -> Response:

@@ -1,7 +1,9 @@
 """No body and no answer of a legal size holds the event loop, and nobody works for strangers."""
 
+import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count
@@ -14,6 +16,7 @@ from aiohttp import web
 from rillflow.gateways.callbacks.seals import seal
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 from tests.api.turns_of_loop import Loop
@@ -25,6 +28,7 @@ PARTS: Final = 3
 LARGE_PARTS: Final = 12
 """The same where the texts are large."""
 MEBIBYTE: Final = 1 << 20
+LONG_S: Final = 20
 UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
 KEY: Final = "the-callback-key"
 BOMB: Final = HostileText("bomb", gzip.compress(b"\0" * (4 * MEBIBYTE)), "gzip")
@@ -197,3 +201,19 @@ async def test_nothing_is_unpacked_for_an_execution_that_has_ended(path: str) ->
                 api, path, HostileText("small", b"{}"), execution_id=execution_id, task_name="other"
             )
             assert refusal_of(other) == refusal_of(small)
+
+
+async def test_other_large_bodies_do_not_wait_for_packed_callbacks() -> None:
+    async with served({"work": work}) as api:
+        version = await api.add(calling("work", pattern="task_async"))
+        params = {"execution_id": await api.submit(version), "task_name": "A"}
+        gate = threading.Event()
+        held = asyncio.create_task(FOR_CALLBACKS.run("another", gate.wait))
+        text = HostileText("large", json.dumps("x" * 100_000).encode())
+        packed = asyncio.create_task(send(api, "/flow/trigger.json", text, **params))
+        async with asyncio.timeout(LONG_S):
+            assert await api.submit(version, {"a": "x" * 100_000})
+        assert not packed.done()
+        gate.set()
+        assert (await packed).json() == {"result": "ok"}
+        assert await held

@@ -1,6 +1,6 @@
 """One thread with a bounded queue that is shared fairly, for work that may take seconds.
 
-Used by `runtime/submission`.
+Used by `runtime/submission` and `serve/routes`.
 """
 
 import asyncio
@@ -85,6 +85,9 @@ class FairThread:
                 if not self._taken[key]:
                     del self._taken[key]
 
+
+FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=2, name="large callbacks")
+"""The thread of this process that reads large and packed callbacks, which need no key."""
 
 FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=16, name="schema-checks")
 """The thread of this process that checks the data of submissions against ``inputSchema``."""
