@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import typer
 
 from rillflow.cli.reporting import with_hint
-from rillflow.cli.visible import visible
+from rillflow.cli.visible import say
 from rillflow.client.files import opened
 from rillflow.definition.problems import find_problems
 from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES
@@ -149,7 +149,7 @@ def tell(file: Path, problems: Sequence[Problem]) -> None:
     for problem in problems:
         place = f"{file}:{problem.line}:{problem.column}" if problem.line else str(file)
         line = f"{place}: {problem.severity} {problem.code}: {said(problem)}"
-        typer.echo(visible(line), err=True)
+        say(line, err=True)
 
 
 def said(problem: Problem) -> str:

@@ -1,9 +1,10 @@
 """What commands that call a stack over HTTP share."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from rillflow.cli.visible import say
 from rillflow.errors import RequestError
 
 if TYPE_CHECKING:
@@ -42,16 +43,9 @@ def client_of(url: str) -> "Client":
     return Client(url)
 
 
-def print_json(value: Any) -> None:
-    """Write a value to standard output as JSON that people can read."""
-    from rillflow.cli.visible import visible_json
-
-    typer.echo(visible_json(value))
-
-
 def tell_silence(_: Exception, patience_s: float) -> None:
     """Say on standard error that the server is asked again."""
-    typer.echo(f"the server does not answer; retrying for up to {patience_s:.3g} s", err=True)
+    say(f"the server does not answer; retrying for up to {patience_s:.3g} s", err=True)
 
 
 def unknown_task(execution: "Execution", name: str) -> RequestError:

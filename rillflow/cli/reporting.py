@@ -1,15 +1,17 @@
-"""Errors as one clear line and an exit code, never as a traceback."""
+"""Errors as one clear line and an exit code; a traceback only of a defect of the command line."""
 
 import os
 import signal
 import sys
+import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
-from rillflow.cli.visible import visible
+from rillflow.cli.visible import say, visible
 from rillflow.errors import DefinitionError, ExecutionFailedError, RequestError, RillflowError
 from rillflow.extras import missing_extra
 from rillflow.plain_words import in_plain_words, of_task_in_plain_words
@@ -42,6 +44,15 @@ class ReportingGroup(TyperGroup):
         except (RillflowError, OSError) as error:
             report(error)
             raise typer.Exit(FAILURE) from error
+        except typer.BadParameter as error:
+            # Typer writes it to the terminal; it may repeat what a file or an exception says.
+            error.message = visible(error.message)
+            raise
+        except (TyperException, typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            say(traceback.format_exc().rstrip(), err=True)
+            raise typer.Exit(FAILURE) from error
 
 
 def stop_writing() -> None:
@@ -61,12 +72,12 @@ def report(error: Exception, about: str = "") -> None:
     place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
     line = place + with_hint(text, hint)
-    typer.echo(f"{typer.style('error:', fg='red')} {visible(line)}", err=True)
+    say(line, err=True, label="error:", colour="red")
     if isinstance(error, DefinitionError) and several:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
-            said = visible(with_hint(problem.message, problem.hint))
-            typer.echo(f"  {where}{said}", err=True)
+            said = with_hint(problem.message, problem.hint)
+            say(f"  {where}{said}", err=True)
 
 
 def tell_failure(execution: "Execution") -> None:

@@ -1,11 +1,15 @@
-r"""Escapes control characters in texts of other parties, such as functions, for a terminal.
+r"""The way of texts to the terminal: control characters are escaped in all that a command writes.
 
 A terminal obeys control characters: it changes its title, clears the screen, or shows letters in
-another order. So they are shown as escapes: ``\x1b``, ``\u202e``.
+another order. Texts of functions, callers, servers and files may hold some. So they are shown as
+escapes: ``\x1b``, ``\u202e``. Commands write through ``say``, ``print_json`` and
+``output.console`` only, so that no text is forgotten.
 """
 
 import json
 from typing import Any, Final
+
+import typer
 
 _CONTROLS: Final = (
     *(code for code in range(0x20) if chr(code) not in "\n\t"),
@@ -18,6 +22,7 @@ _CONTROLS: Final = (
 _ESCAPES: Final = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS
 }
+_LINE_ESCAPES: Final = {**_ESCAPES, ord("\n"): "\\n", ord("\t"): "\\t"}
 _JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _CONTROLS}
 
 
@@ -26,6 +31,29 @@ def visible(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_ESCAPES)
 
 
+def visible_line(text: str) -> str:
+    """Return a text as one line, so that it cannot pass for another line of a report."""
+    return text.translate(_LINE_ESCAPES)
+
+
 def visible_json(value: Any) -> str:
     """Write JSON that people can read, without control characters; it means the same."""
     return json.dumps(value, indent=2, ensure_ascii=False).translate(_JSON_ESCAPES)
+
+
+def say(text: str, *, err: bool = False, label: str = "", colour: str = "") -> None:
+    """Write a line, or several, without control characters.
+
+    Args:
+        text: What to write, of whatever origin.
+        err: Whether it goes to standard error.
+        label: A word of the command's own in front, such as ``error:``.
+        colour: Its colour, where the terminal has colours.
+    """
+    front = f"{typer.style(label, fg=colour or None)} " if label else ""
+    typer.echo(front + visible(text), err=err)
+
+
+def print_json(value: Any) -> None:
+    """Write a value to standard output as JSON that people can read."""
+    typer.echo(visible_json(value))

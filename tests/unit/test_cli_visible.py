@@ -1,18 +1,28 @@
 """What functions and callers said reaches a terminal as text, and never as its commands."""
 
+import ast
 import io
 import json
+import sqlite3
 import unicodedata
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from typer import BadParameter, Typer
+from typer.testing import CliRunner
 
 import rillflow
+from rillflow import cli
+from rillflow.cli.output.console import VisibleConsole
 from rillflow.cli.output.listing import detail_of, show_list
 from rillflow.cli.output.progress import follow
 from rillflow.cli.output.showing import show_execution, show_task
+from rillflow.cli.reporting import ReportingGroup
 from rillflow.cli.visible import visible
 from rillflow.client.operations import ListedExecution
 from tests.unit.commands import path, run, stand_in
@@ -24,7 +34,7 @@ ESCAPED: Final = "\\x1b]0;pwned\\x07\\x1b[2J\\x1b[31mRED \\u202e rtl\\x08 \\x9b3
 TASK: Final = {
     "name": "a",
     "status": "FAILED",
-    "task": {"category": "function", "pattern": "task_sync"},
+    "task": {"category": BAD},
     "invoke_msg": {
         "msg": BAD,
         "input": {BAD: BAD},
@@ -43,6 +53,8 @@ VIEW: Final[dict[str, Any]] = {
     "quarantine": BAD,
     "tasks": {"a": TASK},
 }
+WRITERS: Final = ("visible.py", "output/console.py")
+"""Modules of the command line that may write to the terminal."""
 
 
 def controls(shown: str) -> set[str]:
@@ -56,7 +68,7 @@ def watched(console: Console) -> None:
 
 
 def listed(console: Console) -> None:
-    one = ListedExecution(ID, "FAILED", 1, "b", "f")
+    one = ListedExecution(ID + BAD, "FAILED" + BAD, 1, "b", "f")
     show_list(console, [one], lambda _: detail_of(VIEW), 10)
 
 
@@ -69,6 +81,8 @@ def listed(console: Console) -> None:
         lambda console: show_task(console, "a", TASK, 10, whole=True),
         listed,
         watched,
+        lambda console: console.print(BAD),
+        lambda console: console.print(Table(BAD)),
     ],
 )
 def test_what_people_read_holds_no_control_characters(
@@ -76,7 +90,7 @@ def test_what_people_read_holds_no_control_characters(
 ) -> None:
     # Without colours and a terminal of no abilities, all control characters are of the texts.
     shown = io.StringIO()
-    console = Console(
+    console = VisibleConsole(
         file=shown,
         width=900,
         force_terminal=terminal,
@@ -125,3 +139,87 @@ def test_line_ends_and_tabs_and_all_letters_stay() -> None:
     assert visible("a\tb\nc\r\nd é 日本 🎉 עברית") == "a\tb\nc\nd é 日本 🎉 עברית"
     assert visible("over\rwritten") == "over\\x0dwritten"
     assert visible(BAD).removeprefix("hi ").removesuffix(" end") == ESCAPED
+
+
+def test_commands_write_through_what_escapes_and_nothing_else() -> None:
+    folder = Path(cli.__file__).parent
+    found = {
+        f"{module.relative_to(folder)}: {ast.unparse(call.func)}"
+        for module in folder.rglob("*.py")
+        if str(module.relative_to(folder)) not in WRITERS
+        for call in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and _writes(ast.unparse(call.func))
+    }
+    assert not found
+
+
+def _writes(function: str) -> bool:
+    names = ("print", "Console", "typer.echo", "typer.secho", "click.echo", "typer.launch")
+    return function in names or function.endswith((".write", ".writelines"))
+
+
+def test_a_damaged_database_is_told_without_control_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "of \x1b]0;pwned\x07"
+    folder.mkdir()
+    file = folder / "rillflow.db"
+    assert run("db", "upgrade", "--store", f"sqlite://{file}")[0] == 0
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("INSERT INTO definitions VALUES (?, '[')", (BAD + "\nverified",))
+        connection.commit()
+    code, shown, told = run("db", "verify", str(file))
+    assert code == 1
+    assert "pwned" in shown
+    assert "\\nverified" in told
+    _, status, _ = run("db", "status", "--data-dir", str(folder))
+    assert "pwned" in status
+    assert not controls(shown + told + status)
+
+
+def test_a_cluster_and_logs_hold_no_control_characters() -> None:
+    actor = {"name": BAD, "ready": True, "current": True, "node": BAD, "partitions": 0, "calls": 0}
+    reasons = {"reasons": [{"message": BAD}], "causes": [BAD]}
+    state = {"converged": False, "actors": [actor], "silent": [BAD], "controller": reasons}
+    stream = {"name": "out", "text": BAD, "is_cut": False}
+    logged = {"ret": {"execution_id": ID, "streams": [stream]}}
+    answers = {"cluster": state, "logs": logged}
+    with stand_in(**{path(name): answer for name, answer in answers.items()}) as (url, _):
+        said = [
+            run("cluster", "status", "--url", url),
+            run("logs", ID, "a", "--url", url),
+        ]
+    for _, shown, told in said:
+        assert "pwned" in shown, told
+        assert not controls(shown + told)
+
+
+def test_ids_of_a_server_hold_no_control_characters() -> None:
+    line = {"execution_id": BAD, "submit_time": 5, "status": BAD}
+    listed_ = {"items": [line | {"business_id": "b", "feature_id": "f"}], "total": 1}
+    submitted = {"execution_id": BAD}
+    listing = "flow__bg__get_execution_ids.json"
+    with stand_in(**{listing: listed_, path("submit"): submitted}) as (url, _):
+        said = [
+            run("list", "--ids", "--url", url),
+            run("list", "--url", url),
+            run("submit", "b:f", "--url", url),
+        ]
+    for _, shown, told in said:
+        assert "pwned" in shown + told
+        assert not controls(shown + told)
+
+
+def test_a_traceback_holds_no_control_characters() -> None:
+    broken = Typer(cls=ReportingGroup)
+
+    @broken.command()
+    def crash() -> None:
+        raise ValueError(BAD)
+
+    @broken.command()
+    def refuse() -> None:
+        raise BadParameter(BAD)
+
+    for command in ("crash", "refuse"):
+        told = CliRunner().invoke(broken, [command]).stderr
+        assert "pwned" in told
+        assert not controls(told)

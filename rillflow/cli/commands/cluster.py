@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from rillflow.cli.remote import DEFAULT_URL, Url, client_of, print_json
+from rillflow.cli.remote import DEFAULT_URL, Url, client_of
+from rillflow.cli.visible import print_json, say
 
 SHOWN_ID: Final = 8
 """Characters of the id of a node that a line shows."""
@@ -41,7 +42,7 @@ def status(
         print_json(state)
     else:
         for line in lines_of(state):
-            typer.echo(line)
+            say(line)
     if not state["converged"]:
         raise typer.Exit(1)
 

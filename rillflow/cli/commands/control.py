@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from rillflow.cli.remote import DEFAULT_URL, Url, client_of, not_blank, print_json
+from rillflow.cli.remote import DEFAULT_URL, Url, client_of, not_blank
+from rillflow.cli.visible import print_json, say
 
 if TYPE_CHECKING:
     from rillflow.client.clients import Client
@@ -129,15 +130,16 @@ def list_executions(
             limit=most,
         )
         if len(found) == most:
-            typer.echo(f"these are the newest {most}; --limit shows more", err=True)
+            say(f"these are the newest {most}; --limit shows more", err=True)
         if as_json:
             print_json(list_as_json(client, found))
         elif ids:
-            typer.echo("".join(f"{one.id}\n" for one in found), nl=False)
+            for one in found:
+                say(one.id)
         else:
             print_list(client, found)
     if not found and not as_json:
-        typer.echo("there is no such execution", err=True)
+        say("there is no such execution", err=True)
 
 
 def cancel(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
@@ -256,7 +258,7 @@ def redo_many(
         raise typer.BadParameter(f"--status is failed or running, not {status}")
     with client_of(url) as client:
         if _has_none(client, service, status, code):
-            typer.echo(f"there is no {status} execution of {service} to redo", err=True)
+            say(f"there is no {status} execution of {service} to redo", err=True)
             return
         client.redo_many(
             service,
@@ -268,7 +270,7 @@ def redo_many(
             whole=whole,
         )
     where = f", from {', '.join(task)} where started" if task else ""
-    typer.echo(f"the server does up to {limit} {status} executions of {service} again{where}")
+    say(f"the server does up to {limit} {status} executions of {service} again{where}")
 
 
 def _has_none(client: "Client", service: str, status: str, code: str | None) -> bool:
@@ -302,6 +304,6 @@ def _each(
                 refused = True
                 report(error, execution_id)
             else:
-                typer.echo(told or f"{done} {execution_id}")
+                say(told or f"{done} {execution_id}")
     if refused:
         raise typer.Exit(FAILURE)

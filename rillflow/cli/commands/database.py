@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from rillflow.cli.visible import say, visible_line
 from rillflow.errors import StoreError
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     _tell(url, found)
     found.refuse_newer()
     if found.is_current:
-        typer.echo("upgrade  nothing to do")
+        say("upgrade  nothing to do")
     for number, what in found.missing:
-        typer.echo(f"upgrade  would make {number}: {what}")
+        say(f"upgrade  would make {number}: {what}")
 
 
 @db.command()
@@ -77,7 +78,7 @@ def upgrade(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     url = _url(store, data_dir)
     before = asyncio.run(upgrade_schema(url))
     for number, what in before.missing:
-        typer.echo(f"made {number}: {what}")
+        say(f"made {number}: {what}")
     _tell(url, asyncio.run(schema_status(url)))
 
 
@@ -99,7 +100,7 @@ def backup(
     path = _embedded(store, data_dir, "use pg_dump: `pg_dump --format=custom --file=FILE DATABASE`")
     with _progress("copying pages") as progress:
         sqlite_backup.backup(path, file, progress)
-    typer.echo(f"backed up {path} to {file} ({file.stat().st_size:,} bytes)")
+    say(f"backed up {path} to {file} ({file.stat().st_size:,} bytes)")
 
 
 @db.command()
@@ -120,9 +121,9 @@ def restore(
     path = _embedded(store, data_dir, "use pg_restore: `pg_restore --dbname=DATABASE FILE`")
     with _progress("verifying executions") as progress:
         moved = sqlite_backup.restore(file, path, progress)
-    typer.echo(f"restored {path} from {file}")
+    say(f"restored {path} from {file}")
     if moved is not None:
-        typer.echo(f"the replaced store is now {moved}")
+        say(f"the replaced store is now {moved}")
 
 
 @db.command()
@@ -162,21 +163,22 @@ def verify(
         found = sqlite_backup.verify(path, progress)
     counts = f"{found.executions:,} executions, {found.definitions:,} definitions"
     if found.is_clean:
-        typer.echo(f"verified {path}: {counts}")
+        say(f"verified {path}: {counts}")
         return
-    typer.echo(f"checked {path}: {counts}")
+    say(f"checked {path}: {counts}")
     for problem in found.problems:
-        typer.echo(f"damaged  {problem}", err=True)
+        say(f"damaged  {visible_line(problem)}", err=True)
     raise typer.Exit(1)
 
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far a long job is, at a terminal and once it takes longer than a moment."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    from rillflow.cli.output.console import console_of
+
+    console = console_of(err=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
         bar = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(bar, completed=done, total=total)
@@ -193,8 +195,8 @@ def _embedded(store: str | None, data_dir: Path | None, instead: str) -> Path:
 
 
 def _tell(url: str, found: "SchemaStatus") -> None:
-    typer.echo(f"store    {masked(url)}")
-    typer.echo(f"version  {found.found or 'none'}, this release needs {found.wanted}")
+    say(f"store    {masked(url)}")
+    say(f"version  {found.found or 'none'}, this release needs {found.wanted}")
 
 
 def _url(store: str | None, data_dir: Path | None) -> str:

@@ -13,9 +13,9 @@ from rillflow.cli.remote import (
     Url,
     client_of,
     not_blank,
-    print_json,
     tell_silence,
 )
+from rillflow.cli.visible import print_json, say
 
 Data = Annotated[
     str, typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input.")
@@ -67,7 +67,7 @@ def add(
                 error.hint = ""  # told already
             raise
     tell(file, [problem for problem in problems if problem.severity != "error"])
-    typer.echo(added)
+    say(added)
 
 
 def submit(
@@ -109,9 +109,9 @@ def submit(
             on_silence=tell_silence,
         )
         if not wait:
-            typer.echo(execution.id)
+            say(execution.id)
             return
-        typer.echo(execution.id, err=True)
+        say(execution.id, err=True)
         try:
             result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
         except ExecutionFailedError:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rillflow.cli.visible import say
+
 if TYPE_CHECKING:
     from rillflow.local_keys import Announcement
     from rillflow.settings import Settings
@@ -136,16 +138,16 @@ def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None"
             _on_signals(lambda *_: stopped.set())
             _banner(facts, settings, announcement)
             stack.run_until(stopped)
-            typer.echo("\nstopping ...")
+            say("\nstopping ...")
         except KeyboardInterrupt:
             code = INTERRUPTED
-            typer.echo("\nstopping during the start ...")
+            say("\nstopping during the start ...")
         finally:
             _on_signals(signal.SIG_IGN)
             if announcement is not None:
                 announcement.withdraw()
             stack.stop()
-    typer.echo("stopped; accepted executions go on at the next start")
+    say("stopped; accepted executions go on at the next start")
     raise typer.Exit(code)
 
 
@@ -169,7 +171,7 @@ def _on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handler
 def _tell_step(step: str) -> None:
     _on_signals(signal.default_int_handler)  # Ray sets a handler of its own when it starts
     steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
-    typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
+    say(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
 
 
 def _banner(
@@ -195,7 +197,7 @@ def _banner(
         ]
         lines += ["RILLFLOW_SERVER_HOST=http://<address>:<port>."]
     lines += ["", "Ctrl-C stops it."]
-    typer.echo("\n".join(lines))
+    say("\n".join(lines))
 
 
 def since_start_s() -> float:
@@ -218,7 +220,7 @@ def _warn_of_variables() -> None:
     from rillflow.settings import unknown_variables
 
     for warning in unknown_variables(os.environ):
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 def _warn(settings: "Settings") -> None:
@@ -232,7 +234,7 @@ def _warn_of_switches(settings: "Settings") -> None:
     from rillflow.setting_values import idle_switches
 
     for warning in idle_switches(settings.switches):
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 def _warn_of_secrets(settings: "Settings") -> None:
@@ -241,7 +243,7 @@ def _warn_of_secrets(settings: "Settings") -> None:
 
     secrets = Secrets(settings.secrets_dir, hosts=settings.secret_hosts)
     for name in secrets.unbounded():
-        typer.echo(f"warning: {unbounded_warning(name)}", err=True)
+        say(f"warning: {unbounded_warning(name)}", err=True)
 
 
 def _settings(
@@ -347,7 +349,7 @@ def version() -> None:
     import platform
     from importlib.metadata import version as version_of
 
-    typer.echo(
+    say(
         f"rillflow {version_of('rillflow')}, ray {version_of('ray')},"
         f" Python {platform.python_version()}"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of
+from rillflow.cli.visible import say
 
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
@@ -87,4 +88,4 @@ def _execution_with(task: str, execution_id: str, url: str) -> "Iterator[Executi
 def _tell_task(done: str, execution: "Execution", task: str) -> None:
     shown = execution.tasks().get(task)
     status = shown.get("status") if isinstance(shown, dict) else None
-    typer.echo(f"{done} {execution.id}: {task} is {status}")
+    say(f"{done} {execution.id}: {task} is {status}")

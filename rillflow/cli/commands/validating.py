@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from rillflow.cli.visible import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -76,7 +78,7 @@ def validate(
         _write_json(checked, found)
     elif form is Format.GITHUB:
         _write_annotations(checked)
-        typer.echo(_summary(checked, found), err=True)
+        say(_summary(checked, found), err=True)
     else:
         _write_lines(checked, found)
     code = _exit_code(checked, strict=strict)
@@ -96,10 +98,10 @@ def _write_lines(checked: "Sequence[Checked]", found: "Found") -> None:
     for one in checked:
         tell(one.file, one.problems)
     if len(checked) > 1 or found.passed_over:
-        typer.echo(_summary(checked, found))
+        say(_summary(checked, found))
     elif not checked[0].errors:
         warned = ", with warnings" if checked[0].problems else ""
-        typer.echo(f"{checked[0].file} is a valid definition{warned}")
+        say(f"{checked[0].file} is a valid definition{warned}")
 
 
 def _summary(checked: "Sequence[Checked]", found: "Found") -> str:
@@ -118,11 +120,9 @@ def _summary(checked: "Sequence[Checked]", found: "Found") -> str:
 
 
 def _write_annotations(checked: "Sequence[Checked]") -> None:
-    from rillflow.cli.visible import visible
-
     for one in checked:
         for problem in one.problems:
-            typer.echo(visible(annotation(str(one.file), problem)))
+            say(annotation(str(one.file), problem))
 
 
 def annotation(file: str, problem: "Problem") -> str:
@@ -144,7 +144,7 @@ def _escaped(text: str, more: str = "") -> str:
 
 
 def _write_json(checked: "Sequence[Checked]", found: "Found") -> None:
-    from rillflow.cli.remote import print_json
+    from rillflow.cli.visible import print_json
 
     print_json(
         {

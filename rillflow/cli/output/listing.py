@@ -39,25 +39,29 @@ def show_list(
     """
     if not console.is_terminal:
         for one in found:
-            line = Text(f"{moment(one.submitted_at_ms)}  {one.status:<{STATUS_WIDTH}}  {one.id}")
+            line = Text(visible(f"{moment(one.submitted_at_ms)}  {_status(one)}  {one.id}"))
             console.print(_with_detail(line, one, detail(one)), soft_wrap=True)
         return
     widest = max((len(_beginning(one, now_ms)) + len(one.id) for one in found), default=0)
     for one in found:
         line, said = _beginning(one, now_ms), detail(one)
         if widest > console.width:
-            console.print(Text(one.id, "bold"), soft_wrap=True)
+            console.print(Text(visible(one.id), "bold"), soft_wrap=True)
             cut_line(console, Text("  ").append(_with_detail(line, one, said, gap="")))
         elif said and widest + DETAIL_WIDTH > console.width:
-            console.print(line.append(one.id), soft_wrap=True)
+            console.print(line.append(visible(one.id)), soft_wrap=True)
             cut_line(console, _with_detail(Text(), one, said))
         else:
-            cut_line(console, _with_detail(line.append(one.id), one, said))
+            cut_line(console, _with_detail(line.append(visible(one.id)), one, said))
 
 
 def _beginning(one: ListedExecution, now_ms: int) -> Text:
     line = Text(f"{short_moment(one.submitted_at_ms, now_ms)}  ")
-    return line.append(f"{one.status:<{STATUS_WIDTH}}", STYLES.get(one.status, "")).append("  ")
+    return line.append(_status(one), STYLES.get(one.status, "")).append("  ")
+
+
+def _status(one: ListedExecution) -> str:
+    return f"{visible(one.status):<{STATUS_WIDTH}}"
 
 
 def _with_detail(line: Text, one: ListedExecution, said: str, *, gap: str = "  ") -> Text:

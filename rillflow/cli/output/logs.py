@@ -6,9 +6,7 @@ Used by `cli/commands/flows.py`.
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
-from rillflow.cli.visible import visible
+from rillflow.cli.visible import say
 from rillflow.client.executions import Execution
 
 
@@ -28,7 +26,7 @@ def print_logs(execution: Execution, task: str | None) -> bool:
         has_any = has_any or bool(streams)
     if not has_any:
         about = "this task" if task else "any task"
-        typer.echo(f"there is no log of {about}: it is kept of functions that Ray calls", err=True)
+        say(f"there is no log of {about}: it is kept of functions that Ray calls", err=True)
     return has_any
 
 
@@ -36,7 +34,7 @@ _TITLES = {"out": "output", "err": "error"}
 
 
 def _print(line: str, stream: dict[str, Any]) -> None:
-    typer.echo(visible(line), err=stream["name"] == "err")
+    say(line, err=stream["name"] == "err")
 
 
 def _with_log(execution: Execution) -> Iterator[str]:

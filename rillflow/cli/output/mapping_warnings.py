@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-import typer
-
-from rillflow.cli.visible import visible
+from rillflow.cli.visible import say
 
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
@@ -29,14 +27,14 @@ def tell_mapping_warnings(execution: "Execution") -> None:
         return
     lines = lines_by_rule(warnings)
     for line in lines[:MOST_TOLD]:
-        typer.echo(f"{typer.style('warning:', fg='yellow')} {visible(line)}", err=True)
+        say(line, err=True, label="warning:", colour="yellow")
     if len(lines) > MOST_TOLD:
         more = len(lines) - MOST_TOLD
         rules = "rule" if more == 1 else "rules"
-        typer.echo(f"and {more} more {rules} without effect; get shows them", err=True)
+        say(f"and {more} more {rules} without effect; get shows them", err=True)
     if isinstance(counted, int) and counted > len(warnings):
         unkept = counted - len(warnings)
-        typer.echo(f"{unkept} further warnings are only counted, not kept", err=True)
+        say(f"{unkept} further warnings are only counted, not kept", err=True)
 
 
 def lines_by_rule(warnings: "Iterable[MappingWarning]") -> list[str]:

@@ -1,15 +1,13 @@
 """Printing executions and tasks: as text in a terminal, otherwise as JSON."""
 
-import sys
 from collections.abc import Sequence
 from typing import Final
 
-import typer
-from rich.console import Console
-
+from rillflow.cli.output.console import console_of
 from rillflow.cli.output.listing import detail_of, show_list
 from rillflow.cli.output.showing import show_execution, show_task
-from rillflow.cli.remote import print_json, unknown_task
+from rillflow.cli.remote import unknown_task
+from rillflow.cli.visible import print_json, say
 from rillflow.client.clients import Client
 from rillflow.client.executions import Execution
 from rillflow.client.instances import without_old_error
@@ -33,13 +31,13 @@ def print_execution(execution: Execution, *, failed: bool, brief: bool, as_json:
     if not brief:
         found = execution.tasks(failed=failed)
         tasks = {n: without_old_error(one) for n, one in found.items() if isinstance(one, dict)}
-    console = _console()
+    console = console_of()
     if as_json or not console.is_terminal:
         print_json({**view, "tasks": tasks} if "tasks" in view else view)
         return
     show_execution(console, view, tasks, SystemClock().now_ms())
     if failed and not tasks:
-        typer.echo("no task has failed", err=True)
+        say("no task has failed", err=True)
 
 
 def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
@@ -52,7 +50,7 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
     task = execution.task(name)
     if task is None:
         raise unknown_task(execution, name)
-    console = _console()
+    console = console_of()
     if as_json or not console.is_terminal:
         print_json(without_old_error(task))
     else:
@@ -61,7 +59,7 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
 
 def print_list(client: Client, found: Sequence[ListedExecution]) -> None:
     """Print each execution: when it was submitted, its status, its id, and more."""
-    console = _console()
+    console = console_of()
     show_list(console, found, lambda one: _detail(client, one), SystemClock().now_ms())
 
 
@@ -79,7 +77,3 @@ def _detail(client: Client, one: ListedExecution) -> str:
         raise
     except RillflowError:
         return ""  # it has been removed since
-
-
-def _console() -> Console:
-    return Console(file=sys.stdout, highlight=False, markup=False)

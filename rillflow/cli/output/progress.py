@@ -1,6 +1,5 @@
 """The progress of a running execution: a live table, or a line for each change."""
 
-import sys
 import threading
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rillflow.cli.output.console import console_of
 from rillflow.cli.output.showing import STYLES, seconds
 from rillflow.cli.remote import tell_silence
 from rillflow.cli.visible import visible
@@ -92,7 +92,9 @@ class ProgressTable:
         )
         lines: list[Any] = [_heading(view, tasks, now_ms), table]
         if hidden:
-            counts = ", ".join(f"{count} {status}" for status, count in hidden.most_common())
+            counts = ", ".join(
+                f"{count} {visible(status)}" for status, count in hidden.most_common()
+            )
             lines.append(Text(f"and {hidden.total()} more: {counts}", "dim"))
         if silent_since_s is not None:
             lines.append(_silence(at_s - silent_since_s, self._patience_s, width))
@@ -118,7 +120,7 @@ def _table(rows: list[Instance], now_ms: int, width: int) -> Table:
     for one in rows:
         table.add_row(
             Text(visible(one.name if _is_failure(one) else _indented(one.name))),
-            Text(one.status, STYLES.get(one.status, "")),
+            Text(visible(one.status), STYLES.get(one.status, "")),
             _lasted(one, now_ms),
             _remark(one),
         )
@@ -138,7 +140,7 @@ def _heading(view: Mapping[str, Any], tasks: list[Instance], now_ms: int) -> Gro
     top = [one for one in tasks if "-" not in one.name]
     through = sum(one.is_over for one in top)
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{status:<11}", STYLES.get(status, ""))
+    line.append(f"{visible(status):<11}", STYLES.get(status, ""))
     if view.get("paused"):
         line.append(" paused", "yellow")
     if started_ms is not None:
@@ -151,7 +153,7 @@ def _heading(view: Mapping[str, Any], tasks: list[Instance], now_ms: int) -> Gro
         )
         line.append(f" {percent:>3} %")
     line.append(f"  {through} of {len(top)} tasks through", "dim")
-    return Group(Text(str(view.get("execution_id", "")), "bold"), line)
+    return Group(Text(visible(str(view.get("execution_id", ""))), "bold"), line)
 
 
 def _rows(tasks: list[Instance], most: int) -> list[Instance]:
@@ -238,7 +240,7 @@ def follow(
         UnknownExecutionError: There is no such execution.
         UnreachableError: The stack does not answer, or not for longer than ``patience_s``.
     """
-    console = console or Console(file=sys.stdout)
+    console = console or console_of()
     if console.is_terminal:
         status = _follow_live(execution, every_s, patience_s, console)
     else:

@@ -56,7 +56,7 @@ def show_task(
     instance = read_instance(name, without_old_error(dict(task)))
     indent = "  " * name.count("-")
     head = Text(f"{indent}{visible(name):<{max(NAME_WIDTH - len(indent), len(name) + 1)}}")
-    head.append(f"{instance.status:<12}", STYLES.get(instance.status, ""))
+    head.append(f"{visible(instance.status):<12}", STYLES.get(instance.status, ""))
     duration_ms = instance.duration_ms(now_ms)
     head.append("" if duration_ms is None else f"{seconds(duration_ms)}  ")
     head.append(_kind(instance), "dim")
@@ -101,7 +101,7 @@ def seconds(duration_ms: float) -> str:
 def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
     status = str(view.get("dag_status"))
     invoke = view.get("dag_invoke_msg") or {}
-    heading = Text(status, STYLES.get(status, ""))
+    heading = Text(visible(status), STYLES.get(status, ""))
     if view.get("paused"):
         heading.append(" (paused)", "yellow")
     if count := view.get("mapping_warnings"):
@@ -139,7 +139,7 @@ def _kind(instance: Instance) -> str:
         parts.append(", ".join(f"{count} {s.lower()}" for s, count in instance.groups.items()))
     if len(instance.attempts) > 1:
         parts.append(f"{len(instance.attempts)} attempts")
-    return "  ".join(filter(None, parts))
+    return visible("  ".join(filter(None, parts)))
 
 
 def _fields(
