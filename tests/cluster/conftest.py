@@ -54,6 +54,7 @@ APART: Final = frozenset(
         "test_kill_everything.py",
         "test_nodes.py",
         "test_ray_jobs.py",
+        "test_ray_node_loss.py",
         "test_ray_task_actors.py",
         "test_ray_tasks.py",
         "test_readme.py",

@@ -98,6 +98,7 @@ class RayNodes:
         self._script = str(driver)
         self._told = store, *told
         self._clusters = 0
+        self._started = 0
         self._address = ""
         self._environment = {
             **os.environ,
@@ -129,6 +130,16 @@ class RayNodes:
         """The node beside the head."""
         return self._nodes[-1]
 
+    @property
+    def others(self) -> Sequence[RayNode]:
+        """The nodes beside the head of the first cluster."""
+        return self._nodes[1:]
+
+    def replace(self, node: RayNode) -> None:
+        """Start another node in the place of one that was killed."""
+        self._nodes.remove(node)
+        self.add()
+
     def begin_cluster(self) -> None:
         """Start a head, a driver and other nodes, which know of no earlier ones."""
         self._clusters += 1
@@ -142,7 +153,8 @@ class RayNodes:
 
     def add(self) -> None:
         """Start another node."""
-        log = self._log(f"node{len(self._nodes)}-")
+        self._started += 1
+        log = self._log(f"node{self._started}-")
         self._nodes.append(RayNode(log, self._environment, f"--address={self._address}"))
 
     def kill_head(self) -> None:
