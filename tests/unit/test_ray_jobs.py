@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import tomllib
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -13,7 +15,10 @@ from rillflow.ray_tasks.job_gateway import submission_id
 from rillflow.ray_tasks.jobs import MOST_INPUT_BYTES, Jobs, _client, command_of, environment_of
 from rillflow.ray_tasks.targets import job_name
 from rillflow.setting_values import RayJob
+from rillflow.settings import Settings
+from tests.spec.documented import blocks_of
 
+PAGE: Final = Path(__file__).parents[2] / "docs" / "ray.md"
 HOSTILE: Final = {"text": "$(touch hurt) `touch hurt` '\"; touch hurt #\n\\"}
 
 
@@ -96,3 +101,12 @@ async def test_without_a_job_server_the_failure_says_so() -> None:
 def test_a_job_that_is_set_up_wrongly_is_refused(job: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         RayJob.model_validate(job)
+
+
+def test_the_settings_that_the_page_shows_are_those_of_a_job() -> None:
+    blocks = blocks_of(PAGE.read_text(encoding="utf-8"))
+    [text] = [block.text for block in blocks if block.info == "toml"]
+    settings = Settings(**tomllib.loads(text))
+    assert settings.ray_jobs == {
+        "train": RayJob(entrypoint="python train.py", runtime_env="vision")
+    }
