@@ -49,7 +49,7 @@ from rillflow.settings import Settings
 from tests.cluster.driving import obey
 from tests.cluster.moving_driver import TASK, Functions
 
-END_S: Final = 60.0
+END_S: Final = 240.0
 LOOK_S: Final = 0.1
 HELD: Final = "held"
 HELD_FLOW: Final = "workspace: nodes\ndagName: holding\ntype: flow\ntasks:" + (
