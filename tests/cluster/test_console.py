@@ -184,6 +184,31 @@ def test_the_items_of_a_group_open_in_place(visit: Visit, api: Api, gateway: str
     expect(page).not_to_have_url(re.compile("open="))
 
 
+def test_what_happens_elsewhere_is_seen_without_asking(
+    visit: Visit, api: Api, gateway: str
+) -> None:
+    waiting = api.submit(example("suspense", gateway), {"name": "Bob"})
+    page = visit.open("executions?q=flow:examples:suspense")
+    expect(row(page, waiting)).to_contain_text("approval waits to be woken up")
+    other = api.submit("examples:suspense", {"name": "Eve"})
+    # The first answer may have it, or a button tells of it and moves nothing that is being read.
+    new = page.get_by_role("button", name="1 new, show")
+    expect(row(page, other).or_(new)).to_be_visible()
+    if new.is_visible():
+        new.click()
+    expect(row(page, other)).to_be_visible()
+    params = {"execution_id": waiting, "task_name": "approval"}
+    api.ask("POST", "/flow/wakeup.json", body={"approved": True}, **params)
+    expect(row(page, waiting)).to_contain_text("succeeded")
+    row(page, other).get_by_role("link").first.click()
+    expect(page.locator(".sentence")).to_contain_text("approval waits to be woken up")
+    api.ask(
+        "POST", "/flow/wakeup.json", body={"approved": True}, **params | {"execution_id": other}
+    )
+    expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
+    expect(page.get_by_label("greet: succeeded")).to_be_visible()
+
+
 def test_the_state_after_any_event_is_shown(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=20)
     page = visit.open(f"execution/{execution}?tab=events")
@@ -250,6 +275,27 @@ def test_a_browser_that_prefers_chinese_is_answered_in_it(
     page.reload()
     expect(page.get_by_role("link", name="Executions")).to_be_visible()
     visit.close()
+
+
+@pytest.mark.long
+def test_a_page_outlives_a_restart_of_the_server(
+    visit: Visit, own: OwnStack, api: Api, gateway: str
+) -> None:
+    waiting = api.submit(example("suspense", gateway), {"name": "Bob"})
+    page = visit.open(f"execution/{waiting}")
+    expect(page.locator(".sentence")).to_contain_text("approval waits to be woken up")
+    own.stop()
+    expect(page.get_by_text("Connection lost. Trying again.")).to_be_visible()
+    own.start()
+    expect(page.get_by_text("Connection lost. Trying again.")).to_be_hidden()
+    api.ask(
+        "POST",
+        "/flow/wakeup.json",
+        body={"approved": True},
+        execution_id=waiting,
+        task_name="approval",
+    )
+    expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
 
 
 def test_who_signs_out_has_to_show_the_key_again(visit: Visit) -> None:

@@ -7,7 +7,7 @@ import {
   useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { Batches } from "./batches";
 import { ApiError, ask, type Params, streamAddress } from "./client";
 import type { Summaries, Summary } from "./types";
@@ -75,7 +75,10 @@ export function useStream(
 ): StreamState {
   const [state, setState] = useState<StreamState>("connecting");
   const address = JSON.stringify([path, params]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the handler may change at any time
+  // The stream stays while the page is drawn anew, and each event meets the newest handler.
+  const handler = useRef(onEvent);
+  handler.current = onEvent;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the address stands for path and params
   useEffect(() => {
     let source: EventSource | null = null;
     let again = 0;
@@ -84,7 +87,7 @@ export function useStream(
     let last: string | null = null;
     const heard = (event: MessageEvent<string>) => {
       last = event.lastEventId || last;
-      onEvent(event.type, JSON.parse(event.data));
+      handler.current(event.type, JSON.parse(event.data));
     };
     const open = () => {
       source = new EventSource(streamAddress(path, { ...params, last_id: last }));
@@ -100,6 +103,8 @@ export function useStream(
         again = window.setTimeout(open, wait);
         wait = Math.min(2 * wait, MOST_WAIT_MS);
       };
+      // The server says `open` once it has begun to listen; the browser has an event of that name too.
+      source.addEventListener("open", (event) => event instanceof MessageEvent && heard(event));
       for (const kind of ["changed", "reset", "gone"]) source.addEventListener(kind, heard);
     };
     open();

@@ -164,7 +164,8 @@ function useLiveRows(text: string, known: ReadonlySet<string>) {
   const flow = searchValue(text, "flow");
   const state = useStream("executions.stream", { flow }, (kind, data) => {
     refresh(["counts.json"]);
-    if (kind === "reset") {
+    // What changed between the first answer and the begin of the stream was in neither.
+    if (kind !== "changed") {
       refresh(["executions.json"]);
       refresh(["summary"]);
       return;
@@ -181,7 +182,9 @@ function useLiveRows(text: string, known: ReadonlySet<string>) {
     if (known.size === 0) refresh(["executions.json"]);
     else setFresh((before) => new Set([...before, ...added]));
   });
-  return { fresh: fresh.size, clear: () => setFresh(new Set()), isLost: state === "lost" };
+  // One that the list has by now is not new.
+  const unseen = [...fresh].filter((id) => !known.has(id)).length;
+  return { fresh: unseen, clear: () => setFresh(new Set()), isLost: state === "lost" };
 }
 
 /** Tell whether an execution that has just started may be found by a search. */
