@@ -83,6 +83,14 @@ async def test_the_last_state_of_the_past_is_the_present_one() -> None:
             assert {**now, "at_ms": 0} == {**then, "at_ms": 0}
 
 
+async def test_a_timeline_of_the_past_has_the_statuses_of_then() -> None:
+    async with served({"work": lambda _: {"a": 1}}) as api:
+        execution_id = (await api.run(calling("work")))["execution_id"]
+        for asked, status in (({"event": 1}, "running"), ({}, "succeeded")):
+            [row] = (await seen(api, "timeline", execution_id, **asked))["rows"]
+            assert row["status"] == status
+
+
 async def test_one_event_has_its_data_masked() -> None:
     async with served() as api:
         execution_id = await api.submit(await api.add(SUSPENDED), {"password": "hunter2", "n": 1})

@@ -69,7 +69,7 @@ async def test_a_list_hears_of_submissions_and_ends() -> None:
             }
             await wake(api, execution_id, go=True)
             [end] = (await stream.next())["executions"]
-            assert (end["seq"], end["status"]) == (2, "succeeded")
+            assert (end["seq"], end["status"], end["is_new"]) == (2, "succeeded", False)
 
 
 async def test_a_list_that_was_cut_off_hears_what_it_missed() -> None:

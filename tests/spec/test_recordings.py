@@ -27,7 +27,9 @@ def recorded(run: Scenario) -> tuple[Recorder, list[Any]]:
 def segments(run: Scenario, **asked: Any) -> dict[str, list[tuple[str, int, int | None]]]:
     recorder, _ = recorded(run)
     shown: Any = timeline(
-        recorder, **{"route": "", "offset": 0, "limit": 99, "until_ms": None, **asked}
+        recorder,
+        recorder.state,
+        **{"route": "", "offset": 0, "limit": 99, "until_ms": None, **asked},
     )
     return {
         row["name"]: [(each["kind"], each["from_ms"], each["to_ms"]) for each in row["segments"]]
@@ -85,9 +87,9 @@ def test_the_critical_chain_leads_back_from_what_ended_last() -> None:
     run.advance(1)
     run.answer("C", {})
     recorder, _ = recorded(run)
-    shown: Any = timeline(recorder, route="", offset=0, limit=9, until_ms=None)
+    shown: Any = timeline(recorder, recorder.state, route="", offset=0, limit=9, until_ms=None)
     assert {row["name"] for row in shown["rows"] if row["critical"]} == {"B", "C"}
-    first: Any = timeline(recorder, route="", offset=0, limit=2, until_ms=None)
+    first: Any = timeline(recorder, recorder.state, route="", offset=0, limit=2, until_ms=None)
     assert (len(first["rows"]), first["next"], first["total"]) == (2, "2", 4)
 
 

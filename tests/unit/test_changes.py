@@ -15,6 +15,7 @@ from rillflow.runtime.changes.hub import (
     ChangeHub,
     ChangeStream,
     Selection,
+    merge,
 )
 from tests.loopback import ManualClock
 
@@ -41,8 +42,18 @@ async def test_a_feed_tells_each_changed_execution_once_with_its_last_status() -
     ]
     feed.note(f"{ORDER}2", 2, "failed")
     later = await feed.take(AwaitChanges(told.position, told.life, 1))
-    assert [change.execution_id for change in later.changes] == [f"{ORDER}2"]
+    assert later.changes == [Change(f"{ORDER}2", 2, "failed", is_new=False)]
     assert not later.lost
+
+
+def test_an_execution_stays_new_until_it_was_told() -> None:
+    known: dict[str, Change] = {}
+    merge(known, [Change("a", 1, "running", is_new=True), Change("b", 2, "running")])
+    merge(known, [Change("a", 2, "succeed"), Change("b", 3, "succeed")])
+    assert list(known.values()) == [
+        Change("a", 2, "succeed", is_new=True),
+        Change("b", 3, "succeed"),
+    ]
 
 
 async def test_a_question_waits_for_a_change_up_to_its_limit() -> None:

@@ -13,14 +13,21 @@ from rillflow.core.state import ExecutionState
 from rillflow.jsontypes import JsonObject, JsonValue
 
 
-def timeline(
-    recorder: Recorder, *, route: str, offset: int, limit: int, until_ms: int | None
+def timeline(  # noqa: PLR0913 - the parameters of the route
+    recorder: Recorder,
+    state: ExecutionState,
+    *,
+    route: str,
+    offset: int,
+    limit: int,
+    until_ms: int | None,
 ) -> JsonObject | None:
     """Return the rows of one level in the order of their starts; None for no such level.
 
-    With ``until_ms`` the timeline is as it was at that time.
+    The state is that of the recorder or, with ``until_ms``, an earlier one: the timeline is as it
+    was at that time.
     """
-    state, plan = recorder.state, recorder.plan
+    plan = recorder.plan
     level = level_of(plan, state, route)
     if level is None:
         return None
@@ -51,7 +58,7 @@ def timeline(
     infos = state.invoke.time_infos
     return {
         "route": route,
-        "seq": recorder.seq,
+        "seq": state.seq,
         "from_ms": min(begun.values(), default=infos[0].start_ms if infos else None),
         "to_ms": recorder.at_ms if until_ms is None else until_ms,
         "total": len(names),

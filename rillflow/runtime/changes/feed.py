@@ -6,7 +6,7 @@ Used by `runtime/owner/execution_owner.py`.
 import asyncio
 import uuid
 from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.changes import AwaitChanges, Change, Changes
@@ -16,6 +16,15 @@ LISTENS_S: Final = 30.0
 """How long after a question changes are still noted."""
 MOST_NOTED: Final = 10_000
 """How many executions are noted; if more change, the first ones are lost."""
+
+
+class _Noted(NamedTuple):
+    """The last change of an execution, and the position at which the execution began, if noted."""
+
+    position: int
+    begun: int
+    seq: int
+    status: str
 
 
 class ChangeFeed:
@@ -29,7 +38,7 @@ class ChangeFeed:
         self._clock = clock
         self._life = uuid.uuid4().hex
         self._most = most
-        self._noted: OrderedDict[ExecutionId, tuple[int, Change]] = OrderedDict()
+        self._noted: OrderedDict[ExecutionId, _Noted] = OrderedDict()
         self._position = 0
         self._complete_after = 0
         self._heard_s = 0.0
@@ -40,14 +49,11 @@ class ChangeFeed:
         """Note a change that is durable; only while ``is_heard``."""
         before = self._noted.pop(execution_id, None)
         self._position += 1
-        is_new = seq == 1 or (before is not None and before[1].is_new)
-        self._noted[execution_id] = (
-            self._position,
-            Change(execution_id, seq, status, is_new),
-        )
+        begun = self._position if seq == 1 else 0 if before is None else before.begun
+        self._noted[execution_id] = _Noted(self._position, begun, seq, status)
         if len(self._noted) > self._most:
-            _, (position, _) = self._noted.popitem(last=False)
-            self._complete_after = position
+            _, lost = self._noted.popitem(last=False)
+            self._complete_after = lost.position
         self._news.set()
         if not self._asking and self._clock.monotonic_s() - self._heard_s > LISTENS_S:
             self._forget()
@@ -74,10 +80,11 @@ class ChangeFeed:
 
     def _after(self, position: int) -> Changes:
         found: list[Change] = []
-        for at, change in reversed(self._noted.values()):
-            if at <= position:
+        for execution_id, noted in reversed(self._noted.items()):
+            if noted.position <= position:
                 break
-            found.append(change)
+            is_new = noted.begun > position
+            found.append(Change(execution_id, noted.seq, noted.status, is_new=is_new))
         found.reverse()
         return Changes(self._life, self._position, found, lost=position < self._complete_after)
 

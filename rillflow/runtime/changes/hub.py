@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from rillflow.errors import OverloadedError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.changes import AwaitChanges, Change, ChangeSource
@@ -169,7 +171,7 @@ class ChangeHub:
                 if batch.changes is None:
                     stream.tell(Batch(self._number, None))
                     return
-                missed.update((change.execution_id, change) for change in batch.changes)
+                merge(missed, batch.changes)
         if missed:
             self._tell_one(stream, Batch(self._number, tuple(missed.values())))
 
@@ -190,7 +192,7 @@ class ChangeHub:
             position, life = told.position, told.life
             self._ready[owner].set()
             if told.changes:
-                self._pending.update((change.execution_id, change) for change in told.changes)
+                merge(self._pending, told.changes)
                 self._news.set()
 
     def _lose(self, life: str) -> None:
@@ -239,6 +241,14 @@ class ChangeHub:
         chosen = _selected(stream.selection, batch)
         if chosen.changes:
             stream.tell(chosen)
+
+
+def merge(known: dict[ExecutionId, Change], later: Iterable[Change]) -> None:
+    """Add later changes; an execution that is not told yet stays new."""
+    for change in later:
+        before = known.get(change.execution_id)
+        is_new = change.is_new or (before is not None and before.is_new)
+        known[change.execution_id] = replace(change, is_new=is_new)
 
 
 def _selected(selection: Selection, batch: Batch) -> Batch:

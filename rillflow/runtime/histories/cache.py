@@ -75,15 +75,19 @@ class Histories:
         """
         async with self._history(execution_id) as history:
             recorder = await history.whole(last_seq)
+            then = recorder if seq is None else await history.at(seq)
             until_ms = None if seq is None else (await history.event(seq)).at_ms
 
             def shown() -> bytes | None:
                 value = timeline(
-                    recorder, route=route, offset=offset, limit=limit, until_ms=until_ms
+                    recorder,
+                    then.state,
+                    route=route,
+                    offset=offset,
+                    limit=limit,
+                    until_ms=until_ms,
                 )
-                if value is None:
-                    return None
-                return encode_json(value if seq is None else {**value, "seq": seq})
+                return None if value is None else encode_json(value)
 
             return await in_thread(shown)
 
