@@ -77,8 +77,11 @@ def parts_of(
 def page_statement(
     parts: Sequence[Part], before: Place | None, limit: int
 ) -> tuple[str, list[object]]:
-    """Return the statement for a page, newest submit time first, and its values."""
-    order = "ORDER BY submitted_at_ms DESC, key DESC LIMIT ?"
+    """Return the statement for a page, newest submit time first, and its values.
+
+    The parts are merged by what indexes hold, and only the rows of the page itself are read.
+    """
+    order = "ORDER BY submitted_at_ms DESC, key DESC"
     texts: list[str] = []
     values: list[object] = []
     for part in parts:
@@ -87,9 +90,12 @@ def page_statement(
             conditions = (*conditions, "(submitted_at_ms, key) < (?, ?)")
             given = (*given, *before)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        texts.append(f"SELECT * FROM (SELECT {COLUMNS} FROM executions {where} {order}) AS part")  # noqa: S608 - columns are our own, values are bound
+        part_text = f"SELECT submitted_at_ms, key FROM executions {where} {order} LIMIT ?"  # noqa: S608 - columns are our own, values are bound
+        texts.append(f"SELECT * FROM ({part_text}) AS part")  # noqa: S608 - see above
         values += (*given, limit)
-    return f"{' UNION ALL '.join(texts)} {order}", [*values, limit]
+    merged = f"SELECT key FROM ({' UNION ALL '.join(texts)} {order} LIMIT ?) AS merged"  # noqa: S608 - see above
+    page = f"SELECT {COLUMNS} FROM executions WHERE key IN ({merged}) {order}"  # noqa: S608 - see above
+    return page, [*values, limit]
 
 
 def oldest_statement(parts: Sequence[Part]) -> tuple[str, list[object]]:

@@ -84,6 +84,20 @@ async def test_the_outcome_that_a_task_waits_for_can_be_sent_to_the_address_show
         assert (await seen(api, "task", execution_id, task="wait"))["callback_url"] is None
 
 
+async def test_a_call_that_a_circuit_holds_back_says_so() -> None:
+    async with served(breaker_failures=1, breaker_pause_s=60) as api:
+        refusing = calling("x", resource="http://user:hunter2@127.0.0.1:1/function/")
+        descriptor = await api.add(refusing)
+        await api.ended(await api.submit(descriptor))
+        execution_id = await api.submit(descriptor)
+        [wait] = (await seen(api, "waits", execution_id, task="A"))["waits"]
+        assert (wait["kind"], wait["status"]) == ("circuit", "held")
+        assert wait["detail"]["host"] == "127.0.0.1:1"
+        assert 0 < wait["detail"]["open_for_ms"] <= 60_000
+        assert "the circuit of 127.0.0.1:1 is open" in wait["sentence"]
+        assert "hunter2" not in str(wait)
+
+
 async def test_what_does_not_exist_is_not_found(api: Api) -> None:
     execution_id = (await api.run(PASS))["execution_id"]
     for name in ONE:

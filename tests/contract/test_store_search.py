@@ -192,7 +192,7 @@ async def test_a_search_sorts_no_more_than_its_page(sqlite_url: str, wanted: Wan
 def plan_of(connection: sqlite3.Connection, parts: list[Part], before: Place | None) -> set[str]:
     """Return what SQLite does inside the parts of a statement."""
     statement, values = page_statement(parts, before, 10)
-    inner = statement.removeprefix("SELECT * FROM (").partition(") AS part")[0]
     if len(parts) == 1:
-        statement, values = inner, values[:-1]
+        statement = statement.partition("SELECT * FROM (")[2].partition(") AS part")[0]
+        values = values[:-1]
     return {row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)}

@@ -3,7 +3,7 @@
 Used by `runtime/histories`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rillflow.core.inspection.graphs import level_of
 from rillflow.core.inspection.recording import Recorder, Segment, Segments
@@ -33,13 +33,7 @@ def timeline(  # noqa: PLR0913 - the parameters of the route
         return None
     prefix = f"{route}-" if route else ""
     known = recorder.segments
-    begun = {
-        prefix + base: known[prefix + base].first[0].from_ms
-        for base in level.tasks
-        if prefix + base in known
-    }
-    if until_ms is not None:
-        begun = {name: at_ms for name, at_ms in begun.items() if at_ms <= until_ms}
+    begun = _starts(known, [prefix + base for base in level.tasks], until_ms)
     names = sorted(begun, key=lambda name: (begun[name], name))
     critical = _critical(state, level, prefix, known, until_ms)
     statuses = Statuses(plan, state)
@@ -65,6 +59,16 @@ def timeline(  # noqa: PLR0913 - the parameters of the route
         "next": str(offset + limit) if len(names) > offset + limit else None,
         "rows": rows,
     }
+
+
+def _starts(
+    known: Mapping[str, Segments], names: Iterable[str], until_ms: int | None
+) -> dict[str, int]:
+    """Return when instances have started, of those that had by then."""
+    found = {name: known[name].first[0].from_ms for name in names if name in known}
+    if until_ms is None:
+        return found
+    return {name: at_ms for name, at_ms in found.items() if at_ms <= until_ms}
 
 
 def _shown(kept: Segments, until_ms: int | None) -> Iterator[JsonValue]:

@@ -18,7 +18,7 @@ MOST_NOTED: Final = 10_000
 """How many executions are noted; if more change, the first ones are lost."""
 
 
-class _Noted(NamedTuple):
+class _LastChange(NamedTuple):
     """The last change of an execution, and the position at which the execution began, if noted."""
 
     position: int
@@ -38,7 +38,7 @@ class ChangeFeed:
         self._clock = clock
         self._life = uuid.uuid4().hex
         self._most = most
-        self._noted: OrderedDict[ExecutionId, _Noted] = OrderedDict()
+        self._noted: OrderedDict[ExecutionId, _LastChange] = OrderedDict()
         self._position = 0
         self._complete_after = 0
         self._heard_s = 0.0
@@ -50,7 +50,7 @@ class ChangeFeed:
         before = self._noted.pop(execution_id, None)
         self._position += 1
         begun = self._position if seq == 1 else 0 if before is None else before.begun
-        self._noted[execution_id] = _Noted(self._position, begun, seq, status)
+        self._noted[execution_id] = _LastChange(self._position, begun, seq, status)
         if len(self._noted) > self._most:
             _, lost = self._noted.popitem(last=False)
             self._complete_after = lost.position

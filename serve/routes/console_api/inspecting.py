@@ -16,6 +16,7 @@ from rillflow.runtime.stack import Stack
 from serve.forms.bodies import raw_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Whole
+from serve.routes.console_api.held_calls import with_held_calls
 
 _NO_SUCH: Final = 404
 _CONFLICT: Final = 409
@@ -50,9 +51,12 @@ def _add_execution(routes: APIRouter, stack: Stack) -> None:
         limit: Whole = 100,
     ) -> Response:
         """Show for what everything that has not ended waits."""
-        return await shown(
-            stack, execution_id, "waits", event, task=task, **_page(offset, limit, MOST_ITEMS)
-        )
+        page = _page(offset, limit, MOST_ITEMS)
+        found = await shown(stack, execution_id, "waits", event, task=task, **page)
+        if event is not None:
+            return found
+        now_ms = stack.clock.now_ms()
+        return raw_response(await with_held_calls(stack, bytes(found.body), now_ms))
 
 
 def _add_tasks(routes: APIRouter, stack: Stack) -> None:

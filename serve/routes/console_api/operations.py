@@ -10,9 +10,6 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rillflow.definition.addresses import without_user_info
-from rillflow.jsontypes import decode_json
-from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import DispatcherState, HostState
 from rillflow.ports.loops import LoopState
 from rillflow.runtime.process.loop_watch import LoopWatch
@@ -21,6 +18,7 @@ from rillflow.runtime.supervision.cluster_view import cluster_view
 from serve.forms.bodies import json_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.search_texts import read_search
+from serve.routes.console_api.held_calls import busy_functions
 from serve.routes.console_api.searching import counted
 
 MOST_HOSTS: Final = 500
@@ -77,16 +75,9 @@ def router(stack: Stack, watch: LoopWatch) -> APIRouter:
 
 async def _busy(stack: Stack) -> list[dict[str, Any]]:
     """List the functions that accept no calls for a time, as any owner has heard."""
-    found: dict[str, float] = {}
-    for reply in await stack.executions.ask_all(ResourceCall(kind="blocks", service="")):
-        blocks = decode_json(reply.body) if reply.body else None
-        if isinstance(blocks, dict):
-            for resource, left_s in blocks.items():
-                if isinstance(left_s, int | float):
-                    found[resource] = max(found.get(resource, 0.0), float(left_s))
+    found = await busy_functions(stack)
     return [
-        {"resource": without_user_info(name), "for_ms": int(left_s * 1000)}
-        for name, left_s in sorted(found.items())[:MOST_HOSTS]
+        {"resource": name, "for_ms": for_ms} for name, for_ms in sorted(found.items())[:MOST_HOSTS]
     ]
 
 

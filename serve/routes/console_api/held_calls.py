@@ -1,0 +1,134 @@
+"""Calls that dispatchers hold back: what the journal of an execution does not know.
+
+A wait for a call is shown as one for the circuit, the limit or the pause that holds the call back,
+where the dispatchers say so now.
+
+Used by `serve/routes/console_api`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rillflow.core.inspection.overview import wait_view
+from rillflow.core.inspection.statuses import Status
+from rillflow.core.inspection.waits import Wait
+from rillflow.definition.addresses import without_user_info
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.ports.executions import ResourceCall
+from rillflow.ports.gateway import HostState
+from rillflow.runtime.stack import Stack
+
+CALLS: Final = frozenset({"call", "poll_call"})
+
+
+async def busy_functions(stack: Stack) -> dict[str, int]:
+    """Return the functions that accept no calls for a time, in milliseconds, as owners know it."""
+    found: dict[str, int] = {}
+    for reply in await stack.executions.ask_all(ResourceCall(kind="blocks", service="")):
+        blocks = decode_json(reply.body) if reply.body else None
+        if isinstance(blocks, dict):
+            for resource, left_s in blocks.items():
+                if isinstance(left_s, int | float):
+                    name = without_user_info(resource)
+                    found[name] = max(found.get(name, 0), int(left_s * 1000))
+    return found
+
+
+async def with_held_calls(stack: Stack, body: bytes, at_ms: int) -> bytes:
+    """Return a list of waits in which calls that are held back say so."""
+    answer = decode_json(body)
+    waits = answer.get("waits") if isinstance(answer, dict) else None
+    if not isinstance(waits, list) or not any(map(_is_call, waits)):
+        return body
+    hosts = {_origin(host.host.name): host for host in await _hosts(stack)}
+    busy = await busy_functions(stack)
+    shown = [
+        _held(wait, hosts, busy, at_ms) if isinstance(wait, dict) and _is_call(wait) else wait
+        for wait in waits
+    ]
+    return encode_json({**answer, "waits": shown}) if isinstance(answer, dict) else body
+
+
+async def _hosts(stack: Stack) -> list[HostState]:
+    return [host for state in await stack.dispatchers.states() for host in state.hosts]
+
+
+def _is_call(wait: object) -> bool:
+    return isinstance(wait, dict) and wait.get("kind") in CALLS
+
+
+def _held(
+    wait: JsonObject, hosts: Mapping[str, HostState], busy: Mapping[str, int], at_ms: int
+) -> JsonObject:
+    detail = wait.get("detail")
+    resource = detail.get("resource") if isinstance(detail, dict) else None
+    if not isinstance(resource, str):
+        return wait
+    for kind, facts in _reasons(resource, hosts, busy):
+        known = msgspec.convert(wait, _Known)
+        held = Wait(
+            task=known.task,
+            base=known.base,
+            status=Status.HELD,
+            kind=kind,
+            since_ms=known.since_ms,
+            until_ms=known.until_ms,
+            detail={**(detail if isinstance(detail, dict) else {}), **facts},
+        )
+        view = wait_view(held, at_ms)
+        return view if isinstance(view, dict) else wait
+    return wait
+
+
+class _Known(msgspec.Struct):
+    """What is known of a wait already."""
+
+    task: str
+    base: str
+    since_ms: int | None
+    until_ms: int | None
+
+
+def _reasons(
+    resource: str, hosts: Mapping[str, HostState], busy: Mapping[str, int]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what may hold a call back, the strongest first."""
+    for_ms = busy.get(resource)
+    if for_ms:
+        yield "busy", {"for_ms": for_ms}
+    origin = _origin(resource)
+    host = hosts.get(origin)
+    if host is None:
+        return
+    for circuit in (host.host, *(each for each in host.functions if each.name == resource)):
+        if circuit.state == "open":
+            open_for_ms = int(circuit.open_for_s * 1000)
+            yield (
+                "circuit",
+                {
+                    "host": origin,
+                    "open_for_ms": open_for_ms,
+                    "failures": circuit.failures,
+                },
+            )
+    if host.waiting:
+        yield (
+            "limit",
+            {
+                "host": origin,
+                "under_way": host.under_way,
+                "waiting": host.waiting,
+                "rate_per_s": host.rate_per_s,
+            },
+        )
+
+
+def _origin(address: str) -> str:
+    """Return the host and port of an address, or the text itself if it is none."""
+    try:
+        return urlsplit(address).netloc.rpartition("@")[2] or address
+    except ValueError:
+        return address
