@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from rillflow.errors import OverloadedError, RillflowError
@@ -54,11 +55,15 @@ class Selection(NamedTuple):
         return execution_id.startswith(flow)
 
 
-class Batch(NamedTuple):
-    """Changes of a tenth of a second; None says that some were lost."""
+class Batch(msgspec.Struct):
+    """Changes of a tenth of a second; None says that some were lost.
+
+    All streams of a selection get the same one, and keep in ``text`` what they send for it.
+    """
 
     number: int
     changes: tuple[Change, ...] | None
+    text: bytes = b""
 
 
 class ChangeStream:

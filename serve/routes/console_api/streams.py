@@ -130,7 +130,9 @@ async def _of_list(stack: Stack, selection: Selection, after: int | None) -> Eve
             yield _event(_name(hub, hub.number), "open", {"at_ms": stack.clock.now_ms()})
             while not stream.is_slow:
                 batch = await stream.next(SILENCE_S)
-                yield _COMMENT if batch is None else _listed(hub, batch, stack.clock.now_ms())
+                if batch is not None and not batch.text:
+                    batch.text = _listed(hub, batch, stack.clock.now_ms())
+                yield _COMMENT if batch is None else batch.text
     except RillflowError as error:
         yield _event(None, "reset", {"reason": str(error)})
 
