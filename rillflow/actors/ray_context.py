@@ -3,7 +3,6 @@
 Used by `actors`, `serve/api.py` and `serve/deployment.py`.
 """
 
-import asyncio
 import hashlib
 import json
 import os
@@ -13,7 +12,8 @@ from typing import Any, Final
 import ray
 
 from rillflow.actors.peers import RUN_DIR
-from rillflow.ports.lease import Leases
+from rillflow.ports.lease import Holder, Leases
+from rillflow.private_apis.ray_state import cluster_id
 from rillflow.settings import Settings
 
 _HEAD: Final = "node:__internal_head__"
@@ -49,15 +49,19 @@ def digest_of(runtime_env: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def holder_of(settings: Settings) -> str:
-    """Return who the deployment is, the same for all its processes; it asks Ray's GCS.
+def holder_of(settings: Settings) -> Holder:
+    """Return who the deployment is; it asks Ray's GCS."""
+    address, head = ray.get_runtime_context().gcs_address, _head()
+    if head:
+        port = address.rpartition(":")[2]
+        address = f"{head['NodeManagerAddress']}:{port} on {head['NodeManagerHostname']}"
+    place = f"the Ray cluster at {address}, namespace {settings.namespace}"
+    return Holder(holder_id_of(settings), place)
 
-    A cluster that starts again at the same address of the same machine is the same one.
-    """
-    address = ray.get_runtime_context().gcs_address
-    head = _head()
-    on = f" on {head['NodeManagerHostname']}" if head else ""
-    return f"the Ray cluster at {address}{on}, namespace {settings.namespace}"
+
+def holder_id_of(settings: Settings) -> str:
+    """Return the id of the deployment, the same for all its processes on all nodes."""
+    return f"{cluster_id()}/{settings.namespace}"
 
 
 def address_of_head() -> str:
@@ -99,4 +103,4 @@ async def is_held_by_another(store: Leases, settings: Settings) -> bool:
     lease = await store.lease() if is_controlled() else None
     if lease is None or not lease.holder:
         return False
-    return lease.holder != await asyncio.to_thread(holder_of, settings)
+    return lease.holder != holder_id_of(settings)

@@ -3,23 +3,35 @@
 Epochs keep two deployments from writing to one execution; the lease keeps them from trying.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
+
+
+class Holder(NamedTuple):
+    """A deployment, as the lease names it.
+
+    ``id`` is the same for all its processes, and no other deployment has it. ``place`` says for
+    people where it is. Of two at one place, one after the other, the first does not run any more.
+    """
+
+    id: str
+    place: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """Who runs on a store, since when, and who has asked to be next.
 
-    ``holder`` is a sentence for people that is the same for all processes of one deployment, empty
-    once the lease was given up. ``id`` is new with each holder. ``turn`` grows with each write.
-    ``successor`` is a deployment that has asked the holder to end its actors. ``mark`` is new with
+    ``holder`` is the id of a deployment, empty once the lease was given up, and ``place`` where
+    that is. ``id`` is new with each holder. ``turn`` grows with each write. ``successor`` is the
+    place of a deployment that has asked the holder to end its actors. ``mark`` is new with
     each process that acquires it, so whoever reads it there reads the same store. ``silent_s`` is
     the time since the last renewal, by one clock of the store.
     """
 
     id: str
     holder: str
+    place: str = ""
     since_ms: int
     turn: int
     successor: str = ""

@@ -25,6 +25,12 @@ def free_processors() -> Mapping[str, float]:
     return {node: resources.get("CPU", 0.0) for node, resources in free.items()}
 
 
+def cluster_id() -> str:
+    """Return the id of the cluster, the same on all its nodes and after a restart of its head."""
+    client: Any = global_worker.gcs_client
+    return str(client.cluster_id.hex())
+
+
 def ask_gcs(timeout_s: float) -> None:
     """Ask the GCS whether it lives; it blocks.
 
@@ -44,7 +50,7 @@ def raylet_pid() -> int | None:
 def _differences() -> Iterator[str]:
     yield from missing(state, "get_draining_nodes", "available_resources_per_node")
     yield from not_in_source(worker, "worker.gcs_client = ")
-    yield from missing(InnerGcsClient, "check_alive")
+    yield from missing(InnerGcsClient, "check_alive", "cluster_id")
 
 
 def _differences_of_workers() -> Iterator[str]:
@@ -55,7 +61,7 @@ RELIES_ON: Final = (
     Assumption(
         library="ray",
         relies_on="ray._private.state.state tells draining nodes and free resources;"
-        " global_worker.gcs_client.check_alive asks the GCS",
+        " global_worker.gcs_client.check_alive asks the GCS, and cluster_id names the cluster",
         seen_with="2.60.0",
         if_it_changes="loud: the controller fails, and /readyz says that the GCS does not answer",
         differences=_differences,

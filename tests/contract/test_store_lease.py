@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from rillflow.ports.lease import Lease
 from rillflow.ports.store import Store
 
-FIRST = Lease(id="a", holder="one", since_ms=1_000, turn=1)
+FIRST = Lease(id="a", holder="one", place="at one", since_ms=1_000, turn=1)
 LONG_S = 0.3
 
 

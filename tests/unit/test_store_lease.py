@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import Lease
+from rillflow.ports.lease import Holder, Lease
 from rillflow.ports.store import Store
 from rillflow.runtime.supervision.store_lease import StoreLease, lost_to
 from rillflow.stores import open_store
@@ -32,7 +32,7 @@ async def _renewed() -> AsyncIterator["Renewed"]:
 
 
 def _lease(store: Store, holder: str) -> StoreLease:
-    return StoreLease(store, holder, lapses_s=LAPSES_S, patience_s=2.0)
+    return StoreLease(store, Holder(holder, f"at {holder}"), lapses_s=LAPSES_S, patience_s=2.0)
 
 
 class Renewed(MemoryStore):
@@ -44,7 +44,7 @@ class Renewed(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one = StoreLease(self, "one")
+        self.one = StoreLease(self, Holder("one", "at one"))
         self.asked = asyncio.Event()
         self._renews = False
 
@@ -97,7 +97,7 @@ async def test_another_deployment_is_told_who_holds_the_store_and_how_to_take_ov
     assert held is not None
     assert held.holder == "one"
     said = str(refused.value)
-    assert said.startswith("the store is held by one, since 2")
+    assert said.startswith("the store is held by at one, since 2")
     assert said.endswith(f"RILLFLOW_TAKE_OVER={held.id}")
 
 
@@ -107,7 +107,14 @@ async def test_the_lease_of_a_deployment_that_has_died_lapses(store: Store) -> N
     assert await _lease(store, "two").acquire()
     held = await one.renew()
     assert not one.holds(held)
-    assert lost_to(held).startswith("the store is held by two, since ")
+    assert lost_to(held).startswith("the store is held by at two, since ")
+
+
+async def test_whoever_starts_again_at_the_same_place_does_not_wait(renewed: Renewed) -> None:
+    await renewed.one.acquire()
+    again = StoreLease(renewed, Holder("another cluster", "at one"), patience_s=0.0)
+    assert await again.acquire()
+    assert not renewed.one.holds(await renewed.one.renew())
 
 
 async def test_a_takeover_waits_until_the_holder_has_given_the_store_up(renewed: Renewed) -> None:
@@ -118,7 +125,7 @@ async def test_a_takeover_waits_until_the_holder_has_given_the_store_up(renewed:
     taking = asyncio.create_task(two.acquire(first.id))
     await renewed.asked.wait()
     asked = await one.renew()
-    assert asked.successor == "two"
+    assert asked.successor == "at two"
     assert one.holds(asked)
     assert not taking.done()
     await one.give_up()

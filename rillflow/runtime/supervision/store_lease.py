@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import Lease, Leases
+from rillflow.ports.lease import Holder, Lease, Leases
 from rillflow.runtime.process.clock import SystemClock
 
 RENEW_S: Final = 3.0
@@ -34,12 +34,12 @@ class StoreLease:
     def __init__(
         self,
         store: Leases,
-        holder: str,
+        holder: Holder,
         *,
         lapses_s: float = LAPSES_S,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """See the lease of ``store`` as ``holder``, a sentence that is the same in each process."""
+        """See the lease of ``store`` as ``holder``."""
         self._store = store
         self._holder = holder
         self._lapses_s = lapses_s
@@ -67,7 +67,7 @@ class StoreLease:
                 mark = uuid.uuid4().hex
                 if await self._store.set_lease(self._mine(lease, mark), renews=True):
                     self.mark = mark
-                    return lease is None or lease.holder != self._holder
+                    return lease is None or lease.holder != self._holder.id
                 continue
             if lease.id == take_over:
                 await self._ask(lease)
@@ -88,7 +88,7 @@ class StoreLease:
         """
         while True:
             lease = await self._store.lease()
-            if lease is not None and lease.holder != self._holder:
+            if lease is not None and lease.holder != self._holder.id:
                 return lease
             mine = self._mine(lease, "" if lease is None else lease.mark)
             if await self._store.set_lease(mine, renews=True):
@@ -107,25 +107,27 @@ class StoreLease:
 
     def holds(self, lease: Lease) -> bool:
         """Tell whether a lease is that of this deployment."""
-        return lease.holder == self._holder
+        return lease.holder == self._holder.id
 
     def _may_take(self, lease: Lease) -> bool:
-        return lease.holder in ("", self._holder) or lease.silent_s > self._lapses_s
+        is_free = lease.holder in ("", self._holder.id) or lease.place == self._holder.place
+        return is_free or lease.silent_s > self._lapses_s
 
     def _mine(self, lease: Lease | None, mark: str) -> Lease:
         if lease is not None and self.holds(lease):
             return replace(lease, turn=lease.turn + 1, mark=mark)
         return Lease(
             id=uuid.uuid4().hex[:8],
-            holder=self._holder,
+            holder=self._holder.id,
+            place=self._holder.place,
             since_ms=SystemClock().now_ms(),
             turn=1 if lease is None else lease.turn + 1,
             mark=mark,
         )
 
     async def _ask(self, lease: Lease) -> None:
-        if lease.successor != self._holder:
-            asked = replace(lease, successor=self._holder, turn=lease.turn + 1)
+        if lease.successor != self._holder.place:
+            asked = replace(lease, successor=self._holder.place, turn=lease.turn + 1)
             await self._store.set_lease(asked, renews=False)
 
 
@@ -138,7 +140,7 @@ def lost_to(lease: Lease) -> str:
 
 def _held(lease: Lease) -> str:
     since = datetime.fromtimestamp(lease.since_ms / 1000, UTC)
-    return f"the store is held by {lease.holder}, since {since:%Y-%m-%d %H:%M:%S} UTC"
+    return f"the store is held by {lease.place}, since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _refusal(lease: Lease) -> str:
