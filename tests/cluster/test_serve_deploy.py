@@ -1,16 +1,15 @@
 """What ``serve deploy`` changes reaches the actors that run, and what it cannot do it says."""
 
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from rillflow.stores.sqlite.backup import backup
 from tests.api.definition_texts import SUSPENDED
 from tests.cluster.api import Api, Functions
 from tests.cluster.serve_cluster import ServeCluster
@@ -67,8 +66,7 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
     with Api(f"http://127.0.0.1:{cluster.port}") as api:
         waiting = api.submit(SUSPENDED)
         copy = cluster.folder / "copy.db"
-        with closing(sqlite3.connect(cluster.folder / "data" / "rillflow.db")) as used:
-            used.execute("VACUUM INTO ?", (str(copy),))
+        backup(cluster.folder / "data" / "rillflow.db", copy, lambda *_: None)
         for other in (cluster.folder / "empty.db", copy):
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2", RILLFLOW_STORE=f"sqlite://{other}")
             told = _until_told(cluster, "the store has changed")
