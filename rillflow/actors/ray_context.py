@@ -12,7 +12,7 @@ from typing import Any, Final
 import ray
 
 from rillflow.actors.peers import RUN_DIR
-from rillflow.ports.lease import Holder, Leases
+from rillflow.ports.lease import DeploymentName, Leases
 from rillflow.private_apis.ray_state import cluster_id
 from rillflow.settings import Settings
 
@@ -49,14 +49,14 @@ def digest_of(runtime_env: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def holder_of(settings: Settings) -> Holder:
+def holder_of(settings: Settings) -> DeploymentName:
     """Return who the deployment is; it asks Ray's GCS."""
     address, head = ray.get_runtime_context().gcs_address, _head()
     if head:
         port = address.rpartition(":")[2]
         address = f"{head['NodeManagerAddress']}:{port} on {head['NodeManagerHostname']}"
     place = f"the Ray cluster at {address}, namespace {settings.namespace}"
-    return Holder(holder_id_of(settings), place)
+    return DeploymentName(holder_id_of(settings), place)
 
 
 def holder_id_of(settings: Settings) -> str:

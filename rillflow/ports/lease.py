@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 
-class Holder(NamedTuple):
+class DeploymentName(NamedTuple):
     """A deployment, as the lease names it.
 
     ``id`` is the same for all its processes, and no other deployment has it. ``place`` says for

@@ -9,7 +9,7 @@ import socket
 import threading
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import Holder
+from rillflow.ports.lease import DeploymentName
 from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -17,10 +17,10 @@ from rillflow.stores import open_store
 log = logging.getLogger("rillflow.standalone")
 
 
-def holder_of(settings: Settings) -> Holder:
+def holder_of(settings: Settings) -> DeploymentName:
     """Return who a local stack is; one that starts again on its data folder is the same one."""
     place = f"rillflow up on {socket.gethostname()}, data folder {settings.data_dir.resolve()}"
-    return Holder(place, place)
+    return DeploymentName(place, place)
 
 
 class LeaseThread:

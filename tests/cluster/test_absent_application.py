@@ -37,6 +37,11 @@ tasks:
     resourceName: FUNCTIONS/answer
     outputMappings: [{ source: $.output.n, target: $.context.n }]
 """
+WITHOUT: Final = {
+    "RAY_SERVE_HAPROXY_BINARY_PATH": "",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "",
+}
+"""Where the cluster file does not set them, nobody does."""
 FRONTS: Final = {"haproxy": "1", "serve": "0"}
 """RAY_SERVE_ENABLE_HA_PROXY, by who stands in front."""
 
@@ -51,7 +56,9 @@ def _of_cluster_file() -> dict[str, str]:
 @pytest.fixture(name="cluster", scope="module", params=FRONTS)
 def _cluster(request: pytest.FixtureRequest) -> Iterator[ServeCluster]:
     with tempfile.TemporaryDirectory(prefix="rr") as name:
-        variables = _of_cluster_file() | {"RAY_SERVE_ENABLE_HA_PROXY": FRONTS[request.param]}
+        variables = (
+            WITHOUT | _of_cluster_file() | {"RAY_SERVE_ENABLE_HA_PROXY": FRONTS[request.param]}
+        )
         cluster = ServeCluster(Path(name), **variables)
         try:
             cluster.head.start()

@@ -11,6 +11,7 @@ from ray.serve._private import constants
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from rillflow.private_apis import serve_start
 from rillflow.settings import Settings
 from serve.app import app
 
@@ -38,6 +39,8 @@ def test_every_machine_starts_with_the_fast_front(cluster: dict[str, Any], comma
         "RAY_SERVE_THROUGHPUT_OPTIMIZED=1",
         "RAY_SERVE_HAPROXY_NBTHREAD=1",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED=0",
+        "RAY_SERVE_HAPROXY_BINARY_PATH=$PWD/.venv/bin/rillflow-haproxy",
+        f"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH={serve_start.__name__}:middlewares",
     ):
         assert f" {setting} " in start
         assert hasattr(constants, setting.partition("=")[0]), "Ray Serve knows this setting"

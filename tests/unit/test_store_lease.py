@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import Holder, Lease
+from rillflow.ports.lease import DeploymentName, Lease
 from rillflow.ports.store import Store
 from rillflow.runtime.supervision.store_lease import StoreLease, lost_to
 from rillflow.stores import open_store
@@ -32,7 +32,9 @@ async def _renewed() -> AsyncIterator["Renewed"]:
 
 
 def _lease(store: Store, holder: str) -> StoreLease:
-    return StoreLease(store, Holder(holder, f"at {holder}"), lapses_s=LAPSES_S, patience_s=2.0)
+    return StoreLease(
+        store, DeploymentName(holder, f"at {holder}"), lapses_s=LAPSES_S, patience_s=2.0
+    )
 
 
 class Renewed(MemoryStore):
@@ -44,7 +46,7 @@ class Renewed(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one = StoreLease(self, Holder("one", "at one"))
+        self.one = StoreLease(self, DeploymentName("one", "at one"))
         self.asked = asyncio.Event()
         self._renews = False
 
@@ -112,7 +114,7 @@ async def test_the_lease_of_a_deployment_that_has_died_lapses(store: Store) -> N
 
 async def test_whoever_starts_again_at_the_same_place_does_not_wait(renewed: Renewed) -> None:
     await renewed.one.acquire()
-    again = StoreLease(renewed, Holder("another cluster", "at one"), patience_s=0.0)
+    again = StoreLease(renewed, DeploymentName("another cluster", "at one"), patience_s=0.0)
     assert await again.acquire()
     assert not renewed.one.holds(await renewed.one.renew())
 

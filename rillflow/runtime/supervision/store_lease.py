@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import Holder, Lease, Leases
+from rillflow.ports.lease import DeploymentName, Lease, Leases
 from rillflow.runtime.process.clock import SystemClock
 
 RENEW_S: Final = 3.0
@@ -34,7 +34,7 @@ class StoreLease:
     def __init__(
         self,
         store: Leases,
-        holder: Holder,
+        holder: DeploymentName,
         *,
         lapses_s: float = LAPSES_S,
         patience_s: float = PATIENCE_S,
