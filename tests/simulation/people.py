@@ -14,6 +14,7 @@ from rillflow.core.events import (
     Event,
     ExecutionSubmitted,
     PauseRequested,
+    ProgressReported,
     RedoRequested,
     ResumeRequested,
     WakeUpReceived,
@@ -253,6 +254,7 @@ class People:
                 ResumeRequested(at_ms=at_ms),
                 DegradeRequested(at_ms=at_ms, task=task, current=True, followings=False),
                 WakeUpReceived(at_ms=at_ms, task=task, data=b'{"go":false}'),
+                ProgressReported(at_ms=at_ms, task=task, fraction=0.5, message="half"),
             ]
         )
         await self._deliver(execution_id, event)
