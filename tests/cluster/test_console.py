@@ -167,6 +167,9 @@ def test_a_waiting_task_says_for_what_and_is_moved_from_its_page_by_the_keyboard
     page.keyboard.press("g")
     page.keyboard.press("e")
     expect(page).to_have_url(re.compile(r"#/executions$"))
+    page.keyboard.press("g")
+    page.keyboard.press("o")
+    expect(page.get_by_role("heading", name="Processes")).to_be_visible()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
@@ -230,6 +233,27 @@ def test_the_state_after_any_event_is_shown(visit: Visit, api: Api, gateway: str
     assert not visit.inaccessible()
 
 
+def test_a_version_is_compared_submitted_and_rolled_back(visit: Visit, api: Api) -> None:
+    first = "workspace: shop\ndagName: refund\ntype: flow\ntasks: [{name: pay, category: pass}]\n"
+    added = api.add(first).body["descriptor_id"].rpartition("md5_")[2]
+    api.add(first.replace("pay", "payback"))
+    page = visit.open("workflows")
+    page.get_by_role("navigation", name="Workflows").get_by_role("link", name="refund").click()
+    page.get_by_role("tab", name="Changes").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("name: payback")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("dialog").get_by_role("button", name="Submit").click()
+    expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
+    expect(page.get_by_label("payback: succeeded")).to_be_visible()
+    page.go_back()
+    page.get_by_role("tab", name="Versions").click()
+    old = page.get_by_role("row").filter(has_text=added[:7])
+    old.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Roll back to it").click()
+    expect(old).to_contain_text("newest of release")
+    assert "payback" not in api.get(api.submit("shop:refund", wait_s=20))["tasks"]
+
+
 def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(
         example("quickstart", gateway), {"name": HOSTILE, HOSTILE: HOSTILE}, wait_s=20
@@ -251,6 +275,8 @@ def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
         f"execution/{execution}?tab=timeline&event=1",
         f"execution/{execution}?tab=events",
         f"execution/{execution}?tab=context",
+        "workflows/examples:suspense?tab=text",
+        "operations",
     ]
     visit = Visit(browser, api.base_url, storage_state=signed_in, color_scheme=scheme)
     for address in pages:

@@ -16,7 +16,11 @@ const ExecutionPage = lazy(() => import("./execution/execution_page"));
 const WorkflowsPage = lazy(() => import("./workflows/workflows_page"));
 const OperationsPage = lazy(() => import("./operations/operations_page"));
 
-const PAGES = [{ name: "executions", key: "e" }] as const;
+const PAGES = [
+  { name: "executions", key: "e" },
+  { name: "workflows", key: "w" },
+  { name: "operations", key: "o" },
+] as const;
 
 interface Session {
   key_needed: boolean;

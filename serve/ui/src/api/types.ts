@@ -341,7 +341,6 @@ export interface Version {
   created_ms: number;
   aliases: string[];
   is_newest_of: string[];
-  counts?: Partial<Record<StoredStatus, number>> | null;
 }
 
 export interface Versions {
@@ -356,8 +355,6 @@ export interface Definition {
   feature: string;
   definition_id: string;
   text: string;
-  title: string | null;
-  description: string | null;
   input_schema: unknown;
   default_context: unknown;
 }
@@ -391,31 +388,34 @@ export interface Host {
   rate_per_s: number | null;
 }
 
+export interface Problem {
+  kind: string;
+  subject: string;
+  detail: Record<string, unknown>;
+}
+
 export interface Operations {
   is_well: boolean;
   at_ms: number;
-  problems: { kind: string; subject: string; detail: Record<string, unknown>; sentence: string }[];
-  throughput: {
-    from_ms: number;
-    to_ms: number;
-    step_ms: number;
-    submitted: number[];
-    failed: number[];
-  } | null;
-  counts: Partial<Record<StoredStatus, number>>;
+  problems: Problem[];
+  last_hour: {
+    from_ms: number | null;
+    step_ms: number | null;
+    buckets: Bucket[];
+    counts: Partial<Record<StoredStatus, number>>;
+  };
   hosts: Host[];
   dispatchers: { count: number; reached: number };
-  busy: { flow: string; resource: string; for_ms: number }[];
+  busy: { resource: string; for_ms: number }[];
   cluster: {
     actors?: {
       name: string;
       node?: string | null;
       pid?: number | null;
-      is_ready?: boolean;
+      ready?: boolean;
       partitions?: number | null;
     }[];
-    [key: string]: unknown;
   } | null;
-  loops: { process: string; longest_ms?: number | null }[];
-  readiness: { ready: boolean; reasons: { code: string; message: string }[] };
+  loops: { process: string; reached: boolean; longest_ms: number; longest_of_minute_ms: number }[];
+  readiness: { ready: boolean };
 }

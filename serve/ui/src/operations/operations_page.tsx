@@ -35,25 +35,8 @@ export default function OperationsPage(): JSX.Element {
       {found.isError && <ErrorNote error={found.error} />}
       <Health state={state} />
       <div className="charts">
-        <Counts counts={state.counts} />
-        {state.throughput !== null && (
-          <>
-            <Chart
-              title={t("ops.throughput")}
-              values={state.throughput.submitted}
-              fromMs={state.throughput.from_ms}
-              stepMs={state.throughput.step_ms}
-              tone="s-running"
-            />
-            <Chart
-              title={t("ops.failures")}
-              values={state.throughput.failed}
-              fromMs={state.throughput.from_ms}
-              stepMs={state.throughput.step_ms}
-              tone="s-failed"
-            />
-          </>
-        )}
+        <Counts counts={state.last_hour.counts} />
+        <LastHour state={state} />
       </div>
       <Hosts state={state} />
       <Busy state={state} />
@@ -89,14 +72,41 @@ function Health({ state }: { state: Operations }): JSX.Element {
   );
 }
 
-function Counts({ counts }: { counts: Operations["counts"] }): JSX.Element {
+function LastHour({ state }: { state: Operations }): JSX.Element | null {
+  const { buckets, from_ms: fromMs, step_ms: stepMs } = state.last_hour;
+  if (fromMs === null || stepMs === null) return null;
+  const submitted = buckets.map((each) => each.unfinished + each.succeeded + each.failed);
+  return (
+    <>
+      <Chart
+        title={t("ops.throughput")}
+        values={submitted}
+        fromMs={fromMs}
+        stepMs={stepMs}
+        tone="s-running"
+      />
+      <Chart
+        title={t("ops.failures")}
+        values={buckets.map((each) => each.failed)}
+        fromMs={fromMs}
+        stepMs={stepMs}
+        tone="s-failed"
+      />
+    </>
+  );
+}
+
+function Counts({ counts }: { counts: Operations["last_hour"]["counts"] }): JSX.Element {
   return (
     <div className="chart now">
       <div>{t("ops.now")}</div>
       <ul>
         {(["unfinished", "failed", "succeeded"] as const).map((status) => (
           <li key={status}>
-            <a className="row" href={formatAddress(["executions"], { q: `status:${status}` })}>
+            <a
+              className="row"
+              href={formatAddress(["executions"], { q: `status:${status} since:1h` })}
+            >
               <StatusIcon status={status} label={false} />
               <span className="grow">{t(`status.${status}`)}</span>
               <strong className="num">{number(counts[status] ?? 0)}</strong>
@@ -152,11 +162,12 @@ function Busy({ state }: { state: Operations }): JSX.Element | null {
   if (state.busy.length === 0) return null;
   return (
     <Section title={t("ops.busy")}>
-      <Table head={["nav.workflows", "ops.host", "list.column.took"]} numbers={1}>
+      <Table head={["ops.host", "list.column.took"]} numbers={1}>
         {state.busy.map((each) => (
-          <tr key={`${each.flow}${each.resource}`}>
-            <th scope="row">{each.flow}</th>
-            <td className="mono">{each.resource}</td>
+          <tr key={each.resource}>
+            <th scope="row" className="mono">
+              {each.resource}
+            </th>
             <td className="num">{duration(each.for_ms)}</td>
           </tr>
         ))}
@@ -180,8 +191,8 @@ function Actors({ state }: { state: Operations }): JSX.Element | null {
               {actor.name}
             </th>
             <td>
-              <span className={actor.is_ready === false ? "s-held" : "muted"}>
-                {t(actor.is_ready === false ? "ops.notReady" : "ops.ready")}
+              <span className={actor.ready === false ? "s-held" : "muted"}>
+                {t(actor.ready === false ? "ops.notReady" : "ops.ready")}
               </span>
             </td>
             <td className="mono" title={actor.node ?? ""}>
@@ -206,7 +217,7 @@ function Loops({ state }: { state: Operations }): JSX.Element | null {
             <th scope="row" className="mono">
               {loop.process}
             </th>
-            <td className="num">{loop.longest_ms == null ? "–" : duration(loop.longest_ms)}</td>
+            <td className="num">{loop.reached ? duration(loop.longest_of_minute_ms) : "–"}</td>
           </tr>
         ))}
       </Table>

@@ -38,7 +38,7 @@ export function SubmitDialog({
   return (
     <Confirm
       title={t("flows.submit.title", { flow })}
-      text={definition.description ?? definition.title ?? ""}
+      text=""
       action={t("flows.submit")}
       onClose={onClose}
       onDo={submit}

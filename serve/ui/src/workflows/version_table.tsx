@@ -8,7 +8,7 @@ import type { Definition, Version, Versions } from "../api/types";
 import { shortVersion } from "../format";
 import { Confirm, ErrorNote } from "../parts/controls";
 import { Clock } from "../parts/time";
-import { number, t } from "../words";
+import { t } from "../words";
 
 export function VersionTable({
   flow,
@@ -33,7 +33,7 @@ export function VersionTable({
               <th scope="col">{t("flows.version")}</th>
               <th scope="col">{t("flows.created")}</th>
               <th scope="col">{t("flows.aliases")}</th>
-              <th scope="col">{t("flows.week")}</th>
+              <th scope="col">{t("flows.executions")}</th>
               <th scope="col">
                 <span className="unseen">{t("flows.rollBack")}</span>
               </th>
@@ -71,7 +71,13 @@ export function VersionTable({
                   )}
                 </td>
                 <td>
-                  <Ended flow={flow} version={version} />
+                  <a
+                    href={formatAddress(["executions"], {
+                      q: `flow:${flow} version:${version.definition_id}`,
+                    })}
+                  >
+                    {t("action.open")}
+                  </a>
                 </td>
                 <td className="deeds">
                   {version.aliases
@@ -96,27 +102,6 @@ export function VersionTable({
         <RollBack flow={flow} version={back[0]} alias={back[1]} onClose={() => setBack(null)} />
       )}
     </>
-  );
-}
-
-/** The part of the ended executions that succeeded, in percent; null where none has ended. */
-export function successRate(counts: Version["counts"]): number | null {
-  const [succeeded, failed] = [counts?.succeeded ?? 0, counts?.failed ?? 0];
-  return succeeded + failed === 0
-    ? null
-    : Math.round((succeeded / (succeeded + failed)) * 1000) / 10;
-}
-
-function Ended({ flow, version }: { flow: string; version: Version }): JSX.Element | null {
-  const rate = successRate(version.counts);
-  if (rate === null) return <span className="muted">–</span>;
-  const { succeeded = 0, failed = 0 } = version.counts ?? {};
-  const query = `flow:${flow} version:${version.definition_id}`;
-  return (
-    <a className="num" href={formatAddress(["executions"], { q: query })}>
-      {t("list.total", { n: number(succeeded + failed) })},{" "}
-      {t("flows.rate", { rate: number(rate) })}
-    </a>
   );
 }
 

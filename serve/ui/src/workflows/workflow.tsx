@@ -52,7 +52,6 @@ export function Workflow({
           {t("flows.submit")}
         </button>
       </header>
-      {definition.data?.title != null && <p dir="auto">{definition.data.title}</p>}
       {feature.gray !== null && Object.keys(feature.gray).length > 0 && (
         <p className="facts">
           <span className="muted">{t("flows.gray")}</span>
