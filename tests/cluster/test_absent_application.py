@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from rillflow.private_apis.haproxy import haproxy_binary
 from tests.cluster.api import Api, Functions
 from tests.cluster.processes import ROOT, kill, proxies, wait_until_gone, workers
 from tests.cluster.ray_head import BIN
@@ -38,10 +39,10 @@ tasks:
     outputMappings: [{ source: $.output.n, target: $.context.n }]
 """
 WITHOUT: Final = {
-    "RAY_SERVE_HAPROXY_BINARY_PATH": "",
+    "RAY_SERVE_HAPROXY_BINARY_PATH": haproxy_binary(),
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "",
 }
-"""Where the cluster file does not set them, nobody does."""
+"""Serve as it is, where the cluster file does not say otherwise."""
 FRONTS: Final = {"haproxy": "1", "serve": "0"}
 """RAY_SERVE_ENABLE_HA_PROXY, by who stands in front."""
 
