@@ -26,7 +26,6 @@ from rillflow.stores import schema_status
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES
 from rillflow.stores.sqlite.file_use import (
-    accept_missing_wal,
     close_after_kill,
     hold_alone,
     lock_path,
@@ -196,7 +195,7 @@ async def test_a_missing_wal_can_be_accepted(path: Path, tmp_path: Path) -> None
     copy = copy_alone(path, tmp_path / "copy")
     with pytest.raises(StoreError):
         await executions_in(copy)
-    accept_missing_wal(copy)
+    sqlite_backup.accept_missing_wal(copy)
     assert await executions_in(copy) < EXECUTIONS
 
 

@@ -152,13 +152,12 @@ def verify(
         $ rillflow db verify rillflow-backup.db
     """
     from rillflow.stores.sqlite import backup as sqlite_backup
-    from rillflow.stores.sqlite import file_use as sqlite_file_use
 
     if file is not None and (store is not None or data_dir is not None):
         raise typer.BadParameter("a FILE excludes --store and --data-dir")
     path = file or _embedded(store, data_dir, "use pg_amcheck: `pg_amcheck DATABASE`")
     if accept_missing_wal:
-        sqlite_file_use.accept_missing_wal(path)
+        sqlite_backup.accept_missing_wal(path)
     with _progress("verifying executions") as progress:
         found = sqlite_backup.verify(path, progress)
     counts = f"{found.executions:,} executions, {found.definitions:,} definitions"

@@ -15,17 +15,19 @@ from typing import Final, TypeAlias
 import msgspec
 
 from rillflow.core.codec import decode_event, decode_state
-from rillflow.definition import parse_definition
+from rillflow.definition import MAX_TEXT_BYTES, parse_definition
 from rillflow.errors import DefinitionError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import StoredExecution
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
 from rillflow.stores.sqlite.file_use import (
+    clear_mark,
     hold_alone,
     mark_as_copy,
     refuse_incomplete,
     wal_path,
 )
+from rillflow.stores.sqlite.foreign_file import harden, opened, refuse_other_schemas
 from rillflow.stores.sqlite.journal import load_execution
 from rillflow.stores.sqlite.schema import schema_status
 
@@ -36,7 +38,8 @@ _PAGES_AT_ONCE: Final = 2_048
 _DRAFT: Final = ".partial"
 _MOST_PROBLEMS: Final = 100
 _STORED_DEPTH: Final = 1_000
-_STORED_BYTES: Final = 64 * 1024 * 1024
+_STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
+"""What a server reads of a stored definition at most."""
 _WITHOUT_DEFINITION: Final = """
 SELECT execution_id, definition_id FROM executions
 WHERE definition_id NOT IN (SELECT definition_id FROM definitions)
@@ -76,8 +79,8 @@ def backup(path: Path, target: Path, progress: Progress) -> None:
     gets its name only once it is complete and on disk.
 
     Raises:
-        StoreError: There is no such database, it lacks commits, or the target exists or
-            cannot be written.
+        StoreError: There is no such database, it lacks commits, has a schema that no release
+            makes, or the target exists or cannot be written.
     """
     _refuse_missing(path)
     with store_errors(path):
@@ -118,26 +121,38 @@ def verify(path: Path, progress: Progress) -> Verification:
     A database in use can be verified; nothing is changed.
 
     Raises:
-        StoreError: There is no such database, it belongs to another program, or it lacks
-            commits.
+        StoreError: There is no such database, it belongs to another program, has a schema that
+            no release makes, or lacks commits.
     """
     _refuse_missing(path)
     schema_status(path).refuse_newer()
     found = Verification()
-    with (
-        store_errors(path),
-        closing(connect(path, mode="ro")) as connection,
-        snapshot(connection),
-    ):
+    with store_errors(path), opened(path) as connection, snapshot(connection):
         try:
-            for (answer,) in connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
-                if answer != "ok":
-                    found.add(f"SQLite: {answer}")
-            _verify_definitions(connection, found)
-            _verify_executions(connection, found, progress)
+            _verify_structures(connection, found)
+            if found.is_clean:
+                _verify_definitions(connection, found)
+                _verify_executions(connection, found, progress)
         except sqlite3.DatabaseError as error:
             found.add(f"SQLite: {error}")
     return found
+
+
+def accept_missing_wal(path: Path) -> None:
+    """Remove the mark of a file whose ``-wal`` file is missing.
+
+    Raises:
+        StoreError: A process uses the file, it cannot be written, or its schema is not one that
+            a release makes.
+    """
+    lock = hold_alone(path)
+    try:
+        with store_errors(path), closing(connect(path)) as connection:
+            harden(connection, path)
+            refuse_other_schemas(connection, path)
+            clear_mark(connection)
+    finally:
+        os.close(lock)
 
 
 def _copy(path: Path, draft: Path, progress: Progress) -> None:
@@ -148,9 +163,24 @@ def _copy(path: Path, draft: Path, progress: Progress) -> None:
             pages=_PAGES_AT_ONCE,
             progress=lambda _, left, total: progress(total - left, total),
         )
+        # The update of the mark would run triggers of the copy.
+        harden(copy, draft)
+        refuse_other_schemas(copy, path)
         # The copy has no -wal file and is not in use.
         copy.execute("PRAGMA journal_mode = DELETE")
         mark_as_copy(copy)
+
+
+def _verify_structures(connection: sqlite3.Connection, found: Verification) -> None:
+    """Have SQLite check its own structures; where they are damaged, no row is read.
+
+    A damaged page may stand for many others, so the rows of a small file may be without end.
+    """
+    for (answer,) in connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS - 1})"):
+        if answer != "ok":
+            found.add(f"SQLite: {answer}")
+    if not found.is_clean:
+        found.add("definitions and executions have not been read, for the file itself is damaged")
 
 
 def _verify_definitions(connection: sqlite3.Connection, found: Verification) -> None:

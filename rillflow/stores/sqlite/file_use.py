@@ -37,12 +37,17 @@ LOCK_WAIT_S: Final = 10.0
 _POLL_S: Final = 0.005
 _NUMBER_BITS: Final = 62
 _USE_NUMBERS_BYTES: Final = 64
-_MAKE_TABLE: Final = """
+MAKE_FILE_USE: Final = """
 CREATE TABLE IF NOT EXISTS file_use (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     in_use INTEGER NOT NULL,
     use_number INTEGER NOT NULL
 )"""
+_FILE_USE_WORDS: Final = MAKE_FILE_USE.replace(" IF NOT EXISTS", "").split()
+_FILE_USE_SQL: Final = "SELECT sql FROM sqlite_schema WHERE name = 'file_use' AND type = 'table'"
+_READ_MARK: Final = """
+SELECT in_use, use_number FROM file_use
+WHERE typeof(in_use) = 'integer' AND typeof(use_number) = 'integer'"""
 
 
 class FileUse:
@@ -172,20 +177,6 @@ def refuse_incomplete(path: Path) -> None:
         )
 
 
-def accept_missing_wal(path: Path) -> None:
-    """Remove the mark of a file whose ``-wal`` file is missing.
-
-    Raises:
-        StoreError: A process uses the file, or it cannot be written.
-    """
-    lock = hold_alone(path)
-    try:
-        with store_errors(path), closing(connect(path)) as connection:
-            clear_mark(connection)
-    finally:
-        os.close(lock)
-
-
 def clear_mark(connection: sqlite3.Connection) -> None:
     """Mark a database as complete."""
     if _read_mark(connection) is not None:
@@ -252,7 +243,7 @@ def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
     # Both numbers are valid until the database file has the new one.
     _write_use_numbers(lock, (before, number))
     with transaction(connection):
-        connection.execute(_MAKE_TABLE)
+        connection.execute(MAKE_FILE_USE)
         connection.execute("INSERT OR REPLACE INTO file_use VALUES (1, 1, ?)", (number,))
     if truncate_wal(connection):
         _write_use_numbers(lock, (number,))
@@ -270,12 +261,11 @@ def _mark_in_the_file(path: Path) -> tuple[bool, int]:
 
 
 def _read_mark(connection: sqlite3.Connection) -> tuple[int, int] | None:
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'file_use'").fetchone()
-    if known is None:
+    """Read the mark; what has its name and is not the table of ``MAKE_FILE_USE`` is not read."""
+    known = connection.execute(_FILE_USE_SQL).fetchone()
+    if known is None or str(known[0]).split() != _FILE_USE_WORDS:
         return None
-    row: tuple[int, int] | None = connection.execute(
-        "SELECT in_use, use_number FROM file_use"
-    ).fetchone()
+    row: tuple[int, int] | None = connection.execute(_READ_MARK).fetchone()
     return row
 
 
