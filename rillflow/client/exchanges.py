@@ -28,6 +28,7 @@ from rillflow.errors import (
     ExecutionTimeoutError,
     RequestError,
     RillflowError,
+    ServerError,
     UnknownExecutionError,
 )
 from rillflow.ids import ExecutionId
@@ -45,6 +46,13 @@ LONGEST_PAUSE_S: Final = 2.0
 """Before asking again where a server answers before the wait is over, since too many wait."""
 GRACE_S: Final = 1.0
 """How long after the end of a wait its last answer may come."""
+
+MOST_GROUPS_READ: Final = 200_000
+"""How many groups of an execution are read: four times what one has unless it is set otherwise."""
+MOST_LEVELS: Final = 40
+"""How many levels tasks may nest."""
+MOST_READ_BYTES: Final = 1 << 30
+"""How many bytes the groups of an execution may have together."""
 
 LONGEST_INDEX: Final = 9
 """Digits of the index of a group."""
@@ -177,14 +185,25 @@ def read(
 def context(execution_id: ExecutionId) -> Exchange[JsonObject]:
     """Read the context of an execution."""
     view = yield from read(execution_id, brief=True)
-    found: JsonObject = view.get("context", {})
+    found: JsonObject = view.get("context") or {}
     return found
 
 
 def status(execution_id: ExecutionId) -> Exchange[str]:
     """Read the status of an execution."""
-    view = yield from read(execution_id, brief=True)
-    return str(view["dag_status"])
+    return status_of((yield from read(execution_id, brief=True)))
+
+
+def status_of(view: JsonObject) -> str:
+    """Return the status in a view of an execution.
+
+    Raises:
+        ServerError: There is none.
+    """
+    dag_status = view.get("dag_status")
+    if not isinstance(dag_status, str):
+        raise ServerError("the answer is not Rillflow's: the execution has no status")
+    return dag_status
 
 
 def has_ended(dag_status: str) -> bool:
@@ -207,7 +226,7 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
         wait_s = min(left_s, LONGEST_POLL_S)
         within_s = left_s + GRACE_S
         view = yield from read(execution_id, brief=True, wait_s=wait_s, within_s=within_s)
-        if has_ended(view["dag_status"]):
+        if has_ended(status_of(view)):
             break
         if time.monotonic() - asked_s < wait_s / 2:
             yield Rest(seconds=max(min(backoff.next_s(), give_up - time.monotonic()), 0))
@@ -215,8 +234,8 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
         if left_s <= 0:
             raise ExecutionTimeoutError(execution_id, timeout_s)
     if view["dag_status"] == FAILED:
-        yield from _raise_failure(execution_id, view.get("dag_invoke_msg", {}))
-    ended_with: JsonObject = view.get("context", {})
+        yield from _raise_failure(execution_id, view.get("dag_invoke_msg") or {})
+    ended_with: JsonObject = view.get("context") or {}
     return ended_with
 
 
@@ -294,9 +313,10 @@ def with_members(
     task which ones to read.
     """
     found: dict[str, JsonValue] = {}
-    waiting = list(reversed(top.items()))
+    bound = _ReadBound()
+    waiting = [(name, task, 1) for name, task in reversed(top.items())]
     while waiting:
-        name, task = waiting.pop()
+        name, task, level = waiting.pop()
         found[name] = task
         members: dict[str, JsonValue] = {}
         for index, group_status in choose(_groups(task)):
@@ -304,11 +324,36 @@ def with_members(
             if group is None:
                 request = Read(execution_id=execution_id, part="children", parent=name, index=index)
                 group = (yield request) or {}
+                bound.refuse_more(group, level)
                 if is_final(group_status) and all(map(_is_settled, group.values())):
                     settled[name, index, group_status] = group
             members.update(group)
-        waiting.extend(reversed(members.items()))
+        waiting.extend((key, member, level + 1) for key, member in reversed(members.items()))
     return found
+
+
+class _ReadBound:
+    """Bounds what is read of one execution, whatever groups a server lists."""
+
+    def __init__(self) -> None:
+        self._groups = 0
+        self._bytes = 0
+
+    def refuse_more(self, group: dict[str, JsonValue], level: int) -> None:
+        """Take note of a group of a task of this level.
+
+        Raises:
+            ServerError: It is beyond what an execution can have.
+        """
+        self._groups += 1
+        self._bytes += getattr(group, "size_bytes", 0)
+        for found, most, what in (
+            (level, MOST_LEVELS, "levels of groups"),
+            (self._groups, MOST_GROUPS_READ, "groups"),
+            (self._bytes, MOST_READ_BYTES, "bytes of groups"),
+        ):
+            if found > most:
+                raise ServerError(f"the server lists more than {most:,} {what} of this execution")
 
 
 def is_final(task_status: str) -> bool:

@@ -1,6 +1,7 @@
 """The transport over HTTP."""
 
 import os
+import time
 from typing import Any, Final
 
 import httpx
@@ -8,7 +9,7 @@ import httpx
 from rillflow.client.operations import Request
 from rillflow.client.wire import Call, answer_of, call_of
 from rillflow.definition.addresses import without_user_info
-from rillflow.errors import UnreachableError
+from rillflow.errors import ServerError, UnreachableError
 from rillflow.local_keys import find_key
 from rillflow.settings import is_loopback
 
@@ -16,6 +17,11 @@ CONNECT_S: Final = 5.0
 KEY_HEADER: Final = "X-Rillflow-Api-Key"
 KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 HTTP_PORT: Final = 80
+UNCOMPRESSED: Final = "identity"
+MOST_ANSWER_BYTES: Final = 128 * 1024 * 1024
+"""Twice the outputs that an execution keeps, unless that is set otherwise."""
+LEAST_BYTES_PER_S: Final = 32 * 1024
+"""An answer may take longer than its time limit by its size over this; servers send no slower."""
 
 
 class HttpTransport:
@@ -34,10 +40,13 @@ class HttpTransport:
         """
         call = call_of(request)
         try:
-            response = self._http.request(**_arguments(call, self._timeout_s))
+            with self._http.stream(**_arguments(call, self._timeout_s)) as response:
+                body = _Body(response, call.longest_s(self._timeout_s))
+                for part in response.iter_raw():
+                    body.add(part)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(self._url, error) from error
-        return answer_of(request, response.status_code, response.content)
+        return answer_of(request, response.status_code, bytes(body.content))
 
     def close(self) -> None:
         """Close the connections."""
@@ -60,14 +69,52 @@ class AsyncHttpTransport:
         """
         call = call_of(request)
         try:
-            response = await self._http.request(**_arguments(call, self._timeout_s))
+            async with self._http.stream(**_arguments(call, self._timeout_s)) as response:
+                body = _Body(response, call.longest_s(self._timeout_s))
+                async for part in response.aiter_raw():
+                    body.add(part)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(self._url, error) from error
-        return answer_of(request, response.status_code, response.content)
+        return answer_of(request, response.status_code, bytes(body.content))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+class _Body:
+    """The body of an answer, bounded in bytes and in time.
+
+    It is not compressed: three megabytes could stand for three gigabytes.
+    """
+
+    def __init__(self, response: httpx.Response, longest_s: float) -> None:
+        encoding = response.headers.get("Content-Encoding", UNCOMPRESSED).strip().lower()
+        if encoding != UNCOMPRESSED:
+            raise ServerError(
+                f"the answer is compressed ({encoding}), which was not asked for",
+                http_status=response.status_code,
+            )
+        self.content = bytearray()
+        self._status = response.status_code
+        self._longest_s = longest_s
+        self._began_s = time.monotonic()
+
+    def add(self, part: bytes) -> None:
+        """Take the next part.
+
+        Raises:
+            ServerError: The body is too large.
+            UnreachableError: It comes too slowly.
+        """
+        self.content += part
+        if len(self.content) > MOST_ANSWER_BYTES:
+            raise ServerError(
+                f"the answer has more than {MOST_ANSWER_BYTES:,} bytes", http_status=self._status
+            )
+        longest_s = self._longest_s + len(self.content) / LEAST_BYTES_PER_S
+        if time.monotonic() - self._began_s > longest_s:
+            raise UnreachableError(f"the answer has not come whole within {longest_s:.3g} s")
 
 
 def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
@@ -106,7 +153,9 @@ def _options(url: str, api_key: str | None) -> dict[str, Any]:
         if found is not None and base_url.scheme == "http":
             # By the address that it listens on: another one of localhost may be somebody else's.
             api_key, base_url = found.key, base_url.copy_with(host=found.host)
-    headers = {KEY_HEADER: api_key.strip().encode()} if api_key else {}
+    headers = {"Accept-Encoding": UNCOMPRESSED.encode()}
+    if api_key:
+        headers[KEY_HEADER] = api_key.strip().encode()
     return {
         "base_url": base_url,
         "headers": headers,

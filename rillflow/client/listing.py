@@ -5,10 +5,12 @@ from typing import Final
 
 from rillflow.client.exchanges import Exchange
 from rillflow.client.operations import ListedExecution, ListExecutions
-from rillflow.errors import RequestError
+from rillflow.errors import RequestError, ServerError
 from rillflow.ids import ExecutionId
 
 LONGEST_PAGE: Final = 1000
+MOST_OLD_PAGES: Final = 10
+"""How many pages one after the other may bring nothing new, before the server is not believed."""
 
 
 def executions(wanted: ListExecutions, limit: int) -> Exchange[list[ListedExecution]]:
@@ -16,17 +18,23 @@ def executions(wanted: ListExecutions, limit: int) -> Exchange[list[ListedExecut
 
     Raises:
         RequestError: The limit is below 1.
+        ServerError: The list has no end.
     """
     if limit < 1:
         raise RequestError(f"a list has at least one line, not {limit}")
     found: dict[ExecutionId, ListedExecution] = {}
     wanted = replace(wanted, page_size=min(limit, LONGEST_PAGE))
+    old_pages = 0
     while True:
         page: list[ListedExecution] = yield wanted
+        before = len(found)
         for one in page:
             found.setdefault(one.id, one)
+        old_pages = 0 if len(found) > before else old_pages + 1
         if len(page) < wanted.page_size or len(found) >= limit:
             return list(found.values())[:limit]
+        if old_pages > MOST_OLD_PAGES:
+            raise ServerError("the server lists the same executions again and again")
         wanted = _next(wanted, page)
 
 

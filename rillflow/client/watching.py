@@ -8,6 +8,7 @@ from rillflow.client.exchanges import (
     Settled,
     has_ended,
     read,
+    status_of,
     with_members,
 )
 from rillflow.client.instances import read_instance, without_old_error
@@ -75,7 +76,7 @@ class Watch:
         top: dict[str, JsonValue] = self.view.get("tasks") or {}  # type: ignore[assignment]
         found = yield from with_members(self._execution_id, top, self._settled, self._choose)
         self.tasks = found
-        self.status = str(self.view["dag_status"])
+        self.status = status_of(self.view)
         self.ended = has_ended(self.status)
         return [change for name, task in found.items() for change in self._change(name, task)]
 

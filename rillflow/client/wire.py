@@ -19,6 +19,7 @@ from rillflow.client.operations import (
     Submit,
     WakeUp,
 )
+from rillflow.client.shapes import Cluster, Execution, Listed, Stream, Task, check
 from rillflow.errors import (
     DefinitionError,
     ExecutionError,
@@ -31,9 +32,21 @@ from rillflow.errors import (
     UnavailableError,
     UnknownDescriptorError,
 )
-from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.jsontypes import (
+    JsonObject,
+    JsonValue,
+    count_of_values,
+    decode_json,
+    encode_json,
+)
 
 EXCERPT: Final = 200
+MOST_VALUES: Final = 20_000_000
+"""Values that an answer may hold; a list or object counts as four, a key as two.
+
+That is some 64 MiB of short outputs, the most that an execution keeps unless it is set otherwise,
+and takes a client less than a gigabyte.
+"""
 UNAVAILABLE: Final = 503
 EXECUTION_FAMILIES: Final = (303, 306)
 DEFINITION_FAMILY: Final = 304
@@ -58,6 +71,14 @@ class Call(NamedTuple):
         """Tell how long to wait for the answer where others may take ``timeout_s``."""
         usual_s = timeout_s + self.wait_s
         return usual_s if self.within_s is None else min(usual_s, self.within_s)
+
+
+class SizedMembers(dict[str, JsonValue]):
+    """The members of a group, and how many bytes the answer with them had."""
+
+    def __init__(self, members: Mapping[str, JsonValue], *, size_bytes: int) -> None:
+        super().__init__(members)
+        self.size_bytes = size_bytes
 
 
 def call_of(request: Request) -> Call:
@@ -216,23 +237,26 @@ def answer_of(request: Request, status: int, body: bytes) -> Any:
     if status != 200:
         raise _error(request, status, value)
     try:
-        return _answer(request, value)
+        answer = _answer(request, value)
     except (KeyError, TypeError) as error:
-        raise _unexpected(status, body) from error
+        raise _unexpected(status, body, error) from error
+    if isinstance(request, Read) and request.part == "children" and answer is not None:
+        return SizedMembers(answer, size_bytes=len(body))
+    return answer
 
 
 def _answer(request: Request, value: JsonObject) -> Any:
     if isinstance(request, AddDescriptor):
-        return value["descriptor_id"]
+        return check(value["descriptor_id"], str)
     if isinstance(request, Submit):
-        return value["execution_id"]
+        return check(value["execution_id"], str)
     if isinstance(request, Read | ReadLog):
         return _read(request, value["ret"])
     if isinstance(request, Finish):
         return value.get("duplicate") is not True
     if isinstance(request, ListExecutions):
-        return [_listed(item) for item in value["items"]]  # type: ignore[union-attr]
-    return value if isinstance(request, ReadCluster) else None
+        return [_listed(item) for item in check(value["items"], list[Listed])]
+    return check(value, Cluster) if isinstance(request, ReadCluster) else None
 
 
 def _listed(item: Any) -> ListedExecution:
@@ -247,11 +271,11 @@ def _listed(item: Any) -> ListedExecution:
 
 def _read(request: Read | ReadLog, found: Any) -> Any:
     if isinstance(request, ReadLog):
-        return found.get("streams")
+        return check(check(found, dict).get("streams"), list[Stream] | None)
     if request.part != "children":
-        return found if "execution_id" in found else None
-    members = found["tasks"]
-    return members if isinstance(members, dict) else None
+        return check(found, Execution) if "execution_id" in check(found, dict) else None
+    members = check(found, dict)["tasks"]
+    return check(members, dict[str, Task]) if isinstance(members, dict) else None
 
 
 def _error(request: Request, status: int, value: JsonObject) -> RillflowError:
@@ -295,6 +319,8 @@ def _engine_error(status: int, code: int, message: str) -> RillflowError:
 
 
 def _object(status: int, body: bytes) -> JsonObject:
+    if count_of_values(body, MOST_VALUES) > MOST_VALUES:
+        raise ServerError(f"the answer holds more than {MOST_VALUES:,} values", http_status=status)
     try:
         value = decode_json(body)
     except ValueError:
@@ -304,6 +330,8 @@ def _object(status: int, body: bytes) -> JsonObject:
     return value
 
 
-def _unexpected(status: int, body: bytes) -> ServerError:
+def _unexpected(status: int, body: bytes, error: Exception | None = None) -> ServerError:
     excerpt = body[:EXCERPT].decode(errors="replace")
-    return ServerError(f"the answer is not Rillflow's: {status} {excerpt}", http_status=status)
+    place = f" ({error})" if isinstance(error, TypeError) else ""
+    said = f"the answer is not Rillflow's{place}: {status} {excerpt}"
+    return ServerError(said, http_status=status)

@@ -1,0 +1,210 @@
+"""No server makes its clients wait, or read, without an end, or fail with a traceback."""
+
+import asyncio
+import gzip
+import resource
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import pytest
+from aiohttp import web
+
+import rillflow
+from rillflow import errors
+from rillflow.client import exchanges, listing, wire
+from rillflow.client.http import LEAST_BYTES_PER_S, MOST_ANSWER_BYTES
+from rillflow.client.operations import (
+    ListedExecution,
+    ListExecutions,
+    Read,
+    ReadCluster,
+    ReadLog,
+    Request,
+    Submit,
+)
+from rillflow.client.wire import MOST_VALUES, SizedMembers
+from rillflow.jsontypes import encode_json
+from tests.loopback import web_server
+from tests.unit.commands import path, run, stand_in
+
+ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+MEBIBYTE: Final = 1 << 20
+EXECUTION: Final = Read(execution_id=ID)
+MEMBERS: Final = Read(execution_id=ID, part="children", parent="t", index=0)
+LOG: Final = ReadLog(execution_id=ID, task="t")
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b" " * MEBIBYTE)
+
+
+async def dripping(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b" ")
+        await asyncio.sleep(0.02)
+
+
+async def packed(_: web.Request) -> web.StreamResponse:
+    body = gzip.compress(b" " * (64 * MEBIBYTE))
+    return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+
+def read(url: str) -> Any:
+    with rillflow.Client(url, timeout_s=1) as client:
+        return client.execution(ID).get()
+
+
+async def read_async(url: str) -> Any:
+    async with rillflow.AsyncClient(url, timeout_s=1) as client:
+        return await client.execution(ID).get()
+
+
+@pytest.mark.parametrize(
+    "ask", [read_async, lambda url: asyncio.to_thread(read, url)], ids=["async", "sync"]
+)
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        (endless, f"more than {MOST_ANSWER_BYTES:,} bytes"),
+        (dripping, "has not come whole within 1 s"),
+        (packed, r"is compressed \(gzip\)"),
+    ],
+)
+async def test_an_answer_is_bounded_in_bytes_and_time(
+    ask: Callable[[str], Awaitable[Any]],
+    server: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    told: str,
+) -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with web_server(**{"flow/get.json": server}) as url:
+        with pytest.raises(errors.ServerError, match=told):
+            await asyncio.wait_for(ask(url), 120)
+    grown_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) * 1024
+    assert grown_bytes < 4 * MOST_ANSWER_BYTES
+
+
+def test_a_slow_connection_has_time_for_a_large_answer() -> None:
+    assert MOST_ANSWER_BYTES / LEAST_BYTES_PER_S > 3600
+
+
+def test_an_answer_of_more_values_than_it_may_hold_is_not_decoded() -> None:
+    body = b'{"ret":[' + b"[]," * (MOST_VALUES // 2) + b"0]}"
+    with pytest.raises(errors.ServerError, match=f"more than {MOST_VALUES:,} values"):
+        wire.answer_of(EXECUTION, 200, body)
+
+
+def view(**over: Any) -> dict[str, Any]:
+    return {"ret": {"execution_id": ID, "dag_status": "RUNNING", "tasks": {}, **over}}
+
+
+def task(**over: Any) -> dict[str, Any]:
+    return view(tasks={"t": {"status": "RUNNING", **over}})
+
+
+ODD: Final[list[tuple[Request, Any]]] = [
+    (Submit(descriptor_id="b:f", data={}), {"execution_id": 5}),
+    (EXECUTION, {"ret": 7}),
+    (EXECUTION, {"ret": ["execution_id"]}),
+    (EXECUTION, view(execution_id=[])),
+    (EXECUTION, view(dag_status={"a": 1})),
+    (EXECUTION, view(dag_status="DONE")),
+    (EXECUTION, view(tasks=[1, 2])),
+    (EXECUTION, view(tasks={"t": 1})),
+    (EXECUTION, view(context=[])),
+    (EXECUTION, view(process=10**30)),
+    (EXECUTION, view(dag_invoke_msg=7)),
+    (EXECUTION, view(dag_invoke_msg={"invoke_time_infos": [{"start_time": 10**30}]})),
+    (EXECUTION, view(dag_invoke_msg={"invoke_time_infos": [{"end_time": 1}]})),
+    (EXECUTION, view(dag_invoke_msg={"msg": {"a": 1}})),
+    (EXECUTION, view(mapping_warnings="many")),
+    (EXECUTION, view(warnings=[{"number": 10**40}])),
+    (EXECUTION, task(sub_group_index_to_status={"x": "RUNNING"})),
+    (EXECUTION, task(sub_group_index_to_status={"99999999999999": "RUNNING"})),
+    (EXECUTION, task(sub_group_index_to_status={"1": None})),
+    (EXECUTION, task(progress={"fraction": 10**400})),
+    (EXECUTION, task(invoke_msg={"invoke_time_infos": [{"start_time": 1, "error": 5}]})),
+    (MEMBERS, {"ret": 7}),
+    (MEMBERS, {"ret": {"tasks": {"t": []}}}),
+    (LOG, {"ret": []}),
+    (LOG, {"ret": {"streams": [{"name": "x", "text": "", "is_cut": False}]}}),
+    (LOG, {"ret": {"streams": {"name": "out"}}}),
+    (ListExecutions(), {"items": [{"execution_id": 1}]}),
+    (ListExecutions(), {"items": 5}),
+    (ReadCluster(), {"converged": True, "actors": [{"name": 1}], "silent": []}),
+    (ReadCluster(), {}),
+]
+COMMANDS: Final = (("get", ID), ("get", ID, "--json"), ("watch", ID), ("logs", ID), ("redo", ID))
+
+
+@pytest.mark.parametrize(("request_", "body"), ODD)
+def test_an_answer_of_odd_types_is_a_servers_error(request_: Request, body: Any) -> None:
+    with pytest.raises(errors.ServerError, match="the answer is not Rillflow's"):
+        wire.answer_of(request_, 200, encode_json(body))
+
+
+@pytest.mark.parametrize("body", [view(tasks=[1, 2]), view(dag_status=None), task(status=[])])
+def test_commands_tell_of_odd_answers_without_a_traceback(body: Any) -> None:
+    with stand_in(**{path("get"): body, path("redo"): {}}) as (url, _):
+        for command in COMMANDS:
+            _, shown, told = run(*command, "--url", url)
+            assert "Traceback" not in shown + told
+    assert "the answer is not Rillflow's" in run_get(body)
+
+
+def run_get(body: Any) -> str:
+    with stand_in(**{path("get"): body}) as (url, _):
+        _, _, told = run("watch", ID, "--url", url)
+    return told
+
+
+def group_of(index: int) -> dict[str, Any]:
+    return {"status": "RUNNING", "sub_group_index_to_status": {str(index): "RUNNING"}}
+
+
+def held(exchange: exchanges.Exchange[Any], answer: Any) -> int:
+    """Answer each operation with the same until the exchange ends; return how many there were."""
+    next(exchange)
+    for number in range(1, 10**6):
+        try:
+            exchange.send(answer(number))
+        except StopIteration:
+            return number
+    raise AssertionError("the exchange has no end")
+
+
+def test_groups_in_groups_without_end_are_given_up() -> None:
+    exchange = exchanges.with_members(ID, {"t": group_of(0)}, {})
+    with pytest.raises(errors.ServerError, match="more than 40 levels of groups"):
+        held(exchange, lambda number: {f"t{number}": group_of(0)})
+
+
+def test_groups_without_end_are_given_up() -> None:
+    many = {str(index): "RUNNING" for index in range(exchanges.MOST_GROUPS_READ + 1)}
+    exchange = exchanges.with_members(ID, {"t": {"sub_group_index_to_status": many}}, {})
+    with pytest.raises(errors.ServerError, match="more than 200,000 groups"):
+        held(exchange, lambda _: {})
+
+
+def test_groups_that_are_gigabytes_together_are_given_up() -> None:
+    many = {str(index): "RUNNING" for index in range(100)}
+    exchange = exchanges.with_members(ID, {"t": {"sub_group_index_to_status": many}}, {})
+    with pytest.raises(errors.ServerError, match=r"more than 1,073,741,824 bytes of groups"):
+        held(exchange, lambda _: SizedMembers({"a": {}}, size_bytes=MOST_ANSWER_BYTES))
+
+
+def test_members_tell_how_large_their_answer_was() -> None:
+    body = encode_json({"ret": {"tasks": {"t_0-a": {"status": "RUNNING"}}}})
+    answer = wire.answer_of(MEMBERS, 200, body)
+    assert answer == {"t_0-a": {"status": "RUNNING"}}
+    assert answer.size_bytes == len(body)
+
+
+def test_a_list_that_repeats_itself_is_given_up() -> None:
+    page = [ListedExecution(f"{ID}{number}", "RUNNING", 5, "b", "f") for number in range(1000)]
+    with pytest.raises(errors.ServerError, match="again and again"):
+        held(listing.executions(ListExecutions(), 10**6), lambda _: page)
