@@ -1,6 +1,5 @@
 """What functions and callers said reaches a terminal as text, and never as its commands."""
 
-import ast
 import io
 import json
 import sqlite3
@@ -17,7 +16,6 @@ from typer import BadParameter, Typer
 from typer.testing import CliRunner
 
 import rillflow
-from rillflow import cli
 from rillflow.cli.output.console import VisibleConsole
 from rillflow.cli.output.listing import detail_of, show_list
 from rillflow.cli.output.progress import follow
@@ -53,8 +51,6 @@ VIEW: Final[dict[str, Any]] = {
     "quarantine": BAD,
     "tasks": {"a": TASK},
 }
-WRITERS: Final = ("visible.py", "output/console.py")
-"""Modules of the command line that may write to the terminal."""
 
 
 def controls(shown: str) -> set[str]:
@@ -139,23 +135,6 @@ def test_line_ends_and_tabs_and_all_letters_stay() -> None:
     assert visible("a\tb\nc\r\nd é 日本 🎉 עברית") == "a\tb\nc\nd é 日本 🎉 עברית"
     assert visible("over\rwritten") == "over\\x0dwritten"
     assert visible(BAD).removeprefix("hi ").removesuffix(" end") == ESCAPED
-
-
-def test_commands_write_through_what_escapes_and_nothing_else() -> None:
-    folder = Path(cli.__file__).parent
-    found = {
-        f"{module.relative_to(folder)}: {ast.unparse(call.func)}"
-        for module in folder.rglob("*.py")
-        if str(module.relative_to(folder)) not in WRITERS
-        for call in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(call, ast.Call) and _writes(ast.unparse(call.func))
-    }
-    assert not found
-
-
-def _writes(function: str) -> bool:
-    names = ("print", "Console", "typer.echo", "typer.secho", "click.echo", "typer.launch")
-    return function in names or function.endswith((".write", ".writelines"))
 
 
 def test_a_damaged_database_is_told_without_control_characters(tmp_path: Path) -> None:

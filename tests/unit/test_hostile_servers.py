@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import resource
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -44,9 +45,16 @@ async def endless(request: web.Request) -> web.StreamResponse:
 async def dripping(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse()
     await answer.prepare(request)
+    never = asyncio.Event()
     while True:
         await answer.write(b" ")
-        await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(never.wait(), 0.02)
+
+
+async def redirecting(request: web.Request) -> web.StreamResponse:
+    assert request.path == "/flow/get.json"
+    raise web.HTTPTemporaryRedirect("/elsewhere")
 
 
 async def packed(_: web.Request) -> web.StreamResponse:
@@ -86,6 +94,19 @@ async def test_an_answer_is_bounded_in_bytes_and_time(
             await asyncio.wait_for(ask(url), 120)
     grown_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) * 1024
     assert grown_bytes < 4 * MOST_ANSWER_BYTES
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    visited: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        visited.append(request.path)
+        return web.json_response({})
+
+    async with web_server(**{"flow/get.json": redirecting, "elsewhere": elsewhere}) as url:
+        with pytest.raises(errors.ServerError, match="not Rillflow's: 307"):
+            await read_async(url)
+    assert not visited
 
 
 def test_a_slow_connection_has_time_for_a_large_answer() -> None:
@@ -184,14 +205,16 @@ def test_groups_in_groups_without_end_are_given_up() -> None:
 
 
 def test_groups_without_end_are_given_up() -> None:
-    many = {str(index): "RUNNING" for index in range(exchanges.MOST_GROUPS_READ + 1)}
+    many: dict[str, Any] = {
+        str(index): "RUNNING" for index in range(exchanges.MOST_GROUPS_READ + 1)
+    }
     exchange = exchanges.with_members(ID, {"t": {"sub_group_index_to_status": many}}, {})
     with pytest.raises(errors.ServerError, match="more than 200,000 groups"):
         held(exchange, lambda _: {})
 
 
 def test_groups_that_are_gigabytes_together_are_given_up() -> None:
-    many = {str(index): "RUNNING" for index in range(100)}
+    many: dict[str, Any] = {str(index): "RUNNING" for index in range(100)}
     exchange = exchanges.with_members(ID, {"t": {"sub_group_index_to_status": many}}, {})
     with pytest.raises(errors.ServerError, match=r"more than 1,073,741,824 bytes of groups"):
         held(exchange, lambda _: SizedMembers({"a": {}}, size_bytes=MOST_ANSWER_BYTES))

@@ -35,6 +35,8 @@ UNFINISHED: Final = ("TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error", "no"
 MOCKS: Final = ("unittest" + ".mock", "monkeypatch" + ".setattr", "mocker" + ".patch")
 AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "importor" + "skip")
 WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
+TERMINAL_WRITERS: Final = ("rillflow/cli/visible.py", "rillflow/cli/output/console.py")
+TERMINAL_CALLS: Final = ("print", "Console", "typer.echo", "typer.secho", "click.echo")
 USED_BY: Final = re.compile(r"\bUsed by ((?:`[a-z_/.]+`(?:, | and )?)+)\.")
 MAX_LINES: Final = 500
 MAX_FUNCTION_LINES: Final = 50
@@ -174,6 +176,18 @@ def _imported(path: Path) -> Iterator[str]:
 def test_every_folder_with_modules_is_a_package(package: str) -> None:
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
     assert not [_name(folder) for folder in folders if not (folder / "__init__.py").exists()]
+
+
+def test_commands_write_through_what_escapes_control_characters_and_nothing_else() -> None:
+    found = {
+        f"{_name(path)}: {name}"
+        for path in _python_files()
+        if _name(path).startswith("rillflow/cli/") and _name(path) not in TERMINAL_WRITERS
+        for call in ast.walk(ast.parse(_text(path)))
+        if isinstance(call, ast.Call)
+        and ((name := ast.unparse(call.func)) in TERMINAL_CALLS or name.endswith(".write"))
+    }
+    assert not found
 
 
 def test_nothing_is_left_unfinished() -> None:

@@ -66,10 +66,10 @@ def check(
     # The serving layer stands above this one, so it is known by its name only.
     found = importlib.import_module("serve.stack.cluster_check").check(file, address)
     for each in found:
-        typer.echo(f"{'error  ' if each.is_error else 'warning'}  {each.sentence}")
+        say(f"{'error  ' if each.is_error else 'warning'}  {each.sentence}")
     if any(each.is_error for each in found):
         raise typer.Exit(1)
-    typer.echo("nothing keeps this deployment from running")
+    say("nothing keeps this deployment from running")
 
 
 def lines_of(state: Any) -> list[str]:

@@ -13,7 +13,7 @@ backup that was copied into its place.
 ``<file>-lock`` is locked (``flock``) while a process uses the file, and the system releases the
 lock when the process dies.
 
-Used by `cli/commands`, `serve/stack` and `stores/sqlite`.
+Used by `serve/stack` and `stores/sqlite`.
 """
 
 import fcntl
