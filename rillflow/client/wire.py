@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, assert_never
 
+from rillflow.client.answer_types import Cluster, Execution, Listed, Stream, Task, check
 from rillflow.client.operations import (
     AddDescriptor,
     Control,
@@ -19,7 +20,6 @@ from rillflow.client.operations import (
     Submit,
     WakeUp,
 )
-from rillflow.client.shapes import Cluster, Execution, Listed, Stream, Task, check
 from rillflow.errors import (
     DefinitionError,
     ExecutionError,
@@ -73,7 +73,7 @@ class Call(NamedTuple):
         return usual_s if self.within_s is None else min(usual_s, self.within_s)
 
 
-class SizedMembers(dict[str, JsonValue]):
+class GroupAnswer(dict[str, JsonValue]):
     """The members of a group, and how many bytes the answer with them had."""
 
     def __init__(self, members: Mapping[str, JsonValue], *, size_bytes: int) -> None:
@@ -241,7 +241,7 @@ def answer_of(request: Request, status: int, body: bytes) -> Any:
     except (KeyError, TypeError) as error:
         raise _unexpected(status, body, error) from error
     if isinstance(request, Read) and request.part == "children" and answer is not None:
-        return SizedMembers(answer, size_bytes=len(body))
+        return GroupAnswer(answer, size_bytes=len(body))
     return answer
 
 

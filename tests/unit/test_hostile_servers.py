@@ -23,7 +23,7 @@ from rillflow.client.operations import (
     Request,
     Submit,
 )
-from rillflow.client.wire import MOST_VALUES, SizedMembers
+from rillflow.client.wire import MOST_VALUES, GroupAnswer
 from rillflow.jsontypes import encode_json
 from tests.loopback import web_server
 from tests.unit.commands import path, run, stand_in
@@ -218,7 +218,7 @@ def test_groups_that_are_gigabytes_together_are_given_up() -> None:
     many: dict[str, Any] = {str(index): "RUNNING" for index in range(100)}
     exchange = exchanges.with_members(ID, {"t": {"sub_group_index_to_status": many}}, {})
     with pytest.raises(errors.ServerError, match=r"more than 1,073,741,824 bytes of groups"):
-        held(exchange, lambda _: SizedMembers({"a": {}}, size_bytes=MOST_ANSWER_BYTES))
+        held(exchange, lambda _: GroupAnswer({"a": {}}, size_bytes=MOST_ANSWER_BYTES))
 
 
 def test_members_tell_how_large_their_answer_was() -> None:
