@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, assert_never
 
-from rillflow.client.answer_types import Cluster, Execution, Listed, Stream, Task, check
+from rillflow.client.answers import Cluster, Execution, Listed, Stream, Task, check
 from rillflow.client.operations import (
     AddDescriptor,
     Control,
