@@ -25,6 +25,7 @@ from tests.spec.notation import (
     sw,
     within,
 )
+from tests.unit.test_linear_readers import lines_of
 
 SPENT = {"maxRetryTimes": 1, "intervalInSeconds": 60, "multiplier": 1}
 
@@ -253,6 +254,18 @@ def test_edges_tell_their_condition_and_whether_they_were_taken() -> None:
     assert edges["S", "A"]["label"] == on_input("a==1")
     assert (edges["S", "A"]["taken"], edges["S", "B"]["taken"]) == (True, False)
     assert edges["B", "C"]["kind"] == "catch"
+
+
+def test_the_names_of_a_switch_are_read_once_however_many_successors_it_has() -> None:
+    names = [f"T{number}" for number in range(50)]
+
+    def lines(repeated: int) -> int:
+        following = ",".join([*["T0"] * repeated, *names])
+        run = scenario(sw("S", (on_input("a==1"), following), ins="a"), *map(pass_, names))
+        run.submit({"a": 1})
+        return lines_of(lambda: seen(run, "level", limit="99"))
+
+    assert lines(4_000) - lines(1_000) < 10 * 3_000
 
 
 def test_the_branches_of_a_choice_have_their_conditions() -> None:

@@ -3,7 +3,7 @@
 Used by `core/inspection`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rillflow.core import status as core
@@ -15,6 +15,7 @@ from rillflow.core.state import ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED
 from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import FunctionTask, SwitchTask
+from rillflow.definition.validation import split_names
 from rillflow.jsontypes import JsonObject, JsonValue
 
 MOST_NODES: Final = 1_000
@@ -212,24 +213,33 @@ def _edges(state: ExecutionState, found: LevelPlan, prefix: str) -> list[JsonVal
     edges: list[JsonValue] = []
     for task in found.tasks.values():
         instance = state.tasks.get(prefix + task.base)
+        conditions = _conditions_of(task)
         for name in task.successors:
             edge: JsonObject = {"from": prefix + task.base, "to": prefix + name}
             taken = None if instance is None else _is_taken(state, instance, prefix + name)
-            edges.append({**edge, **_kind_of(task, name), "taken": taken})
+            edges.append({**edge, **_kind_of(task, name, conditions), "taken": taken})
             if len(edges) >= MOST_EDGES:
                 return edges
     return edges
 
 
-def _kind_of(task: TaskPlan, successor: str) -> JsonObject:
+def _conditions_of(task: TaskPlan) -> dict[str, str]:
+    """Return the condition by which a switch leads to each of its successors, the first one."""
+    conditions: dict[str, str] = {}
+    if isinstance(task.spec, SwitchTask):
+        for entry in task.spec.switches or ():
+            label = (entry.condition or "")[:_LONGEST_LABEL]
+            for name in set(split_names(entry.next or "")) - conditions.keys():
+                conditions[name] = label
+    return conditions
+
+
+def _kind_of(task: TaskPlan, successor: str, conditions: Mapping[str, str]) -> JsonObject:
     """Return kind and label of an edge: a switch has its condition, a catch its name."""
     if task.catch and task.catch == successor:
         return {"kind": "catch", "label": None}
-    if isinstance(task.spec, SwitchTask):
-        for entry in task.spec.switches or ():
-            names = (name.strip() for name in (entry.next or "").split(","))
-            if successor in names:
-                return {"kind": "switch", "label": (entry.condition or "")[:_LONGEST_LABEL]}
+    if successor in conditions:
+        return {"kind": "switch", "label": conditions[successor]}
     return {"kind": "next", "label": None}
 
 
