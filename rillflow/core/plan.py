@@ -3,7 +3,7 @@
 All executions of a definition share its plan; the core reads it and never changes it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from rillflow.core.redaction import redacted_part
@@ -15,9 +15,11 @@ from rillflow.definition.model import (
     ForeachTask,
     FunctionTask,
     MappingRule,
+    SwitchTask,
     Task,
     WorkflowDefinition,
 )
+from rillflow.definition.validation import split_names
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import Expression, compile_expression
@@ -49,12 +51,14 @@ class TaskPlan:
         "inputs",
         "order",
         "outputs",
+        "places",
         "ray_options",
         "secrets",
         "spec",
         "stream_input",
         "stream_output",
         "successors",
+        "ways",
     )
 
     def __init__(self, spec: Task, order: int) -> None:
@@ -76,9 +80,32 @@ class TaskPlan:
         self.catches: tuple[str, ...] = ()
         self.dependencies: tuple[str, ...] = ()
         self.successors: tuple[str, ...] = ()
+        self.places: dict[str, int] = {}
+        self.ways: tuple[int, ...] = ()
         self.conditions: tuple[str | None, ...] = ()
         self.branches: tuple[LevelPlan, ...] = ()
         self._plan_branches(spec)
+
+    def follow(self, successors: Sequence[str]) -> None:
+        """Set the tasks that depend on this one, in their order.
+
+        Sets of them are bits of an integer, by their place; a switch has one for each entry. So an
+        instance keeps a few bytes, however often its definition repeats a name.
+        """
+        self.successors = tuple(successors)
+        self.places = {name: place for place, name in enumerate(self.successors)}
+        if isinstance(self.spec, SwitchTask):
+            entries = self.spec.switches or ()
+            self.ways = tuple(self.bits_of(split_names(entry.next or "")) for entry in entries)
+
+    def bits_of(self, names: Iterable[str]) -> int:
+        """Return a set of successors; other names are passed over."""
+        bits = bytearray(len(self.places) // 8 + 1)
+        for name in names:
+            place = self.places.get(name)
+            if place is not None:
+                bits[place >> 3] |= 1 << (place & 7)
+        return int.from_bytes(bits, "little")
 
     @property
     def shown(self) -> JsonObject:
@@ -150,7 +177,7 @@ class LevelPlan:
         dependencies: dict[str, list[str]] = {base: [] for base in self.tasks}
         for base, plan in self.tasks.items():
             known = {name for name in plan.spec.follower_names if name in self.tasks}
-            plan.successors = tuple(sorted(known, key=lambda name: self.tasks[name].order))
+            plan.follow(sorted(known, key=lambda name: self.tasks[name].order))
             for name in known:
                 dependencies[name].append(base)
         for base, plan in self.tasks.items():

@@ -148,7 +148,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     that had an effect when the sub-flow was started, and need have none at its end.
     ``output_bytes`` is the length of the text in which ``invoke.output`` arrived. ``progress`` is
     the last of the present attempt, or of the last one, and ``log`` the place of what it has
-    printed.
+    printed. ``skipped`` is the set of successors that are not to run because of this instance, a
+    bit for each by its place in the plan; ``skips`` has their names in states of earlier releases.
     """
 
     name: str
@@ -186,6 +187,17 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     polls_public: bool = False
     progress: Progress | None = None
     log: str | None = None
+    skipped: bytes = b""
+
+    def skip_successors(self, bits: int) -> None:
+        """Set which successors are not to run, as a set of the plan's."""
+        self.skipped = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+    def is_skipping(self, place: int, name: str) -> bool:
+        """Tell whether the successor at a place in the plan is not to run."""
+        byte = place >> 3
+        is_set = byte < len(self.skipped) and self.skipped[byte] >> (place & 7) & 1
+        return bool(is_set) or (bool(self.skips) and name in self.skips)
 
     @property
     def mapping_warnings(self) -> int:

@@ -167,7 +167,7 @@ def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
     wished = False
     for other in turn.dependencies(task):
         wished = (
-            task.name in other.skips
+            other.is_skipping(turn.plan.by_name[other.base].places[task.base], task.name)
             or (other.status is SKIPPED and other.invoke.msg == SKIP_MESSAGE)
             or degrades_followings(turn, other)
         )

@@ -216,9 +216,9 @@ class Turn:
 
     def _steer_around_catch(self, task: TaskState, catch: str) -> None:
         """Skip the tasks that catch failures or, after a caught one, all other successors."""
-        for successor in self.successors(task):
-            if (successor.base == catch) != task.caught and successor.name not in task.skips:
-                task.skips.append(successor.name)
+        plan = self.plan.by_name[task.base]
+        others = (name for name in plan.successors if (name == catch) != task.caught)
+        task.skip_successors(int.from_bytes(task.skipped, "little") | plan.bits_of(others))
 
     def make_ready(self, task: TaskState) -> None:
         """Run an instance in this turn."""

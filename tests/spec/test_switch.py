@@ -2,8 +2,10 @@
 
 import pytest
 
+from rillflow.core.state import TaskState
 from rillflow.testing import Scenario
 from tests.spec.notation import each, on_input, pass_, scenario, sw
+from tests.unit.test_linear_readers import lines_of
 
 
 def is_(number: int) -> str:
@@ -166,3 +168,22 @@ def test_output_mappings_of_a_switch_are_not_applied() -> None:
     constant = [{"source": "mapped", "target": "$.context.x"}]
     run = with_input(0, sw("case", (is_(0), "A"), ins="input", outs=constant), pass_("A"))
     assert run.context == {"input": 0}
+
+
+def test_names_that_are_repeated_cost_an_instance_nothing() -> None:
+    following = ",".join(["B"] * 10_000)
+    tasks = [sw("A", (on_input("a==1"), following), ("default", "C"), ins="a")]
+    run = scenario(*tasks, pass_("B"), pass_("C"))
+    lines = lines_of(lambda: run.submit({"a": 2}))
+    assert (run.statuses["B"], run.statuses["C"]) == ("SKIPPED", "SUCCEED")
+    assert lines < 10_000
+    assert len(run.state.tasks["A"].skipped) == 1
+
+
+def test_names_in_states_of_earlier_releases_count() -> None:
+    task = TaskState(name="G_0-A", base="A", route="G_0", skips=["G_0-B"])
+    assert task.is_skipping(0, "G_0-B")
+    assert not task.is_skipping(1, "G_0-C")
+    task.skip_successors(0b10)
+    assert task.is_skipping(1, "G_0-C")
+    assert not task.is_skipping(99, "G_0-D")

@@ -99,11 +99,13 @@ def definition_graph(found: LevelPlan) -> JsonObject:
                 for condition, branch in zip(conditions, task.branches, strict=True)
             ]
         nodes.append(node)
-    edges: list[JsonValue] = [
-        {"from": task.base, "to": name, **_kind_of(task, name)}
-        for task in found.tasks.values()
-        for name in task.successors
-    ]
+    edges: list[JsonValue] = []
+    for task in found.tasks.values():
+        labels = _conditions_of(task)
+        edges += (
+            {"from": task.base, "to": name, **_kind_of(task, name, labels)}
+            for name in task.successors
+        )
     return {"nodes": nodes, "edges": edges}
 
 
@@ -216,7 +218,7 @@ def _edges(state: ExecutionState, found: LevelPlan, prefix: str) -> list[JsonVal
         conditions = _conditions_of(task)
         for name in task.successors:
             edge: JsonObject = {"from": prefix + task.base, "to": prefix + name}
-            taken = None if instance is None else _is_taken(state, instance, prefix + name)
+            taken = None if instance is None else _is_taken(state, instance, task, name)
             edges.append({**edge, **_kind_of(task, name, conditions), "taken": taken})
             if len(edges) >= MOST_EDGES:
                 return edges
@@ -243,11 +245,12 @@ def _kind_of(task: TaskPlan, successor: str, conditions: Mapping[str, str]) -> J
     return {"kind": "next", "label": None}
 
 
-def _is_taken(state: ExecutionState, task: TaskState, successor: str) -> bool | None:
+def _is_taken(state: ExecutionState, task: TaskState, plan: TaskPlan, name: str) -> bool | None:
     """Tell whether an ended task led on to a successor; None while that is open."""
+    successor = task.name.removesuffix(plan.base) + name
     if not COMPLETED[task.status] and task.status is not core.KEY_SUCCEED:
         return None
-    if successor in task.skips:
+    if task.is_skipping(plan.places[name], successor):
         return False
     following = state.tasks.get(successor)
     if task.status is core.FAILED or following is None:

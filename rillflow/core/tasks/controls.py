@@ -5,6 +5,7 @@ Also what all tasks share: output mappings, success, failure and time-outs.
 Used by `core`, `core/redo` and `core/tasks`.
 """
 
+import functools
 from collections.abc import Sequence
 
 from rillflow.core.mapping_warnings import leave_out_awaited
@@ -91,7 +92,7 @@ def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: b
 def run_return(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Skip the successors when all conditions hold, else skip itself and go on."""
     if _all(turn, plan.spec_as(ReturnTask).conditions, document):
-        task.skips = [successor.name for successor in turn.successors(task)]
+        task.skip_successors(plan.bits_of(plan.successors))
         succeed(turn, task)
         return
     turn.finish_task(task, SKIPPED)
@@ -109,42 +110,37 @@ def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     if not entries:
         succeed(turn, task, "switches collection empty")
         return
-    run, skip = choose(entries, {"input": document}, turn.budget)
-    prefix = f"{task.route}-" if task.route else ""
-    task.skips = [prefix + name for name in skip if name not in run]
+    run = _chosen(entries, plan.ways, {"input": document}, turn.budget)
+    named = functools.reduce(int.__or__, plan.ways)
+    task.skip_successors(named & ~run)
     succeed(turn, task)
 
 
-def choose(
-    entries: Sequence[SwitchEntry], document: JsonObject, budget: TotalBudget
-) -> tuple[set[str], list[str]]:
-    """Return the names that the entries of a switch run, and those that they would skip."""
-    run: set[str] = set()
-    skip: list[str] = []
+def _chosen(
+    entries: Sequence[SwitchEntry],
+    ways: Sequence[int],
+    document: JsonObject,
+    budget: TotalBudget,
+) -> int:
+    """Return the set of the successors that the entries of a switch run."""
+    run = 0
     found = broken = False
-    for entry in entries:
+    for entry, way in zip(entries, ways, strict=True):
         if not _is_default(entry):
             chosen = not broken and _holds(entry.condition, document, budget)
             found = found or chosen
             broken = broken or (chosen and entry.break_)
-            _sort(entry, run, skip, chosen=chosen)
-    for entry in filter(_is_default, entries):
-        chosen = not found and not broken
-        broken = broken or (chosen and entry.break_)
-        _sort(entry, run, skip, chosen=chosen)
-    return run, skip
+            run |= way if chosen else 0
+    for entry, way in zip(entries, ways, strict=True):
+        if _is_default(entry):
+            chosen = not found and not broken
+            broken = broken or (chosen and entry.break_)
+            run |= way if chosen else 0
+    return run
 
 
 def _is_default(entry: SwitchEntry) -> bool:
     return entry.condition == DEFAULT_ENTRY
-
-
-def _sort(entry: SwitchEntry, run: set[str], skip: list[str], *, chosen: bool) -> None:
-    names = [name.strip() for name in (entry.next or "").split(",") if name.strip()]
-    if chosen:
-        run.update(names)
-    else:
-        skip.extend(names)
 
 
 def _holds(condition: str | None, document: JsonObject, budget: TotalBudget) -> bool:

@@ -9,6 +9,7 @@ Used by `runtime/local.py`, `runtime/owner/call_handling.py` and `runtime/owner/
 
 import asyncio
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -36,6 +37,8 @@ WHOLE_BYTES: Final = 256 * 1024
 VIEWS_MAX_BYTES: Final = 256 << 20
 MOST_UNDER_WAY: Final = 64
 """How many views may wait to be encoded."""
+MOST_COPIES: Final = 4
+"""How many states are kept for further views of them; a large one takes tens of megabytes."""
 KEPT_S: Final = 10.0
 """How long a view is kept after it was last read."""
 _SHOWN_FOR_MS: Final = 5_000
@@ -97,6 +100,7 @@ class Views:
         self._numbers = count(1)
         self._views: dict[str, _View] = {}
         self._names: dict[_Key, str] = {}
+        self._copies: OrderedDict[tuple[int, int], ActiveExecution] = OrderedDict()
 
     def answer(
         self, query: Query, execution: ActiveExecution | None, quarantine: str | None
@@ -178,7 +182,7 @@ class Views:
         if self.bytes > self._most // 2 or under_way >= MOST_UNDER_WAY:
             raise UnreadAnswersError("too many large executions are being read; try again later")
         name = f"{self._life}/{next(self._numbers)}"
-        kept = ActiveExecution(execution.plan, copied(execution.state))
+        kept = self._copy_of(key, execution)
         encoding = asyncio.get_running_loop().run_in_executor(
             _FOR_VIEWS, self._encoded, query, kept, at_ms, key.quarantine
         )
@@ -186,6 +190,16 @@ class Views:
         encoding.add_done_callback(lambda _: view.has_failed)  # also if no caller waits for it
         self._names[key] = name
         return name
+
+    def _copy_of(self, key: _Key, execution: ActiveExecution) -> ActiveExecution:
+        """Copy a state once for all its views: that holds the event loop for a moment."""
+        place = key.execution, key.seq
+        kept = self._copies.get(place)
+        if kept is None:
+            kept = self._copies[place] = ActiveExecution(execution.plan, copied(execution.state))
+            if len(self._copies) > MOST_COPIES:
+                self._copies.popitem(last=False)
+        return kept
 
     def _encoded(
         self, query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
@@ -232,5 +246,7 @@ class Views:
     def _forget(self, name: str) -> None:
         view = self._views.pop(name)
         self._names.pop(view.key, None)
+        if not any(other.key[:2] == view.key[:2] for other in self._views.values()):
+            self._copies.pop((view.key.execution, view.key.seq), None)
         if view.forgetting is not None:
             view.forgetting.cancel()
