@@ -11,7 +11,9 @@ from pydantic import BaseModel
 
 from rillflow.core.tasks.functions import retry_wait_s
 from rillflow.definition import MAX_DEPTH, MAX_TEXT_BYTES, find_problems, model, parse_definition
+from rillflow.definition.validation import MOST_EXPANDED_RULES
 from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING
+from rillflow.definition.yaml_tree.loader import MAX_PATTERNS as MOST_DEFINITION_PATTERNS
 from rillflow.definition.yaml_tree.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
 from rillflow.gateways.messages.hints import LONGEST_HINT_S
@@ -36,7 +38,9 @@ from rillflow.language.text.regular_expressions import MAX_PROGRAM
 from rillflow.runtime.commands.subflows import MOST_LEVELS
 from rillflow.runtime.definitions.choice_rules import MOST_RULES, RULE_BUDGET, RULES_MAX_STEPS
 from rillflow.runtime.definitions.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
+from rillflow.runtime.definitions.json_schema import LONGEST_NAME as LONGEST_SCHEMA_NAME
 from rillflow.runtime.definitions.json_schema import MOST_PATTERNS
+from rillflow.runtime.submission.intake import MOST_CALLBACK_RULES
 from rillflow.settings import Settings
 from tests.spec.documented import (
     DOCUMENT,
@@ -322,6 +326,12 @@ LIMITS: Final = {
     ),
     "values in an enforced `inputSchema`, counted likewise": MOST_SCHEMA_VALUES,
     "steps of one check against `inputSchema`": MOST_STEPS,
+    "characters of an id, an anchor or a reference in it": LONGEST_SCHEMA_NAME,
+    "mapping rules of a definition, those of `commonMapping` once for each reference": (
+        MOST_EXPANDED_RULES
+    ),
+    "regular expressions (`=~`) of a definition": MOST_DEFINITION_PATTERNS,
+    "mapping rules of a submission's own callback, counted likewise": MOST_CALLBACK_RULES,
     "nesting of JSON, and of a context or an input": MAX_JSON_DEPTH,
     "values in JSON from outside; a list or object counts as four, a key as two": MAX_VALUES,
     "digits of the numbers of more than 40 digits in JSON from outside, together": MAX_LONG_DIGITS,
