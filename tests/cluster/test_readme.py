@@ -44,7 +44,7 @@ API: Final = "http://127.0.0.1:8080"
 GATEWAY: Final = "http://127.0.0.1:8081"
 EXAMPLES: Final = ROOT / "examples"
 PATIENCE_S: Final = 60
-OWN_TESTS: Final = ("docs/language.md", "docs/ray.md")
+OWN_TESTS: Final = ("docs/console-api.md", "docs/language.md", "docs/ray.md")
 DOCUMENTS: Final = (
     "README.md",
     "CONTRIBUTING.md",
