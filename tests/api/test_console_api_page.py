@@ -15,7 +15,7 @@ CODE: Final = "\n".join(
     for path in (ROOT / folder).rglob("*.py")
 )
 PLACES: Final = r'"{0}"|\b{0}\b *[:=]'
-OF_USERS: Final = frozenset({"A", "B", "a", "b", "film", "shop:order_c_..."})
+OF_USERS: Final = frozenset({"A", "B", "a", "b", "film", "shop:order_c_...", "..."})
 """Names of tasks and keys of a context, which are anybody's."""
 
 
