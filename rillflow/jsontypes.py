@@ -43,6 +43,10 @@ NEVER_TOO_MUCH_BYTES: Final = min(MAX_LONG_DIGITS, MAX_VALUES)
 
 _CONTAINER_WEIGHT: Final = 3
 _KEY_WEIGHT: Final = 2
+_WEIGHT_OF_VALUE: Final = 2
+MOST_WEIGHT_OF_BYTE: Final = _WEIGHT_OF_VALUE * _CONTAINER_WEIGHT
+"""No text weighs more for each of its bytes; see ``weight_of``."""
+_PART_BYTES: Final = 1 << 20
 _SMALL_BYTES: Final = 4096
 _FEW_NUMBERS: Final = 100
 _FEW_LONG_NUMBERS: Final = 10_000
@@ -173,6 +177,32 @@ def count_of_values(text: bytes, enough: int) -> int:
         return 0
     count = _weighed(text)
     return count if count <= enough else _weighed(_outside_strings(text, _NOT_SEPARATORS))
+
+
+def weight_of(text: bytes) -> int:
+    """Return the length of a text, or twice its values where these are more.
+
+    A value takes memory whatever its length: ``[],`` is three bytes of text and 80 of memory, and
+    weighs eight. Texts of up to 4 KiB weigh their length.
+    """
+    length = len(text)
+    if length <= _SMALL_BYTES:
+        return length
+    return max(length, _WEIGHT_OF_VALUE * count_of_values(text, length // _WEIGHT_OF_VALUE))
+
+
+def most_weight_of(text: bytes) -> int:
+    """Return what a record or snapshot weighs at most: characters within strings count, too.
+
+    It need not be JSON. What is long is counted part by part, so that a thread that counts lets
+    the event loop run in between.
+    """
+    length = len(text)
+    if length <= _SMALL_BYTES:
+        return length
+    starts = range(0, length, _PART_BYTES)
+    values = sum(_weighed(text[start : start + _PART_BYTES]) for start in starts)
+    return max(length, _WEIGHT_OF_VALUE * values)
 
 
 def _weighed(marks: bytes) -> int:

@@ -294,7 +294,10 @@ class Settings(BaseSettings):
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
     """Most bytes that one event of an execution may change in its context or give to a task."""
     outputs_max_bytes: Annotated[int, Field(ge=1024)] = 64 * MEBIBYTE
-    """Most bytes of outputs that the tasks of an execution keep; an answer beyond it fails."""
+    """Most bytes of outputs that the tasks of an execution keep; an answer beyond it fails.
+
+    Where twice the number of values is more than the bytes, that counts.
+    """
     large_value_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     """Size above which a value is stored as a payload, once per execution, outside the journal."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000

@@ -146,7 +146,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     that counted, and ``child_redos`` counts the requests to redo it; while ``redoing_child``, the
     last of them is still to be delivered. ``applied_at_start`` are the numbers of the output rules
     that had an effect when the sub-flow was started, and need have none at its end.
-    ``output_bytes`` is the length of the text in which ``invoke.output`` arrived. ``progress`` is
+    ``output_bytes`` is what the text weighs in which ``invoke.output`` arrived. ``progress`` is
     the last of the present attempt, or of the last one, and ``log`` the place of what it has
     printed. ``skipped`` is the set of successors that are not to run because of this instance, a
     bit for each by its place in the plan; ``skips`` has their names in states of earlier releases.

@@ -235,3 +235,30 @@ def test_a_look_in_passing_unfolds_nothing_and_is_no_use() -> None:
     assert [name for name in "abc" if hot.peek(name)] == at_hand
     assert "a" in hot
     assert hot.get("a") is hot.peek("a")
+
+
+def test_many_small_values_count_as_what_they_take_in_memory() -> None:
+    lists: JsonObject = {"x": [[] for _ in range(20_000)]}
+    event = _submitted("a", lists)
+    state, handled = machine.submit(PLAN, event)
+    execution = ActiveExecution(PLAN, state)
+    record = codec.encode_event(event)
+    execution.note_event(record, handled)
+    assert execution.encoded_bytes > 2.5 * len(record)
+    stored = StoredExecution(
+        execution_id="a",
+        business="memory",
+        feature="waits",
+        partition=0,
+        definition_id=PLAN.definition_id,
+        submitted_at_ms=0,
+        dedicated=False,
+        parent_id=None,
+        status="running",
+        snapshot=codec.encode_state(state),
+        snapshot_seq=1,
+        records=(),
+    )
+    read = replay(PLAN, stored)
+    assert read.encoded_bytes > 2.5 * len(record)
+    assert read.snapshot_bytes == len(codec.encode_state(state))

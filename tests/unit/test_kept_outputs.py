@@ -21,7 +21,7 @@ from rillflow.core.state import ExecutionState
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
 from rillflow.definition import parse_definition
 from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.jsontypes import encode_json
+from rillflow.jsontypes import MOST_WEIGHT_OF_BYTE, encode_json, most_weight_of, weight_of
 from rillflow.language.versions import CURRENT
 from rillflow.settings import Settings
 from tests.submissions import submission_event
@@ -150,3 +150,35 @@ def test_a_call_that_has_failed_keeps_its_error_where_its_answer_is_too_much() -
     run.answer(3, error="handle fails: 500")
     invoke = run.state.tasks["each_3-work"].invoke
     assert (invoke.msg, invoke.output) == ("handle fails: 500", None)
+
+
+def test_many_small_values_weigh_more_than_their_text() -> None:
+    lists = b'{"x":[' + b",".join([b"[]"] * 3_000) + b"]}"
+    assert len(lists) < LIMIT < 2.5 * len(lists)
+    run = Run("task_sync")
+    run.answer(0, lists)
+    assert run.status(0) == "SKIPPED"
+    assert run.state.tasks["each_0-work"].invoke.msg == MESSAGE
+    text = encode_json({"text": "[]," * 2_000})
+    run.answer(1, text)
+    assert run.status(1) == "SUCCEED"
+    assert run.state.outputs_bytes < LIMIT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        encode_json([{"id": n, "name": f"customer {n}", "price": n / 4} for n in range(5_000)]),
+        encode_json({"text": "[]," * 5_000}),
+        b"[[],[]]",
+    ],
+)
+def test_ordinary_and_short_texts_weigh_their_length(text: bytes) -> None:
+    assert weight_of(text) == len(text)
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"[[[]]]", b'{"":{}}'])
+def test_no_text_weighs_less_than_its_length_or_more_than_the_most(value: bytes) -> None:
+    text = b"[" + b",".join([value] * 4_000) + b"]"
+    assert 2 * len(text) < weight_of(text) <= MOST_WEIGHT_OF_BYTE * len(text)
+    assert weight_of(text) <= most_weight_of(text)

@@ -19,7 +19,7 @@ from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import ExecutionError, LanguageError, WorkLimitError
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json, weight_of
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.conditions import all_hold, any_holds
 from rillflow.language.versions import (
@@ -244,7 +244,7 @@ def record(turn: Turn, task: TaskState, answer: Answer, event: DispatchAnswered)
     invoke.referenced_execution_id = answer.execution_id or invoke.referenced_execution_id
     if answer.recorded is not None:
         invoke.output = answer.recorded
-        note_output(turn.state, task, len(event.body or b""))
+        note_output(turn.state, task, weight_of(event.body or b""))
 
 
 def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
@@ -335,7 +335,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
             invoke.msg = event.msg
             invoke.note_error(event.msg)
     invoke.output = document
-    note_output(turn.state, task, len(event.output))
+    note_output(turn.state, task, weight_of(event.output))
     if event.key_succeeded:
         _key_succeeded(turn, task, plan, document)
     else:

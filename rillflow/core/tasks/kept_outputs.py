@@ -13,7 +13,7 @@ from rillflow.core.events import CallbackReceived, DispatchAnswered, Event
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.stored_context import CONTENT_TOO_LONG
-from rillflow.jsontypes import encode_json
+from rillflow.jsontypes import MOST_WEIGHT_OF_BYTE, encode_json, weight_of
 
 OUTPUTS_MAX_BYTES: Final = 64 * 1024 * 1024
 HINT: Final = (
@@ -24,7 +24,7 @@ _CODE: Final = str(CONTENT_TOO_LONG)
 
 
 def note_output(state: ExecutionState, task: TaskState, size_bytes: int) -> None:
-    """Count the output that a task keeps now, by its length as text, in place of the last one."""
+    """Count the output that a task keeps now, by ``weight_of`` its text, in place of the last."""
     state.outputs_bytes += size_bytes - task.output_bytes
     task.output_bytes = size_bytes
 
@@ -50,7 +50,9 @@ def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: in
 
 
 def _is_too_much(state: ExecutionState, name: str, text: bytes, most_bytes: int) -> bool:
-    after = state.outputs_bytes + len(text)
+    if state.outputs_bytes + MOST_WEIGHT_OF_BYTE * len(text) <= most_bytes:
+        return False
+    after = state.outputs_bytes + weight_of(text)
     if after <= most_bytes:
         return False
     task = state.tasks.get(name)

@@ -16,6 +16,7 @@ from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED
+from rillflow.jsontypes import most_weight_of
 
 SMALL_BYTES: Final = 64 * 1024
 """A state up to this size is encoded at once, without a thread."""
@@ -90,7 +91,8 @@ class ActiveExecution:
         state: Its state in the core.
         stage: Its stage in memory; see ``NEXT``.
         written: How many journal records were handed to the store.
-        encoded_bytes: The length of everything that was read and written of it.
+        encoded_bytes: What everything weighs that was read and written of it, its length or more;
+            see ``jsontypes.most_weight_of``.
         replay_steps: What a replay from its last snapshot costs.
         snapshot_bytes: The length of that snapshot.
         lacks_snapshot: Whether a snapshot is to be written beside the event loop.
@@ -189,7 +191,7 @@ class ActiveExecution:
     def note_event(self, record: bytes, handled: Handled) -> None:
         """Count an event that was handled: the journal gets one more record."""
         self.written += 1
-        self.encoded_bytes += len(record)
+        self.encoded_bytes += most_weight_of(record)
         self.replay_steps += STEPS_PER_EVENT + handled.steps + len(record) // _BYTES_PER_STEP
 
     def note_lack_of_snapshot(self) -> None:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from rillflow.core import codec
 from rillflow.core.plan import Plan
 from rillflow.errors import CrashedError, DamagedError, NotReadyError, StoreError
 from rillflow.gateways.messages.threads import in_thread
@@ -19,7 +18,7 @@ from rillflow.runtime.activation.active_execution import ActivationEvent, Active
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.hot_executions import HotExecutions
 from rillflow.runtime.activation.passivation import Passivation
-from rillflow.runtime.activation.replay import Replay, is_long
+from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
@@ -387,11 +386,11 @@ class ActivationCache:
 
     async def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
         """Replay an execution; it touches nothing else, so any error is that execution's own."""
-        execution_id, snapshot, state = stored.execution_id, stored.snapshot, None
+        execution_id, snapshot, decoded = stored.execution_id, stored.snapshot, None
         try:
             if snapshot is not None and len(snapshot) > LARGE_SNAPSHOT_BYTES:
-                state = await in_thread(lambda: codec.decode_large_state(snapshot))
-            replay = Replay(plan, stored, state)
+                decoded = await in_thread(lambda: decoded_snapshot(snapshot))
+            replay = Replay(plan, stored, decoded)
             steps = self._crashes.during_each(execution_id, REPLAY, replay.steps())
             await self._turns.spread(execution_id, steps)
             return replay.execution()

@@ -4,19 +4,36 @@ Used by `runtime/activation/cache.py`.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.core import codec, machine
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
+from rillflow.jsontypes import most_weight_of
 from rillflow.ports.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 
 LONG_BYTES: Final = 64 * 1024
 LONG_RECORDS: Final = 500
 """Replaying so many bytes or records takes some ten milliseconds."""
+
+
+class DecodedSnapshot(NamedTuple):
+    """The state of a snapshot, and what its text weighs; see ``jsontypes.most_weight_of``."""
+
+    state: ExecutionState
+    weight: int
+
+
+def decoded_snapshot(snapshot: bytes) -> DecodedSnapshot:
+    """Decode a large snapshot, part by part; runs in a thread.
+
+    Raises:
+        StoreError: The snapshot is damaged or of a newer format.
+    """
+    return DecodedSnapshot(codec.decode_large_state(snapshot), most_weight_of(snapshot))
 
 
 def is_long(stored: StoredExecution) -> bool:
@@ -32,10 +49,10 @@ class Replay:
     """
 
     def __init__(
-        self, plan: Plan, stored: StoredExecution, state: ExecutionState | None = None
+        self, plan: Plan, stored: StoredExecution, decoded: DecodedSnapshot | None = None
     ) -> None:
         """Start from what is stored; the snapshot may have been decoded already."""
-        self._state = state
+        self._decoded = decoded
         self._plan = plan
         self._stored = stored
         self._execution: ActiveExecution | None = None
@@ -48,9 +65,11 @@ class Replay:
         """
         snapshot = self._stored.snapshot
         if snapshot:
-            state = self._state or codec.decode_state(snapshot)
+            state, weight = self._decoded or DecodedSnapshot(
+                codec.decode_state(snapshot), most_weight_of(snapshot)
+            )
             self._execution = ActiveExecution(self._plan, state)
-            self._execution.go_on_from((self._stored.snapshot_seq, len(snapshot), 0, len(snapshot)))
+            self._execution.go_on_from((self._stored.snapshot_seq, weight, 0, len(snapshot)))
             yield
         for record in self._stored.records:
             self._take(record)
