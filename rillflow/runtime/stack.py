@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from rillflow.core.events import CallbackReceived, Event
+from rillflow.core.inspection.views import SUMMARY
 from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import UnavailableError
@@ -33,6 +34,7 @@ from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
 from rillflow.runtime.changes.hub import ChangeHub
+from rillflow.runtime.changes.summaries import SharedSummaries
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.histories.cache import Histories
 from rillflow.runtime.hooks.chain import ContextHook
@@ -80,6 +82,7 @@ class Stack:
         self.task_logs = task_logs or NoTaskLogs()
         self.histories = Histories(store)
         self.changes = ChangeHub(executions)
+        self.summaries = SharedSummaries(lambda shown: self.inspect(shown, SUMMARY))
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,

@@ -27,6 +27,8 @@ from tests.spec.notation import (
 )
 from tests.unit.test_linear_readers import lines_of
 
+LINES_OF_SUMMARY = 90_000
+"""How many lines the summary of an execution of any size may run."""
 SPENT = {"maxRetryTimes": 1, "intervalInSeconds": 60, "multiplier": 1}
 
 
@@ -305,6 +307,12 @@ def test_a_summary_of_a_wide_execution_reads_few_of_its_groups() -> None:
     shown = seen(run, "summary")
     assert shown["status"] == "running"
     assert shown["wait"]["kind"] == "groups"
+
+
+def test_a_summary_of_many_waiting_tasks_reads_few_of_them() -> None:
+    run = scenario(*(susp(f"S{each}", on_input("go==true"), ins="go") for each in range(4_000)))
+    run.submit({"go": False})
+    assert lines_of(lambda: seen(run, "summary")) < LINES_OF_SUMMARY
 
 
 def test_values_named_like_secrets_are_masked() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -9,6 +10,8 @@ from rillflow.errors import OverloadedError, UnavailableError
 from rillflow.ports.changes import AwaitChanges, Change, Changes, decode_changes, encode_changes
 from rillflow.runtime.changes.feed import LISTENS_S, ChangeFeed
 from rillflow.runtime.changes.hub import (
+    MOST_OF_ADDRESS,
+    MOST_OF_EXECUTION,
     MOST_STREAMS,
     MOST_WAITING,
     Batch,
@@ -220,6 +223,28 @@ async def test_streams_are_limited() -> None:
         async with hub.stream(Selection(), None):
             pass
     assert error.value.http_status == 503
+    await hub.stop()
+
+
+@pytest.mark.parametrize(
+    ("selection", "address", "most"),
+    [
+        (Selection(execution_id=f"{ORDER}1"), "", MOST_OF_EXECUTION),
+        (Selection("shop"), "192.0.2.1", MOST_OF_ADDRESS),
+    ],
+)
+async def test_one_execution_and_one_address_have_a_part_of_the_streams(
+    selection: Selection, address: str, most: int
+) -> None:
+    hub = ChangeHub(Owners(1))
+    async with AsyncExitStack() as opened:
+        for _ in range(most):
+            await opened.enter_async_context(hub.stream(selection, None, address=address))
+        with pytest.raises(OverloadedError, match=f"{most} streams of") as error:
+            hub.require_place(selection, address)
+        assert error.value.http_status == 503
+        hub.require_place(Selection(execution_id=f"{ORDER}2"), "192.0.2.2")
+    hub.require_place(selection, address)
     await hub.stop()
 
 

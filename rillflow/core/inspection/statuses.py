@@ -8,6 +8,7 @@ Used by `core/inspection`.
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from rillflow.core import status as core
@@ -55,10 +56,13 @@ class Statuses:
         self._plan = plan
         self._state = state
         self._left = most_read
-        self._parked = frozenset(state.parked)
         self._is_over = DAG_COMPLETED[state.status]
         self._unended = Status.CANCELLED if state.cancelled else Status.NOT_STARTED
         self._groups: dict[str, Status] = {}
+
+    @cached_property
+    def _parked(self) -> frozenset[str]:
+        return frozenset(self._state.parked)
 
     def of_execution(self) -> Status:
         """Return the status of the execution."""

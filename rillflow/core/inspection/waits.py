@@ -3,13 +3,14 @@
 Used by `core/inspection`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from rillflow.core import status as core
-from rillflow.core.inspection.statuses import Status, Statuses
+from rillflow.core.inspection.statuses import MOST_READ, Status, Statuses
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, SATISFIED
@@ -21,6 +22,8 @@ from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.jsontypes import JsonObject, JsonValue
 
 MOST_NAMED: Final = 20
+MOST_COMPARED: Final = 100
+"""How many waits are compared for the longest one of an execution; later ones are not read."""
 _MOST_CONDITIONS: Final = 10
 _LONGEST_TEXT: Final = 500
 
@@ -68,7 +71,7 @@ class Waits:
         if own is not None or DAG_COMPLETED[self._state.status]:
             return own
         wanted = self.statuses.of_execution()
-        return self._longest(list(self._plan.level.tasks), wanted)
+        return self._longest(self._plan.level.tasks, wanted)
 
     def of_task(self, task: TaskState) -> Wait | None:  # noqa: PLR0911 - one for each case
         """Return the wait of an instance, None if it has ended."""
@@ -114,25 +117,35 @@ class Waits:
             return Wait(task="", base="", status=status, kind="steps", since_ms=since_ms)
         return None
 
-    def _longest(self, names: list[str], wanted: Status) -> Wait | None:
+    def _longest(self, names: Iterable[str], wanted: Status) -> Wait | None:
         """Return the wait with a status that began first, that of a group's member if there is one.
 
-        A wait with an end of its own comes after one without.
+        A wait with an end of its own comes after one without. Of a wide execution only the first
+        tasks and groups are read, so that a summary costs no more than that of a narrow one.
         """
-        tasks = (self._state.tasks[name] for name in names if name in self._state.tasks)
-        started = (task for task in tasks if task.status is not core.NOT_STARTED)
-        waits = [wait for wait in map(self.of_task, started) if wait and wait.status is wanted]
+        waits = list(islice(self._with_status(names, wanted), MOST_COMPARED))
         if not waits:
             return None
         first = min(waits, key=lambda wait: (wait.until_ms is not None, wait.since_ms or 0))
         if first.kind != "groups":
             return first
-        for route in self._state.tasks[first.task].routes:
+        for route in islice(self._state.tasks[first.task].routes, MOST_READ):
             group = self._state.groups[route]
             is_running = not COMPLETED[group.status] and group.status is not core.READY
             if is_running and self.statuses.of_group(group) is wanted:
                 return self._longest(group.members, wanted) or first
         return first
+
+    def _with_status(self, names: Iterable[str], wanted: Status) -> Iterator[Wait]:
+        """Yield the waits that have a status, of the first instances."""
+        for name in islice(names, MOST_READ):
+            task = self._state.tasks.get(name)
+            if task is None or task.status is core.NOT_STARTED:
+                continue
+            if self.statuses.of_task(task) is wanted:
+                wait = self.of_task(task)
+                if wait is not None:
+                    yield wait
 
     def _wait(  # noqa: PLR0913 - the fields of a wait
         self,

@@ -9,8 +9,8 @@ Used by `runtime/stack.py` and `serve/routes`.
 import asyncio
 import logging
 import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -30,6 +30,10 @@ LINGER_S: Final = 30.0
 READY_S: Final = 2.0
 PAUSE_S: Final = 0.5
 MOST_STREAMS: Final = 1_000
+MOST_OF_EXECUTION: Final = 200
+"""How many streams may show one execution."""
+MOST_OF_ADDRESS: Final = 300
+"""How many streams one address may have open, so that it cannot take the places of all."""
 MOST_WAITING: Final = 100
 """How many batches may wait for a stream to read them."""
 MOST_KEPT: Final = 600
@@ -97,6 +101,7 @@ class ChangeHub:
         self._source = source
         self._linger_s = linger_s
         self._streams: set[ChangeStream] = set()
+        self._counts = Counter[tuple[str, str]]()
         self._kept: deque[Batch] = deque(maxlen=MOST_KEPT)
         self._number = 0
         self._pending: dict[ExecutionId, Change] = {}
@@ -115,18 +120,22 @@ class ChangeHub:
         return self._number
 
     @asynccontextmanager
-    async def stream(self, selection: Selection, after: int | None) -> AsyncIterator[ChangeStream]:
+    async def stream(
+        self, selection: Selection, after: int | None, *, address: str = ""
+    ) -> AsyncIterator[ChangeStream]:
         """Open a stream; ``after`` is the number of the last batch that its reader has heard.
 
-        When it is open, no change that follows is missed.
+        When it is open, no change that follows is missed. ``address`` is where its reader is; the
+        streams of an empty one are not counted together.
 
         Raises:
             OverloadedError: There are too many.
         """
-        if len(self._streams) >= MOST_STREAMS:
-            raise OverloadedError(f"{MOST_STREAMS} streams are open", http_status=503)
+        self.require_place(selection, address)
         stream = ChangeStream(selection)
         self._streams.add(stream)
+        kinds = _kinds_of(selection, address)
+        self._counts.update(kinds)
         try:
             self._begin()
             await self._until_ready()
@@ -135,6 +144,23 @@ class ChangeHub:
             yield stream
         finally:
             self._streams.discard(stream)
+            for kind in kinds:
+                self._counts[kind] -= 1
+                if not self._counts[kind]:
+                    del self._counts[kind]
+
+    def require_place(self, selection: Selection, address: str = "") -> None:
+        """Refuse a stream for which there is no place.
+
+        Raises:
+            OverloadedError: Too many are open (503): of all, of this execution, or of this address.
+        """
+        if len(self._streams) >= MOST_STREAMS:
+            raise OverloadedError(f"{MOST_STREAMS} streams are open", http_status=503)
+        for what, which in _kinds_of(selection, address):
+            most = MOST_OF_EXECUTION if what == "execution" else MOST_OF_ADDRESS
+            if self._counts[what, which] >= most:
+                raise OverloadedError(f"{most} streams of {what} {which} are open", http_status=503)
 
     async def stop(self) -> None:
         """End all questions."""
@@ -238,14 +264,22 @@ class ChangeHub:
         for stream in self._streams:
             chosen = selected.get(stream.selection)
             if chosen is None:
-                chosen = selected[stream.selection] = _selected(stream.selection, batch)
+                one = pending.get(stream.selection.execution_id)
+                chosen = selected[stream.selection] = _selected(stream.selection, batch, one)
             if chosen.changes is None or chosen.changes:
                 stream.tell(chosen)
 
     def _tell_one(self, stream: ChangeStream, batch: Batch) -> None:
-        chosen = _selected(stream.selection, batch)
+        one = next(_of(stream.selection, batch.changes or ()), None)
+        chosen = _selected(stream.selection, batch, one)
         if chosen.changes:
             stream.tell(chosen)
+
+
+def _kinds_of(selection: Selection, address: str) -> list[tuple[str, str]]:
+    """Return of what a stream is counted as one."""
+    named = (("execution", selection.execution_id), ("address", address))
+    return [(what, which) for what, which in named if which]
 
 
 def merge(known: dict[ExecutionId, Change], later: Iterable[Change]) -> None:
@@ -256,12 +290,18 @@ def merge(known: dict[ExecutionId, Change], later: Iterable[Change]) -> None:
         known[change.execution_id] = replace(change, is_new=is_new)
 
 
-def _selected(selection: Selection, batch: Batch) -> Batch:
-    """Return the changes of a batch that belong to a selection."""
+def _selected(selection: Selection, batch: Batch, one: Change | None) -> Batch:
+    """Return the changes of a batch that belong to a selection; ``one`` is that of one execution.
+
+    It is looked up by the caller: a thousand streams of one execution each would take a millisecond
+    each to search a large batch.
+    """
     if batch.changes is None:
         return batch
+    if selection.execution_id:
+        return Batch(batch.number, () if one is None else (one,))
     return Batch(batch.number, tuple(_of(selection, batch.changes)))
 
 
-def _of(selection: Selection, changes: Iterable[Change]) -> Iterable[Change]:
+def _of(selection: Selection, changes: Iterable[Change]) -> Iterator[Change]:
     return (change for change in changes if selection.has(change.execution_id))

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import APIRouter, Header
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,9 +18,11 @@ from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.changes.hub import Batch, ChangeHub, Selection
+from rillflow.runtime.changes.summaries import STALE_S
 from rillflow.runtime.stack import Stack
 from serve.forms.documentation import ERRORS, NOT_FOUND, Responses
 from serve.forms.search_texts import flow_of, shown_status
+from serve.limits.client_addresses import address_of, is_this_machine
 from serve.routes.console_api.inspecting import require_id, unknown
 
 SILENCE_S: Final = 15.0
@@ -30,6 +33,8 @@ SEND_S: Final = 10.0
 LOOK_S: Final = 1.0
 """How often an execution with an actor of its own is looked at."""
 EVENT_STREAM: Final = "text/event-stream"
+_UNNUMBERED: Final = -1
+"""Stands for the number of the last event of an execution in quarantine."""
 _LONG_OVER: Final = 1 << 62
 _BEGIN: Final = b"retry: 1000\n\n"
 _COMMENT: Final = b": still here\n\n"
@@ -46,6 +51,7 @@ def router(stack: Stack) -> APIRouter:
 
     @routes.get("/executions.stream", responses=_STREAM)
     async def executions_stream(
+        request: Request,
         flow: str | None = None,
         last_id: str | None = None,
         accept: Annotated[str, Header()] = "",
@@ -55,11 +61,14 @@ def router(stack: Stack) -> APIRouter:
         _require_stream(accept)
         business, feature = flow_of(flow or None)
         selection = Selection(business or "", feature or "")
+        address = _counted_address(request)
+        stack.changes.require_place(selection, address)
         after = _position(last_event_id or last_id, stack.changes.life)
-        return EventStream(lambda: _of_list(stack, selection, after))
+        return EventStream(lambda: _of_list(stack, selection, after, address))
 
     @routes.get("/execution.stream", responses=_STREAM)
     async def execution_stream(
+        request: Request,
         execution_id: str,
         last_id: str | None = None,
         accept: Annotated[str, Header()] = "",
@@ -68,10 +77,13 @@ def router(stack: Stack) -> APIRouter:
         """Tell how one execution changes. `Accept` must name `text/event-stream`."""
         _require_stream(accept)
         require_id(execution_id)
-        if await stack.inspect(execution_id, SUMMARY) is None:
+        address = _counted_address(request)
+        stack.changes.require_place(Selection(execution_id=execution_id), address)
+        is_known = execution_id in stack.summaries
+        if not is_known and await stack.inspect(execution_id, SUMMARY) is None:
             raise unknown(execution_id)
         known = _number(last_event_id or last_id)
-        return EventStream(lambda: _of_execution(stack, execution_id, known))
+        return EventStream(lambda: _of_execution(stack, execution_id, known, address))
 
     return routes
 
@@ -123,10 +135,10 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-async def _of_list(stack: Stack, selection: Selection, after: int | None) -> Events:
+async def _of_list(stack: Stack, selection: Selection, after: int | None, address: str) -> Events:
     hub = stack.changes
     try:
-        async with hub.stream(selection, after) as stream:
+        async with hub.stream(selection, after, address=address) as stream:
             yield _event(_name(hub, hub.number), "open", {"at_ms": stack.clock.now_ms()})
             while not stream.is_slow:
                 batch = await stream.next(SILENCE_S)
@@ -153,27 +165,39 @@ def _listed(hub: ChangeHub, batch: Batch, at_ms: int) -> bytes:
     return _event(_name(hub, batch.number), "changed", told)
 
 
-async def _of_execution(stack: Stack, execution_id: ExecutionId, known: int) -> Events:
+async def _of_execution(
+    stack: Stack, execution_id: ExecutionId, known: int, address: str
+) -> Events:
     selection = Selection(execution_id=execution_id)
-    pause_s = LOOK_S if is_dedicated(execution_id) else SILENCE_S
+    is_looked_at = is_dedicated(execution_id)
+    hub = stack.changes
     try:
-        async with stack.changes.stream(selection, None) as stream:
+        async with (
+            hub.stream(selection, None, address=address) as stream,
+            stack.summaries.shown(execution_id) as shared,
+        ):
+            number = hub.number
             while not stream.is_slow:
-                body = await stack.inspect(execution_id, SUMMARY)
-                summary = decode_json(body) if body else None
-                if not isinstance(summary, dict):
-                    yield _event(None, "gone", {"execution_id": execution_id})
+                body = await shared.at(number, LOOK_S / 2 if is_looked_at else STALE_S)
+                seq, event = _told(stack, execution_id, body)
+                yield _COMMENT if seq == known else event
+                if seq is None:
                     return
-                seq = summary.get("seq")
-                if seq == known:
-                    yield _COMMENT
-                else:
-                    known = seq if isinstance(seq, int) else known
-                    told = {"seq": seq, "at_ms": stack.clock.now_ms(), "summary": summary}
-                    yield _event(str(seq), "changed", told)
-                await stream.next(pause_s)
+                known = seq
+                batch = await stream.next(LOOK_S if is_looked_at else SILENCE_S)
+                number = number if batch is None else batch.number
     except RillflowError as error:
         yield _event(None, "reset", {"reason": str(error)})
+
+
+def _told(stack: Stack, execution_id: ExecutionId, body: bytes | None) -> tuple[int | None, bytes]:
+    """Return the number of the last event, and what a stream tells; None for no execution."""
+    summary = decode_json(body) if body else None
+    if not isinstance(summary, dict):
+        return None, _event(None, "gone", {"execution_id": execution_id})
+    seq = summary.get("seq")
+    told = {"seq": seq, "at_ms": stack.clock.now_ms(), "summary": summary}
+    return seq if isinstance(seq, int) else _UNNUMBERED, _event(str(seq), "changed", told)
 
 
 def _name(hub: ChangeHub, number: int) -> str:
@@ -184,6 +208,11 @@ def _event(name: str | None, kind: str, data: dict[str, Any]) -> bytes:
     """Return one event; its JSON has no line breaks."""
     head = b"" if name is None else b"id: %b\n" % name.encode()
     return head + b"event: %b\ndata: %b\n\n" % (kind.encode(), encode_json(data))
+
+
+def _counted_address(request: Request) -> str:
+    """Return where a reader is; empty for this machine, whose reverse proxy may stand for many."""
+    return "" if is_this_machine(request.scope) else address_of(request.scope)
 
 
 def _require_stream(accept: str) -> None:
