@@ -27,7 +27,7 @@ from rillflow.stores import open_store
 from rillflow.testing import FakeOpenFaaS
 from serve.api import create_api
 
-LONG_S: Final = 25
+LONG_S: Final = 120
 HEAD: Final = re.compile(r"workspace: (\w+)\s+dagName: (\w+)")
 
 
@@ -240,7 +240,9 @@ async def served(
             )
             app = create_api(stack, executions.start)
             async with listening(door, app):
-                async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
+                async with httpx.AsyncClient(
+                    base_url=settings.base_url, timeout=2 * LONG_S
+                ) as client:
                     yield Api(client, app, stack, gateway, clock)
                 await executions.stop()
 

@@ -186,7 +186,7 @@ async def test_what_is_left_blank_in_an_order_is_its_default(
     assert answer.items() <= response.json().items()
 
 
-@pytest.mark.parametrize("path", ["/flow/nothing.json", "/", "/flow/bg/manage"])
+@pytest.mark.parametrize("path", ["/flow/nothing.json", "/nothing", "/flow/bg/manage"])
 async def test_an_unknown_path_is_404(shared_api: Api, path: str) -> None:
     assert refusal_of(await shared_api.client.get(path))[:2] == (404, 30101)
 

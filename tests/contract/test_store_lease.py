@@ -49,10 +49,13 @@ async def test_only_what_its_holder_writes_renews_a_lease(store: Store) -> None:
     asked = await store.lease()
     assert asked is not None
     assert asked.silent_s >= LONG_S
-    await store.set_lease(replace(FIRST, turn=3), renews=True)
-    renewed = await store.lease()
-    assert renewed is not None
-    assert renewed.silent_s < asked.silent_s
+    async with asyncio.timeout(60):  # reading may take longer than the lease was silent
+        while True:
+            await store.set_lease(replace(FIRST, turn=3), renews=True)
+            renewed = await store.lease()
+            assert renewed is not None
+            if renewed.silent_s < asked.silent_s:
+                break
 
 
 async def test_a_lease_outlives_the_process(new_store: Callable[[], Store]) -> None:

@@ -54,6 +54,8 @@ async def test_a_work_that_is_given_up_is_not_begun_and_one_that_fails_tells_why
     await asyncio.sleep(0)
     given_up = await begun(thread, "a", order)
     given_up.cancel()
+    await asyncio.wait({given_up})
+    await asyncio.sleep(0)  # tells the thread's queue
     gate.set()
     assert await running
     with pytest.raises(ValueError, match="no"):

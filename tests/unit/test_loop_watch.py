@@ -137,15 +137,18 @@ async def test_a_thread_that_does_not_let_go_of_the_interpreter_is_told(
     watch = LoopWatch("real")
     watch.start()
     text = b"[%s[]]" % (b"[]," * 2_000_000)
+    told: list[dict[str, object]] = []
     try:
-        await asyncio.to_thread(msgspec.json.decode, text)
-        for _ in range(3):  # the timer is overdue
-            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            while not told:  # on a busy machine, others may have held the loop instead
+                await asyncio.to_thread(msgspec.json.decode, text)
+                for _ in range(3):  # the timer is overdue
+                    await asyncio.sleep(0)
+                told = [vars(line) for line in caplog.records if line.message == EVENT]
     finally:
         watch.stop()
-    told = [vars(line) for line in caplog.records if line.message == EVENT]
     assert watch.state().slow_turns >= 1
-    assert told[0]["other_threads_cpu_ms"] > told[0]["cpu_ms"]
+    assert any(each["other_threads_cpu_ms"] > each["cpu_ms"] for each in told)  # type: ignore[operator]
 
 
 def hold_the_loop(seconds: float) -> None:
