@@ -97,8 +97,9 @@ class Stack:
         await self.store.open()
 
     async def close(self) -> None:
-        """End the streams of changes, and close the store."""
+        """End the streams of changes, drop histories, and close the store."""
         await self.changes.stop()
+        self.histories.stop()
         await self.store.close()
 
     async def add_descriptor(

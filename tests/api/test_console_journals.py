@@ -1,5 +1,6 @@
 """The console shows the journal of an execution, and the execution as it was after any event."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,10 +27,12 @@ async def woken(api: Api, times: int = WOKEN) -> str:
     """Run an execution that is woken so many times, and still waits."""
     execution_id = await api.submit(await api.add(SUSPENDED))
     for number in range(times):
-        await api.post(
-            "/flow/wakeup.json", {"go": number}, execution_id=execution_id, task_name="wait"
-        )
+        await wake(api, execution_id, number)
     return execution_id
+
+
+async def wake(api: Api, execution_id: str, go: Any) -> None:
+    await api.post("/flow/wakeup.json", {"go": go}, execution_id=execution_id, task_name="wait")
 
 
 async def test_the_journal_is_listed_in_pages_from_both_ends() -> None:
@@ -151,3 +154,62 @@ async def test_checkpoints_take_a_bounded_number_of_bytes() -> None:
         await history.whole(WOKEN + 1)
         assert 0 < history.size_bytes <= 40_000
         assert (await history.at(200)).seq == 200
+
+
+async def test_an_execution_whose_state_takes_too_much_memory_has_no_past() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(SUSPENDED))
+        for go in (0, [[]] * 50_000):
+            await wake(api, execution_id, go)
+        api.stack.histories = Histories(api.stack.store, state_bytes=2 << 20)
+        refusals = [
+            await api.client.get(
+                f"{V1}execution.json", params={"execution_id": execution_id, "event": 3}
+            )
+            for _ in range(2)
+        ]
+        assert [each.status_code for each in refusals] == [413, 413]
+        assert "MB is the limit" in refusals[0].json()["error"]
+        assert api.stack.histories.weight_bytes == 0
+        assert (await seen(api, "execution", execution_id, event=2))["seq"] == 2
+        assert (await seen(api, "execution", execution_id))["seq"] == 3
+
+
+async def test_values_weigh_what_they_take_in_memory() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(SUSPENDED))
+        await wake(api, execution_id, [[]] * 50_000)
+        history = History(execution_id, api.stack.store, Plans(api.stack.store))
+        await history.at(2)
+        assert history.weight_bytes > 50_000 * 64
+
+
+async def test_a_long_journal_of_a_small_state_is_shown() -> None:
+    async with served() as api:
+        execution_id = await woken(api)
+        plans = Plans(api.stack.store)
+        history = History(execution_id, api.stack.store, plans, state_bytes=20_000)
+        assert (await history.whole(WOKEN + 1)).seq == WOKEN + 1
+
+
+async def test_histories_take_a_bounded_number_of_bytes_together() -> None:
+    async with served() as api:
+        ids = [await woken(api, 2) for _ in range(3)]
+        histories = Histories(api.stack.store, most_bytes=1)
+        for execution_id in ids:
+            assert await histories.view(execution_id, 3, "summary", {}) is not None
+            assert len(histories) == 1
+        assert histories.weight_bytes > 1
+        histories.stop()
+        assert histories.weight_bytes == 0
+
+
+async def test_a_history_that_nobody_looks_at_is_dropped() -> None:
+    async with served() as api:
+        execution_id = await woken(api, 1)
+        histories = Histories(api.stack.store, kept_s=0.05)
+        assert await histories.view(execution_id, 2, "summary", {}) is not None
+        assert len(histories) == 1
+        async with asyncio.timeout(10):
+            while len(histories):
+                await api.get("/healthz")

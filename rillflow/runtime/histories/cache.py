@@ -3,6 +3,7 @@
 Used by `runtime/stack.py`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,14 +15,22 @@ from rillflow.core.inspection.journal import data_of
 from rillflow.core.inspection.timelines import timeline
 from rillflow.core.inspection.views import inspect
 from rillflow.core.state import ExecutionState
+from rillflow.errors import OverloadedError
 from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.store import Store
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.history import History
+from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES
 
 MOST_KEPT: Final = 8
+MOST_BYTES: Final = 128 << 20
+"""How much memory the histories that are kept may take, by their weight."""
+KEPT_S: Final = 60.0
+"""How long a history is kept after its last use."""
+MOST_WAITING: Final = 32
+"""How many requests may wait; one replays at a time."""
 SCANNED: Final = 1_000
 """How many events are looked through for one page."""
 CHUNK: Final = 200
@@ -30,12 +39,26 @@ _PLANS_BYTES: Final = 64 << 20
 
 
 class Histories:
-    """Histories by execution; the least recently used are dropped."""
+    """Histories by execution; the least recently used are dropped, and all after a minute."""
 
-    def __init__(self, store: Store, *, most: int = MOST_KEPT) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        most: int = MOST_KEPT,
+        most_bytes: int = MOST_BYTES,
+        state_bytes: int = MOST_STATE_BYTES,
+        kept_s: float = KEPT_S,
+    ) -> None:
         self._store = store
         self._plans = Plans(store, most_bytes=_PLANS_BYTES)
         self._kept = LRUCache[ExecutionId, History](most)
+        self._most_bytes = most_bytes
+        self._state_bytes = state_bytes
+        self._kept_s = kept_s
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -153,13 +176,57 @@ class Histories:
             after = _contexts_of((await history.at(seq)).state)
             return await in_thread(lambda: _changes(seq, str(task), before, after))
 
+    @property
+    def weight_bytes(self) -> int:
+        """What the histories take that are kept."""
+        return sum(history.weight_bytes for history in self._kept.values())
+
+    def stop(self) -> None:
+        """Drop all histories."""
+        self._kept.clear()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
     @asynccontextmanager
     async def _history(self, execution_id: ExecutionId) -> AsyncIterator[History]:
-        history = self._kept.get(execution_id)
-        if history is None:
-            history = self._kept[execution_id] = History(execution_id, self._store, self._plans)
-        async with history.lock:
-            yield history
+        if self._waiting > MOST_WAITING:
+            raise OverloadedError("many journals are being read; ask again", http_status=503)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                history = self._kept.get(execution_id)
+                if history is None:
+                    history = History(
+                        execution_id, self._store, self._plans, state_bytes=self._state_bytes
+                    )
+                    self._kept[execution_id] = history
+                try:
+                    yield history
+                finally:
+                    self._used(history)
+        finally:
+            self._waiting -= 1
+
+    def _used(self, history: History) -> None:
+        """Drop others, the least recently used first, until all are within the limit."""
+        loop = asyncio.get_running_loop()
+        history.used_s = loop.time()
+        while len(self._kept) > 1 and self.weight_bytes > self._most_bytes:
+            self._kept.popitem()
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(self._kept_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Drop what has not been used for long, and come again while there is more."""
+        loop = asyncio.get_running_loop()
+        old_s = loop.time() - self._kept_s
+        for execution_id, history in list(self._kept.items()):
+            if history.used_s <= old_s:
+                del self._kept[execution_id]
+        self._sweeping = None
+        if self._kept:
+            self._sweeping = loop.call_later(self._kept_s / 4, self._sweep)
 
 
 def _seq_of(row: JsonObject) -> int:

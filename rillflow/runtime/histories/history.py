@@ -6,7 +6,6 @@ checkpoints, serialised states, so that an earlier state is not far from one of 
 Used by `runtime/histories/cache.py`.
 """
 
-import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -14,19 +13,25 @@ from typing import Final, NamedTuple, TypeVar
 
 from rillflow.core import codec
 from rillflow.core.events import Event, ExecutionSubmitted
-from rillflow.core.inspection.recording import Recorder
 from rillflow.core.plan import Plan
-from rillflow.errors import CrashedError, OverloadedError, RequestError, StoreError
+from rillflow.errors import (
+    CrashedError,
+    OverloadedError,
+    RequestError,
+    StoreError,
+    TooLargeError,
+)
 from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.execution_search import ExecutionSearch
 from rillflow.runtime.definitions.catalogue import Plans
+from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES, WeighedRecorder
 
 T = TypeVar("T")
 
-READ_AT_ONCE: Final = 200
-"""How many records are read at once."""
+READ_AT_ONCE: Final = 50
+"""How many records are read at once; each may have a megabyte."""
 LONGEST_S: Final = 2.0
 """How long one request replays; the next one goes on."""
 PORTION_S: Final = 0.02
@@ -42,10 +47,11 @@ class Checkpoint(NamedTuple):
     seq: int
     at_ms: int
     packed: bytes
+    weight_bytes: int
 
 
 class History:
-    """One journal; its methods are called one after the other, under ``lock``."""
+    """One journal; its methods are called one after the other."""
 
     def __init__(  # noqa: PLR0913 - the ports it joins, and its limits
         self,
@@ -56,15 +62,19 @@ class History:
         longest_s: float = LONGEST_S,
         spacing: int = SPACING,
         checkpoints_bytes: int = CHECKPOINTS_BYTES,
+        state_bytes: int = MOST_STATE_BYTES,
     ) -> None:
         self._longest_s = longest_s
         self._most_bytes = checkpoints_bytes
-        self.lock = asyncio.Lock()
+        self._most_state_bytes = state_bytes
+        self.used_s = 0.0
+        """When it was used last, by the clock of the event loop."""
         self._execution_id = execution_id
         self._journal = journal
         self._plans = plans
-        self._front: Recorder | None = None
-        self._cursor: Recorder | None = None
+        self._front: WeighedRecorder | None = None
+        self._cursor: WeighedRecorder | None = None
+        self._refusal: tuple[int, str] | None = None
         self._checkpoints: list[Checkpoint] = []
         self._spacing = spacing
 
@@ -73,21 +83,30 @@ class History:
         """What the checkpoints take."""
         return sum(len(each.packed) for each in self._checkpoints)
 
-    async def whole(self, seq: int) -> Recorder:
+    @property
+    def weight_bytes(self) -> int:
+        """What all of it takes, its states included."""
+        recorders = (self._front, self._cursor)
+        return self.size_bytes + sum(each.weight_bytes for each in recorders if each)
+
+    async def whole(self, seq: int) -> WeighedRecorder:
         """Return a recording of all events up to the number of the last one, or a later one.
 
         Raises:
             OverloadedError: The journal is too long for one request; ask again.
             RequestError: It has no such event (404).
+            TooLargeError: A state up to it takes too much memory (413).
             CrashedError: It cannot be replayed.
         """
+        if self._refusal is not None and seq >= self._refusal[0]:
+            raise TooLargeError(self._refusal[1])  # anew: an error holds the frames it came through
         front = self._front
         if front is None:
-            front = self._front = Recorder(await self._plan())
+            front = self._front = self._begun(await self._plan())
         await self._replay(front, seq, keeps=True)
         return front
 
-    async def at(self, seq: int) -> Recorder:
+    async def at(self, seq: int) -> WeighedRecorder:
         """Return a recording that has come to an event; it changes with the next call.
 
         Raises:
@@ -95,7 +114,10 @@ class History:
         """
         if seq < 1:
             raise self._no_event(seq)
-        await self.whole(seq)
+        front = await self.whole(seq)
+        if front.seq == seq:
+            self._cursor = None
+            return front
         cursor = self._cursor
         if cursor is None or cursor.seq > seq or self._nearest(seq).seq > cursor.seq:
             cursor = self._cursor = await self._resumed(seq)
@@ -108,9 +130,9 @@ class History:
         Raises:
             RillflowError: As ``whole``.
         """
-        recorder = await self.at(first - 1) if first > 1 else Recorder(await self._plan())
+        recorder = await self.at(first - 1) if first > 1 else self._begun(await self._plan())
         rows: list[JsonObject] = []
-        await self._replay(recorder, last, rows=rows)
+        await self._replay(recorder, last, keeps=recorder is self._front, rows=rows)
         return rows
 
     async def event(self, seq: int) -> Event:
@@ -132,23 +154,29 @@ class History:
             raise StoreError(f"{self._execution_id}: the journal begins with no submission")
         return await self._plans.get(first.definition_id)
 
-    async def _resumed(self, seq: int) -> Recorder:
+    async def _resumed(self, seq: int) -> WeighedRecorder:
         """Return a recorder that stands at the checkpoint before an event."""
         nearest = self._nearest(seq)
         plan = await self._plan()
         if not nearest.seq:
-            return Recorder(plan)
-        recorder = await in_thread(lambda: Recorder(plan, codec.unpack_state(nearest.packed)))
+            return self._begun(plan)
+        state = await in_thread(lambda: codec.unpack_state(nearest.packed))
+        recorder = WeighedRecorder(
+            plan, state, weight_bytes=nearest.weight_bytes, most_bytes=self._most_state_bytes
+        )
         recorder.at_ms = nearest.at_ms
         return recorder
 
+    def _begun(self, plan: Plan) -> WeighedRecorder:
+        return WeighedRecorder(plan, most_bytes=self._most_state_bytes)
+
     def _nearest(self, seq: int) -> Checkpoint:
         at = bisect_right(self._checkpoints, seq, key=lambda each: each.seq)
-        return self._checkpoints[at - 1] if at else Checkpoint(0, 0, b"")
+        return self._checkpoints[at - 1] if at else Checkpoint(0, 0, b"", 0)
 
     async def _replay(
         self,
-        recorder: Recorder,
+        recorder: WeighedRecorder,
         seq: int,
         *,
         keeps: bool = False,
@@ -174,7 +202,7 @@ class History:
 
     async def _portion(
         self,
-        recorder: Recorder,
+        recorder: WeighedRecorder,
         records: Sequence[bytes],
         rows: list[JsonObject] | None,
         *,
@@ -194,7 +222,13 @@ class History:
                     return number
             return len(records)
 
-        return await self._in_thread(replay)
+        try:
+            return await self._in_thread(replay)
+        except TooLargeError as error:
+            self._refusal = recorder.seq, str(error)
+            self._front = self._cursor = None
+            self._checkpoints.clear()
+            raise
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -207,11 +241,12 @@ class History:
                 f"the journal of {self._execution_id} cannot be replayed ({type(error).__name__})"
             ) from error
 
-    def _keep(self, recorder: Recorder) -> None:
+    def _keep(self, recorder: WeighedRecorder) -> None:
         packed = codec.pack_state(recorder.state)
         if packed is None:
             return
-        self._checkpoints.append(Checkpoint(recorder.seq, recorder.at_ms, packed))
+        weight_bytes = recorder.weight_bytes
+        self._checkpoints.append(Checkpoint(recorder.seq, recorder.at_ms, packed, weight_bytes))
         while self.size_bytes > self._most_bytes and len(self._checkpoints) > 1:
             self._spacing *= 2
             self._checkpoints = self._checkpoints[1::2]
