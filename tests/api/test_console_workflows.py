@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from rillflow.definition import parse_definition
+from serve.routes.console_api.called_flows import CalledFlows, Place
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, served
 
@@ -14,6 +15,12 @@ type: flow
 tasks:
   - { name: order, category: function, pattern: flow_sync, resourceName: "rillflow://shop:order" }
 """
+MANY: Final = 100
+MANY_CALLS: Final = "workspace: shop\ndagName: crowd\ntype: flow\ntasks:\n" + "".join(
+    f"- {{name: t{number}, category: function, pattern: flow_sync,"
+    " resourceName: 'rillflow://shop:order'}\n"
+    for number in range(MANY)
+)
 
 
 async def seen(api: Api, name: str, **asked: Any) -> Any:
@@ -79,9 +86,51 @@ async def test_users_of_a_workflow_are_found(api: Api) -> None:
     await api.add(CALLER)
     fact = {"task": "order", "alias": "release", "descriptor_id": "shop:order"}
     used = await seen(api, "uses", flow="shop:order")
-    assert used == {"flow": "shop:order", "uses": [], "used_by": [{"flow": "shop:cart", **fact}]}
+    used_by = [{"flow": "shop:cart", **fact}]
+    assert used == {"flow": "shop:order", "uses": [], "used_by": used_by, "next": None}
     using = await seen(api, "uses", flow="shop:cart")
     assert using["uses"] == [{"flow": "shop:order", **fact}]
+
+
+async def test_uses_come_in_pages_that_have_each_call_once(api: Api) -> None:
+    aliases = [f"r{number}" for number in range(3)]
+    for alias in aliases:
+        await api.add(MANY_CALLS, alias)
+    expected = [(alias, f"t{number}") for alias in aliases for number in range(MANY)]
+    for flow, kind in (("shop:order", "used_by"), ("shop:crowd", "uses")):
+        found: list[tuple[str, str]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await seen(api, "uses", flow=flow, limit=70, cursor=cursor)
+            assert len(page["uses"]) + len(page["used_by"]) <= 70
+            found += [(each["alias"], each["task"]) for each in page[kind]]
+            cursor = page["next"]
+        assert found == expected
+    assert len((await seen(api, "uses", flow="shop:order", limit=9_999))["used_by"]) == 200
+    for malformed in ("x", "a:b:c:d", "a:b:c:-1", "a:b:c:1:1"):
+        refusal = await api.get_refusal(f"{V1}uses.json", flow="shop:order", cursor=malformed)
+        assert refusal[:2] == (400, 30109)
+
+
+async def test_a_page_of_uses_ends_after_a_while_and_the_next_one_goes_on(api: Api) -> None:
+    for alias in ("r0", "r1", "r2"):
+        await api.add(MANY_CALLS, alias)
+    called_flows = CalledFlows(api.stack, page_s=0)
+    place: Place | None = Place()
+    pages = found = 0
+    while place is not None:
+        page = await called_flows.page("shop:order", place, 200)
+        pages, found = pages + 1, found + len(page["used_by"])
+        place = Place.of(page["next"]) if page["next"] else None
+    assert (pages, found) == (3, 3 * MANY)
+
+
+async def test_the_calls_that_are_kept_take_bounded_memory(api: Api) -> None:
+    await api.add(MANY_CALLS)
+    called_flows = CalledFlows(api.stack, known_bytes=1_000)
+    page = await called_flows.page("shop:order", Place(), 200)
+    assert len(page["used_by"]) == MANY
+    assert called_flows.known_bytes == 0
 
 
 async def test_the_language_has_a_schema(api: Api) -> None:

@@ -3,38 +3,33 @@
 Used by `serve/api.py`.
 """
 
-import time
-from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, Final
 
-from cachetools import LRUCache
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rillflow.core.inspection.graphs import definition_graph
-from rillflow.core.plan import LevelPlan, Plan
-from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.core.plan import Plan
 from rillflow.definition import canonical_text, collapse_sugar
-from rillflow.definition.model import FunctionTask, WorkflowDefinition
-from rillflow.errors import DefinitionError, OverloadedError, RequestError, UnknownDescriptorError
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.store import AliasRow
 from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
-from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
+from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.definitions.differences import Difference, difference
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response, raw_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Whole
 from serve.forms.search_texts import flow_of, version_of
+from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 
 MOST_WORKSPACES: Final = 200
 MOST_HUNKS: Final = 1_000
-LONGEST_S: Final = 2.0
 _NO_SUCH: Final = 404
-_FLOW: Final = "rillflow://"
 
 
 def router(stack: Stack) -> APIRouter:
@@ -185,60 +180,15 @@ def _schema() -> bytes:
     return encode_json({"$schema": dialect, **schema})
 
 
-class _CalledFlows:
-    """The workflows that versions start, read once for each version."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._known = LRUCache[str, tuple[tuple[str, str], ...]](5_000)
-
-    async def of(self, version: str) -> tuple[tuple[str, str], ...]:
-        """Return tasks with the descriptor ids of the workflows that they start."""
-        found = self._known.get(version)
-        if found is None:
-            found = self._known[version] = await self._read(version)
-        return found
-
-    async def _read(self, version: str) -> tuple[tuple[str, str], ...]:
-        if _FLOW not in await stored_text(self._stack.store, version):
-            return ()
-        try:
-            read = await self._stack.definition(version)
-            return await FOR_AUTHORS.run(lambda: tuple(_calls(Plan(read, version).level)))
-        except DefinitionError:
-            return ()  # of an earlier release: it cannot be run either
-
-
 def _add_uses(routes: APIRouter, stack: Stack) -> None:
-    called_flows = _CalledFlows(stack)
+    called_flows = CalledFlows(stack)
 
     @routes.get("/uses.json", responses={200: {"description": "Sub-flows and their users."}})
-    async def uses(flow: str) -> Response:
+    async def uses(flow: str, cursor: str = "", limit: Whole = MOST_CALLS) -> Response:
         """Show which workflows a workflow starts, and which start it, by the newest versions."""
         wanted = ":".join(_flow(flow))
-        deadline_s = time.monotonic() + LONGEST_S
-        starts: list[dict[str, str]] = []
-        users: list[dict[str, str]] = []
-        for row in await stack.store.alias_rows():
-            if time.monotonic() > deadline_s:
-                raise OverloadedError("definitions are being read; ask again", http_status=503)
-            user = f"{row.business}:{row.feature}"
-            for task, descriptor_id in await called_flows.of(row.version):
-                called = ":".join(descriptor_id.split(":")[:2])
-                fact = {"task": task, "alias": row.alias, "descriptor_id": descriptor_id}
-                starts += [{"flow": called, **fact}] if user == wanted else []
-                users += [{"flow": user, **fact}] if called == wanted else []
-        return json_response({"flow": wanted, "uses": starts, "used_by": users})
-
-
-def _calls(level: LevelPlan) -> Iterator[tuple[str, str]]:
-    """Yield the tasks that start a workflow, each with the descriptor id of that one."""
-    for task in level.walk():
-        spec = task.spec
-        if isinstance(spec, FunctionTask) and spec.pattern in FLOW_PATTERNS:
-            name = spec.resource_name or ""
-            if name.startswith(_FLOW):
-                yield task.base, name.removeprefix(_FLOW)
+        most = min(max(limit, 1), MOST_CALLS)
+        return json_response(await called_flows.page(wanted, Place.of(cursor), most))
 
 
 def _flow(text: str) -> tuple[str, str]:

@@ -374,8 +374,9 @@ export interface Diff {
 }
 
 export interface Uses {
-  uses: { flow: string; task: string; descriptor_id: string }[];
+  uses: { flow: string; alias: string; task: string; descriptor_id: string }[];
   used_by: { flow: string; alias: string; task: string }[];
+  next: string | null;
 }
 
 export interface Host {

@@ -1,7 +1,9 @@
 /** One workflow: its aliases, versions, text, changes and uses; and submitting it. */
 
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { type JSX, useState } from "react";
 import { formatAddress, goParams, useAddress } from "../address";
+import { ask } from "../api/client";
 import { useAnswer } from "../api/queries";
 import type { Definition, Feature, Uses, Versions } from "../api/types";
 import { Code, ErrorNote, Tabs } from "../parts/controls";
@@ -93,25 +95,32 @@ function Text({ found }: { found: { data: Definition | undefined; error: unknown
 }
 
 function UsesView({ flow }: { flow: string }): JSX.Element {
-  const found = useAnswer<Uses>("uses.json", { flow });
+  const found = useInfiniteQuery({
+    queryKey: ["uses.json", flow],
+    queryFn: ({ pageParam, signal }) => ask<Uses>("uses.json", { flow, cursor: pageParam }, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next,
+  });
   if (found.data === undefined) {
     return found.isError ? <ErrorNote error={found.error} /> : <div aria-busy="true" />;
   }
-  const { uses, used_by: usedBy } = found.data;
+  const uses = found.data.pages.flatMap((page) => page.uses);
+  const usedBy = found.data.pages.flatMap((page) => page.used_by);
+  const isWhole = !found.hasNextPage;
   return (
     <div className="stack">
       <h2>{t("flows.uses")}</h2>
-      {uses.length === 0 && <p className="muted">{t("flows.usesNone")}</p>}
+      {isWhole && uses.length === 0 && <p className="muted">{t("flows.usesNone")}</p>}
       <ul>
         {uses.map((each) => (
-          <li key={`${each.task}${each.flow}`} className="row">
+          <li key={`${each.alias}:${each.task}:${each.flow}`} className="row">
             <a href={formatAddress(["workflows", each.flow])}>{each.flow}</a>
             <span className="muted">{each.task}</span>
           </li>
         ))}
       </ul>
       <h2>{t("flows.usedBy")}</h2>
-      {usedBy.length === 0 && <p className="muted">{t("flows.usedByNone")}</p>}
+      {isWhole && usedBy.length === 0 && <p className="muted">{t("flows.usedByNone")}</p>}
       <ul>
         {usedBy.map((each) => (
           <li key={`${each.flow}${each.alias}${each.task}`} className="row">
@@ -122,6 +131,19 @@ function UsesView({ flow }: { flow: string }): JSX.Element {
           </li>
         ))}
       </ul>
+      {!isWhole && (
+        <div className="row">
+          <button
+            type="button"
+            className="button small"
+            disabled={found.isFetchingNextPage}
+            onClick={() => void found.fetchNextPage()}
+          >
+            {uses.length + usedBy.length === 0 ? t("list.searchOn") : t("action.loadMore")}
+          </button>
+        </div>
+      )}
+      {found.isFetchNextPageError && <ErrorNote error={found.error} />}
     </div>
   );
 }
