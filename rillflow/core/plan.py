@@ -169,9 +169,8 @@ class LevelPlan:
         self.tasks: dict[str, TaskPlan] = {plan.base: plan for plan in plans}
         self._link()
         self.roots = tuple(plan.base for plan in self.tasks.values() if not plan.dependencies)
-        self.streams = tuple(
-            plan.base for plan in self.tasks.values() if plan.stream_input and plan.dependencies
-        )
+        fed = (plan.base for plan in self.tasks.values() if plan.stream_input and plan.dependencies)
+        self.streams = {base: place for place, base in enumerate(fed)}
 
     def _link(self) -> None:
         dependencies: dict[str, list[str]] = {base: [] for base in self.tasks}

@@ -3,7 +3,9 @@
 Used by `core/machine.py`, and by `core/redo`, which opens scopes again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TypeAlias
 
 from rillflow.core import ending
 from rillflow.core.agenda import FOLLOW, OPEN, REMAINING, RUN, RemainingSteps, Step
@@ -32,6 +34,9 @@ from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.text.literals import whole_number
 from rillflow.language.versions import EVENTS_CUT_BY_WORK
+
+_Outside: TypeAlias = dict[str, tuple[TaskState, Iterator[TaskState]]]
+"""By instance, a dependency that was not skipped when it was looked at, and those after it."""
 
 
 def start_scope(turn: Turn, route: str) -> None:
@@ -73,13 +78,26 @@ def _advance(turn: Turn, route: str, candidates: Iterable[TaskState]) -> None:
         turn.make_ready(task)
     streams = turn.level_of(route).streams
     if streams:
-        waiting = turn.siblings(route, streams)
+        waiting = turn.siblings(route, _touched(turn, route, streams))
         fed = [task for task in waiting if is_stream_ready(turn, task)]
         for task in fed:
             turn.make_ready(task)
         ready += fed
     if not ready:
         turn.unsettled[route] = None
+
+
+def _touched(turn: Turn, route: str, streams: Mapping[str, int]) -> Sequence[str]:
+    """Return the stream instances that may have become ready since the last look, in their order.
+
+    The first look of a turn is at all of them.
+    """
+    moved = turn.moved.get(route)
+    turn.moved[route] = set()
+    if moved is None:
+        return tuple(streams)
+    followers = (name for base in moved for name in turn.plan.by_name[base].successors)
+    return sorted({*moved, *followers} & streams.keys(), key=streams.__getitem__)
 
 
 def is_ready(turn: Turn, task: TaskState) -> bool:
@@ -91,9 +109,18 @@ def is_ready(turn: Turn, task: TaskState) -> bool:
         return False
     if task.waiting == 0:
         return True
-    return plan.spec.key_callback and all(
-        SATISFIED_IN_KEY_MODE[other.status] for other in turn.dependencies(task)
-    )
+    return bool(plan.spec.key_callback) and _is_met_in_key_mode(turn, task, plan.dependencies)
+
+
+def _is_met_in_key_mode(turn: Turn, task: TaskState, bases: Sequence[str]) -> bool:
+    """Tell whether all dependencies are satisfied; look first where one was not the last time."""
+    first = turn.unmet.get(task.name, 0)
+    for place in chain(range(first, len(bases)), range(first)):
+        [other] = turn.siblings(task.route, (bases[place],))
+        if not SATISFIED_IN_KEY_MODE[other.status]:
+            turn.unmet[task.name] = place
+            return False
+    return True
 
 
 def is_stream_ready(turn: Turn, task: TaskState) -> bool:
@@ -189,15 +216,26 @@ def skip_chain(turn: Turn, head: TaskState) -> None:
     ``head`` itself keeps its status.
     """
     inside = {head.name}
+    outside: _Outside = {}
     frontier = [head]
     while frontier:
         for successor in turn.successors(frontier.pop()):
             if successor.name in inside or successor.status is not NOT_STARTED:
                 continue
-            if all(other.name in inside for other in turn.dependencies(successor)):
+            if _are_inside(turn, successor, inside, outside):
                 inside.add(successor.name)
                 skip(turn, successor)
                 frontier.append(successor)
+
+
+def _are_inside(turn: Turn, task: TaskState, inside: Container[str], outside: _Outside) -> bool:
+    """Tell whether all dependencies are inside; each is passed once, since none leaves again."""
+    first, rest = outside.get(task.name) or (None, turn.dependencies(task))
+    for other in chain(() if first is None else (first,), rest):
+        if other.name not in inside:
+            outside[task.name] = other, rest
+            return False
+    return True
 
 
 def skip(turn: Turn, task: TaskState) -> None:

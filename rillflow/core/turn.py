@@ -74,7 +74,10 @@ class Turn:
     for the sender of an event that is refused but recorded. ``budget`` limits all evaluations of
     the turn together. ``steps_left`` is how many tasks and groups the turn may still make, start or
     end before the rest is left to a later event; the rest is also left once the budget has fewer
-    steps than ``enough``.
+    steps than ``enough``. ``moved`` are the tasks of a scope whose status has changed since its
+    stream instances were looked at, and ``unmet`` is the place of a dependency that kept an
+    instance from starting in key mode: so a dense graph is not looked at anew for each task that
+    ends.
     """
 
     __slots__ = (
@@ -86,10 +89,12 @@ class Turn:
         "enough",
         "failing",
         "mapped",
+        "moved",
         "plan",
         "refusal",
         "state",
         "steps_left",
+        "unmet",
         "unsettled",
     )
 
@@ -106,6 +111,8 @@ class Turn:
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}
         self.failing: list[str] = []
+        self.moved: dict[str, set[str]] = {}
+        self.unmet: dict[str, int] = {}
         self.mapped: list[Application] = []
         self.refusal: ExecutionError | None = None
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
@@ -175,6 +182,8 @@ class Turn:
         counts[before] -= 1
         counts[status] += 1
         task.status = status
+        if route in self.moved:
+            self.moved[route].add(task.base)
         if SATISFIED[before] is not SATISFIED[status]:
             change = -1 if SATISFIED[status] else 1
             for successor in self.successors(task):
@@ -182,6 +191,7 @@ class Turn:
 
     def instantiate(self, route: str, level: LevelPlan) -> list[str]:
         """Create the instances of a scope, all NOT_STARTED."""
+        self.moved.pop(route, None)
         prefix = f"{route}-" if route else ""
         names = []
         for base, plan in level.tasks.items():

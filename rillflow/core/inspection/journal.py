@@ -18,6 +18,7 @@ KINDS: Final = {
     core.ExecutionSubmitted: "submitted",
     core.DispatchAnswered: "dispatch_answered",
     core.CallbackReceived: "callback_received",
+    core.ProgressReported: "progress_reported",
     core.WakeUpReceived: "wake_up_received",
     core.TimerFired: "timer_fired",
     core.RedoRequested: "redo_requested",
@@ -32,6 +33,7 @@ _SECRET: Final = frozenset({"id_key"})
 _FACTS: Final = (
     *("http_status", "error", "poll", "is_outcome", "succeeded", "msg", "code", "kind"),
     *("failed_only", "current", "followings", "success", "key_succeeded", "due_ms", "child"),
+    *("fraction", "message"),
 )
 
 
@@ -87,6 +89,7 @@ def sentence_of(event: Event) -> str:
 _SENTENCES: Final = {
     core.ExecutionSubmitted: "The execution was submitted.",
     core.CallbackReceived: "The outcome of {} arrived.",
+    core.ProgressReported: "{} reported its progress.",
     core.WakeUpReceived: "A wake-up of {} arrived.",
     core.RedoRequested: "A redo was requested.",
     core.DegradeRequested: "{} was degraded.",

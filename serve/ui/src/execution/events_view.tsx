@@ -21,6 +21,7 @@ const KINDS = [
   "submitted",
   "dispatch_answered",
   "callback_received",
+  "progress_reported",
   "wake_up_received",
   "timer_fired",
   "redo_requested",
