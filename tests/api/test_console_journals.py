@@ -1,17 +1,19 @@
 """The console shows the journal of an execution, and the execution as it was after any event."""
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Any, Final
 
 import pytest
 
 from rillflow.errors import OverloadedError
+from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.cache import Histories
 from rillflow.runtime.histories.history import History
 from tests.api.definition_texts import SUSPENDED, calling
-from tests.api.serving import Api, served
+from tests.api.serving import LONG_S, Api, served
 
 V1: Final = "/flow/console/v1/"
 UNKNOWN: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"
@@ -213,3 +215,21 @@ async def test_a_history_that_nobody_looks_at_is_dropped() -> None:
         async with asyncio.timeout(10):
             while len(histories):
                 await api.get("/healthz")
+
+
+async def test_large_submissions_do_not_wait_for_replays() -> None:
+    gate = threading.Event()
+    async with served() as api:
+        held = [asyncio.create_task(FOR_HISTORIES.run(gate.wait)) for _ in range(65)]
+        await asyncio.sleep(0)
+        version = await api.add(SUSPENDED)
+        async with asyncio.timeout(LONG_S):
+            execution_id = await api.submit(version, {"a": "x" * 100_000})
+        asked: dict[str, Any] = {
+            "url": f"{V1}events.json",
+            "params": {"execution_id": execution_id},
+        }
+        assert (await api.client.get(**asked)).status_code == 429
+        gate.set()
+        assert all(await asyncio.gather(*held))
+        assert (await api.client.get(**asked)).status_code == 200

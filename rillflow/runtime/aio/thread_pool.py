@@ -3,7 +3,7 @@
 While a thread computes, the event loop waits for the interpreter lock up to 5 ms each time. So
 there are few threads, and work is refused when the queue is full.
 
-Used by `runtime/definitions`, `serve/routes` and `serve/routes/console`.
+Used by `runtime/definitions`, `runtime/histories`, `serve/routes` and `serve/routes/console`.
 """
 
 import asyncio
@@ -113,3 +113,6 @@ def _fulfil(future: "Future[Result]", work: Callable[[], Result]) -> None:
 
 FOR_DEFINITIONS: Final = PriorityThread(name="definitions")
 """The thread of this process that prepares stored definitions for running."""
+
+FOR_HISTORIES: Final = BoundedThreads(1, 64, name="histories")
+"""The thread of this process that replays executions for the console."""

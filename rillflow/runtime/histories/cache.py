@@ -16,10 +16,10 @@ from rillflow.core.inspection.timelines import timeline
 from rillflow.core.inspection.views import inspect
 from rillflow.core.state import ExecutionState
 from rillflow.errors import OverloadedError
-from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.store import Store
+from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.history import History
 from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES
@@ -79,7 +79,7 @@ class Histories:
                 value = inspect(kind, recorder.plan, recorder.state, at_ms, asked)
                 return None if value is None else encode_json(value)
 
-            return await in_thread(shown)
+            return await FOR_HISTORIES.run(shown)
 
     async def timeline(  # noqa: PLR0913 - the parameters of the route
         self,
@@ -112,7 +112,7 @@ class Histories:
                 )
                 return None if value is None else encode_json(value)
 
-            return await in_thread(shown)
+            return await FOR_HISTORIES.run(shown)
 
     async def events(  # noqa: PLR0913 - the parameters of the route
         self,
@@ -159,7 +159,7 @@ class Histories:
         async with self._history(execution_id) as history:
             event = await history.event(seq)
             [row] = await history.rows(seq, seq)
-        return {**row, "data": await in_thread(lambda: data_of(event))}
+        return {**row, "data": await FOR_HISTORIES.run(lambda: data_of(event))}
 
     async def changes(self, execution_id: ExecutionId, seq: int) -> JsonObject:
         """Return what one event changed in contexts.
@@ -174,7 +174,7 @@ class Histories:
             if seq > 1:
                 before = _contexts_of((await history.at(seq - 1)).state)
             after = _contexts_of((await history.at(seq)).state)
-            return await in_thread(lambda: _changes(seq, str(task), before, after))
+            return await FOR_HISTORIES.run(lambda: _changes(seq, str(task), before, after))
 
     @property
     def weight_bytes(self) -> int:

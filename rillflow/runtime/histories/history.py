@@ -21,10 +21,10 @@ from rillflow.errors import (
     StoreError,
     TooLargeError,
 )
-from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.execution_search import ExecutionSearch
+from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES, WeighedRecorder
 
@@ -146,7 +146,7 @@ class History:
         )
         if seq < 1 or not records:
             raise self._no_event(seq)
-        return await in_thread(lambda: codec.decode_event(records[0]))
+        return await FOR_HISTORIES.run(lambda: codec.decode_event(records[0]))
 
     async def _plan(self) -> Plan:
         first = await self.event(1)
@@ -160,7 +160,7 @@ class History:
         plan = await self._plan()
         if not nearest.seq:
             return self._begun(plan)
-        state = await in_thread(lambda: codec.unpack_state(nearest.packed))
+        state = await FOR_HISTORIES.run(lambda: codec.unpack_state(nearest.packed))
         recorder = WeighedRecorder(
             plan, state, weight_bytes=nearest.weight_bytes, most_bytes=self._most_state_bytes
         )
@@ -232,7 +232,7 @@ class History:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await in_thread(work)
+            return await FOR_HISTORIES.run(work)
         except (RequestError, StoreError):
             raise
         except Exception as error:
