@@ -88,7 +88,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     ``status`` or ``task``; ``parent`` and ``index`` name a group, or ``parent`` an instance.
     With a ``callback``, whose outcome is omitted, the answer is whether it would be taken.
     With ``inspected``, ``kind`` is a view of `core/inspection`, with these parameters.
-    An execution that is not in memory and of more than ``most_cold_bytes`` is not read for it.
     """
 
     execution_id: ExecutionId
@@ -97,7 +96,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     index: int = 0
     callback: CallbackReceived | None = None
     inspected: tuple[tuple[str, str], ...] | None = None
-    most_cold_bytes: int | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):

@@ -264,22 +264,6 @@ class Stack:
             Query(execution_id=execution_id, kind=kind, inspected=tuple(sorted(asked.items())))
         )
 
-    async def summary(self, execution_id: ExecutionId, most_cold_bytes: int) -> bytes | None:
-        """Read the summary of an execution as JSON text, as ``inspect`` does, for a list.
-
-        Raises:
-            NotReadyError: It is not in memory, and has more than ``most_cold_bytes``.
-            RillflowError: It could not be read.
-        """
-        return await self._ask(
-            Query(
-                execution_id=execution_id,
-                kind=SUMMARY,
-                inspected=(),
-                most_cold_bytes=most_cold_bytes,
-            )
-        )
-
     async def _ask(self, call: Query) -> bytes | None:
         execution_id = call.execution_id
         for _ in range(READINGS - 1):

@@ -88,21 +88,6 @@ async def test_one_that_grows_makes_others_leave_but_not_those_in_use() -> None:
     assert _names(hot, "a", "b", "c", "d") == ["a", "b", "d"]
 
 
-def test_what_was_in_use_makes_others_leave_when_its_use_ends() -> None:
-    hot = HotExecutions(2, PLENTY, folds=False)
-    hosted = _filled(hot, a=0, b=0)
-    for each in hosted.values():
-        each.begin_lease()
-    hosted |= _filled(hot, c=0)
-    assert len(hot) == 3
-    hosted["b"].end_lease()
-    hot.shed_if_over(hosted["b"])
-    assert len(hot) == 2
-    hosted["a"].end_lease()
-    hot.shed_if_over(hosted["a"])
-    assert _names(hot, "a", "b", "c") == ["a", "b"]
-
-
 def test_what_has_left_takes_nothing() -> None:
     hot = HotExecutions(100, 2 * LEAST_BYTES)
     for _ in range(10):

@@ -20,47 +20,27 @@ from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Query, Reply, Submission
 from rillflow.ports.messages import Calls, decode_owner_message
-from rillflow.ports.store import StoredExecution
-from rillflow.runtime.activation.cache import SHARE_OF_READERS
-from rillflow.runtime.activation.hot_executions import BYTES_PER_ENCODED
-from rillflow.runtime.activation.read_budget import MOST_AT_ONCE
+from rillflow.ports.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, PriorityThread
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.routing.router import OwnerRef, Routes
-from rillflow.stores.memory.store import MemoryStore
+from rillflow.stores import open_store
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
 
 LONG: Final = PASS + f"defaultContext: {{text: '{'x' * SHORT_BYTES}'}}\n"
 SHORT_S: Final = 20
-HOT_BYTES: Final = 16 << 20
-READ_BYTES: Final = HOT_BYTES // (SHARE_OF_READERS * BYTES_PER_ENCODED)
-"""What readers may lease of executions that only they have activated."""
-
-
-class CountingStore(MemoryStore):
-    """A store that counts how many executions are read at once."""
-
-    under_way = most = 0
-
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        await asyncio.sleep(0)
-        stored = await super().load(execution_id)
-        self.under_way -= 1
-        return stored
 
 
 class Owned:
     """An owner of all executions, and its caller."""
 
     def __init__(self) -> None:
-        self.store = CountingStore()
+        self.store: Store = open_store("memory:")
         self.sent: list[tuple[int, bool]] = []
         self._numbers = count()
         self.caller = OwnerRef(self._call, watcher="me")
@@ -72,7 +52,7 @@ class Owned:
             executions=Routes([self.caller], None),  # type: ignore[arg-type]  # none is dedicated
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
-            limits=OwnerLimits(most_hot=1, hot_bytes=HOT_BYTES),
+            limits=OwnerLimits(most_hot=1),
         )
         self._endpoint = OwnerEndpoint(self.owner, dispatcher, life="first")
 
@@ -151,48 +131,6 @@ async def test_who_does_not_wait_joins_no_read_that_is_under_way(owned: Owned) -
     )
     kinds = [reply.kind for [reply] in replies]
     assert kinds == ["", NotReadyError.code, NotReadyError.code, ""]
-
-
-async def test_few_executions_are_read_at_once_for_those_who_only_look(owned: Owned) -> None:
-    version = await owned.add(SUSPENDED)
-    ids: list[ExecutionId] = []
-    for _ in range(12):
-        await owned.submit(version, "x" * (2 * LONG_BYTES))
-        ids.append(owned.last)
-    await owned.submit(version)  # evicts the last
-    owned.store.most = 0
-    asked = (owned.owner.call_many([owned.status_of(each)]) for each in ids)
-    async with asyncio.timeout(SHORT_S):
-        replies = await asyncio.gather(*asked)
-    assert all(reply.error is None for [reply] in replies)
-    assert owned.store.most == MOST_AT_ONCE
-
-
-async def test_those_who_look_at_many_at_once_wait_for_none_of_their_own(owned: Owned) -> None:
-    version = await owned.add(SUSPENDED)
-    ids: list[ExecutionId] = []
-    for _ in range(4):
-        await owned.submit(version, "x" * (READ_BYTES + 1))
-        ids.append(owned.last)
-    await owned.submit(version)
-    asked = (owned.owner.call_many([*map(owned.status_of, ids)]) for _ in range(3))
-    async with asyncio.timeout(SHORT_S):
-        told = await asyncio.gather(*asked)
-    assert all(reply.error is None for replies in told for reply in replies)
-
-
-async def test_what_is_large_and_not_in_memory_is_not_read_for_a_list(owned: Owned) -> None:
-    version = await owned.add(SUSPENDED)
-    await owned.submit(version, "x" * 5_000)
-    large = owned.last
-    await owned.submit(version)
-    listed = Query(execution_id=large, kind="status", most_cold_bytes=4_000)
-    for reads in (1, 0):  # the second time its size is known
-        owned.store.most = 0
-        reply = await owned.caller.ask(listed)
-        assert (reply.kind, owned.store.most) == (NotReadyError.code, reads)
-    assert (await owned.caller.ask(owned.status_of(large))).error is None
-    assert (await owned.caller.ask(listed)).error is None
 
 
 async def test_the_shortest_work_is_next_and_now_and_then_the_oldest() -> None:

@@ -9,8 +9,6 @@ import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from cachetools import FIFOCache
-
 from rillflow.core.plan import Plan
 from rillflow.errors import CrashedError, DamagedError, NotReadyError, StoreError
 from rillflow.gateways.messages.threads import in_thread
@@ -18,10 +16,9 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.hot_executions import BYTES_PER_ENCODED, HotExecutions
+from rillflow.runtime.activation.hot_executions import HotExecutions
 from rillflow.runtime.activation.passivation import Passivation
-from rillflow.runtime.activation.read_budget import ReadBudget
-from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long, size_of
+from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
@@ -38,12 +35,6 @@ _ACTIVE: Final = Stage.ACTIVE
 _DISTRUSTED: Final = Stage.DISTRUSTED
 SHARE_OF_ENDED: Final = 8
 """Ended executions may take this share of the memory that the others have."""
-
-
-SHARE_OF_READERS: Final = 4
-"""Readers may lease this share of it of executions that only they have activated."""
-MOST_LARGE: Final = 10_000
-"""So many executions are remembered that are too large for a list."""
 
 
 class _CreatedMeanwhileError(Exception):
@@ -117,8 +108,6 @@ class ActivationCache:
         self._hot = HotExecutions(most_hot, hot_bytes, passivation.left)
         # They are few, and most are never looked up again, so folding them saves nothing.
         self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED, folds=False)
-        self.reading = ReadBudget(hot_bytes // (SHARE_OF_READERS * BYTES_PER_ENCODED))
-        self._large: FIFOCache[ExecutionId, int] = FIFOCache(MOST_LARGE)
         self._loading: dict[ExecutionId, asyncio.Task[ActiveExecution | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
 
@@ -164,15 +153,14 @@ class ActivationCache:
             return True
 
     async def lease(
-        self, execution_id: ExecutionId, *, waits: bool = True, most_cold_bytes: int | None = None
+        self, execution_id: ExecutionId, *, waits: bool = True
     ) -> ActiveExecution | None:
         """Return an execution, read from the store if needed; None if it is unknown.
 
         It stays in memory until it is released or dropped.
 
         Raises:
-            NotReadyError: Reading it takes long, and the caller does not wait; or it has more than
-                ``most_cold_bytes`` and is not in memory.
+            NotReadyError: Reading it takes long, and the caller does not wait.
             StoreError: It could not be read.
             DefinitionError: Its definition is no longer valid.
         """
@@ -180,7 +168,7 @@ class ActivationCache:
             execution = self.find(execution_id)
             if execution is None:
                 try:
-                    execution = await self._load_once(execution_id, most_cold_bytes, waits=waits)
+                    execution = await self._load_once(execution_id, waits=waits)
                 except _CreatedMeanwhileError:
                     continue
                 if execution is None:
@@ -204,9 +192,6 @@ class ActivationCache:
         execution.end_lease()
         if not execution.pending:
             self._see_out(execution)
-        if not execution.leases:
-            self._hot.shed_if_over(execution)
-            self._ended.shed_if_over(execution)
 
     def admit(self, execution: ActiveExecution) -> None:
         """Add a new execution, leased; its commands are about to be carried out."""
@@ -336,28 +321,23 @@ class ActivationCache:
             log.exception("activation_failed", extra={"execution_id": execution_id})
             return None
 
-    async def _load_once(
-        self, execution_id: ExecutionId, most_bytes: int | None, *, waits: bool
-    ) -> ActiveExecution | None:
+    async def _load_once(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
         loading = self._loading.get(execution_id)
         if loading is None:
-            self._refuse_large(execution_id, self._large.get(execution_id, 0), most_bytes)
-            loading = asyncio.create_task(self._load(execution_id, most_bytes, waits=waits))
+            loading = asyncio.create_task(self._load(execution_id, waits=waits))
             self._loading[execution_id] = loading
         elif not waits:
             raise NotReadyError(f"{execution_id} is being read")
         try:
             return await asyncio.shield(loading)
         except NotReadyError:
-            if not waits or most_bytes is not None:
+            if not waits:
                 raise
-        return await self._load_once(execution_id, most_bytes, waits=waits)
+        return await self._load_once(execution_id, waits=True)
 
-    async def _load(
-        self, execution_id: ExecutionId, most_bytes: int | None, *, waits: bool
-    ) -> ActiveExecution | None:
+    async def _load(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
         try:
-            return await self._read(execution_id, most_bytes, waits=waits)
+            return await self._read(execution_id, waits=waits)
         finally:
             if self._is_loading(execution_id):
                 del self._loading[execution_id]
@@ -366,25 +346,12 @@ class ActivationCache:
         """Tell whether this task is the one whose result counts."""
         return self._loading.get(execution_id) is asyncio.current_task()
 
-    def _refuse_large(
-        self, execution_id: ExecutionId, size_bytes: int, most_bytes: int | None
-    ) -> None:
-        """Refuse to read an execution for a list, and remember that it is large."""
-        if most_bytes is None or size_bytes <= most_bytes:
-            return
-        self._large[execution_id] = size_bytes
-        raise NotReadyError(f"{execution_id} is large and not in memory")
-
-    async def _read(
-        self, execution_id: ExecutionId, most_bytes: int | None, *, waits: bool
-    ) -> ActiveExecution | None:
+    async def _read(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
         stored = await self._stored(execution_id)
         if stored is None:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
             return None
-        self._refuse_large(execution_id, size_of(stored), most_bytes)
-        self._large.pop(execution_id, None)
         if not waits and is_long(stored):
             raise NotReadyError(f"{execution_id} has a long journal")
         plan = await self.plans.get(stored.definition_id, waits=waits)

@@ -115,10 +115,6 @@ class HotExecutions:
     def weigh(self, execution: ActiveExecution) -> None:
         """Note the present size of an execution, and evict others if needed."""
         self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.encoded_bytes)
-        self.shed_if_over(execution)
-
-    def shed_if_over(self, execution: ActiveExecution) -> None:
-        """Evict others than an execution if they are too many, or take too much."""
         number = len(self._awake) + len(self._asleep)
         if number > self._most or self._bytes > self._most_bytes:
             execution.begin_lease()

@@ -17,20 +17,11 @@ from rillflow.errors import (
     RillflowError,
     SetApartError,
     StoreError,
-    UnreadAnswersError,
 )
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import (
-    Call,
-    Delivery,
-    Query,
-    ResourceCall,
-    Submission,
-    TrafficCall,
-    Watch,
-)
+from rillflow.ports.executions import Call, Delivery, ResourceCall, Submission, TrafficCall
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -42,7 +33,6 @@ from rillflow.runtime.crashes.crash_history import CrashHistory
 log = logging.getLogger("rillflow.activation")
 
 _WITHOUT_EXECUTION: Final = (ResourceCall, TrafficCall)
-_READERS: Final = (Query, Watch)
 Leased: TypeAlias = dict[ExecutionId, ActiveExecution | RillflowError | None]
 """The execution of a call: leased from memory, an error if unreadable, or None if unknown."""
 
@@ -52,28 +42,20 @@ _SYNC: Final = "task_sync"
 class Leases:
     """The executions of some calls, which stay in memory until the end of the context."""
 
-    __slots__ = ("_activations", "leased", "read_bytes")
+    __slots__ = ("_activations", "leased")
 
     def __init__(self, activations: ActivationCache, leased: Leased) -> None:
         self.leased = leased
-        self.read_bytes = 0
         self._activations = activations
 
     def __enter__(self) -> Leased:
         return self.leased
-
-    def count_read(self, size_bytes: int) -> None:
-        """Count an execution that was activated for a reader, until the release."""
-        self.read_bytes += size_bytes
-        self._activations.reading.take(size_bytes)
 
     def release(self, *_: object) -> None:
         """Release all of them."""
         for execution in self.leased.values():
             if isinstance(execution, ActiveExecution):
                 self._activations.release(execution)
-        if self.read_bytes:
-            self._activations.reading.give_back(self.read_bytes)
 
     __exit__ = release
 
@@ -108,8 +90,6 @@ class LeaseSource:
                     continue
                 if isinstance(call, Delivery):
                     leased[execution_id] = await self._lease_soon(execution_id, waits=waits)
-                elif isinstance(call, _READERS):
-                    leased[execution_id] = await self._lease_to_read(leases, call, waits=waits)
                 else:
                     await self._lease_for(call, leased, look=look, waits=waits)
         except BaseException:
@@ -205,31 +185,6 @@ class LeaseSource:
         execution = self._activations.lease_from_memory(execution_id)
         return execution or await self._lease_safely(execution_id, waits=waits)
 
-    async def _lease_to_read(
-        self, leases: Leases, call: Query | Watch, *, waits: bool
-    ) -> ActiveExecution | RillflowError | None:
-        """Lease an execution for a call that changes nothing, within the budget of readers."""
-        execution_id, reading = call.execution_id, self._activations.reading
-        execution = self._activations.lease_from_memory(execution_id)
-        if execution is not None or self._activations.holds(execution_id):
-            return execution or await self._lease_safely(execution_id, waits=waits)
-        most = call.most_cold_bytes if isinstance(call, Query) else None
-        try:
-            if not waits:
-                reading.check()
-                found = await self._lease_safely(execution_id, waits=False, most_cold_bytes=most)
-            else:
-                await reading.begin(has_leases=leases.read_bytes > 0)
-                try:
-                    found = await self._lease_safely(execution_id, most_cold_bytes=most)
-                finally:
-                    reading.end()
-        except (NotReadyError, UnreadAnswersError) as error:
-            return error
-        if isinstance(found, ActiveExecution):
-            leases.count_read(found.encoded_bytes)
-        return found
-
     def _may_exist(self, execution_id: ExecutionId) -> bool:
         is_unread = execution_id in self._activations.unresumed
         return is_unread or self._crashes.is_set_apart(execution_id)
@@ -258,12 +213,10 @@ class LeaseSource:
         return None
 
     async def _lease_safely(
-        self, execution_id: ExecutionId, *, waits: bool = True, most_cold_bytes: int | None = None
+        self, execution_id: ExecutionId, *, waits: bool = True
     ) -> ActiveExecution | RillflowError | None:
         try:
-            return await self._activations.lease(
-                execution_id, waits=waits, most_cold_bytes=most_cold_bytes
-            )
+            return await self._activations.lease(execution_id, waits=waits)
         except NotReadyError as error:
             return error
         except SetApartError as error:

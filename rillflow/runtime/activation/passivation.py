@@ -23,8 +23,6 @@ from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 log = logging.getLogger("rillflow.passivation")
 
 FINISH_S: Final = 5.0
-MOST_AFTER_REPLAYS: Final = 2
-"""No snapshot is begun after a replay beside so many, as each keeps a state until it is written."""
 
 
 class Passivation:
@@ -53,7 +51,7 @@ class Passivation:
 
     def replayed(self, execution: ActiveExecution) -> None:
         """Handle an execution of this owner that was just replayed."""
-        if self._rows.owes_snapshot(execution) and len(self._under_way) < MOST_AFTER_REPLAYS:
+        if self._rows.owes_snapshot(execution):
             self.write_snapshot(execution)
 
     def write_snapshot(self, execution: ActiveExecution) -> None:

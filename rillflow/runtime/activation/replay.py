@@ -36,14 +36,10 @@ def decoded_snapshot(snapshot: bytes) -> DecodedSnapshot:
     return DecodedSnapshot(codec.decode_large_state(snapshot), most_weight_of(snapshot))
 
 
-def size_of(stored: StoredExecution) -> int:
-    """Return how many bytes a replay of an execution reads."""
-    return len(stored.snapshot or b"") + sum(map(len, stored.records))
-
-
 def is_long(stored: StoredExecution) -> bool:
     """Tell whether replaying an execution takes longer than others should wait for it."""
-    return size_of(stored) > LONG_BYTES or len(stored.records) > LONG_RECORDS
+    size_bytes = len(stored.snapshot or b"") + sum(map(len, stored.records))
+    return size_bytes > LONG_BYTES or len(stored.records) > LONG_RECORDS
 
 
 class Replay:

@@ -29,7 +29,6 @@ export interface RowPage {
   rows: Row[];
   next: string | null;
   searched_to_ms: number | null;
-  unread: number;
   at_ms: number;
 }
 
