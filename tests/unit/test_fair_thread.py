@@ -61,3 +61,8 @@ async def test_a_work_that_is_given_up_is_not_begun_and_one_that_fails_tells_why
     with pytest.raises(ValueError, match="no"):
         await thread.run("a", lambda: int("no"))
     assert order == []
+
+
+async def test_who_has_a_result_may_come_with_the_next_work_at_once() -> None:
+    thread = FairThread(most=3, most_of_one=1, name="tests")
+    assert [await thread.run("a", lambda: 1) for _ in range(500)] == [1] * 500

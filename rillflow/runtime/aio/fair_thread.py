@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from rillflow.errors import OverloadedError
@@ -72,21 +73,25 @@ class FairThread:
                 self._turns.append(key)
             else:
                 del self._waiting[key]
-        try:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001 - the caller gets it
-                future.set_exception(error)
-        finally:
-            with self._lock:
-                self._taken[key] -= 1
-                if not self._taken[key]:
-                    del self._taken[key]
+        deliver = _done(future, work) if future.set_running_or_notify_cancel() else None
+        with self._lock:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+        # Only now, since whoever gets the result may come with the next work at once.
+        if deliver is not None:
+            deliver()
 
 
-FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=2, name="large callbacks")
+def _done(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
+    """Do a work; return the function that tells its outcome."""
+    try:
+        return partial(future.set_result, work())
+    except Exception as error:  # noqa: BLE001 - the caller gets it
+        return partial(future.set_exception, error)
+
+
+FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=4, name="large callbacks")
 """The thread of this process that reads large and packed callbacks, which need no key."""
 
 FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=16, name="schema-checks")
