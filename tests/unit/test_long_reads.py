@@ -23,6 +23,7 @@ from rillflow.ports.messages import Calls, decode_owner_message
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, PriorityThread
+from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
@@ -105,6 +106,21 @@ async def test_others_do_not_wait_for_a_long_definition(owned: Owned) -> None:
     before = len(owned.sent)
     await owned.submit(long)
     assert owned.sent[before:] == [(1, False)], "a definition that is in memory is not waited for"
+
+
+async def test_all_who_wait_for_a_long_definition_share_one_read(owned: Owned) -> None:
+    version = await owned.add(LONG)
+    read, texts = owned.store.definition_text, list[str]()
+
+    class Counting:
+        async def definition_text(self, definition_id: str) -> str | None:
+            texts.append(definition_id)
+            return await read(definition_id)
+
+    plans = Plans(Counting())  # type: ignore[arg-type]  # all that is asked
+    found = await asyncio.gather(*(plans.get(version) for _ in range(20)))
+    assert len(texts) == 1
+    assert len({id(plan) for plan in found}) == 1
 
 
 async def test_a_long_journal_is_read_for_a_call_that_is_alone(owned: Owned) -> None:

@@ -231,8 +231,8 @@ def _conditions_of(task: TaskPlan) -> dict[str, str]:
     if isinstance(task.spec, SwitchTask):
         for entry in task.spec.switches or ():
             label = (entry.condition or "")[:_LONGEST_LABEL]
-            for name in set(split_names(entry.next or "")) - conditions.keys():
-                conditions[name] = label
+            for name in split_names(entry.next or ""):
+                conditions.setdefault(name, label)
     return conditions
 
 

@@ -1,9 +1,9 @@
 """The catalogue of definitions: adding, resolving and reading one (spec 5.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from cachetools import LRUCache
 
@@ -240,6 +240,26 @@ def _once_each(
     return read_all
 
 
+class SingleFlight(Generic[Answer]):
+    """One read for all who ask for the same at once, so that many hold one text in memory."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, asyncio.Task[Answer]] = {}
+
+    async def ask(self, key: str, read: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what the read under way returns, begun if there is none."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(read())
+            task.add_done_callback(partial(self._over, key))
+        return await asyncio.shield(task)
+
+    def _over(self, key: str, task: "asyncio.Task[Answer]") -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # who asked may have left
+
+
 PLANS_BYTES: Final = 256 * 1024 * 1024
 """Limit of the memory of the plans in an owner."""
 
@@ -250,6 +270,7 @@ class Plans:
     def __init__(self, catalogue: Catalogue, *, most_bytes: int = PLANS_BYTES) -> None:
         self._catalogue = catalogue
         self._plans = BoundedCache[Plan](most_bytes)
+        self._reads = SingleFlight[Plan]()
 
     def ready(self, definition_id: str) -> Plan | None:
         """Return a plan that is in memory."""
@@ -267,14 +288,24 @@ class Plans:
         plan = self._plans.get(definition_id)
         if plan is not None:
             return plan
+        if waits:
+            return await self._reads.ask(definition_id, lambda: self._read(definition_id))
+        text = await self._text(definition_id)
+        if len(text) > SHORT_BYTES:
+            raise NotReadyError(f"definition {definition_id} is long")
+        return self._make(definition_id, text)
+
+    async def _read(self, definition_id: str) -> Plan:
+        text = await self._text(definition_id)
+        if len(text) <= SHORT_BYTES:
+            return self._make(definition_id, text)
+        return await FOR_DEFINITIONS.run(len(text), partial(self._make, definition_id, text))
+
+    async def _text(self, definition_id: str) -> str:
         text = await self._catalogue.definition_text(definition_id)
         if text is None:
             raise UnknownDescriptorError(f"definition {definition_id} is not stored")
-        if len(text) <= SHORT_BYTES:
-            return self._make(definition_id, text)
-        if not waits:
-            raise NotReadyError(f"definition {definition_id} is long")
-        return await FOR_DEFINITIONS.run(len(text), partial(self._make, definition_id, text))
+        return text
 
     def _make(self, definition_id: str, text: str) -> Plan:
         """Make a plan, unless it was made since: many may wait for one."""

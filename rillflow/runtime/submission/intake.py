@@ -50,6 +50,7 @@ from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.backpressure.admission import Admission
 from rillflow.runtime.definitions.catalogue import (
+    SingleFlight,
     SingleFlightReads,
     parse_stored,
     ready_bytes,
@@ -127,6 +128,7 @@ class Submissions:
         self._hook = hook
         self._entropy = entropy
         self._ready = BoundedCache[Ready](DEFINITIONS_BYTES)
+        self._reading = SingleFlight[Ready]()
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
 
     async def definition(self, version: str) -> WorkflowDefinition:
@@ -277,6 +279,9 @@ class Submissions:
         ready = self._ready.get(version)
         if ready is not None:
             return ready
+        return await self._reading.ask(version, lambda: self._make_ready(version))
+
+    async def _make_ready(self, version: str) -> Ready:
         stored = await stored_text(self._store, version)
         if len(stored) <= SHORT_BYTES:
             return self._make(version, stored)
