@@ -76,7 +76,7 @@ class CompletionClient:
         self._heard: list[ExecutionId] = []
         self._waiting: _Futures = {}
         self._starting: _Futures = {}
-        self._untold: set[ExecutionId] = set()
+        self._untold: dict[ExecutionId, None] = {}  # a set has no order to repeat
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -184,7 +184,7 @@ class CompletionClient:
         """
         life = self._life
         if self._told != life:
-            self._untold.update(self._waiting)
+            self._untold.update(dict.fromkeys(self._waiting))
         asked = [each for each in self._untold if each in self._waiting]
         watches = [Watch(execution_id=each, watcher=self._watcher) for each in asked]
         replies = await asyncio.gather(*map(self._watch_or_moved, watches))
@@ -196,7 +196,7 @@ class CompletionClient:
             if isinstance(reply, NotOwnerError):
                 self._fail_one(execution_id, reply)
             elif reply.error is not None:
-                self._untold.add(execution_id)
+                self._untold[execution_id] = None
             elif not reply.changed:
                 self._resolve(Ended(execution_id))
         self._told = life

@@ -80,7 +80,8 @@ class DispatchPool:
         self._taken = _Taken(least_taken)
         self._abandoned: set[CallId] = set()
         self._heirs: dict[CallId, DispatchPool] = {}
-        self._inherited: set[CallId] = set()
+        # In the order in which the calls began: a set's would differ from process to process.
+        self._inherited: dict[CallId, None] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -105,7 +106,8 @@ class DispatchPool:
             if call not in self._under_way and call not in self._taken:
                 self._under_way[call] = asyncio.create_task(self._call(request))
         if self._inherited:
-            self._inherited.difference_update(request.call for request in requests)
+            for request in requests:
+                self._inherited.pop(request.call, None)
 
     def makes(self, call: CallId) -> bool:
         """Tell whether a call is under way."""
@@ -113,15 +115,19 @@ class DispatchPool:
 
     def begin_epoch(self) -> None:
         """Note that the sender is a new process, which knows of no call under way."""
-        self._inherited = set(self._under_way)
+        self._inherited = dict.fromkeys(self._under_way)
 
     def inherited_calls(self, judged: Sequence[CallId]) -> list[CallId]:
         """Return calls of earlier processes of the sender that are under way, some at a time.
 
         Those that the sender has ordered again, or has ``judged``, are left out.
         """
-        self._inherited.difference_update(judged)
-        self._inherited.intersection_update(self._under_way)
+        left_out = {*judged}
+        self._inherited = {
+            call: None
+            for call in self._inherited
+            if call in self._under_way and call not in left_out
+        }
         return list(islice(self._inherited, MOST_TOLD))
 
     def give(self, call: CallId, heir: "DispatchPool") -> bool:
