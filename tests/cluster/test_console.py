@@ -197,8 +197,8 @@ def test_what_happens_elsewhere_is_seen_without_asking(
     # The first answer may have it, or a button tells of it and moves nothing that is being read.
     new = page.get_by_role("button", name="1 new, show")
     expect(row(page, other).or_(new)).to_be_visible()
-    if new.is_visible():
-        new.click()
+    if new.is_visible():  # the answer may come before a click that looks for the button first
+        new.dispatch_event("click")
     expect(row(page, other)).to_be_visible()
     params = {"execution_id": waiting, "task_name": "approval"}
     api.ask("POST", "/flow/wakeup.json", body={"approved": True}, **params)

@@ -235,7 +235,7 @@ def test_a_fork_server_ends_with_what_has_started_it(run_dir: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        [server] = fork_servers(process.pid)
+        [server] = _started(process.pid)
         with _worker(run_dir) as worker:  # it is answered when everything has been imported
             worker.communicate()
         process.kill()
@@ -259,7 +259,7 @@ def test_the_program_of_workers_is_rays_own() -> None:
 def test_a_fork_server_that_is_lost_is_started_again(run_dir: Path, by: str) -> None:
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
-        [first] = _started()
+        [first] = _started(os.getpid())
         server.tend()
         assert fork_servers(os.getpid()) == [first], "it is not started twice"
         if by == "a kill":
@@ -267,7 +267,7 @@ def test_a_fork_server_that_is_lost_is_started_again(run_dir: Path, by: str) -> 
         else:
             (run_dir / SOCKET).unlink()  # as workers do that have waited in vain
         server.tend()
-        [second] = _started()
+        [second] = _started(os.getpid())
         assert second != first
         assert (run_dir / SOCKET).exists()
     assert not fork_servers(os.getpid())
@@ -278,7 +278,7 @@ def test_a_fork_server_that_dies_again_and_again_is_not_started_at_every_look(
     run_dir: Path,
 ) -> None:
     with _tended(run_dir, run_dir / "log") as server:
-        _kill(*_started())
+        _kill(*_started(os.getpid()))
         server.tend()
         assert not fork_servers(os.getpid())
 
@@ -289,13 +289,13 @@ def test_a_fork_server_that_cannot_be_started_again_ends_nothing_else(
     logs = run_dir / "logs"
     logs.mkdir()
     with _tended(run_dir, logs / "log", pause_s=0) as server:
-        _kill(*_started())
+        _kill(*_started(os.getpid()))
         shutil.rmtree(logs)
         server.tend()
         assert not fork_servers(os.getpid())
         logs.mkdir()
         server.tend()
-        assert len(_started()) == 1
+        assert len(_started(os.getpid())) == 1
     assert "fork_server_not_started: [Errno 2]" in caplog.text
 
 
@@ -306,7 +306,7 @@ def test_a_fork_server_that_gives_up_is_told_of_and_left(
     monkeypatch.setenv("PYTHONPATH", str(run_dir), prepend=os.pathsep)
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
-        os.waitid(os.P_PID, _started()[0], os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, _started(os.getpid())[0], os.WEXITED | os.WNOWAIT)
         server.tend()
         server.tend()
         assert not fork_servers(os.getpid())
@@ -397,13 +397,13 @@ def _worker(
     )
 
 
-def _started() -> list[int]:
-    """Return the fork servers of this process, as soon as there is one.
+def _started(pid: int) -> list[int]:
+    """Return the fork servers of a process, as soon as there is one.
 
     A process has no title yet in the moment in which it becomes another program.
     """
     give_up_s = time.monotonic() + STARTED_S
-    while not (found := fork_servers(os.getpid())):
+    while not (found := fork_servers(pid)):
         assert time.monotonic() < give_up_s
         os.sched_yield()
     return found
