@@ -44,6 +44,8 @@ LAST_BYTES: Final = 4_000
 SHARED: Final = frozenset({"stack", "begun_stack"})
 APART: Final = frozenset(
     {
+        "test_absent_application.py",
+        "test_cluster_check.py",
         "test_console.py",
         "test_deaths.py",
         "test_deploying.py",
@@ -53,6 +55,8 @@ APART: Final = frozenset(
         "test_gateways.py",
         "test_kill_everything.py",
         "test_nodes.py",
+        "test_one_store.py",
+        "test_ray_calls.py",
         "test_ray_jobs.py",
         "test_ray_node_loss.py",
         "test_ray_task_actors.py",
