@@ -7,7 +7,7 @@ RillflowError
 │   ├── PathEvaluationError: PathNotFoundError, PathFunctionError
 │   └── MappingError, ExpressionSyntaxError, ExpressionError, BudgetExceededError
 ├── RequestError          the caller of the API (HTTP 4xx)
-│   ├── InvalidIdError, UnknownDescriptorError, UnknownExecutionError, TooLargeError
+│   ├── InvalidIdError, CronError, UnknownDescriptorError, UnknownExecutionError, TooLargeError
 │   ├── ForgedCallbackError, ForeignRequestError, BodyTimeoutError
 │   └── OverloadedError: UnfinishedBodyError, UnreadAnswersError
 ├── ExecutionError        an execution that cannot take the request now (spec 3.11): WorkLimitError
@@ -177,6 +177,12 @@ class InvalidIdError(RequestError):
     """An id or name does not have the form it must have."""
 
     code = "request.invalid_id"
+
+
+class CronError(RequestError):
+    """The text is not a cron expression, or there is no such time zone."""
+
+    code = "request.cron"
 
 
 class UnknownDescriptorError(RequestError):

@@ -172,7 +172,6 @@ def _routers(
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)
     yield operations.router(stack, watch)
-    yield templates.router()
     for module in (
         cluster,
         query,
@@ -182,6 +181,7 @@ def _routers(
         trials,
         definitions,
         definition_rules,
+        templates,
         listings,
         searching,
         inspecting,

@@ -225,11 +225,11 @@ ROUTES: Final = (
     Route("GET", "/flow/template/get_meta_data_list.json", KEY),
     Route("GET", "/flow/template/get_task_templates.json", KEY),
     Route("GET", "/flow/template/get_template_prototypes.json", KEY),
-    # Always refused, or nearly nothing; Rill Flow has them.
     Route("POST", "/flow/template/create_task_template.json", KEY, DATA),
     Route("POST", "/flow/template/update_task_template.json", KEY, DATA),
-    Route("POST", "/flow/template/enable_task_template.json", KEY, DATA),
-    Route("POST", "/flow/template/disable_task_template.json", KEY, DATA),
+    Route("POST", "/flow/template/enable_task_template.json", KEY, FORM),
+    Route("POST", "/flow/template/disable_task_template.json", KEY, FORM),
+    # Always refused, or nearly nothing; Rill Flow has them.
     Route("GET POST", "/flow/customized/storage/init_bucket.json", KEY, DATA),
     Route("GET POST", "/flow/customized/storage/store.json", KEY, DATA),
     Route("GET POST", "/flow/customized/storage/load.json", KEY, DATA),

@@ -14,6 +14,8 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
 from rillflow.ports.lease import Leases
+from rillflow.ports.templates import Templates
+from rillflow.ports.triggers import Triggers
 
 LATEST_MS: Final = 253_402_300_800_000
 """The latest time in a filter: the end of the year 9999."""
@@ -347,8 +349,10 @@ class Catalogue(Protocol):
         ...
 
 
-class Store(Journal, ExecutionSearch, Catalogue, Deployments, Leases, Protocol):
-    """Journal, search, catalogue, wanted state and lease of the deployment, with a life cycle."""
+class Store(
+    Journal, ExecutionSearch, Catalogue, Deployments, Leases, Templates, Triggers, Protocol
+):
+    """All that a store keeps, with a life cycle."""
 
     async def open(self) -> None:
         """Create or check the schema; safe to call from several processes at once.

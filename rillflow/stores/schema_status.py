@@ -15,6 +15,8 @@ MIGRATIONS: Final = (
     "the wanted state of the deployment",
     "indexes of executions by status",
     "the lease of the deployment that runs on the store",
+    "task templates",
+    "triggers",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -13,6 +13,8 @@ from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.execution_search import FoundExecution
 from rillflow.ports.store import AliasRow, Death, ExecutionSummary, StoredExecution, VersionRow
+from rillflow.ports.templates import TaskTemplate
+from rillflow.ports.triggers import TriggerRow
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -78,6 +80,24 @@ def alias_row(row: Sequence[Any]) -> AliasRow:
 def version_row(row: Sequence[Any]) -> VersionRow:
     """Build a line of an alias's versions from columns in the order of its fields."""
     return _struct(VersionRow, row)
+
+
+def task_template(row: Sequence[Any]) -> TaskTemplate:
+    """Build a task template from columns in the order of its fields."""
+    return _struct(TaskTemplate, row)
+
+
+def trigger_row(row: Sequence[Any]) -> TriggerRow:
+    """Build a trigger from columns in the order of its fields."""
+    fields = dict(zip(TriggerRow.__struct_fields__, row, strict=True))
+    # SQLite has no booleans.
+    booleans = {name: bool(fields[name]) for name in ("is_paused", "is_removed")}
+    return TriggerRow(**(fields | booleans))
+
+
+def trigger_with_context(row: Sequence[Any]) -> tuple[TriggerRow, str]:
+    """Build a trigger from columns in the order of its fields, and its context after them."""
+    return trigger_row(row[:-1]), row[-1]
 
 
 def _struct(kind: type[_Struct], row: Sequence[Any]) -> _Struct:

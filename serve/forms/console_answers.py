@@ -261,3 +261,21 @@ class Records(BaseModel):
     """A list of templates."""
 
     data: list[Object]
+
+
+class Coded(BaseModel):
+    """Whether something was changed: 0 for yes, 1 for no."""
+
+    code: int
+
+
+class CreatedId(BaseModel):
+    """The id of what was created."""
+
+    id: int
+
+
+class CreatedTemplate(Coded):
+    """The template was created."""
+
+    data: CreatedId

@@ -7,9 +7,18 @@ from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.deployments import MemoryDeployments
 from rillflow.stores.memory.leases import MemoryLeases
 from rillflow.stores.memory.searching import MemorySearch
+from rillflow.stores.memory.templates import MemoryTemplates
+from rillflow.stores.memory.triggers import MemoryTriggers
 
 
-class MemoryStore(MemorySearch, MemoryCatalogue, MemoryDeployments, MemoryLeases):
+class MemoryStore(
+    MemorySearch,
+    MemoryCatalogue,
+    MemoryDeployments,
+    MemoryLeases,
+    MemoryTemplates,
+    MemoryTriggers,
+):
     """The ``Store`` port in memory, with the refusals of the durable stores.
 
     Data survive ``close()``, so that a test can simulate a restart by opening the same store again.

@@ -15,6 +15,7 @@ import asyncpg
 
 from rillflow.errors import StoreError
 from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.first_rows import ALIYUN_ROW
 
 _UPGRADE_LOCK: Final = 0x52494C4C
 """Key of the advisory lock that one upgrading process holds at a time."""
@@ -165,6 +166,47 @@ _LEASE: Final = """
     );
 """
 
+_TEMPLATES: Final = f"""
+    CREATE TABLE task_templates (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name text COLLATE "C" NOT NULL UNIQUE,
+        type bigint NOT NULL,
+        category text COLLATE "C" NOT NULL,
+        icon text NOT NULL,
+        task_yaml text NOT NULL,
+        schema text NOT NULL,
+        output text NOT NULL,
+        enable bigint NOT NULL,
+        created_at_ms bigint NOT NULL,
+        updated_at_ms bigint NOT NULL
+    );
+    {ALIYUN_ROW};
+"""
+
+_TRIGGERS: Final = """
+    -- What starts executions. A removed one stays for a day, so that its owner learns of it.
+    CREATE TABLE triggers (
+        id text COLLATE "C" PRIMARY KEY,
+        type text COLLATE "C" NOT NULL,
+        descriptor_id text COLLATE "C" NOT NULL,
+        owner text COLLATE "C" NOT NULL,
+        spec text NOT NULL,
+        is_paused boolean NOT NULL,
+        is_removed boolean NOT NULL,
+        revision bigint NOT NULL,
+        created_at_ms bigint NOT NULL,
+        position_ms bigint NOT NULL,
+        progress text NOT NULL,
+        context text NOT NULL,
+        changed_at_ms bigint NOT NULL
+    );
+    CREATE INDEX triggers_changed ON triggers (revision);
+    CREATE INDEX triggers_declared ON triggers (owner) WHERE owner <> '';
+    -- The last revision of any trigger, and the number of the next one; one row.
+    CREATE TABLE trigger_counter (revision bigint NOT NULL, next_id bigint NOT NULL);
+    INSERT INTO trigger_counter VALUES (0, 1);
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -184,6 +226,8 @@ MIGRATIONS: Final = (
     _DEPLOYMENT,
     _BY_STATUS,
     _LEASE,
+    _TEMPLATES,
+    _TRIGGERS,
 )
 VERSION: Final = len(MIGRATIONS)
 

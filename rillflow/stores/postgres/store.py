@@ -10,10 +10,18 @@ from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
 from rillflow.stores.postgres.leases import PostgresLeases
 from rillflow.stores.postgres.searching import PostgresSearch
+from rillflow.stores.postgres.templates import PostgresTemplates
+from rillflow.stores.postgres.triggers import PostgresTriggers
 
 
 class PostgresStore(
-    PostgresJournal, PostgresSearch, PostgresCatalogue, PostgresDeployments, PostgresLeases
+    PostgresJournal,
+    PostgresSearch,
+    PostgresCatalogue,
+    PostgresDeployments,
+    PostgresLeases,
+    PostgresTemplates,
+    PostgresTriggers,
 ):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
@@ -28,6 +36,8 @@ class PostgresStore(
         PostgresCatalogue.__init__(self, database)
         PostgresDeployments.__init__(self, database)
         PostgresLeases.__init__(self, database)
+        PostgresTemplates.__init__(self, database)
+        PostgresTriggers.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the tables, then connect.

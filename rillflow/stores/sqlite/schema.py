@@ -16,6 +16,7 @@ from typing import Final
 from rillflow.errors import StoreError
 from rillflow.stores.private_files import close_to_others, make_private
 from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.first_rows import ALIYUN_ROW
 from rillflow.stores.sqlite.connection import (
     connect,
     snapshot,
@@ -176,6 +177,47 @@ _LEASE: Final = (
     )""",
 )
 
+_TEMPLATES: Final = (
+    """CREATE TABLE task_templates (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        type INTEGER NOT NULL,
+        category TEXT NOT NULL,
+        icon TEXT NOT NULL,
+        task_yaml TEXT NOT NULL,
+        schema TEXT NOT NULL,
+        output TEXT NOT NULL,
+        enable INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        updated_at_ms INTEGER NOT NULL
+    )""",
+    ALIYUN_ROW,
+)
+
+_TRIGGERS: Final = (
+    # What starts executions. A removed one stays for a day, so that its owner learns of it.
+    """CREATE TABLE triggers (
+        id TEXT PRIMARY KEY,
+        type TEXT NOT NULL,
+        descriptor_id TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        is_paused INTEGER NOT NULL,
+        is_removed INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        position_ms INTEGER NOT NULL,
+        progress TEXT NOT NULL,
+        context TEXT NOT NULL,
+        changed_at_ms INTEGER NOT NULL
+    )""",
+    "CREATE INDEX triggers_changed ON triggers (revision)",
+    "CREATE INDEX triggers_declared ON triggers (owner) WHERE owner <> ''",
+    # The last revision of any trigger, and the number of the next one; one row.
+    "CREATE TABLE trigger_counter (revision INTEGER NOT NULL, next_id INTEGER NOT NULL)",
+    "INSERT INTO trigger_counter VALUES (0, 1)",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -187,6 +229,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _DEPLOYMENT,
     _BY_STATUS,
     _LEASE,
+    _TEMPLATES,
+    _TRIGGERS,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -13,9 +13,19 @@ from rillflow.stores.sqlite.journal import SqliteJournal
 from rillflow.stores.sqlite.leases import SqliteLeases
 from rillflow.stores.sqlite.schema import rewrite_version
 from rillflow.stores.sqlite.searching import SqliteSearch
+from rillflow.stores.sqlite.templates import SqliteTemplates
+from rillflow.stores.sqlite.triggers import SqliteTriggers
 
 
-class SqliteStore(SqliteJournal, SqliteSearch, SqliteCatalogue, SqliteDeployments, SqliteLeases):
+class SqliteStore(
+    SqliteJournal,
+    SqliteSearch,
+    SqliteCatalogue,
+    SqliteDeployments,
+    SqliteLeases,
+    SqliteTemplates,
+    SqliteTriggers,
+):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
     Any number of processes may open the same file; it must not be on a network file system. A
@@ -30,6 +40,8 @@ class SqliteStore(SqliteJournal, SqliteSearch, SqliteCatalogue, SqliteDeployment
         SqliteCatalogue.__init__(self, database)
         SqliteDeployments.__init__(self, database)
         SqliteLeases.__init__(self, database)
+        SqliteTemplates.__init__(self, database)
+        SqliteTriggers.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the file, then start this process's threads.

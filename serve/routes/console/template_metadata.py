@@ -1,4 +1,4 @@
-"""The built-in entries of the console's palette, one for each category (spec 7.2).
+"""The entries of the console's palette: built-in ones for the categories, and templates (spec 7.2).
 
 Titles are in the language of the console. ``required`` is what the console's form asks for, as Rill
 Flow's metadata has it; the language requires less (spec 1.3, 1.4).
@@ -8,6 +8,10 @@ Used by `serve/routes/console/templates.py`.
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from rillflow.ports.templates import TaskTemplate
 
 Field: TypeAlias = dict[str, Any]
 
@@ -152,7 +156,16 @@ ICONS: Final[Mapping[str, str]] = {
     "pass": "ant-design:issues-close-outlined",
     "return": "ant-design:filter-outlined",
     "switch": "ant-design:branches-outlined",
+    "choice": "ant-design:fork-outlined",
 }
+CHOICE_FIELDS: Final[Mapping[str, Field]] = {
+    **_HEAD,
+    **_INPUTS,
+    "choices": _field("选项", "array", required=True, items={}),
+    **_OUTPUTS,
+    **_NEXT,
+}
+"""Fields of a choice, which is not offered by itself; a template may have its category."""
 
 FUNCTION_TYPE: Final = 0
 LOGIC_TYPE: Final = 2
@@ -162,7 +175,18 @@ META_MARK: Final = "（元数据）"  # noqa: RUF001 - the console's own bracket
 
 def meta_data(category: str) -> dict[str, Any]:
     """Return the icon, title and form of a category in the palette."""
-    return {"category": category, "icon": ICONS[category], "fields": FIELDS[category]}
+    fields = CHOICE_FIELDS if category == "choice" else FIELDS[category]
+    return {"category": category, "icon": ICONS[category], "fields": fields}
+
+
+def user_template(template: TaskTemplate) -> dict[str, Any]:
+    """Return a template that users made as an entry in the list of templates."""
+    return {
+        **msgspec.structs.asdict(template),
+        "type_str": TYPE_NAMES[template.type],
+        "node_type": "template",
+        "meta_data": meta_data(template.category),
+    }
 
 
 def meta_template(category: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The palette of the console, below ``/flow/template`` (spec 7.2).
 
-All entries are built in; requests to change one are refused.
+It has the built-in entries, one for each category, and after them the templates in the store.
 
 Used by `serve/api.py`.
 """
@@ -12,38 +12,44 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RequestError
-from serve.forms.bodies import json_response, read_body
-from serve.forms.console_answers import Records
+from rillflow.gateways.messages.threads import in_thread
+from rillflow.jsontypes import encode_json
+from rillflow.ports.templates import TemplateChange, TemplateFilter, Templates
+from rillflow.runtime.stack import Stack
+from rillflow.runtime.submission.intake import json_object
+from serve.forms.bodies import json_response, raw_response, read_json_text
+from serve.forms.console_answers import Coded, CreatedTemplate, Records
 from serve.forms.documentation import ERRORS, OBJECT, answer
 from serve.forms.parameters import Whole
+from serve.forms.template_bodies import read_change, read_new_template, refused
 from serve.routes.console.template_metadata import (
     FIELDS,
     FUNCTION_TYPE,
     LOGIC_TYPE,
     meta_data,
     meta_template,
+    user_template,
 )
 
-UNSUPPORTED: Final = 30105
-META_CATEGORY: Final = 0
+NODE_CATEGORIES: Final = {"meta": 0, "template": 1}
 PAGE_SIZES: Final = (10, 500)
-CHANGES: Final = (
-    "create_task_template",
-    "update_task_template",
-    "enable_task_template",
-    "disable_task_template",
-)
+MOST_TEMPLATES: Final = 1_000
+RESTRICTED: Final = 30110
+SHORT_ANSWER: Final = 20
+"""With so many templates, an answer is encoded without a thread of its own."""
+UNCHANGED: Final = {"code": 1}
+DONE: Final = {"code": 0}
+
+TemplateId = Annotated[int, Query(ge=-(2**63), le=2**63 - 1)]
 
 
 class Wanted(NamedTuple):
-    """Which entries to list."""
+    """Which entries to list: a page of those that fit."""
 
     first: int
-    last: int
-    nothing: bool
-    name: str
-    category: str
-    type: int | None
+    size: int
+    node_type: str
+    filter: TemplateFilter
 
 
 def wanted(  # noqa: PLR0913, PLR0917 - the parameters of the endpoints
@@ -59,18 +65,25 @@ def wanted(  # noqa: PLR0913, PLR0917 - the parameters of the endpoints
     """Read the filters that both lists have."""
     smallest, largest = PAGE_SIZES
     size = page_size if smallest <= page_size <= largest else smallest
-    first = (max(page, 1) - 1) * size
-    nothing = id is not None or enable == 0 or node_type == "template"
-    return Wanted(first, first + size, nothing, name, category, type)
+    chosen = TemplateFilter(
+        id=id, name=name or None, category=category or None, type=type, enable=enable
+    )
+    return Wanted((max(page, 1) - 1) * size, size, node_type, chosen)
 
 
 Filters = Annotated[Wanted, Depends(wanted)]
 
 
-def router() -> APIRouter:
+def router(stack: Stack) -> APIRouter:
     """Return the routes of the palette."""
     routes = APIRouter(prefix="/flow/template", tags=["templates"], responses=ERRORS)
+    _add_lists(routes, stack.store)
+    _add_changes(routes, stack)
+    _add_switches(routes, stack)
+    return routes
 
+
+def _add_lists(routes: APIRouter, store: Templates) -> None:
     @routes.get("/get_meta_data_list.json", responses=answer(Records))
     async def get_meta_data_list() -> Response:
         """List the categories with their icons and fields."""
@@ -78,50 +91,112 @@ def router() -> APIRouter:
 
     @routes.get("/get_task_templates.json", responses=answer(Records))
     async def get_task_templates(filters: Filters) -> Response:
-        """List the templates; there are the built-in ones."""
-        return json_response({"data": [meta_template(each) for each in _listed(filters)]})
+        """List the built-in entries, then the templates by id."""
+        return await _listing(await _listed(store, filters))
 
     @routes.get("/get_template_prototypes.json", responses=answer(Records))
     async def get_template_prototypes(filters: Filters) -> Response:
         """List what a task can be drawn as."""
-        return json_response({"data": [_prototype(each) for each in _listed(filters)]})
-
-    for name in CHANGES:
-        routes.add_api_route(
-            f"/{name}.json",
-            _refuse,
-            methods=["POST"],
-            name=name,
-            openapi_extra=OBJECT,
-            description="Templates are built in, so the request is always refused.",
-        )
-    return routes
+        return await _listing([_prototype(each) for each in await _listed(store, filters)])
 
 
-def _listed(filters: Wanted) -> list[str]:
-    if filters.nothing:
+def _add_changes(routes: APIRouter, stack: Stack) -> None:
+    store = stack.store
+
+    @routes.post(
+        "/create_task_template.json", responses=answer(CreatedTemplate), openapi_extra=OBJECT
+    )
+    async def create_task_template(request: Request) -> Response:
+        """Create a template; its name, type and category are required."""
+        template = read_new_template(json_object(await _body(request)))
+        if await store.count_templates() >= MOST_TEMPLATES:
+            raise RequestError(
+                f"there are {MOST_TEMPLATES} templates already", wire_code=RESTRICTED
+            )
+        created = await store.create_template(template, at_ms=stack.clock.now_ms())
+        if created is None:
+            raise _taken(template.name)
+        return json_response({"code": 0, "data": {"id": created}})
+
+    @routes.post("/update_task_template.json", responses=answer(Coded), openapi_extra=OBJECT)
+    async def update_task_template(request: Request) -> Response:
+        """Change the given fields of the template whose id the body has."""
+        template_id, change = read_change(json_object(await _body(request)))
+        changed = await store.change_template(template_id, change, at_ms=stack.clock.now_ms())
+        if changed is None:
+            raise _taken(change.name or "")
+        return json_response(DONE if changed else UNCHANGED)
+
+
+def _add_switches(routes: APIRouter, stack: Stack) -> None:
+    async def enable_or_disable(template_id: int, enable: int) -> Response:
+        change = TemplateChange(enable=enable)
+        at_ms = stack.clock.now_ms()
+        changed = await stack.store.change_template(template_id, change, at_ms=at_ms)
+        return json_response(DONE if changed else UNCHANGED)
+
+    @routes.post("/enable_task_template.json", responses=answer(Coded))
+    async def enable_task_template(id: TemplateId) -> Response:  # noqa: A002 - its name
+        """Enable a template."""
+        return await enable_or_disable(id, 1)
+
+    @routes.post("/disable_task_template.json", responses=answer(Coded))
+    async def disable_task_template(id: TemplateId) -> Response:  # noqa: A002 - its name
+        """Disable a template."""
+        return await enable_or_disable(id, 0)
+
+
+async def _body(request: Request) -> bytes:
+    body = await read_json_text(request)
+    if not body.strip():
+        raise RequestError("Required request body is missing", http_status=422)
+    return body
+
+
+def _taken(name: str) -> RequestError:
+    return refused(f"there is a template with the name {name} already")
+
+
+async def _listed(store: Templates, page: Wanted) -> list[dict[str, Any]]:
+    """Return a page of all entries that fit: the built-in ones come first."""
+    metas = _metas(page)
+    shown = [meta_template(each) for each in metas[page.first : page.first + page.size]]
+    left = page.size - len(shown)
+    if page.node_type not in ("", "template") or not left:
+        return shown
+    offset = max(page.first - len(metas), 0)
+    found = await store.list_templates(page.filter, limit=left, offset=offset)
+    return shown + [user_template(each) for each in found]
+
+
+def _metas(page: Wanted) -> list[str]:
+    chosen = page.filter
+    if (
+        chosen.id is not None
+        or chosen.enable not in (None, 1)
+        or page.node_type not in ("", "meta")
+    ):
         return []
-    found = [
+    return [
         category
         for category in FIELDS
-        if filters.name in category
-        and filters.category in ("", category)
-        and filters.type in (None, FUNCTION_TYPE if category == "function" else LOGIC_TYPE)
+        if (chosen.name or "") in category
+        and chosen.category in (None, category)
+        and chosen.type in (None, FUNCTION_TYPE if category == "function" else LOGIC_TYPE)
     ]
-    return found[filters.first : filters.last]
 
 
-def _prototype(category: str) -> dict[str, Any]:
-    shown = meta_data(category)
+def _prototype(entry: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": category,
-        "node_category": META_CATEGORY,
-        "icon": shown["icon"],
-        "meta_data": shown,
-        "template": meta_template(category),
+        "id": str(entry.get("id", entry["category"])),
+        "node_category": NODE_CATEGORIES[entry["node_type"]],
+        "icon": entry["icon"] or entry["meta_data"]["icon"],
+        "meta_data": entry["meta_data"],
+        "template": entry,
     }
 
 
-async def _refuse(request: Request) -> Response:
-    await read_body(request)
-    raise RequestError("task templates are built in", wire_code=UNSUPPORTED)
+async def _listing(entries: list[dict[str, Any]]) -> Response:
+    if len(entries) <= SHORT_ANSWER:
+        return json_response({"data": entries})
+    return raw_response(await in_thread(lambda: encode_json({"data": entries})))

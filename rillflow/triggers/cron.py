@@ -1,0 +1,152 @@
+"""Cron expressions with six fields (seconds first) or five, in a time zone (spec 7.1).
+
+As in Spring, a day must match the day of the month *and* the day of the week, ``?`` means ``*`` in
+these two fields, and there are macros. A time that a change of the clocks leaves out is moved to
+the first one after the gap. A time that comes twice counts once, unless minute or hour begin with
+``*``: such a trigger follows the real time.
+
+Used by `triggers/schedule.py`.
+"""
+
+import copy
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from rillflow.errors import CronError
+
+LONGEST_TEXT: Final = 256
+LONGEST_ZONE: Final = 64
+MACROS: Final = {
+    "@yearly": "0 0 0 1 1 *",
+    "@annually": "0 0 0 1 1 *",
+    "@monthly": "0 0 0 1 * *",
+    "@weekly": "0 0 0 * * 0",
+    "@daily": "0 0 0 * * *",
+    "@midnight": "0 0 0 * * *",
+    "@hourly": "0 0 * * * *",
+}
+DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
+_LAST_DAY: Final = re.compile(rf"({'|'.join(DAYS)})L")
+_FIELDS: Final = (5, 6)
+_DAY_OF_MONTH: Final = 3
+_DAY_OF_WEEK: Final = 5
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_KEPT: Final = 4_096
+_SECOND: Final = timedelta(seconds=1)
+
+
+class Cron:
+    """A parsed expression in its time zone; immutable."""
+
+    def __init__(self, text: str, zone: ZoneInfo) -> None:
+        """Parse an expression.
+
+        Raises:
+            CronError: It is none.
+        """
+        fields = _fields(text)
+        try:
+            # Any time without a change of clocks will do: it is replaced in ``next_after``.
+            prototype = CronSim(" ".join(fields), datetime(2000, 1, 1, tzinfo=zone))
+        except (CronSimError, ValueError) as error:
+            raise CronError(f"{error} in the cron expression {text!r}") from error
+        prototype.day_and = True
+        counts_once = not fields[1].startswith("*") and not fields[2].startswith("*")
+        self._fixed_zone = zone if counts_once else None
+        prototype.fixup_tz = self._fixed_zone
+        self._prototype = prototype
+        self._zone = zone
+
+    @classmethod
+    def parse(cls, text: str, zone: str = "UTC") -> Self:
+        """Parse an expression in a named zone; recent ones are kept.
+
+        Raises:
+            CronError: It is none, never matches, or there is no such zone.
+        """
+        if len(text) > LONGEST_TEXT:
+            raise CronError(f"a cron expression has up to {LONGEST_TEXT} characters")
+        cron = _parsed(text.strip(), zone)
+        assert isinstance(cron, cls)  # noqa: S101 - for the type checker
+        return cron
+
+    def next_after(self, at_ms: int) -> int | None:
+        """Return the first time after one, in milliseconds since the epoch; None if there is none.
+
+        It gives up after 50 years without a match.
+        """
+        try:
+            after = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone)
+        except (OverflowError, ValueError):
+            return None
+        if not _EPOCH <= after < LATEST:
+            return None if after >= LATEST else self.next_after(0)
+        walk = copy.copy(self._prototype)
+        walk.dt = after.replace(microsecond=0)
+        if self._fixed_zone is not None:
+            # The hour before a change may come again: what it names has been then.
+            walk.dt = walk.dt.replace(tzinfo=None, fold=0)
+        try:
+            found = next(walk)
+            while found.astimezone(UTC) <= after:
+                found = next(walk)
+        except (StopIteration, OverflowError, ValueError):
+            return None
+        return (found.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+@lru_cache(_MOST_KEPT)
+def _parsed(text: str, zone: str) -> Cron:
+    cron = Cron(text, time_zone(zone))
+    if cron.next_after(0) is None:
+        raise CronError(f"the cron expression {text!r} never matches")
+    return cron
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """Return a time zone by its name in the IANA database.
+
+    Raises:
+        CronError: There is none.
+    """
+    known = len(name) <= LONGEST_ZONE and not name.startswith(("/", ".")) and ".." not in name
+    try:
+        if known:
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise CronError(f"there is no time zone {name[:LONGEST_ZONE]!r}; one is Europe/Berlin")
+
+
+def _fields(text: str) -> list[str]:
+    """Return six fields in the notation of the library.
+
+    Raises:
+        CronError: There are more or fewer.
+    """
+    if text.startswith("@"):
+        macro = MACROS.get(text.lower())
+        if macro is None:
+            raise CronError(f"there is no macro {text!r}; there are {', '.join(MACROS)}")
+        return macro.split()
+    fields = text.upper().split()
+    if len(fields) not in _FIELDS:
+        raise CronError(
+            "Cron expression must consist of 6 fields (second minute hour day month weekday), or 5"
+            f" without the second; {text!r} has {len(fields)}"
+        )
+    if len(fields) == min(_FIELDS):
+        fields.insert(0, "0")
+    for day in (_DAY_OF_MONTH, _DAY_OF_WEEK):
+        if fields[day] == "?":
+            fields[day] = "*"
+    fields[_DAY_OF_WEEK] = _LAST_DAY.sub(
+        lambda found: f"{DAYS.index(found[1])}L", fields[_DAY_OF_WEEK]
+    )
+    return fields

@@ -1,0 +1,207 @@
+"""A cron expression has six fields or five, and a time zone whose clocks may change (spec 7.1)."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rillflow.errors import CronError
+from rillflow.triggers.cron import LONGEST_TEXT, MACROS, Cron
+
+
+def ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def times(text: str, zone: str, after: str, count: int) -> list[str]:
+    cron, at_ms, found = Cron.parse(text, zone), ms(after), []
+    for _ in range(count):
+        following = cron.next_after(at_ms)
+        assert following is not None
+        assert following > at_ms
+        at_ms = following
+        found.append(datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone)).isoformat())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("0/1 * * * * *", "2026-01-01T00:00:01+00:00"),
+        ("*/20 * * * * *", "2026-01-01T00:00:20+00:00"),
+        ("15 30 6 * * *", "2026-01-01T06:30:15+00:00"),
+        ("30 6 * * *", "2026-01-01T06:30:00+00:00"),
+        ("0 0 9-17 ? * MON-FRI", "2026-01-01T09:00:00+00:00"),
+        ("0 0 0 L * ?", "2026-01-31T00:00:00+00:00"),
+        ("0 0 0 ? * 5L", "2026-01-30T00:00:00+00:00"),
+        ("0 0 0 ? * friL", "2026-01-30T00:00:00+00:00"),
+        ("0 0 0 ? * MON#2", "2026-01-12T00:00:00+00:00"),
+        ("0 0 0 1 jan,Feb *", "2026-02-01T00:00:00+00:00"),
+        ("0 0 0 ? * 7", "2026-01-04T00:00:00+00:00"),
+        ("0 0 0 29 2 *", "2028-02-29T00:00:00+00:00"),
+        ("@hourly", "2026-01-01T01:00:00+00:00"),
+        ("@Yearly", "2027-01-01T00:00:00+00:00"),
+        ("@weekly", "2026-01-04T00:00:00+00:00"),
+    ],
+)
+def test_the_first_time_of_an_expression(text: str, first: str) -> None:
+    assert times(text, "UTC", "2026-01-01T00:00:00+00:00", 1) == [first]
+
+
+def test_a_day_must_be_one_of_the_month_and_one_of_the_week() -> None:
+    assert times("0 0 0 13 * FRI", "UTC", "2026-01-01T00:00:00+00:00", 3) == [
+        "2026-02-13T00:00:00+00:00",
+        "2026-03-13T00:00:00+00:00",
+        "2026-11-13T00:00:00+00:00",
+    ]
+
+
+def test_a_time_that_a_change_of_the_clocks_leaves_out_is_moved_behind_the_gap() -> None:
+    assert times("0 30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00+01:00", 2) == [
+        "2026-03-29T03:00:00+02:00",
+        "2026-03-30T02:30:00+02:00",
+    ]
+    # Two times in the gap are one time behind it.
+    assert times("0 10,20 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00+01:00", 2) == [
+        "2026-03-29T03:00:00+02:00",
+        "2026-03-30T02:10:00+02:00",
+    ]
+
+
+def test_a_time_that_comes_twice_counts_once() -> None:
+    assert times("0 30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00+02:00", 2) == [
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-26T02:30:00+01:00",
+    ]
+    # Also for whoever asks in the second of the two hours.
+    assert times("0 30 2 * * *", "Europe/Berlin", "2026-10-25T02:10:00+01:00", 1) == [
+        "2026-10-26T02:30:00+01:00"
+    ]
+
+
+def test_a_trigger_of_every_half_hour_follows_the_real_time() -> None:
+    assert times("0 */30 * * * *", "Europe/Berlin", "2026-10-25T01:45:00+02:00", 5) == [
+        "2026-10-25T02:00:00+02:00",
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:00:00+01:00",
+        "2026-10-25T02:30:00+01:00",
+        "2026-10-25T03:00:00+01:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "6 fields"),
+        ("* * * *", "6 fields"),
+        ("* * * * * * *", "6 fields"),
+        ("61 * * * * *", "Bad second"),
+        ("* * * * * MOON", "Bad day-of-week"),
+        ("? * * * * *", "Bad second"),
+        ("*/0 * * * * *", "Bad second"),
+        ("5-1 * * * * *", "Bad second"),
+        ("0 0 0 15W * ?", "Bad day-of-month"),
+        ("@every 5m", "no macro"),
+        ("0 0 0 30 2 *", "Bad day-of-month"),
+        ("0 0 0 31 2,4 MON", "never matches"),
+        ("0 0 0 31 2,4,6 MON", "never matches"),
+        ("\0 * * * * *", "Bad second"),
+        ("٣ * * * * *", "Bad second"),
+        ("* * * * * " + "9" * 400, f"{LONGEST_TEXT} characters"),
+        ("* * * * * " + "9" * 200, "Bad day-of-week"),
+    ],
+)
+def test_what_is_no_expression_is_refused_with_the_reason(text: str, reason: str) -> None:
+    began_s = time.process_time()
+    with pytest.raises(CronError, match=reason):
+        Cron.parse(text)
+    assert time.process_time() - began_s < 0.1
+
+
+@pytest.mark.parametrize(
+    "zone", ["", "Mars/Olympus", "../../etc/passwd", "/etc/localtime", "x" * 400, "\0", "Europe"]
+)
+def test_a_zone_that_does_not_exist_is_refused(zone: str) -> None:
+    with pytest.raises(CronError, match="no time zone"):
+        Cron.parse("@daily", zone)
+
+
+def test_after_the_end_of_time_there_is_nothing() -> None:
+    cron = Cron.parse("* * * * * *", "Pacific/Auckland")
+    assert cron.next_after(10**15) is None
+    assert cron.next_after(10**30) is None
+    assert cron.next_after(-(10**30)) is None
+    assert cron.next_after(-5) == 0 or cron.next_after(-5) == 1000
+
+
+FIELDS = st.tuples(
+    st.sampled_from(["*", "0", "*/15", "7,30"]),
+    st.sampled_from(["*", "0", "*/20", "10-12", "59"]),
+    st.sampled_from(["*", "2", "1-3", "*/5", "23"]),
+    st.sampled_from(["*", "1", "29", "L", "10-20"]),
+    st.sampled_from(["*", "2", "3,10", "*/4"]),
+    st.sampled_from(["*", "MON", "0-3", "5L", "2#1"]),
+)
+ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+START = st.integers(ms("2020-01-01T00:00:00+00:00"), ms("2030-01-01T00:00:00+00:00"))
+
+
+@given(FIELDS, ZONES, START)
+@settings(max_examples=200, deadline=None)
+def test_the_next_time_does_not_depend_on_how_often_one_asks(
+    fields: tuple[str, ...], zone: str, start_ms: int
+) -> None:
+    try:
+        cron = Cron.parse(" ".join(fields), zone)
+    except CronError:
+        return
+    found = cron.next_after(start_ms)
+    if found is None:
+        return
+    assert found > start_ms
+    assert found % 1000 == 0
+    middle_ms = (start_ms + found) // 2
+    assert cron.next_after(middle_ms) == found
+    assert cron.next_after(found - 1) == found
+
+
+@given(FIELDS, START)
+@settings(max_examples=100, deadline=None)
+def test_without_changes_of_clocks_every_time_has_the_fields(
+    fields: tuple[str, ...], start_ms: int
+) -> None:
+    try:
+        cron = Cron.parse(" ".join(fields))
+    except CronError:
+        return
+    found = cron.next_after(start_ms)
+    if found is None:
+        return
+    at = datetime.fromtimestamp(found / 1000, UTC)
+    for text, value in zip(fields[:3], (at.second, at.minute, at.hour), strict=True):
+        assert _holds(text, value)
+    if fields[3] == "L":
+        assert (at + timedelta(days=1)).day == 1
+    elif fields[3] != "*":
+        assert _holds(fields[3], at.day)
+    if fields[5] == "MON":
+        assert at.weekday() == 0
+
+
+def _holds(text: str, value: int) -> bool:
+    if text == "*":
+        return True
+    if text.startswith("*/"):
+        return value % int(text[2:]) == 0
+    if "-" in text:
+        low, high = map(int, text.split("-"))
+        return low <= value <= high
+    return value in map(int, text.split(","))
+
+
+def test_every_macro_is_an_expression() -> None:
+    for macro, text in MACROS.items():
+        assert Cron.parse(macro).next_after(5) == Cron.parse(text).next_after(5)
