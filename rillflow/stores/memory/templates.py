@@ -6,8 +6,8 @@ Used by `stores/memory/store.py`.
 import msgspec
 
 from rillflow.ports.templates import TaskTemplate, TemplateChange, TemplateFilter
-from rillflow.stores.memory.journal import MemoryLifecycle
 from rillflow.stores.first_rows import ALIYUN_TEMPLATE
+from rillflow.stores.memory.journal import MemoryLifecycle
 
 
 class MemoryTemplates(MemoryLifecycle):
