@@ -263,7 +263,7 @@ class Records(BaseModel):
     data: list[Object]
 
 
-class Coded(BaseModel):
+class ChangeResult(BaseModel):
     """Whether something was changed: 0 for yes, 1 for no."""
 
     code: int
@@ -275,7 +275,7 @@ class CreatedId(BaseModel):
     id: int
 
 
-class CreatedTemplate(Coded):
+class CreatedTemplate(ChangeResult):
     """The template was created."""
 
     data: CreatedId

@@ -185,7 +185,11 @@ def test_every_answer_is_one_that_the_document_describes(operation: Any, server:
         case.validate_response(response, checks=CONFORMS)
         if response.status_code >= 500:
             body = response.json()
-            assert (response.status_code, body["error_code"] in ENGINE_CODES) == (500, True), body
+            # Rill Flow answers what is wrong with a template as a failure (spec 7.2); the hint says
+            # that it is none.
+            told = "/flow/template/" in operation.label and body["error_code"] == 30101
+            refused = body["error_code"] in ENGINE_CODES or (told and "hint" in body)
+            assert (response.status_code, refused) == (500, True), body
 
     check()
 

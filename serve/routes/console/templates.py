@@ -18,7 +18,7 @@ from rillflow.ports.templates import TemplateChange, TemplateFilter, Templates
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.bodies import json_response, raw_response, read_json_text
-from serve.forms.console_answers import Coded, CreatedTemplate, Records
+from serve.forms.console_answers import ChangeResult, CreatedTemplate, Records
 from serve.forms.documentation import ERRORS, OBJECT, answer
 from serve.forms.parameters import Whole
 from serve.forms.template_bodies import read_change, read_new_template, refused
@@ -118,7 +118,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
             raise _taken(template.name)
         return json_response({"code": 0, "data": {"id": created}})
 
-    @routes.post("/update_task_template.json", responses=answer(Coded), openapi_extra=OBJECT)
+    @routes.post("/update_task_template.json", responses=answer(ChangeResult), openapi_extra=OBJECT)
     async def update_task_template(request: Request) -> Response:
         """Change the given fields of the template whose id the body has."""
         template_id, change = read_change(json_object(await _body(request)))
@@ -135,12 +135,12 @@ def _add_switches(routes: APIRouter, stack: Stack) -> None:
         changed = await stack.store.change_template(template_id, change, at_ms=at_ms)
         return json_response(DONE if changed else UNCHANGED)
 
-    @routes.post("/enable_task_template.json", responses=answer(Coded))
+    @routes.post("/enable_task_template.json", responses=answer(ChangeResult))
     async def enable_task_template(id: TemplateId) -> Response:  # noqa: A002 - its name
         """Enable a template."""
         return await enable_or_disable(id, 1)
 
-    @routes.post("/disable_task_template.json", responses=answer(Coded))
+    @routes.post("/disable_task_template.json", responses=answer(ChangeResult))
     async def disable_task_template(id: TemplateId) -> Response:  # noqa: A002 - its name
         """Disable a template."""
         return await enable_or_disable(id, 0)
