@@ -9,7 +9,7 @@ from rillflow.ports.templates import TaskTemplate, TemplateChange, TemplateFilte
 
 
 def template(name: str, **fields: Any) -> TaskTemplate:
-    given = {"type": 0, "category": "function"} | fields
+    given: dict[str, Any] = {"type": 0, "category": "function"} | fields
     return TaskTemplate(id=0, name=name, **given)
 
 

@@ -13,7 +13,8 @@ CONTEXT = '{"a":1}'
 
 
 def row(trigger_id: str = "", **fields: Any) -> TriggerRow:
-    given = {"type": "cron", "descriptor_id": "shop:order", "created_at_ms": 1_000} | fields
+    given: dict[str, Any] = {"type": "cron", "descriptor_id": "shop:order", "created_at_ms": 1_000}
+    given |= fields
     return TriggerRow(id=trigger_id, **given)
 
 
