@@ -34,6 +34,7 @@ from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from serve.forms.console_sessions import ConsoleSessions
 from serve.forms.errors import respond_to
+from serve.forms.session_ends import SessionEnds
 from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines
 from serve.middleware.form_parameters import FormParameters
@@ -141,7 +142,8 @@ def create_api(
     callers = SignatureCheck(stack.settings, stack.clock)
     hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
     checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
-    sessions = ConsoleSessions(stack.settings, stack.clock)
+    ends = SessionEnds(stack.store, stack.clock)
+    sessions = ConsoleSessions(stack.settings, stack.clock, ends)
     browsers = Browsers(stack.settings, listens_on)
     app = RequestLines(ApiKeyGate(checked, stack.settings, sessions, browsers))
     pages = console_pages.router(sessions)

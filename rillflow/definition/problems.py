@@ -11,6 +11,7 @@ from rillflow.definition.validation import MAX_DEPTH
 from rillflow.definition.yaml_tree.loader import load
 from rillflow.definition.yaml_tree.nodes import Node, place_at
 from rillflow.errors import DefinitionError, Problem
+from rillflow.language.jsonpath.paths import paths_read_once
 
 
 def find_problems(
@@ -40,7 +41,8 @@ def find_problems(
     errors = [*bound.errors, *(found for found in checks if found[2:4] not in told)]
     if bound.errors:
         return [*errors, *bound.warnings]
-    linted = _lint(definition, root, strict=strict)
+    with paths_read_once():
+        linted = _lint(definition, root, strict=strict)
     warnings = sorted((*bound.warnings, *linted), key=lambda it: it[2:4])
     return [*errors, *warnings]
 

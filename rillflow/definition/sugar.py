@@ -103,7 +103,7 @@ def rules_of_input(sugar: JsonObject | None) -> Iterator[tuple[str, MappingRule]
     """Make the input mapping that each key of ``input`` stands for."""
     for key, value in (sugar or {}).items():
         if value is not None:
-            yield key, _rule(value).model_copy(update={"target": f"$.input.{key}"})
+            yield key, _rule(value, f"$.input.{key}")
 
 
 def _rules_of(task: Task) -> Iterator[MappingRule]:
@@ -122,13 +122,15 @@ def _end_task(output: JsonObject) -> PassTask:
     return PassTask(name=END_TASK, input=output, output_mappings=tuple(rules))
 
 
-def _rule(value: JsonValue) -> MappingRule:
+def _rule(value: JsonValue, target: str) -> MappingRule:
     if not isinstance(value, dict):
-        return MappingRule(source=_text(value))
+        return MappingRule(source=_text(value), target=target)
     texts = {name: _text(value[name]) for name in _RULE_FIELDS if value.get(name) is not None}
     tolerance = value.get("tolerance")
     return MappingRule(
-        **texts, tolerance=None if tolerance is None else _text(tolerance).lower() == "true"
+        **texts,
+        target=target,
+        tolerance=None if tolerance is None else _text(tolerance).lower() == "true",
     )
 
 

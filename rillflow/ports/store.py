@@ -14,6 +14,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
 from rillflow.ports.lease import Leases
+from rillflow.ports.sessions import EndedSessions
 from rillflow.ports.templates import Templates
 from rillflow.ports.triggers import Triggers
 
@@ -350,7 +351,15 @@ class Catalogue(Protocol):
 
 
 class Store(
-    Journal, ExecutionSearch, Catalogue, Deployments, Leases, Templates, Triggers, Protocol
+    Journal,
+    ExecutionSearch,
+    Catalogue,
+    Deployments,
+    Leases,
+    Templates,
+    Triggers,
+    EndedSessions,
+    Protocol,
 ):
     """All that a store keeps, with a life cycle."""
 

@@ -103,9 +103,11 @@ class Stack:
         await self.store.close()
 
     async def add_descriptor(
-        self, business: str, feature: str, alias: str, text: str
+        self, business: str, feature: str, alias: str, text: str, *, sender: str = ""
     ) -> DescriptorId:
         """Validate a definition and make it the newest version of an alias.
+
+        Definitions of different ``sender`` are read in turn.
 
         Raises:
             RequestError: A name is malformed, or is not the definition's.
@@ -121,7 +123,7 @@ class Stack:
             at_ms=self.clock.now_ms(),
             max_depth=self.settings.max_depth,
             max_bytes=MAX_TEXT_BYTES if checks_length else LARGEST_TEXT_BYTES,
-            in_thread=True,
+            sender=sender,
         )
 
     async def definition(self, version: str) -> WorkflowDefinition:

@@ -17,6 +17,7 @@ MIGRATIONS: Final = (
     "the lease of the deployment that runs on the store",
     "task templates",
     "triggers",
+    "sessions of the console that were ended",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -5,7 +5,7 @@ start, which comes from a base address that ends in one. HEAD is handled as GET,
 sent without the body. So all that follows compares whole paths.
 
 With an ``api_key`` in the settings a caller has to send it, except to the routes that the table
-of routes leaves open. A page of the console sends the cookie of its session instead
+of routes leaves open. A page of the console sends the two halves of its session instead
 (``console_sessions.py``), and ``browsers.py`` checks that no other page does. Without a key,
 ``browsers.py`` refuses what pages of other sites send. ``api.py`` puts these two before all other
 middleware. The gate also refuses large headers and assigns the request to a body pool. This module
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rillflow.errors import RequestError, RillflowError
 from rillflow.settings import Settings
 from serve.forms.bodies import HAD_SLASH
-from serve.forms.console_sessions import ConsoleSessions
+from serve.forms.console_sessions import SESSION, ConsoleSessions
 from serve.forms.errors import respond_to
 from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.middleware.browsers import Browsers, origin_of
@@ -127,6 +127,9 @@ class ApiKeyGate:
             send = self._readable(scope, send)
         try:
             self._check(scope)
+            session = scope.get(SESSION)
+            if session is not None and not await session.is_open():
+                raise ApiKeyError("the session has ended: sign in again")
         except RillflowError as error:
             await _refuse(error, scope, receive, send)
             return
@@ -164,8 +167,10 @@ class ApiKeyGate:
         shown = [key for name, value in headers if (key := _shown(name, value))]
         if any(hmac.compare_digest(_digest(key), digest) for key in shown):
             return True
-        if not shown and self._sessions.holds(headers):
+        session = None if shown else self._sessions.of(headers)
+        if session is not None:
             self._browsers.refuse_other_pages(scope)
+            scope[SESSION] = session
             return True
         if scope["path"].rpartition("/")[0] in FOLDERS_WITHOUT_KEY:
             return False

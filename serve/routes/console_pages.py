@@ -10,6 +10,7 @@ Used by `serve/api.py`.
 import gzip
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +19,10 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from rillflow.errors import RequestError
+from rillflow.errors import RequestError, StoreError
 from rillflow.gateways.messages.threads import in_thread
 from serve.forms.bodies import HAD_SLASH, header_of, json_response, read_json_text
-from serve.forms.console_sessions import ConsoleSessions
+from serve.forms.console_sessions import ConsoleSessions, OpenSession
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 FILES: Final = STATIC / "console" / "files"
@@ -86,32 +87,47 @@ def _add_session(routes: APIRouter, sessions: ConsoleSessions) -> None:
     @routes.get("/console/session")
     async def state(request: Request) -> Response:
         """Tell whether a key is needed, and whether this browser has shown it."""
-        held = sessions.holds(request.scope["headers"])
-        return _session(needed=sessions.is_needed, held=held)
+        held = sessions.of(request.scope["headers"])
+        is_held = held is not None and await held.is_open()
+        return _session(needed=sessions.is_needed, held=is_held)
 
     @routes.post("/console/sign-in")
     async def begin(request: Request) -> Response:
-        """Begin a session for whoever shows the API key."""
+        """Begin a session for whoever shows the API key; the one that the browser had ends."""
         try:
             shown = msgspec.json.decode(await read_json_text(request), type=ShownKey)
         except msgspec.DecodeError as error:
             raise RequestError('the body must be {"key": "<API key>"}') from error
         if sessions.is_needed and not sessions.is_key(shown.key):
             raise RequestError("the API key is wrong", http_status=403)
-        response = _session(needed=sessions.is_needed, held=True)
-        response.headers["Set-Cookie"] = sessions.begin(secure=_is_secure(request))
+        if not sessions.is_needed:
+            return _session(needed=False, held=True)
+        headers = request.scope["headers"]
+        with suppress(StoreError):  # a person may sign in while the store does not answer
+            await _end(sessions.of(headers))
+        begun = sessions.begin(headers, secure=_is_secure(request))
+        response = _session(needed=True, held=True, token=begun.token)
+        response.headers["Set-Cookie"] = begun.set_cookie
         return response
 
     @routes.post("/console/sign-out")
     async def end(request: Request) -> Response:
-        """End the session."""
+        """End the session at the server, with its streams, and in the browser."""
+        headers = request.scope["headers"]
+        await _end(sessions.of(headers))
         response = _session(needed=sessions.is_needed, held=False)
-        response.headers["Set-Cookie"] = sessions.end(secure=_is_secure(request))
+        response.headers["Set-Cookie"] = sessions.forgotten(headers, secure=_is_secure(request))
         return response
 
 
-def _session(*, needed: bool, held: bool) -> Response:
-    response = json_response({"key_needed": needed, "signed_in": held or not needed})
+async def _end(session: OpenSession | None) -> None:
+    if session is not None:
+        await session.end()
+
+
+def _session(*, needed: bool, held: bool, token: str | None = None) -> Response:
+    shown = {"key_needed": needed, "signed_in": held or not needed}
+    response = json_response(shown if token is None else {**shown, "token": token})
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -14,7 +14,7 @@ from rillflow.definition import expand_sugar, find_problems, parse_definition
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, Problem, RequestError
 from rillflow.jsontypes import encode_json
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.previews import RESTRICTION_VIOLATION, dependencies_of, draft_view
@@ -22,6 +22,7 @@ from rillflow.runtime.stack import Stack
 from serve.forms.answers import ShownDependencies, ShownExecution, Validation
 from serve.forms.bodies import json_response, read_text, ret_response
 from serve.forms.documentation import ERRORS, TEXT, answer
+from serve.limits.client_addresses import address_of
 
 NOT_REQUIRED: Final[dict[str, Any]] = {
     "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -42,8 +43,12 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         """Show a definition as an execution that has not started."""
         body = await read_text(request)
         try:
-            definition = await _read(body, stack)
-            shown = await FOR_AUTHORS.run(lambda: encode_json(draft_view(definition)))
+            definition = await _read(request, body, stack)
+            shown = await FOR_AUTHORS.run(
+                lambda: encode_json(draft_view(definition)),
+                sender=address_of(request.scope),
+                text_bytes=len(body),
+            )
             return await ret_response(shown)
         except DefinitionError as error:
             raise _restricted(error) from error
@@ -63,13 +68,13 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
                 found = await resolve_descriptor(stack.store, descriptor_id)
                 definition = await stack.definition(found.version or "")
             else:
-                definition = await _read(body, stack)
+                definition = await _read(request, body, stack)
         except DefinitionError as error:
             raise _restricted(error) from error
         return json_response({"ret": {"dependencies": dependencies_of(definition)}})
 
 
-async def _read(text: bytes, stack: Stack) -> WorkflowDefinition:
+async def _read(request: Request, text: bytes, stack: Stack) -> WorkflowDefinition:
     """Read a definition in a thread, since a long one would block the event loop.
 
     Raises:
@@ -77,7 +82,9 @@ async def _read(text: bytes, stack: Stack) -> WorkflowDefinition:
         OverloadedError: Too many are being read.
     """
     return await FOR_AUTHORS.run(
-        partial(parse_definition, text, max_depth=stack.settings.max_depth)
+        partial(parse_definition, text, max_depth=stack.settings.max_depth),
+        sender=address_of(request.scope),
+        text_bytes=len(text),
     )
 
 
@@ -90,7 +97,11 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
     async def validate(request: Request) -> Response:
         """List the errors and warnings of a definition, with their places and hints."""
         body = await read_text(request)
-        problems = await FOR_AUTHORS.run(partial(_problems, body, stack.settings.max_depth))
+        problems = await FOR_AUTHORS.run(
+            partial(_problems, body, stack.settings.max_depth),
+            sender=address_of(request.scope),
+            text_bytes=len(body),
+        )
         return json_response(
             {
                 "valid": all(problem.severity != "error" for problem in problems),

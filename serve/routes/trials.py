@@ -22,7 +22,7 @@ from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.mappings import Mapped
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.previews import (
     RESTRICTION_VIOLATION,
     Function,
@@ -36,6 +36,7 @@ from serve.forms.answers import Evaluation, ShownDispatchParameters
 from serve.forms.bodies import read_json_text, ret_response
 from serve.forms.documentation import ERRORS, answer, example
 from serve.forms.parameters import Word
+from serve.limits.client_addresses import address_of
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
@@ -91,7 +92,9 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
                 view["warnings"] = warnings_view(warnings_of(SIDES[type], mapped.passed_over))
             return shown_text(view, _answer_limit(stack))
 
-        return await ret_response(await FOR_AUTHORS.run(shown))
+        # How long rules take is bounded by their steps, and not by their length.
+        sender = address_of(request.scope)
+        return await ret_response(await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None))
 
 
 def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
@@ -128,7 +131,9 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
             )
             return shown_text(view, limit)
 
-        return await ret_response(await FOR_AUTHORS.run(shown))
+        # How long rules take is bounded by their steps, and not by their length.
+        sender = address_of(request.scope)
+        return await ret_response(await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None))
 
 
 def _applied(

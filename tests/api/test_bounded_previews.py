@@ -11,7 +11,9 @@ from typing import Any, Final
 import pytest
 
 from rillflow.errors import OverloadedError
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS, BoundedThreads
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
+from rillflow.runtime.aio.thread_pool import BoundedThreads
+from tests.api.definition_texts import PASS
 from tests.api.serving import Api
 
 TRY: Final = "/flow/mapping_evaluation.json"
@@ -60,12 +62,18 @@ async def test_when_the_queue_is_full_more_are_refused_and_told_when_to_come_aga
     api: Api,
 ) -> None:
     gate = threading.Event()
-    held = [asyncio.ensure_future(FOR_AUTHORS.run(gate.wait)) for _ in range(34)]
+    held = [
+        asyncio.ensure_future(FOR_AUTHORS.run(gate.wait, sender="127.0.0.1", text_bytes=None))
+        for _ in range(16)
+    ]
     await asyncio.sleep(0)
     try:
         response = await api.client.post(TRY, json={}, params={"mapping_rules": "[]"})
         assert response.status_code == 429
         assert response.headers["Retry-After"] == "1"
+        # What is short has a thread and places of its own.
+        assert (await api.post("/flow/validate.json", PASS))["valid"]
+        await api.add(PASS)
     finally:
         gate.set()
         await asyncio.gather(*held)

@@ -1,12 +1,13 @@
 """The console's page needs no key and runs only its own files; its session is worth the key.
 
-A browser sends the cookie of a session by itself, so the session counts for requests of this
-server's pages only.
+A browser sends the cookie of a session by itself, to every port of this machine. So it is worth
+nothing without the token, which only pages of this server hold, and for other pages' requests.
 """
 
 import gzip
 import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from rillflow.errors import StoreError
+from rillflow.stores import open_store
+from rillflow.stores.memory.store import MemoryStore
 from serve.forms.console_sessions import COOKIE, LIFE_S
+from serve.forms.session_ends import FRESH_S
 from serve.routes.console_pages import FILES, STATIC
 from tests.api.serving import Api, refusal_of, served
 
@@ -41,12 +46,19 @@ async def keyed() -> AsyncIterator[Api]:
         yield api
 
 
-async def signed_in(api: Api) -> str:
-    """Begin a session, and return its cookie."""
-    answer = await api.client.post(SIGN_IN, json={"key": KEY}, headers=OURS)
+async def signed_in(api: Api, **headers: str) -> dict[str, str]:
+    """Begin a session, and return the headers with its two halves."""
+    answer = await api.client.post(SIGN_IN, json={"key": KEY}, headers=OURS | headers)
     assert answer.status_code == 200, answer.text
     api.client.cookies.clear()
-    return answer.headers["set-cookie"].partition(";")[0]
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    return {"Cookie": cookie, "X-Rillflow-Session": answer.json()["token"]}
+
+
+async def is_let_in(api: Api, headers: dict[str, str]) -> bool:
+    status = (await api.client.get(DATA, headers=headers)).status_code
+    assert status in (200, 401)
+    return status == 200
 
 
 def named_files(html: str) -> list[str]:
@@ -141,14 +153,45 @@ async def test_the_key_begins_a_session_that_is_worth_it(keyed: Api) -> None:
     answer = await keyed.client.post(SIGN_IN, json={"key": KEY}, headers=OURS)
     keyed.client.cookies.clear()
     cookie = answer.headers["set-cookie"]
-    assert KEY not in cookie
+    token = answer.json()["token"]
+    assert KEY not in cookie + token
+    assert token not in cookie
     for part in ("HttpOnly", "SameSite=Strict", "Path=/", f"Max-Age={LIFE_S}"):
         assert part in cookie
     assert "Secure" not in cookie
-    mine = OURS | {"Cookie": cookie.partition(";")[0]}
-    assert (await keyed.client.get(DATA, headers=mine)).status_code == 200
+    mine = OURS | {"Cookie": cookie.partition(";")[0], "X-Rillflow-Session": token}
+    assert await is_let_in(keyed, mine)
     state = await keyed.client.get(SESSION, headers=mine)
     assert state.json() == {"key_needed": True, "signed_in": True}
+
+
+@MODULE_LOOP
+async def test_half_a_session_is_none(keyed: Api) -> None:
+    """A program at another port of this machine gets the cookie from the browser."""
+    mine, other = await signed_in(keyed), await signed_in(keyed)
+    assert await is_let_in(keyed, mine)
+    for half in (
+        {"Cookie": mine["Cookie"]},
+        {"X-Rillflow-Session": mine["X-Rillflow-Session"]},
+        mine | {"X-Rillflow-Session": other["X-Rillflow-Session"]},
+        mine | {"Cookie": other["Cookie"]},
+        mine | {"X-Rillflow-Session": ""},
+        mine | {"X-Rillflow-Session": mine["Cookie"].rpartition(".")[2]},
+    ):
+        assert not await is_let_in(keyed, half)
+        state = await keyed.client.get(SESSION, headers=half)
+        assert state.json() == {"key_needed": True, "signed_in": False}
+
+
+@MODULE_LOOP
+async def test_servers_at_two_ports_of_a_machine_do_not_end_each_others_sessions(
+    keyed: Api,
+) -> None:
+    names = [
+        (await signed_in(keyed, Host=host))["Cookie"].partition("=")[0]
+        for host in ("localhost:8080", "localhost:8081", "localhost", "[::1]:8080", "[::1]")
+    ]
+    assert names == [f"{COOKIE}{end}" for end in ("_8080", "_8081", "", "_8080", "")]
 
 
 @MODULE_LOOP
@@ -179,47 +222,131 @@ async def test_what_shows_no_key_is_refused(keyed: Api, body: str) -> None:
 
 @MODULE_LOOP
 async def test_a_session_ends_when_its_person_leaves(keyed: Api) -> None:
-    cookie = await signed_in(keyed)
-    answer = await keyed.client.post(SIGN_OUT, headers=OURS | {"Cookie": cookie})
-    assert answer.headers["set-cookie"].startswith(f"{COOKIE}=; ")
+    mine, other = await signed_in(keyed), await signed_in(keyed)
+    answer = await keyed.client.post(SIGN_OUT, headers=OURS | mine)
+    assert answer.headers["set-cookie"].startswith(f"{mine['Cookie'].partition('=')[0]}=; ")
     assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert not await is_let_in(keyed, mine)
+    assert await is_let_in(keyed, other)
+
+
+@MODULE_LOOP
+async def test_the_cookie_alone_ends_no_session(keyed: Api) -> None:
+    mine = await signed_in(keyed)
+    await keyed.client.post(SIGN_OUT, headers=OURS | {"Cookie": mine["Cookie"]})
+    assert await is_let_in(keyed, mine)
+
+
+@MODULE_LOOP
+async def test_who_shows_the_key_again_has_one_session(keyed: Api) -> None:
+    first = await signed_in(keyed)
+    second = await signed_in(keyed, **first)
+    assert not await is_let_in(keyed, first)
+    assert await is_let_in(keyed, second)
+
+
+async def test_a_session_that_was_ended_is_ended_at_all_replicas_and_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    def replica() -> AbstractAsyncContextManager[Api]:
+        return served(api_key=KEY, store=open_store(f"sqlite://{tmp_path}/rillflow.db"))
+
+    host = {"Host": "flows.example:8080"}  # where a browser finds all replicas
+    async with replica() as one, replica() as other:
+        mine, kept = [await signed_in(one, **host) | host for _ in range(2)]
+        assert await is_let_in(other, mine)
+        await one.client.post(SIGN_OUT, headers=OURS | mine)
+        other.clock.advance(FRESH_S)
+        assert not await is_let_in(other, mine)
+        assert await is_let_in(other, kept)
+    async with replica() as again:
+        assert not await is_let_in(again, mine)
+        assert await is_let_in(again, kept)
+
+
+class SilentStore(MemoryStore):
+    """A store that does not tell which sessions have ended."""
+
+    is_silent = True
+
+    async def end_session(self, session_id: str, *, ends_ms: int, at_ms: int) -> None:
+        if self.is_silent:
+            raise StoreError("the connection was lost")
+        await super().end_session(session_id, ends_ms=ends_ms, at_ms=at_ms)
+
+    async def ended_sessions(self, *, at_ms: int) -> list[str]:
+        if self.is_silent:
+            raise StoreError("the connection was lost")
+        return await super().ended_sessions(at_ms=at_ms)
+
+
+async def test_no_session_is_believed_before_the_store_has_told_which_have_ended() -> None:
+    store = SilentStore()
+    async with served(api_key=KEY, store=store) as api:
+        mine = await signed_in(api)
+        refused = await api.client.get(DATA, headers=mine)
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "1"
+        store.is_silent = False
+        assert await is_let_in(api, mine)
+        store.is_silent = True
+        api.clock.advance(FRESH_S)
+        assert await is_let_in(api, mine)  # who looks why the store is silent can go on
+
+
+async def test_a_session_whose_end_cannot_be_stored_has_ended_where_it_was_asked_for() -> None:
+    store = SilentStore()
+    store.is_silent = False
+    async with served(api_key=KEY, store=store) as api:
+        mine = await signed_in(api)
+        assert await is_let_in(api, mine)
+        store.is_silent = True
+        assert (await api.client.post(SIGN_OUT, headers=OURS | mine)).status_code == 503
+        assert not await is_let_in(api, mine)
+        assert (await api.client.post(SIGN_IN, json={"key": KEY}, headers=OURS | mine)).is_success
 
 
 async def test_a_session_ends_by_itself() -> None:
     async with served(api_key=KEY) as api:
-        mine = OURS | {"Cookie": await signed_in(api)}
-        assert (await api.client.get(DATA, headers=mine)).status_code == 200
+        mine = await signed_in(api)
+        assert await is_let_in(api, mine)
         api.clock.advance(LIFE_S + 1)
-        assert (await api.client.get(DATA, headers=mine)).status_code == 401
+        assert not await is_let_in(api, mine)
 
 
 async def test_another_key_ends_all_sessions() -> None:
     async with served(api_key="another") as other, served(api_key=KEY) as api:
-        mine = OURS | {"Cookie": await signed_in(api)}
-        assert (await other.client.get(DATA, headers=mine)).status_code == 401
+        assert not await is_let_in(other, await signed_in(api))
 
 
 @MODULE_LOOP
 async def test_a_forged_session_is_none(keyed: Api) -> None:
-    name, _, value = (await signed_in(keyed)).partition("=")
-    ends, _, seal = value.partition(".")
+    mine = await signed_in(keyed)
+    name, _, value = mine["Cookie"].partition("=")
+    ends, session, seal = value.split(".")
     forged = [
         "",
         ends,
         f"{ends}.",
-        f"{int(ends) + 1}.{seal}",
-        f"{ends}.{seal[:-1]}",
-        f"{ends}.{seal}0",
-        f"{'9' * 400}.{seal}",
-        f"-1.{seal}",
-        f"²{ends}.{seal}",
-        f".{seal}",
-        f"{ends}.{'0' * 64}",
+        f"{ends}.{session}",
+        f"{ends}.{seal}",
+        f"{int(ends) + 1}.{session}.{seal}",
+        f"{ends}.{session}0.{seal}",
+        f"{ends}.{session}.{seal[:-1]}",
+        f"{ends}.{session}.{seal}0",
+        f"{ends}.{session}.{seal}{mine['X-Rillflow-Session']}",
+        f"{'9' * 400}.{session}.{seal}",
+        f"-1.{session}.{seal}",
+        f"²{ends}.{session}.{seal}",
+        f"{ends}.\xff.{seal}",
+        f"..{seal}",
+        f"{ends}.{session}.{'0' * 64}",
     ]
     for each in forged:
-        cookie = f"{name}={each}".encode()
-        answer = await keyed.client.get(DATA, headers=[(b"Cookie", cookie)])
-        assert answer.status_code == 401, each
+        for token in (mine["X-Rillflow-Session"].encode(), b"", b"\xff"):
+            headers = [(b"Cookie", f"{name}={each}".encode()), (b"X-Rillflow-Session", token)]
+            answer = await keyed.client.get(DATA, headers=headers)
+            assert answer.status_code == 401, (each, token)
 
 
 @MODULE_LOOP
@@ -240,7 +367,7 @@ async def test_a_session_is_worth_nothing_to_pages_of_other_origins(
     keyed: Api, headers: dict[str, str]
 ) -> None:
     """Every port of a machine is one site, so a browser sends the cookie from all of them."""
-    mine = headers | {"Cookie": await signed_in(keyed)}
+    mine = headers | await signed_in(keyed)
     for method, path in (
         ("GET", DATA),
         ("POST", "/flow/cancel.json"),
@@ -266,22 +393,22 @@ async def test_only_our_pages_change_the_session_of_a_browser(
 @MODULE_LOOP
 async def test_a_request_that_changes_something_shows_that_our_page_sent_it(keyed: Api) -> None:
     """Over plain HTTP to another machine browsers send ``Origin`` with a POST, and no more."""
-    cookie = {"Cookie": await signed_in(keyed)}
+    session = await signed_in(keyed)
     ours = {"Origin": f"http://127.0.0.1:{keyed.stack.settings.port}"}
     params = {"execution_id": "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"}
 
     async def cancel(**headers: str) -> httpx.Response:
         return await keyed.client.post("/flow/cancel.json", params=params, headers=headers)
 
-    assert (await cancel(**cookie)).status_code == 403
+    assert (await cancel(**session)).status_code == 403
     for headers in (ours, OURS, ours | OURS):
-        assert refusal_of(await cancel(**cookie, **headers))[1] == 30605, headers
-    assert (await keyed.client.get(DATA, headers=cookie)).status_code == 200
+        assert refusal_of(await cancel(**session, **headers))[1] == 30605, headers
+    assert await is_let_in(keyed, session)
 
 
 @MODULE_LOOP
 async def test_the_key_in_a_header_wins_over_a_session(keyed: Api) -> None:
-    foreign = {"Origin": "https://evil.example", "Cookie": await signed_in(keyed)}
+    foreign = {"Origin": "https://evil.example"} | await signed_in(keyed)
     with_key = foreign | {"Authorization": f"Bearer {KEY}"}
     assert (await keyed.client.get(DATA, headers=with_key)).status_code == 200
     wrong = foreign | {"Authorization": "Bearer wrong"}

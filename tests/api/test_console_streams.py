@@ -2,17 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
+from rillflow.runtime.changes.hub import MOST_OF_EXECUTION
+from rillflow.stores import open_store
+from serve.forms.console_sessions import LIFE_S
 from tests.api.definition_texts import PASS, SUSPENDED
-from tests.api.serving import Api, served
+from tests.api.serving import Api, refusal_of, served
 
 V1: Final = "/flow/console/v1/"
 UNKNOWN: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"
+KEY: Final = "correct-horse-battery"
+HOST: Final = "flows.example:8080"
+"""Where a browser finds all replicas."""
 SSE: Final = {"Accept": "text/event-stream"}
 SOON_S: Final = 10
+MORE: Final = 5
 
 
 class Reader:
@@ -21,6 +31,12 @@ class Reader:
     def __init__(self, lines: AsyncIterator[str]) -> None:
         self._lines = lines
         self.last_id = ""
+
+    async def end(self) -> None:
+        """Wait until the server ends the stream."""
+        async with asyncio.timeout(SOON_S):
+            async for _ in self._lines:
+                pass
 
     async def next(self, kind: str = "changed") -> Any:
         """Return the data of the next event, which must be of a kind."""
@@ -39,8 +55,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(api: Api, name: str, last_id: str = "", **asked: str) -> AsyncIterator[Reader]:
-    headers = {**SSE, **({"Last-Event-ID": last_id} if last_id else {})}
+async def reading(
+    api: Api, name: str, last_id: str = "", session: Mapping[str, str] | None = None, **asked: str
+) -> AsyncIterator[Reader]:
+    headers = {**SSE, **({"Last-Event-ID": last_id} if last_id else {}), **(session or {})}
     async with api.client.stream(
         "GET", f"{V1}{name}.stream", params=asked, headers=headers
     ) as response:
@@ -129,6 +147,72 @@ async def test_a_stream_that_its_client_has_left_is_closed() -> None:
         async with asyncio.timeout(SOON_S):
             while len(api.stack.changes):
                 await api.get("/healthz")
+
+
+async def signed_in(api: Api) -> dict[str, str]:
+    answer = await api.client.post(
+        "/console/sign-in",
+        json={"key": KEY},
+        headers={"Sec-Fetch-Site": "same-origin", "Host": HOST},
+    )
+    api.client.cookies.clear()
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    session = {"Cookie": cookie, "X-Rillflow-Session": answer.json()["token"]}
+    return session | {"Sec-Fetch-Site": "same-origin", "Host": HOST}
+
+
+async def test_a_stream_ends_with_the_session_of_its_reader(tmp_path: Path) -> None:
+    def replica() -> AbstractAsyncContextManager[Api]:
+        return served(api_key=KEY, store=open_store(f"sqlite://{tmp_path}/rillflow.db"))
+
+    async with replica() as one, replica() as other:
+        mine, kept = await signed_in(one), await signed_in(one)
+        async with (
+            reading(one, "executions", session=mine) as here,
+            reading(other, "executions", session=mine) as there,
+            reading(other, "executions", session=kept) as of_another,
+        ):
+            await one.client.post("/console/sign-out", headers=mine)
+            await here.end()
+            await there.end()
+            await of_another.next("open")
+            other.clock.advance(LIFE_S)
+            await of_another.end()
+
+
+async def test_more_streams_than_there_is_place_for_are_refused_though_they_come_at_once() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(SUSPENDED))
+        refused: list[httpx.Response] = []
+        answered = asyncio.Barrier(MOST_OF_EXECUTION + MORE)
+
+        async def open_one(client: httpx.AsyncClient) -> None:
+            async with client.stream(
+                "GET",
+                f"{V1}execution.stream",
+                params={"execution_id": execution_id},
+                headers=SSE,
+            ) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    refused.append(response)
+                await answered.wait()
+
+        async with (
+            asyncio.timeout(60),
+            httpx.AsyncClient(
+                base_url=api.client.base_url,
+                timeout=60,
+                limits=httpx.Limits(max_connections=None),
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(MOST_OF_EXECUTION + MORE):
+                group.create_task(open_one(client))
+        assert len(refused) == MORE
+        for response in refused:
+            assert refusal_of(response)[0] == 503
+            assert response.headers["Retry-After"] == "1"
 
 
 async def test_owners_note_nothing_while_nobody_listens() -> None:

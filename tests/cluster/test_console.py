@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
@@ -324,7 +325,37 @@ def test_a_page_outlives_a_restart_of_the_server(
     expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
 
 
-def test_who_signs_out_has_to_show_the_key_again(visit: Visit) -> None:
+def test_the_answer_of_the_api_opens_in_a_tab(visit: Visit, api: Api, gateway: str) -> None:
+    execution = api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=20)
+    page = visit.open(f"execution/{execution}")
+    with visit.context.expect_page() as opened:
+        page.get_by_role("button", name="JSON").click()
+    expect(opened.value.locator("body")).to_contain_text("Hello, Bob!")
+
+
+def test_who_signs_out_has_left_in_all_tabs_and_at_the_server(
+    browser: Browser, own: OwnStack
+) -> None:
+    visit = Visit(browser, own.base_url)
     page = visit.open()
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    other = visit.context.new_page()
+    other.goto(f"{own.base_url}/console")
+    expect(other.get_by_role("button", name="Sign out")).to_be_visible()
+    [cookie] = visit.context.cookies()
+    token = page.evaluate(
+        "Object.values(localStorage).find((value) => /^[0-9a-f]{64}$/.test(value))"
+    )
+    stolen = {"Cookie": f"{cookie['name']}={cookie['value']}"}
+    both = stolen | {"X-Rillflow-Session": token}
+    asked = f"{own.base_url}/flow/bg/get_business_options.json"
+    # Each port of this machine gets the cookie from a browser, and nothing else.
+    assert httpx.get(asked, headers=stolen).status_code == 401
+    assert httpx.get(asked, headers=both).status_code == 200
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert httpx.get(asked, headers=both).status_code == 401
+    visit.close()

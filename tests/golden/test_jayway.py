@@ -15,10 +15,15 @@ from typing import Any, Final
 import pytest
 from jsonpath_ng import parse
 
-from rillflow.errors import PathEvaluationError, PathNotFoundError, PathSyntaxError
+from rillflow.errors import (
+    LanguageError,
+    PathEvaluationError,
+    PathNotFoundError,
+    PathSyntaxError,
+)
 from rillflow.jsontypes import JsonValue
-from rillflow.language.jsonpath.paths import compile_path
-from rillflow.language.mapping.targets import Draft
+from rillflow.language.jsonpath.paths import compile_path, path_tokens, paths_read_once
+from rillflow.language.mapping.targets import Draft, check_target, compile_target
 
 _RECORDING: Final = Path(__file__).with_name("data") / "jayway-2.8.0.json"
 RECORDED: Final[dict[str, Any]] = json.loads(_RECORDING.read_text("utf-8"))
@@ -57,6 +62,25 @@ def test_the_same_texts_are_paths(case: dict[str, Any]) -> None:
     else:
         with pytest.raises(PathSyntaxError):
             compile_path(case["path"])
+
+
+def test_what_reads_tokens_only_refuses_the_same_texts() -> None:
+    texts = {case["path"] for case in CASES}
+    for text in texts:
+        compiled, target = _error_of(compile_path, text), _error_of(compile_target, text)
+        with paths_read_once():
+            for _ in range(2):
+                assert _error_of(path_tokens, text) == compiled
+                assert _error_of(check_target, text) == target
+        assert _error_of(path_tokens, text) == compiled
+
+
+def _error_of(read: Callable[[str], object], text: str) -> tuple[type, str] | None:
+    try:
+        read(text)
+    except LanguageError as error:
+        return type(error), str(error)
+    return None
 
 
 @pytest.mark.parametrize("case", PARSING, ids=_name)

@@ -9,8 +9,10 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 import pytest
@@ -25,6 +27,7 @@ from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
 from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_NESTING, MAX_TEXT_BYTES
 from rillflow.errors import DefinitionError
+from rillflow.language.jsonpath.syntax import read_path
 from tests.spec.definition_texts import HEADER, PASS, flow, refusal_of
 
 KEYS: Final = (
@@ -120,6 +123,25 @@ def test_warnings_of_very_many_tasks_take_no_longer_for_each() -> None:
 
     with promptly(3):
         assert len(find_problems(f"{HEADER}tasks:\n{''.join(tasks)}{last}")) == 200
+
+
+def test_each_path_of_a_definition_is_read_once() -> None:
+    """Several checks look at each; more of them than the cache holds were compiled five times."""
+    long = "b" * 1_100  # such a path is not cached
+    rules = "".join(f"    a{n}: $.context.b{n}{long}\n" for n in range(40))
+    text = f"{HEADER}tasks:\n- name: A\n  category: pass\n  input:\n{rules}"
+    reads: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is read_path.__code__:
+            reads[frame.f_locals["text"]] += 1
+
+    sys.setprofile(note)
+    try:
+        find_problems(text)
+    finally:
+        sys.setprofile(None)
+    assert [times for path, times in reads.items() if path.endswith(long)] == [1] * 40
 
 
 @pytest.mark.parametrize("end", ["---\n", "...\n", "---\n...\n", "--- #\n---", "...\n---\n~\n"])

@@ -63,6 +63,22 @@ async def test_a_work_that_is_given_up_is_not_begun_and_one_that_fails_tells_why
     assert order == []
 
 
+async def test_a_work_that_is_given_up_while_it_waits_frees_its_place() -> None:
+    thread, gate = FairThread(most=3, most_of_one=2, name="tests"), threading.Event()
+    order: list[str] = []
+    running = asyncio.create_task(thread.run("a", gate.wait))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        given_up = await begun(thread, "a", order)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+        await asyncio.sleep(0)
+    kept = await begun(thread, "a", order)
+    gate.set()
+    await asyncio.gather(running, kept)
+    assert order == ["a"]
+
+
 async def test_who_has_a_result_may_come_with_the_next_work_at_once() -> None:
     thread = FairThread(most=3, most_of_one=1, name="tests")
     assert [await thread.run("a", lambda: 1) for _ in range(500)] == [1] * 500

@@ -19,7 +19,7 @@ from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, decode_json
-from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.paths import path_tokens
 from rillflow.language.jsonpath.syntax import Names
 from rillflow.language.mapping.secret_references import is_path
 
@@ -227,7 +227,7 @@ def names_in(text: str | None) -> _Names:
     if text is None or not text.startswith("$"):
         return ()
     try:
-        tokens = compile_path(text).syntax.tokens
+        tokens = path_tokens(text)
     except LanguageError:
         return ()
     return tuple(token.names if isinstance(token, Names) else None for token in tokens)

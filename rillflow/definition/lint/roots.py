@@ -16,7 +16,7 @@ from rillflow.definition.tasks import levels
 from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
-from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.paths import path_tokens
 from rillflow.language.jsonpath.syntax import Names
 from rillflow.language.mapping.secret_references import is_path
 
@@ -101,7 +101,7 @@ def _root_of(text: str | None) -> str | None:
 def first_name(path: str | None) -> str | None:
     """Return the one name that a path begins with; None for wildcards and broken paths."""
     try:
-        tokens = compile_path(path or "").syntax.tokens
+        tokens = path_tokens(path or "")
     except LanguageError:
         return None
     first = tokens[0] if tokens else None

@@ -1,7 +1,7 @@
 """All warnings about one definition.
 
 Rill Flow accepts invalid paths and expressions and lets the task fail, so these are warnings (end
-of spec 1.6). Paths are compiled as at run time.
+of spec 1.6). Paths are read as at run time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -40,10 +40,10 @@ from rillflow.definition.tasks import levels
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
-from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.paths import path_tokens
 from rillflow.language.mapping.path_like import path_meant
 from rillflow.language.mapping.secret_references import is_path
-from rillflow.language.mapping.targets import compile_target
+from rillflow.language.mapping.targets import check_target
 
 _SYNTAX: Final = LanguageError.wire_code
 _FUNCTION: Final = 30410
@@ -126,21 +126,21 @@ def _lint_rule(rule: MappingRule, path: Path) -> Iterator[Finding]:
     if rule.target is None or is_blank(rule.target):
         yield Finding(_MAPPING, "a rule without target does nothing", path)
         return
-    yield from _lint_syntax(rule.target, "target", compile_target, (*path, "target"))
+    yield from _lint_syntax(rule.target, "target", check_target, (*path, "target"))
 
 
 def _lint_source(source: str | None, path: Path) -> Iterator[Finding]:
     if source is not None and is_path(source) and not source.startswith(_TRIGGER_URL):
-        yield from _lint_syntax(source, str(path[-1]), compile_path, path)
+        yield from _lint_syntax(source, str(path[-1]), path_tokens, path)
 
 
 def _lint_syntax(
-    text: str | None, what: str, compile_text: Callable[[str], object], path: Path
+    text: str | None, what: str, check: Callable[[str], object], path: Path
 ) -> Iterator[Finding]:
     if text is None or is_blank(text):
         return
     try:
-        compile_text(text)
+        check(text)
     except LanguageError as error:
         meant = path_meant(text)
         hint = f"did you mean `{shown(meant)}`?" if meant else ""
@@ -149,7 +149,7 @@ def _lint_syntax(
 
 def _lint_conditions(conditions: Iterable[str] | None, path: Path) -> Iterator[Finding]:
     for position, condition in enumerate(conditions or ()):
-        yield from _lint_syntax(condition, "condition", compile_path, (*path, position))
+        yield from _lint_syntax(condition, "condition", path_tokens, (*path, position))
 
 
 def _lint_timeline(timeline: Timeline | None, path: Path) -> Iterator[Finding]:
@@ -186,7 +186,7 @@ def _lint_choice(task: ChoiceTask, path: Path) -> Iterator[Finding]:
         if choice.condition is None:
             yield Finding(_RUN_TIME, "a choice without condition fails its task", where)
         where = (*where, "condition")
-        yield from _lint_syntax(choice.condition, "condition", compile_path, where)
+        yield from _lint_syntax(choice.condition, "condition", path_tokens, where)
 
 
 def _lint_foreach(task: ForeachTask, path: Path) -> Iterator[Finding]:
@@ -211,7 +211,7 @@ def _lint_collection(collection: str | None, path: Path) -> Iterator[Finding]:
         message = f"collection `{shown(collection)}` is no path, so nothing is iterated"
         yield Finding(_RUN_TIME, message, path, hint="a path is written such as $.input.items")
         return
-    yield from _lint_syntax(collection, "collection", compile_path, path)
+    yield from _lint_syntax(collection, "collection", path_tokens, path)
 
 
 def _lint_waiting(task: ReturnTask | SuspenseTask, path: Path) -> Iterator[Finding]:
@@ -230,4 +230,4 @@ def _lint_switch(task: SwitchTask, path: Path) -> Iterator[Finding]:
     for position, entry in enumerate(task.switches or ()):
         where = (*path, "switches", position, "condition")
         if entry.condition != "default":
-            yield from _lint_syntax(entry.condition, "condition", compile_path, where)
+            yield from _lint_syntax(entry.condition, "condition", path_tokens, where)

@@ -9,7 +9,9 @@ Evaluation is limited by a budget of visited values, and by what is left of a to
 is one. The depth of documents costs no stack. Values are shared with the document, never copied.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, cast
 
 from rillflow.errors import (
@@ -36,7 +38,15 @@ from rillflow.language.jsonpath.steps import (
     Run,
     link,
 )
-from rillflow.language.jsonpath.syntax import Indexes, Names, PathSyntax, Token, read_path
+from rillflow.language.jsonpath.syntax import (
+    Filter,
+    Function,
+    Indexes,
+    Names,
+    PathSyntax,
+    Token,
+    read_path,
+)
 from rillflow.language.text.lexing import shorten
 
 MAX_PATTERNS: Final = 20  # each may take milliseconds to compile
@@ -68,6 +78,47 @@ def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
     return _compiled(text)
 
 
+def path_tokens(text: str) -> tuple[Token, ...]:
+    """Return the tokens of a path that can be compiled, for checks that do not read documents.
+
+    Raises:
+        LanguageError: As by ``compile_path``.
+    """
+    known = _tokens_read.get()
+    if known is None:
+        return _compiled(text).syntax.tokens
+    found = known.get(text)
+    if found is None:
+        try:
+            found = known[text] = _tokens_of(text)
+        except LanguageError as error:
+            found = known[text] = error
+    if isinstance(found, LanguageError):
+        raise found.with_traceback(None)
+    return found
+
+
+@contextmanager
+def paths_read_once() -> Iterator[None]:
+    """Have ``path_tokens`` read each path once in the body, however many there are.
+
+    The checks of a definition look at each of its paths several times, and it may have more than
+    the cache of compiled paths holds.
+    """
+    token = _tokens_read.set({})
+    try:
+        yield
+    finally:
+        _tokens_read.reset(token)
+
+
+def _tokens_of(text: str) -> tuple[Token, ...]:
+    syntax = _syntax_of(text)
+    if any(isinstance(token, Filter | Function) for token in syntax.tokens):
+        Path(text, syntax)  # only what is inside of these may be wrong besides
+    return syntax.tokens
+
+
 def _compiled_once(text: str, budget: TotalBudget) -> "Path":
     """Compile a path for a budget, which is charged for each text once and keeps the result.
 
@@ -92,9 +143,13 @@ def _compiled(text: str) -> "Path":
 
 
 def _new(text: str) -> "Path":
+    return Path(text, _syntax_of(text))
+
+
+def _syntax_of(text: str) -> PathSyntax:
     if text.count(_MATCHES) > MAX_PATTERNS:
         raise BudgetExceededError(f"more than {MAX_PATTERNS} regular expressions in a path")
-    return Path(text, read_path(text))
+    return read_path(text)
 
 
 def compiled_bytes(text: str) -> int:
@@ -310,6 +365,9 @@ class Path:
 
 
 _paths: Final = BoundedCache[Path](_CACHED_BYTES)
+_tokens_read: Final = ContextVar[dict[str, tuple[Token, ...] | LanguageError] | None](
+    "_tokens_read", default=None
+)
 
 
 def _nested(syntax: PathSyntax, depth: int) -> Path:

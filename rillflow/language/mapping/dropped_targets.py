@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from rillflow.errors import LanguageError
-from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.paths import path_tokens
 from rillflow.language.jsonpath.syntax import Indexes, Names, Token
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.text.lexing import shorten
@@ -148,7 +148,7 @@ def dropped_target(
 def _tokens(text: str) -> tuple[Token, ...] | None:
     """Return the steps of a path; None if it is not a path."""
     try:
-        return compile_path(text).syntax.tokens
+        return path_tokens(text)
     except LanguageError:
         return None
 

@@ -15,9 +15,9 @@ from rillflow.errors import BudgetExceededError, PathEvaluationError, PathSyntax
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.bounded_cache import BoundedCache
 from rillflow.language.budget import REFERENCE_BYTES, TotalBudget
-from rillflow.language.jsonpath.paths import Path, compile_path, compiled_bytes
+from rillflow.language.jsonpath.paths import Path, compile_path, compiled_bytes, path_tokens
 from rillflow.language.jsonpath.steps import Key, Place
-from rillflow.language.jsonpath.syntax import Indexes, Names, Token
+from rillflow.language.jsonpath.syntax import Function, Indexes, Names, Token
 from rillflow.language.mapping.nesting import nesting_of
 from rillflow.language.text.lexing import shorten
 
@@ -274,19 +274,31 @@ def compile_target(text: str) -> Target:
 _targets: Final = BoundedCache[Target](_CACHED_BYTES)
 
 
+def check_target(text: str) -> None:
+    """Raise what ``compile_target`` raises."""
+    _keys_of_target(text, path_tokens(text))
+
+
 def _compile(text: str) -> Target:
     path = compile_path(text)
-    tokens = path.syntax.tokens
-    if not tokens or path.syntax.is_function:
+    keys = _keys_of_target(text, path.syntax.tokens)
+    if keys is None:
+        return _Nowhere(text)
+    way, last = keys
+    return _Selection(text, way, path) if last is None else _Slot(text, (*way, last))
+
+
+def _keys_of_target(text: str, tokens: tuple[Token, ...]) -> tuple[_Keys, str | int | None] | None:
+    """Return the keys that lead to the end of a target, and that of the end."""
+    if not tokens or isinstance(tokens[-1], Function):
         raise PathSyntaxError(f"not a place to write to: {shorten(text)}")
     if not text.startswith("$"):
-        return _Nowhere(text)
+        return None
     keys = tuple(map(_key_of, tokens))
     way = tuple(key for key in keys[:-1] if key is not None)
     if len(way) < len(tokens) - 1:
         raise PathSyntaxError(f"only the end of a target may select: {shorten(text)}")
-    last = keys[-1]
-    return _Selection(text, way, path) if last is None else _Slot(text, (*way, last))
+    return way, keys[-1]
 
 
 def _key_of(token: Token) -> str | int | None:

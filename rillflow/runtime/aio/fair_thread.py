@@ -1,6 +1,8 @@
 """One thread with a bounded queue that is shared fairly, for work that may take seconds.
 
-Used by `runtime/submission` and `serve/routes`.
+A caller who leaves while its work waits frees the place.
+
+Used by `runtime/aio/author_threads.py`, `runtime/submission` and `serve/routes`.
 """
 
 import asyncio
@@ -50,6 +52,7 @@ class FairThread:
             if not works:
                 self._turns.append(key)
             works.append((future, work))
+        future.add_done_callback(partial(self._give_up, key, (future, work)))
         self._executor.submit(self._run_next)
         return await asyncio.wrap_future(future)
 
@@ -64,8 +67,29 @@ class FairThread:
             raise OverloadedError(f"{named} are under way or waiting; try again later")
         self._taken[key] = of_one + 1
 
+    def _give_up(self, key: str, given_up: Work, future: "Future[Any]") -> None:
+        """Free the place of a work whose caller has left while it waited."""
+        if not future.cancelled():
+            return
+        with self._lock:
+            works = self._waiting.get(key, deque())
+            if given_up not in works:
+                return  # its turn has come
+            works.remove(given_up)
+            if not works:
+                del self._waiting[key]
+                self._turns.remove(key)
+            self._free_place(key)
+
+    def _free_place(self, key: str) -> None:
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]
+
     def _run_next(self) -> None:
         with self._lock:
+            if not self._turns:
+                return  # whoever waited has left
             key = self._turns.popleft()
             works = self._waiting[key]
             future, work = works.popleft()
@@ -75,9 +99,7 @@ class FairThread:
                 del self._waiting[key]
         deliver = _done(future, work) if future.set_running_or_notify_cancel() else None
         with self._lock:
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
+            self._free_place(key)
         # Only now, since whoever gets the result may come with the next work at once.
         if deliver is not None:
             deliver()

@@ -3,7 +3,7 @@
 While a thread computes, the event loop waits for the interpreter lock up to 5 ms each time. So
 there are few threads, and work is refused when the queue is full.
 
-Used by `runtime/definitions`, `runtime/histories`, `serve/routes` and `serve/routes/console`.
+Used by `runtime/definitions` and `runtime/histories`.
 """
 
 import asyncio
@@ -55,10 +55,6 @@ class BoundedThreads:
     def _leave(self, _future: "Future[Result]") -> None:
         with self._lock:
             self._taken -= 1
-
-
-FOR_AUTHORS: Final = BoundedThreads(2, 32, name="authors")
-"""The threads of this process that read definitions and try rules for workflow authors."""
 
 
 class PriorityThread:

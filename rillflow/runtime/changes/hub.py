@@ -38,6 +38,8 @@ MOST_WAITING: Final = 100
 """How many batches may wait for a stream to read them."""
 MOST_KEPT: Final = 600
 """How many batches are kept for streams that come back: those of a minute at least."""
+MOST_TOLD_AT_ONCE: Final = 50
+"""How many streams are told a batch before others get their turn."""
 MOST_AT_ONCE: Final = 1_000
 """How many executions a batch tells; if more have changed, lists are to be read anew."""
 
@@ -48,15 +50,6 @@ class Selection(NamedTuple):
     business: str = ""
     feature: str = ""
     execution_id: ExecutionId = ""
-
-    def has(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution belongs to it."""
-        if self.execution_id:
-            return execution_id == self.execution_id
-        if not self.business:
-            return True
-        flow = f"{self.business}:{self.feature}_c_" if self.feature else f"{self.business}:"
-        return execution_id.startswith(flow)
 
 
 class Batch(msgspec.Struct):
@@ -203,8 +196,9 @@ class ChangeHub:
                     stream.tell(Batch(self._number, None))
                     return
                 merge(missed, batch.changes)
-        if missed:
-            self._tell_one(stream, Batch(self._number, tuple(missed.values())))
+        chosen = _Parts(Batch(self._number, tuple(missed.values()))).of(stream.selection)
+        if chosen.changes:
+            stream.tell(chosen)
 
     async def _ask(self, owner: int) -> None:
         """Ask one owner for its changes, for as long as there are streams."""
@@ -246,7 +240,7 @@ class ChangeHub:
                 continue
             await asyncio.sleep(COLLECT_S)
             self._news.clear()
-            self._tell_all()
+            await self._tell_all()
             self._ask_all()
         for asker in self._askers.values():
             asker.cancel()
@@ -254,26 +248,21 @@ class ChangeHub:
         self._kept.clear()
         self._number += 1  # a stream that comes back later has missed something
 
-    def _tell_all(self) -> None:
+    async def _tell_all(self) -> None:
+        """Tell all streams, a part of them at a time: each writes to its client once it is told."""
         pending, self._pending = self._pending, {}
         is_lost, self._is_lost = self._is_lost or len(pending) > MOST_AT_ONCE, False
         self._number += 1
         batch = Batch(self._number, None if is_lost else tuple(pending.values()))
         self._kept.append(batch)
-        selected: dict[Selection, Batch] = {}
-        for stream in self._streams:
-            chosen = selected.get(stream.selection)
-            if chosen is None:
-                one = pending.get(stream.selection.execution_id)
-                chosen = selected[stream.selection] = _selected(stream.selection, batch, one)
+        selected = _Parts(batch)
+        # A stream that is opened meanwhile begins after this batch.
+        for number, stream in enumerate(list(self._streams), start=1):
+            chosen = selected.of(stream.selection)
             if chosen.changes is None or chosen.changes:
                 stream.tell(chosen)
-
-    def _tell_one(self, stream: ChangeStream, batch: Batch) -> None:
-        one = next(_of(stream.selection, batch.changes or ()), None)
-        chosen = _selected(stream.selection, batch, one)
-        if chosen.changes:
-            stream.tell(chosen)
+            if number % MOST_TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
 
 def _kinds_of(selection: Selection, address: str) -> list[tuple[str, str]]:
@@ -290,18 +279,43 @@ def merge(known: dict[ExecutionId, Change], later: Iterable[Change]) -> None:
         known[change.execution_id] = replace(change, is_new=is_new)
 
 
-def _selected(selection: Selection, batch: Batch, one: Change | None) -> Batch:
-    """Return the changes of a batch that belong to a selection; ``one`` is that of one execution.
+class _Parts:
+    """The parts of a batch, each made once for all streams of its selection.
 
-    It is looked up by the caller: a thousand streams of one execution each would take a millisecond
-    each to search a large batch.
+    The batch is read once, however many selections there are: a thousand streams of a flow each
+    would take a millisecond each to search a large batch.
     """
-    if batch.changes is None:
-        return batch
-    if selection.execution_id:
-        return Batch(batch.number, () if one is None else (one,))
-    return Batch(batch.number, tuple(_of(selection, batch.changes)))
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._parts = dict[Selection, Batch]()
+        self._changes: dict[Selection, list[Change]] | None = None
+
+    def of(self, selection: Selection) -> Batch:
+        """Return the changes that belong to a selection; all of them, if some were lost."""
+        if self._batch.changes is None:
+            return self._batch
+        part = self._parts.get(selection)
+        if part is None:
+            if self._changes is None:
+                self._changes = _by_selection(self._batch.changes)
+            changes = tuple(self._changes.get(selection, ()))
+            part = self._parts[selection] = Batch(self._batch.number, changes)
+        return part
 
 
-def _of(selection: Selection, changes: Iterable[Change]) -> Iterator[Change]:
-    return (change for change in changes if selection.has(change.execution_id))
+def _by_selection(changes: Iterable[Change]) -> dict[Selection, list[Change]]:
+    found: dict[Selection, list[Change]] = {}
+    for change in changes:
+        for selection in selections_of(change.execution_id):
+            found.setdefault(selection, []).append(change)
+    return found
+
+
+def selections_of(execution_id: ExecutionId) -> Iterator[Selection]:
+    """Return all selections to which an execution belongs."""
+    business, _, feature = execution_id.partition("_c_")[0].partition(":")
+    yield Selection()
+    yield Selection(business)
+    yield Selection(business, feature)
+    yield Selection(execution_id=execution_id)

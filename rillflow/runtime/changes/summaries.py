@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.ids import ExecutionId
 
@@ -17,11 +17,23 @@ STALE_S: Final = 300.0
 Ask = Callable[[ExecutionId], Awaitable[bytes | None]]
 
 
+class ShownSummary(NamedTuple):
+    """What streams tell of a summary: the number of its last event, None for no execution."""
+
+    body: bytes | None
+    seq: int | None
+    event: bytes
+
+
 class SharedSummary:
-    """The summary of one execution, for all streams of this process that show it."""
+    """The summary of one execution, for all streams of this process that show it.
+
+    ``told`` is what they have made of the last one, once for all of them.
+    """
 
     def __init__(self, execution_id: ExecutionId, ask: Ask) -> None:
         self.users = 0
+        self.told: ShownSummary | None = None
         self._execution_id = execution_id
         self._ask = ask
         self._number = 0

@@ -22,8 +22,9 @@ from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_i
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS, FOR_DEFINITIONS
+from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.definitions.choice_rules import first_that_holds
 from rillflow.runtime.definitions.input_schema import InputSchema
 
@@ -62,21 +63,25 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     at_ms: int,
     max_depth: int = 10,
     max_bytes: int = MAX_TEXT_BYTES,
-    in_thread: bool = False,
+    sender: str | None = None,
 ) -> DescriptorId:
     """Validate a definition and make it the newest version of an alias.
 
-    The largest takes half a second, so a process that serves others reads it ``in_thread``.
+    The largest takes half a second, so a process that serves others names the ``sender``, and it is
+    read in a thread that senders share fairly.
 
     Raises:
         RequestError: A name is malformed, or is not the definition's (30109, 30110).
         DefinitionError: The definition is refused.
-        OverloadedError: Too many are being read ``in_thread``.
+        OverloadedError: Too many are being read in the thread.
     """
     check_names(business_id=business, feature_name=feature, alias=alias)
     names = (business, feature)
     read = partial(_checked_text, text, names, max_depth=max_depth, max_bytes=max_bytes)
-    canonical = await FOR_AUTHORS.run(read) if in_thread else read()
+    if sender is None:
+        canonical = read()
+    else:
+        canonical = await FOR_AUTHORS.run(read, sender=sender, text_bytes=len(text))
     version = version_of(canonical)
     await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
     return DescriptorId(business, feature, version=version)

@@ -7,6 +7,7 @@ from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.deployments import MemoryDeployments
 from rillflow.stores.memory.leases import MemoryLeases
 from rillflow.stores.memory.searching import MemorySearch
+from rillflow.stores.memory.sessions import MemorySessions
 from rillflow.stores.memory.templates import MemoryTemplates
 from rillflow.stores.memory.triggers import MemoryTriggers
 
@@ -18,6 +19,7 @@ class MemoryStore(
     MemoryLeases,
     MemoryTemplates,
     MemoryTriggers,
+    MemorySessions,
 ):
     """The ``Store`` port in memory, with the refusals of the durable stores.
 

@@ -207,6 +207,14 @@ _TRIGGERS: Final = """
     INSERT INTO trigger_counter VALUES (0, 1);
 """
 
+_SESSIONS: Final = """
+    -- Sessions of the console that a person has ended, until they would have ended by themselves.
+    CREATE TABLE ended_sessions (
+        session_id text COLLATE "C" PRIMARY KEY,
+        ends_ms bigint NOT NULL
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -228,6 +236,7 @@ MIGRATIONS: Final = (
     _LEASE,
     _TEMPLATES,
     _TRIGGERS,
+    _SESSIONS,
 )
 VERSION: Final = len(MIGRATIONS)
 

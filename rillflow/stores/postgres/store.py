@@ -10,6 +10,7 @@ from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
 from rillflow.stores.postgres.leases import PostgresLeases
 from rillflow.stores.postgres.searching import PostgresSearch
+from rillflow.stores.postgres.sessions import PostgresSessions
 from rillflow.stores.postgres.templates import PostgresTemplates
 from rillflow.stores.postgres.triggers import PostgresTriggers
 
@@ -22,6 +23,7 @@ class PostgresStore(
     PostgresLeases,
     PostgresTemplates,
     PostgresTriggers,
+    PostgresSessions,
 ):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
@@ -38,6 +40,7 @@ class PostgresStore(
         PostgresLeases.__init__(self, database)
         PostgresTemplates.__init__(self, database)
         PostgresTriggers.__init__(self, database)
+        PostgresSessions.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the tables, then connect.

@@ -218,6 +218,14 @@ _TRIGGERS: Final = (
     "INSERT INTO trigger_counter VALUES (0, 1)",
 )
 
+_SESSIONS: Final = (
+    # Sessions of the console that a person has ended, until they would have ended by themselves.
+    """CREATE TABLE ended_sessions (
+        session_id TEXT PRIMARY KEY,
+        ends_ms INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -231,6 +239,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _LEASE,
     _TEMPLATES,
     _TRIGGERS,
+    _SESSIONS,
 )
 VERSION: Final = len(MIGRATIONS)
 

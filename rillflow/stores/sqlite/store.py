@@ -13,6 +13,7 @@ from rillflow.stores.sqlite.journal import SqliteJournal
 from rillflow.stores.sqlite.leases import SqliteLeases
 from rillflow.stores.sqlite.schema import rewrite_version
 from rillflow.stores.sqlite.searching import SqliteSearch
+from rillflow.stores.sqlite.sessions import SqliteSessions
 from rillflow.stores.sqlite.templates import SqliteTemplates
 from rillflow.stores.sqlite.triggers import SqliteTriggers
 
@@ -25,6 +26,7 @@ class SqliteStore(
     SqliteLeases,
     SqliteTemplates,
     SqliteTriggers,
+    SqliteSessions,
 ):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
@@ -42,6 +44,7 @@ class SqliteStore(
         SqliteLeases.__init__(self, database)
         SqliteTemplates.__init__(self, database)
         SqliteTriggers.__init__(self, database)
+        SqliteSessions.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the file, then start this process's threads.

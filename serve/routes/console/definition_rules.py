@@ -14,7 +14,7 @@ from rillflow.errors import LanguageError, OverloadedError, RequestError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
 from rillflow.runtime.definitions.catalogue import check_names
 from rillflow.runtime.definitions.choice_rules import refuse_beyond_limits
@@ -69,7 +69,7 @@ def _add_gray(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) 
                 await store.set_rule("gray", scope, alias, gray_rule)
         else:
             await store.remove_rule("gray", scope, alias)
-        return await _done(gray_rule if add else "")
+        return await _done(business_id, gray_rule if add else "")
 
     @routes.get("/get_gray.json", responses=answer(Grays))
     async def get_gray(business_id: str, feature_name: str) -> Response:
@@ -102,7 +102,7 @@ def _add_ab(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) ->
                 await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
         else:
             await store.remove_rule("ab", (business_id, config_key), resource_name)
-        return await _done("" if rule == DEFAULT_RULE else rule)
+        return await _done(business_id, "" if rule == DEFAULT_RULE else rule)
 
     @routes.get("/get_function_ab.json", responses=answer(AbTable))
     async def get_function_ab(business_id: str, config_key: str) -> Response:
@@ -130,12 +130,14 @@ def _add_ab(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) ->
         return json_response({"business_id": business_id, "config_keys": keys})
 
 
-async def _done(rule: str) -> Response:
+async def _done(business: str, rule: str) -> Response:
     """Answer that a rule is set; as in Rill Flow, a broken one is accepted, with a hint."""
     done: JsonObject = {"ret": True}
     try:
         if rule:
-            await FOR_AUTHORS.run(partial(compile_expression, rule))
+            await FOR_AUTHORS.run(
+                partial(compile_expression, rule), sender=business, text_bytes=len(rule)
+            )
     except OverloadedError:
         pass  # the rule is set, but was not checked for lack of time
     except LanguageError as error:

@@ -28,6 +28,7 @@ from serve.forms.console_answers import (
 )
 from serve.forms.documentation import ERRORS, OBJECT, TEXT, answer
 from serve.forms.parameters import Flag, user_id
+from serve.limits.client_addresses import address_of
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
 RESTRICTION_VIOLATION: Final = 30110
@@ -60,7 +61,9 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         try:
             body = await read_text(request)
             text = body.decode()
-            added = await stack.add_descriptor(business_id, feature_name, alias, text)
+            added = await stack.add_descriptor(
+                business_id, feature_name, alias, text, sender=address_of(request.scope)
+            )
         except (BodyTimeoutError, OverloadedError):
             raise  # the definition is not the cause
         except (RequestError, DefinitionError, UnicodeDecodeError) as error:

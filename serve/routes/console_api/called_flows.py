@@ -16,7 +16,7 @@ from rillflow.core.tasks.functions import FLOW_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import DefinitionError, RequestError
 from rillflow.ports.store import AliasRow
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import stored_text
 from rillflow.runtime.stack import Stack
 
@@ -82,7 +82,7 @@ class CalledFlows:
     async def page(self, wanted: str, begin: Place, limit: int) -> dict[str, Any]:
         """Return what a workflow starts and what starts it, ``limit`` calls together."""
         rows = await self._stack.store.alias_rows()
-        rows = await FOR_AUTHORS.run(lambda: _from(rows, begin))
+        rows = await FOR_AUTHORS.run(lambda: _from(rows, begin), sender="", text_bytes=None)
         found: dict[str, list[dict[str, str]]] = {"uses": [], "used_by": []}
         begun_s = turn_s = time.monotonic()
         left = limit
@@ -114,11 +114,14 @@ class CalledFlows:
         return found
 
     async def _read(self, version: str) -> Calls:
-        if _FLOW not in await stored_text(self._stack.store, version):
+        text = await stored_text(self._stack.store, version)
+        if _FLOW not in text:
             return {}
         try:
             read = await self._stack.definition(version)
-            return await FOR_AUTHORS.run(lambda: _calls(Plan(read, version).level))
+            return await FOR_AUTHORS.run(
+                lambda: _calls(Plan(read, version).level), sender="", text_bytes=len(text)
+            )
         except DefinitionError:
             return {}  # of an earlier release: it cannot be run either
 

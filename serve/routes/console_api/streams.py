@@ -11,16 +11,18 @@ from typing import Annotated, Any, Final, TypeAlias
 from fastapi import APIRouter, Header
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from rillflow.core.inspection.views import SUMMARY
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.changes.hub import Batch, ChangeHub, Selection
-from rillflow.runtime.changes.summaries import STALE_S
+from rillflow.runtime.changes.summaries import STALE_S, ShownSummary
 from rillflow.runtime.stack import Stack
+from serve.forms.console_sessions import SESSION
 from serve.forms.documentation import ERRORS, NOT_FOUND, Responses
+from serve.forms.errors import respond_to
 from serve.forms.search_texts import flow_of, shown_status
 from serve.limits.client_addresses import address_of, is_this_machine
 from serve.routes.console_api.inspecting import require_id, unknown
@@ -37,6 +39,7 @@ _UNNUMBERED: Final = -1
 """Stands for the number of the last event of an execution in quarantine."""
 _LONG_OVER: Final = 1 << 62
 _BEGIN: Final = b"retry: 1000\n\n"
+_END: Final[Message] = {"type": "http.response.body", "body": b"", "more_body": False}
 _COMMENT: Final = b": still here\n\n"
 Events: TypeAlias = AsyncGenerator[bytes, None]
 LastId: TypeAlias = Annotated[str | None, Header()]
@@ -97,29 +100,53 @@ class EventStream(Response):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        self._has_begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events."""
-        del scope
-        writing = asyncio.ensure_future(self._write(send))
-        leaving = asyncio.ensure_future(_until_gone(receive))
+        """Send the events, until the client, the session of its reader, or the time is gone.
+
+        What is raised before the first event is answered as by other routes.
+        """
+        async with aclosing(self._events()) as events:
+            try:
+                first = await anext(events)
+            except RillflowError as error:
+                await respond_to(error)(scope, receive, send)
+                return
+            await self._send_all(first, events, scope, receive, send)
+
+    async def _send_all(
+        self, first: bytes, events: Events, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        session = scope.get(SESSION)
+        writing = asyncio.ensure_future(self._write(first, events, send))
+        ends = [asyncio.ensure_future(_until_gone(receive))]
+        if session is not None:
+            ends.append(asyncio.ensure_future(session.until_ended()))
         try:
-            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({writing, *ends}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (writing, leaving):
+            for task in (writing, *ends):
                 task.cancel()
             # A client that has gone, or is cut off, is no failure of the server.
-            await asyncio.gather(writing, leaving, return_exceptions=True)
+            await asyncio.gather(writing, *ends, return_exceptions=True)
+        if writing.cancelled() and self._has_begun:
+            with suppress(OSError):  # a client that has gone
+                await send(_END)
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, first: bytes, events: Events, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
-        await _send_in_time(send, _BEGIN)
+        self._has_begun = True
+        await _send_in_time(send, _BEGIN + first)
         with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_S), aclosing(self._events()) as events:
-                async for event in events:
-                    await _send_in_time(send, event)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            async with asyncio.timeout(LONGEST_S):
+                try:
+                    async for event in events:
+                        await _send_in_time(send, event)
+                except RillflowError as error:
+                    await _send_in_time(send, _event(None, "reset", {"reason": str(error)}))
+        await send(_END)
 
 
 async def _send_in_time(send: Send, event: bytes) -> None:
@@ -137,16 +164,13 @@ async def _until_gone(receive: Receive) -> None:
 
 async def _of_list(stack: Stack, selection: Selection, after: int | None, address: str) -> Events:
     hub = stack.changes
-    try:
-        async with hub.stream(selection, after, address=address) as stream:
-            yield _event(_name(hub, hub.number), "open", {"at_ms": stack.clock.now_ms()})
-            while not stream.is_slow:
-                batch = await stream.next(SILENCE_S)
-                if batch is not None and not batch.text:
-                    batch.text = _listed(hub, batch, stack.clock.now_ms())
-                yield _COMMENT if batch is None else batch.text
-    except RillflowError as error:
-        yield _event(None, "reset", {"reason": str(error)})
+    async with hub.stream(selection, after, address=address) as stream:
+        yield _event(_name(hub, hub.number), "open", {"at_ms": stack.clock.now_ms()})
+        while not stream.is_slow:
+            batch = await stream.next(SILENCE_S)
+            if batch is not None and not batch.text:
+                batch.text = _listed(hub, batch, stack.clock.now_ms())
+            yield _COMMENT if batch is None else batch.text
 
 
 def _listed(hub: ChangeHub, batch: Batch, at_ms: int) -> bytes:
@@ -171,33 +195,32 @@ async def _of_execution(
     selection = Selection(execution_id=execution_id)
     is_looked_at = is_dedicated(execution_id)
     hub = stack.changes
-    try:
-        async with (
-            hub.stream(selection, None, address=address) as stream,
-            stack.summaries.shown(execution_id) as shared,
-        ):
-            number = hub.number
-            while not stream.is_slow:
-                body = await shared.at(number, LOOK_S / 2 if is_looked_at else STALE_S)
-                seq, event = _told(stack, execution_id, body)
-                yield _COMMENT if seq == known else event
-                if seq is None:
-                    return
-                known = seq
-                batch = await stream.next(LOOK_S if is_looked_at else SILENCE_S)
-                number = number if batch is None else batch.number
-    except RillflowError as error:
-        yield _event(None, "reset", {"reason": str(error)})
+    async with (
+        hub.stream(selection, None, address=address) as stream,
+        stack.summaries.shown(execution_id) as shared,
+    ):
+        number = hub.number
+        while not stream.is_slow:
+            body = await shared.at(number, LOOK_S / 2 if is_looked_at else STALE_S)
+            if shared.told is None or shared.told.body is not body:
+                shared.told = _told(stack, execution_id, body)
+            seq, event = shared.told.seq, shared.told.event
+            yield _COMMENT if seq == known else event
+            if seq is None:
+                return
+            known = seq
+            batch = await stream.next(LOOK_S if is_looked_at else SILENCE_S)
+            number = number if batch is None else batch.number
 
 
-def _told(stack: Stack, execution_id: ExecutionId, body: bytes | None) -> tuple[int | None, bytes]:
-    """Return the number of the last event, and what a stream tells; None for no execution."""
+def _told(stack: Stack, execution_id: ExecutionId, body: bytes | None) -> ShownSummary:
     summary = decode_json(body) if body else None
     if not isinstance(summary, dict):
-        return None, _event(None, "gone", {"execution_id": execution_id})
+        return ShownSummary(body, None, _event(None, "gone", {"execution_id": execution_id}))
     seq = summary.get("seq")
     told = {"seq": seq, "at_ms": stack.clock.now_ms(), "summary": summary}
-    return seq if isinstance(seq, int) else _UNNUMBERED, _event(str(seq), "changed", told)
+    number = seq if isinstance(seq, int) else _UNNUMBERED
+    return ShownSummary(body, number, _event(str(seq), "changed", told))
 
 
 def _name(hub: ChangeHub, number: int) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.core.inspection.graphs import definition_graph
@@ -17,14 +18,15 @@ from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.store import AliasRow
-from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
-from rillflow.runtime.definitions.catalogue import resolve_descriptor
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
+from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response, raw_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Whole
 from serve.forms.search_texts import flow_of, version_of
+from serve.limits.client_addresses import address_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 
 MOST_WORKSPACES: Final = 200
@@ -96,7 +98,7 @@ def _alias(row: AliasRow) -> dict[str, Any]:
 
 def _add_texts(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/definition.json", responses={200: {"description": "A definition."}})
-    async def definition(descriptor_id: str) -> Response:
+    async def definition(request: Request, descriptor_id: str) -> Response:
         """Show a definition: its text, its graph, and the schema of its input."""
         try:
             found = await resolve_descriptor(stack.store, descriptor_id)
@@ -104,27 +106,35 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
             raise RequestError(str(error), wire_code=30106, http_status=_NO_SUCH) from error
         version = found.version or ""
         read = await _definition(stack, version)
-        shown = await FOR_AUTHORS.run(lambda: _shown(read, version, found))
+        shown = await FOR_AUTHORS.run(
+            lambda: _shown(read, version, found),
+            sender=address_of(request.scope),
+            text_bytes=len(await stored_text(stack.store, version)),
+        )
         return raw_response(shown)
 
     @routes.get("/diff.json", responses={200: {"description": "Changed lines."}})
     async def diff(
+        request: Request,
         old: Annotated[str, Query(alias="from")],
         new: Annotated[str, Query(alias="to")],
         context: Whole = 3,
     ) -> Response:
         """Compare two versions line by line."""
-        before = await _definition(stack, version_of(old) or "")
-        after = await _definition(stack, version_of(new) or "")
+        versions = version_of(old) or "", version_of(new) or ""
+        before, after = [await _definition(stack, version) for version in versions]
+        texts = [await stored_text(stack.store, version) for version in versions]
         found = await FOR_AUTHORS.run(
-            lambda: difference(_lines(before), _lines(after), min(context, 100))
+            lambda: difference(_lines(before), _lines(after), min(context, 100)),
+            sender=address_of(request.scope),
+            text_bytes=sum(map(len, texts)),
         )
         return json_response({"from": old, "to": new, **_difference(found)})
 
     @routes.get("/language.schema.json", responses={200: {"description": "A JSON Schema."}})
     async def language_schema() -> Response:
         """Describe the language of definitions as a JSON Schema."""
-        return raw_response(await FOR_AUTHORS.run(_schema))
+        return raw_response(await FOR_AUTHORS.run(_schema, sender="", text_bytes=0))
 
 
 async def _definition(stack: Stack, version: str) -> WorkflowDefinition:

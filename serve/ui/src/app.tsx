@@ -4,6 +4,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type JSX, lazy, Suspense, useEffect, useRef, useState } from "react";
 import { formatAddress, go, useAddress } from "./address";
 import { ApiError, send } from "./api/client";
+import { type Session, signIn, signOut } from "./api/session";
 import { ExecutionsPage } from "./executions/executions_page";
 import { Dialog, ErrorNote } from "./parts/controls";
 import { Icon } from "./parts/icons";
@@ -21,11 +22,6 @@ const PAGES = [
   { name: "workflows", key: "w" },
   { name: "operations", key: "o" },
 ] as const;
-
-interface Session {
-  key_needed: boolean;
-  signed_in: boolean;
-}
 
 export function App(): JSX.Element {
   useLanguage();
@@ -53,7 +49,7 @@ async function readSession(): Promise<Session> {
   const key = /^#key=(.+)$/.exec(location.hash)?.[1];
   if (key !== undefined) {
     go("#/executions", { replace: true });
-    await send("POST", "console/sign-in", { key: decodeURIComponent(key) }).catch(() => null);
+    await signIn(decodeURIComponent(key)).catch(() => null);
   }
   return send<Session>("GET", "console/session");
 }
@@ -150,7 +146,7 @@ function LanguageChoice(): JSX.Element {
 function SignOut(): JSX.Element {
   const client = useQueryClient();
   const end = async () => {
-    await send("POST", "console/sign-out");
+    await signOut().catch(() => null);
     client.clear();
     location.reload();
   };

@@ -1,7 +1,7 @@
 /** The page on which a person shows the API key. */
 
 import { type FormEvent, type JSX, useState } from "react";
-import { send } from "./api/client";
+import { signIn } from "./api/session";
 import { ErrorNote } from "./parts/controls";
 import icon from "./styles/icon.svg";
 import { t } from "./words";
@@ -15,7 +15,7 @@ export function SignIn({ onSignedIn }: { onSignedIn: () => void }): JSX.Element 
     setBusy(true);
     setError(null);
     try {
-      await send("POST", "console/sign-in", { key: key.trim() });
+      await signIn(key.trim());
       onSignedIn();
     } catch (caught) {
       setError(caught);

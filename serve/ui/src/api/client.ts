@@ -1,5 +1,7 @@
 /** Requests to the server that has served the page. */
 
+import { sessionHeader } from "./token";
+
 const CONSOLE = "flow/console/v1/";
 
 /** A refusal of the server, in its own words. */
@@ -47,12 +49,23 @@ export async function send<T>(
   body?: unknown,
   signal?: AbortSignal,
 ): Promise<T> {
-  const init: RequestInit = { method, headers: { Accept: "application/json" } };
+  return parsed(await sendForText(method, address, body, signal)) as T;
+}
+
+/** Like `send`; the answer is returned as it is. */
+export async function sendForText(
+  method: string,
+  address: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<string> {
+  const headers: Record<string, string> = { Accept: "application/json", ...sessionHeader() };
+  const init: RequestInit = { method, headers };
   if (signal !== undefined) init.signal = signal;
   if (typeof body === "string") init.body = body;
   else if (body !== undefined) {
     init.body = JSON.stringify(body);
-    init.headers = { Accept: "application/json", "Content-Type": "application/json" };
+    headers["Content-Type"] = "application/json";
   }
   let response: Response;
   try {
@@ -63,10 +76,10 @@ export async function send<T>(
   }
   const text = await response.text();
   if (!response.ok) throw refusal(response.status, text);
-  return parsed(text) as T;
+  return text;
 }
 
-function refusal(status: number, text: string): ApiError {
+export function refusal(status: number, text: string): ApiError {
   const body = parsed(text);
   if (typeof body === "object" && body !== null && "error" in body) {
     const { error, error_code: code, hint } = body as Record<string, unknown>;

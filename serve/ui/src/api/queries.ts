@@ -10,6 +10,7 @@ import {
 import { useEffect, useRef, useState } from "react";
 import { Batches } from "./batches";
 import { ApiError, ask, type Params, streamAddress } from "./client";
+import { listen } from "./stream";
 import type { Summaries, Summary } from "./types";
 
 const AGAIN_MS = 1000;
@@ -73,6 +74,7 @@ export function useStream(
   params: Params,
   onEvent: (kind: string, data: unknown) => void,
 ): StreamState {
+  const client = useQueryClient();
   const [state, setState] = useState<StreamState>("connecting");
   const address = JSON.stringify([path, params]);
   // The stream stays while the page is drawn anew, and each event meets the newest handler.
@@ -80,40 +82,50 @@ export function useStream(
   handler.current = onEvent;
   // biome-ignore lint/correctness/useExhaustiveDependencies: the address stands for path and params
   useEffect(() => {
-    let source: EventSource | null = null;
-    let again = 0;
+    const stop = new AbortController();
     let wait = AGAIN_MS;
     let hasOpened = false;
     let last: string | null = null;
-    const heard = (event: MessageEvent<string>) => {
-      last = event.lastEventId || last;
-      handler.current(event.type, JSON.parse(event.data));
+    const opened = () => {
+      hasOpened = true;
+      wait = AGAIN_MS;
+      setState("open");
     };
-    const open = () => {
-      source = new EventSource(streamAddress(path, { ...params, last_id: last }));
-      source.onopen = () => {
-        hasOpened = true;
-        wait = AGAIN_MS;
-        setState("open");
-      };
-      source.onerror = () => {
-        if (hasOpened) setState("lost");
-        if (source?.readyState !== EventSource.CLOSED) return;
-        // A refusal, which the browser does not repeat by itself.
-        again = window.setTimeout(open, wait);
-        wait = Math.min(2 * wait, MOST_WAIT_MS);
-      };
-      // The server says `open` once it has begun to listen; the browser has an event of that name too.
-      source.addEventListener("open", (event) => event instanceof MessageEvent && heard(event));
-      for (const kind of ["changed", "reset", "gone"]) source.addEventListener(kind, heard);
+    const failed = (error: unknown) => {
+      if (hasOpened) setState("lost");
+      if (!(error instanceof ApiError) || error.status === 0) return;
+      // A refusal is not repeated as often as an attempt to reach the server.
+      wait = Math.min(2 * wait, MOST_WAIT_MS);
+      if (error.status === 401) void client.invalidateQueries({ queryKey: ["session"] });
     };
-    open();
-    return () => {
-      window.clearTimeout(again);
-      source?.close();
+    const keepListening = async () => {
+      while (!stop.signal.aborted) {
+        const from = streamAddress(path, { ...params, last_id: last });
+        await listen(from, stop.signal, opened, (event) => {
+          last = event.id;
+          try {
+            handler.current(event.kind, JSON.parse(event.data));
+          } catch (error) {
+            reportError(error); // a defect of the page, and not of the stream
+          }
+        }).catch((error: unknown) => stop.signal.aborted || failed(error));
+        await pause(wait, stop.signal);
+      }
     };
+    void keepListening();
+    return () => stop.abort();
   }, [address]);
   return state;
+}
+
+function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = window.setTimeout(resolve, ms);
+    stop.addEventListener("abort", () => {
+      window.clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 /** Return a function that has answers asked anew: at once, and then not more often than `ms`. */

@@ -3,11 +3,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { type JSX, useState } from "react";
 import { formatAddress, go } from "../address";
-import { addressOf, ask, post } from "../api/client";
+import { addressOf, ask, post, sendForText } from "../api/client";
 import type { Execution, JournalEvent } from "../api/types";
 import { Confirm, Dialog, ErrorNote } from "../parts/controls";
 import { number, t } from "../words";
 import { jsonObject } from "./json_object";
+
+/** For so long a tab that shows an answer may be read anew. */
+const KEPT_MS = 600_000;
 
 type Deed = "pause" | "resume" | "cancel" | "redo" | "again";
 
@@ -26,14 +29,7 @@ export function Steering({ execution }: { execution: Execution }): JSX.Element {
           {t(`steer.${each}`)}
         </button>
       ))}
-      <a
-        className="button quiet small"
-        href={addressOf("flow/get.json", { execution_id: execution.execution_id })}
-        target="_blank"
-        rel="noreferrer"
-      >
-        {t("steer.json")}
-      </a>
+      <ShowJson id={execution.execution_id} />
       {execution.trace_url && (
         <a
           className="button quiet small"
@@ -50,6 +46,30 @@ export function Steering({ execution }: { execution: Execution }): JSX.Element {
         deed !== null && <Steer deed={deed} execution={execution} onClose={close} />
       )}
     </div>
+  );
+}
+
+/** Show the answer of the API in a tab of its own. A link could not send the session's token. */
+function ShowJson({ id }: { id: string }): JSX.Element {
+  const [error, setError] = useState<unknown>(null);
+  const show = async () => {
+    setError(null);
+    try {
+      const text = await sendForText("GET", addressOf("flow/get.json", { execution_id: id }));
+      const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+      window.open(address, "_blank", "noopener");
+      setTimeout(() => URL.revokeObjectURL(address), KEPT_MS);
+    } catch (caught) {
+      setError(caught);
+    }
+  };
+  return (
+    <>
+      <button type="button" className="button quiet small" onClick={() => void show()}>
+        {t("steer.json")}
+      </button>
+      {error !== null && <ErrorNote error={error} />}
+    </>
   );
 }
 

@@ -36,7 +36,7 @@ export const en = {
   "sign.submit": "Sign in",
   "sign.where":
     "The key is the setting RILLFLOW_API_KEY of the server, or what rillflow up --key has printed.",
-  "sign.kept": "The browser keeps a cookie for 12 hours, and not the key.",
+  "sign.kept": "The browser keeps a session for 12 hours, and not the key.",
 
   "action.close": "Close",
   "action.back": "Back",

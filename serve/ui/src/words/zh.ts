@@ -37,7 +37,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "sign.key": "API 密钥",
   "sign.submit": "登录",
   "sign.where": "密钥是服务器的设置 RILLFLOW_API_KEY，或 rillflow up --key 打印的值。",
-  "sign.kept": "浏览器只保存 12 小时有效的 Cookie，不保存密钥。",
+  "sign.kept": "浏览器只保存 12 小时有效的会话，不保存密钥。",
 
   "action.close": "关闭",
   "action.back": "返回",
