@@ -17,6 +17,7 @@ RillflowError
 ├── UnavailableError      a process that is needed: NotReadyError, GoneError, NotOwnerError
 ├── DefectError           an unexpected exception, here or in another process
 ├── StoreError            the durable store: ConflictError, FencedError, QuotaError, DamagedError
+├── LargeExecutionError   whoever reads no large execution
 └── ServerError           whoever runs the server that a client talks to
     └── UnreachableError, StackError
 
@@ -464,6 +465,12 @@ class DamagedError(StoreError):
     """A part of one stored execution is missing or broken; asking again does not help."""
 
     code = "store.damaged"
+
+
+class LargeExecutionError(RillflowError):
+    """A stored execution has more bytes than its reader takes at this moment; it was not read."""
+
+    code = "execution.large"
 
 
 class ServerError(RillflowError):

@@ -26,6 +26,7 @@ from rillflow.errors import (
     ExecutionError,
     FencedError,
     GoneError,
+    LargeExecutionError,
     NotOwnerError,
     NotReadyError,
     OverloadedError,
@@ -88,6 +89,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     ``status`` or ``task``; ``parent`` and ``index`` name a group, or ``parent`` an instance.
     With a ``callback``, whose outcome is omitted, the answer is whether it would be taken.
     With ``inspected``, ``kind`` is a view of `core/inspection`, with these parameters.
+    Unless it ``reads_large``, a large execution that is not in memory is not read for it.
     """
 
     execution_id: ExecutionId
@@ -96,6 +98,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     index: int = 0
     callback: CallbackReceived | None = None
     inspected: tuple[tuple[str, str], ...] | None = None
+    reads_large: bool = True
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -297,7 +300,16 @@ reached.
 """
 _PLAIN_ERRORS: Final[Mapping[str, type[RillflowError]]] = {
     **_UNANSWERED,
-    **{kind.code: kind for kind in (OverloadedError, UnreadAnswersError, QuotaError, CrashedError)},
+    **{
+        kind.code: kind
+        for kind in (
+            OverloadedError,
+            UnreadAnswersError,
+            QuotaError,
+            CrashedError,
+            LargeExecutionError,
+        )
+    },
 }
 """Errors that have only a message."""
 

@@ -186,11 +186,14 @@ class Journal(Protocol):
         """
         ...
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None if unknown.
 
         Raises:
             DamagedError: A part of it is missing, or cannot be read; other executions can.
+            LargeExecutionError: It has more than ``most_bytes``, of which little more was read.
             StoreError: The store could not be read.
         """
         ...

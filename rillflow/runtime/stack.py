@@ -266,6 +266,17 @@ class Stack:
             Query(execution_id=execution_id, kind=kind, inspected=tuple(sorted(asked.items())))
         )
 
+    async def listed(self, execution_id: ExecutionId) -> bytes | None:
+        """Read the summary of an execution as JSON text, for a list: None if the id is unknown.
+
+        Raises:
+            LargeExecutionError: It is large and not in memory; no list brings it there.
+            RillflowError: It could not be read.
+        """
+        return await self._ask(
+            Query(execution_id=execution_id, kind=SUMMARY, inspected=(), reads_large=False)
+        )
+
     async def _ask(self, call: Query) -> bytes | None:
         execution_id = call.execution_id
         for _ in range(READINGS - 1):

@@ -11,12 +11,14 @@ restores the same bytes, whatever the values are.
 import asyncio
 import hashlib
 import json
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
-from rillflow.errors import DamagedError
+from rillflow.errors import DamagedError, LargeExecutionError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import count_of_values, decode_json
 from rillflow.ports.store import Append, StoredExecution
@@ -78,20 +80,48 @@ async def slimmed_beside(appends: Sequence[Append], limit: int) -> Sequence[Appe
     return await asyncio.to_thread(slimmed, appends, limit)
 
 
-def references(stored: StoredExecution) -> set[bytes]:
-    """Return the hashes of the values that an execution has stored apart."""
-    return references_in((*stored.records, stored.snapshot or b""))
+def references(stored: StoredExecution) -> Counter[bytes]:
+    """Return the hashes of the values that an execution has stored apart, and how often each."""
+    return Counter(_references_in((*stored.records, stored.snapshot or b"")))
 
 
 def references_in(texts: Iterable[bytes]) -> set[bytes]:
     """Return the hashes of the values that records, or a snapshot, refer to."""
-    return {
+    return set(_references_in(texts))
+
+
+def _references_in(texts: Iterable[bytes]) -> Iterator[bytes]:
+    return (
         piece.sha256
         for text in texts
         if text.startswith(PIECES_MARK)
         for piece in _pieces_decoder.decode(text[1:])
         if isinstance(piece, _Reference)
-    }
+    )
+
+
+class ReadLimit:
+    """Counts the bytes of an execution while it is read."""
+
+    def __init__(self, execution_id: ExecutionId, most_bytes: int | None) -> None:
+        self.most_bytes = sys.maxsize if most_bytes is None else most_bytes
+        self._left_bytes = self.most_bytes
+        self._execution_id = execution_id
+
+    def count(self, size_bytes: int) -> None:
+        """Count bytes that are read, or that will be.
+
+        Raises:
+            LargeExecutionError: They are too many.
+        """
+        self._left_bytes -= size_bytes
+        if self._left_bytes < 0:
+            raise LargeExecutionError(f"{self._execution_id} has more than {self.most_bytes} bytes")
+
+    def counted(self, text: bytes) -> bytes:
+        """Count a text, and return it."""
+        self.count(len(text))
+        return text
 
 
 def joined(stored: StoredExecution, payloads: Mapping[bytes, bytes]) -> StoredExecution:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rillflow.errors import DamagedError
+from rillflow.errors import DamagedError, LargeExecutionError
 from rillflow.ids import ExecutionId
 from rillflow.ports.execution_search import FoundExecution
 from rillflow.ports.store import AliasRow, Death, ExecutionSummary, StoredExecution, VersionRow
@@ -33,10 +33,11 @@ def damage_told(
 
     Raises:
         DamagedError: The body failed because of what is stored of the execution.
+        LargeExecutionError: The body raised it.
     """
     try:
         yield
-    except DamagedError:
+    except (DamagedError, LargeExecutionError):
         raise
     except failures as error:
         reason = damage(error)

@@ -224,6 +224,8 @@ async def served(
                 callback_host=settings.callback_base_url,
                 max_queued_submissions=settings.max_queued_submissions,
                 max_unanswered_calls=settings.max_unanswered_calls,
+                most_hot=settings.hot_executions,
+                hot_bytes=settings.hot_bytes,
                 outputs_max_bytes=settings.outputs_max_bytes,
                 views_max_bytes=settings.answers_max_bytes,
             )

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.runtime.activation.cache import LARGE_BYTES
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, served
 
@@ -136,3 +137,21 @@ async def test_hostile_words_are_refused_or_find_nothing(api: Api) -> None:
         *(api.client.get(f"{V1}executions.json", params={"q": word}) for word in words)
     )
     assert {answer.status_code for answer in answers} <= {200, 400, 422}
+
+
+async def test_a_list_brings_no_large_execution_into_memory() -> None:
+    async with served(hot_executions=1, submit_max_bytes=4 << 20) as api:
+        descriptor = await api.add(SUSPENDED)
+        large = await api.submit(descriptor, {"text": "x" * (LARGE_BYTES + 1)})
+        small = await api.submit(descriptor)
+        await api.submit(descriptor)  # the others leave memory
+        summaries = (await api.get(f"{V1}summaries.json", ids=f"{large},{small}"))["summaries"]
+        assert summaries.keys() == {small}
+        page = await api.get(f"{V1}executions.json", status="waiting")
+        assert len(page["rows"]) == 2
+        assert page["unread"] == 1
+        assert (await api.get(f"{V1}counts.json"))["unfinished"] is None
+        assert (await api.get("/flow/get.json", execution_id=large))["ret"]
+        summaries = (await api.get(f"{V1}summaries.json", ids=large))["summaries"]
+        assert summaries[large]["status"] == "waiting"
+        assert (await api.get(f"{V1}executions.json", status="waiting"))["unread"] == 0

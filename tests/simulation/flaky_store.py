@@ -83,9 +83,11 @@ class FlakyStore(MemoryStore):
         await self._read()
         return await super().newest_epoch(partitions)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         await self._read()
-        stored = await super().load(execution_id)
+        stored = await super().load(execution_id, most_bytes)
         await asyncio.sleep(0.001 * self._around.random.random())
         return stored
 

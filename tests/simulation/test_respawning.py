@@ -184,7 +184,8 @@ class Unreadable(MemoryStore):
         self.listed = list(listed)
         self.loads = 0
 
-    async def load(self, execution_id: ExecutionId) -> None:
+    async def load(self, execution_id: ExecutionId, most_bytes: int | None = None) -> None:
+        del most_bytes
         self.loads += 1
         raise DamagedError(f"{execution_id} is damaged")
 

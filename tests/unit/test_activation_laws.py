@@ -70,11 +70,13 @@ class GatedStore(MemoryStore):
         super().__init__()
         self.gates: list[asyncio.Event] = []
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         gate = asyncio.Event()
         self.gates.append(gate)
         await gate.wait()
-        return await super().load(execution_id)
+        return await super().load(execution_id, most_bytes)
 
     async def stored(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read without waiting, as the law does."""

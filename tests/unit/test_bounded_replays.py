@@ -77,10 +77,12 @@ class CountingStore(MemoryStore):
         async with asyncio.timeout(10), self._appended:
             await self._appended.wait_for(lambda: self._newest.get(execution_id) == seq)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         if execution_id == self.is_slow_to_read:
             await self.may_read.wait()
-        stored = await super().load(execution_id)
+        stored = await super().load(execution_id, most_bytes)
         if stored is not None:
             self.read.append(len(stored.records))
         return stored

@@ -23,7 +23,7 @@ from rillflow.core.events import (
     RedoRequested,
     WakeUpReceived,
 )
-from rillflow.errors import CrashedError
+from rillflow.errors import CrashedError, LargeExecutionError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import (
     ELSEWHERE,
@@ -37,6 +37,7 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import StoredExecution
+from rillflow.runtime.activation.cache import LARGE_BYTES
 from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.hooks.chain import Action, HookChain, Moment
@@ -79,20 +80,41 @@ class FatalRecords(UserList[bytes]):
         return super().__iter__()
 
 
+class FatalSnapshot(bytes):
+    """A large snapshot that kills whoever decodes it."""
+
+    kill: Callable[[], None]
+
+    def __getitem__(self, place: Any) -> Any:
+        self.kill()
+        return super().__getitem__(place)
+
+
 class SharedStore(MemoryStore):
     """A store whose reading may be fatal; it counts how often the poor one was read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kill: Callable[[], None] | None = None
+        self.large = ""
         self.read = 0
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
-        stored = await super().load(execution_id)
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
+        stored = await super().load(execution_id, most_bytes)
         if stored is None or execution_id != id_of(POOR):
             return stored
         self.read += 1
+        if self.large and most_bytes is not None:
+            raise LargeExecutionError(f"{execution_id} is large")
         if self.kill is None:
+            return stored
+        if self.large == "read":
+            self.kill()
+        if self.large == "decoded":
+            stored = replace(stored, snapshot=FatalSnapshot(bytes(LARGE_BYTES + 1)))
+            cast("Any", stored.snapshot).kill = self.kill
             return stored
         return replace(stored, records=cast("Any", FatalRecords(stored.records, self.kill)))
 
@@ -354,6 +376,34 @@ async def test_one_that_is_fatal_to_read_is_read_no_more(lives: Lives) -> None:
     assert "'replay' and 'replay'" in (await owner.shown(POOR))["quarantine"]
     assert (await owner.deliver(POOR, WakeUpReceived(at_ms=1, task="one"))).error
     assert lives.store.read == 0
+
+
+@pytest.mark.parametrize("moment", ["read", "decoded", "replayed"])
+async def test_a_large_execution_that_is_fatal_to_read_is_left_alone_after_the_second_death(
+    lives: Lives, moment: str
+) -> None:
+    await submitted(lives)
+    lives.store.large = moment
+    for _ in range(2):
+        owner = await lives.begin()
+        lives.store.kill = owner.kill
+        with pytest.raises(Killed):
+            await owner.call(Query(execution_id=id_of(POOR), kind="brief"))
+    owner = await lives.begin_and_recover()
+    assert "'replay' and 'replay'" in (await owner.shown(POOR))["quarantine"]
+
+
+async def test_a_large_execution_that_was_read_beside_a_fatal_one_is_forgiven(lives: Lives) -> None:
+    await submitted(lives)
+    record = HandlingRecord(lives.path)
+    record.open()
+    record.begin_beside(id_of(POOR), "replay")
+    record.begin(id_of(RICH), "DispatchAnswered one 1")
+    shutil.copy(lives.path, lives.found)
+    owner = await lives.begin_and_recover()
+    assert (await owner.call(answer(RICH))).changed
+    await lives.give_up()
+    assert await lives.store.deaths() == []
 
 
 async def test_a_fatal_submission_is_refused_the_third_time(lives: Lives) -> None:

@@ -94,10 +94,12 @@ class CutStore(MemoryStore):
             raise StoreError("the connection was cut")
         await super().append(appends)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         if self.cut.is_set() and not self.mended.is_set():
             raise StoreError("the connection is cut")
-        return await super().load(execution_id)
+        return await super().load(execution_id, most_bytes)
 
     def _is_meant(self, append: Append) -> bool:
         is_over = append.status == OVER or (append.closing is not None and not append.new)

@@ -22,6 +22,7 @@ from rillflow.runtime.crashes.crash_history import (
 )
 
 ID: Final = new_execution_id("shop", "order", at_ms=1, entropy=bytes(10))
+OTHER: Final = new_execution_id("shop", "order", at_ms=2, entropy=bytes(10))
 KILLED: Final = f"""
 import os, signal, sys
 from pathlib import Path
@@ -49,33 +50,41 @@ def test_the_next_life_finds_what_a_killed_process_was_handling(path: Path) -> N
         [sys.executable, "-c", KILLED, str(path)], check=False
     )
     assert done.returncode == -signal.SIGKILL
-    left = HandlingRecord(path).left
-    assert left is not None
+    [left] = HandlingRecord(path).left
     assert (left.execution_id, left.step) == (ID, "replay")
     again = HandlingRecord(path).left
-    assert again == left, "what is not noted yet is found again"
-    assert begun(path).left == left
-    assert HandlingRecord(path).left is None
+    assert again == (left,), "what is not noted yet is found again"
+    assert begun(path).left == (left,)
+    assert HandlingRecord(path).left == ()
 
 
 def test_what_was_done_leaves_nothing(path: Path) -> None:
-    assert HandlingRecord(path).left is None
+    assert HandlingRecord(path).left == ()
     record = begun(path)
     record.begin(ID, "a long name of a step")
     record.begin(ID, "short")
-    left = HandlingRecord(path).left
-    assert left is not None
+    [left] = HandlingRecord(path).left
     assert left.step == "short"
     record.end()
-    assert HandlingRecord(path).left is None
+    assert HandlingRecord(path).left == ()
+
+
+def test_a_step_beside_the_others_has_a_place_of_its_own(path: Path) -> None:
+    record = begun(path)
+    record.begin_beside(OTHER, "replay")
+    record.begin(ID, "short")
+    assert [each.execution_id for each in HandlingRecord(path).left] == [ID, OTHER]
+    record.end()
+    assert [each.execution_id for each in HandlingRecord(path).left] == [OTHER]
+    record.end_beside()
+    assert HandlingRecord(path).left == ()
 
 
 def test_each_life_has_a_name_of_its_own(path: Path) -> None:
     lives = set()
     for _ in range(3):
         begun(path).begin(ID, "replay")
-        left = HandlingRecord(path).left
-        assert left is not None
+        [left] = HandlingRecord(path).left
         lives.add(left.life)
     assert len(lives) == 3
 
@@ -84,11 +93,10 @@ def test_a_life_that_was_taken_for_dead_writes_where_nobody_reads(path: Path) ->
     earlier = begun(path)
     later = begun(path)
     earlier.begin(ID, "replay")
-    assert HandlingRecord(path).left is None
+    assert HandlingRecord(path).left == ()
     later.begin(ID, "commands")
     earlier.end()
-    left = HandlingRecord(path).left
-    assert left is not None
+    [left] = HandlingRecord(path).left
     assert left.step == "commands"
 
 
@@ -97,16 +105,21 @@ def test_a_life_that_was_taken_for_dead_writes_where_nobody_reads(path: Path) ->
 )
 def test_what_is_no_record_counts_against_nobody(path: Path, garbage: bytes) -> None:
     path.write_bytes(garbage)
-    assert HandlingRecord(path).left is None
+    assert HandlingRecord(path).left == ()
 
 
 def test_long_names_break_nothing(path: Path) -> None:
     record = begun(path)
     record.begin(ID, "\N{PILE OF POO}" * 5000)
-    left = HandlingRecord(path).left
-    assert left is None or left.execution_id == ID
+    assert {left.execution_id for left in HandlingRecord(path).left} <= {ID}
+    record.begin_beside(ID, "replay")
+    record.begin(ID, "\N{PILE OF POO}" * 5000)
+    assert HandlingRecord(path).left[-1].step == "replay", "the places do not overlap"
+    record.end_beside()
     record.begin("x" * 9000, "step")
-    assert HandlingRecord(path).left is None
+    assert HandlingRecord(path).left == ()
+    record.begin_beside("x" * 9000, "step")
+    assert HandlingRecord(path).left == ()
 
 
 def test_without_a_place_the_work_goes_on(tmp_path: Path) -> None:

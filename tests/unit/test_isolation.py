@@ -92,9 +92,11 @@ class TrappedStore(MemoryStore):
             self.appending.step(append.execution_id)
         await super().append(appends)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         self.reading.step(execution_id)
-        return await super().load(execution_id)
+        return await super().load(execution_id, most_bytes)
 
 
 class WatchedQuarantine(Quarantine):
@@ -320,8 +322,10 @@ class DamagedStore(TrappedStore):
         self.damaged = False
         self._has_hole = has_hole
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
-        stored = await super().load(execution_id)
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
+        stored = await super().load(execution_id, most_bytes)
         if stored is None or not self.damaged or f":{POOR}_c_" not in execution_id:
             return stored
         if self._has_hole:
@@ -361,12 +365,14 @@ class RefusingStore(TrappedStore):
         self.refuses = False
         self.read: asyncio.Queue[ExecutionId] = asyncio.Queue()
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         if self.refuses and f":{POOR}_c_" in execution_id:
             raise StoreError("not now")
         if self.refuses:
             self.read.put_nowait(execution_id)
-        return await super().load(execution_id)
+        return await super().load(execution_id, most_bytes)
 
 
 async def test_recovery_passes_over_what_cannot_be_read_now_and_comes_back_to_it() -> None:

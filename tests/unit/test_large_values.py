@@ -77,7 +77,7 @@ def tried(records: tuple[bytes, ...], snapshot: bytes | None = None, limit: int 
     [slim] = slimmed([append], limit)
     stored = stored_of(slim)
     payloads = payloads_of(slim)
-    assert references(stored) == payloads.keys()
+    assert references(stored).keys() == payloads.keys()
     whole = joined(stored, payloads)
     assert whole.records == records
     assert whole.snapshot == snapshot

@@ -40,8 +40,8 @@ SHORT_S: Final = 20
 class Owned:
     """An owner of all executions, and its caller."""
 
-    def __init__(self) -> None:
-        self.store: Store = open_store("memory:")
+    def __init__(self, store: Store | None = None, *, hot_bytes: int = 1 << 29) -> None:
+        self.store: Store = store or open_store("memory:")
         self.sent: list[tuple[int, bool]] = []
         self._numbers = count()
         self.caller = OwnerRef(self._call, watcher="me")
@@ -53,7 +53,7 @@ class Owned:
             executions=Routes([self.caller], None),  # type: ignore[arg-type]  # none is dedicated
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
-            limits=OwnerLimits(most_hot=1),
+            limits=OwnerLimits(most_hot=1, hot_bytes=hot_bytes),
         )
         self._endpoint = OwnerEndpoint(self.owner, dispatcher, life="first")
 

@@ -56,9 +56,11 @@ class WatchedStore(MemoryStore):
             elif append.first_seq == 2:
                 self.answered.put_nowait(append.execution_id)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         self.read.append(execution_id)
-        return await super().load(execution_id)
+        return await super().load(execution_id, most_bytes)
 
 
 class Gateway:

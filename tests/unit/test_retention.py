@@ -69,10 +69,12 @@ class HoledStore(MemoryStore):
         super().__init__(large_value_bytes=large_value_bytes)
         self.damaged: set[ExecutionId] = set()
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         if execution_id in self.damaged:
             raise DamagedError(f"{execution_id}: a value is missing")
-        return await super().load(execution_id)
+        return await super().load(execution_id, most_bytes)
 
 
 class House:

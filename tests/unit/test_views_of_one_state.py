@@ -1,5 +1,8 @@
 """All views of one state of a large execution share one copy of it."""
 
+import asyncio
+import gc
+import weakref
 from functools import partial
 from typing import Final
 
@@ -7,7 +10,7 @@ from rillflow.core import machine
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import encode_json
-from rillflow.ports.executions import Query
+from rillflow.ports.executions import Query, ViewPart
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.owner.views import Views
 from tests.loopback import ManualClock
@@ -52,4 +55,22 @@ async def test_the_second_view_of_a_state_copies_nothing() -> None:
     assert counts[1] < 300
     execution.state.seq += 1
     assert lines_of(lambda: views.answer(queries[0], execution, None)) > 1_000
+    await views.stop()
+
+
+async def test_an_encoded_view_keeps_nothing_of_its_execution() -> None:
+    execution, views = wide(1_000), Views(ManualClock())
+    query = Query(execution_id=execution.state.execution_id, kind="brief")
+    name = views.answer(query, execution, None).view
+    assert views.answer(query, execution, None).view == name
+    await views.encoded(name)
+    await asyncio.sleep(0)
+    left = [weakref.ref(each) for each in (execution, *views._copies.values())]
+    assert len(left) == 2
+    del execution
+    gc.collect()
+    assert [each() for each in left] == [None, None]
+    assert (await views.part(ViewPart(name))).size_bytes > 1_000, "what is encoded is still read"
+    again = wide(1_000)
+    assert views.answer(query, again, None).view != name
     await views.stop()

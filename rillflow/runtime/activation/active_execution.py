@@ -105,6 +105,7 @@ class ActiveExecution:
     """
 
     __slots__ = (
+        "__weakref__",
         "append_under_way",
         "counted_bytes",
         "encoded_bytes",

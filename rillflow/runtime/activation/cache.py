@@ -6,11 +6,17 @@ memory may differ from the store. It does not append and does not answer calls.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Final, Protocol
 
 from rillflow.core.plan import Plan
-from rillflow.errors import CrashedError, DamagedError, NotReadyError, StoreError
+from rillflow.errors import (
+    CrashedError,
+    DamagedError,
+    LargeExecutionError,
+    NotReadyError,
+    StoreError,
+)
 from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
@@ -27,8 +33,8 @@ from rillflow.runtime.definitions.catalogue import Plans
 log = logging.getLogger("rillflow.activation")
 
 MOST_ENDED: Final = 512
-LARGE_SNAPSHOT_BYTES: Final = 1 << 20
-"""Snapshots beyond this size are decoded by a thread, part by part."""
+LARGE_BYTES: Final = 1 << 20
+"""Executions of more bytes are read one at a time, and their snapshots are decoded by a thread."""
 # An attribute of an enumeration takes longer to read than a name of the module.
 _NEW: Final = Stage.NEW
 _ACTIVE: Final = Stage.ACTIVE
@@ -39,6 +45,38 @@ SHARE_OF_ENDED: Final = 8
 
 class _CreatedMeanwhileError(Exception):
     """The execution was created while it was being read, so the result is out of date."""
+
+
+class _Loading:
+    """A read that is under way, and those who wait for it.
+
+    What was read is leased until all of them have looked at it: another execution that is read at
+    that moment would evict it, and be evicted in turn when it is read again.
+    """
+
+    __slots__ = ("_leased", "_waiting", "task")
+
+    def __init__(self, work: Coroutine[None, None, ActiveExecution | None]) -> None:
+        self.task = asyncio.create_task(work)
+        self._waiting = 0
+        self._leased: ActiveExecution | None = None
+
+    async def wait(self) -> ActiveExecution | None:
+        """Return the result; the caller takes a lease before it suspends."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self._waiting -= 1
+            if self._leased is not None and not self._waiting:
+                self._leased.end_lease()
+                self._leased = None
+
+    def keep(self, execution: ActiveExecution) -> None:
+        """Lease what was read, if anybody waits."""
+        if self._waiting:
+            execution.begin_lease()
+            self._leased = execution
 
 
 class ActivationWatch(Protocol):
@@ -83,6 +121,9 @@ class ActivationCache:
     ``active_execution.NEXT``). Executions that ``crashes`` has quarantined are not read. A replay
     uses as many ``turns`` of the event loop as it needs, so that other executions run in between.
     ``passivation`` handles those that were evicted.
+
+    Large executions are read one at a time, each after what was read before it could be evicted:
+    so the memory beyond ``hot_bytes`` is that of the executions in use, and of one that is read.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -108,8 +149,9 @@ class ActivationCache:
         self._hot = HotExecutions(most_hot, hot_bytes, passivation.left)
         # They are few, and most are never looked up again, so folding them saves nothing.
         self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED, folds=False)
-        self._loading: dict[ExecutionId, asyncio.Task[ActiveExecution | None]] = {}
+        self._loading: dict[ExecutionId, _Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
+        self._reading_large = asyncio.Lock()
 
     @property
     def active(self) -> int:
@@ -118,7 +160,7 @@ class ActivationCache:
 
     async def stop(self) -> None:
         """Cancel the reads under way."""
-        loading = list(self._loading.values())
+        loading = [each.task for each in self._loading.values()]
         for task in loading:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
@@ -148,12 +190,12 @@ class ActivationCache:
         """
         try:
             in_memory = self.find(execution_id) is not None
-            return in_memory or await self._store.load(execution_id) is not None
-        except DamagedError:
+            return in_memory or await self._store.load(execution_id, 0) is not None
+        except (DamagedError, LargeExecutionError):
             return True
 
     async def lease(
-        self, execution_id: ExecutionId, *, waits: bool = True
+        self, execution_id: ExecutionId, *, waits: bool = True, reads_large: bool = True
     ) -> ActiveExecution | None:
         """Return an execution, read from the store if needed; None if it is unknown.
 
@@ -161,6 +203,7 @@ class ActivationCache:
 
         Raises:
             NotReadyError: Reading it takes long, and the caller does not wait.
+            LargeExecutionError: It is large, not in memory, and not to be read then.
             StoreError: It could not be read.
             DefinitionError: Its definition is no longer valid.
         """
@@ -168,7 +211,9 @@ class ActivationCache:
             execution = self.find(execution_id)
             if execution is None:
                 try:
-                    execution = await self._load_once(execution_id, waits=waits)
+                    execution = await self._load_once(
+                        execution_id, waits=waits, reads_large=reads_large
+                    )
                 except _CreatedMeanwhileError:
                     continue
                 if execution is None:
@@ -321,33 +366,51 @@ class ActivationCache:
             log.exception("activation_failed", extra={"execution_id": execution_id})
             return None
 
-    async def _load_once(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
+    async def _load_once(
+        self, execution_id: ExecutionId, *, waits: bool, reads_large: bool
+    ) -> ActiveExecution | None:
         loading = self._loading.get(execution_id)
         if loading is None:
-            loading = asyncio.create_task(self._load(execution_id, waits=waits))
+            loading = _Loading(self._load(execution_id, waits=waits, reads_large=reads_large))
             self._loading[execution_id] = loading
         elif not waits:
             raise NotReadyError(f"{execution_id} is being read")
         try:
-            return await asyncio.shield(loading)
+            return await loading.wait()
         except NotReadyError:
             if not waits:
                 raise
-        return await self._load_once(execution_id, waits=True)
+        except LargeExecutionError:
+            if not reads_large:
+                raise
+        return await self._load_once(execution_id, waits=True, reads_large=reads_large)
 
-    async def _load(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
+    async def _load(
+        self, execution_id: ExecutionId, *, waits: bool, reads_large: bool
+    ) -> ActiveExecution | None:
         try:
-            return await self._read(execution_id, waits=waits)
+            return await self._read(execution_id, LARGE_BYTES, waits=waits)
+        except LargeExecutionError as error:
+            if not reads_large:
+                raise
+            if not waits:
+                raise NotReadyError(str(error)) from error
+            async with self._reading_large:
+                with self._crashes.beside(execution_id, REPLAY):
+                    return await self._read(execution_id, None, waits=True)
         finally:
             if self._is_loading(execution_id):
                 del self._loading[execution_id]
 
     def _is_loading(self, execution_id: ExecutionId) -> bool:
         """Tell whether this task is the one whose result counts."""
-        return self._loading.get(execution_id) is asyncio.current_task()
+        loading = self._loading.get(execution_id)
+        return loading is not None and loading.task is asyncio.current_task()
 
-    async def _read(self, execution_id: ExecutionId, *, waits: bool) -> ActiveExecution | None:
-        stored = await self._stored(execution_id)
+    async def _read(
+        self, execution_id: ExecutionId, most_bytes: int | None, *, waits: bool
+    ) -> ActiveExecution | None:
+        stored = await self._stored(execution_id, most_bytes)
         if stored is None:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
@@ -361,6 +424,7 @@ class ActivationCache:
             return execution
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
+        self._loading[execution_id].keep(execution)
         self._passivation.replayed(execution)
         if execution.settled:
             self._settle(execution_id, execution)
@@ -371,10 +435,12 @@ class ActivationCache:
             self._watch.resumed(execution)
         return execution
 
-    async def _stored(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def _stored(
+        self, execution_id: ExecutionId, most_bytes: int | None
+    ) -> StoredExecution | None:
         await self._refuse_fatal(execution_id)
         try:
-            return await self._store.load(execution_id)
+            return await self._store.load(execution_id, most_bytes)
         except DamagedError as error:
             raise self._unreadable(execution_id, error, f": {error}") from error
 
@@ -388,7 +454,7 @@ class ActivationCache:
         """Replay an execution; it touches nothing else, so any error is that execution's own."""
         execution_id, snapshot, decoded = stored.execution_id, stored.snapshot, None
         try:
-            if snapshot is not None and len(snapshot) > LARGE_SNAPSHOT_BYTES:
+            if snapshot is not None and len(snapshot) > LARGE_BYTES:
                 decoded = await in_thread(lambda: decoded_snapshot(snapshot))
             replay = Replay(plan, stored, decoded)
             steps = self._crashes.during_each(execution_id, REPLAY, replay.steps())

@@ -13,6 +13,7 @@ from rillflow.definition.addresses import RAY_PROTOCOLS
 from rillflow.errors import (
     ConflictError,
     CrashedError,
+    LargeExecutionError,
     NotReadyError,
     RillflowError,
     SetApartError,
@@ -21,7 +22,15 @@ from rillflow.errors import (
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import Call, Delivery, ResourceCall, Submission, TrafficCall
+from rillflow.ports.executions import (
+    Call,
+    Delivery,
+    Query,
+    ResourceCall,
+    Submission,
+    TrafficCall,
+    Watch,
+)
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -33,6 +42,9 @@ from rillflow.runtime.crashes.crash_history import CrashHistory
 log = logging.getLogger("rillflow.activation")
 
 _WITHOUT_EXECUTION: Final = (ResourceCall, TrafficCall)
+_READERS: Final = (Query, Watch)
+MOST_COLD_BYTES: Final = 4 << 20
+"""What a batch has read, about, when the rest of what it needs is read for each call alone."""
 Leased: TypeAlias = dict[ExecutionId, ActiveExecution | RillflowError | None]
 """The execution of a call: leased from memory, an error if unreadable, or None if unknown."""
 
@@ -42,10 +54,11 @@ _SYNC: Final = "task_sync"
 class Leases:
     """The executions of some calls, which stay in memory until the end of the context."""
 
-    __slots__ = ("_activations", "leased")
+    __slots__ = ("_activations", "cold_bytes", "leased")
 
     def __init__(self, activations: ActivationCache, leased: Leased) -> None:
         self.leased = leased
+        self.cold_bytes = 0
         self._activations = activations
 
     def __enter__(self) -> Leased:
@@ -79,7 +92,8 @@ class LeaseSource:
     async def for_calls(self, calls: Sequence[Call], *, look: bool, waits: bool) -> Leases:
         """Lease the executions of calls; with ``look`` the store is read for new ones, too.
 
-        Unless it ``waits``, there is a ``NotReadyError`` for what takes long to read.
+        Unless it ``waits``, there is a ``NotReadyError`` for what takes long to read, and for what
+        would take much memory together with the others.
         """
         leases = Leases(self._activations, {})
         leased = leases.leased
@@ -89,13 +103,17 @@ class LeaseSource:
                 if execution_id in leased:
                     continue
                 if isinstance(call, Delivery):
-                    leased[execution_id] = await self._lease_soon(execution_id, waits=waits)
+                    leased[execution_id] = await self._lease_soon(leases, call, waits=waits)
                 else:
-                    await self._lease_for(call, leased, look=look, waits=waits)
+                    await self._lease_for(leases, call, look=look, waits=waits)
         except BaseException:
             leases.release()
             raise
         return leases
+
+    def reads_cold(self, call: Call) -> bool:
+        """Tell whether a call only reads an execution, which is not in memory."""
+        return isinstance(call, _READERS) and not self._activations.holds(call.execution_id)
 
     def must_read(self, call: Call) -> bool:
         """Tell whether the store must be read before a call can be handled."""
@@ -165,8 +183,8 @@ class LeaseSource:
             raise found
         return found
 
-    async def _lease_for(self, call: Call, leased: Leased, *, look: bool, waits: bool) -> None:
-        execution_id = call.execution_id
+    async def _lease_for(self, leases: Leases, call: Call, *, look: bool, waits: bool) -> None:
+        execution_id, leased = call.execution_id, leases.leased
         if isinstance(call, _WITHOUT_EXECUTION):
             return
         if isinstance(call, Submission):
@@ -177,13 +195,22 @@ class LeaseSource:
                     return
             if not look and not self._may_exist(execution_id):
                 return
-        leased[execution_id] = await self._lease_soon(execution_id, waits=waits)
+        leased[execution_id] = await self._lease_soon(leases, call, waits=waits)
 
     async def _lease_soon(
-        self, execution_id: ExecutionId, *, waits: bool
+        self, leases: Leases, call: Call, *, waits: bool
     ) -> ActiveExecution | RillflowError | None:
+        execution_id = call.execution_id
         execution = self._activations.lease_from_memory(execution_id)
-        return execution or await self._lease_safely(execution_id, waits=waits)
+        if execution is not None:
+            return execution
+        if not waits and leases.cold_bytes > MOST_COLD_BYTES:
+            return NotReadyError(f"{execution_id} is not in memory")
+        reads_large = not isinstance(call, Query) or call.reads_large
+        found = await self._lease_safely(execution_id, waits=waits, reads_large=reads_large)
+        if isinstance(found, ActiveExecution):
+            leases.cold_bytes += found.encoded_bytes
+        return found
 
     def _may_exist(self, execution_id: ExecutionId) -> bool:
         is_unread = execution_id in self._activations.unresumed
@@ -213,11 +240,11 @@ class LeaseSource:
         return None
 
     async def _lease_safely(
-        self, execution_id: ExecutionId, *, waits: bool = True
+        self, execution_id: ExecutionId, *, waits: bool = True, reads_large: bool = True
     ) -> ActiveExecution | RillflowError | None:
         try:
-            return await self._activations.lease(execution_id, waits=waits)
-        except NotReadyError as error:
+            return await self._activations.lease(execution_id, waits=waits, reads_large=reads_large)
+        except (NotReadyError, LargeExecutionError) as error:
             return error
         except SetApartError as error:
             return await self._with_status(error, execution_id)

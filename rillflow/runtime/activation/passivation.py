@@ -23,6 +23,8 @@ from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 log = logging.getLogger("rillflow.passivation")
 
 FINISH_S: Final = 5.0
+MOST_AFTER_REPLAYS: Final = 2
+"""No snapshot is begun after a replay beside so many: each keeps a state until it is written."""
 
 
 class Passivation:
@@ -51,7 +53,7 @@ class Passivation:
 
     def replayed(self, execution: ActiveExecution) -> None:
         """Handle an execution of this owner that was just replayed."""
-        if self._rows.owes_snapshot(execution):
+        if len(self._under_way) < MOST_AFTER_REPLAYS and self._rows.owes_snapshot(execution):
             self.write_snapshot(execution)
 
     def write_snapshot(self, execution: ActiveExecution) -> None:

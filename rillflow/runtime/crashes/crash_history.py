@@ -10,6 +10,10 @@ doing. So an owner records every step before it, in a memory-mapped page of a fi
 fraction of a microsecond, and the next process on this machine reads it. Nothing is flushed to a
 disk, since no execution is to blame for a failure of the machine.
 
+Large executions are read beside the event loop, which handles others meanwhile. They are read one
+at a time, and the page has a second place for that one. A death counts against both, because
+nobody knows whose memory was too much.
+
 Used by `actors`, `runtime/activation`, `runtime/owner` and `serve/stack`.
 """
 
@@ -44,6 +48,8 @@ COMMANDS: Final = "commands"
 """Carrying out the commands of an execution: timers, calls, and hooks around them."""
 
 _SIZE: Final = 4096
+_HALF: Final = _SIZE // 2
+"""Where the second place of the page begins."""
 _PLACES: Final = ("/dev/shm", tempfile.gettempdir())  # noqa: S108 - checked to be ours
 """Shared memory comes first: on a full disk, writing to a page of a file kills the process."""
 
@@ -59,7 +65,7 @@ class Handling(NamedTuple):
 class HandlingRecord:
     """The place where one owner records what it is handling.
 
-    ``left`` is what the process before was handling when it died, None if it was handling nothing
+    ``left`` is what the process before was handling when it died, empty if it was handling nothing
     or if that is unknown. It is there until ``open`` starts the record of this process, so it must
     be stored before.
     """
@@ -69,7 +75,7 @@ class HandlingRecord:
         self._path = path
         self._life = uuid.uuid4().hex
         self._page: mmap.mmap | bytearray = bytearray(_SIZE)
-        self.left = None if path is None else _read(path)
+        self.left: tuple[Handling, ...] = () if path is None else _read(path)
 
     def open(self) -> None:
         """Start the record of this process in place of the one before.
@@ -94,13 +100,22 @@ class HandlingRecord:
     def begin(self, execution_id: ExecutionId, step: str) -> None:
         """Record what is handled from now on, in place of the last."""
         text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")
-        if len(text) > _SIZE:
-            text = text[:_SIZE]
+        if len(text) > _HALF:
+            text = text[:_HALF]
         self._page[: len(text)] = text
 
     def end(self) -> None:
         """Record that nothing is handled now."""
         self._page[0] = 0
+
+    def begin_beside(self, execution_id: ExecutionId, step: str) -> None:
+        """Record the one step that lasts beside the others from now on."""
+        text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")[:_HALF]
+        self._page[_HALF : _HALF + len(text)] = text
+
+    def end_beside(self) -> None:
+        """Record that no step lasts beside the others now."""
+        self._page[_HALF] = 0
 
     def remove(self) -> None:
         """Remove the file, because its owner leaves for good."""
@@ -161,17 +176,22 @@ def _is_ours(folder: Path) -> bool:
     return is_private and found.st_uid == os.geteuid()
 
 
-def _read(path: Path) -> Handling | None:
+def _read(path: Path) -> tuple[Handling, ...]:
     try:
         return parse_page(path.read_bytes())
     except OSError:
-        return None
+        return ()
 
 
-def parse_page(page: bytes) -> Handling | None:
-    """Parse a page; None if the process handled nothing, or the page is damaged."""
+def parse_page(page: bytes) -> tuple[Handling, ...]:
+    """Parse a page; empty if the process handled nothing, or the page is damaged."""
+    places = map(_parsed, (page[:_HALF], page[_HALF:_SIZE]))
+    return tuple(each for each in places if each is not None)
+
+
+def _parsed(place: bytes) -> Handling | None:
     try:
-        text = page[:_SIZE].partition(b"\0")[0].decode()
+        text = place.partition(b"\0")[0].decode()
     except ValueError:
         return None
     life, _, rest = text.partition(" ")
@@ -211,8 +231,7 @@ class CrashHistory:
         Raises:
             StoreError: The store cannot be read or written.
         """
-        left = self._record.left
-        if left is not None:
+        for left in self._record.left:
             death = Death(
                 execution_id=left.execution_id,
                 life=left.life,
@@ -268,6 +287,15 @@ class CrashHistory:
         finally:
             self._record.end()
         self.survived(execution_id, step)
+
+    @contextmanager
+    def beside(self, execution_id: ExecutionId, step: str) -> Iterator[None]:
+        """Record the one step that lasts beside the others; whether it succeeds, others tell."""
+        self._record.begin_beside(execution_id, step)
+        try:
+            yield
+        finally:
+            self._record.end_beside()
 
     def during_each(
         self, execution_id: ExecutionId, step: str, parts: Iterator[None]

@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 
 from rillflow.core import machine
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
-from rillflow.errors import ConflictError, CrashedError, RillflowError
+from rillflow.errors import ConflictError, CrashedError, RillflowError, UnreadAnswersError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
-from rillflow.ports.executions import Call, Delivery, Executions, Reply
+from rillflow.ports.executions import Call, Delivery, Executions, Reply, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -56,6 +56,7 @@ from rillflow.runtime.owner.call_handling import (
     appends_under_way,
     reply_of,
 )
+from rillflow.runtime.owner.cold_reads import ColdReads
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
 from rillflow.runtime.process.crash_log import log_crash
@@ -131,7 +132,7 @@ class ExecutionOwner:
         self.held = self._commands.outbound.held
         self._recovery.join(self._activations, self._commands)
         self.watchers, self.views = CompletionServer(clock), Views(clock, limits.views_max_bytes)
-        self.changes = ChangeFeed(clock)
+        self.changes, self._cold_reads = ChangeFeed(clock), ColdReads()
         self._calls = self._call_handling(guards, limits)
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._background: list[asyncio.Task[None]] = []
@@ -244,7 +245,19 @@ class ExecutionOwner:
         return await (decoded_first(large, groups) if large else groups())
 
     async def _call_group(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
-        """Handle the first calls together; return those that differed from the store twice."""
+        """Handle the first calls together, or one alone that reads what is not in memory."""
+        if not waits or not self._leases.reads_cold(calls[0]):
+            return await self._call_twice(calls, waits=waits)
+        try:
+            async with self._cold_reads.place():
+                replies = await self._call_twice(calls[:1], waits=True)
+                await self.views.encoded(replies[0].view)
+                return replies
+        except UnreadAnswersError as error:
+            return [reply_to_error(error)]
+
+    async def _call_twice(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
+        """Handle the first calls together; repeat those that differed from the store."""
         replies = await self._call_together(calls, waits=waits)
         for number, reply in enumerate(replies):
             if reply.kind == ConflictError.code:

@@ -2,18 +2,19 @@
 
 For a large view the caller gets a name. A thread encodes the state of that moment, and the caller
 asks first for its size and then for its parts. Readers of the same state share one encoding, and
-the memory of all encodings is limited, so that reading costs the owner little.
+the memory of all encodings is limited, so that reading costs the owner little. Once it is encoded,
+a view keeps nothing of its execution in memory.
 
 Used by `runtime/local.py`, `runtime/owner/call_handling.py` and `runtime/owner/execution_owner.py`.
 """
 
 import asyncio
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Final, NamedTuple
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from rillflow.core.inspection.views import SUMMARY
 from rillflow.core.state import copied
@@ -24,6 +25,7 @@ from rillflow.errors import (
     UnavailableError,
     UnreadAnswersError,
 )
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import encoded_parts
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Query, Reply, ViewPart, reply_to_error
@@ -53,7 +55,7 @@ _FOR_VIEWS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-views")
 class _Key(NamedTuple):
     """What a view shows, and the state of it."""
 
-    execution: int
+    execution: ReferenceType[ActiveExecution]
     seq: int
     period: int
     kind: str
@@ -64,18 +66,15 @@ class _Key(NamedTuple):
 
 
 class _View:
-    """A large view: its encoding, when it expires, and whether a reader has read all of it.
+    """A large view: its encoding, when it expires, and whether a reader has read all of it."""
 
-    It holds the state that it shows, because views are found by the identity of the state.
-    """
-
-    __slots__ = ("encoding", "forgetting", "is_read", "key", "shown")
+    __slots__ = ("encoding", "execution_id", "forgetting", "is_read", "key")
 
     def __init__(
-        self, key: _Key, shown: ActiveExecution, encoding: "asyncio.Future[bytes]"
+        self, key: _Key, execution_id: ExecutionId, encoding: "asyncio.Future[bytes]"
     ) -> None:
         self.key = key
-        self.shown = shown
+        self.execution_id = execution_id
         self.encoding = encoding
         self.is_read = False
         self.forgetting: asyncio.TimerHandle | None = None
@@ -100,7 +99,8 @@ class Views:
         self._numbers = count(1)
         self._views: dict[str, _View] = {}
         self._names: dict[_Key, str] = {}
-        self._copies: OrderedDict[tuple[int, int], ActiveExecution] = OrderedDict()
+        # A copy has the values of its execution, so it stays in memory no longer than that.
+        self._copies: WeakKeyDictionary[ActiveExecution, ActiveExecution] = WeakKeyDictionary()
 
     def answer(
         self, query: Query, execution: ActiveExecution | None, quarantine: str | None
@@ -115,7 +115,7 @@ class Views:
             return queries.answer_query(query, execution, at_ms, quarantine=quarantine)
         period = 0 if execution.over else at_ms // _SHOWN_FOR_MS
         key = _Key(
-            id(execution),
+            ref(execution),
             execution.state.seq,
             period,
             query.kind,
@@ -160,7 +160,7 @@ class Views:
         except RillflowError as error:
             return reply_to_error(error)
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
-            log_crash("not_shown", view.shown.state.execution_id, error)
+            log_crash("not_shown", view.execution_id, error)
             return reply_to_error(CrashedError("internal server error"))
         if not body:
             return Reply(changed=False)
@@ -170,6 +170,12 @@ class Views:
         return Reply(
             changed=False, body=body[start:end] if is_wanted else None, size_bytes=len(body)
         )
+
+    async def encoded(self, name: str) -> None:
+        """Wait until a view is encoded, or has failed; not for an unknown one."""
+        view = self._views.get(name)
+        if view is not None:
+            await asyncio.wait({view.encoding})
 
     async def stop(self) -> None:
         """Drop all views."""
@@ -182,23 +188,24 @@ class Views:
         if self.bytes > self._most // 2 or under_way >= MOST_UNDER_WAY:
             raise UnreadAnswersError("too many large executions are being read; try again later")
         name = f"{self._life}/{next(self._numbers)}"
-        kept = self._copy_of(key, execution)
+        kept = self._copy_of(execution)
         encoding = asyncio.get_running_loop().run_in_executor(
             _FOR_VIEWS, self._encoded, query, kept, at_ms, key.quarantine
         )
-        view = self._views[name] = _View(key, execution, encoding)
+        view = self._views[name] = _View(key, execution.state.execution_id, encoding)
         encoding.add_done_callback(lambda _: view.has_failed)  # also if no caller waits for it
         self._names[key] = name
         return name
 
-    def _copy_of(self, key: _Key, execution: ActiveExecution) -> ActiveExecution:
+    def _copy_of(self, execution: ActiveExecution) -> ActiveExecution:
         """Copy a state once for all its views: that holds the event loop for a moment."""
-        place = key.execution, key.seq
-        kept = self._copies.get(place)
-        if kept is None:
-            kept = self._copies[place] = ActiveExecution(execution.plan, copied(execution.state))
+        kept = self._copies.get(execution)
+        if kept is None or kept.state.seq != execution.state.seq:
+            self._copies.pop(execution, None)
+            kept = ActiveExecution(execution.plan, copied(execution.state))
+            self._copies[execution] = kept
             if len(self._copies) > MOST_COPIES:
-                self._copies.popitem(last=False)
+                del self._copies[next(iter(self._copies))]
         return kept
 
     def _encoded(
@@ -246,7 +253,10 @@ class Views:
     def _forget(self, name: str) -> None:
         view = self._views.pop(name)
         self._names.pop(view.key, None)
-        if not any(other.key[:2] == view.key[:2] for other in self._views.values()):
-            self._copies.pop((view.key.execution, view.key.seq), None)
+        execution = view.key.execution()
+        if execution is not None and not any(
+            other.key.execution == view.key.execution for other in self._views.values()
+        ):
+            self._copies.pop(execution, None)
         if view.forgetting is not None:
             view.forgetting.cancel()

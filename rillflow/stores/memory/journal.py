@@ -29,7 +29,13 @@ from rillflow.stores.append_plan import (
     are_small,
 )
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
+from rillflow.stores.large_values import (
+    LARGE_VALUE_BYTES,
+    ReadLimit,
+    joined,
+    references,
+    slimmed,
+)
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
@@ -139,7 +145,9 @@ class MemoryJournal(MemoryLifecycle):
         self._check_keys(plan.executions)
         self._write(plan)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
         self._check_open()
         stored = self._by_id.get(execution_id)
@@ -161,6 +169,11 @@ class MemoryJournal(MemoryLifecycle):
             snapshot_seq=stored.snapshot_seq,
             records=tuple(stored.records[stored.snapshot_seq :]),
         )
+        limit = ReadLimit(execution_id, most_bytes)
+        for text in (*found.records, found.snapshot or b""):
+            limit.count(len(text))
+        for sha256, times in references(found).items():
+            limit.count(len(stored.payloads.get(sha256, b"")) * times)
         return joined(found, stored.payloads)
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:

@@ -21,7 +21,7 @@ from rillflow.ports.store import (
 )
 from rillflow.stores.append_plan import are_small
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import joined, references, slimmed_beside
+from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
 from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
@@ -40,6 +40,18 @@ SELECT execution_id, business, feature, partition, definition_id, submitted_at_m
         WHERE journal.execution = key AND journal.seq > coalesce(snapshots.seq, 0)
         ORDER BY journal.seq)
 FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = $1
+"""
+# The lengths of large values are known without reading them.
+_SIZE: Final = """
+SELECT coalesce(octet_length(snapshot), 0) + (
+    SELECT coalesce(sum(octet_length(record)), 0) FROM journal
+    WHERE journal.execution = key AND journal.seq > coalesce(snapshots.seq, 0))
+FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = $1
+"""
+_PAYLOAD_SIZES: Final = """
+SELECT sha256, octet_length(value) FROM payloads
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
+    AND sha256 = ANY($2::bytea[])
 """
 _PAYLOADS: Final = """
 SELECT sha256, value FROM payloads
@@ -105,16 +117,24 @@ class PostgresJournal:
             appends = await slimmed_beside(appends, limit)
         await self._database.append(appends)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
         with damage_told(execution_id, (StoreError,), damage):
             try:
-                return await self._load(execution_id)
+                return await self._load(execution_id, most_bytes)
             except DamagedError:
                 # It may have been purged, or ended again, between the two queries.
-                return await self._load(execution_id)
+                return await self._load(execution_id, most_bytes)
 
-    async def _load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def _load(
+        self, execution_id: ExecutionId, most_bytes: int | None
+    ) -> StoredExecution | None:
+        limit = ReadLimit(execution_id, most_bytes)
+        if most_bytes is not None:
+            for (size_bytes,) in await self._database.rows(_SIZE, execution_id):
+                limit.count(size_bytes)
         rows = await self._database.rows(_LOAD, execution_id)
         if not rows:
             return None
@@ -122,6 +142,9 @@ class PostgresJournal:
         wanted = references(stored)
         if not wanted:
             return joined(stored, {})
+        if most_bytes is not None:
+            sizes = await self._database.rows(_PAYLOAD_SIZES, execution_id, list(wanted))
+            limit.count(sum(size_bytes * wanted[sha256] for sha256, size_bytes in sizes))
         payloads = await self._database.rows(_PAYLOADS, execution_id, list(wanted))
         return joined(stored, dict(payloads))
 

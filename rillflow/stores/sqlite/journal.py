@@ -21,7 +21,7 @@ from rillflow.ports.store import (
 )
 from rillflow.stores.append_plan import are_small
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import joined, references, slimmed_beside
+from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.purge import list_purgeable, purge
@@ -29,8 +29,9 @@ from rillflow.stores.stored_rows import damage_told, death_of, execution_summary
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
-    parent_id, status, rests, snapshot, coalesce(seq, 0)
-FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
+    parent_id, status, rests, CASE WHEN length(snapshot) <= ?2 THEN snapshot END, coalesce(seq, 0),
+    coalesce(length(snapshot), 0)
+FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?1
 """
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq"
@@ -101,12 +102,14 @@ class SqliteJournal:
             appends = await slimmed_beside(appends, limit)
         await self._database.append(appends)
 
-    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
 
         def load(connection: sqlite3.Connection) -> StoredExecution | None:
             with damage_told(execution_id, (sqlite3.Error, OSError), damage):
-                return load_execution(connection, execution_id)
+                return load_execution(connection, execution_id, most_bytes)
 
         return await self._database.look_up(load)
 
@@ -199,25 +202,30 @@ class SqliteJournal:
 
 
 def load_execution(
-    connection: sqlite3.Connection, execution_id: ExecutionId
+    connection: sqlite3.Connection, execution_id: ExecutionId, most_bytes: int | None = None
 ) -> StoredExecution | None:
     """Read an execution with its snapshot and later records; None if unknown.
 
     Raises:
+        LargeExecutionError: It has more than ``most_bytes``.
         StoreError: Something that it refers to is missing, or cannot be read.
         sqlite3.Error: Its rows cannot be read.
     """
-    row = connection.execute(_ROW, (execution_id,)).fetchone()
+    limit = ReadLimit(execution_id, most_bytes)
+    row = connection.execute(_ROW, (execution_id, limit.most_bytes)).fetchone()
     if row is None:
         return None
-    key, *columns, snapshot_seq = row
+    key, *columns, snapshot_seq, snapshot_bytes = row
+    limit.count(snapshot_bytes)
     records = connection.execute(_RECORDS, (key, snapshot_seq))
-    stored = stored_execution((*columns, snapshot_seq, tuple(record for (record,) in records)))
-    wanted = references(stored)
-    if not wanted:
-        return joined(stored, {})
-    found = ((each, connection.execute(_PAYLOAD, (key, each)).fetchone()) for each in wanted)
-    return joined(stored, {sha256: row[0] for sha256, row in found if row is not None})
+    texts = tuple(limit.counted(record) for (record,) in records)
+    stored = stored_execution((*columns, snapshot_seq, texts))
+    payloads: dict[bytes, bytes] = {}
+    for sha256, times in references(stored).items():
+        for (payload,) in connection.execute(_PAYLOAD, (key, sha256)):
+            limit.count(len(payload) * times)
+            payloads[sha256] = payload
+    return joined(stored, payloads)
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:

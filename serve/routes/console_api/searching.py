@@ -5,6 +5,7 @@ Used by `serve/api.py`.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -12,7 +13,6 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from rillflow.core.inspection.statuses import UNFINISHED, Status
-from rillflow.core.inspection.views import SUMMARY
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.jsontypes import decode_json, encode_json
@@ -35,6 +35,8 @@ from serve.forms.search_texts import (
 MOST_ROWS: Final = 200
 MOST_ASKED: Final = 200
 """How many executions the owners are asked about for one page."""
+MOST_AT_ONCE: Final = 16
+"""How many executions are asked about at the same time."""
 MOST_SUMMARIES: Final = 50
 MOST_BUCKETS: Final = 200
 _STORED_ALL: Final = tuple(name for names in STORED.values() for name in names)
@@ -112,6 +114,7 @@ class _Page:
         self._rows: list[dict[str, Any]] = []
         self._reached: Place | None = None
         self._has_more = False
+        self._unread = 0
 
     async def fill(self, before: Place | None) -> None:
         """Add rows that begin after a place, until the page is full or enough were looked at."""
@@ -143,6 +146,7 @@ class _Page:
             stored = shown_status(each.status)
             status = statuses.get(each.execution_id, stored)
             if search.asks_owners and not {status, stored} & set(search.statuses):
+                self._unread += each.execution_id not in statuses
                 continue
             self._rows.append(_row(each, status))
             if len(self._rows) >= self._limit:
@@ -157,6 +161,7 @@ class _Page:
             "rows": self._rows,
             "next": None if reached is None else cursor_of(reached),
             "searched_to_ms": None if self._reached is None else self._reached.submitted_at_ms,
+            "unread": self._unread,
         }
 
 
@@ -288,14 +293,18 @@ async def statuses_of(
 async def asked(
     stack: Stack, execution_ids: Sequence[ExecutionId], within_s: float
 ) -> dict[ExecutionId, bytes | None]:
-    """Ask the owners for summaries as JSON, at once; None for an unknown execution."""
+    """Ask the owners for summaries as JSON, some at a time; None for an unknown execution.
+
+    Executions that could not be read in time are absent, and so are large ones that are not in
+    memory: a list brings none of them there.
+    """
     found: dict[ExecutionId, bytes | None] = {}
+    places = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def ask(execution_id: ExecutionId) -> None:
-        try:
-            found[execution_id] = await stack.inspect(execution_id, SUMMARY)
-        except RillflowError:
-            return
+        async with places:
+            with suppress(RillflowError):
+                found[execution_id] = await stack.listed(execution_id)
 
     tasks = [asyncio.ensure_future(ask(each)) for each in execution_ids]
     if tasks:

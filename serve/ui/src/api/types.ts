@@ -29,6 +29,7 @@ export interface RowPage {
   rows: Row[];
   next: string | null;
   searched_to_ms: number | null;
+  unread: number;
   at_ms: number;
 }
 

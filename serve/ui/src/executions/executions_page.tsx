@@ -88,6 +88,7 @@ export function ExecutionsPage(): JSX.Element {
               onEnd={rows.more}
             />
           )}
+          {rows.unread > 0 && <p className="muted">{t("list.unread", { n: rows.unread })}</p>}
           <End rows={rows} onShowAll={() => search("")} />
         </>
       )}
@@ -147,6 +148,7 @@ function useRows(text: string) {
     error: found.error,
     hasMore: found.hasNextPage,
     searchedToMs: found.data?.pages.at(-1)?.searched_to_ms ?? null,
+    unread: found.data?.pages.reduce((sum, page) => sum + page.unread, 0) ?? 0,
     more: () => {
       if (found.hasNextPage && !found.isFetching) void found.fetchNextPage();
     },

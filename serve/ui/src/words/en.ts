@@ -76,6 +76,8 @@ export const en = {
   "list.nothing": "No execution matches this search.",
   "list.showAll": "Show all executions",
   "list.searchedTo": "Searched back to",
+  "list.unread":
+    "{n} unfinished executions are left out, since their exact status could not be read: they are large and not in memory, or their owner does not answer. status:unfinished lists them.",
   "list.searchOn": "Search further back",
   "list.subFlow": "sub-flow",
   "list.empty.title": "No executions yet",

@@ -77,6 +77,8 @@ export const zh: Readonly<Record<Key, string>> = {
   "list.nothing": "没有符合条件的执行。",
   "list.showAll": "显示所有执行",
   "list.searchedTo": "已搜索到",
+  "list.unread":
+    "有 {n} 个未结束的执行未列出，因为无法读取其确切状态：它们较大且不在内存中，或其所有者没有应答。用 status:unfinished 可列出它们。",
   "list.searchOn": "继续向前搜索",
   "list.subFlow": "子流程",
   "list.empty.title": "还没有执行",

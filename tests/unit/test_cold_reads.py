@@ -1,0 +1,156 @@
+"""Who only reads executions brings few of them into memory at a time; nobody reads two large ones.
+
+What a call uses stays in memory, whatever the limit of executions in memory says.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Final
+
+import pytest
+
+from rillflow.core.events import WakeUpReceived
+from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersError
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Call, Delivery, Query
+from rillflow.ports.store import StoredExecution
+from rillflow.runtime.activation.cache import LARGE_BYTES
+from rillflow.runtime.activation.leases import MOST_COLD_BYTES
+from rillflow.runtime.activation.replay import LONG_BYTES
+from rillflow.runtime.owner.cold_reads import MOST_AT_ONCE, MOST_WAITING, ColdReads
+from rillflow.stores.memory.store import MemoryStore
+from tests.api.definition_texts import SUSPENDED
+from tests.unit.test_long_reads import Owned
+
+SHORT_S: Final = 30
+HOT_BYTES: Final = 1 << 20
+
+
+class CountingStore(MemoryStore):
+    """A store that counts how many executions are read at once, and how many large ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.most = self.most_large = 0
+        self._under_way: list[bool] = []
+
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
+        is_large = most_bytes is None
+        self._under_way.append(is_large)
+        self.most = max(self.most, len(self._under_way))
+        self.most_large = max(self.most_large, sum(self._under_way))
+        await asyncio.sleep(0)
+        try:
+            return await super().load(execution_id, most_bytes)
+        finally:
+            self._under_way.remove(is_large)
+
+
+class Counted(Owned):
+    """An owner that keeps one execution in memory, over a store that counts reads."""
+
+    def __init__(self) -> None:
+        self.counting = CountingStore()
+        super().__init__(self.counting, hot_bytes=HOT_BYTES)
+
+    async def cold(self, number: int, size_bytes: int) -> list[ExecutionId]:
+        """Submit executions with so much text, which leave memory."""
+        version = await self.add(SUSPENDED)
+        ids: list[ExecutionId] = []
+        for _ in range(number):
+            await self.submit(version, "x" * size_bytes)
+            ids.append(self.last)
+        await self.submit(version)
+        self.counting.begin()
+        return ids
+
+
+@pytest.fixture(name="owned")
+async def _owned() -> AsyncIterator[Counted]:
+    owned = Counted()
+    await owned.store.open()
+    await owned.owner.start()
+    yield owned
+    await owned.owner.stop()
+    await owned.store.close()
+
+
+async def test_few_executions_are_read_at_once_for_those_who_only_read(owned: Counted) -> None:
+    ids = await owned.cold(12, 2 * LONG_BYTES)
+    async with asyncio.timeout(SHORT_S):
+        replies = await asyncio.gather(
+            *(owned.owner.call_many([owned.status_of(each)]) for each in ids)
+        )
+    assert all(reply.error is None for [reply] in replies)
+    assert owned.counting.most == MOST_AT_ONCE
+
+
+async def test_queries_of_one_batch_are_answered_one_after_the_other(owned: Counted) -> None:
+    ids = await owned.cold(4, 2 * LONG_BYTES)
+    asked = (owned.owner.call_many([*map(owned.status_of, ids)]) for _ in range(3))
+    async with asyncio.timeout(SHORT_S):
+        told = await asyncio.gather(*asked)
+    assert all(reply.error is None for replies in told for reply in replies)
+    assert owned.counting.most <= MOST_AT_ONCE
+
+
+async def test_large_executions_are_read_one_at_a_time_whoever_needs_them(owned: Counted) -> None:
+    ids = await owned.cold(4, LARGE_BYTES)
+    woken = [
+        Delivery(execution_id=each, event=WakeUpReceived(at_ms=2, data=b"{}", task="wait"))
+        for each in ids[:2]
+    ]
+    calls: list[Call] = [*map(owned.status_of, ids[2:]), *woken]
+    async with asyncio.timeout(SHORT_S):
+        replies = await asyncio.gather(*(owned.caller.ask(each) for each in calls))
+    assert [reply.error for reply in replies] == [None] * 4
+    assert owned.counting.most_large == 1
+
+
+async def test_no_list_brings_a_large_execution_into_memory(owned: Counted) -> None:
+    [large] = await owned.cold(1, LARGE_BYTES)
+    listed = Query(execution_id=large, kind="status", reads_large=False)
+    assert (await owned.caller.ask(listed)).kind == LargeExecutionError.code
+    assert (owned.sent[-1], owned.counting.most_large) == ((1, False), 0)
+    assert (await owned.caller.ask(owned.status_of(large))).error is None
+    assert (await owned.caller.ask(listed)).error is None, "it is in memory"
+
+
+async def test_a_batch_reads_a_few_megabytes_and_leaves_the_rest(owned: Counted) -> None:
+    fit = MOST_COLD_BYTES // (LONG_BYTES - 1_000) + 1
+    ids = await owned.cold(fit + 3, LONG_BYTES - 1_000)
+    replies = await owned.owner.call_ready([*map(owned.status_of, ids)])
+    refused = [reply.kind for reply in replies].count(NotReadyError.code)
+    assert 1 <= refused <= 4
+    assert (await owned.caller.ask(owned.status_of(ids[-1]))).error is None
+
+
+async def test_more_readers_than_may_wait_are_refused() -> None:
+    places = ColdReads()
+
+    async def read() -> None:
+        async with places.place():
+            await gate.wait()
+
+    gate = asyncio.Event()
+    async with AsyncExitStack() as readers:
+        for _ in range(MOST_AT_ONCE):
+            await readers.enter_async_context(places.place())
+        waiting = [asyncio.create_task(read()) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(UnreadAnswersError, match="try again later"):
+            await read()
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        waiting[0] = asyncio.create_task(read())
+        await asyncio.sleep(0)
+    gate.set()
+    async with asyncio.timeout(SHORT_S):
+        await asyncio.gather(*waiting)
