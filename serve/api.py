@@ -1,11 +1,12 @@
 """The HTTP API as one ASGI application: the routers, and the middleware before them.
 
 ``deployment.py`` and the tests call it. A request passes, from the outside to the inside:
-``RequestLines``, ``ApiKeyGate``, with signatures ``FormParameters`` and ``SignedCallersOnly``, then
-``HotRoutes``, which answers the hot routes itself, and FastAPI for all others. This module must
-not know what a route does.
+``RequestLines``, ``RequestMeters``, ``ApiKeyGate``, with signatures ``FormParameters`` and
+``SignedCallersOnly``, then ``HotRoutes``, which answers the hot routes itself, and FastAPI for all
+others. This module must not know what a route does.
 """
 
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -29,15 +30,19 @@ from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.process.measuring import read_process
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
+from rillflow.task_set import TaskSet
+from rillflow.telemetry.meters import Meters
 from serve.forms.console_sessions import ConsoleSessions
 from serve.forms.errors import respond_to
 from serve.forms.session_ends import SessionEnds
 from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines
 from serve.middleware.form_parameters import FormParameters
+from serve.middleware.request_meters import RequestMeters
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
 from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
@@ -47,6 +52,7 @@ from serve.routes import (
     event_loops,
     health,
     legacy,
+    metrics,
     protection,
     query,
     run,
@@ -119,6 +125,7 @@ def create_api(
         RouteTableError: The endpoints and the table of routes differ.
     """
     watch, batches = LoopWatch("replica"), BatchRedo(stack)
+    meters, background = _meters_of(watch), TaskSet[None]()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -132,7 +139,9 @@ def create_api(
             health=paths_where(lambda route: route.health),
             waiting=stack.settings.waiting_requests,
         )
+        background.start(metrics.tell_metrics(stack, meters))
         yield
+        await background.stop()
         await batches.stop()
         await stack.readiness.stop()
         await stack.close()
@@ -142,13 +151,18 @@ def create_api(
     callers = SignatureCheck(stack.settings, stack.clock)
     hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
     checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
-    ends = SessionEnds(stack.store, stack.clock)
-    sessions = ConsoleSessions(stack.settings, stack.clock, ends)
-    browsers = Browsers(stack.settings, listens_on)
-    app = RequestLines(ApiKeyGate(checked, stack.settings, sessions, browsers))
-    pages = console_pages.router(sessions)
-    include_routers(api, chain([pages], _routers(stack, hot, watch, batches)), stack.settings)
+    sessions = ConsoleSessions(stack.settings, stack.clock, SessionEnds(stack.store, stack.clock))
+    gate = ApiKeyGate(checked, stack.settings, sessions, Browsers(stack.settings, listens_on))
+    app = RequestLines(RequestMeters(gate, meters, stack.clock))
+    pages = [console_pages.router(sessions), metrics.router(stack, meters)]
+    include_routers(api, chain(pages, _routers(stack, hot, watch, batches)), stack.settings)
     return app
+
+
+def _meters_of(watch: LoopWatch) -> Meters:
+    meters = Meters(f"replica:{uuid.uuid4().hex[:12]}")
+    read_process(meters, watch.state)
+    return meters
 
 
 def _framework(lifespan: Lifespan[FastAPI]) -> FastAPI:

@@ -243,6 +243,9 @@ ROUTES: Final = (
     Route("GET", "/console/session", OPEN),
     Route("POST", "/console/sign-in", OPEN, KEY_SHOWN, own_pages=True),
     Route("POST", "/console/sign-out", OPEN, own_pages=True),
+    # Telemetry.
+    Route("GET", "/metrics", KEY),
+    Route("GET", "/actuator/prometheus", KEY),
     # Health, and the description of the API.
     Route("GET", "/healthz", OPEN, health=True, any_host=True),
     Route("GET", "/readyz", OPEN, health=True, any_host=True),

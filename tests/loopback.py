@@ -14,6 +14,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
     Answers,
     GetLoopState,
+    GetMeters,
     decode_dispatcher_message,
     decode_owner_message,
 )
@@ -205,7 +206,7 @@ def connection_to(endpoint: DispatcherEndpoint) -> Connection:
 
     async def send(data: bytes) -> bytes:
         message = decode_dispatcher_message(data)
-        assert not isinstance(message, GetLoopState)
+        assert not isinstance(message, GetLoopState | GetMeters)
         return await endpoint.take(message)
 
     return send

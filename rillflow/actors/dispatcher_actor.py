@@ -9,7 +9,7 @@ Used by `actors/placing.py` and `serve/routes/trials.py`.
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import ray
 
@@ -22,23 +22,29 @@ from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
+from rillflow.ports.gateway import HostState
 from rillflow.ports.loops import encode_loop
-from rillflow.ports.messages import GetLoopState, decode_dispatcher_message
+from rillflow.ports.messages import GetLoopState, GetMeters, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.job_gateway import RayJobGateway
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import ACTOR_SCHEME, JOB_SCHEME, SCHEME, SERVE_SCHEME
 from rillflow.runtime.dispatch.client import Connection
+from rillflow.runtime.dispatch.measuring import MeasuredGateway, read_hosts
 from rillflow.runtime.dispatch.progress import ProgressDelivery
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.process.measuring import read_process
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.states import encode_states
 
 
 class DispatcherActor:
@@ -66,21 +72,24 @@ class DispatcherActor:
             ray_tasks.lost(call)
             ray_jobs.lost(call)
 
+        def hosts() -> list[HostState]:
+            return [*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts(), *ray_jobs.hosts()]
+
+        self._meters = Meters(name)
         self._namespace = settings.namespace
         life = uuid.uuid4()
         self._life = life.hex
         self._endpoint = DispatcherEndpoint(
-            registry,
+            MeasuredGateway(registry, self._meters, SystemClock()),
             life=life.bytes,
             connect=self._connect,
-            hosts=lambda: [
-                *(*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts(), *ray_jobs.hosts())
-            ],
+            hosts=hosts,
             settled=ray_tasks.settled,
             lost=lost,
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
         )
+        self._measure(hosts)
         self._progress = ray_tasks.progress
         ray_tasks.progress.deliver = ProgressDelivery(
             self._endpoint.connection_of, SystemClock(), registry.masked
@@ -90,6 +99,11 @@ class DispatcherActor:
         self._socket = SocketServer(self._answer, name)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
         tune_gc()
+
+    def _measure(self, hosts: Callable[[], list[HostState]]) -> None:
+        read_process(self._meters, self._watch.state)
+        read_hosts(self._meters, hosts)
+        self._meters.read(metrics.DISPATCHER_CALLS, lambda: {(): len(self._endpoint)})
 
     async def socket(self) -> tuple[str, str]:
         """Return where actors of the same node reach this one: node id and path."""
@@ -109,6 +123,8 @@ class DispatcherActor:
         message = decode_dispatcher_message(data)
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
+        if isinstance(message, GetMeters):
+            return encode_states([self._meters.state()])
         return self._endpoint.answer_through(self._drain, message)
 
     async def progress(

@@ -44,6 +44,7 @@ from rillflow.ports.messages import (
     AwaitEnds,
     GetHealth,
     GetLoopState,
+    GetMeters,
     OwnerMessage,
     decode_owner_message,
 )
@@ -59,7 +60,9 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.process.measuring import read_process
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
+from rillflow.runtime.process.replica_states import ReplicaStates
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain import Drain
@@ -68,6 +71,9 @@ from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.states import encode_states
 
 log = logging.getLogger("rillflow.execution_actor")
 
@@ -107,6 +113,8 @@ class ExecutionActor:
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
         self._watch.start()
+        self._meters = Meters(self._name)
+        self._replicas = ReplicaStates(SystemClock())
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
         self._life = uuid.uuid4().hex
@@ -154,9 +162,19 @@ class ExecutionActor:
             record=self._record,
             on_fenced=self._leave_fenced,
             spawner=None if self._dedicated else actor_spawner(settings),
+            meters=self._meters,
         )
 
     def _owner_endpoint(self) -> OwnerEndpoint:
+        limit = SubmissionLimit(
+            self._settings.max_queued_submissions,
+            unanswered=lambda: len(self._dispatcher) + self._host.held(),
+            most_unanswered=self._settings.max_unanswered_calls,
+        )
+        read_process(self._meters, self._watch.state)
+        self._meters.read(metrics.QUEUED, lambda: {(): limit.queued})
+        self._meters.read(metrics.HELD, lambda: {(): self._host.held()})
+        self._meters.read(metrics.UNANSWERED, lambda: {(): len(self._dispatcher)})
         return OwnerEndpoint(
             self._host,
             self._dispatcher,
@@ -164,11 +182,7 @@ class ExecutionActor:
             reasons=self._health.reasons,
             own=self._own_partitions(),
             forward=self._executions.forward,
-            limit=SubmissionLimit(
-                self._settings.max_queued_submissions,
-                unanswered=lambda: len(self._dispatcher) + self._host.held(),
-                most_unanswered=self._settings.max_unanswered_calls,
-            ),
+            limit=limit,
         )
 
     async def _start(self) -> None:
@@ -263,7 +277,16 @@ class ExecutionActor:
         message = decode_owner_message(data)
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
+        if isinstance(message, GetMeters):
+            return self._told(message)
         return await self._gate.through(lambda: self._handle(message, len(data)))
+
+    def _told(self, message: GetMeters) -> bytes:
+        if message.replica is not None:
+            self._replicas.keep(message.replica)
+        if not message.asks:
+            return encode_states([])
+        return encode_states([self._meters.state(), *self._replicas.states()])
 
     async def _handle(self, message: OwnerMessage, size_bytes: int) -> bytes:
         if not self._started.done():

@@ -7,6 +7,7 @@ from rillflow.actors.cluster import RayCluster
 from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
+from rillflow.actors.process_meters import RayProcessMeters
 from rillflow.actors.readiness import ray_readiness
 from rillflow.actors.task_logs import RayTaskLogs
 from rillflow.runtime.stack import Stack
@@ -30,4 +31,5 @@ def ray_stack(settings: Settings) -> Stack:
         cluster=RayCluster(settings, store),
         readiness=ray_readiness(settings, store),
         task_logs=RayTaskLogs(),
+        process_meters=RayProcessMeters(settings),
     )

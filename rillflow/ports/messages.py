@@ -17,6 +17,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.executions import Call, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.telemetry.states import ProcessState
 
 
 class Calls(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -112,6 +113,17 @@ class GetLoopState(msgspec.Struct, frozen=True, tag="LoopQuestion", array_like=T
     """Query the measurements of the process's event loop. Answered with a ``LoopState``."""
 
 
+class GetMeters(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Query what a process has counted and measured. Answered with a list of ``ProcessState``s.
+
+    A ``replica`` tells its own with it, which the first owner keeps for the other replicas. One
+    that only tells does not ``ask``, and the list is empty.
+    """
+
+    replica: ProcessState | None = None
+    asks: bool = True
+
+
 OwnerMessage: TypeAlias = (
     Calls | Answers | ViewPart | AwaitEnds | AwaitChanges | GetHealth | GetPartitionMap
 )
@@ -120,34 +132,36 @@ DispatcherMessage: TypeAlias = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
-_owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | GetLoopState)
+_owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | GetLoopState | GetMeters)
 _calls_decoder = msgspec.msgpack.Decoder(list[tuple[str, str, int, int]])
 _map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
-_dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | GetLoopState)
+_dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | GetLoopState | GetMeters)
 
 
-def encode_message(message: OwnerMessage | DispatcherMessage | GetLoopState) -> bytes:
+def encode_message(
+    message: OwnerMessage | DispatcherMessage | GetLoopState | GetMeters,
+) -> bytes:
     """Encode a message."""
     return _encoder.encode(message)
 
 
-def decode_owner_message(data: bytes) -> OwnerMessage | GetLoopState:
+def decode_owner_message(data: bytes) -> OwnerMessage | GetLoopState | GetMeters:
     """Decode a message to an owner of executions.
 
     Raises:
         msgspec.ValidationError: It is not one.
     """
-    message: OwnerMessage | GetLoopState = _owner_decoder.decode(data)
+    message: OwnerMessage | GetLoopState | GetMeters = _owner_decoder.decode(data)
     return message
 
 
-def decode_dispatcher_message(data: bytes) -> DispatcherMessage | GetLoopState:
+def decode_dispatcher_message(data: bytes) -> DispatcherMessage | GetLoopState | GetMeters:
     """Decode a message to a dispatcher.
 
     Raises:
         msgspec.ValidationError: It is not one.
     """
-    message: DispatcherMessage | GetLoopState = _dispatcher_decoder.decode(data)
+    message: DispatcherMessage | GetLoopState | GetMeters = _dispatcher_decoder.decode(data)
     return message
 
 

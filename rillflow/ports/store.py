@@ -382,6 +382,14 @@ class Store(
         """
         ...
 
+    async def size_bytes(self) -> int:
+        """Return about how many bytes the store takes on disk; 0 where it keeps nothing there.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish the writes under way and release the database."""
         ...

@@ -13,9 +13,12 @@ from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.store import Store
 from rillflow.runtime.backpressure.admission import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
 from rillflow.runtime.completion.client import CompletionClient, News
+from rillflow.runtime.dispatch.measuring import MeasuredGateway
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
+from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.states import ProcessState
 
 
 class LocalExecutions:
@@ -35,8 +38,11 @@ class LocalExecutions:
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
         on_fenced: Callable[[], None] = lambda: None,
+        meters: Meters | None = None,
     ) -> None:
-        self._pool = DispatchPool(gateway, self._answered)
+        meters = meters or Meters("local")
+        measured = MeasuredGateway(gateway, meters, clock)
+        self._pool = DispatchPool(measured, self._answered)
         self._limit = SubmissionLimit(
             max_queued_submissions,
             unanswered=lambda: len(self._pool) + self.host.held(),
@@ -56,6 +62,7 @@ class LocalExecutions:
                 views_max_bytes=views_max_bytes,
             ),
             on_fenced=on_fenced,
+            meters=meters,
         )
         self._watch = CompletionClient("local", self.call, self._ended)
 
@@ -126,3 +133,18 @@ class LocalDispatcher:
     async def states(self) -> list[DispatcherState]:
         """Return the state of the one dispatcher."""
         return [DispatcherState(is_reached=True, hosts=self._gateways.hosts())]
+
+
+class LocalProcessMeters:
+    """The meters of the executions of this process, as those of another one."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    async def states(self, own: ProcessState) -> list[ProcessState]:
+        """Return their state."""
+        del own
+        return [self._meters.state()]
+
+    async def tell(self, own: ProcessState) -> None:
+        """Tell nobody: there is one replica."""

@@ -30,6 +30,7 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.loops import EventLoops
+from rillflow.ports.process_meters import NoProcessMeters, ProcessMeters
 from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
@@ -62,6 +63,7 @@ class Stack:
         cluster: Cluster,
         readiness: Readiness,
         task_logs: TaskLogs | None = None,
+        process_meters: ProcessMeters | None = None,
         clock: Clock | None = None,
         hook: ContextHook | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Stack:
         self.cluster = cluster
         self.readiness = readiness
         self.task_logs = task_logs or NoTaskLogs()
+        self.process_meters = process_meters or NoProcessMeters()
         self.histories = Histories(store)
         self.changes = ChangeHub(executions)
         self.summaries = SharedSummaries(lambda shown: self.inspect(shown, SUMMARY))

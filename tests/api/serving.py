@@ -18,12 +18,14 @@ from rillflow.ports.cluster import ActorReport, ClusterState, ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
+from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
-from rillflow.runtime.local import LocalDispatcher, LocalExecutions
+from rillflow.runtime.local import LocalDispatcher, LocalExecutions, LocalProcessMeters
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
 from rillflow.stores import open_store
+from rillflow.telemetry.meters import Meters
 from rillflow.testing import FakeOpenFaaS
 from serve.api import create_api
 
@@ -217,6 +219,8 @@ async def served(
         store = store or open_store("memory:")
         async with FakeOpenFaaS(functions or {}) as gateway:
             registry = GatewayRegistry.with_http(http_settings(settings), clock)
+            meters = Meters("rillflow:execution:0")
+            read_hosts(meters, registry.hosts)
             executions = LocalExecutions(
                 store=store,
                 gateway=registry,
@@ -228,6 +232,7 @@ async def served(
                 hot_bytes=settings.hot_bytes,
                 outputs_max_bytes=settings.outputs_max_bytes,
                 views_max_bytes=settings.answers_max_bytes,
+                meters=meters,
             )
             stack = Stack(
                 settings,
@@ -239,6 +244,7 @@ async def served(
                 readiness=ReadinessWatch([writing(store, pause_s=0.02), reading(store)]),
                 clock=clock,
                 hook=hook,
+                process_meters=LocalProcessMeters(meters),
             )
             app = create_api(stack, executions.start)
             async with listening(door, app):

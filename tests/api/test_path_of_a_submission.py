@@ -21,7 +21,7 @@ import pytest
 from rillflow.actors.peers import SocketConnection, SocketServer, _ServerConnection
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
-from rillflow.ports.messages import GetLoopState, decode_owner_message
+from rillflow.ports.messages import GetLoopState, GetMeters, decode_owner_message
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
@@ -51,7 +51,7 @@ OF_THE_OWNER: Final = tuple(
     f"{ROOT}/rillflow/runtime/{package}/" for package in ("commands", "dispatch", "owner")
 )
 """Whatever these packages do after the owner's answer belongs to no submission that waits."""
-MOST_OF_SERVE: Final = 6
+MOST_OF_SERVE: Final = 7
 
 
 class NoDedicatedOwners:
@@ -113,7 +113,7 @@ class Link:
 
     async def _answer(self, data: bytes) -> bytes:
         message = decode_owner_message(data)
-        assert not isinstance(message, GetLoopState)
+        assert not isinstance(message, GetLoopState | GetMeters)
         return await self._drain.through(
             lambda: self._endpoint.take(message, len(data)), type(message).__name__
         )

@@ -103,6 +103,7 @@ MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
 [REHEARSAL] = _take("docs/extending.md", "Hooks")
 BY_CURL = _take_page("docs/http.md")
+[METRICS] = _take_page("docs/telemetry.md")
 
 
 class Clone(NamedTuple):
@@ -263,6 +264,11 @@ def test_the_page_of_the_http_api_shows_what_is_answered(clone: Clone, by_hand: 
     signed, sign = signing.split()
     path, fields = "/flow/status/check.json", dict(parse_qsl(signed))
     assert sign == request_signature("secret", "GET", path, fields)
+
+
+def test_the_page_of_telemetry_shows_the_metrics(clone: Clone, by_hand: OwnStack) -> None:
+    assert by_hand.pid
+    assert 'rillflow_process_up{process="rillflow:execution:0"} 1.0\n' in clone.bash(METRICS)
 
 
 def test_a_film_can_be_played(clone: Clone, by_hand: OwnStack, tmp_path: Path) -> None:

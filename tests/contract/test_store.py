@@ -56,6 +56,16 @@ async def test_a_probe_writes_and_leaves_everything_as_it_was(store: Store) -> N
         await store.probe()
 
 
+async def test_a_durable_store_tells_how_much_it_takes_on_disk(store: Store) -> None:
+    before = await store.size_bytes()
+    await store.append([submit(1, b"x" * 3_000_000)])
+    after = await store.size_bytes()
+    if type(store).__name__ == "MemoryStore":
+        assert (before, after) == (0, 0)
+    else:
+        assert 0 < before < after < before + 100_000_000
+
+
 async def test_an_unknown_execution_is_none(store: Store) -> None:
     assert await store.load(id_of(1)) is None
 

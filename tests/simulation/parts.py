@@ -9,7 +9,7 @@ from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_replies
 from rillflow.ports.gateway import Gateway
-from rillflow.ports.messages import Answers, Calls, GetLoopState, decode_owner_message
+from rillflow.ports.messages import Answers, Calls, GetLoopState, GetMeters, decode_owner_message
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
@@ -172,7 +172,7 @@ class HostProcess:
         if self._leaving:
             raise UnavailableError(f"{self._dedicated} has ended, and its home leaves")
         message = decode_owner_message(data)
-        assert not isinstance(message, GetLoopState)
+        assert not isinstance(message, GetLoopState | GetMeters)
         answer = await self._endpoint.take(message, len(data))
         if isinstance(message, Calls):
             for call, reply in zip(message.calls, decode_replies(answer), strict=True):

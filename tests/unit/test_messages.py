@@ -21,6 +21,7 @@ from rillflow.ports.messages import (
     GetHealth,
     GetInheritedCalls,
     GetLoopState,
+    GetMeters,
     GetPartitionMap,
     GetProcessToken,
     OwnerMessage,
@@ -29,6 +30,7 @@ from rillflow.ports.messages import (
     encode_message,
 )
 from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.telemetry.states import ProcessState
 from tests.loopback import attempt
 
 SECRET: Final = "the value of a secret"
@@ -48,6 +50,7 @@ TO_DISPATCHERS: Final[tuple[DispatcherMessage, ...]] = (
     GetProcessToken(),
     GetGatewayHosts(),
 )
+TO_ALL: Final = (GetLoopState(), GetMeters(ProcessState("replica:1"), asks=False))
 
 
 def test_these_are_all_kinds() -> None:
@@ -56,7 +59,7 @@ def test_these_are_all_kinds() -> None:
 
 
 def test_messages_keep_the_tags_that_other_releases_know() -> None:
-    every = (*TO_OWNERS, *TO_DISPATCHERS, GetLoopState())
+    every = (*TO_OWNERS, *TO_DISPATCHERS, *TO_ALL)
     assert {type(each).__struct_config__.tag for each in every} == {
         *("Calls", "Answers", "ViewPart", "EndsQuestion", "HealthQuestion", "MapQuestion"),
         "AwaitChanges",
@@ -67,14 +70,15 @@ def test_messages_keep_the_tags_that_other_releases_know() -> None:
             "LifeQuestion",
             "HostsQuestion",
             "LoopQuestion",
+            "GetMeters",
         ),
     }
 
 
 def test_every_message_arrives_as_what_it_was() -> None:
-    for to_owner in (*TO_OWNERS, GetLoopState()):
+    for to_owner in (*TO_OWNERS, *TO_ALL):
         assert decode_owner_message(encode_message(to_owner)) == to_owner
-    for to_dispatcher in (*TO_DISPATCHERS, GetLoopState()):
+    for to_dispatcher in (*TO_DISPATCHERS, *TO_ALL):
         assert decode_dispatcher_message(encode_message(to_dispatcher)) == to_dispatcher
 
 

@@ -239,6 +239,11 @@ class SubmissionLimit:
         self._most_unanswered = most_unanswered
         self._queued = 0
 
+    @property
+    def queued(self) -> int:
+        """How many submissions are not durable yet."""
+        return self._queued
+
     @contextmanager
     def place(self, call: Call) -> Iterator[None]:
         """Hold a place for a call.

@@ -52,7 +52,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
 
     ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the execution
     ended with it. ``execution`` is the execution that the reply is about, and ``watch`` a
-    submission whose sender waits for the end.
+    submission whose sender waits for the end. ``is_callback`` tells whether the event was one.
     """
 
     reply: Reply
@@ -62,6 +62,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
     at_ms: int = 0
     over: bool = False
     watch: Submission | None = None
+    is_callback: bool = False
 
 
 def appends_under_way(batch: Sequence[CallOutcome]) -> set["asyncio.Future[None]"]:
@@ -232,7 +233,15 @@ class CallHandling:
         append = self._rows.append_of(execution, event, handled, before)
         reply = reply_to_error(handled.refusal) if handled.refusal else Reply()
         commands, over = handled.commands, execution.over
-        return CallOutcome(reply, execution, append, commands, event.at_ms, over)
+        return CallOutcome(
+            reply,
+            execution,
+            append,
+            commands,
+            event.at_ms,
+            over,
+            is_callback=isinstance(event, CallbackReceived),
+        )
 
     def _refusal(
         self, call: Call, execution: ActiveExecution | RillflowError | None, error: RillflowError

@@ -57,10 +57,13 @@ from rillflow.runtime.owner.call_handling import (
     reply_of,
 )
 from rillflow.runtime.owner.cold_reads import ColdReads
+from rillflow.runtime.owner.measuring import OwnerMeters
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
 from rillflow.runtime.process.crash_log import log_crash
 from rillflow.runtime.supervision.restarts import Restarts, Spawner
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import Meters
 
 log = logging.getLogger("rillflow.owner")
 
@@ -108,8 +111,11 @@ class ExecutionOwner:
         on_fenced: Callable[[], None] = lambda: None,
         spawner: Spawner | None = None,
         turns: FairTurns | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self._store, self._clock = store, clock
+        meters = meters or Meters("owner")
+        self._meters = OwnerMeters(meters, clock)
         self._partitions = tuple(partitions)
         self._dedicated = dedicated
         self._turns = turns or FairTurns()
@@ -128,6 +134,8 @@ class ExecutionOwner:
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
         self.ended_calls, self.has_epoch = self._leases.ended_calls, self._ownership.has_epoch
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
+        meters.read(metrics.HOT, lambda: {(): self.active})
+        meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
         self._commands = self._command_runner(dispatcher, executions, callback_host, guards)
         self.held = self._commands.outbound.held
         self._recovery.join(self._activations, self._commands)
@@ -271,10 +279,13 @@ class ExecutionOwner:
         """Handle calls; ``look`` reads the store before it makes an execution."""
         if self._turns.is_full:
             await self._turns.wait(calls[0].execution_id)
+        began_s = self._meters.now_s()
         released = self._recovery.released(calls) if len(self._crashes) else []
         with await self._leases.for_calls(calls, look=look, waits=waits) as leased:
             handle = partial(self._calls.take, leased)
+            leased_s = self._meters.now_s()
             batch = self._turns.take(calls, handle, whole=bool(released))
+            self._meters.computed(batch, leased_s)
             self._crashes.end()
             written = [outcome for outcome in batch if outcome.append is not None]
             append = self._activations.begin_append(
@@ -289,7 +300,7 @@ class ExecutionOwner:
             if is_written and written:
                 # The loop runs this after the current task, which hands the answer over.
                 loop = asyncio.get_running_loop()
-                loop.call_soon(self._carry_out, written, append, released)
+                loop.call_soon(self._carry_out, written, append, released, began_s)
             else:
                 append.end(is_written=is_written)
                 self._recovery.go_on(released)
@@ -298,18 +309,29 @@ class ExecutionOwner:
         return [reply_of(outcome, error) for outcome in batch]
 
     async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
-        return await self._writer.append([each.append for each in written if each.append])
+        if not written:
+            return None
+        began_s = self._meters.now_s()
+        error = await self._writer.append([each.append for each in written if each.append])
+        self._meters.appended(len(written), began_s, is_written=error is None)
+        return error
 
     def _carry_out(
-        self, written: Sequence[CallOutcome], append: OpenAppend, released: Sequence[ExecutionId]
+        self,
+        written: Sequence[CallOutcome],
+        append: OpenAppend,
+        released: Sequence[ExecutionId],
+        began_s: float,
     ) -> None:
         """Carry out the commands of what was written; nobody gets at the executions before."""
+        durable_s = self._meters.now_s()
         try:
             for outcome in written:
                 if outcome.execution is not None:
                     self._carry_out_safely(outcome, outcome.execution)
             self._crashes.end()
             self._commands.flush()
+            self._meters.carried_out(written, began_s, durable_s)
         finally:
             append.end(is_written=True)
             self._recovery.go_on(released)
@@ -390,6 +412,8 @@ class ExecutionOwner:
 
     async def _timers_due(self, timers: list[Timer]) -> None:
         now_ms = self._clock.now_ms()
+        for timer in timers:
+            self._meters.timer_lateness.observe(max(now_ms - timer.due_ms, 0) / 1000)
         calls = [firing_of(timer, now_ms) for timer in timers]
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
             if reply.is_unanswered:

@@ -63,6 +63,11 @@ class MemoryLifecycle:
         """Refuse when closed; otherwise memory accepts every write."""
         self._check_open()
 
+    async def size_bytes(self) -> int:
+        """Return 0: nothing is on disk."""
+        self._check_open()
+        return 0
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreError("the store is closed")

@@ -58,6 +58,11 @@ class PostgresStore(
         """
         await self._database.execute("UPDATE rillflow_schema SET version = version")
 
+    async def size_bytes(self) -> int:
+        """Return the bytes of the whole database."""
+        size = await self._database.value("SELECT pg_database_size(current_database())::text")
+        return int(size or 0)
+
     async def close(self) -> None:
         """Finish the writes under way and disconnect."""
         await self._database.close()

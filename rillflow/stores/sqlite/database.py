@@ -158,7 +158,20 @@ class SqliteDatabase:
         """Run a read that may take long on one state of the database."""
         return await self._open_parts().scans.read(query)
 
+    async def size_bytes(self) -> int:
+        """Return the bytes of the file and of its write-ahead log."""
+        self._open_parts()
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return await asyncio.to_thread(lambda: sum(map(_size_of, files)))
+
     def _open_parts(self) -> _Parts:
         if self._parts is None:
             raise StoreError(f"{self._path}: the store is closed")
         return self._parts
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # the log is gone while nobody writes
+        return 0

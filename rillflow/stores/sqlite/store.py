@@ -63,6 +63,10 @@ class SqliteStore(
         """
         await self._database.write(rewrite_version)
 
+    async def size_bytes(self) -> int:
+        """Return the bytes of the file, and of the commits that are not moved into it yet."""
+        return await self._database.size_bytes()
+
     async def close(self) -> None:
         """Finish the writes under way and release the file."""
         await self._database.close()

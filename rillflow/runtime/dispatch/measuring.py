@@ -1,0 +1,92 @@
+"""What a dispatcher counts and measures of its calls, for the metrics.
+
+Used by `actors/dispatcher_actor.py`, `runtime/local.py`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rillflow.ports.clock import Clock
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import MOST_HOSTS, BoundedNames, Meters
+from rillflow.telemetry.metrics import OTHER
+from rillflow.telemetry.states import Labels
+
+MOST_ADDRESSES: Final = 5_000
+"""Of so many addresses the host is remembered."""
+_HOST: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/?#]*@)?([A-Za-z0-9._\[\]:-]*)")
+_WITH_HOST: Final = ("http://", "https://")
+_CLOSED: Final = "closed"
+
+
+def host_of(address: str) -> str:
+    """Return scheme and host of an address, without user and path; of other schemes the scheme."""
+    match = _HOST.match(address)
+    if match is None:
+        return OTHER
+    scheme = match[1].lower()
+    return f"{scheme}{match[2].lower()}" if scheme in _WITH_HOST else scheme
+
+
+class MeasuredGateway:
+    """A gateway whose calls are counted and measured; see the ``Gateway`` port."""
+
+    def __init__(self, gateway: Gateway, meters: Meters, clock: Clock) -> None:
+        self._gateway = gateway
+        self._now_s = clock.monotonic_s
+        self._names = BoundedNames(MOST_HOSTS)
+        self._hosts: dict[str, str] = {}
+        self._attempts = meters.counter(metrics.ATTEMPTS)
+        self._duration = meters.histogram(metrics.CALL_DURATION)
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make one attempt, and note it."""
+        began_s = self._now_s()
+        answer = await self._gateway.call(request)
+        address = request.resource_name
+        host = self._hosts.get(address) or self._remembered(address)
+        self._duration.observe(self._now_s() - began_s, (host,))
+        self._attempts.add((host, "success" if answer.error is None else "failure"))
+        return answer
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._gateway.close()
+
+    def _remembered(self, address: str) -> str:
+        if len(self._hosts) >= MOST_ADDRESSES:
+            self._hosts.clear()
+        host = self._hosts[address] = self._names.shown(host_of(address))
+        return host
+
+
+def read_hosts(meters: Meters, hosts: Callable[[], Sequence[HostState]]) -> None:
+    """Have the state of the gateway hosts read with the metrics; the busiest ones by name."""
+
+    def calls() -> dict[Labels, float]:
+        shown: dict[Labels, float] = {}
+        for name, each in _busiest_first(hosts()):
+            states = {"under_way": each.under_way, "waiting": each.waiting, "held": each.held}
+            for state, number in states.items():
+                shown[name, state] = shown.get((name, state), 0) + number
+        return shown
+
+    def circuits() -> dict[Labels, float]:
+        shown: dict[Labels, float] = {}
+        for name, each in _busiest_first(hosts()):
+            number = sum(one.state != _CLOSED for one in (each.host, *each.functions))
+            shown[name,] = shown.get((name,), 0) + number
+        return shown
+
+    meters.read(metrics.GATEWAY_CALLS, calls)
+    meters.read(metrics.OPEN_CIRCUITS, circuits)
+
+
+def _busiest_first(states: Sequence[HostState]) -> list[tuple[str, HostState]]:
+    ordered = sorted(states, key=lambda each: -(each.under_way + each.waiting + each.held))
+    return [
+        (host_of(each.host.name) if place < MOST_HOSTS else OTHER, each)
+        for place, each in enumerate(ordered)
+    ]

@@ -1,0 +1,129 @@
+"""What an owner counts and measures of its executions, for the metrics.
+
+`execution_owner.py` tells it of each batch once the batch is on disk and its commands are carried
+out. This is on the path of every event, so it does little for each.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rillflow.core.commands import Announce, Command, DispatchTask
+from rillflow.core.state import InvokeMsg, TaskState
+from rillflow.ports.clock import Clock
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.owner.call_handling import CallOutcome
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import MOST_CODES, BoundedNames, Meters
+from rillflow.telemetry.metrics import OTHER
+
+_STATUSES: Final = {"DAG_SUCCEED": "succeed", "DAG_FAILED": "failed"}
+_OUTCOMES: Final = {
+    "TASK_FINISH": "succeeded",
+    "TASK_FAILED": "failed",
+    "TASK_SKIPPED": "skipped",
+}
+
+
+class OwnerMeters:
+    """The meters of one owner; times of latencies are monotonic seconds."""
+
+    def __init__(self, meters: Meters, clock: Clock) -> None:
+        self.now_s = clock.monotonic_s
+        self._workflows = meters.workflows
+        self._codes = BoundedNames(MOST_CODES)
+        self._submissions = meters.counter(metrics.SUBMISSIONS)
+        self._ended = meters.counter(metrics.EXECUTIONS_ENDED)
+        self._duration = meters.histogram(metrics.EXECUTION_DURATION)
+        self._tasks = meters.summary(metrics.TASK_DURATION)
+        self._task_codes = meters.counter(metrics.TASK_CODES)
+        self._engine = meters.summary(metrics.ENGINE)
+        self._durable = meters.histogram(metrics.SUBMIT_TO_DURABLE)
+        self._next_call = meters.histogram(metrics.CALLBACK_TO_CALL)
+        self._append = meters.histogram(metrics.APPEND)
+        self._appended = meters.counter(metrics.APPENDED)
+        self._append_failures = meters.counter(metrics.APPEND_FAILURES)
+        self.timer_lateness = meters.histogram(metrics.TIMER_LATENESS)
+
+    def appended(self, events: int, began_s: float, *, is_written: bool) -> None:
+        """Note an append of so many events."""
+        if not is_written:
+            self._append_failures.add()
+            return
+        self._append.observe(self.now_s() - began_s)
+        self._appended.add((), events)
+
+    def computed(self, batch: Sequence[CallOutcome], began_s: float) -> None:
+        """Note the time that the calls of a batch have taken in memory."""
+        if not batch:
+            return
+        share_s = (self.now_s() - began_s) / len(batch)
+        for outcome in batch:
+            if outcome.append is not None:
+                workflow = self._workflow(outcome.append.execution_id)
+                self._engine.observe((workflow,), share_s)
+
+    def carried_out(self, written: Iterable[CallOutcome], began_s: float, durable_s: float) -> None:
+        """Note outcomes whose commands are under way.
+
+        Args:
+            written: They are on disk.
+            began_s: When their calls arrived.
+            durable_s: When they were on disk.
+        """
+        calls_s = self.now_s() - began_s
+        for outcome in written:
+            append, execution = outcome.append, outcome.execution
+            if append is None or execution is None:
+                continue
+            if append.new is not None:
+                origin = "client" if append.new.parent_id is None else "parent"
+                self._submissions.add((self._workflow(append.execution_id), origin))
+                self._durable.observe(durable_s - began_s)
+            if outcome.commands:
+                self._note_ends(execution, outcome.commands, outcome.at_ms)
+                if outcome.is_callback and _sends_calls(outcome.commands):
+                    self._next_call.observe(calls_s)
+
+    def _note_ends(
+        self, execution: ActiveExecution, commands: Iterable[Command], at_ms: int
+    ) -> None:
+        for command in commands:
+            if command.__class__ is not Announce:
+                continue
+            workflow = self._workflow(execution.state.execution_id)
+            if command.task:
+                self._note_task(execution, command.task, _OUTCOMES.get(command.kind, OTHER), at_ms)
+            elif status := _STATUSES.get(command.kind):
+                self._ended.add((workflow, status))
+                taken_s = _since_start_s(execution.state.invoke, -1, at_ms)
+                self._duration.observe(taken_s, (workflow,))
+
+    def _note_task(self, execution: ActiveExecution, name: str, outcome: str, at_ms: int) -> None:
+        workflow = self._workflow(execution.state.execution_id)
+        task: TaskState | None = execution.state.tasks.get(name)
+        if task is None:  # its group has been dropped since
+            self._tasks.observe((workflow, OTHER, outcome), 0.0)
+            return
+        planned = execution.plan.by_name.get(task.base)
+        category = OTHER if planned is None else planned.category
+        taken_s = _since_start_s(task.invoke, task.spent, at_ms)
+        self._tasks.observe((workflow, category, outcome), taken_s)
+        code = task.invoke.code
+        if code is not None and outcome != "succeeded":
+            self._task_codes.add((workflow, self._codes.shown(code)))
+
+    def _workflow(self, execution_id: str) -> str:
+        return self._workflows.shown(execution_id.partition("_c_")[0])
+
+
+def _sends_calls(commands: Iterable[Command]) -> bool:
+    return any(command.__class__ is DispatchTask for command in commands)
+
+
+def _since_start_s(invoke: InvokeMsg, number: int, at_ms: int) -> float:
+    """Return the time since the start of an attempt, or of the last one."""
+    infos = invoke.time_infos
+    if not infos:
+        return 0.0
+    start_ms = infos[number if number < len(infos) else -1].start_ms
+    return max((at_ms - (start_ms or at_ms)) / 1000, 0.0)

@@ -1,0 +1,159 @@
+"""The meters of one process: what it counts and measures, at less than a microsecond each.
+
+A meter is a dictionary by the values of labels. It belongs to one event loop, so nothing is locked.
+Names that come from outside (workflows, hosts, codes) are bounded by ``BoundedNames``: the first so
+many are counted apart, all others together. So a series never changes its meaning.
+
+Used by `actors`, `runtime` and `serve`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rillflow.telemetry.metrics import OTHER, Kind, Metric
+from rillflow.telemetry.states import Labels, MetricState, ProcessState
+
+MOST_WORKFLOWS: Final = 200
+MOST_HOSTS: Final = 100
+MOST_CODES: Final = 50
+"""How many names of a label a process counts apart."""
+LONGEST_NAME: Final = 200
+
+
+class BoundedNames:
+    """The names of one label that are counted apart: the first ``most``."""
+
+    __slots__ = ("_most", "_shown")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._shown: dict[str, str] = {}
+
+    def shown(self, name: str) -> str:
+        """Return the value of the label for a name, which is kept from now on."""
+        found = self._shown.get(name)
+        if found is not None:
+            return found
+        if len(self._shown) >= self._most or len(name) > LONGEST_NAME:
+            return OTHER
+        # Whatever a function has sent must not keep the text of all metrics from being encoded.
+        shown = self._shown[name] = name.encode(errors="replace").decode()
+        return shown
+
+    def known(self, name: str) -> str:
+        """Return the value of the label for a name that may be made up: it is not kept."""
+        return self._shown.get(name, OTHER)
+
+
+class Counter:
+    """A number for each combination of labels that only grows."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[Labels, float] = {}
+
+    def add(self, labels: Labels = (), amount: float = 1) -> None:
+        """Count."""
+        self.values[labels] = self.values.get(labels, 0) + amount
+
+    def state(self) -> list[tuple[Labels, list[float]]]:
+        """Return what was counted."""
+        return [(labels, [value]) for labels, value in self.values.items()]
+
+
+class Summary:
+    """The number of observations and their sum, for each combination of labels."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[Labels, list[float]] = {}
+
+    def observe(self, labels: Labels, value: float) -> None:
+        """Note a value."""
+        found = self.values.get(labels)
+        if found is None:
+            self.values[labels] = [1, value]
+        else:
+            found[0] += 1
+            found[1] += value
+
+    def state(self) -> list[tuple[Labels, list[float]]]:
+        """Return what was observed."""
+        return [(labels, [*found]) for labels, found in self.values.items()]
+
+
+class Histogram:
+    """The observations in each bucket, for each combination of labels."""
+
+    __slots__ = ("_bounds", "values")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.values: dict[Labels, list[float]] = {}
+
+    def observe(self, value: float, labels: Labels = ()) -> None:
+        """Note a value."""
+        found = self.values.get(labels)
+        if found is None:
+            found = self.values[labels] = [0] * (len(self._bounds) + 2)
+        found[bisect_left(self._bounds, value)] += 1
+        found[-1] += value
+
+    def state(self) -> list[tuple[Labels, list[float]]]:
+        """Return what was observed."""
+        return [(labels, [*found]) for labels, found in self.values.items()]
+
+
+Read = Callable[[], Mapping[Labels, float]]
+
+
+class Meters:
+    """All meters of one process."""
+
+    def __init__(self, process: str) -> None:
+        """Measure for ``process``, a name that operators know and that each start may change."""
+        self.process = process
+        self.workflows = BoundedNames(MOST_WORKFLOWS)
+        self._kept: dict[str, Counter | Summary | Histogram] = {}
+        self._read: dict[str, Read] = {}
+
+    def counter(self, metric: Metric) -> Counter:
+        """Return the meter of a counter, which is the same each time."""
+        kept = self._kept.setdefault(_of(metric, Kind.COUNTER), Counter())
+        assert isinstance(kept, Counter)  # noqa: S101 - the table has one kind for a name
+        if not metric.labels:
+            kept.values.setdefault((), 0)  # else a rate would not see the first one
+        return kept
+
+    def summary(self, metric: Metric) -> Summary:
+        """Return the meter of a summary."""
+        kept = self._kept.setdefault(_of(metric, Kind.SUMMARY), Summary())
+        assert isinstance(kept, Summary)  # noqa: S101 - the table has one kind for a name
+        return kept
+
+    def histogram(self, metric: Metric) -> Histogram:
+        """Return the meter of a histogram."""
+        kept = self._kept.setdefault(_of(metric, Kind.HISTOGRAM), Histogram(metric.bounds))
+        assert isinstance(kept, Histogram)  # noqa: S101 - the table has one kind for a name
+        return kept
+
+    def read(self, metric: Metric, read: Read) -> None:
+        """Have a number read when it is asked for; one without labels is under ``()``."""
+        self._read[metric.name] = read
+
+    def state(self) -> ProcessState:
+        """Return what was counted and measured until now."""
+        metrics = [MetricState(name, kept.state()) for name, kept in self._kept.items()]
+        for name, read in self._read.items():
+            values = [(labels, [float(value)]) for labels, value in read().items()]
+            metrics.append(MetricState(name, values))
+        return ProcessState(self.process, metrics)
+
+
+def _of(metric: Metric, kind: Kind) -> str:
+    if metric.kind is not kind:
+        raise TypeError(f"{metric.name} is a {metric.kind.value}, not a {kind.value}")
+    return metric.name

@@ -1,0 +1,221 @@
+"""The metrics: their names, kinds, labels and meanings, in one table.
+
+Processes count by it, `serve/forms/metric_texts.py` shows by it, and tests compare the alert rules,
+the dashboard and the documentation in `deploy` and `docs/telemetry.md` with it. This module is data
+only.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+
+class Kind(Enum):
+    """How the values of a metric are read."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    SUMMARY = "summary"
+    HISTOGRAM = "histogram"
+
+
+class Metric(NamedTuple):
+    """One metric.
+
+    Attributes:
+        name: The name in Prometheus, without the ending ``_total`` of a counter.
+        kind: How its values are read.
+        meaning: One sentence for people; the unit is in the name.
+        labels: The names of its labels, besides ``process``.
+        bounds: The upper bounds of a histogram's buckets, in ascending order.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+WORKFLOW: Final = "workflow"
+"""The label with ``business:feature``; only metrics with it are of one workspace."""
+OTHER: Final = "other"
+"""Stands for the names beyond the limit of a label."""
+
+_SHORT: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_CALLS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+_LONG: Final = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 86_400.0)
+
+# Executions, by their owners.
+SUBMISSIONS: Final = Metric(
+    "rillflow_submissions",
+    Kind.COUNTER,
+    "Executions that were accepted and are on disk, by who submitted them: client or parent.",
+    (WORKFLOW, "origin"),
+)
+EXECUTIONS_ENDED: Final = Metric(
+    "rillflow_executions_ended",
+    Kind.COUNTER,
+    "Executions that have ended, by their status; a redo may end one again.",
+    (WORKFLOW, "status"),
+)
+EXECUTION_DURATION: Final = Metric(
+    "rillflow_execution_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time from the submission, or the last redo, of executions to their end.",
+    (WORKFLOW,),
+    _LONG,
+)
+TASK_DURATION: Final = Metric(
+    "rillflow_task_duration_seconds",
+    Kind.SUMMARY,
+    "Time from the first attempt of tasks to their end, by category and outcome.",
+    (WORKFLOW, "category", "outcome"),
+)
+TASK_CODES: Final = Metric(
+    "rillflow_task_failure_codes",
+    Kind.COUNTER,
+    "Tasks that have failed or were skipped with a code.",
+    (WORKFLOW, "code"),
+)
+ENGINE: Final = Metric(
+    "rillflow_engine_seconds",
+    Kind.SUMMARY,
+    "Time that owners have computed for events; a batch is divided evenly among its events.",
+    (WORKFLOW,),
+)
+SUBMIT_TO_DURABLE: Final = Metric(
+    "rillflow_submit_to_durable_seconds",
+    Kind.HISTOGRAM,
+    "Time from the arrival of a submission at its owner until it is on disk.",
+    bounds=_SHORT,
+)
+CALLBACK_TO_CALL: Final = Metric(
+    "rillflow_callback_to_call_seconds",
+    Kind.HISTOGRAM,
+    "Time from the arrival of a callback at its owner until the next calls are sent.",
+    bounds=_SHORT,
+)
+APPEND: Final = Metric(
+    "rillflow_append_seconds",
+    Kind.HISTOGRAM,
+    "Time of an append to the journal, which writes a batch of events.",
+    bounds=_SHORT,
+)
+APPENDED: Final = Metric("rillflow_appended_events", Kind.COUNTER, "Events that are on disk.")
+APPEND_FAILURES: Final = Metric(
+    "rillflow_append_failures", Kind.COUNTER, "Appends that the store has not accepted."
+)
+TIMER_LATENESS: Final = Metric(
+    "rillflow_timer_lateness_seconds",
+    Kind.HISTOGRAM,
+    "How long after its due time a timer has fired.",
+    bounds=_SHORT,
+)
+HOT: Final = Metric(
+    "rillflow_hot_executions", Kind.GAUGE, "Executions in memory that have not ended."
+)
+TIMERS: Final = Metric("rillflow_timers", Kind.GAUGE, "Timers that are set.")
+UNANSWERED: Final = Metric(
+    "rillflow_unanswered_calls", Kind.GAUGE, "Calls that dispatchers have not answered."
+)
+HELD: Final = Metric(
+    "rillflow_held_dispatches",
+    Kind.GAUGE,
+    "Calls that wait since their function asked for a pause.",
+)
+QUEUED: Final = Metric(
+    "rillflow_queued_submissions", Kind.GAUGE, "Submissions that are not on disk yet."
+)
+
+# Calls, by dispatchers.
+ATTEMPTS: Final = Metric(
+    "rillflow_attempts",
+    Kind.COUNTER,
+    "Calls of functions that have ended, by host and outcome: success or failure.",
+    ("host", "outcome"),
+)
+CALL_DURATION: Final = Metric(
+    "rillflow_call_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time of calls with their wait for a turn.",
+    ("host",),
+    _CALLS,
+)
+GATEWAY_CALLS: Final = Metric(
+    "rillflow_gateway_calls",
+    Kind.GAUGE,
+    "Calls by host and state: under_way, waiting for a turn, held by a circuit.",
+    ("host", "state"),
+)
+OPEN_CIRCUITS: Final = Metric(
+    "rillflow_open_circuits",
+    Kind.GAUGE,
+    "Circuits of a host and its functions that are not closed.",
+    ("host",),
+)
+DISPATCHER_CALLS: Final = Metric(
+    "rillflow_dispatcher_calls", Kind.GAUGE, "Calls in a dispatcher whose answers are not durable."
+)
+
+# Requests, by replicas.
+REQUESTS: Final = Metric(
+    "http_server_requests_seconds",
+    Kind.SUMMARY,
+    "Time of HTTP requests with their waits, by path of the table of routes.",
+    ("uri", "method", "status"),
+)
+REQUEST_LATENCY: Final = Metric(
+    "rillflow_request_latency_seconds",
+    Kind.HISTOGRAM,
+    "Time of requests of submit, finish and trigger without a wait.",
+    ("uri",),
+    _SHORT,
+)
+ENDPOINTS: Final = Metric(
+    "rillflow_endpoint_seconds",
+    Kind.SUMMARY,
+    "Time of requests of the steps of workflows, by endpoint and SUCCESS or FAIL.",
+    (WORKFLOW, "endpoint", "status"),
+)
+STORE_BYTES: Final = Metric("rillflow_store_bytes", Kind.GAUGE, "Size of the store.")
+RESTARTS: Final = Metric(
+    "rillflow_actor_restarts",
+    Kind.COUNTER,
+    "Processes of actors that have ended unexpectedly, since the controller began.",
+    ("actor",),
+)
+SILENT_ACTORS: Final = Metric(
+    "rillflow_silent_actors", Kind.GAUGE, "Actors that should run and do not answer."
+)
+READY: Final = Metric("rillflow_ready", Kind.GAUGE, "1 where /readyz says ready, else 0.")
+MEMORY_USED: Final = Metric(
+    "rillflow_machine_memory_used_ratio", Kind.GAUGE, "Share of the machine's memory in use."
+)
+
+# Every process.
+PROCESS_UP: Final = Metric(
+    "rillflow_process_up", Kind.GAUGE, "1 for a process that has answered this scrape, else 0."
+)
+CPU: Final = Metric("rillflow_process_cpu_seconds", Kind.COUNTER, "Processor time of a process.")
+RESIDENT: Final = Metric(
+    "rillflow_process_resident_bytes", Kind.GAUGE, "Memory of a process in RAM, shared pages too."
+)
+LONGEST_TURN: Final = Metric(
+    "rillflow_loop_longest_turn_seconds",
+    Kind.GAUGE,
+    "Longest turn of the event loop in the last minute.",
+)
+SLOW_TURNS: Final = Metric(
+    "rillflow_loop_slow_turns", Kind.COUNTER, "Turns of the event loop that took 50 ms or more."
+)
+
+METRICS: Final = (
+    *(SUBMISSIONS, EXECUTIONS_ENDED, EXECUTION_DURATION, TASK_DURATION, TASK_CODES, ENGINE),
+    *(SUBMIT_TO_DURABLE, CALLBACK_TO_CALL, APPEND, APPENDED, APPEND_FAILURES, TIMER_LATENESS),
+    *(HOT, TIMERS, UNANSWERED, HELD, QUEUED),
+    *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
+    *(REQUESTS, REQUEST_LATENCY, ENDPOINTS),
+    *(STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),
+    *(PROCESS_UP, CPU, RESIDENT, LONGEST_TURN, SLOW_TURNS),
+)
+"""All metrics, in the order in which they are shown."""
