@@ -1,28 +1,26 @@
-"""The functions of the small examples: what the function gateway's stand-in serves for them.
+"""The functions of the small examples.
 
-Each takes one request of the gateway and answers a dict. Serve them with
-``rillflow gateway --functions examples/functions.py``.
+Serve them with ``rillflow functions serve examples/functions.py``.
 """
 
-from typing import Any, Final
+from rillflow.functions import Functions
 
-from rillflow.testing import FunctionRequest
+app = Functions()
 
 
-def greet(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+def greet(name: str) -> dict[str, str]:
     """Greet somebody."""
-    return {"greeting": f"Hello, {request.json()['name']}!"}
+    return {"greeting": f"Hello, {name}!"}
 
 
-def shout(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+def shout(text: str) -> dict[str, str]:
     """Say a text louder."""
-    return {"text": str(request.json()["text"]).upper()}
+    return {"text": text.upper()}
 
 
-def square(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+def square(number: int) -> dict[str, int]:
     """Multiply a number by itself."""
-    number = request.json()["number"]
     return {"square": number * number}
-
-
-FUNCTIONS: Final = {function.__name__: function for function in (greet, shout, square)}

@@ -1,14 +1,16 @@
 """What functions say about their progress, while Rillflow runs them.
 
-A function calls ``rillflow.progress``. Whoever runs it says with ``reporting_to`` where that goes.
+A function calls ``rillflow.progress``. Whoever runs it says where that goes: with ``reporting_to``
+in a process that runs one function at a time, else with ``reporting_in_context``.
 
-Used by `ray_tasks/tasks.py` and `ray_tasks/worker.py`.
+Used by `ray_tasks/tasks.py`, `ray_tasks/worker.py` and `functions/running.py`.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
 PAUSE_S: Final = 0.5
@@ -19,6 +21,7 @@ MESSAGE_CHARACTERS: Final = 200
 Send: TypeAlias = Callable[[float | None, str], object]
 
 _reports: "_Reports | None" = None
+_reports_in_context: ContextVar["_Reports | None"] = ContextVar("reports", default=None)
 
 
 def progress(fraction: float | None = None, message: str = "") -> None:
@@ -36,7 +39,7 @@ def progress(fraction: float | None = None, message: str = "") -> None:
     """
     if fraction is not None and not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of the progress is from 0 to 1, not {fraction}")
-    reports = _reports
+    reports = _reports_in_context.get() or _reports
     if reports is not None:
         text = str(message)[:MESSAGE_CHARACTERS].encode(errors="replace").decode()
         reports.take(None if fraction is None else float(fraction), text)
@@ -64,6 +67,21 @@ def reporting_to(send: Send) -> Iterator[None]:
         yield
     finally:
         _reports = None
+        reports.close()
+
+
+@contextmanager
+def reporting_in_context(send: Send) -> Iterator[None]:
+    """Have what the function says sent there that runs in this context, or in a copy of it.
+
+    ``send`` is called in any thread.
+    """
+    reports = _Reports(send)
+    token = _reports_in_context.set(reports)
+    try:
+        yield
+    finally:
+        _reports_in_context.reset(token)
         reports.close()
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit, running
-from tests.cluster.processes import ROOT, OwnStack, function_gateway
+from tests.cluster.processes import ROOT, OwnStack, function_server
 from tests.loopback import closed_port
 
 PICTURES: Final = ROOT / "docs" / "console"
@@ -45,7 +45,7 @@ def main() -> None:
         try:
             stack.start()
             functions = ROOT / "examples" / "functions.py"
-            with function_gateway(functions) as gateway, Api(stack.base_url) as api:
+            with function_server(functions) as gateway, Api(stack.base_url) as api:
                 take(stack.base_url, run(api, gateway))
         finally:
             stack.stop()

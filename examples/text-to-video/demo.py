@@ -1,6 +1,6 @@
 """The text-to-video workflow from start to end: ``make demo``.
 
-It starts a whole stack and a function gateway, each a process of its own on a free
+It starts a whole stack and a server of functions, each a process of its own on a free
 port, adds the workflow, submits one execution, shows every task while it runs, prints
 what was made, and stops everything again.
 """
@@ -58,13 +58,13 @@ def run(folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Pa
     """Run one execution of a workflow and return the exit code."""
     api, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     serving = ["up", "--port", api.rpartition(":")[2], "--data-dir", str(folder / "data")]
-    functions = ["gateway", "--port", gateway.rpartition(":")[2]]
-    functions += ["--functions", str(HERE / "functions.py")]
+    functions = ["functions", "serve", "--port", gateway.rpartition(":")[2]]
+    functions.append(str(HERE / "functions.py"))
     began = time.monotonic()
     with process(folder, serving) as stack, process(folder, functions, video_dir) as stand_in:
-        print(f"starting Rillflow at {api} and a function gateway at {gateway}")
+        print(f"starting Rillflow at {api} and its functions at {gateway}")
         wait_for(stack, f"{api}/readyz", folder / "up.log")
-        wait_for(stand_in, f"{gateway}/healthz", folder / "gateway.log")
+        wait_for(stand_in, f"{gateway}/healthz", folder / "functions.log")
         print(f"both answer after {time.monotonic() - began:.1f} s\n")
         with rillflow.Client(api) as client:
             text = workflow.read_text(encoding="utf-8").replace(GATEWAY_IN_EXAMPLES, gateway)
@@ -88,7 +88,7 @@ def print_next(workflow: Path, descriptor: str, order: dict[str, str | int]) -> 
     print("\nwhat next:")
     print(f"  change  {yaml}; docs/language.md says what may be in it")
     print(f"  start   {rillflow_} up")
-    print(f"     and  {rillflow_} gateway --functions {os.path.relpath(HERE / 'functions.py')}")
+    print(f"     and  {rillflow_} functions serve {os.path.relpath(HERE / 'functions.py')}")
     print(f"  submit  {rillflow_} add {yaml}")
     print(f"     and  {rillflow_} submit {name} --data '{json.dumps(order)}' --wait")
     print("  by curl: docs/http.md, from Python: README.md")

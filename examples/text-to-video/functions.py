@@ -1,36 +1,39 @@
 """The functions of the text-to-video workflow: small, and real down to the files they write.
 
-Each takes one request of the function gateway (only its JSON body matters) and answers
-a dict, after ``$TEXT_TO_VIDEO_DELAY_S`` seconds, 0 by default. Files go to
+Each takes ``$TEXT_TO_VIDEO_DELAY_S`` seconds, 0 by default. Files go to
 ``$TEXT_TO_VIDEO_DIR`` (default ``.rillflow/video``), into one folder per execution; the
 functions tell each other their names. The formats are open ones that players know: WAV
 (speech, here one tone per word), SubRip (subtitles), and YUV4MPEG2 (pictures, here a face
 whose mouth follows the loudness of the voice).
 
-Serve them with ``python -m rillflow.testing.openfaas --functions
-examples/text-to-video/functions.py``.
+Serve them with ``rillflow functions serve examples/text-to-video/functions.py``.
 """
 
 import io
 import os
 import re
 import tempfile
+import time
 import wave
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
-from rillflow.testing import Function, FunctionRequest
+from rillflow.functions import Functions
 
 Sound: TypeAlias = "array[int]"  # the class takes no parameter at run time before 3.12
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 RATE_HZ: Final = 8_000
 FRAMES_PER_S: Final = 10
 WIDTH: Final = 48
 HEIGHT: Final = 36
 VIDEO_HEADER: Final = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FRAMES_PER_S}:1 Ip A1:1 C420jpeg\n".encode()
+KINDS: Final = ("y4m", "wav", "srt")
 WORD_S: Final = 0.15
 PAUSE_S: Final = 0.03
 WORDS_PER_CAPTION: Final = 4
@@ -45,57 +48,76 @@ SENTENCES: Final = (
     "what stays of {topic} is the story that is told",
 )
 
+app = Functions()
 
-def gather(request: FunctionRequest) -> dict[str, Any]:
+
+def takes_time(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Have a function take as long as ``$TEXT_TO_VIDEO_DELAY_S`` says."""
+
+    @wraps(function)
+    def slow(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        time.sleep(float(os.environ.get("TEXT_TO_VIDEO_DELAY_S", "0")))
+        return function(*args, **kwargs)
+
+    return slow
+
+
+@app.function
+@takes_time
+def gather(topic: str, sentences: int = 3) -> dict[str, Any]:
     """Gather as many sentences about a topic as are wanted, as untidy as a search finds them."""
-    order = request.json()
-    wanted = int(order.get("sentences", 3))
-    found = (SENTENCES[place % len(SENTENCES)] for place in range(wanted))
-    return {"text": ". ".join(line.format(topic=order["topic"]) for line in found)}
+    found = (SENTENCES[place % len(SENTENCES)] for place in range(sentences))
+    return {"text": ". ".join(line.format(topic=topic) for line in found)}
 
 
-def split(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def split(text: str, scenes: int) -> dict[str, Any]:
     """Split a text at its full stops into at most ``scenes`` scenes."""
-    order = request.json()
-    sentences = [part.strip() for part in order["text"].split(".") if part.strip()]
-    return {"script": [{"text": text} for text in sentences[: int(order["scenes"])]]}
+    sentences = [part.strip() for part in text.split(".") if part.strip()]
+    return {"script": [{"text": sentence} for sentence in sentences[:scenes]]}
 
 
-def polish(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def polish(script: list[dict[str, str]]) -> dict[str, Any]:
     """Tidy each scene's text: single blanks, a capital first, a full stop last."""
-    texts = (" ".join(scene["text"].split()) for scene in request.json()["script"])
+    texts = (" ".join(scene["text"].split()) for scene in script)
     return {"script": [{"text": f"{text[:1].upper()}{text[1:].rstrip('.')}."} for text in texts]}
 
 
-def voice(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def voice(execution_id: str, text: str, number: int) -> dict[str, Any]:
     """Speak a text: one tone for each word, its pitch given by the word's letters."""
-    order = request.json()
     sound = array("h")
-    for word in order["text"].split():
+    for word in text.split():
         sound.extend(_tone(150 + zlib.crc32(word.encode()) % 250, WORD_S, LOUD))
         sound.extend(array("h", bytes(2 * round(PAUSE_S * RATE_HZ))))
-    file = _folder(order) / f"scene-{int(order['number'])}.wav"
+    file = _folder(execution_id) / f"scene-{number}.wav"
     _write_sound(file, sound)
     return {"audio": file.name, "seconds": len(sound) / RATE_HZ}
 
 
-def lipsync(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def lipsync(execution_id: str, audio: str, number: int) -> dict[str, Any]:
     """Draw a face whose mouth is open when the voice is loud, one picture per 1/10 s."""
-    order = request.json()
-    sound = _read_sound(_existing(order, order["audio"]))
+    sound = _read_sound(_existing(execution_id, audio))
     step = RATE_HZ // FRAMES_PER_S
     frames = [_face(max(sound[at : at + step])) for at in range(0, len(sound), step)]
-    file = _folder(order) / f"scene-{int(order['number'])}.y4m"
+    file = _folder(execution_id) / f"scene-{number}.y4m"
     _save(file, VIDEO_HEADER + b"".join(frames))
     return {"video": file.name, "frames": len(frames)}
 
 
-def subtitles(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def subtitles(execution_id: str, text: str, seconds: float, number: int) -> dict[str, Any]:
     """Write a scene's text as subtitles, a few words at a time over the scene's length."""
-    order = request.json()
-    words = order["text"].split()
-    each_s = float(order["seconds"]) / max(len(words), 1)
-    captions = [
+    words = text.split()
+    each_s = seconds / max(len(words), 1)
+    parts = [
         (
             at * each_s,
             min(at + WORDS_PER_CAPTION, len(words)) * each_s,
@@ -103,30 +125,31 @@ def subtitles(request: FunctionRequest) -> dict[str, Any]:
         )
         for at in range(0, len(words), WORDS_PER_CAPTION)
     ]
-    file = _folder(order) / f"scene-{int(order['number'])}.srt"
-    _write_captions(file, ((start, end, " ".join(some)) for start, end, some in captions))
+    file = _folder(execution_id) / f"scene-{number}.srt"
+    _write_captions(file, ((start, end, " ".join(some)) for start, end, some in parts))
     return {"captions": file.name}
 
 
-def concat(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def concat(
+    execution_id: str, videos: list[str], audios: list[str], captions: list[str]
+) -> dict[str, Any]:
     """Join the scenes, in order, into one film, one soundtrack and one file of subtitles."""
-    order = request.json()
     frames = b"".join(
-        _existing(order, name).read_bytes().removeprefix(VIDEO_HEADER) for name in order["videos"]
+        _existing(execution_id, name).read_bytes().removeprefix(VIDEO_HEADER) for name in videos
     )
-    sounds = [_read_sound(_existing(order, name)) for name in order["audios"]]
-    film = _folder(order) / "film.y4m"
+    sounds = [_read_sound(_existing(execution_id, name)) for name in audios]
+    film, soundtrack, text = (_folder(execution_id) / f"film.{kind}" for kind in KINDS)
     _save(film, VIDEO_HEADER + frames)
-    soundtrack = _folder(order) / "film.wav"
     _write_sound(soundtrack, sum(sounds, array("h")))
     starts_s = [sum(map(len, sounds[:scene])) / RATE_HZ for scene in range(len(sounds))]
-    captions = _folder(order) / "film.srt"
-    parts = [_existing(order, name) for name in order["captions"]]
-    _write_captions(captions, _shifted(parts, starts_s))
+    parts = [_existing(execution_id, name) for name in captions]
+    _write_captions(text, _shifted(parts, starts_s))
     return {
         "film": film.name,
         "soundtrack": soundtrack.name,
-        "captions": captions.name,
+        "captions": text.name,
         "scenes": len(sounds),
         "seconds": sum(map(len, sounds)) / RATE_HZ,
         "frames": len(frames) // len(_face(0)),
@@ -134,37 +157,30 @@ def concat(request: FunctionRequest) -> dict[str, Any]:
     }
 
 
-def music(request: FunctionRequest) -> dict[str, Any]:
+@app.function
+@takes_time
+def music(execution_id: str, soundtrack: str) -> dict[str, Any]:
     """Put a quiet tune under a soundtrack."""
-    order = request.json()
-    sound = _read_sound(_existing(order, order["soundtrack"]))
+    sound = _read_sound(_existing(execution_id, soundtrack))
     tune = array("h")
     while len(tune) < len(sound):
         for pitch_hz in (110, 165, 131, 147):
             tune.extend(_tone(pitch_hz, 0.5, QUIET))
-    file = _folder(order) / "film-music.wav"
+    file = _folder(execution_id) / "film-music.wav"
     _write_sound(file, array("h", map(sum, zip(sound, tune, strict=False))))
     return {"soundtrack": file.name}
 
 
-FUNCTIONS: Final = {
-    handler.__name__: Function(
-        handler=handler, delay_s=float(os.environ.get("TEXT_TO_VIDEO_DELAY_S", "0"))
-    )
-    for handler in (gather, split, polish, voice, lipsync, subtitles, concat, music)
-}
-
-
-def _folder(order: dict[str, Any]) -> Path:
+def _folder(execution_id: str) -> Path:
     root = Path(os.environ.get("TEXT_TO_VIDEO_DIR", ".rillflow/video"))
-    folder = root / re.sub(r"[^A-Za-z0-9-]+", "-", str(order["execution_id"]))
+    folder = root / re.sub(r"[^A-Za-z0-9-]+", "-", execution_id)
     for each in (*reversed(folder.parents), folder):
         each.mkdir(mode=0o700, exist_ok=True)  # a data folder may come to stand beside it
     return folder
 
 
-def _existing(order: dict[str, Any], name: str) -> Path:
-    return _folder(order) / Path(name).name
+def _existing(execution_id: str, name: str) -> Path:
+    return _folder(execution_id) / Path(name).name
 
 
 def _save(file: Path, data: bytes) -> None:

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from rillflow.cli.commands import cluster, control, database, flows, serving, signalling, validating
+from rillflow.cli.commands import (
+    cluster,
+    control,
+    database,
+    flows,
+    functions,
+    serving,
+    signalling,
+    validating,
+)
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\
@@ -12,7 +21,7 @@ EPILOG = """\
 
   $ rillflow up                                             in one terminal
 
-  $ rillflow gateway --functions examples/functions.py      in another one
+  $ rillflow functions serve examples/functions.py        in another one
 
   $ rillflow add examples/quickstart.yaml                   in a third one
 
@@ -67,3 +76,4 @@ for order in (
 app.command()(serving.version)
 app.add_typer(database.db)
 app.add_typer(cluster.cluster)
+app.add_typer(functions.functions)

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import ray
 
+from rillflow.function_calls.failures import FunctionNotFoundError, FunctionResultError
 from rillflow.jsontypes import decode_json
-from rillflow.ray_tasks.failures import FunctionNotFoundError, FunctionResultError
 from rillflow.ray_tasks.system_failures import SystemFailure, system_failure
 from rillflow.ray_tasks.targets import ActorTarget, ServeTarget
 from rillflow.ray_tasks.tasks import Result, packed

@@ -8,26 +8,17 @@ import asyncio
 import importlib
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from functools import wraps
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError, validate_call
-from pydantic_core import PydanticSerializationError, to_json
-
-from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.function_calls.arguments import TypedFunction
+from rillflow.function_calls.failures import FunctionNotFoundError
+from rillflow.function_calls.results import described, encoded_result
+from rillflow.jsontypes import decode_json, encode_json
 from rillflow.progress_reports import report_yielded
-from rillflow.ray_tasks.failures import (
-    FunctionInputError,
-    FunctionNotFoundError,
-    FunctionResultError,
-    failure_facts,
-    input_error,
-)
 from rillflow.ray_tasks.targets import FunctionTarget, is_allowed
 
-_OWN_ERRORS: Final = (FunctionInputError, FunctionNotFoundError, FunctionResultError)
-_loaded: dict[tuple[FunctionTarget, tuple[str, ...]], "_Function"] = {}
+_loaded: dict[tuple[FunctionTarget, tuple[str, ...]], TypedFunction] = {}
 
 
 class FunctionCall(NamedTuple):
@@ -78,26 +69,13 @@ def done_with(result: Any, most_bytes: int) -> Done:
     Raises:
         FunctionResultError: It is no JSON, or too large.
     """
-    return Done(_body_of(result, most_bytes))
+    return Done(encoded_result(result, most_bytes))
 
 
 def failed_by(error: BaseException) -> Done:
     """Return what a function has raised as the outcome of its call; our own words need no trace."""
-    traced = not isinstance(error, _OWN_ERRORS)
-    facts = failure_facts(error, traced=traced)
-    body = encode_json({"error": {key: _sound(value) for key, value in facts.items()}})
-    return Done(body, _sound(f"{facts['type']}: {facts['message']}"))
-
-
-def _sound(text: str) -> str:
-    """Return text without lone surrogates, which JSON cannot have."""
-    return str.encode(text, errors="replace").decode()
-
-
-class _Function(NamedTuple):
-    function: Callable[..., Any]
-    arguments: Callable[..., tuple[Sequence[Any], dict[str, Any]]]
-    signature: inspect.Signature
+    facts, words = described(error)
+    return Done(encode_json({"error": facts}), words)
 
 
 def _result_of(call: FunctionCall) -> Any:
@@ -107,28 +85,11 @@ def _result_of(call: FunctionCall) -> Any:
         loaded = _loaded[key] = _load(call)
     fields = decode_json(call.fields)
     assert isinstance(fields, dict)  # noqa: S101 - the gateway has checked it
-    try:
-        arguments, named = loaded.arguments(**_keywords(fields, loaded.signature))
-    except ValidationError as error:
-        raise input_error(error, loaded.signature, loaded.function.__module__, fields) from None
+    arguments, named = loaded.arguments(fields)
     return _finished(loaded.function(*arguments, **named))
 
 
-def _keywords(fields: JsonObject, signature: inspect.Signature) -> dict[str, Any]:
-    """Return the input as keyword arguments; positional-only parameters have no name to be told by.
-
-    Raises:
-        FunctionInputError: The function has such a parameter without a default.
-    """
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
-            raise FunctionInputError(
-                f"the parameter {parameter.name} is positional-only, and inputs are given by name"
-            )
-    return dict(fields)
-
-
-def _load(call: FunctionCall) -> _Function:
+def _load(call: FunctionCall) -> TypedFunction:
     """Import a function.
 
     Raises:
@@ -147,12 +108,7 @@ def _load(call: FunctionCall) -> _Function:
             f"{target} is a function of the module {function.__module__}, which the setting"
             " ray_modules does not allow"
         )
-
-    @wraps(function)
-    def arguments(*given: Any, **named: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        return given, named
-
-    return _Function(function, validate_call(arguments), inspect.signature(function))
+    return TypedFunction(function)
 
 
 def _unwrapped(found: Any) -> Any:
@@ -184,43 +140,3 @@ async def _awaited(coroutine: Any) -> Any:
 async def _exhausted(steps: AsyncGenerator[Any, Any]) -> None:
     async for step in steps:
         report_yielded(step)
-
-
-_EMPTY: Final = b"{}"
-
-
-def _body_of(result: Any, most_bytes: int) -> bytes:
-    """Encode a result as a JSON object: what is no object becomes its ``data``, None is empty.
-
-    Raises:
-        FunctionResultError: It is no JSON, or too large.
-    """
-    if result is None:
-        return _EMPTY
-    try:
-        text = to_json(result, fallback=_plain)
-        if len(text) <= most_bytes:
-            decode_json(text)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise FunctionResultError(
-            f"the result, of type {type(result).__qualname__}, is no JSON, which also has no NaN"
-            f" and no infinity: {error}"
-        ) from None
-    body = text if text.startswith(b"{") else b'{"data":%b}' % text
-    if len(body) > most_bytes:
-        raise FunctionResultError(
-            f"the result has {len(body)} bytes of JSON, and {most_bytes} are allowed"
-        )
-    return body
-
-
-def _plain(value: Any) -> Any:
-    """Return an array or number of NumPy, and of what is like it, as lists and numbers of Python.
-
-    Raises:
-        TypeError: It is none.
-    """
-    tolist = getattr(value, "tolist", None)
-    if callable(tolist):
-        return tolist()
-    raise TypeError(f"a value of type {type(value).__qualname__} is no JSON")

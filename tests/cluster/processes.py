@@ -51,6 +51,14 @@ def function_gateway(functions: Path, **environment: str) -> Iterator[str]:
         yield line.partition(" at ")[2].partition(": ")[0]
 
 
+@contextmanager
+def function_server(functions: Path, **environment: str) -> Iterator[str]:
+    """Serve the functions of a file by the command line, and yield their address."""
+    command = ("-m", "rillflow.cli", "functions", "serve", "--quiet", "--port", "0")
+    with announced(*command, str(functions), **environment) as line:
+        yield line.partition(" at ")[2].partition(": ")[0]
+
+
 def install(project: Path, folder: Path) -> None:
     """Install a package of this repository into a folder, without the network."""
     options = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit, running
-from tests.cluster.processes import ROOT, OwnStack, function_gateway
+from tests.cluster.processes import ROOT, OwnStack, function_server
 from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
@@ -55,7 +55,7 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
 
 @pytest.fixture(name="gateway", scope="module")
 def _gateway() -> Iterator[str]:
-    with function_gateway(ROOT / "examples" / "functions.py") as url:
+    with function_server(ROOT / "examples" / "functions.py") as url:
         yield url
 
 

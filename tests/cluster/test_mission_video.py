@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.api import Api, Ended
-from tests.cluster.processes import function_gateway
+from tests.cluster.processes import function_server
 
 pytestmark = pytest.mark.cluster
 
@@ -38,7 +38,7 @@ class Studio:
 @pytest.fixture(name="studio", scope="module")
 def _studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("video")
-    with function_gateway(EXAMPLE / "functions.py", TEXT_TO_VIDEO_DIR=str(folder)) as url:
+    with function_server(EXAMPLE / "functions.py", TEXT_TO_VIDEO_DIR=str(folder)) as url:
         yield Studio(url, folder)
 
 

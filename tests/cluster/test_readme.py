@@ -2,7 +2,7 @@
 
 They are run in a folder like a clone of this repository, by bash, with the addresses of
 this test's own stack and gateway where the documents have 8080 and 8081. The examples of
-``docs/language.md`` and ``docs/ray.md`` have tests of their own.
+``docs/functions.md``, ``docs/language.md`` and ``docs/ray.md`` have tests of their own.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from rillflow.runtime.process.log_lines import LineFormatter
 from rillflow.stores import upgrade_schema
 from serve.listening import free_port
 from serve.middleware.signatures import request_signature
-from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
+from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_server, kill
 from tests.cluster.ray_head import BASH, RayHead
 from tests.contract.tables import run_sql
 from tests.loopback import closed_port
@@ -44,7 +44,7 @@ API: Final = "http://127.0.0.1:8080"
 GATEWAY: Final = "http://127.0.0.1:8081"
 EXAMPLES: Final = ROOT / "examples"
 PATIENCE_S: Final = 60
-OWN_TESTS: Final = ("docs/console-api.md", "docs/language.md", "docs/ray.md")
+OWN_TESTS: Final = ("docs/console-api.md", "docs/functions.md", "docs/language.md", "docs/ray.md")
 DOCUMENTS: Final = (
     "README.md",
     "CONTRIBUTING.md",
@@ -115,7 +115,7 @@ class Clone(NamedTuple):
 
     def mended(self, text: str) -> str:
         """Put the addresses of this test in the place of the documented ones."""
-        text = text.replace("rillflow gateway", f"rillflow gateway --port {self.gateway_port}")
+        text = text.replace("functions serve", f"functions serve --port {self.gateway_port}")
         text = text.replace(GATEWAY, f"http://127.0.0.1:{self.gateway_port}")
         return text.replace(API, f"http://127.0.0.1:{self.port}")
 
@@ -279,7 +279,7 @@ def test_a_film_can_be_played(clone: Clone, by_hand: OwnStack, tmp_path: Path) -
     example, films = EXAMPLES / "text-to-video", tmp_path / "films"
     text = (example / "workflow.yaml").read_text(encoding="utf-8")
     with (
-        function_gateway(example / "functions.py", TEXT_TO_VIDEO_DIR=str(films)) as url,
+        function_server(example / "functions.py", TEXT_TO_VIDEO_DIR=str(films)) as url,
         rillflow.Client(by_hand.base_url) as client,
     ):
         execution = client.submit(

@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 
 from rillflow.errors import GatewayError
+from rillflow.function_calls.failures import MOST_MESSAGE, MOST_TRACEBACK
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.ray_tasks.failures import MOST_MESSAGE, MOST_TRACEBACK
 from rillflow.ray_tasks.targets import FunctionTarget, function_target, refuse_module
 from rillflow.ray_tasks.worker import Done, FunctionCall, call_function
 

@@ -1,25 +1,16 @@
 """The text-to-video functions write real files, whose lengths fit each other."""
 
 import importlib.util
-import json
 import wave
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import aiohttp
+import httpx
 import pytest
-
-from rillflow.testing import FakeOpenFaaS, FunctionRequest
 
 FUNCTIONS_FILE: Final = Path(__file__).parents[2] / "examples" / "text-to-video" / "functions.py"
 EXECUTION: Final = "video:textToVideo_c_0"
-
-
-def order(**fields: Any) -> FunctionRequest:
-    """Build a request as the gateway hands it over; its body is all that counts."""
-    body = json.dumps({"execution_id": EXECUTION, **fields})
-    return FunctionRequest(function="any", body=body.encode())
 
 
 @pytest.fixture(name="video")
@@ -35,21 +26,19 @@ def _video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def _film(video: ModuleType, scenes: int, *, polished: bool) -> dict[str, Any]:
     """Call the functions in the workflow's order, without any workflow."""
-    text = video.gather(order(topic="the sea", sentences=scenes))["text"]
-    script = video.split(order(text=text, scenes=scenes))["script"]
+    text = video.gather("the sea", scenes)["text"]
+    script = video.split(text, scenes)["script"]
     if polished:
-        script = video.polish(order(script=script))["script"]
+        script = video.polish(script)["script"]
     parts: dict[str, list[str]] = {"videos": [], "audios": [], "captions": []}
     for number, scene in enumerate(script):
-        spoken = video.voice(order(text=scene["text"], number=number))
-        drawn = video.lipsync(order(audio=spoken["audio"], number=number))
-        captions = video.subtitles(
-            order(text=scene["text"], seconds=spoken["seconds"], number=number)
-        )
+        spoken = video.voice(EXECUTION, scene["text"], number)
+        drawn = video.lipsync(EXECUTION, spoken["audio"], number)
+        captions = video.subtitles(EXECUTION, scene["text"], spoken["seconds"], number)
         parts["audios"].append(spoken["audio"])
         parts["videos"].append(drawn["video"])
         parts["captions"].append(captions["captions"])
-    film: dict[str, Any] = video.concat(order(**parts))
+    film: dict[str, Any] = video.concat(EXECUTION, **parts)
     return film
 
 
@@ -92,14 +81,14 @@ def test_the_subtitles_run_through_to_the_end(video: ModuleType, tmp_path: Path)
 
 
 def test_leaving_polish_out_leaves_the_text_as_it_was_found(video: ModuleType) -> None:
-    text = video.gather(order(topic="the sea", sentences=1))["text"]
-    assert video.split(order(text=text, scenes=1))["script"] == [{"text": text}]
+    text = video.gather("the sea", 1)["text"]
+    assert video.split(text, 1)["script"] == [{"text": text}]
     assert _film(video, 1, polished=False)["scenes"] == 1
 
 
 def test_music_keeps_the_length_of_the_soundtrack(video: ModuleType, tmp_path: Path) -> None:
     film = _film(video, 1, polished=True)
-    scored = video.music(order(soundtrack=film["soundtrack"]))
+    scored = video.music(EXECUTION, film["soundtrack"])
     folder = tmp_path / "video-textToVideo-c-0"
     before, after = (folder / name for name in (film["soundtrack"], scored["soundtrack"]))
     assert before.stat().st_size == after.stat().st_size
@@ -107,8 +96,8 @@ def test_music_keeps_the_length_of_the_soundtrack(video: ModuleType, tmp_path: P
 
 
 def test_every_execution_has_a_folder_of_its_own(video: ModuleType, tmp_path: Path) -> None:
-    video.voice(order(text="one", number=0))
-    video.voice(order(execution_id="../../elsewhere", text="two", number=0))
+    video.voice(EXECUTION, "one", 0)
+    video.voice("../../elsewhere", "two", 0)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == [
         "-elsewhere",
         "video-textToVideo-c-0",
@@ -117,14 +106,13 @@ def test_every_execution_has_a_folder_of_its_own(video: ModuleType, tmp_path: Pa
 
 def test_no_function_reads_outside_its_execution(video: ModuleType) -> None:
     with pytest.raises(FileNotFoundError):
-        video.lipsync(order(audio=str(FUNCTIONS_FILE), number=0))
+        video.lipsync(EXECUTION, str(FUNCTIONS_FILE), 0)
 
 
-async def test_the_functions_are_served_by_the_stand_in(video: ModuleType) -> None:
+async def test_the_functions_are_served_over_http(video: ModuleType) -> None:
     body = {"execution_id": EXECUTION, "text": "Some words.", "number": 0}
-    async with (
-        FakeOpenFaaS(video.FUNCTIONS) as gateway,
-        aiohttp.ClientSession() as session,
-        session.post(f"{gateway.url}/function/voice", json=body) as answer,
-    ):
-        assert await answer.json() == {"audio": "scene-0.wav", "seconds": 0.36}
+    video.app.prepare()
+    transport = httpx.ASGITransport(app=video.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        answer = await http.post("/function/voice", json=body)
+        assert answer.json() == {"audio": "scene-0.wav", "seconds": 0.36}

@@ -316,7 +316,7 @@ def gateway(
     each call on standard error: the traceback of a failure, then the function,
     its status and its duration.
 
-        $ rillflow gateway --functions examples/functions.py
+        $ rillflow gateway --functions doubles.py
     """
     import asyncio
 

@@ -14,6 +14,7 @@ MOST_TRACEBACK: Final = 4_000
 MOST_FRAMES: Final = 8
 MOST_PROBLEMS: Final = 5
 
+_OWN_MODULES: Final = ("rillflow.ray_tasks.", "rillflow.function_calls.", "rillflow.functions.")
 _JSON_TYPES: Final[Mapping[type, str]] = {
     type(None): "null",
     bool: "a boolean",
@@ -26,7 +27,15 @@ _JSON_TYPES: Final[Mapping[type, str]] = {
 
 
 class FunctionInputError(Exception):
-    """The input does not fit the parameters of the function."""
+    """The input does not fit the parameters of the function.
+
+    Attributes:
+        fields: What is wrong with each field, by its name.
+    """
+
+    def __init__(self, message: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.fields = dict(fields or {})
 
 
 class FunctionResultError(Exception):
@@ -35,6 +44,10 @@ class FunctionResultError(Exception):
 
 class FunctionNotFoundError(Exception):
     """The module has no such function, or it cannot be called by tasks."""
+
+
+OWN_ERRORS: Final = (FunctionInputError, FunctionNotFoundError, FunctionResultError)
+"""Errors in our own words, which need no traceback."""
 
 
 def failure_facts(error: BaseException, *, traced: bool) -> dict[str, str]:
@@ -54,9 +67,13 @@ def input_error(
     """Say which parameters an input does not fit, with the types of both."""
     problems = error.errors(include_url=False, include_context=False)
     said = [_problem(problem, signature, module, fields) for problem in problems[:MOST_PROBLEMS]]
+    names = [str((problem["loc"] or ("",))[0]) for problem in problems[:MOST_PROBLEMS]]
+    by_field: dict[str, str] = {}
+    for name, sentence in zip(names, said, strict=True):
+        by_field[name] = f"{by_field[name]}; {sentence}" if name in by_field else sentence
     if len(problems) > MOST_PROBLEMS:
         said.append(f"and {len(problems) - MOST_PROBLEMS} more")
-    return FunctionInputError("; ".join(said))
+    return FunctionInputError("; ".join(said), by_field)
 
 
 def type_text(annotation: Any, module: str) -> str:
@@ -118,6 +135,6 @@ def _traceback_of(error: BaseException) -> str:
 
 def _frames_of(error: BaseException) -> Iterator[traceback.FrameSummary]:
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if not str(frame.f_globals.get("__name__", "")).startswith("rillflow.ray_tasks."):
+        if not str(frame.f_globals.get("__name__", "")).startswith(_OWN_MODULES):
             code = frame.f_code
             yield traceback.FrameSummary(code.co_filename, line, code.co_name)

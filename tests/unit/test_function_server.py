@@ -1,0 +1,150 @@
+"""``rillflow functions serve`` serves an application, and ends the calls under way at SIGTERM."""
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.unit.commands import run
+
+WAIT_S: Final = 60
+MODULE: Final = """
+import time
+from pathlib import Path
+
+from rillflow.functions import Functions, Limits
+
+app = Functions(limits=Limits(drain_s=DRAIN_S))
+HERE = Path(__file__).parent
+
+
+@app.function
+def film(frames: int) -> int:
+    (HERE / "begun").touch()
+    while not (HERE / "may_end").exists():
+        time.sleep(0.02)
+    return frames
+"""
+
+
+@contextmanager
+def callbacks() -> Iterator[tuple[str, list[Any]]]:
+    """A callback route in a thread, and the bodies that it has taken."""
+    taken: list[Any] = []
+
+    class Route(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Route)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        port = server.server_address[1]
+        yield f"http://127.0.0.1:{port}/flow/trigger.json?execution_id=e&task_name=t", taken
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def serving(folder: Path, drain_s: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The command, and the port on which it has said that it listens."""
+    file = folder / "films.py"
+    file.write_text(MODULE.replace("DRAIN_S", str(drain_s)), encoding="utf-8")
+    command = [sys.executable, "-m", "rillflow.cli", "functions", "serve", str(file)]
+    child = subprocess.Popen(  # noqa: S603 - our own program
+        [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout is not None
+        said = re.fullmatch(
+            r"functions at http://127\.0\.0\.1:(\d+): film\n", child.stdout.readline()
+        )
+        assert said is not None
+        yield child, int(said[1])
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def post(port: int, path: str, headers: dict[str, str]) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
+    connection.request("POST", path, b'{"frames": 3}', headers)
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _begun(folder: Path, child: subprocess.Popen[str]) -> None:
+    while not (folder / "begun").exists():
+        assert child.poll() is None
+
+
+def test_a_call_under_way_ends_and_its_result_is_delivered_before_the_server_ends(
+    tmp_path: Path,
+) -> None:
+    with callbacks() as (url, taken), serving(tmp_path, 30) as (child, port):
+        headers = {"X-Mode": "async", "X-Callback-Url": url}
+        assert post(port, "/film", headers) == 202
+        assert post(port, "/film", {"Host": "elsewhere.example"}) == 403
+        _begun(tmp_path, child)
+        child.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+        (tmp_path / "may_end").touch()
+        assert child.wait(WAIT_S) in (0, -signal.SIGTERM)
+        assert taken == [{"data": 3}]
+
+
+def test_a_function_that_does_not_end_is_given_up_and_counted(tmp_path: Path) -> None:
+    with callbacks() as (url, taken), serving(tmp_path, 0.5) as (child, port):
+        assert post(port, "/film", {"X-Mode": "async", "X-Callback-Url": url}) == 202
+        _begun(tmp_path, child)
+        child.send_signal(signal.SIGTERM)
+        _, said = child.communicate(timeout=WAIT_S)
+        assert child.returncode in (1, -signal.SIGTERM)
+        assert "calls_given_up calls=1" in said
+        assert taken == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_this_name", "No module named"),
+        ("app = 1", "app is no rillflow.functions.Functions"),
+        ("other = 1", "has no attribute 'app'"),
+    ],
+)
+def test_what_is_no_application_is_told(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / f"module_{abs(hash(text))}.py"
+    file.write_text(text, encoding="utf-8")
+    code, _, errors = run("functions", "serve", str(file))
+    assert code == 2
+    assert said in " ".join(re.sub(r"[│╭╰─╮╯]", " ", errors).split())
+
+
+def test_signed_calls_need_the_secret(tmp_path: Path) -> None:
+    file = tmp_path / "signed_films.py"
+    file.write_text(MODULE.replace("DRAIN_S", "1"), encoding="utf-8")
+    code, _, errors = run("functions", "serve", str(file), "--signed")
+    assert code == 2
+    assert "RILLFLOW_AUTH_SECRET" in errors
