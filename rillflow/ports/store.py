@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from rillflow.ids import ExecutionId
+from rillflow.ports.aliases import AliasListings
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
 from rillflow.ports.lease import Leases
@@ -142,17 +143,6 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     created_at_ms: int
-
-
-class AliasRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One alias of the catalogue with its newest version and its times."""
-
-    business: str
-    feature: str
-    alias: str
-    version: str
-    created_at_ms: int
-    updated_at_ms: int
 
 
 class Journal(Protocol):
@@ -308,10 +298,6 @@ class Catalogue(Protocol):
         """List the versions of an alias, newest first."""
         ...
 
-    async def alias_rows(self) -> list[AliasRow]:
-        """List every registered alias that has a version, the youngest creation first."""
-        ...
-
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
@@ -357,6 +343,7 @@ class Store(
     Journal,
     ExecutionSearch,
     Catalogue,
+    AliasListings,
     Deployments,
     Leases,
     Templates,

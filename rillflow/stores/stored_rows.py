@@ -3,7 +3,7 @@
 Used by `stores/postgres` and `stores/sqlite`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,8 +11,9 @@ import msgspec
 
 from rillflow.errors import DamagedError, LargeExecutionError
 from rillflow.ids import ExecutionId
+from rillflow.ports.aliases import MOST_ALIASES, AliasRow, ListedVersion
 from rillflow.ports.execution_search import FoundExecution
-from rillflow.ports.store import AliasRow, Death, ExecutionSummary, StoredExecution, VersionRow
+from rillflow.ports.store import Death, ExecutionSummary, StoredExecution, VersionRow
 from rillflow.ports.templates import TaskTemplate
 from rillflow.ports.triggers import TriggerRow
 
@@ -103,3 +104,27 @@ def trigger_with_context(row: Sequence[Any]) -> tuple[TriggerRow, str]:
 
 def _struct(kind: type[_Struct], row: Sequence[Any]) -> _Struct:
     return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
+
+
+def listed_versions(
+    versions: Iterable[Sequence[Any]], aliases: Iterable[Sequence[Any]]
+) -> list[ListedVersion]:
+    """Build versions from rows (version, time, number of aliases) and those of their aliases.
+
+    These are (version, alias, whether it is the newest), in the order in which they are listed.
+    """
+    by_version: dict[str, list[tuple[str, bool]]] = {}
+    for version, alias, is_newest in aliases:
+        by_version.setdefault(version, []).append((alias, bool(is_newest)))
+    return [
+        ListedVersion(
+            version=version,
+            created_at_ms=at_ms,
+            aliases=tuple(sorted(alias for alias, _ in by_version.get(version, ()))),
+            newest_of=tuple(
+                sorted(alias for alias, is_newest in by_version.get(version, ()) if is_newest)
+            ),
+            more_aliases=max(number - MOST_ALIASES, 0),
+        )
+        for version, at_ms, number in versions
+    ]

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId
+from rillflow.ports.aliases import AliasName
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, measure
 from rillflow.runtime.stack import Stack
@@ -24,6 +25,7 @@ from serve.forms.parameters import Milliseconds, Minutes, Names, Whole, Word, li
 
 STATUSES: Final = ("running", "succeed", "failed")
 MOST_LISTED: Final = 100
+READ_AT_ONCE: Final = 500
 DEFAULT_START_MIN: Final = 10
 DEFAULT_END_MIN: Final = 0
 
@@ -151,8 +153,13 @@ def _add_monitors(routes: APIRouter, stack: Stack) -> None:
 
 
 async def _all_services(stack: Stack) -> tuple[str, ...]:
-    rows = await stack.store.alias_rows()
-    return tuple(sorted({f"{row.business}:{row.feature}" for row in rows}))
+    found: dict[str, None] = {}
+    following: AliasName | None = AliasName()
+    while following is not None:
+        rows = await stack.store.alias_rows(following, limit=READ_AT_ONCE + 1)
+        found.update((f"{row.business}:{row.feature}", None) for row in rows)
+        following = rows[-1].name if len(rows) > READ_AT_ONCE else None
+    return tuple(sorted(found))
 
 
 async def _heap(stack: Stack, service_id: str, start_min: int, end_min: int) -> dict[str, Any]:

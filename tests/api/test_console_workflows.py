@@ -40,6 +40,40 @@ async def test_workflows_are_listed_by_workspace_in_pages(api: Api) -> None:
     assert rest["next"] is None
 
 
+async def test_no_listing_has_more_rows_than_its_limit_however_many_aliases_there_are(
+    api: Api,
+) -> None:
+    """A thousand aliases of one workflow were one row, and the whole list was made of all."""
+    texts = [PASS, SUSPENDED]
+    for number in range(12):
+        await api.add(texts[number % 2], f"a{number:02}")
+        api.clock.advance(1)
+    page = await seen(api, "workspaces", limit=5)
+    assert page["next"] == "shop:order:a05"
+    [order] = page["workspaces"][0]["features"]
+    assert len(order["aliases"]) == 5
+    read, cursor = [], ""
+    while cursor is not None:
+        page = await seen(api, "workspaces", limit=5, cursor=cursor)
+        [order] = page["workspaces"][0]["features"]
+        read += [alias["alias"] for alias in order["aliases"]]
+        cursor = page["next"]
+    assert read == [f"a{number:02}" for number in range(12)]
+    newest = await seen(api, "versions", flow="shop:order", limit=1)
+    assert len(newest["versions"][0]["aliases"]) == 6
+    other = await seen(api, "versions", flow="shop:order", limit=1, cursor=newest["next"])
+    assert other["versions"][0]["definition_id"] != newest["versions"][0]["definition_id"]
+    assert other["next"] is None
+    page = await api.get("/flow/bg/get_descriptor_ids.json", current=2, pageSize=5)
+    assert page["total"] == 12
+    assert [item["alias"] for item in page["items"]] == ["a06", "a05", "a04", "a03", "a02"]
+    huge = await api.get("/flow/bg/get_descriptor_ids.json", current=1, pageSize=2**31 - 1)
+    assert len(huge["items"]) == 12
+    for name, cursor in (("workspaces", "x"), ("versions", "1"), ("versions", "-1:a")):
+        refused = await api.get_refusal(f"{V1}{name}.json", flow="shop:order", cursor=cursor)
+        assert refused[0] == 400
+
+
 async def test_versions_are_listed_once_with_their_aliases(api: Api) -> None:
     first = (await api.add(PASS)).rpartition("md5_")[2]
     await api.add(PASS, "next")

@@ -1,8 +1,18 @@
 """Every store keeps the catalogue's promises, whatever it is made of (spec 5.4, 5.5)."""
 
-from rillflow.ports.store import AliasRow, Store, VersionRow
+from rillflow.ports.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
+from rillflow.ports.store import Store, VersionRow
 
 ADDRESS = ("shop", "order", "release")
+
+
+async def youngest(store: Store) -> list[AliasRow]:
+    """Return all aliases, the youngest creation first, and check that by name they are the same."""
+    rows, total = await store.youngest_aliases(limit=1_000)
+    assert total == len(rows)
+    by_name = await store.alias_rows(AliasName(), limit=1_000)
+    assert by_name == sorted(rows, key=lambda row: row.name)
+    return rows
 
 
 async def test_a_text_is_kept_under_its_id_as_it_first_was(store: Store) -> None:
@@ -61,35 +71,106 @@ async def test_a_version_that_is_no_longer_listed_is_still_known(store: Store) -
     assert not await store.has_version("shop", "order", "v9")
 
 
-async def test_alias_rows_show_the_youngest_creation_first(store: Store) -> None:
+async def test_listings_of_aliases_show_the_youngest_creation_first(store: Store) -> None:
     await store.add_version("shop", "order", "release", "a", "text", at_ms=10)
     await store.add_version("shop", "order", "beta", "b", "text", at_ms=20)
     await store.add_version("shop", "order", "release", "c", "text", at_ms=30)
     await store.add_version("bank", "order", "beta", "d", "text", at_ms=20)
     await store.register("shop", "order", "empty")
-    assert await store.alias_rows() == [
+    assert await youngest(store) == [
         _row("bank", "beta", "d", 20, 20),
         _row("shop", "beta", "b", 20, 20),
         _row("shop", "release", "c", 10, 30),
     ]
 
 
-async def test_alias_rows_leave_out_what_is_off_its_listing(store: Store) -> None:
+async def test_listings_of_aliases_leave_out_what_is_off_its_listing(store: Store) -> None:
     await store.add_version("shop", "order", "release", "a", "text", at_ms=10)
     await store.add_version("shop", "order", "beta", "b", "text", at_ms=20)
     await store.add_version("bank", "order", "beta", "d", "text", at_ms=30)
     await store.unregister("shop", "order", "beta")
     await store.unregister("bank")
-    assert await store.alias_rows() == [_row("shop", "release", "a", 10, 10)]
+    assert await youngest(store) == [_row("shop", "release", "a", 10, 10)]
     await store.unregister("shop", "order")
-    assert await store.alias_rows() == []
+    assert await youngest(store) == []
     await store.register("bank")
     await store.register("shop", "order", "beta")
-    assert await store.alias_rows() == [
+    assert await youngest(store) == [
         _row("bank", "beta", "d", 30, 30),
         _row("shop", "beta", "b", 20, 20),
         _row("shop", "release", "a", 10, 10),
     ]
+
+
+async def test_aliases_come_in_pages_by_name(store: Store) -> None:
+    names = [("bank", "a", "x"), ("bank", "b", "w"), ("shop", "a", "v"), ("shop", "a", "w")]
+    for name in reversed(names):
+        await store.add_version(*name, "a", "text", at_ms=1)
+    read, first = [], AliasName()
+    for _ in names:
+        [row, *more] = await store.alias_rows(first, limit=2)
+        read.append(tuple(row.name))
+        first = more[0].name if more else AliasName("zoo")
+    assert read == names
+    assert await store.alias_rows(first, limit=2) == []
+
+
+async def test_youngest_aliases_come_in_pages_of_a_selection_with_their_number(
+    store: Store,
+) -> None:
+    for number in range(5):
+        await store.add_version("shop", "order", f"a{number}", "a", "text", at_ms=number)
+    await store.add_version("shop", "refund", "a", "a", "text", at_ms=9)
+    await store.add_version("bank", "order", "a", "a", "text", at_ms=9)
+    rows, total = await store.youngest_aliases("shop", "order", limit=2, offset=1)
+    assert ([row.alias for row in rows], total) == (["a3", "a2"], 5)
+    assert (await store.youngest_aliases("shop", limit=1))[1] == 6
+    assert (await store.youngest_aliases(feature="order", limit=1))[1] == 6
+    assert await store.youngest_aliases("shop", limit=1, offset=99) == ([], 6)
+    assert await store.youngest_aliases("none", limit=1) == ([], 0)
+
+
+async def test_versions_of_all_aliases_are_listed_newest_first_each_once(store: Store) -> None:
+    for alias, version, at_ms in (
+        *(("release", "a", 10), ("beta", "a", 20), ("release", "b", 20), ("beta", "c", 30)),
+        *(("old", "d", 40), ("release", "a", 50)),
+    ):
+        await store.add_version("shop", "order", alias, version, "text", at_ms=at_ms)
+    await store.unregister("shop", "order", "old")
+    listed = [
+        _listed("a", 50, ("beta", "release"), ("release",)),
+        _listed("c", 30, ("beta",), ("beta",)),
+        _listed("b", 20, ("release",), ()),
+    ]
+    assert await store.listed_versions("shop", "order", limit=9) == listed
+    assert await store.listed_versions("shop", "order", limit=1) == listed[:1]
+    rest = await store.listed_versions("shop", "order", before=(50, "a"), limit=9)
+    assert rest == listed[1:]
+    assert await store.listed_versions("shop", "refund", limit=9) == []
+
+
+async def test_of_many_aliases_of_a_version_those_that_matter_are_listed(store: Store) -> None:
+    for number in range(MOST_ALIASES + 5):
+        await store.add_version("shop", "order", f"a{number:03}", "a", "text", at_ms=1)
+    await store.add_version("shop", "order", "release", "a", "text", at_ms=1)
+    await store.add_version("shop", "order", "a000", "b", "text", at_ms=2)
+    [_, version] = await store.listed_versions("shop", "order", limit=9)
+    assert version.more_aliases == 6
+    assert len(version.aliases) == len(version.newest_of) == MOST_ALIASES
+    assert "release" in version.newest_of
+    assert "a000" not in version.aliases
+
+
+def _listed(
+    version: str, at_ms: int, aliases: tuple[str, ...], newest_of: tuple[str, ...]
+) -> ListedVersion:
+    return ListedVersion(
+        version=version,
+        created_at_ms=at_ms,
+        aliases=aliases,
+        newest_of=newest_of,
+        more_aliases=0,
+    )
 
 
 async def test_adding_a_version_registers_the_names(store: Store) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rillflow.errors import StoreError
+from rillflow.ports.aliases import AliasName
 from rillflow.ports.store import Append, Closing, ExecutionFilter
 from rillflow.stores import open_store
 from tests.contract.appends import follow, id_of, submit
@@ -120,7 +121,12 @@ class StoresAgree(RuleBasedStateMachine):
 
     @invariant()
     def catalogues_agree(self) -> None:
-        self.both("alias_rows")
+        self.both("alias_rows", AliasName(), limit=9)
+        self.both("alias_rows", AliasName("shop", "order", "x"), limit=1)
+        self.both("youngest_aliases", limit=9)
+        self.both("youngest_aliases", "shop", "order", limit=1, offset=1)
+        self.both("listed_versions", "shop", "order", limit=9)
+        self.both("listed_versions", "shop", "order", before=(3, "b"), limit=1)
         for alias in "xy":
             self.both("versions", "shop", "order", alias)
         for version in "abc":

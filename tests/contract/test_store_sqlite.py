@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rillflow.errors import StoreError
+from rillflow.ports.aliases import AliasName
 from rillflow.ports.store import ExecutionFilter
-from rillflow.stores.sqlite.catalogue import ALIAS_ROWS
+from rillflow.stores.sqlite.aliases import BY_NAME, YOUNGEST
 from rillflow.stores.sqlite.connection import is_busy, when_free
 from rillflow.stores.sqlite.store import SqliteStore
 from tests.contract.appends import PARTITION, id_of, submit
@@ -41,12 +42,20 @@ async def test_every_probe_reaches_the_disk(store: SqliteStore, path: Path) -> N
 async def test_a_listing_of_aliases_looks_each_name_up_by_its_key(
     store: SqliteStore, path: Path
 ) -> None:
-    assert await store.alias_rows() == []
+    assert await store.alias_rows(AliasName(), limit=1) == []
     with closing(sqlite3.connect(path)) as other:
-        steps = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {ALIAS_ROWS}")]
-    names = [step for step in steps if "names" in step]
+        plans = {
+            statement: [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            for statement, values in ((YOUNGEST, ("", "", 1, 0)), (BY_NAME, ("", "", "", 1)))
+        }
+    names = [step for step in plans[YOUNGEST] if "names" in step]
     assert len(names) == 3
     assert all("(business=? AND feature=? AND alias=?)" in step for step in names)
+    # From the place on, in the order of the key, and no more than are asked for.
+    [first, *others] = [step for step in plans[BY_NAME] if step.startswith("SEARCH")]
+    assert first.startswith("SEARCH names USING PRIMARY KEY ((business,feature,alias)>(?,?,?))")
+    assert all("feature=? AND alias=?" in step or "(rowid=?)" in step for step in others)
+    assert not any("TEMP B-TREE" in step or "SCAN" in step for step in plans[BY_NAME])
 
 
 async def test_reads_go_on_while_another_process_writes(store: SqliteStore, path: Path) -> None:

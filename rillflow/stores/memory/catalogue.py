@@ -6,9 +6,11 @@ Used by `stores/memory/store.py`.
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from rillflow.ports.store import AliasRow, VersionRow
+from rillflow.ports.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
+from rillflow.ports.store import VersionRow
 from rillflow.stores.memory.journal import MemoryLifecycle
 from rillflow.stores.name_rows import name_rows
+from rillflow.stores.stored_rows import listed_versions
 
 _Address: TypeAlias = tuple[str, str, str]
 
@@ -75,13 +77,50 @@ class MemoryCatalogue(MemoryLifecycle):
             for version, at_ms in reversed(listed.items())
         ]
 
-    async def alias_rows(self) -> list[AliasRow]:
-        """List every registered alias that has a version, the youngest creation first.
-
-        The names above it are registered too. An alias was created with the oldest of
-        its listed versions, and updated with the newest.
-        """
+    async def alias_rows(self, first: AliasName, *, limit: int) -> list[AliasRow]:
+        """List the registered aliases that have a version, by name, from ``first`` on."""
         self._check_open()
+        return [row for row in self._alias_rows() if row.name >= first][:limit]
+
+    async def youngest_aliases(
+        self, business: str = "", feature: str = "", *, limit: int, offset: int = 0
+    ) -> tuple[list[AliasRow], int]:
+        """List the same aliases, the youngest creation first, and count all of them."""
+        self._check_open()
+        rows = [
+            row
+            for row in self._alias_rows()
+            if business in ("", row.business) and feature in ("", row.feature)
+        ]
+        rows.sort(key=lambda row: -row.created_at_ms)
+        return rows[offset : offset + limit], len(rows)
+
+    async def listed_versions(
+        self, business: str, feature: str, *, before: tuple[int, str] | None = None, limit: int
+    ) -> list[ListedVersion]:
+        """List the versions that the registered aliases of a feature have, newest first."""
+        self._check_open()
+        times: dict[str, int] = {}
+        listed: dict[str, list[tuple[str, bool]]] = {}
+        for alias in await self.aliases(business, feature):
+            versions = self._versions.get((business, feature, alias), {})
+            for version, at_ms in versions.items():
+                times[version] = max(times.get(version, at_ms), at_ms)
+                is_newest = version == next(reversed(versions))
+                listed.setdefault(version, []).append((alias, is_newest))
+        keys = sorted(((at_ms, version) for version, at_ms in times.items()), reverse=True)
+        page = [key for key in keys if before is None or key < before][:limit]
+        rows = [(version, at_ms, len(listed[version])) for at_ms, version in page]
+        return listed_versions(
+            rows,
+            (
+                (version, alias, is_newest)
+                for version, *_ in rows
+                for alias, is_newest in sorted(listed[version], key=_shown_first)[:MOST_ALIASES]
+            ),
+        )
+
+    def _alias_rows(self) -> list[AliasRow]:
         rows = []
         for (business, feature, alias), versions in sorted(self._versions.items()):
             if not self._names.issuperset(name_rows(business, feature, alias)):
@@ -97,7 +136,7 @@ class MemoryCatalogue(MemoryLifecycle):
                     updated_at_ms=updated_at_ms,
                 )
             )
-        return sorted(rows, key=lambda row: -row.created_at_ms)
+        return rows
 
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
@@ -156,3 +195,8 @@ class MemoryCatalogue(MemoryLifecycle):
             for (each_kind, each_business, subject), rules in self._rules.items()
             if (each_kind, each_business) == (kind, business) and rules
         )
+
+
+def _shown_first(listed: tuple[str, bool]) -> tuple[bool, bool, str]:
+    alias, is_newest = listed
+    return not is_newest, alias != "release", alias

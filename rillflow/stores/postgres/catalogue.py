@@ -6,10 +6,10 @@ Used by `stores/postgres/store.py`.
 from collections.abc import Sequence
 from typing import Final
 
-from rillflow.ports.store import AliasRow, VersionRow
+from rillflow.ports.store import VersionRow
 from rillflow.stores.name_rows import name_rows
 from rillflow.stores.postgres.database import PostgresDatabase
-from rillflow.stores.stored_rows import alias_row, version_row
+from rillflow.stores.stored_rows import version_row
 
 _PUT_TEXT: Final = "INSERT INTO definitions VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _PUT_NAME: Final = "INSERT INTO names VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
@@ -31,20 +31,6 @@ DELETE FROM versions WHERE position IN (
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = $1 AND feature = $2 AND alias = $3 ORDER BY position DESC
-"""
-# Three look-ups by key for each alias; one condition with OR would read all names for each.
-_ALIAS_ROWS: Final = """
-SELECT versions.business, versions.feature, versions.alias, version, oldest_at_ms, created_at_ms
-FROM versions JOIN (
-    SELECT max(position) AS position, min(created_at_ms) AS oldest_at_ms
-    FROM versions GROUP BY business, feature, alias) AS ages USING (position)
-WHERE EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
-        AND names.feature = '' AND names.alias = '')
-    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
-        AND names.feature = versions.feature AND names.alias = '')
-    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
-        AND names.feature = versions.feature AND names.alias = versions.alias)
-ORDER BY oldest_at_ms DESC, versions.business, versions.feature, versions.alias
 """
 _PUT_RULE: Final = """
 INSERT INTO rules VALUES ($1, $2, $3, $4, $5)
@@ -108,14 +94,6 @@ class PostgresCatalogue:
         """List the versions of an alias, newest first."""
         rows = await self._database.rows(_VERSIONS, business, feature, alias)
         return [version_row(row) for row in rows]
-
-    async def alias_rows(self) -> list[AliasRow]:
-        """List every registered alias that has a version, the youngest creation first.
-
-        The names above it are registered too. An alias was created with the oldest of
-        its listed versions, and updated with the newest.
-        """
-        return [alias_row(row) for row in await self._database.rows(_ALIAS_ROWS)]
 
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None

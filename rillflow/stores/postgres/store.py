@@ -4,6 +4,7 @@ Used by `stores`.
 """
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
+from rillflow.stores.postgres.aliases import PostgresAliases
 from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.deployments import PostgresDeployments
@@ -19,6 +20,7 @@ class PostgresStore(
     PostgresJournal,
     PostgresSearch,
     PostgresCatalogue,
+    PostgresAliases,
     PostgresDeployments,
     PostgresLeases,
     PostgresTemplates,
@@ -36,6 +38,7 @@ class PostgresStore(
         PostgresJournal.__init__(self, database, large_value_bytes)
         PostgresSearch.__init__(self, database)
         PostgresCatalogue.__init__(self, database)
+        PostgresAliases.__init__(self, database)
         PostgresDeployments.__init__(self, database)
         PostgresLeases.__init__(self, database)
         PostgresTemplates.__init__(self, database)

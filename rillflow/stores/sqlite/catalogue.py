@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rillflow.ports.store import AliasRow, VersionRow
+from rillflow.ports.store import VersionRow
 from rillflow.stores.name_rows import name_rows
 from rillflow.stores.sqlite.database import SqliteDatabase
-from rillflow.stores.stored_rows import alias_row, version_row
+from rillflow.stores.stored_rows import version_row
 
 _PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions VALUES (?, ?)"
 _PUT_NAME: Final = "INSERT OR IGNORE INTO names VALUES (?, ?, ?)"
@@ -28,20 +28,6 @@ DELETE FROM versions WHERE position IN (
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = ? AND feature = ? AND alias = ? ORDER BY position DESC
-"""
-# Three look-ups by key for each alias; one condition with OR would read all names for each.
-ALIAS_ROWS: Final = """
-SELECT versions.business, versions.feature, versions.alias, version, oldest_at_ms, created_at_ms
-FROM versions JOIN (
-    SELECT max(position) AS position, min(created_at_ms) AS oldest_at_ms
-    FROM versions GROUP BY business, feature, alias) USING (position)
-WHERE EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
-        AND names.feature = '' AND names.alias = '')
-    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
-        AND names.feature = versions.feature AND names.alias = '')
-    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
-        AND names.feature = versions.feature AND names.alias = versions.alias)
-ORDER BY oldest_at_ms DESC, versions.business, versions.feature, versions.alias
 """
 
 
@@ -102,17 +88,6 @@ class SqliteCatalogue:
         """List the versions of an alias, newest first."""
         rows = await self._rows(_VERSIONS, business, feature, alias)
         return [version_row(row) for row in rows]
-
-    async def alias_rows(self) -> list[AliasRow]:
-        """List every registered alias that has a version, the youngest creation first.
-
-        The names above it are registered too. An alias was created with the oldest of
-        its listed versions, and updated with the newest.
-        """
-        rows = await self._database.scan(
-            lambda connection: connection.execute(ALIAS_ROWS).fetchall()
-        )
-        return [alias_row(row) for row in rows]
 
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None

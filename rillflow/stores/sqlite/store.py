@@ -6,6 +6,7 @@ Used by `stores`.
 from pathlib import Path
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
+from rillflow.stores.sqlite.aliases import SqliteAliases
 from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.deployments import SqliteDeployments
@@ -22,6 +23,7 @@ class SqliteStore(
     SqliteJournal,
     SqliteSearch,
     SqliteCatalogue,
+    SqliteAliases,
     SqliteDeployments,
     SqliteLeases,
     SqliteTemplates,
@@ -40,6 +42,7 @@ class SqliteStore(
         SqliteJournal.__init__(self, database, large_value_bytes)
         SqliteSearch.__init__(self, database)
         SqliteCatalogue.__init__(self, database)
+        SqliteAliases.__init__(self, database)
         SqliteDeployments.__init__(self, database)
         SqliteLeases.__init__(self, database)
         SqliteTemplates.__init__(self, database)

@@ -40,6 +40,7 @@ from serve.routes.console.definition_graphs import definition_graph
 from serve.routes.hot import UNKNOWN_EXECUTION
 
 MOST_ON_PAGE: Final = 1000
+MOST_SKIPPED: Final = 1 << 40
 ADMIN: Final = {
     "realName": "admin",
     "roles": [{"roleName": "Super Admin", "value": "super"}],
@@ -89,25 +90,23 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         feature: str = "",
     ) -> Response:
         """List the registered aliases, the youngest first; `total` counts all that match."""
-        rows = [
-            row
-            for row in await stack.store.alias_rows()
-            if business.strip() in ("", row.business) and feature.strip() in ("", row.feature)
-        ]
-        size = max(page_size, 1)
+        size = min(max(page_size, 1), MOST_ON_PAGE)
         first = (max(current if page is None else page, 1) - 1) * size
+        rows, total = await stack.store.youngest_aliases(
+            business.strip(), feature.strip(), limit=size, offset=min(first, MOST_SKIPPED)
+        )
         items = [
             {
                 "business_id": row.business,
                 "feature_id": row.feature,
                 "alias": row.alias,
-                "descriptor_id": f"{row.business}:{row.feature}:{row.alias}",
+                "descriptor_id": ":".join(row.name),
                 "create_time": row.created_at_ms,
                 "update_time": row.updated_at_ms,
             }
-            for row in rows[first : first + size]
+            for row in rows
         ]
-        return json_response({"items": items, "total": len(rows)})
+        return json_response({"items": items, "total": total})
 
     @routes.get("/get_business_options.json", responses=answer(BusinessOptions))
     async def get_business_options() -> Response:

@@ -5,7 +5,7 @@ Used by `serve/routes/console_api/workflows.py`.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from rillflow.core.plan import LevelPlan, Plan
 from rillflow.core.tasks.functions import FLOW_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import DefinitionError, RequestError
-from rillflow.ports.store import AliasRow
+from rillflow.ports.aliases import AliasName, AliasRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import stored_text
 from rillflow.runtime.stack import Stack
@@ -25,6 +25,8 @@ PAGE_S: Final = 1.0
 """After so long a page ends with what it has found; the next one goes on."""
 TURN_S: Final = 0.005
 """How long versions are looked through before the event loop gets its turn."""
+READ_AT_ONCE: Final = 500
+"""How many aliases are read by one query."""
 KNOWN_BYTES: Final = 32 << 20
 """How much memory the calls of versions may take that are kept."""
 _CALL_BYTES: Final = 300
@@ -81,21 +83,18 @@ class CalledFlows:
 
     async def page(self, wanted: str, begin: Place, limit: int) -> dict[str, Any]:
         """Return what a workflow starts and what starts it, ``limit`` calls together."""
-        rows = await self._stack.store.alias_rows()
-        rows = await FOR_AUTHORS.run(lambda: _from(rows, begin), sender="", text_bytes=None)
         found: dict[str, list[dict[str, str]]] = {"uses": [], "used_by": []}
         begun_s = turn_s = time.monotonic()
-        left = limit
-        for number, row in enumerate(rows):
+        left, number = limit, 0
+        async for row in self._rows(AliasName(*begin[:3])):
             now_s = time.monotonic()
             if left <= 0 or (number and now_s - begun_s > self._page_s):
-                place = Place(row.business, row.feature, row.alias)
-                return {"flow": wanted, **found, "next": place.text}
+                return {"flow": wanted, **found, "next": Place(*row.name).text}
             if now_s - turn_s > TURN_S:
                 await asyncio.sleep(0)
                 turn_s = time.monotonic()
             calls = await self._of(row.version)
-            here = Place(row.business, row.feature, row.alias)
+            here = Place(*row.name)
             taken = begin.taken if here == begin._replace(taken=0) else 0
             added = list(islice(_facts(row, calls, wanted), taken, taken + left + 1))
             for kind, fact in added[:left]:
@@ -103,7 +102,17 @@ class CalledFlows:
             if len(added) > left:
                 return {"flow": wanted, **found, "next": here._replace(taken=taken + left).text}
             left -= len(added)
+            number += 1
         return {"flow": wanted, **found, "next": None}
+
+    async def _rows(self, first: AliasName) -> AsyncIterator[AliasRow]:
+        """Yield the aliases from a name on; some are read at a time."""
+        following: AliasName | None = first
+        while following is not None:
+            rows = await self._stack.store.alias_rows(following, limit=READ_AT_ONCE + 1)
+            for row in rows[:READ_AT_ONCE]:
+                yield row
+            following = rows[READ_AT_ONCE].name if len(rows) > READ_AT_ONCE else None
 
     async def _of(self, version: str) -> Calls:
         found = self._known.get(version)
@@ -124,13 +133,6 @@ class CalledFlows:
             )
         except DefinitionError:
             return {}  # of an earlier release: it cannot be run either
-
-
-def _from(rows: Sequence[AliasRow], begin: Place) -> list[AliasRow]:
-    """Return the aliases from a place on, in the order of their names."""
-    first = begin[:3]
-    later = [row for row in rows if (row.business, row.feature, row.alias) >= first]
-    return sorted(later, key=lambda row: (row.business, row.feature, row.alias))
 
 
 def _facts(row: AliasRow, calls: Calls, wanted: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -17,7 +17,7 @@ from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
-from rillflow.ports.store import AliasRow
+from rillflow.ports.aliases import AliasName, AliasRow, ListedVersion
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference
@@ -29,9 +29,10 @@ from serve.forms.search_texts import flow_of, version_of
 from serve.limits.client_addresses import address_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 
-MOST_WORKSPACES: Final = 200
+MOST_ROWS: Final = 200
 MOST_HUNKS: Final = 1_000
 _NO_SUCH: Final = 404
+_MOST_DIGITS: Final = 16
 
 
 def router(stack: Stack) -> APIRouter:
@@ -45,46 +46,80 @@ def router(stack: Stack) -> APIRouter:
 
 def _add_listings(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/workspaces.json", responses={200: {"description": "Workflows by workspace."}})
-    async def workspaces(cursor: str = "", limit: Whole = MOST_WORKSPACES) -> Response:
-        """List workspaces, their workflows, and the aliases of those."""
-        rows = await stack.store.alias_rows()
-        by_flow: dict[tuple[str, str], list[AliasRow]] = {}
-        for row in sorted(rows, key=lambda row: (row.business, row.feature, row.alias)):
-            by_flow.setdefault((row.business, row.feature), []).append(row)
-        most = min(max(limit, 1), MOST_WORKSPACES)
-        later = [flow for flow in by_flow if ":".join(flow) > cursor]
-        shown: dict[str, list[dict[str, Any]]] = {}
-        for business, feature in later[:most]:
-            gray = await stack.store.rules("gray", (business, feature))
-            aliases = list(map(_alias, by_flow[business, feature]))
-            flow = {"feature": feature, "aliases": aliases, "gray": gray}
-            shown.setdefault(business, []).append(flow)
-        listed = [{"business": name, "features": flows} for name, flows in shown.items()]
-        last = ":".join(later[most - 1]) if len(later) > most else None
-        return json_response({"workspaces": listed, "next": last})
+    async def workspaces(cursor: str = "", limit: Whole = MOST_ROWS) -> Response:
+        """List workspaces, their workflows, and the aliases of those; `limit` counts aliases."""
+        most = min(max(limit, 1), MOST_ROWS)
+        rows = await stack.store.alias_rows(_name(cursor), limit=most + 1)
+        shown: dict[str, dict[str, list[AliasRow]]] = {}
+        for row in rows[:most]:
+            shown.setdefault(row.business, {}).setdefault(row.feature, []).append(row)
+        listed = [
+            {
+                "business": business,
+                "features": [
+                    {
+                        "feature": feature,
+                        "aliases": list(map(_alias, aliases)),
+                        "gray": await stack.store.rules("gray", (business, feature)),
+                    }
+                    for feature, aliases in by_feature.items()
+                ],
+            }
+            for business, by_feature in shown.items()
+        ]
+        following = ":".join(rows[most].name) if len(rows) > most else None
+        return json_response({"workspaces": listed, "next": following})
 
     @routes.get("/versions.json", responses={200: {"description": "Versions, newest first."}})
-    async def versions(flow: str) -> Response:
+    async def versions(flow: str, cursor: str = "", limit: Whole = MOST_ROWS) -> Response:
         """List the versions of a workflow that its aliases have, newest first."""
         business, feature = _flow(flow)
-        found: dict[str, dict[str, Any]] = {}
-        for alias in await stack.store.aliases(business, feature):
-            for number, row in enumerate(await stack.store.versions(business, feature, alias)):
-                known = found.setdefault(
-                    row.version,
-                    {
-                        "definition_id": row.version,
-                        "created_ms": row.created_at_ms,
-                        "aliases": [],
-                        "is_newest_of": [],
-                    },
-                )
-                known["created_ms"] = max(known["created_ms"], row.created_at_ms)
-                known["aliases"].append(alias)
-                if not number:
-                    known["is_newest_of"].append(alias)
-        newest_first = sorted(found.values(), key=lambda each: -each["created_ms"])
-        return json_response({"business": business, "feature": feature, "versions": newest_first})
+        most = min(max(limit, 1), MOST_ROWS)
+        rows = await stack.store.listed_versions(
+            business, feature, before=_time_and_version(cursor), limit=most + 1
+        )
+        page = rows[:most]
+        following = f"{page[-1].created_at_ms}:{page[-1].version}" if len(rows) > most else None
+        shown = {
+            "business": business,
+            "feature": feature,
+            "versions": list(map(_version, page)),
+            "next": following,
+        }
+        return json_response(shown)
+
+
+def _version(row: ListedVersion) -> dict[str, Any]:
+    return {
+        "definition_id": row.version,
+        "created_ms": row.created_at_ms,
+        "aliases": row.aliases,
+        "is_newest_of": row.newest_of,
+        "more_aliases": row.more_aliases,
+    }
+
+
+def _name(cursor: str) -> AliasName:
+    """Read the cursor of a listing by names; an empty one is its begin."""
+    if not cursor:
+        return AliasName()
+    parts = cursor.split(":")
+    if len(parts) != len(AliasName._fields):
+        raise _malformed(cursor)
+    return AliasName(*parts)
+
+
+def _time_and_version(cursor: str) -> tuple[int, str] | None:
+    if not cursor:
+        return None
+    at_ms, _, version = cursor.partition(":")
+    if not (at_ms.isascii() and at_ms.isdecimal() and len(at_ms) < _MOST_DIGITS and version):
+        raise _malformed(cursor)
+    return int(at_ms), version
+
+
+def _malformed(cursor: str) -> RequestError:
+    return RequestError(f"cursor is malformed: {cursor[:100]}", hint="it is an earlier next")
 
 
 def _alias(row: AliasRow) -> dict[str, Any]:

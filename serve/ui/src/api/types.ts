@@ -342,12 +342,15 @@ export interface Version {
   created_ms: number;
   aliases: string[];
   is_newest_of: string[];
+  /** How many aliases have it besides those that are listed. */
+  more_aliases: number;
 }
 
 export interface Versions {
   business: string;
   feature: string;
   versions: Version[];
+  next: string | null;
 }
 
 export interface Definition {

@@ -4,7 +4,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { type JSX, useState } from "react";
 import { formatAddress, goParams } from "../address";
 import { ask, post } from "../api/client";
-import type { Definition, Version, Versions } from "../api/types";
+import type { Definition, Version } from "../api/types";
 import { shortVersion } from "../format";
 import { Confirm, ErrorNote } from "../parts/controls";
 import { Clock } from "../parts/time";
@@ -16,14 +16,14 @@ export function VersionTable({
   chosen,
 }: {
   flow: string;
-  found: { data: Versions | undefined; error: unknown };
+  found: { data: readonly Version[] | undefined; error: unknown };
   chosen: string | null;
 }): JSX.Element {
   const [back, setBack] = useState<readonly [Version, string] | null>(null);
   if (found.data === undefined) {
     return found.error === null ? <div aria-busy="true" /> : <ErrorNote error={found.error} />;
   }
-  const { versions } = found.data;
+  const versions = found.data;
   return (
     <>
       <div className="table-scroll">

@@ -25,7 +25,14 @@ export function Workflow({
   const [isSubmitting, setSubmitting] = useState(false);
   const flow = `${business}:${feature.feature}`;
   const tab = TABS.find((each) => each === params["tab"]) ?? "versions";
-  const versions = useAnswer<Versions>("versions.json", { flow });
+  const versions = useInfiniteQuery({
+    queryKey: ["versions.json", flow],
+    queryFn: ({ pageParam, signal }) =>
+      ask<Versions>("versions.json", { flow, cursor: pageParam }, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next,
+  });
+  const listed = versions.data?.pages.flatMap((page) => page.versions);
   const newest =
     params["version"] ??
     (feature.aliases.find(({ alias }) => alias === "release") ?? feature.aliases[0])?.definition_id;
@@ -72,12 +79,28 @@ export function Workflow({
       />
       <div role="tabpanel" aria-label={t(`flows.${tab}`)}>
         {tab === "versions" && (
-          <VersionTable flow={flow} found={versions} chosen={newest ?? null} />
+          <>
+            <VersionTable
+              flow={flow}
+              found={{ data: listed, error: versions.error }}
+              chosen={newest ?? null}
+            />
+            {versions.hasNextPage && (
+              <div className="row">
+                <button
+                  type="button"
+                  className="button small"
+                  disabled={versions.isFetchingNextPage}
+                  onClick={() => void versions.fetchNextPage()}
+                >
+                  {t("action.loadMore")}
+                </button>
+              </div>
+            )}
+          </>
         )}
         {tab === "text" && <Text found={definition} />}
-        {tab === "diff" && (
-          <DiffView versions={versions.data?.versions ?? []} chosen={newest ?? null} />
-        )}
+        {tab === "diff" && <DiffView versions={listed ?? []} chosen={newest ?? null} />}
         {tab === "uses" && <UsesView flow={flow} />}
       </div>
       {isSubmitting && definition.data !== undefined && (

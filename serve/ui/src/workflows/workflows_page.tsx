@@ -9,6 +9,7 @@ import type { Feature, Workspaces } from "../api/types";
 import { addCommand } from "../parts/commands";
 import { Code, ErrorNote } from "../parts/controls";
 import { t } from "../words";
+import { joined } from "./pages";
 import { Workflow } from "./workflow";
 
 export default function WorkflowsPage({ flow }: { flow: string | null }): JSX.Element {
@@ -31,7 +32,7 @@ export default function WorkflowsPage({ flow }: { flow: string | null }): JSX.El
       <div aria-busy="true" />
     );
   }
-  const all = found.data.pages.flatMap((page) => page.workspaces);
+  const all = joined(found.data.pages);
   if (all.every((each) => each.features.length === 0)) return <Empty />;
   const shown = all
     .map(({ business, features }) => ({
