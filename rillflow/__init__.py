@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from rillflow import errors, testing
+    from rillflow import errors, flow, testing
     from rillflow.client.clients import AsyncClient, Client
     from rillflow.client.driver import connect, connect_async
     from rillflow.client.executions import AsyncExecution, Execution
@@ -37,6 +37,7 @@ __all__ = [
     "connect",
     "connect_async",
     "errors",
+    "flow",
     "progress",
     "testing",
 ]
@@ -52,6 +53,7 @@ _HOMES: Final = {
     "connect": "rillflow.client.driver",
     "connect_async": "rillflow.client.driver",
     "errors": "",
+    "flow": "",
     "progress": "rillflow.progress_reports",
     "testing": "",
 }

@@ -2,6 +2,7 @@
 
 RillflowError
 ├── DefinitionError       the author of the YAML (spec 1.6)
+├── FlowError             the author of a workflow in Python
 ├── LanguageError         the author of a path or an expression
 │   ├── PathSyntaxError: PathUnsupportedError
 │   ├── PathEvaluationError: PathNotFoundError, PathFunctionError
@@ -85,6 +86,12 @@ class DefinitionError(RillflowError):
         super().__init__(message)
 
 
+class FlowError(RillflowError):
+    """A workflow in Python does what cannot be traced; the message has the place and the form."""
+
+    code = "flow"
+
+
 class LanguageError(RillflowError):
     """A path or an expression is wrong, or cannot be evaluated on this document."""
 
@@ -100,10 +107,7 @@ class PathSyntaxError(LanguageError):
 
 
 class PathUnsupportedError(PathSyntaxError):
-    """The path is none that we can read, but the library would take it, or fail otherwise.
-
-    So are expressions that RE2 does not know, too large numbers, and ``length`` of what is no path.
-    """
+    """We cannot read the path, a pattern or a number of it; the library can, or fails otherwise."""
 
     code = "language.path_unsupported"
 

@@ -57,6 +57,7 @@ for command in (
     flows.add,
     validating.validate,
     flows.submit,
+    flows.run,
     flows.get,
     flows.watch,
     flows.logs,

@@ -2,14 +2,14 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from rillflow.client.files import content_of
 from rillflow.errors import RequestError, StackError
-from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
 
@@ -57,6 +57,34 @@ def json_argument(text: str) -> JsonObject:
     if not isinstance(value, dict):
         raise RequestError(f"{source} is not a JSON object")
     return value
+
+
+def fields_of(texts: Sequence[str], *, as_text: Collection[str] = ()) -> JsonObject:
+    """Read fields as ``KEY=VALUE``: a value is JSON, or text if it is no JSON.
+
+    Args:
+        texts: The fields.
+        as_text: Keys whose values are texts, whatever they look like.
+
+    Raises:
+        RequestError: There is no ``=``, or a key comes twice.
+    """
+    fields: JsonObject = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise RequestError(f"{text} is no KEY=VALUE, such as topic=sea or 'sizes=[1, 2]'")
+        if key in fields:
+            raise RequestError(f"the key {key} is given twice")
+        fields[key] = value if key in as_text else _json_or_text(value)
+    return fields
+
+
+def _json_or_text(text: str) -> JsonValue:
+    try:
+        return decode_json(text.encode(errors="surrogateescape"))
+    except ValueError:
+        return text
 
 
 def _standard_input() -> bytes:

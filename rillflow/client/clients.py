@@ -1,11 +1,10 @@
 """Clients of a stack, sync and async; over HTTP unless they are given another way."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from rillflow.client.definitions import definition_text, names_in
+from rillflow.client.definitions import DefinitionSource, definition_text, names_in
 from rillflow.client.exchanges import (
     AsyncTransport,
     Exchange,
@@ -84,7 +83,7 @@ class Client:
 
     def add(
         self,
-        text_or_path: str | Path,
+        text_or_path: DefinitionSource,
         *,
         business: str | None = None,
         feature: str | None = None,
@@ -93,7 +92,8 @@ class Client:
         """Store a definition as the newest version of an alias and return its descriptor id.
 
         Args:
-            text_or_path: YAML or JSON; a ``Path``, or a ``str`` of one line, names a file.
+            text_or_path: YAML or JSON; a ``Path``, or a ``str`` of one line, names a file. A flow
+                of ``rillflow.flow`` is traced.
             business: ``workspace`` of the definition when None.
             feature: ``dagName`` of the definition when None.
             alias: Which alias to move to this version.
@@ -257,7 +257,7 @@ class AsyncClient:
 
     async def add(
         self,
-        text_or_path: str | Path,
+        text_or_path: DefinitionSource,
         *,
         business: str | None = None,
         feature: str | None = None,
@@ -340,7 +340,7 @@ class AsyncClient:
 
 
 def _addition(
-    text_or_path: str | Path, business: str | None, feature: str | None, alias: str
+    text_or_path: DefinitionSource, business: str | None, feature: str | None, alias: str
 ) -> AddDescriptor:
     text = definition_text(text_or_path)
     if business is None or feature is None:

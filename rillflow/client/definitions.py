@@ -1,6 +1,7 @@
-"""Definitions as callers give them: text, or the file that contains it."""
+"""Definitions as callers give them: text, the file that contains it, or a flow in Python."""
 
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from rillflow.client.files import content_of
 from rillflow.definition.yaml_tree.loader import LARGEST_TEXT_BYTES, load
@@ -10,7 +11,17 @@ from rillflow.errors import DefinitionError
 UNREADABLE = 30402
 
 
-def definition_text(text_or_path: str | Path) -> str:
+class YamlSource(Protocol):
+    """What can write its definition, such as a flow of ``rillflow.flow``."""
+
+    def to_yaml(self) -> str:
+        """Return the definition as YAML."""
+
+
+DefinitionSource: TypeAlias = str | Path | YamlSource
+
+
+def definition_text(text_or_path: DefinitionSource) -> str:
     """Return the text of a definition.
 
     A ``Path`` is a file, and so is a ``str`` of one line that is no JSON object.
@@ -18,6 +29,8 @@ def definition_text(text_or_path: str | Path) -> str:
     Raises:
         OSError: The file cannot be read, is no ordinary file, or is larger than any definition.
     """
+    if not isinstance(text_or_path, str | Path):
+        return text_or_path.to_yaml()
     if isinstance(text_or_path, str):
         stripped = text_or_path.strip()
         if "\n" in stripped or stripped.startswith("{"):

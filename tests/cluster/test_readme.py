@@ -95,8 +95,9 @@ UP, FUNCTIONS, BY_HAND, BY_COMMAND, STEERING = _take("README.md", "Use it by han
 OVER_HTTP, ON_RAY = _take("README.md", "Use it from Python")
 CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
 [LOGGED] = _take("docs/reliability.md", "What is logged")
-[ELSEWHERE] = _take("examples/README.md", "Examples")
+ELSEWHERE, IN_PYTHON = _take("examples/README.md", "Examples")
 [PLAY] = _take("examples/README.md", "Text to video")
+PYTHON_PAGE = _take_page("docs/python.md")
 *BACKING_UP, RESTORING = _take("docs/backup.md", "The embedded store")
 [WITH_POSTGRES] = _take("docs/backup.md", "PostgreSQL")
 MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
@@ -249,6 +250,20 @@ def test_an_example_is_added_for_a_gateway_elsewhere(clone: Clone, by_hand: OwnS
     with rillflow.Client(by_hand.base_url) as client:
         execution = client.submit("examples:quickstart", {"name": "Ann"})
         assert execution.result(timeout_s=PATIENCE_S)["shouted"] == "HELLO, ANN!"
+
+
+def test_flows_in_python_are_added_and_run(clone: Clone, by_hand: OwnStack) -> None:
+    """The other blocks of the page are compared by ``tests/spec/test_python_page.py``."""
+    module, _, commands, script, *_ = PYTHON_PAGE
+    (clone.folder / "greeting.py").write_text(clone.mended(module), encoding="utf-8")
+    added, *result = clone.bash(commands, RILLFLOW_URL=by_hand.base_url).splitlines()
+    assert added.startswith("demo:greeting:md5_")
+    assert json.loads("".join(result))["shouted"] == "HELLO, BOB!"
+    assert clone.python(script, PYTHONPATH=f"{clone.folder}:{ROOT}") == "HELLO, BOB!"
+    flows = clone.folder / "examples" / "flows.py"
+    flows.write_text(clone.mended(flows.read_text(encoding="utf-8")), encoding="utf-8")
+    shown = clone.bash(IN_PYTHON, RILLFLOW_URL=by_hand.base_url)
+    assert json.loads(shown)["shouted"] == "HELLO, BOB!"
 
 
 def test_the_page_of_the_http_api_shows_what_is_answered(clone: Clone, by_hand: OwnStack) -> None:

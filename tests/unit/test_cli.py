@@ -23,7 +23,7 @@ from tests.unit.commands import path, run, stand_in
 OPEN: Final = "without an API key 0.0.0.0 would be open to everybody"
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 COMMANDS: Final = (
-    *("up", "gateway", "add", "validate", "submit", "get", "watch", "version", "db"),
+    *("up", "gateway", "add", "validate", "submit", "run", "get", "watch", "version", "db"),
     *("list", "cancel", "pause", "resume", "wake", "finish", "redo", "redo-many"),
 )
 SLOW_TO_IMPORT: Final = {

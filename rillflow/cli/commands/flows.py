@@ -1,7 +1,7 @@
 """Commands for definitions and executions over HTTP."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,20 @@ from rillflow.cli.remote import (
 )
 from rillflow.cli.visible import print_json, say
 
+if TYPE_CHECKING:
+    from rillflow.client.clients import Client
+    from rillflow.client.executions import Execution
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|MODULE:FLOW",
+        help="The workflow definition, YAML or JSON, or a flow in Python, such as"
+        " pipeline.py:film.",
+    ),
+]
+Alias = Annotated[str, typer.Option(help="The alias that refers to the new version.")]
+TimeoutS = Annotated[float, typer.Option("--timeout", min=0, help="How many seconds to wait.")]
 Data = Annotated[
     str, typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input.")
 ]
@@ -38,36 +52,23 @@ IdempotencyKey = Annotated[
 
 
 def add(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The workflow definition, YAML or JSON.")
-    ],
-    alias: Annotated[
-        str, typer.Option(help="The alias that refers to the new version.")
-    ] = "release",
+    source: Source,
+    alias: Alias = "release",
     url: Url = DEFAULT_URL,
 ) -> None:
     """Store a workflow definition and print its descriptor id.
 
     The definition's workspace and dagName are its name in the store. Adding a
     changed definition makes a new version; running executions keep the version
-    that they began with. Warnings are printed with their place in the file.
+    that they began with. Warnings are printed with their place in the file. The
+    module of a flow in Python is imported here, not by the server.
 
         $ rillflow add examples/quickstart.yaml
-    """
-    from rillflow.cli.checking import problems_in, tell
-    from rillflow.errors import DefinitionError
 
-    problems = problems_in(file)
+        $ rillflow add pipeline.py:film
+    """
     with client_of(url) as client:
-        try:
-            added = client.add(file, alias=alias)
-        except DefinitionError as error:
-            tell(file, problems)
-            if any(problem.severity == "error" for problem in problems):
-                error.hint = ""  # told already
-            raise
-    tell(file, [problem for problem in problems if problem.severity != "error"])
-    say(added)
+        say(_added(client, source, alias))
 
 
 def submit(
@@ -77,9 +78,7 @@ def submit(
     ],
     data: Data = "{}",
     wait: Wait = False,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0, help="How many seconds to wait.")
-    ] = 3600.0,
+    timeout_s: TimeoutS = 3600.0,
     dedicated: Dedicated = False,
     idempotency_key: IdempotencyKey = None,
     patience_s: Patience = DEFAULT_PATIENCE_S,
@@ -96,8 +95,6 @@ def submit(
         $ rillflow submit video:textToVideo --data @order.json --idempotency-key order-17
     """
     from rillflow.cli.inputs import json_argument
-    from rillflow.cli.output.mapping_warnings import tell_mapping_warnings
-    from rillflow.errors import ExecutionFailedError
 
     with client_of(url) as client:
         execution = client.submit(
@@ -112,13 +109,86 @@ def submit(
             say(execution.id)
             return
         say(execution.id, err=True)
-        try:
-            result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
-        except ExecutionFailedError:
-            tell_mapping_warnings(execution)
-            raise
-        print_json(result)
+        _print_result(execution, timeout_s, patience_s)
+
+
+def run(
+    source: Source,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="KEY=VALUE",
+            help="A key of the data: JSON, or text if it is no JSON. May be repeated.",
+        ),
+    ] = None,
+    data: Data = "{}",
+    alias: Alias = "release",
+    timeout_s: TimeoutS = 3600.0,
+    dedicated: Dedicated = False,
+    patience_s: Patience = DEFAULT_PATIENCE_S,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Store a workflow definition, start an execution, and print its result.
+
+    The data are those of --data, with the keys of --input. Of a flow in Python,
+    a value stays text where the parameter is a str.
+
+        $ rillflow run examples/quickstart.yaml -i name=Bob
+
+        $ rillflow run pipeline.py:film -i topic=sea -i scenes=3
+    """
+    from rillflow.cli.inputs import fields_of, json_argument
+    from rillflow.cli.loading import flow_named
+
+    flow = flow_named(source)
+    texts = () if flow is None else flow.text_parameters
+    submitted = {**json_argument(data), **fields_of(given or (), as_text=texts)}
+    with client_of(url) as client:
+        descriptor_id = _added(client, source, alias)
+        execution = client.submit(
+            descriptor_id,
+            submitted,
+            isolation="dedicated" if dedicated else None,
+            patience_s=patience_s,
+            on_silence=tell_silence,
+        )
+        say(execution.id, err=True)
+        _print_result(execution, timeout_s, patience_s)
+
+
+def _added(client: "Client", source: str, alias: str) -> str:
+    """Store a definition, tell its problems, and return its descriptor id."""
+    from rillflow.cli.checking import problems_in, tell
+    from rillflow.cli.loading import flow_named
+    from rillflow.definition.problems import find_problems
+    from rillflow.errors import DefinitionError
+
+    flow = flow_named(source)
+    problems = problems_in(Path(source)) if flow is None else find_problems(flow.to_yaml())
+    try:
+        added = client.add(Path(source) if flow is None else flow, alias=alias)
+    except DefinitionError as error:
+        tell(Path(source), problems)
+        if any(problem.severity == "error" for problem in problems):
+            error.hint = ""  # told already
+        raise
+    tell(Path(source), [problem for problem in problems if problem.severity != "error"])
+    return added
+
+
+def _print_result(execution: "Execution", timeout_s: float, patience_s: float) -> None:
+    from rillflow.cli.output.mapping_warnings import tell_mapping_warnings
+    from rillflow.errors import ExecutionFailedError
+
+    try:
+        result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
+    except ExecutionFailedError:
         tell_mapping_warnings(execution)
+        raise
+    print_json(result)
+    tell_mapping_warnings(execution)
 
 
 def get(

@@ -1,0 +1,62 @@
+"""Flows of users' modules, by ``module:flow`` or ``path/file.py:flow``.
+
+A module is imported here, in the process of the command, and never in a server.
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+import typer
+
+from rillflow.closest import did_you_mean
+from rillflow.flow import Flow
+
+AnyFlow: TypeAlias = Flow[..., Any]
+
+_FORM: Final = re.compile(r"(?P<module>[A-Za-z_][\w.]*|.*\.py):(?P<flow>[A-Za-z_]\w*)")
+
+
+def flow_named(text: str) -> AnyFlow | None:
+    """Import the flow that an argument names; None if it names a file.
+
+    Raises:
+        BadParameter: There is no such module, file or flow.
+        Exception: Whatever the module raises when it is imported.
+    """
+    named = _FORM.fullmatch(text)
+    if named is None or Path(text).exists():
+        return None
+    module = _imported(named["module"])
+    found = getattr(module, named["flow"], None)
+    if isinstance(found, Flow):
+        return found
+    flows = [name for name, value in vars(module).items() if isinstance(value, Flow)]
+    what = "is no flow" if hasattr(module, named["flow"]) else "is not there"
+    hint = did_you_mean(named["flow"], flows) or f"flows of it are: {', '.join(flows) or 'none'}"
+    raise typer.BadParameter(f"{named['flow']} of {named['module']} {what}; {hint}")
+
+
+def _imported(name: str) -> ModuleType:
+    file = Path(name) if name.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise typer.BadParameter(f"there is no file {name}")
+    folder = str(file.resolve().parent if file is not None else Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    module_name = name if file is None else file.stem
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and needs another one
+        raise typer.BadParameter(f"there is no module {error.name}") from error
+    if file is not None and Path(module.__file__ or "").resolve() != file.resolve():
+        raise typer.BadParameter(
+            f"the module name {module_name} belongs to {module.__file__}; rename {name}"
+        )
+    return module
