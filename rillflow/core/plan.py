@@ -4,7 +4,7 @@ All executions of a definition share its plan; the core reads it and never chang
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from rillflow.core.redaction import redacted_part
 from rillflow.core.secret_places import secret_places
@@ -15,6 +15,7 @@ from rillflow.definition.model import (
     ForeachTask,
     FunctionTask,
     MappingRule,
+    SwitchEntry,
     SwitchTask,
     Task,
     WorkflowDefinition,
@@ -26,7 +27,30 @@ from rillflow.language.expressions import Expression, compile_expression
 from rillflow.language.mapping.mappings import MappingList, compile_mappings
 
 TaskT = TypeVar("TaskT", bound=Task)
+DEFAULT_ENTRY: Final = "default"
+"""The condition of the entries of a switch that run when no other does."""
 NO_MAPPINGS: Final = compile_mappings(())
+
+
+class Way(NamedTuple):
+    """An entry of a switch that has a condition: the set of the successors that it runs."""
+
+    condition: str
+    successors: int
+    is_last: bool
+
+
+class SwitchPlan(NamedTuple):
+    """A switch prepared for running.
+
+    ``ways`` are the entries with a condition, in order; one without never runs anything.
+    ``default`` is what the default entries run together, as far as the first that breaks.
+    ``named`` are all successors that any entry names.
+    """
+
+    ways: tuple[Way, ...]
+    default: int
+    named: int
 
 
 class TaskPlan:
@@ -58,7 +82,7 @@ class TaskPlan:
         "stream_input",
         "stream_output",
         "successors",
-        "ways",
+        "switch",
     )
 
     def __init__(self, spec: Task, order: int) -> None:
@@ -81,7 +105,7 @@ class TaskPlan:
         self.dependencies: tuple[str, ...] = ()
         self.successors: tuple[str, ...] = ()
         self.places: dict[str, int] = {}
-        self.ways: tuple[int, ...] = ()
+        self.switch = SwitchPlan((), 0, 0)
         self.conditions: tuple[str | None, ...] = ()
         self.branches: tuple[LevelPlan, ...] = ()
         self._plan_branches(spec)
@@ -89,14 +113,28 @@ class TaskPlan:
     def follow(self, successors: Sequence[str]) -> None:
         """Set the tasks that depend on this one, in their order.
 
-        Sets of them are bits of an integer, by their place; a switch has one for each entry. So an
-        instance keeps a few bytes, however often its definition repeats a name.
+        Sets of them are bits of an integer, by their place. So an instance keeps a few bytes, however
+        often its definition repeats a name.
         """
         self.successors = tuple(successors)
         self.places = {name: place for place, name in enumerate(self.successors)}
         if isinstance(self.spec, SwitchTask):
-            entries = self.spec.switches or ()
-            self.ways = tuple(self.bits_of(split_names(entry.next or "")) for entry in entries)
+            self.switch = self._planned_switch(self.spec.switches or ())
+
+    def _planned_switch(self, entries: Sequence[SwitchEntry]) -> SwitchPlan:
+        """Read each entry once, however often the switch runs and however many run nothing."""
+        ways: list[Way] = []
+        default = named = 0
+        is_closed = False
+        for entry in entries:
+            successors = self.bits_of(split_names(entry.next or ""))
+            named |= successors
+            if entry.condition == DEFAULT_ENTRY:
+                default |= 0 if is_closed else successors
+                is_closed = is_closed or entry.break_
+            elif entry.condition is not None:
+                ways.append(Way(entry.condition, successors, entry.break_))
+        return SwitchPlan(tuple(ways), default, named)
 
     def bits_of(self, names: Iterable[str]) -> int:
         """Return a set of successors; other names are passed over."""

@@ -180,6 +180,16 @@ def test_names_that_are_repeated_cost_an_instance_nothing() -> None:
     assert len(run.state.tasks["A"].skipped) == 1
 
 
+def test_entries_without_a_condition_of_their_own_cost_a_run_nothing() -> None:
+    entries = [("", "B")] * 5_000 + [("default", "C")] * 5_000
+    task = sw("A", (on_input("a==1"), "B"), *entries, ins="a")
+    for entry in task["switches"][1:5_001]:
+        del entry["condition"]
+    run = scenario(task, pass_("B"), pass_("C"))
+    assert lines_of(lambda: run.submit({"a": 2})) < 5_000
+    assert (run.statuses["B"], run.statuses["C"]) == ("SKIPPED", "SUCCEED")
+
+
 def test_names_in_states_of_earlier_releases_count() -> None:
     task = TaskState(name="G_0-A", base="A", route="G_0", skips=["G_0-B"])
     assert task.is_skipping(0, "G_0-B")

@@ -5,23 +5,20 @@ Also what all tasks share: output mappings, success, failure and time-outs.
 Used by `core`, `core/redo` and `core/tasks`.
 """
 
-import functools
 from collections.abc import Sequence
 
 from rillflow.core.mapping_warnings import leave_out_awaited
-from rillflow.core.plan import TaskPlan
+from rillflow.core.plan import SwitchPlan, TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import FAILED, RUNNING, SKIPPED, SUCCEED
 from rillflow.core.turn import Turn, value_of
-from rillflow.definition.model import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
+from rillflow.definition.model import ReturnTask, SuspenseTask, SwitchTask
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.conditions import all_hold, any_holds, holds
 from rillflow.language.text.literals import whole_number
 from rillflow.language.versions import STRICT_OF_LISTS_AND_SUB_FLOWS
-
-DEFAULT_ENTRY = "default"
 
 
 def run_pass(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
@@ -106,46 +103,30 @@ def _all(turn: Turn, conditions: Sequence[str] | None, document: JsonObject) -> 
 
 def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Let the chosen successors run and skip the others."""
-    entries = plan.spec_as(SwitchTask).switches or ()
-    if not entries:
+    if not plan.spec_as(SwitchTask).switches:
         succeed(turn, task, "switches collection empty")
         return
-    run = _chosen(entries, plan.ways, {"input": document}, turn.budget)
-    named = functools.reduce(int.__or__, plan.ways)
-    task.skip_successors(named & ~run)
+    run = _chosen(plan.switch, {"input": document}, turn.budget)
+    task.skip_successors(plan.switch.named & ~run)
     succeed(turn, task)
 
 
-def _chosen(
-    entries: Sequence[SwitchEntry],
-    ways: Sequence[int],
-    document: JsonObject,
-    budget: TotalBudget,
-) -> int:
-    """Return the set of the successors that the entries of a switch run."""
+def _chosen(switch: SwitchPlan, document: JsonObject, budget: TotalBudget) -> int:
+    """Return the set of the successors that a switch runs."""
     run = 0
-    found = broken = False
-    for entry, way in zip(entries, ways, strict=True):
-        if not _is_default(entry):
-            chosen = not broken and _holds(entry.condition, document, budget)
-            found = found or chosen
-            broken = broken or (chosen and entry.break_)
-            run |= way if chosen else 0
-    for entry, way in zip(entries, ways, strict=True):
-        if _is_default(entry):
-            chosen = not found and not broken
-            broken = broken or (chosen and entry.break_)
-            run |= way if chosen else 0
-    return run
+    found = False
+    for condition, successors, is_last in switch.ways:
+        if _holds(condition, document, budget):
+            found = True
+            run |= successors
+            if is_last:
+                break
+    return run if found else switch.default
 
 
-def _is_default(entry: SwitchEntry) -> bool:
-    return entry.condition == DEFAULT_ENTRY
-
-
-def _holds(condition: str | None, document: JsonObject, budget: TotalBudget) -> bool:
+def _holds(condition: str, document: JsonObject, budget: TotalBudget) -> bool:
     try:
-        return condition is not None and holds(condition, document, budget)
+        return holds(condition, document, budget)
     except LanguageError:
         return False
 
