@@ -2,22 +2,29 @@
 
 Owners, stores' archives and the replay tests call it. A record is msgpack with the event's fields
 in order, so a new field may only be added at the end. A snapshot is JSON, because contexts may hold
-integers of any size. Both begin with a format number.
+integers of any size. Both begin with a format number. A large snapshot of a state that has the same
+values in several places has them apart (`shared_values.py`), in a format of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from rillflow.core.events import Event
+from rillflow.core.shared_values import ApartState, Path, values_apart, values_restored
 from rillflow.core.state import ExecutionState, GroupState, TaskState
 from rillflow.errors import StoreError
 from rillflow.jsontypes import encoded_parts
 
 FORMAT: Final = 1
 _MARK: Final = bytes([FORMAT])
+APART_FORMAT: Final = 2
+"""The format of a snapshot with its shared values apart."""
+_APART_MARK: Final = bytes([APART_FORMAT])
+_PACKED_APART_MARK: Final = b"\xc1"
+"""No value of MessagePack begins with it."""
 
 _event_encoder = msgspec.msgpack.Encoder()
 _event_decoder = msgspec.msgpack.Decoder(Event)
@@ -29,8 +36,21 @@ _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _value_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _task_decoder = msgspec.json.Decoder(TaskState)
 _group_decoder = msgspec.json.Decoder(GroupState)
+_apart_packer = msgspec.msgpack.Encoder()
+_apart_unpacker = msgspec.msgpack.Decoder(ApartState)
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
 Entry = TypeVar("Entry")
+
+
+class _ApartText(msgspec.Struct):
+    """A snapshot in the format with shared values apart, its parts undecoded."""
+
+    shared: list[msgspec.Raw]
+    places: list[tuple[int, Path]]
+    state: msgspec.Raw
+
+
+_apart_decoder = msgspec.json.Decoder(_ApartText)
 
 
 def encode_event(event: Event) -> bytes:
@@ -63,6 +83,9 @@ def pack_state(state: ExecutionState) -> bytes | None:
     None is a state that this form cannot hold: with integers of more than 64 bits, for example.
     """
     try:
+        apart = values_apart(state)
+        if apart is not None:
+            return _PACKED_APART_MARK + _apart_packer.encode(apart)
         return _state_packer.encode(state)
     except (OverflowError, RecursionError, ValueError):
         return None
@@ -70,23 +93,37 @@ def pack_state(state: ExecutionState) -> bytes | None:
 
 def unpack_state(packed: bytes) -> ExecutionState:
     """Make a state again of what ``pack_state`` has returned."""
+    if packed.startswith(_PACKED_APART_MARK):
+        return values_restored(_apart_unpacker.decode(packed[1:]))
     state: ExecutionState = _state_unpacker.decode(packed)
     return state
 
 
 def encode_large_state(state: ExecutionState) -> bytes:
-    """Encode a state as ``encode_state`` does, part by part.
+    """Encode a state part by part, and each large value that it shares once.
 
     The encoder holds the interpreter lock until it returns. Called in a thread, this function
     encodes one task or one key of the context at a time, so that the event loop runs in between.
     """
-    return b"".join(_parts_of(state))
+    apart = values_apart(state)
+    return b"".join((_MARK, *_parts_of(state)) if apart is None else _parts_apart(apart))
+
+
+def _parts_apart(apart: ApartState) -> Iterator[bytes]:
+    yield _APART_MARK + b'{"shared":'
+    separator = b"["
+    for value in apart.shared:
+        yield separator + _state_encoder.encode(value)
+        separator = b","
+    yield b'],"places":' + _state_encoder.encode(apart.places) + b',"state":'
+    yield from _parts_of(apart.state)
+    yield b"}"
 
 
 def _parts_of(state: ExecutionState) -> Iterator[bytes]:
     rest = copy(state)
     rest.context, rest.tasks, rest.groups = {}, {}, {}
-    yield _MARK + _state_encoder.encode(rest)[:-1] + b',"context":'
+    yield _state_encoder.encode(rest)[:-1] + b',"context":'
     yield from encoded_parts(state.context, 1)
     for name, entries in ((b"tasks", state.tasks), (b"groups", state.groups)):
         yield b',"%b":{' % name
@@ -105,16 +142,16 @@ def decode_large_state(snapshot: bytes) -> ExecutionState:
     Raises:
         StoreError: The snapshot is damaged or of a newer format.
     """
-    _check_format(snapshot)
-    try:
-        fields = _fields_decoder.decode(memoryview(snapshot)[1:])
-        large = {name: fields.pop(name, _NO_FIELDS) for name in ("context", "tasks", "groups")}
-        state = _state_decoder.decode(_state_encoder.encode(fields))
-        state.context = _entries(large["context"], _value_decoder)
-        state.tasks = _entries(large["tasks"], _task_decoder)
-        state.groups = _entries(large["groups"], _group_decoder)
-    except msgspec.MsgspecError as error:
-        raise StoreError(f"a snapshot cannot be read: {error}") from error
+    return _decoded(snapshot, _decoded_in_parts)
+
+
+def _decoded_in_parts(text: memoryview) -> ExecutionState:
+    fields = _fields_decoder.decode(text)
+    large = {name: fields.pop(name, _NO_FIELDS) for name in ("context", "tasks", "groups")}
+    state = _state_decoder.decode(_state_encoder.encode(fields))
+    state.context = _entries(large["context"], _value_decoder)
+    state.tasks = _entries(large["tasks"], _task_decoder)
+    state.groups = _entries(large["groups"], _group_decoder)
     return state
 
 
@@ -128,19 +165,32 @@ def decode_state(snapshot: bytes) -> ExecutionState:
     Raises:
         StoreError: The snapshot is damaged or of a newer format.
     """
-    _check_format(snapshot)
+    return _decoded(snapshot, _state_decoder.decode)
+
+
+def _decoded(snapshot: bytes, decode: Callable[[memoryview], ExecutionState]) -> ExecutionState:
+    is_apart = snapshot.startswith(_APART_MARK)
+    if not is_apart:
+        _check_format(snapshot)
+    text = memoryview(snapshot)[1:]
     try:
-        return _state_decoder.decode(snapshot[1:])
-    except msgspec.MsgspecError as error:
+        if not is_apart:
+            return decode(text)
+        parts = _apart_decoder.decode(text)
+        shared = [_value_decoder.decode(value) for value in parts.shared]
+        return values_restored(ApartState(decode(memoryview(parts.state)), shared, parts.places))
+    except (msgspec.MsgspecError, LookupError, AttributeError, TypeError) as error:
         raise StoreError(f"a snapshot cannot be read: {error}") from error
 
 
 def snapshot_text(snapshot: bytes) -> bytes:
-    """Return the JSON text of a snapshot.
+    """Return the JSON text of the state of a snapshot, with every value in its place.
 
     Raises:
-        StoreError: The snapshot is of a newer format.
+        StoreError: The snapshot is damaged or of a newer format.
     """
+    if snapshot.startswith(_APART_MARK):
+        return b"".join(_parts_of(decode_large_state(snapshot)))
     _check_format(snapshot)
     return snapshot[1:]
 

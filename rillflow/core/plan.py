@@ -32,7 +32,7 @@ DEFAULT_ENTRY: Final = "default"
 NO_MAPPINGS: Final = compile_mappings(())
 
 
-class Way(NamedTuple):
+class SwitchEntryPlan(NamedTuple):
     """An entry of a switch that has a condition: the set of the successors that it runs."""
 
     condition: str
@@ -43,12 +43,12 @@ class Way(NamedTuple):
 class SwitchPlan(NamedTuple):
     """A switch prepared for running.
 
-    ``ways`` are the entries with a condition, in order; one without never runs anything.
+    ``entries`` are those with a condition, in order; one without never runs anything.
     ``default`` is what the default entries run together, as far as the first that breaks.
     ``named`` are all successors that any entry names.
     """
 
-    ways: tuple[Way, ...]
+    entries: tuple[SwitchEntryPlan, ...]
     default: int
     named: int
 
@@ -113,8 +113,8 @@ class TaskPlan:
     def follow(self, successors: Sequence[str]) -> None:
         """Set the tasks that depend on this one, in their order.
 
-        Sets of them are bits of an integer, by their place. So an instance keeps a few bytes, however
-        often its definition repeats a name.
+        Sets of them are bits of an integer, by their place. So an instance keeps a few bytes,
+        however often its definition repeats a name.
         """
         self.successors = tuple(successors)
         self.places = {name: place for place, name in enumerate(self.successors)}
@@ -123,7 +123,7 @@ class TaskPlan:
 
     def _planned_switch(self, entries: Sequence[SwitchEntry]) -> SwitchPlan:
         """Read each entry once, however often the switch runs and however many run nothing."""
-        ways: list[Way] = []
+        planned: list[SwitchEntryPlan] = []
         default = named = 0
         is_closed = False
         for entry in entries:
@@ -133,8 +133,8 @@ class TaskPlan:
                 default |= 0 if is_closed else successors
                 is_closed = is_closed or entry.break_
             elif entry.condition is not None:
-                ways.append(Way(entry.condition, successors, entry.break_))
-        return SwitchPlan(tuple(ways), default, named)
+                planned.append(SwitchEntryPlan(entry.condition, successors, entry.break_))
+        return SwitchPlan(tuple(planned), default, named)
 
     def bits_of(self, names: Iterable[str]) -> int:
         """Return a set of successors; other names are passed over."""

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from rillflow.core.codec import (
+    APART_FORMAT,
     FORMAT,
     decode_event,
     decode_state,
@@ -71,7 +72,7 @@ def test_the_text_of_a_snapshot_is_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "found"), [(b"", "nothing"), (bytes([FORMAT + 1]) + b"x", str(FORMAT + 1))]
+    ("data", "found"), [(b"", "nothing"), (bytes([APART_FORMAT + 1]) + b"x", str(APART_FORMAT + 1))]
 )
 def test_another_format_is_refused(data: bytes, found: str) -> None:
     for read in (decode_event, decode_state, snapshot_text):

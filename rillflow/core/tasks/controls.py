@@ -115,7 +115,7 @@ def _chosen(switch: SwitchPlan, document: JsonObject, budget: TotalBudget) -> in
     """Return the set of the successors that a switch runs."""
     run = 0
     found = False
-    for condition, successors, is_last in switch.ways:
+    for condition, successors, is_last in switch.entries:
         if _holds(condition, document, budget):
             found = True
             run |= successors

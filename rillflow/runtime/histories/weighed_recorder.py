@@ -61,7 +61,7 @@ class WeighedRecorder(Recorder):
         row = super().take(record)
         self._read_bytes += memory_of(record)
         if self._added_bytes > self._most // _PARTS:
-            self._set_base(memory_of(codec.encode_state(self.state)))
+            self._set_base(memory_of(codec.encode_large_state(self.state)))
             if self._base_bytes > self._most:
                 raise TooLargeError(
                     f"{self.state.execution_id} is too large to show its past: its state after"
