@@ -180,9 +180,6 @@ def invoke_view(invoke: InvokeMsg, *, with_ours: bool = False) -> JsonObject:
     ``hint``, a plain sentence for a message of Rill Flow that has no other hint. Completion
     callbacks contain Rill Flow's fields only.
     """
-    hint = invoke.hint
-    if hint is None and with_ours and invoke.msg is not None:
-        hint = task_message_in_plain_words(invoke.msg)
     view: JsonObject = {
         "invoke_id": invoke.invoke_id,
         "code": invoke.code,
@@ -193,10 +190,22 @@ def invoke_view(invoke: InvokeMsg, *, with_ours: bool = False) -> JsonObject:
         "invoke_time_infos": [_time_view(info, with_ours=with_ours) for info in invoke.time_infos],
         "invoke_times_left_out": (invoke.times_left_out or None) if with_ours else None,
         "progress_args": invoke.progress_args,
-        "ext": redacted_part(invoke.ext or {}) or None,
-        "hint": hint,
+        "ext": ext_view(invoke),
+        "hint": hint_of(invoke) if with_ours else invoke.hint,
     }
     return {key: value for key, value in view.items() if value not in _NOTHING}
+
+
+def ext_view(invoke: InvokeMsg) -> JsonObject | None:
+    """Return what is known of the task besides its outcome, masked; None where nothing is."""
+    return redacted_part(invoke.ext or {}) or None
+
+
+def hint_of(invoke: InvokeMsg) -> str | None:
+    """Return the hint, or a plain sentence for a message of Rill Flow that has none."""
+    if invoke.hint is None and invoke.msg is not None:
+        return task_message_in_plain_words(invoke.msg)
+    return invoke.hint
 
 
 def _time_view(info: TimeInfo, *, with_ours: bool) -> JsonObject:

@@ -14,6 +14,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import msgspec
@@ -53,6 +54,9 @@ _SPELLINGS: Final[Sequence[Callable[[object], bytes]]] = (
     lambda value: json.dumps(value).encode(),
     lambda value: json.dumps(value, ensure_ascii=False).encode(),
 )
+
+_EMPTY: Final = {b'"': b'""', b"{": b"{}", b"[": b"[]"}
+"""The empty value of a kind, by the first byte of one."""
 
 _OTHERWISE_SPELLED: Final = (b", ", b": ", b"\\u")
 """What occurs in each spelling but the first, except in texts that are the same in all."""
@@ -137,6 +141,50 @@ def joined(stored: StoredExecution, payloads: Mapping[bytes, bytes]) -> StoredEx
     return msgspec.structs.replace(stored, records=tuple(records), snapshot=snapshot)
 
 
+def joined_one_by_one(
+    stored: StoredExecution, payloads: Mapping[bytes, bytes], most_record_bytes: int
+) -> Iterator[bytes]:
+    """Yield the snapshot, if there is one, and then each record, for checks that keep none of them.
+
+    A few bytes may refer to a large value many times. In the snapshot, which is JSON, each value is
+    in one of its positions, and an empty one of its kind in the others.
+
+    Raises:
+        DamagedError: A value is missing, or a record would have more than ``most_record_bytes``.
+    """
+    with _missing_told(stored.execution_id):
+        if stored.snapshot is not None:
+            yield _with_each_value_once(stored.snapshot, payloads)
+        for record in stored.records:
+            if _joined_bytes(record, payloads) > most_record_bytes:
+                raise DamagedError(
+                    f"{stored.execution_id}: a record has more than {most_record_bytes:,} bytes"
+                )
+            yield _joined(record, payloads)
+
+
+def _with_each_value_once(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
+    seen: dict[_Reference, bytes] = {}
+
+    def once(reference: _Reference) -> bytes:
+        if reference in seen:
+            return seen[reference]
+        value = _respelled(payloads[reference.sha256], reference.spelling)
+        seen[reference] = _EMPTY.get(value.lstrip()[:1], b"0")
+        return value
+
+    return _put_together(data, once)
+
+
+def _joined_bytes(data: bytes, payloads: Mapping[bytes, bytes]) -> int:
+    if not data.startswith(PIECES_MARK):
+        return len(data)
+    return sum(
+        len(piece if isinstance(piece, bytes) else payloads[piece.sha256])
+        for piece in _pieces_decoder.decode(data[1:])
+    )
+
+
 def joined_records(
     execution_id: ExecutionId, records: Iterable[bytes], payloads: Mapping[bytes, bytes]
 ) -> list[bytes]:
@@ -145,8 +193,14 @@ def joined_records(
     Raises:
         DamagedError: A value is missing.
     """
-    try:
+    with _missing_told(execution_id):
         return [_joined(record, payloads) for record in records]
+
+
+@contextmanager
+def _missing_told(execution_id: ExecutionId) -> Iterator[None]:
+    try:
+        yield
     except KeyError as error:
         raise DamagedError(
             f"{execution_id}: the large value with SHA-256 {error.args[0].hex()} is missing "
@@ -307,9 +361,13 @@ def _respelled(payload: bytes, spelling: int) -> bytes:
 
 
 def _joined(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
+    return _put_together(data, lambda piece: _respelled(payloads[piece.sha256], piece.spelling))
+
+
+def _put_together(data: bytes, value_of: Callable[[_Reference], bytes]) -> bytes:
     if not data.startswith(PIECES_MARK):
         return data
     return b"".join(
-        piece if isinstance(piece, bytes) else _respelled(payloads[piece.sha256], piece.spelling)
+        piece if isinstance(piece, bytes) else value_of(piece)
         for piece in _pieces_decoder.decode(data[1:])
     )

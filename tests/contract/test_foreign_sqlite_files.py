@@ -2,19 +2,29 @@
 
 import sqlite3
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
+from rillflow.core.codec import encode_event, encode_state
+from rillflow.core.events import DispatchAnswered
+from rillflow.definition import canonical_text, parse_definition
 from rillflow.errors import StoreError
+from rillflow.jsontypes import encode_json
+from rillflow.stores import open_store
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite import foreign_file
 from rillflow.stores.sqlite import schema as sqlite_schema
 from rillflow.stores.sqlite.file_use import refuse_incomplete
+from tests.contract.appends import submit
+from tests.spec.notation import pass_, scenario
 
+PASS: Final = "workspace: shop\ndagName: order\ntype: flow\ntasks: [{name: A, category: pass}]\n"
 ENDLESS: Final = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i"
 COUNT_ENDLESS: Final = f"SELECT count(*) FROM ({ENDLESS} FROM n)"  # noqa: S608 - no input
 HOSTILE: Final = {
@@ -92,6 +102,65 @@ def test_a_schema_that_no_release_makes_is_refused(
         read(path)
     assert time.process_time() - began_s < SECONDS
     assert not list(path.parent.glob("new.db*[!k]"))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "CREATE INDEX mine ON executions (status)",
+        'create  index IF NOT EXISTS "my own" on "executions" ("code" DESC, submitted_at_ms)',
+        "CREATE INDEX mine ON versions (version COLLATE NOCASE ASC)",
+    ],
+)
+def test_an_index_of_columns_that_an_operator_has_made_is_no_obstacle(
+    path: Path, index: str
+) -> None:
+    change(path, index)
+    copy = path.with_name("copy.db")
+    sqlite_backup.backup(path, copy, nothing)
+    assert sqlite_backup.verify(copy, nothing).is_clean
+    sqlite_backup.restore(copy, path.with_name("new.db"), nothing)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "CREATE UNIQUE INDEX mine ON executions (status)",
+        "CREATE INDEX mine ON executions (status) WHERE finished_at_ms IS NULL",
+        "CREATE INDEX mine ON executions (upper(status))",
+        "CREATE INDEX mine ON executions (status || code)",
+        "CREATE INDEX mine ON executions (status, (zeroblob(900000000)))",
+        "CREATE INDEX mine ON executions (status /* why */)",
+        "CREATE INDEX mine ON executions ('status')",
+    ],
+)
+def test_an_index_in_which_something_is_computed_is_refused(path: Path, index: str) -> None:
+    change(path, index)
+    with pytest.raises(StoreError, match="may have columns only"):
+        sqlite_backup.backup(path, path.with_name("copy.db"), nothing)
+
+
+async def test_a_value_to_which_much_refers_is_in_memory_once(path: Path) -> None:
+    long, times = "y" * 400_000, 60
+    body = encode_json([long] * times)
+    run = scenario(pass_("A"))
+    run.submit({})
+    context = {f"v{number}": long for number in range(times)}
+    store = open_store(f"sqlite://{path}")
+    await store.open()
+    await store.put_definition_text("0" * 32, canonical_text(parse_definition(PASS)))
+    record = encode_event(DispatchAnswered(at_ms=1, task="t", attempt=1, body=body))
+    snapshot = encode_state(replace(run.state, context=context))
+    await store.append([submit(1, *[record] * 8, snapshot=snapshot, snapshot_seq=1)])
+    await store.close()
+    assert path.stat().st_size < 2 * len(long)  # noqa: ASYNC240 - nothing else runs
+    tracemalloc.start()
+    found = sqlite_backup.verify(path, nothing)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.is_clean, found.problems
+    # One record is put together at a time; all of them and the snapshot were at once.
+    assert peak_bytes < 3.5 * len(body)
 
 
 def test_a_mark_that_is_no_table_is_not_read(path: Path) -> None:

@@ -323,6 +323,13 @@ def test_values_named_like_secrets_are_masked() -> None:
     assert "hunter2" not in str(shown)
 
 
+def test_a_task_with_a_large_input_is_shown_without_looking_at_all_of_it() -> None:
+    run = scenario(susp("A", on_input("go==true"), ins="a"))
+    run.submit({"a": {f"k{number}": "v" for number in range(14_000)}})
+    seen(run, "instance", task="A")
+    assert 50 < lines_of(lambda: seen(run, "instance", task="A")) < 3_000
+
+
 def test_every_kind_of_wait_has_a_sentence() -> None:
     found = {expected["kind"] for _, _, _, expected in WAITING}
     facts = {"circuit", "limit", "busy", "quarantine", "notice", "steps"}

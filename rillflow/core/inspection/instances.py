@@ -15,7 +15,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.redaction import redacted
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED
-from rillflow.core.view import invoke_view, task_definition, warnings_view
+from rillflow.core.view import ext_view, hint_of, task_definition, warnings_view
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.jsontypes import JsonObject, JsonValue
 
@@ -30,7 +30,7 @@ def instance(plan: Plan, state: ExecutionState, at_ms: int, *, name: str) -> Jso
     waits = Waits(plan, state)
     task_plan = plan.by_name[task.base]
     prefix = f"{task.route}-" if task.route else ""
-    invoke, shown = task.invoke, invoke_view(task.invoke, with_ours=True)
+    invoke = task.invoke
     return {
         "name": task.name,
         "base": task.base,
@@ -42,12 +42,12 @@ def instance(plan: Plan, state: ExecutionState, at_ms: int, *, name: str) -> Jso
         "seq": state.seq,
         "at_ms": at_ms,
         "definition": cut(task_definition(task_plan, state)),
-        "input": cut(redacted(invoke.input)),
+        "input": redacted(cut(invoke.input)),  # what is cut away need not be masked
         "output": cut(invoke.output),
         "message": _text(invoke.msg),
         "code": invoke.code,
-        "hint": _text(shown.get("hint")),
-        "ext": cut(shown.get("ext")),
+        "hint": _text(hint_of(invoke)),
+        "ext": cut(ext_view(invoke)),
         "progress_args": cut(invoke.progress_args),
         "attempts": _attempts(task),
         "attempts_left_out": invoke.times_left_out,

@@ -19,6 +19,7 @@ from rillflow.definition import MAX_TEXT_BYTES, parse_definition
 from rillflow.errors import DefinitionError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import StoredExecution
+from rillflow.stores.large_values import joined_one_by_one
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
 from rillflow.stores.sqlite.file_use import (
     clear_mark,
@@ -28,12 +29,14 @@ from rillflow.stores.sqlite.file_use import (
     wal_path,
 )
 from rillflow.stores.sqlite.foreign_file import harden, opened, refuse_other_schemas
-from rillflow.stores.sqlite.journal import load_execution
+from rillflow.stores.sqlite.journal import load_parts
 from rillflow.stores.sqlite.schema import schema_status
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of pages, or executions, that are done, and their total."""
 
+_MOST_RECORD_BYTES: Final = 1 << 28
+"""An event has the body of one request or answer, which settings limit to a few megabytes."""
 _PAGES_AT_ONCE: Final = 2_048
 _DRAFT: Final = ".partial"
 _MOST_PROBLEMS: Final = 100
@@ -216,12 +219,14 @@ def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId)
     Raises:
         StoreError: A part of it is missing or cannot be read.
     """
-    stored = load_execution(connection, execution_id)
-    if stored is None:
+    found = load_parts(connection, execution_id)
+    if found is None:
         raise StoreError("its row cannot be found by its id")
+    stored, payloads = found
+    parts = joined_one_by_one(stored, payloads, _MOST_RECORD_BYTES)
     if stored.snapshot is not None:
-        decode_state(stored.snapshot)
-    for record in stored.records:
+        decode_state(next(parts))
+    for record in parts:
         decode_event(record)
     _refuse_gaps(stored, connection.execute(_LAST_SEQ, (execution_id,)).fetchone()[0])
 

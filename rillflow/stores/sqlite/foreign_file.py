@@ -8,6 +8,7 @@ bounded by the size of the file.
 Used by `stores/sqlite`.
 """
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -34,6 +35,17 @@ _NAME_CHARACTERS: Final = 80
 _STATISTICS: Final = ("sqlite_stat1", "sqlite_stat4")
 """Tables that `ANALYZE` makes; SQLite refuses to make others of such names."""
 _OBJECTS: Final = "SELECT type, name, sql FROM sqlite_schema"
+_TABLES: Final = """
+SELECT tables.name, group_concat(columns.name)
+FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns
+WHERE tables.type = 'table' GROUP BY tables.name
+"""
+_PLAIN_INDEX: Final = re.compile(
+    r'CREATE INDEX (?:"[^"]+"|\w+) ON "?(?P<table>\w+)"? ?\((?P<columns>[^()]+)\)', re.IGNORECASE
+)
+_COLUMN: Final = re.compile(
+    r'"?(?P<column>\w+)"?(?: COLLATE (?:BINARY|NOCASE|RTRIM))?(?: (?:ASC|DESC))?', re.IGNORECASE
+)
 
 
 @contextmanager
@@ -80,8 +92,11 @@ def refuse_other_schemas(connection: sqlite3.Connection, path: Path) -> None:
     known = _schema_of(min(max(version, 0), len(MIGRATIONS)))
     try:
         for kind, name, sql in connection.execute(_OBJECTS):
+            if known.get(name) == (kind, _normal(sql)):
+                continue
             is_statistics = kind == "table" and name in _STATISTICS
-            if known.get(name) != (kind, _normal(sql)) and not is_statistics:
+            is_index = kind == "index" and name not in known and _is_plain_index(sql, version)
+            if not is_statistics and not is_index:
                 _refuse(path, kind, name, known=name in known)
     except sqlite3.Error as error:
         reason = damage(error) or str(error)
@@ -94,19 +109,51 @@ def _refuse(path: Path, kind: object, name: object, *, known: bool) -> None:
         raise StoreError(f"{path} is not read: its {what} is not as a release of Rillflow makes it")
     raise StoreError(
         f"{path} is not read: it has the {what}, which no release of Rillflow makes and which may"
-        " do anything when it is read. Where you have made it, drop it in a copy of the file."
+        " do anything when it is read. Where you have made it, drop it in a copy of the file. An"
+        " index of your own may have columns only: no expression, no WHERE, not UNIQUE."
     )
+
+
+def _is_plain_index(sql: object, version: int) -> bool:
+    """Tell whether a statement makes an index of columns, in which nothing is computed.
+
+    An operator may have made it for queries of their own. A name that is no column would be read
+    as a text, so the columns are looked up.
+    """
+    found = _PLAIN_INDEX.fullmatch(_normal(sql))
+    if found is None:
+        return False
+    columns = _columns_of(min(max(version, 0), len(MIGRATIONS))).get(found["table"].lower(), ())
+    parts = [_COLUMN.fullmatch(part.strip()) for part in found["columns"].split(",")]
+    return all(part is not None and part["column"].lower() in columns for part in parts)
 
 
 @cache
 def _schema_of(version: int) -> dict[str, tuple[str, str]]:
     """Return the kind and the text of each object that the first migrations make, by name."""
+    with _made(version) as connection:
+        return {name: (kind, _normal(sql)) for kind, name, sql in connection.execute(_OBJECTS)}
+
+
+@cache
+def _columns_of(version: int) -> dict[str, frozenset[str]]:
+    """Return the names of the columns of each table that the first migrations make."""
+    found: dict[str, frozenset[str]] = {}
+    with _made(version) as connection:
+        for table, columns in connection.execute(_TABLES):
+            found[table.lower()] = frozenset(columns.lower().split(","))
+    return found
+
+
+@contextmanager
+def _made(version: int) -> Iterator[sqlite3.Connection]:
+    """Make an empty database with the first migrations, in memory."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for statements in MIGRATIONS[:version]:
             for statement in statements:
                 connection.execute(statement)
         connection.execute(MAKE_FILE_USE)
-        return {name: (kind, _normal(sql)) for kind, name, sql in connection.execute(_OBJECTS)}
+        yield connection
 
 
 def _normal(sql: object) -> str:

@@ -4,7 +4,7 @@ Used by `stores/sqlite/backup.py` and `stores/sqlite/store.py`.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -211,6 +211,20 @@ def load_execution(
         StoreError: Something that it refers to is missing, or cannot be read.
         sqlite3.Error: Its rows cannot be read.
     """
+    found = load_parts(connection, execution_id, most_bytes)
+    return None if found is None else joined(*found)
+
+
+def load_parts(
+    connection: sqlite3.Connection, execution_id: ExecutionId, most_bytes: int | None = None
+) -> tuple[StoredExecution, Mapping[bytes, bytes]] | None:
+    """Read an execution as it is stored, and the large values to which it refers; None if unknown.
+
+    Raises:
+        LargeExecutionError: It would have more than ``most_bytes`` when it is put together.
+        StoreError: Something of it cannot be read.
+        sqlite3.Error: Its rows cannot be read.
+    """
     limit = ReadLimit(execution_id, most_bytes)
     row = connection.execute(_ROW, (execution_id, limit.most_bytes)).fetchone()
     if row is None:
@@ -225,7 +239,7 @@ def load_execution(
         for (payload,) in connection.execute(_PAYLOAD, (key, sha256)):
             limit.count(len(payload) * times)
             payloads[sha256] = payload
-    return joined(stored, payloads)
+    return stored, payloads
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
