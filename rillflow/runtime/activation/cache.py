@@ -22,7 +22,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.hot_executions import HotExecutions
+from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
@@ -146,9 +146,11 @@ class ActivationCache:
         self._turns = turns
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
-        self._hot = HotExecutions(most_hot, hot_bytes, passivation.left)
+        self._hot = HotExecutions(most_hot, hot_bytes, self._evicted)
         # They are few, and most are never looked up again, so folding them saves nothing.
-        self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED, folds=False)
+        self._ended = HotExecutions(
+            MOST_ENDED, hot_bytes // SHARE_OF_ENDED, free_in_portions, folds=False
+        )
         self._loading: dict[ExecutionId, _Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._reading_large = asyncio.Lock()
@@ -294,6 +296,10 @@ class ActivationCache:
                 self._settle(execution_id, execution)
         elif execution.stage is _DISTRUSTED:
             self._forget(execution.state.execution_id, execution)
+
+    def _evicted(self, execution: ActiveExecution) -> None:
+        self._passivation.left(execution)
+        free_in_portions(execution)
 
     def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Keep a settled execution, and wake whoever waits for that."""
