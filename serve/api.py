@@ -3,7 +3,7 @@
 ``deployment.py`` and the tests call it. A request passes, from the outside to the inside:
 ``RequestLines``, ``RequestMeters``, ``ApiKeyGate``, with signatures ``FormParameters`` and
 ``SignedCallersOnly``, then ``HotRoutes``, which answers the hot routes itself, and FastAPI for all
-others. This module must not know what a route does.
+others, which ``OwnWorkspacesOnly`` guards. This module must not know what a route does.
 """
 
 import uuid
@@ -39,13 +39,16 @@ from rillflow.telemetry.meters import Meters
 from serve.forms.console_sessions import ConsoleSessions
 from serve.forms.errors import respond_to
 from serve.forms.session_ends import SessionEnds
+from serve.limits.known_keys import KnownKeys
 from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines
 from serve.middleware.form_parameters import FormParameters
 from serve.middleware.request_meters import RequestMeters
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
+from serve.middleware.workspaces import OwnWorkspacesOnly
 from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
+    api_keys,
     batch_redo,
     cluster,
     console_pages,
@@ -148,15 +151,27 @@ def create_api(
         watch.stop()
 
     api = _framework(lifespan)
-    callers = SignatureCheck(stack.settings, stack.clock)
-    hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
-    checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
+    hot, checked = _checked(api, stack)
+    keys = KnownKeys(stack.store, stack.clock)
     sessions = ConsoleSessions(stack.settings, stack.clock, SessionEnds(stack.store, stack.clock))
-    gate = ApiKeyGate(checked, stack.settings, sessions, Browsers(stack.settings, listens_on))
+    browsers = Browsers(stack.settings, listens_on)
+    gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys)
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
-    pages = [console_pages.router(sessions), metrics.router(stack, meters)]
-    include_routers(api, chain(pages, _routers(stack, hot, watch, batches)), stack.settings)
+    pages = [console_pages.router(sessions, keys), metrics.router(stack, meters)]
+    routers = chain(pages, [api_keys.router(stack, keys)], _routers(stack, hot, watch, batches))
+    include_routers(api, routers, stack.settings)
     return app
+
+
+def _checked(api: FastAPI, stack: Stack) -> tuple[HotRoutes, ASGIApp]:
+    """Return the hot routes, and what stands before them behind the gate."""
+    callers = SignatureCheck(stack.settings, stack.clock)
+    own = OwnWorkspacesOnly(api)
+    if not callers.must_sign:
+        hot = HotRoutes(FormParameters(own), stack)
+        return hot, hot
+    hot = HotRoutes(own, stack)
+    return hot, FormParameters(SignedCallersOnly(hot, callers))
 
 
 def _meters_of(watch: LoopWatch) -> Meters:

@@ -19,7 +19,7 @@ This module must not know how a request is handled: it imports no other module o
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final, NamedTuple, TypeVar
 
 from rillflow.definition import LARGEST_TEXT_BYTES
@@ -66,6 +66,59 @@ class Body(NamedTuple):
     too_large_status: int = 400
 
 
+class Role(IntEnum):
+    """What a key may do; each role may do what those before it may."""
+
+    VIEWER = 1
+    SUBMITTER = 2
+    OPERATOR = 3
+    AUTHOR = 4
+    ADMIN = 5
+
+    @property
+    def word(self) -> str:
+        """The role as people write it."""
+        return self.name.lower()
+
+
+class Reach(Enum):
+    """What a request concerns, for keys that are limited to workspaces."""
+
+    STACK = "the whole stack"
+    """More than workspaces: a key that is limited to some is refused."""
+
+    NAMED = "the workspace that it names"
+    """Its parameters must name a workspace, and no other one than the key's."""
+
+    SOME = "what it names"
+    """Its parameters need not name a workspace, and must name no other one than the key's."""
+
+    SEEN = "the key's workspaces"
+    """It shows what is in workspaces of the key, and leaves out everything else."""
+
+
+class Needs(NamedTuple):
+    """What a key must have for a route.
+
+    Attributes:
+        role: The least role.
+        reach: What a request concerns.
+    """
+
+    role: Role
+    reach: Reach
+
+
+VIEW: Final = Needs(Role.VIEWER, Reach.NAMED)
+VIEW_SOME: Final = Needs(Role.VIEWER, Reach.SOME)
+VIEW_SEEN: Final = Needs(Role.VIEWER, Reach.SEEN)
+VIEW_STACK: Final = Needs(Role.VIEWER, Reach.STACK)
+SUBMIT: Final = Needs(Role.SUBMITTER, Reach.NAMED)
+OPERATE: Final = Needs(Role.OPERATOR, Reach.NAMED)
+AUTHOR: Final = Needs(Role.AUTHOR, Reach.NAMED)
+AUTHOR_SOME: Final = Needs(Role.AUTHOR, Reach.SOME)
+ADMINISTER: Final = Needs(Role.ADMIN, Reach.STACK)
+
 NONE: Final = Body("none", "The route does not read a body.")
 FORM: Final = Body("form", "The parameters, as an alternative to the query.", 64 * KIBIBYTE)
 LOGIN: Final = Body("login", "Read and ignored; any password is accepted.", 64 * KIBIBYTE)
@@ -103,6 +156,7 @@ class Route(NamedTuple):
         path: The whole path; its last part may be the name of a parameter, as in ``/files/{name}``.
         access: Who may call it.
         body: How its body is bounded.
+        needs: What a key must have, where one is needed.
         hot: The steps of workflows call it, so it bypasses FastAPI and Ray Serve.
         health: A health check. It bypasses Ray Serve however many other requests are in progress.
         any_host: Without a key it is answered whatever its ``Host`` says. Functions and load
@@ -118,6 +172,7 @@ class Route(NamedTuple):
     path: str
     access: Access
     body: Body = NONE
+    needs: Needs = ADMINISTER
     hot: bool = False
     health: bool = False
     any_host: bool = False
@@ -132,9 +187,9 @@ OPEN: Final = Access.OPEN
 
 ROUTES: Final = (
     # Executions: start, read, and what functions report.
-    Route("POST", "/flow/submit.json", KEY, SUBMISSION, hot=True),
-    Route("GET", "/flow/get.json", KEY, hot=True),
-    Route("POST", "/flow/finish.json", KEY, SIGNAL, hot=True),
+    Route("POST", "/flow/submit.json", KEY, SUBMISSION, needs=SUBMIT, hot=True),
+    Route("GET", "/flow/get.json", KEY, needs=VIEW, hot=True),
+    Route("POST", "/flow/finish.json", KEY, SIGNAL, needs=SUBMIT, hot=True),
     Route(
         "GET POST",
         "/flow/trigger.json",
@@ -145,86 +200,86 @@ ROUTES: Final = (
         linked=True,
         changed_by_get=True,
     ),
-    Route("GET", "/flow/get_by_parent.json", KEY),
-    Route("GET", "/flow/get_context.json", KEY),
-    Route("GET", "/flow/get_sub_context.json", KEY),
-    Route("GET", "/flow/logs.json", KEY),
+    Route("GET", "/flow/get_by_parent.json", KEY, needs=VIEW),
+    Route("GET", "/flow/get_context.json", KEY, needs=VIEW),
+    Route("GET", "/flow/get_sub_context.json", KEY, needs=VIEW),
+    Route("GET", "/flow/logs.json", KEY, needs=VIEW),
     # Executions: control.
-    Route("POST", "/flow/wakeup.json", KEY, SIGNAL),
-    Route("POST", "/flow/redo.json", KEY, SIGNAL),
-    Route("POST", "/flow/multi_redo.json", KEY, FORM),
-    Route("POST", "/flow/task_degrade.json", KEY, FORM),
-    Route("POST", "/flow/complete.json", KEY, FORM),
-    Route("POST", "/flow/cancel.json", KEY, FORM),
-    Route("POST", "/flow/pause.json", KEY, FORM),
-    Route("POST", "/flow/resume.json", KEY, FORM),
+    Route("POST", "/flow/wakeup.json", KEY, SIGNAL, needs=SUBMIT),
+    Route("POST", "/flow/redo.json", KEY, SIGNAL, needs=OPERATE),
+    Route("POST", "/flow/multi_redo.json", KEY, FORM, needs=OPERATE),
+    Route("POST", "/flow/task_degrade.json", KEY, FORM, needs=OPERATE),
+    Route("POST", "/flow/complete.json", KEY, FORM, needs=OPERATE),
+    Route("POST", "/flow/cancel.json", KEY, FORM, needs=OPERATE),
+    Route("POST", "/flow/pause.json", KEY, FORM, needs=OPERATE),
+    Route("POST", "/flow/resume.json", KEY, FORM, needs=OPERATE),
     # Definitions and the rules that choose among them.
-    Route("POST", "/flow/bg/manage/descriptor/add_descriptor.json", KEY, DEFINITION),
-    Route("GET POST", "/flow/bg/manage/descriptor/get_descriptor.json", KEY, DATA),
-    Route("GET", "/flow/bg/manage/descriptor/get_version.json", KEY),
-    Route("GET", "/flow/bg/manage/descriptor/get_business.json", KEY),
-    Route("GET", "/flow/bg/manage/descriptor/get_feature.json", KEY),
-    Route("GET", "/flow/bg/manage/descriptor/get_alias.json", KEY),
-    Route("POST", "/flow/bg/manage/descriptor/modify_business.json", KEY, FORM),
-    Route("POST", "/flow/bg/manage/descriptor/modify_feature.json", KEY, FORM),
-    Route("POST", "/flow/bg/manage/descriptor/modify_alias.json", KEY, FORM),
-    Route("POST", "/flow/bg/manage/descriptor/modify_gray.json", KEY, FORM),
-    Route("GET", "/flow/bg/manage/descriptor/get_gray.json", KEY),
-    Route("POST", "/flow/bg/manage/descriptor/modify_function_ab.json", KEY, FORM),
-    Route("GET", "/flow/bg/manage/descriptor/get_function_ab.json", KEY),
-    Route("GET", "/flow/bg/manage/descriptor/get_ab_key.json", KEY),
+    Route("POST", "/flow/bg/manage/descriptor/add_descriptor.json", KEY, DEFINITION, needs=AUTHOR),
+    Route("GET POST", "/flow/bg/manage/descriptor/get_descriptor.json", KEY, DATA, needs=VIEW),
+    Route("GET", "/flow/bg/manage/descriptor/get_version.json", KEY, needs=VIEW),
+    Route("GET", "/flow/bg/manage/descriptor/get_business.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/bg/manage/descriptor/get_feature.json", KEY, needs=VIEW),
+    Route("GET", "/flow/bg/manage/descriptor/get_alias.json", KEY, needs=VIEW),
+    Route("POST", "/flow/bg/manage/descriptor/modify_business.json", KEY, FORM, needs=AUTHOR),
+    Route("POST", "/flow/bg/manage/descriptor/modify_feature.json", KEY, FORM, needs=AUTHOR),
+    Route("POST", "/flow/bg/manage/descriptor/modify_alias.json", KEY, FORM, needs=AUTHOR),
+    Route("POST", "/flow/bg/manage/descriptor/modify_gray.json", KEY, FORM, needs=AUTHOR),
+    Route("GET", "/flow/bg/manage/descriptor/get_gray.json", KEY, needs=VIEW),
+    Route("POST", "/flow/bg/manage/descriptor/modify_function_ab.json", KEY, FORM, needs=AUTHOR),
+    Route("GET", "/flow/bg/manage/descriptor/get_function_ab.json", KEY, needs=VIEW),
+    Route("GET", "/flow/bg/manage/descriptor/get_ab_key.json", KEY, needs=VIEW),
     # Tools for authors of definitions.
-    Route("POST", "/flow/validate.json", KEY, DEFINITION),
-    Route("POST", "/flow/convert.json", KEY, DEFINITION),
-    Route("GET POST", "/flow/dependency_check.json", KEY, DEFINITION),
-    Route("POST", "/flow/mapping_evaluation.json", KEY, DATA),
-    Route("POST", "/flow/function_dispatch_params.json", KEY, DATA),
+    Route("POST", "/flow/validate.json", KEY, DEFINITION, needs=AUTHOR_SOME),
+    Route("POST", "/flow/convert.json", KEY, DEFINITION, needs=AUTHOR_SOME),
+    Route("GET POST", "/flow/dependency_check.json", KEY, DEFINITION, needs=AUTHOR_SOME),
+    Route("POST", "/flow/mapping_evaluation.json", KEY, DATA, needs=AUTHOR_SOME),
+    Route("POST", "/flow/function_dispatch_params.json", KEY, DATA, needs=AUTHOR_SOME),
     # Load, limits and busy functions.
-    Route("GET", "/flow/cluster.json", KEY),
-    Route("GET", "/flow/event_loops.json", KEY),
-    Route("GET", "/flow/gateways.json", KEY),
-    Route("GET", "/flow/status/check.json", KEY),
-    Route("GET", "/flow/runtime_dependent_resources.json", KEY),
-    Route("POST", "/flow/clear_runtime_resources.json", KEY, FORM),
+    Route("GET", "/flow/cluster.json", KEY, needs=VIEW_STACK),
+    Route("GET", "/flow/event_loops.json", KEY, needs=VIEW_STACK),
+    Route("GET", "/flow/gateways.json", KEY, needs=VIEW_STACK),
+    Route("GET", "/flow/status/check.json", KEY, needs=VIEW),
+    Route("GET", "/flow/runtime_dependent_resources.json", KEY, needs=VIEW),
+    Route("POST", "/flow/clear_runtime_resources.json", KEY, FORM, needs=OPERATE),
     # Lists and counts.
-    Route("GET", "/flow/get_execution_ids.json", KEY),
-    Route("GET", "/flow/get_execution_count.json", KEY),
-    Route("GET", "/flow/business_heap_monitor.json", KEY),
-    Route("GET", "/flow/business_invoke_summary.json", KEY),
+    Route("GET", "/flow/get_execution_ids.json", KEY, needs=VIEW),
+    Route("GET", "/flow/get_execution_count.json", KEY, needs=VIEW),
+    Route("GET", "/flow/business_heap_monitor.json", KEY, needs=VIEW),
+    Route("GET", "/flow/business_invoke_summary.json", KEY, needs=VIEW),
     # The API of the console.
-    Route("GET", "/flow/console/v1/executions.json", KEY),
-    Route("GET", "/flow/console/v1/counts.json", KEY),
-    Route("GET", "/flow/console/v1/summaries.json", KEY),
-    Route("GET", "/flow/console/v1/execution.json", KEY),
-    Route("GET", "/flow/console/v1/graph.json", KEY),
-    Route("GET", "/flow/console/v1/items.json", KEY),
-    Route("GET", "/flow/console/v1/task.json", KEY),
-    Route("GET", "/flow/console/v1/context.json", KEY),
-    Route("GET", "/flow/console/v1/waits.json", KEY),
-    Route("GET", "/flow/console/v1/events.json", KEY),
-    Route("GET", "/flow/console/v1/event.json", KEY),
-    Route("GET", "/flow/console/v1/changes.json", KEY),
-    Route("GET", "/flow/console/v1/timeline.json", KEY),
-    Route("GET", "/flow/console/v1/executions.stream", KEY),
-    Route("GET", "/flow/console/v1/execution.stream", KEY),
-    Route("GET", "/flow/console/v1/workspaces.json", KEY),
-    Route("GET", "/flow/console/v1/versions.json", KEY),
-    Route("GET", "/flow/console/v1/definition.json", KEY),
-    Route("GET", "/flow/console/v1/diff.json", KEY),
-    Route("GET", "/flow/console/v1/uses.json", KEY),
-    Route("GET", "/flow/console/v1/language.schema.json", KEY),
-    Route("GET", "/flow/console/v1/operations.json", KEY),
+    Route("GET", "/flow/console/v1/executions.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/console/v1/counts.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/console/v1/summaries.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/execution.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/graph.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/items.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/task.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/context.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/waits.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/events.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/event.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/changes.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/timeline.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/executions.stream", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/console/v1/execution.stream", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/workspaces.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/console/v1/versions.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/definition.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/diff.json", KEY, needs=VIEW_STACK),
+    Route("GET", "/flow/console/v1/uses.json", KEY, needs=VIEW_STACK),
+    Route("GET", "/flow/console/v1/language.schema.json", KEY, needs=VIEW_SOME),
+    Route("GET", "/flow/console/v1/operations.json", KEY, needs=VIEW_STACK),
     # Rill Flow's web console.
-    Route("GET", "/flow/bg/get_descriptor.json", KEY),
-    Route("GET", "/flow/bg/get_descriptor_ids.json", KEY),
-    Route("GET", "/flow/bg/get_business_options.json", KEY),
-    Route("GET", "/flow/bg/get_execution_ids.json", KEY),
-    Route("GET", "/flow/bg/get_execution.json", KEY),
-    Route("POST", "/flow/bg/user/login.json", KEY, LOGIN),
-    Route("GET", "/flow/bg/user/currentUser.json", KEY),
-    Route("GET", "/flow/template/get_meta_data_list.json", KEY),
-    Route("GET", "/flow/template/get_task_templates.json", KEY),
-    Route("GET", "/flow/template/get_template_prototypes.json", KEY),
+    Route("GET", "/flow/bg/get_descriptor.json", KEY, needs=VIEW),
+    Route("GET", "/flow/bg/get_descriptor_ids.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/bg/get_business_options.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/bg/get_execution_ids.json", KEY, needs=VIEW),
+    Route("GET", "/flow/bg/get_execution.json", KEY, needs=VIEW),
+    Route("POST", "/flow/bg/user/login.json", KEY, LOGIN, needs=VIEW_SOME),
+    Route("GET", "/flow/bg/user/currentUser.json", KEY, needs=VIEW_SOME),
+    Route("GET", "/flow/template/get_meta_data_list.json", KEY, needs=VIEW_SOME),
+    Route("GET", "/flow/template/get_task_templates.json", KEY, needs=VIEW_SOME),
+    Route("GET", "/flow/template/get_template_prototypes.json", KEY, needs=VIEW_SOME),
     Route("POST", "/flow/template/create_task_template.json", KEY, DATA),
     Route("POST", "/flow/template/update_task_template.json", KEY, DATA),
     Route("POST", "/flow/template/enable_task_template.json", KEY, FORM),
@@ -235,7 +290,7 @@ ROUTES: Final = (
     Route("GET POST", "/flow/customized/storage/load.json", KEY, DATA),
     Route("GET POST", "/flow/customized/storage/remove_bucket.json", KEY, DATA),
     Route("GET POST", "/flow/customized/storage/remove_element.json", KEY, DATA),
-    Route("GET", "/flow/dag/details.json", KEY),
+    Route("GET", "/flow/dag/details.json", KEY, needs=VIEW),
     # The console.
     Route("GET", "/", OPEN, linked=True),
     Route("GET", "/console", OPEN, linked=True),
@@ -243,16 +298,20 @@ ROUTES: Final = (
     Route("GET", "/console/session", OPEN),
     Route("POST", "/console/sign-in", OPEN, KEY_SHOWN, own_pages=True),
     Route("POST", "/console/sign-out", OPEN, own_pages=True),
+    # API keys.
+    Route("POST", "/flow/keys/add.json", KEY, FORM),
+    Route("GET", "/flow/keys/list.json", KEY),
+    Route("POST", "/flow/keys/revoke.json", KEY, FORM),
     # Telemetry.
-    Route("GET", "/metrics", KEY),
-    Route("GET", "/actuator/prometheus", KEY),
+    Route("GET", "/metrics", KEY, needs=VIEW_SEEN),
+    Route("GET", "/actuator/prometheus", KEY, needs=VIEW_SEEN),
     # Health, and the description of the API.
     Route("GET", "/healthz", OPEN, health=True, any_host=True),
     Route("GET", "/readyz", OPEN, health=True, any_host=True),
     Route("GET", "/flow/service_check.json", OPEN, health=True),
     Route("GET", "/docs", OPEN, linked=True),
     Route("GET", "/swagger-ui.html", OPEN, linked=True),
-    Route("GET", "/openapi.json", KEY),
+    Route("GET", "/openapi.json", KEY, needs=VIEW_SOME),
 )
 """All routes. A path that is not here is answered 404, to callers with credentials."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from serve.route_table import BODIES, ROUTES, Body, Route, methods
+from serve.route_table import BODIES, ROUTES, Access, Body, Route, methods
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "http.md"
 BEGIN: Final = "<!-- routes: written from serve/route_table.py by tests/routes_page.py -->\n"
@@ -29,7 +29,8 @@ def page(text: str) -> str:
 
 
 def _tables() -> Iterator[str]:
-    yield "| path | methods | who may call | body | besides |\n|---|---|---|---|---|\n"
+    yield "| path | methods | who may call | role | concerns | body | besides |\n"
+    yield "|---|---|---|---|---|---|---|\n"
     yield from map(_route, ROUTES)
     yield "\n| body | bytes at most | larger is answered | holds |\n|---|---|---|---|\n"
     yield from map(_body, BODIES)
@@ -37,8 +38,11 @@ def _tables() -> Iterator[str]:
 
 def _route(route: Route) -> str:
     marks = ", ".join(mark for name, mark in MARKS.items() if getattr(route, name))
-    cells = (f"`{route.path}`", ", ".join(methods(route)), route.access.value, route.body.name)
-    return f"| {' | '.join((*cells, marks))} |\n".replace("|  |", "| |")
+    is_open = route.access is not Access.KEY
+    needs = ("", "") if is_open else (route.needs.role.word, route.needs.reach.value)
+    who = (f"`{route.path}`", ", ".join(methods(route)), route.access.value)
+    cells = (*who, *needs, route.body.name, marks)
+    return f"| {' | '.join(cells)} |\n".replace("|  |", "| |").replace("|  |", "| |")
 
 
 def _body(body: Body) -> str:

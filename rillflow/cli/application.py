@@ -10,6 +10,7 @@ from rillflow.cli.commands import (
     database,
     flows,
     functions,
+    keys,
     serving,
     signalling,
     validating,
@@ -77,4 +78,5 @@ for order in (
 app.command()(serving.version)
 app.add_typer(database.db)
 app.add_typer(cluster.cluster)
+app.add_typer(keys.keys)
 app.add_typer(functions.functions)

@@ -131,6 +131,43 @@ class Cluster(Struct):
     controller: Controller = msgspec.field(default_factory=Controller)
 
 
+class Key(Struct):
+    """An API key, without the key."""
+
+    name: str
+    role: str
+    valid: bool
+    key_id: str = ""
+    workspaces: list[str] = []
+    expires_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+
+
+class NewKey(Key):
+    """A key that was just made."""
+
+    key: str = ""
+
+
+class Keys(Struct):
+    """All keys."""
+
+    keys: list[Key]
+
+
+class RevokedKey(Struct):
+    """A key that has ended."""
+
+    name: str
+
+
+KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey]]] = {
+    "add": NewKey,
+    "list": Keys,
+    "revoke": RevokedKey,
+}
+
+
 def check(value: object, shape: Any) -> Any:
     """Return a value as it is if it has a shape.
 

@@ -19,6 +19,8 @@ from rillflow.client.listing import executions
 from rillflow.client.operations import (
     AddDescriptor,
     Isolation,
+    KeyAction,
+    KeyRequest,
     ListedExecution,
     ListExecutions,
     ReadCluster,
@@ -220,6 +222,16 @@ class Client:
             RillflowError: The stack refused, or did not answer.
         """
         found: JsonObject = run(self._transport, ask(ReadCluster()))
+        return found
+
+    def manage_keys(self, action: KeyAction, **query: str) -> JsonObject:
+        """Make, list or revoke API keys, as the routes below ``/flow/keys`` do.
+
+        Raises:
+            RillflowError: The stack refused, or did not answer.
+        """
+        request = KeyRequest(action=action, query=tuple(query.items()))
+        found: JsonObject = run(self._transport, ask(request))
         return found
 
     def execution(self, execution_id: ExecutionId) -> Execution:

@@ -18,6 +18,7 @@ from rillflow.client.operations import (
     AddDescriptor,
     Control,
     Finish,
+    KeyRequest,
     ListedExecution,
     ListExecutions,
     Order,
@@ -211,6 +212,8 @@ class StackTransport:
                 return await self._look(request)
             case RedoMany():
                 return await self._redo_many(request)
+            case KeyRequest():
+                raise RequestError("API keys are for callers over HTTP, and are made over HTTP")
         assert_never(request)
 
     async def _submit(self, request: Submit) -> str:

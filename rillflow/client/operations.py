@@ -20,6 +20,7 @@ from rillflow.ports.store import LATEST_MS
 Isolation: TypeAlias = Literal["shared", "dedicated"]
 Part: TypeAlias = Literal["execution", "brief", "children"]
 Order: TypeAlias = Literal["cancel", "pause", "resume"]
+KeyAction: TypeAlias = Literal["add", "list", "revoke"]
 RedoneStatus: TypeAlias = Literal["failed", "running"]
 
 STATUSES: Final = tuple(status.name.lower() for status in DagStatus)
@@ -209,6 +210,14 @@ class ReadCluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRequest:
+    """Make, list or revoke API keys; answers a JSON object as the routes of keys do."""
+
+    action: KeyAction
+    query: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
     """Let some time pass; answers nothing."""
 
@@ -227,6 +236,7 @@ Request: TypeAlias = (
     | ListExecutions
     | RedoMany
     | ReadCluster
+    | KeyRequest
 )
 Operation: TypeAlias = Request | Rest
 

@@ -4,11 +4,20 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, assert_never
 
-from rillflow.client.answers import Cluster, Execution, Listed, Stream, Task, check
+from rillflow.client.answers import (
+    KEY_ANSWERS,
+    Cluster,
+    Execution,
+    Listed,
+    Stream,
+    Task,
+    check,
+)
 from rillflow.client.operations import (
     AddDescriptor,
     Control,
     Finish,
+    KeyRequest,
     ListedExecution,
     ListExecutions,
     Read,
@@ -93,14 +102,17 @@ def call_of(request: Request) -> Call:
         return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
     if isinstance(request, Read):
         return _reading(request)
-    if isinstance(request, ListExecutions | ReadCluster | ReadLog):
+    if isinstance(request, ListExecutions | ReadCluster | ReadLog | KeyRequest):
         return _looking(request)
     if isinstance(request, RedoMany):
         return Call("POST", "/flow/multi_redo.json", _redoing(request))
     return _order(request)
 
 
-def _looking(request: ListExecutions | ReadCluster | ReadLog) -> Call:
+def _looking(request: ListExecutions | ReadCluster | ReadLog | KeyRequest) -> Call:
+    if isinstance(request, KeyRequest):
+        method = "GET" if request.action == "list" else "POST"
+        return Call(method, f"/flow/keys/{request.action}.json", dict(request.query))
     if isinstance(request, ReadLog):
         query = {"execution_id": request.execution_id, "task_name": request.task}
         return Call("GET", "/flow/logs.json", query)
@@ -256,7 +268,13 @@ def _answer(request: Request, value: JsonObject) -> Any:
         return value.get("duplicate") is not True
     if isinstance(request, ListExecutions):
         return [_listed(item) for item in check(value["items"], list[Listed])]
-    return check(value, Cluster) if isinstance(request, ReadCluster) else None
+    return _state(request, value)
+
+
+def _state(request: Request, value: JsonObject) -> Any:
+    if isinstance(request, ReadCluster):
+        return check(value, Cluster)
+    return check(value, KEY_ANSWERS[request.action]) if isinstance(request, KeyRequest) else None
 
 
 def _listed(item: Any) -> ListedExecution:

@@ -12,6 +12,7 @@ import msgspec
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.aliases import AliasListings
+from rillflow.ports.api_keys import ApiKeys
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
 from rillflow.ports.lease import Leases
@@ -349,6 +350,7 @@ class Store(
     Templates,
     Triggers,
     EndedSessions,
+    ApiKeys,
     Protocol,
 ):
     """All that a store keeps, with a life cycle."""

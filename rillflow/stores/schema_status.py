@@ -18,6 +18,7 @@ MIGRATIONS: Final = (
     "task templates",
     "triggers",
     "sessions of the console that were ended",
+    "API keys by name",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -90,15 +90,17 @@ class ConsoleSessions:
             hashlib.sha256(shown.encode()).digest(), hashlib.sha256(self._key).digest()
         )
 
-    def begin(self, headers: Headers, *, secure: bool) -> NewSession:
+    def begin(self, headers: Headers, key_id: str = "", *, secure: bool) -> NewSession:
         """Begin a session.
 
         Args:
             headers: Those of the request, whose ``Host`` has the port that the page came from.
+            key_id: The key by name that was shown; empty for the key of the settings.
             secure: Whether the page came over HTTPS; then the cookie goes over nothing else.
         """
         ends_s = self._clock.now_ms() // 1000 + LIFE_S
-        named = f"{ends_s}.{secrets.token_hex(16)}".encode()
+        of_key = f".{key_id}" if key_id else ""
+        named = f"{ends_s}.{secrets.token_hex(16)}{of_key}".encode()
         value = f"{named.decode()}.{self._seal(_COOKIE_PURPOSE, named)}"
         cookie = _cookie(_name_of(headers), value, LIFE_S, secure=secure)
         return NewSession(cookie, self._seal(_TOKEN_PURPOSE, named))

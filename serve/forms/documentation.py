@@ -32,7 +32,7 @@ ERRORS: Final[Responses] = {
 
 NOT_FOUND: Final[Responses] = {
     404: {**_REFUSAL, "description": "There is nothing of that name."},
-    409: {**_REFUSAL, "description": "The execution is in quarantine."},
+    409: {**_REFUSAL, "description": "The execution is in quarantine, or a name is taken."},
 }
 """An answer of the console's routes, where Rill Flow's answer 400 or an empty object."""
 

@@ -28,6 +28,11 @@ class Session(NamedTuple):
     session_id: str
     ends_ms: int
 
+    @property
+    def key_id(self) -> str:
+        """The key that it was begun with; empty for the key of the settings."""
+        return self.session_id.partition(".")[2]
+
 
 class SessionEnds:
     """The sessions that were ended before their time."""

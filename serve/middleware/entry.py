@@ -4,8 +4,9 @@ A slash at the end of a path is dropped, as by Rill Flow's server, and so is a s
 start, which comes from a base address that ends in one. HEAD is handled as GET, and its answer is
 sent without the body. So all that follows compares whole paths.
 
-With an ``api_key`` in the settings a caller has to send it, except to the routes that the table
-of routes leaves open. A page of the console sends the two halves of its session instead
+With an ``api_key`` in the settings a caller has to send it, or a key by name
+(``limits/known_keys.py``) that may do what the request asks for, except to the routes that the
+table of routes leaves open. A page of the console sends the two halves of its session instead
 (``console_sessions.py``), and ``browsers.py`` checks that no other page does. Without a key,
 ``browsers.py`` refuses what pages of other sites send. ``api.py`` puts these two before all other
 middleware. The gate also refuses large headers and assigns the request to a body pool. This module
@@ -24,11 +25,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RequestError, RillflowError
+from rillflow.ports.api_keys import digest_of
 from rillflow.settings import Settings
 from serve.forms.bodies import HAD_SLASH
 from serve.forms.console_sessions import SESSION, ConsoleSessions
 from serve.forms.errors import respond_to
 from serve.limits.body_pool import anonymous_pool, assign_pool
+from serve.limits.callers import CALLER, Caller, refuse_other_workspaces, refuse_role
+from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.middleware.browsers import Browsers, origin_of
 from serve.route_table import Access, folders_where, paths_where
 
@@ -64,6 +68,7 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
+HOT: Final = paths_where(lambda route: route.hot)
 OWN_PAGES: Final = paths_where(lambda route: route.own_pages)
 WITHOUT_KEY: Final = paths_where(lambda route: route.access is not Access.KEY)
 FOLDERS_WITHOUT_KEY: Final = folders_where(lambda route: route.access is not Access.KEY)
@@ -99,6 +104,7 @@ class ApiKeyGate:
             pages of this server are.
         sessions: The sessions of the console, whose pages do not send the key.
         browsers: Which pages may call.
+        keys: The keys by name, which do what their roles may.
     """
 
     def __init__(
@@ -107,9 +113,11 @@ class ApiKeyGate:
         settings: Settings,
         sessions: ConsoleSessions,
         browsers: Browsers,
+        keys: KnownKeys,
     ) -> None:
         self._inside = inside
         self._sessions = sessions
+        self._keys = keys
         self._most_bytes = settings.header_max_bytes
         self._anonymous = anonymous_pool(settings)
         self._browsers = browsers
@@ -126,7 +134,7 @@ class ApiKeyGate:
         if self._some_origins:
             send = self._readable(scope, send)
         try:
-            self._check(scope)
+            await self._check(scope)
             session = scope.get(SESSION)
             if session is not None and not await session.is_open():
                 raise ApiKeyError("the session has ended: sign in again")
@@ -136,9 +144,10 @@ class ApiKeyGate:
         if scope.get("method") == "OPTIONS":
             await Response(status_code=204)(scope, receive, send)
             return
-        await self._inside(scope, receive, send)
+        held = scope.get(HELD)
+        await self._inside(scope, receive, send if held is None else _while_valid(held, send))
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if sum(map(len, chain.from_iterable(headers))) > self._most_bytes:
             raise RequestError(
@@ -150,27 +159,41 @@ class ApiKeyGate:
         elif (
             scope.get("method") != "OPTIONS"
             and scope["path"] not in WITHOUT_KEY
-            and self._is_known(scope, headers, self._digest)
+            and await self._is_known(scope, headers, self._digest)
         ):
             pool = pool.known
         if scope["path"] in OWN_PAGES:
             self._browsers.refuse_other_pages(scope)
         assign_pool(scope, pool)
 
-    def _is_known(self, scope: Scope, headers: list[tuple[bytes, bytes]], digest: bytes) -> bool:
-        """Tell whether a caller has shown the key, now or when its session began.
+    async def _is_known(
+        self, scope: Scope, headers: list[tuple[bytes, bytes]], digest: bytes
+    ) -> bool:
+        """Tell whether a caller has shown a key that may do this, now or when its session began.
 
         Raises:
             ApiKeyError: It has not, and the route is not open.
             ForeignRequestError: It is a page of another site that uses the session.
+            NotAllowedError: The key may not do this.
+            StoreError: It is not known which keys there are.
         """
         shown = [key for name, value in headers if (key := _shown(name, value))]
         if any(hmac.compare_digest(_digest(key), digest) for key in shown):
             return True
+        for key in shown:
+            caller = await self._keys.by_digest(digest_of(key))
+            if caller is not None:
+                self._admit(scope, caller)
+                return True
         session = None if shown else self._sessions.of(headers)
         if session is not None:
             self._browsers.refuse_other_pages(scope)
             scope[SESSION] = session
+            if session.session.key_id:
+                caller = await self._keys.by_id(session.session.key_id)
+                if caller is None:
+                    raise ApiKeyError("the key of the session has ended: sign in again")
+                self._admit(scope, caller)
             return True
         if scope["path"].rpartition("/")[0] in FOLDERS_WITHOUT_KEY:
             return False
@@ -179,6 +202,15 @@ class ApiKeyGate:
             if shown
             else "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
         )
+
+    def _admit(self, scope: Scope, caller: Caller) -> None:
+        """Note who calls, with a key by name, and refuse what that key may not do."""
+        scope[CALLER] = caller
+        scope[HELD] = HeldKey(self._keys, caller.key_id)
+        path: str = scope["path"]
+        refuse_role(caller, path)
+        if path in HOT:
+            refuse_other_workspaces(caller, path, scope["query_string"])
 
     def _readable(self, scope: Scope, send: Send) -> Send:
         """Add the headers with which a browser lets an allowed page read the answer."""
@@ -195,6 +227,24 @@ class ApiKeyGate:
             await send(message)
 
         return send_with_headers
+
+
+def _while_valid(held: HeldKey, send: Send) -> Send:
+    """Send an answer only if the key of its caller has not ended while the request waited."""
+    is_refused = False
+
+    async def send_if_valid(message: Message) -> None:
+        nonlocal is_refused
+        if message["type"] == "http.response.start" and not await held.is_valid():
+            is_refused = True
+            response = respond_to(ApiKeyError("the API key has ended"))
+            start = {"type": message["type"], "status": response.status_code}
+            await send({**start, "headers": response.raw_headers})
+            await send({"type": "http.response.body", "body": bytes(response.body)})
+        if not is_refused:
+            await send(message)
+
+    return send_if_valid
 
 
 async def _refuse(error: RillflowError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,6 +22,7 @@ STEPS: Final = HOT - {"/flow/get.json"}
 """Routes whose success shows that their workflow exists."""
 METHODS: Final = frozenset({"GET", "POST", "HEAD", "OPTIONS"})
 FOLDERS: Final = {folder: f"{folder}/..." for folder in folders_where(lambda _: True)}
+_STATUSES: Final = {status: str(status) for status in range(100, 600)}
 _WORKFLOW: Final = re.compile(
     rb"(?:^|&)(?:descriptor_id|execution_id|executionId)=([a-zA-Z0-9]+)(?::|%3[Aa])([a-zA-Z0-9]+)"
 )
@@ -59,7 +60,8 @@ class RequestMeters:
     def _note(self, scope: Scope, status: int, taken_s: float) -> None:
         path: str = scope["path"]
         method = scope["method"] if scope["method"] in METHODS else OTHER
-        self._requests.observe((_uri(path), method, str(status)), taken_s)
+        shown_status = _STATUSES.get(status) or str(status)
+        self._requests.observe((_uri(path), method, shown_status), taken_s)
         if path not in HOT:
             return
         query: bytes = scope["query_string"]

@@ -21,8 +21,11 @@ from starlette.responses import RedirectResponse, Response
 
 from rillflow.errors import RequestError, StoreError
 from rillflow.gateways.messages.threads import in_thread
+from rillflow.ports.api_keys import digest_of
 from serve.forms.bodies import HAD_SLASH, header_of, json_response, read_json_text
 from serve.forms.console_sessions import ConsoleSessions, OpenSession
+from serve.limits.callers import ADMIN, Caller
+from serve.limits.known_keys import KnownKeys
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 FILES: Final = STATIC / "console" / "files"
@@ -50,11 +53,11 @@ class ShownKey(msgspec.Struct):
     key: str
 
 
-def router(sessions: ConsoleSessions) -> APIRouter:
+def router(sessions: ConsoleSessions, keys: KnownKeys) -> APIRouter:
     """Return the routes of the console's page, which need no key: none of them has data."""
     routes = APIRouter(include_in_schema=False)
     _add_files(routes)
-    _add_session(routes, sessions)
+    _add_session(routes, sessions, keys)
     return routes
 
 
@@ -83,30 +86,34 @@ def _add_files(routes: APIRouter) -> None:
         return await _file(request, path, MEDIA_TYPES[path.suffix], {"Cache-Control": FOR_EVER})
 
 
-def _add_session(routes: APIRouter, sessions: ConsoleSessions) -> None:
+def _add_session(routes: APIRouter, sessions: ConsoleSessions, keys: KnownKeys) -> None:
     @routes.get("/console/session")
     async def state(request: Request) -> Response:
         """Tell whether a key is needed, and whether this browser has shown it."""
         held = sessions.of(request.scope["headers"])
         is_held = held is not None and await held.is_open()
-        return _session(needed=sessions.is_needed, held=is_held)
+        key_id = held.session.key_id if held is not None else ""
+        caller = await keys.by_id(key_id) if key_id and is_held else ADMIN
+        return _session(needed=sessions.is_needed, held=is_held, caller=caller)
 
     @routes.post("/console/sign-in")
     async def begin(request: Request) -> Response:
-        """Begin a session for whoever shows the API key; the one that the browser had ends."""
+        """Begin a session for whoever shows an API key; the one that the browser had ends."""
         try:
             shown = msgspec.json.decode(await read_json_text(request), type=ShownKey)
         except msgspec.DecodeError as error:
             raise RequestError('the body must be {"key": "<API key>"}') from error
-        if sessions.is_needed and not sessions.is_key(shown.key):
-            raise RequestError("the API key is wrong", http_status=403)
         if not sessions.is_needed:
             return _session(needed=False, held=True)
+        is_first = sessions.is_key(shown.key)
+        caller = ADMIN if is_first else await keys.by_digest(digest_of(shown.key.encode()))
+        if caller is None:
+            raise RequestError("the API key is wrong", http_status=403)
         headers = request.scope["headers"]
         with suppress(StoreError):  # a person may sign in while the store does not answer
             await _end(sessions.of(headers))
-        begun = sessions.begin(headers, secure=_is_secure(request))
-        response = _session(needed=True, held=True, token=begun.token)
+        begun = sessions.begin(headers, caller.key_id, secure=_is_secure(request))
+        response = _session(needed=True, held=True, token=begun.token, caller=caller)
         response.headers["Set-Cookie"] = begun.set_cookie
         return response
 
@@ -125,8 +132,13 @@ async def _end(session: OpenSession | None) -> None:
         await session.end()
 
 
-def _session(*, needed: bool, held: bool, token: str | None = None) -> Response:
-    shown = {"key_needed": needed, "signed_in": held or not needed}
+def _session(
+    *, needed: bool, held: bool, token: str | None = None, caller: Caller | None = ADMIN
+) -> Response:
+    held = held and caller is not None
+    shown: dict[str, Any] = {"key_needed": needed, "signed_in": held or not needed}
+    if caller is not None and shown["signed_in"]:
+        shown |= {"role": caller.role.word, "workspaces": sorted(caller.workspaces)}
     response = json_response(shown if token is None else {**shown, "token": token})
     response.headers["Cache-Control"] = "no-store"
     return response

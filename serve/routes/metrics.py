@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RillflowError
@@ -21,6 +22,7 @@ from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import MetricState, ProcessState
 from serve.forms.documentation import ERRORS
 from serve.forms.metric_texts import CONTENT_TYPE, metrics_text, rill_flow_text
+from serve.limits.callers import caller_of
 
 log = logging.getLogger("rillflow.metrics")
 
@@ -40,18 +42,27 @@ def router(stack: Stack, meters: Meters) -> APIRouter:
         return await asked.ask(ONLY, lambda: _all_states(stack, meters))
 
     @routes.get("/metrics", response_class=Response)
-    async def all_metrics() -> Response:
+    async def all_metrics(request: Request) -> Response:
         """Show the metrics of all processes as Prometheus text."""
-        found = await states()
-        return _text_response(await in_thread(lambda: metrics_text(found)))
+        found, sees = await states(), _sees(request)
+        return _text_response(await in_thread(lambda: metrics_text(found, sees)))
 
     @routes.get("/actuator/prometheus", response_class=Response)
-    async def rill_flow_metrics() -> Response:
+    async def rill_flow_metrics(request: Request) -> Response:
         """Show the metrics under the names of Rill Flow, for dashboards that were made for it."""
         found, is_open = await states(), stack.settings.switch("ENABLE_OPEN_PROMETHEUS")
-        return _text_response(await in_thread(lambda: rill_flow_text(found, is_open=is_open)))
+        sees = _sees(request)
+        return _text_response(await in_thread(lambda: rill_flow_text(found, sees, is_open=is_open)))
 
     return routes
+
+
+def _sees(request: Request) -> Callable[[str], bool] | None:
+    """Return which workflows the caller may see; None for all, and the numbers of the stack."""
+    caller = caller_of(request.scope)
+    if not caller.workspaces:
+        return None
+    return lambda workflow: caller.sees(workflow.partition(":")[0])
 
 
 def _text_response(text: bytes) -> Response:

@@ -145,7 +145,8 @@ async def test_the_page_needs_no_key_and_has_no_data(keyed: Api) -> None:
 
 @MODULE_LOOP
 async def test_a_server_without_a_key_needs_no_session(plain: Api) -> None:
-    assert (await plain.client.get(SESSION)).json() == {"key_needed": False, "signed_in": True}
+    state = {"key_needed": False, "signed_in": True, "role": "admin", "workspaces": []}
+    assert (await plain.client.get(SESSION)).json() == state
 
 
 @MODULE_LOOP
@@ -162,7 +163,8 @@ async def test_the_key_begins_a_session_that_is_worth_it(keyed: Api) -> None:
     mine = OURS | {"Cookie": cookie.partition(";")[0], "X-Rillflow-Session": token}
     assert await is_let_in(keyed, mine)
     state = await keyed.client.get(SESSION, headers=mine)
-    assert state.json() == {"key_needed": True, "signed_in": True}
+    admin = {"role": "admin", "workspaces": []}
+    assert state.json() == {"key_needed": True, "signed_in": True, **admin}
 
 
 @MODULE_LOOP

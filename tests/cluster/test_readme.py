@@ -2,7 +2,8 @@
 
 They are run in a folder like a clone of this repository, by bash, with the addresses of
 this test's own stack and gateway where the documents have 8080 and 8081. The examples of
-``docs/functions.md``, ``docs/language.md`` and ``docs/ray.md`` have tests of their own.
+``docs/access.md``, ``docs/functions.md``, ``docs/language.md`` and ``docs/ray.md`` have tests
+of their own.
 """
 
 import asyncio
@@ -44,7 +45,13 @@ API: Final = "http://127.0.0.1:8080"
 GATEWAY: Final = "http://127.0.0.1:8081"
 EXAMPLES: Final = ROOT / "examples"
 PATIENCE_S: Final = 60
-OWN_TESTS: Final = ("docs/console-api.md", "docs/functions.md", "docs/language.md", "docs/ray.md")
+OWN_TESTS: Final = (
+    "docs/access.md",
+    "docs/console-api.md",
+    "docs/functions.md",
+    "docs/language.md",
+    "docs/ray.md",
+)
 DOCUMENTS: Final = (
     "README.md",
     "CONTRIBUTING.md",

@@ -15,6 +15,7 @@ from rillflow import errors
 from rillflow.client import exchanges, listing, wire
 from rillflow.client.http import LEAST_BYTES_PER_S, MOST_ANSWER_BYTES
 from rillflow.client.operations import (
+    KeyRequest,
     ListedExecution,
     ListExecutions,
     Read,
@@ -159,6 +160,9 @@ ODD: Final[list[tuple[Request, Any]]] = [
     (ListExecutions(), {"items": 5}),
     (ReadCluster(), {"converged": True, "actors": [{"name": 1}], "silent": []}),
     (ReadCluster(), {}),
+    (KeyRequest(action="add"), {"key": 7}),
+    (KeyRequest(action="list"), {"keys": [{"name": "a", "role": 1, "valid": True}]}),
+    (KeyRequest(action="revoke"), {}),
 ]
 COMMANDS: Final = (("get", ID), ("get", ID, "--json"), ("watch", ID), ("logs", ID), ("redo", ID))
 

@@ -285,7 +285,7 @@ class ExecutionOwner:
             handle = partial(self._calls.take, leased)
             leased_s = self._meters.now_s()
             batch = self._turns.take(calls, handle, whole=bool(released))
-            self._meters.computed(batch, leased_s)
+            computed_s = self._meters.now_s() - leased_s
             self._crashes.end()
             written = [outcome for outcome in batch if outcome.append is not None]
             append = self._activations.begin_append(
@@ -300,7 +300,8 @@ class ExecutionOwner:
             if is_written and written:
                 # The loop runs this after the current task, which hands the answer over.
                 loop = asyncio.get_running_loop()
-                loop.call_soon(self._carry_out, written, append, released, began_s)
+                took = began_s, computed_s
+                loop.call_soon(self._carry_out, written, append, released, took)
             else:
                 append.end(is_written=is_written)
                 self._recovery.go_on(released)
@@ -321,7 +322,7 @@ class ExecutionOwner:
         written: Sequence[CallOutcome],
         append: OpenAppend,
         released: Sequence[ExecutionId],
-        began_s: float,
+        took: tuple[float, float],
     ) -> None:
         """Carry out the commands of what was written; nobody gets at the executions before."""
         durable_s = self._meters.now_s()
@@ -331,7 +332,7 @@ class ExecutionOwner:
                     self._carry_out_safely(outcome, outcome.execution)
             self._crashes.end()
             self._commands.flush()
-            self._meters.carried_out(written, began_s, durable_s)
+            self._meters.carried_out(written, *took, durable_s)
         finally:
             append.end(is_written=True)
             self._recovery.go_on(released)

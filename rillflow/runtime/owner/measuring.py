@@ -4,10 +4,10 @@
 out. This is on the path of every event, so it does little for each.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
-from rillflow.core.commands import Announce, Command, DispatchTask
+from rillflow.core.commands import Announce, DispatchTask
 from rillflow.core.state import InvokeMsg, TaskState
 from rillflow.ports.clock import Clock
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -52,55 +52,59 @@ class OwnerMeters:
         self._append.observe(self.now_s() - began_s)
         self._appended.add((), events)
 
-    def computed(self, batch: Sequence[CallOutcome], began_s: float) -> None:
-        """Note the time that the calls of a batch have taken in memory."""
-        if not batch:
-            return
-        share_s = (self.now_s() - began_s) / len(batch)
-        for outcome in batch:
-            if outcome.append is not None:
-                workflow = self._workflow(outcome.append.execution_id)
-                self._engine.observe((workflow,), share_s)
-
-    def carried_out(self, written: Iterable[CallOutcome], began_s: float, durable_s: float) -> None:
+    def carried_out(
+        self, written: Sequence[CallOutcome], began_s: float, computed_s: float, durable_s: float
+    ) -> None:
         """Note outcomes whose commands are under way.
 
         Args:
             written: They are on disk.
             began_s: When their calls arrived.
+            computed_s: How long their calls have taken in memory.
             durable_s: When they were on disk.
         """
         calls_s = self.now_s() - began_s
+        share_s = computed_s / len(written)
         for outcome in written:
             append, execution = outcome.append, outcome.execution
             if append is None or execution is None:
                 continue
+            workflow = self._workflows.shown(append.execution_id.partition("_c_")[0])
+            self._engine.observe((workflow,), share_s)
             if append.new is not None:
                 origin = "client" if append.new.parent_id is None else "parent"
-                self._submissions.add((self._workflow(append.execution_id), origin))
+                self._submissions.add((workflow, origin))
                 self._durable.observe(durable_s - began_s)
             if outcome.commands:
-                self._note_ends(execution, outcome.commands, outcome.at_ms)
-                if outcome.is_callback and _sends_calls(outcome.commands):
+                sends_calls = self._note_ends(execution, workflow, outcome)
+                if sends_calls and outcome.is_callback:
                     self._next_call.observe(calls_s)
 
-    def _note_ends(
-        self, execution: ActiveExecution, commands: Iterable[Command], at_ms: int
-    ) -> None:
-        for command in commands:
-            if command.__class__ is not Announce:
-                continue
-            workflow = self._workflow(execution.state.execution_id)
-            if command.task:
-                self._note_task(execution, command.task, _OUTCOMES.get(command.kind, OTHER), at_ms)
-            elif status := _STATUSES.get(command.kind):
-                self._ended.add((workflow, status))
-                taken_s = _since_start_s(execution.state.invoke, -1, at_ms)
-                self._duration.observe(taken_s, (workflow,))
+    def _note_ends(self, execution: ActiveExecution, workflow: str, outcome: CallOutcome) -> bool:
+        """Note what has ended; return whether calls are sent."""
+        sends_calls = False
+        for command in outcome.commands:
+            kind = command.__class__
+            if kind is DispatchTask:
+                sends_calls = True
+            elif kind is Announce:
+                self._note_end(execution, workflow, cast("Announce", command), outcome.at_ms)
+        return sends_calls
 
-    def _note_task(self, execution: ActiveExecution, name: str, outcome: str, at_ms: int) -> None:
-        workflow = self._workflow(execution.state.execution_id)
-        task: TaskState | None = execution.state.tasks.get(name)
+    def _note_end(
+        self, execution: ActiveExecution, workflow: str, announced: Announce, at_ms: int
+    ) -> None:
+        if announced.task:
+            self._note_task(execution, workflow, announced, at_ms)
+        elif status := _STATUSES.get(announced.kind):
+            self._ended.add((workflow, status))
+            self._duration.observe(_since_start_s(execution.state.invoke, -1, at_ms), (workflow,))
+
+    def _note_task(
+        self, execution: ActiveExecution, workflow: str, announced: Announce, at_ms: int
+    ) -> None:
+        outcome = _OUTCOMES.get(announced.kind, OTHER)
+        task: TaskState | None = execution.state.tasks.get(announced.task)
         if task is None:  # its group has been dropped since
             self._tasks.observe((workflow, OTHER, outcome), 0.0)
             return
@@ -111,13 +115,6 @@ class OwnerMeters:
         code = task.invoke.code
         if code is not None and outcome != "succeeded":
             self._task_codes.add((workflow, self._codes.shown(code)))
-
-    def _workflow(self, execution_id: str) -> str:
-        return self._workflows.shown(execution_id.partition("_c_")[0])
-
-
-def _sends_calls(commands: Iterable[Command]) -> bool:
-    return any(command.__class__ is DispatchTask for command in commands)
 
 
 def _since_start_s(invoke: InvokeMsg, number: int, at_ms: int) -> float:

@@ -3,6 +3,7 @@
 Used by `stores`.
 """
 
+from rillflow.stores.memory.api_keys import MemoryApiKeys
 from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.deployments import MemoryDeployments
 from rillflow.stores.memory.leases import MemoryLeases
@@ -20,6 +21,7 @@ class MemoryStore(
     MemoryTemplates,
     MemoryTriggers,
     MemorySessions,
+    MemoryApiKeys,
 ):
     """The ``Store`` port in memory, with the refusals of the durable stores.
 

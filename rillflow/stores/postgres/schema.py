@@ -215,6 +215,14 @@ _SESSIONS: Final = """
     );
 """
 
+_API_KEYS: Final = """
+    -- As JSON, without the keys; those that were revoked stay.
+    CREATE TABLE api_keys (
+        name text COLLATE "C" PRIMARY KEY,
+        key text NOT NULL
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -237,6 +245,7 @@ MIGRATIONS: Final = (
     _TEMPLATES,
     _TRIGGERS,
     _SESSIONS,
+    _API_KEYS,
 )
 VERSION: Final = len(MIGRATIONS)
 

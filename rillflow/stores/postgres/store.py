@@ -5,6 +5,7 @@ Used by `stores`.
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.postgres.aliases import PostgresAliases
+from rillflow.stores.postgres.api_keys import PostgresApiKeys
 from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.deployments import PostgresDeployments
@@ -26,6 +27,7 @@ class PostgresStore(
     PostgresTemplates,
     PostgresTriggers,
     PostgresSessions,
+    PostgresApiKeys,
 ):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
@@ -44,6 +46,7 @@ class PostgresStore(
         PostgresTemplates.__init__(self, database)
         PostgresTriggers.__init__(self, database)
         PostgresSessions.__init__(self, database)
+        PostgresApiKeys.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the tables, then connect.

@@ -226,6 +226,11 @@ _SESSIONS: Final = (
     ) WITHOUT ROWID""",
 )
 
+_API_KEYS: Final = (
+    # As JSON, without the keys; those that were revoked stay.
+    "CREATE TABLE api_keys (name TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -240,6 +245,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _TEMPLATES,
     _TRIGGERS,
     _SESSIONS,
+    _API_KEYS,
 )
 VERSION: Final = len(MIGRATIONS)
 

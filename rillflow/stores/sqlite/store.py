@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.sqlite.aliases import SqliteAliases
+from rillflow.stores.sqlite.api_keys import SqliteApiKeys
 from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.deployments import SqliteDeployments
@@ -29,6 +30,7 @@ class SqliteStore(
     SqliteTemplates,
     SqliteTriggers,
     SqliteSessions,
+    SqliteApiKeys,
 ):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
@@ -48,6 +50,7 @@ class SqliteStore(
         SqliteTemplates.__init__(self, database)
         SqliteTriggers.__init__(self, database)
         SqliteSessions.__init__(self, database)
+        SqliteApiKeys.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the file, then start this process's threads.

@@ -28,6 +28,7 @@ from serve.forms.console_answers import (
 )
 from serve.forms.documentation import ERRORS, OBJECT, TEXT, answer
 from serve.forms.parameters import Flag, user_id
+from serve.limits.callers import caller_of
 from serve.limits.client_addresses import address_of
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
@@ -132,9 +133,10 @@ def _add_listings(routes: APIRouter, stack: Stack) -> None:
     store = stack.store
 
     @routes.get("/get_business.json", responses=answer(Businesses))
-    async def get_business() -> Response:
+    async def get_business(request: Request) -> Response:
         """List the businesses."""
-        return json_response({"business_ids": await store.businesses()})
+        sees = caller_of(request.scope).sees
+        return json_response({"business_ids": [*filter(sees, await store.businesses())]})
 
     @routes.get("/get_feature.json", responses=answer(Features))
     async def get_feature(business_id: str) -> Response:

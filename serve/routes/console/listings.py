@@ -36,6 +36,7 @@ from serve.forms.console_answers import (
 )
 from serve.forms.documentation import ERRORS, OBJECT, answer
 from serve.forms.parameters import Milliseconds, RequiredWhole, Whole
+from serve.limits.callers import caller_of, own_workspace
 from serve.routes.console.definition_graphs import definition_graph
 from serve.routes.hot import UNKNOWN_EXECUTION
 
@@ -80,7 +81,8 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         return await data_response(encode_json({**definition_graph(definition), "alias": alias}))
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
-    async def get_descriptor_ids(
+    async def get_descriptor_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        request: Request,
         current: RequiredWhole,
         page_size: Annotated[RequiredWhole, Query(alias="pageSize")],
         page: Annotated[
@@ -93,7 +95,10 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         size = min(max(page_size, 1), MOST_ON_PAGE)
         first = (max(current if page is None else page, 1) - 1) * size
         rows, total = await stack.store.youngest_aliases(
-            business.strip(), feature.strip(), limit=size, offset=min(first, MOST_SKIPPED)
+            own_workspace(caller_of(request.scope), business.strip() or None) or "",
+            feature.strip(),
+            limit=size,
+            offset=min(first, MOST_SKIPPED),
         )
         items = [
             {
@@ -109,9 +114,9 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         return json_response({"items": items, "total": total})
 
     @routes.get("/get_business_options.json", responses=answer(BusinessOptions))
-    async def get_business_options() -> Response:
+    async def get_business_options(request: Request) -> Response:
         """List the businesses to choose from."""
-        names = await stack.store.businesses()
+        names = filter(caller_of(request.scope).sees, await stack.store.businesses())
         return json_response({"business_ids": [{"id": name, "name": name} for name in names]})
 
 

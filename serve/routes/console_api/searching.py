@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.core.inspection.statuses import UNFINISHED, Status
@@ -31,6 +32,7 @@ from serve.forms.search_texts import (
     read_search,
     shown_status,
 )
+from serve.limits.callers import caller_of, own_workspace
 
 MOST_ROWS: Final = 200
 MOST_ASKED: Final = 200
@@ -92,16 +94,23 @@ def router(stack: Stack) -> APIRouter:
 def _add_pages(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/executions.json", responses={200: {"description": "One page of a search."}})
     async def executions(
+        request: Request,
         asked_for: Asked,
         limit: Whole = 50,
         cursor: Text = None,
     ) -> Response:
         """List executions that a search finds, newest submit time first."""
         now_ms = stack.clock.now_ms()
-        search = read_search(asked_for, now_ms)
+        search = _own(read_search(asked_for, now_ms), request)
         page = _Page(stack, search, min(max(limit, 1), MOST_ROWS))
         await page.fill(place_of(cursor))
         return json_response({**page.shown(), "query": search.shown, "at_ms": now_ms})
+
+
+def _own(search: Search, request: Request) -> Search:
+    """Keep a search to the workspaces of its caller."""
+    business = own_workspace(caller_of(request.scope), search.wanted.business)
+    return search._replace(wanted=msgspec.structs.replace(search.wanted, business=business))
 
 
 class _Page:
@@ -184,12 +193,13 @@ def _row(found: FoundExecution, status: str) -> dict[str, Any]:
 def _add_counts(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/counts.json", responses={200: {"description": "Numbers and a histogram."}})
     async def counts(
+        request: Request,
         asked_for: Asked,
         buckets: Whole = 60,
     ) -> Response:
         """Count the executions that a search finds, by status and over time."""
         now_ms = stack.clock.now_ms()
-        search = read_search(asked_for, now_ms)
+        search = _own(read_search(asked_for, now_ms), request)
         return json_response(
             await counted(stack, search, min(max(buckets, 0), MOST_BUCKETS), now_ms)
         )

@@ -24,7 +24,9 @@ from serve.forms.console_sessions import SESSION
 from serve.forms.documentation import ERRORS, NOT_FOUND, Responses
 from serve.forms.errors import respond_to
 from serve.forms.search_texts import flow_of, shown_status
+from serve.limits.callers import caller_of, own_workspace
 from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.known_keys import HELD
 from serve.routes.console_api.inspecting import require_id, unknown
 
 SILENCE_S: Final = 15.0
@@ -63,6 +65,7 @@ def router(stack: Stack) -> APIRouter:
         """Tell which executions change. `Accept` must name `text/event-stream`."""
         _require_stream(accept)
         business, feature = flow_of(flow or None)
+        business = own_workspace(caller_of(request.scope), business)
         selection = Selection(business or "", feature or "")
         address = _counted_address(request)
         stack.changes.require_place(selection, address)
@@ -123,6 +126,9 @@ class EventStream(Response):
         ends = [asyncio.ensure_future(_until_gone(receive))]
         if session is not None:
             ends.append(asyncio.ensure_future(session.until_ended()))
+        held = scope.get(HELD)
+        if held is not None:
+            ends.append(asyncio.ensure_future(held.until_over()))
         try:
             await asyncio.wait({writing, *ends}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -26,6 +26,7 @@ from serve.forms.bodies import json_response, raw_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Whole
 from serve.forms.search_texts import flow_of, version_of
+from serve.limits.callers import Caller, caller_of
 from serve.limits.client_addresses import address_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 
@@ -46,10 +47,10 @@ def router(stack: Stack) -> APIRouter:
 
 def _add_listings(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/workspaces.json", responses={200: {"description": "Workflows by workspace."}})
-    async def workspaces(cursor: str = "", limit: Whole = MOST_ROWS) -> Response:
+    async def workspaces(request: Request, cursor: str = "", limit: Whole = MOST_ROWS) -> Response:
         """List workspaces, their workflows, and the aliases of those; `limit` counts aliases."""
         most = min(max(limit, 1), MOST_ROWS)
-        rows = await stack.store.alias_rows(_name(cursor), limit=most + 1)
+        rows = await _seen_rows(stack, caller_of(request.scope), _name(cursor), most + 1)
         shown: dict[str, dict[str, list[AliasRow]]] = {}
         for row in rows[:most]:
             shown.setdefault(row.business, {}).setdefault(row.feature, []).append(row)
@@ -97,6 +98,19 @@ def _version(row: ListedVersion) -> dict[str, Any]:
         "is_newest_of": row.newest_of,
         "more_aliases": row.more_aliases,
     }
+
+
+async def _seen_rows(stack: Stack, caller: Caller, first: AliasName, limit: int) -> list[AliasRow]:
+    """List aliases by name, those of workspaces that a caller sees."""
+    if not caller.workspaces:
+        return await stack.store.alias_rows(first, limit=limit)
+    rows: list[AliasRow] = []
+    for business in sorted(caller.workspaces):
+        if len(rows) < limit:
+            begin = max(first, AliasName(business))
+            found = await stack.store.alias_rows(begin, limit=limit - len(rows))
+            rows += [row for row in found if row.business == business]
+    return rows
 
 
 def _name(cursor: str) -> AliasName:

@@ -1,0 +1,115 @@
+"""Commands about API keys by name."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from rillflow.cli.remote import DEFAULT_URL, Url, client_of
+from rillflow.cli.visible import print_json, say
+
+ROLES: Final = ("viewer", "submitter", "operator", "author", "admin")
+_LIFE: Final = re.compile(r"([0-9]{1,6})(m|h|d|w)")
+_LIFE_S: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+keys = typer.Typer(
+    name="keys",
+    help="Make, list and revoke API keys by name, each with a role."
+    "\n\n    $ rillflow keys add grafana --role viewer --expires 90d"
+    "\n\n    $ rillflow keys list",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")]
+
+
+@keys.callback()
+def group() -> None:
+    """Make, list and revoke API keys by name, each with a role."""
+
+
+@keys.command()
+def add(
+    name: Name,
+    role: Annotated[str, typer.Option(help=f"What the key may do: {', '.join(ROLES)}.")],
+    workspace: Annotated[
+        list[str] | None,
+        typer.Option(help="A workspace that the key is limited to; may be given several times."),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="How long the key lives, as in 12h, 90d or 4w.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Make a key, and print it. The server keeps its hash only: it is shown this once.
+
+    Whoever runs this needs the key of the settings, or one that is admin of everything.
+
+        $ rillflow keys add grafana --role viewer --workspace video --expires 90d
+    """
+    query = {"name": name, "role": role}
+    if workspace:
+        query["workspaces"] = ",".join(workspace)
+    if expires is not None:
+        query["expires_s"] = str(_seconds(expires))
+    with client_of(url) as client:
+        made: Any = client.manage_keys("add", **query)
+    if as_json:
+        print_json(made)
+    else:
+        say(str(made["key"]))
+
+
+@keys.command("list")
+def list_keys(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the keys, with those that were revoked or have expired.
+
+    $ rillflow keys list
+    """
+    with client_of(url) as client:
+        found: Any = client.manage_keys("list")
+    if as_json:
+        print_json(found)
+        return
+    for key in found["keys"]:
+        workspaces = ", ".join(key.get("workspaces", [])) or "all workspaces"
+        say(f"{key['name']:<24} {key['role']:<10} {_state(key):<28} {workspaces}")
+
+
+@keys.command()
+def revoke(name: Name, url: Url = DEFAULT_URL) -> None:
+    """End a key, and the console sessions and streams that were begun with it.
+
+    $ rillflow keys revoke grafana
+    """
+    with client_of(url) as client:
+        client.manage_keys("revoke", name=name)
+    say(f"revoked {name}")
+
+
+def _seconds(text: str) -> int:
+    match = _LIFE.fullmatch(text.strip())
+    if match is None or not int(match[1]):
+        raise typer.BadParameter("a life is a number with m, h, d or w, as in 90d")
+    return int(match[1]) * _LIFE_S[match[2]]
+
+
+def _state(key: Any) -> str:
+    if key.get("revoked_at_ms") is not None:
+        return "revoked"
+    ends_ms = key.get("expires_at_ms")
+    if not key["valid"]:
+        return "expired"
+    return "valid" if ends_ms is None else f"valid until {_day(ends_ms)}"
+
+
+def _day(at_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return "a time far away"

@@ -1,0 +1,92 @@
+"""API keys by name, as the store keeps them: never the keys, only their hashes.
+
+A key is 256 random bits, so a plain SHA-256 of it tells nothing about it.
+"""
+
+import hashlib
+import secrets
+from typing import Final, Protocol
+
+import msgspec
+
+PREFIX: Final = "rfk_"
+"""Begins each key, so that programs that look for lost secrets recognise it."""
+KEY_BYTES: Final = 32
+ROLES: Final = ("viewer", "submitter", "operator", "author", "admin")
+"""What a key may do; each role may do what those before it may."""
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One key. Times are milliseconds since the epoch.
+
+    Attributes:
+        name: Its name, which no other key has had.
+        key_id: The first digits of the hash, which logs and the audit name.
+        digest: The SHA-256 of the key in hexadecimal digits.
+        role: One of ``ROLES``.
+        workspaces: Those that it is limited to; none are all.
+        created_at_ms: When it was made.
+        expires_at_ms: When it ends by itself; None for never.
+        revoked_at_ms: When it was revoked; None if it was not.
+    """
+
+    name: str
+    key_id: str
+    digest: str
+    role: str
+    workspaces: tuple[str, ...] = ()
+    created_at_ms: int = 0
+    expires_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+
+    def is_valid(self, at_ms: int) -> bool:
+        """Tell whether the key may be used at a time."""
+        is_over = self.expires_at_ms is not None and self.expires_at_ms <= at_ms
+        return self.revoked_at_ms is None and not is_over
+
+
+def new_key() -> str:
+    """Return a key that nobody can guess."""
+    return f"{PREFIX}{secrets.token_urlsafe(KEY_BYTES)}"
+
+
+def digest_of(key: bytes) -> str:
+    """Return the hash under which a key is kept."""
+    return hashlib.sha256(key).hexdigest()
+
+
+_decoder = msgspec.json.Decoder(ApiKey)
+
+
+def encode_key(key: ApiKey) -> str:
+    """Return a key as JSON text, for a row of a store."""
+    return msgspec.json.encode(key).decode()
+
+
+def decode_key(text: str | bytes) -> ApiKey:
+    """Read what ``encode_key`` has written."""
+    return _decoder.decode(text)
+
+
+class ApiKeys(Protocol):
+    """The keys of a deployment, with those that were revoked."""
+
+    async def add_api_key(self, key: ApiKey, *, most: int) -> bool:
+        """Keep a key, durably.
+
+        Returns:
+            False if its name is taken, or ``most`` keys are kept; nothing changes then.
+        """
+        ...
+
+    async def api_keys(self) -> list[ApiKey]:
+        """List all keys by name."""
+        ...
+
+    async def revoke_api_key(self, name: str, *, at_ms: int) -> bool:
+        """Revoke a key, durably; one that is revoked stays as it is.
+
+        Returns:
+            False if there is no such key.
+        """
+        ...

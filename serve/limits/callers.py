@@ -1,0 +1,143 @@
+"""Who has sent a request, as its API key says: a role, and the workspaces it is limited to.
+
+``middleware/entry.py`` finds out, ``middleware/workspaces.py`` compares what a request names, and
+routes that list things ask whether their caller sees them. This module must not know where keys are
+kept.
+"""
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from starlette.types import Scope
+
+from rillflow.errors import RequestError
+from serve.route_table import BY_PATH, Reach, Role
+
+CALLER: Final = "rillflow.caller"
+"""The key of a request's scope under which its ``Caller`` is."""
+PARAMETERS: Final = frozenset(
+    {
+        *("execution_id", "executionId", "id", "ids"),
+        *("descriptor_id", "service_id", "service_ids", "flow"),
+        *("business_id", "business", "business_key"),
+    }
+)
+"""Parameters whose values begin with the name of a workspace."""
+_WORKSPACE: Final = re.compile(r"([a-zA-Z0-9]+)(?:[:_].*)?", re.DOTALL)
+
+
+class NotAllowedError(RequestError):
+    """The role of the caller's key is too low, or the request concerns another workspace."""
+
+    code = "request.not_allowed"
+    wire_code = 30108
+    http_status = 403
+
+
+class Caller(NamedTuple):
+    """Who has sent a request.
+
+    Attributes:
+        name: The name of the key; empty for the key of the settings.
+        key_id: The first digits of its hash; empty for the key of the settings.
+        role: What the caller may do.
+        workspaces: Those that the caller is limited to; none are all.
+    """
+
+    name: str = ""
+    key_id: str = ""
+    role: Role = Role.ADMIN
+    workspaces: frozenset[str] = frozenset()
+
+    def sees(self, business: str) -> bool:
+        """Tell whether the caller may see what is in a workspace."""
+        return not self.workspaces or business in self.workspaces
+
+
+ADMIN: Final = Caller()
+"""Who has the key of the settings; and everybody, where there is none."""
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return who has sent a request."""
+    caller: Caller = scope.get(CALLER, ADMIN)
+    return caller
+
+
+def refuse_role(caller: Caller, path: str) -> None:
+    """Refuse a caller whose role is too low for a route.
+
+    Raises:
+        NotAllowedError: It is.
+    """
+    route = BY_PATH.get(path)
+    if route is None or caller.role >= route.needs.role:
+        return
+    raise NotAllowedError(
+        f"this request needs a key with the role {route.needs.role.word}",
+        hint=f"the key {caller.name} has the role {caller.role.word}",
+    )
+
+
+def refuse_other_workspaces(caller: Caller, path: str, query_string: bytes) -> None:
+    """Refuse a limited caller whose request concerns more than its workspaces.
+
+    It does not matter whether what is named exists, so nothing can be guessed.
+
+    Raises:
+        NotAllowedError: It names another workspace, or none where it must name one, or it concerns
+            the whole stack.
+    """
+    if not caller.workspaces:
+        return
+    route = BY_PATH.get(path)
+    reach = Reach.SOME if route is None else route.needs.reach
+    if reach is Reach.STACK:
+        raise NotAllowedError(
+            "this request concerns the whole stack", hint=_limited(caller, "limited to")
+        )
+    if reach is Reach.SEEN:
+        return
+    named = _named(query_string)
+    if not named and reach is Reach.NAMED:
+        raise NotAllowedError("this request must name a workspace", hint=_limited(caller, "for"))
+    if not named <= caller.workspaces:
+        raise NotAllowedError(
+            "this request names a workspace of others", hint=_limited(caller, "for")
+        )
+
+
+def own_workspace(caller: Caller, business: str | None) -> str | None:
+    """Return the workspace of a list that a caller asks for; None is all, if the caller sees all.
+
+    Raises:
+        NotAllowedError: It is one of others, or none is named and there are several to choose from.
+    """
+    if not caller.workspaces:
+        return business
+    if business is None and len(caller.workspaces) == 1:
+        return next(iter(caller.workspaces))
+    if business is None:
+        raise NotAllowedError(
+            "this request must name a workspace, as flow", hint=_limited(caller, "for")
+        )
+    if business not in caller.workspaces:
+        raise NotAllowedError(
+            "this request names a workspace of others", hint=_limited(caller, "for")
+        )
+    return business
+
+
+def _named(query_string: bytes) -> frozenset[str]:
+    """Return the workspaces that a query names; a text that names none is one of nobody."""
+    fields = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    values = (text for name, text in fields if name in PARAMETERS)
+    parts = (part.strip() for text in values for part in text.split(","))
+    return frozenset(
+        match[1] if (match := _WORKSPACE.fullmatch(part)) else "" for part in parts if part
+    )
+
+
+def _limited(caller: Caller, how: str) -> str:
+    return f"the key {caller.name} is {how} {', '.join(sorted(caller.workspaces))}"
