@@ -343,7 +343,7 @@ def refused_keys() -> Iterator[tuple[dict[str, str], int, str]]:
     good = {"name": "a", "role": "viewer"}
     for name in ("", " ", "-a", "a b", "ü", "a" * 65, "a\n"):
         yield {**good, "name": name}, 400, "name is malformed"
-    yield {**good, "role": "veiwer"}, 400, "there is no role veiwer"
+    yield {**good, "role": "viewers"}, 400, "there is no role viewers"
     yield {**good, "workspaces": "a-b"}, 400, "is no name of a workspace"
     yield {**good, "workspaces": ",".join(f"w{n}" for n in range(51))}, 400, "may be 50"
     for life in ("0", "-1", "999999999"):

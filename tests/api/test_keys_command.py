@@ -64,7 +64,7 @@ async def test_the_commands_of_the_page_do_what_it_says(monkeypatch: pytest.Monk
 async def test_what_is_wrong_with_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, FIRST)
     async with served(api_key=FIRST) as api:
-        code, _, err = await said(api, "keys", "add", "a", "--role", "opertor")
+        code, _, err = await said(api, "keys", "add", "a", "--role", "operators")
         assert (code, "did you mean" in err) == (1, True), err
         code, _, err = await said(api, "keys", "add", "a", "--role", "viewer", "--expires", "soon")
         assert (code, "as in 90d" in err) == (2, True), err
