@@ -91,28 +91,36 @@ def _conditions(depth: int = 1) -> st.SearchStrategy[Program]:
 _RESULT: Final = st.fixed_dictionaries({"n": _numbers(1), "t": _texts()})
 
 
-def bodies(depth: int) -> st.SearchStrategy[Program]:
-    """Return random bodies: statements, and what is returned."""
-    return st.tuples(st.lists(_statements(depth), min_size=1, max_size=3), _RESULT)
+def bodies(depth: int, *, in_order: bool = False) -> st.SearchStrategy[Program]:
+    """Return random bodies: statements, and what is returned.
+
+    Args:
+        depth: How deeply statements are nested.
+        in_order: Without what runs at the same time.
+    """
+    statements = st.lists(_statements(depth, in_order=in_order), min_size=1, max_size=3)
+    return st.tuples(statements, _RESULT)
 
 
-def _statements(depth: int) -> st.SearchStrategy[Program]:
+def _statements(depth: int, *, in_order: bool) -> st.SearchStrategy[Program]:
     given = st.fixed_dictionaries({"n": _numbers(2), "t": _texts()}, optional={"l": _lists()})
     called = st.tuples(st.just("call"), st.sampled_from(FUNCTIONS), given, st.booleans())
     if depth == 0:
         return called
-    inner = bodies(depth - 1)
-    return st.one_of(
+    inner = bodies(depth - 1, in_order=in_order)
+    kinds = [
         called,
         called,
-        st.tuples(st.just("foreach"), _lists(), inner),
         st.tuples(st.just("when"), _conditions(), inner, inner),
         st.tuples(st.just("catch"), inner, given, inner),
-        st.tuples(
-            st.sampled_from(["parallel", "sequence"]),
-            st.lists(_statements(depth - 1), min_size=1, max_size=3),
-        ),
-    )
+    ]
+    if not in_order:
+        several = st.lists(_statements(depth - 1, in_order=False), min_size=1, max_size=3)
+        kinds += [
+            st.tuples(st.just("foreach"), _lists(), inner),
+            st.tuples(st.sampled_from(["parallel", "sequence"]), several),
+        ]
+    return st.one_of(kinds)
 
 
 # -- how they are run ---------------------------------------------------------------------------
