@@ -75,6 +75,7 @@ class RayOptions(BaseModel):
     runtime_env: str | None = None
     max_system_retries: int | None = None
     detached: bool | None = None
+    batch: int | None = None
 
 
 class Progress(_Spec):

@@ -8,6 +8,7 @@ from rillflow.definition.model import RayOptions
 
 MOST_CALLS: Final = 10_000
 MOST_SYSTEM_RETRIES: Final = 100
+MOST_BATCH: Final = 1_000
 SMALLEST_SHARE: Final = 0.0001
 """Ray counts resources in ten thousandths."""
 
@@ -50,6 +51,10 @@ def wrong_options(options: RayOptions) -> Iterator[OptionProblem]:
     yield from _out_of_bounds(
         "max_system_retries", options.max_system_retries, 0, MOST_SYSTEM_RETRIES
     )
+    yield from _out_of_bounds("batch", options.batch, 1, MOST_BATCH)
+    if options.batch is not None and options.detached:
+        hint = "a detached call is that of one task"
+        yield OptionProblem(("batch",), "batch is not possible with detached", hint)
     for name in ("runtime_env", "accelerator_type"):
         text = getattr(options, name)
         if text is not None and not _NAME.fullmatch(text):

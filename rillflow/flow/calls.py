@@ -73,6 +73,7 @@ class RayCallOptions(TaskOptions, total=False):
     runtime_env: str
     max_system_retries: int
     detached: bool
+    batch: int
 
 
 class SubflowOptions(TaskOptions, total=False):

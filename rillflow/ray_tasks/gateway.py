@@ -11,6 +11,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
+from rillflow.ray_tasks.batches import Batches
 from rillflow.ray_tasks.call_slots import CallSlots
 from rillflow.ray_tasks.input_budget import InputBudget
 from rillflow.ray_tasks.options import CallOptions, call_options
@@ -39,6 +40,7 @@ class RayTaskGateway:
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s, settings.dispatcher)
         self._inputs = InputBudget(settings.max_input_bytes)
+        self._batches = Batches(self._tasks, self._slot_of_call)
         self.progress = ProgressReports()
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
@@ -77,10 +79,17 @@ class RayTaskGateway:
 
     async def close(self) -> None:
         """Wait for what is being ended. Ray tasks end with this process, detached ones go on."""
+        await self._batches.close()
         await self._tasks.close()
         await self._actors.close()
 
     def _slot(self, request: DispatchRequest) -> AbstractAsyncContextManager[None]:
+        """Return what holds a slot for a call that is made alone."""
+        if call_options(request.ray_options).batch is not None:
+            return nullcontext()
+        return self._slot_of_call(request)
+
+    def _slot_of_call(self, request: DispatchRequest) -> AbstractAsyncContextManager[None]:
         """Return what holds a slot for a call that no resource of a node limits."""
         if call_options(request.ray_options).is_small:
             return self._small.slot(SCHEME, request)
@@ -103,6 +112,8 @@ class RayTaskGateway:
         self, request: DispatchRequest, call: FunctionCall, options: CallOptions
     ) -> Result:
         with self._waiting.waiting(request.call, str(call.target), options.resources):
+            if options.batch is not None:
+                return await self._batches.result(request, call, options)
             try:
                 if options.is_detached(request.pattern):
                     given = self._tasks.ray_options(options)

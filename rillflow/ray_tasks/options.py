@@ -27,9 +27,15 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     runtime_env: str | None = None
     max_system_retries: int = MAX_SYSTEM_RETRIES
     detached: bool | None = None
+    batch: int | None = None
 
     def is_detached(self, pattern: str) -> bool:
-        """Tell whether a call outlives its dispatcher: that of an asynchronous task by default."""
+        """Tell whether a call outlives its dispatcher: that of an asynchronous task by default.
+
+        One that is made together with others does not.
+        """
+        if self.batch is not None:
+            return False
         return pattern != SYNC if self.detached is None else self.detached
 
     @property
@@ -73,4 +79,5 @@ def call_options(text: bytes | None) -> CallOptions:
         runtime_env=given.get("runtime_env"),
         max_system_retries=given.get("max_system_retries", MAX_SYSTEM_RETRIES),
         detached=given.get("detached"),
+        batch=given.get("batch"),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import ray
@@ -19,7 +19,7 @@ from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
-from rillflow.ray_tasks.worker import Done, FunctionCall, call_function
+from rillflow.ray_tasks.worker import BatchCall, Done, FunctionCall, call_batch, call_function
 from rillflow.ray_tasks.worker_log import WorkerLog, watch
 from rillflow.task_set import TaskSet
 
@@ -34,6 +34,7 @@ MARK: Final = "RILLFLOW_RAY_TASK"
 _for_inputs: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-inputs")
 log = logging.getLogger("rillflow.ray_tasks")
 
+T = TypeVar("T")
 Report: TypeAlias = Callable[[float | None, str, str | None], object]
 """Takes a fraction, a message, and the place of the log."""
 
@@ -52,6 +53,8 @@ class Result(NamedTuple):
 _encoder: Final = msgspec.msgpack.Encoder()
 _call_decoder: Final = msgspec.msgpack.Decoder(FunctionCall)
 _done_decoder: Final = msgspec.msgpack.Decoder(Done)
+_batch_decoder: Final = msgspec.msgpack.Decoder(BatchCall)
+_outcomes_decoder: Final = msgspec.msgpack.Decoder(list[Done])
 
 
 def run(call: bytes) -> "bytes | Result":
@@ -62,8 +65,24 @@ def run(call: bytes) -> "bytes | Result":
     return _encoder.encode(done) if result.reference is None else result
 
 
+def run_batch(call: bytes) -> "bytes | list[Result]":
+    """Call a function over many inputs; what comes of them is bytes unless one is large."""
+    batch = _batch_decoder.decode(call)
+    # The reports of a batch would be those of one of its tasks.
+    outcomes, log = _watched(lambda: call_batch(batch), lambda *_: None)
+    found = [packed(done._replace(log=log)) for done in outcomes]
+    if any(result.reference is not None for result in found):
+        return found
+    return _encoder.encode([done._replace(log=log) for done in outcomes])
+
+
 def called(call: FunctionCall, report: Report) -> Done:
     """Call a function; its progress, and the place of its log, go to ``report``."""
+    done, log = _watched(lambda: call_function(call), report)
+    return done._replace(log=log)
+
+
+def _watched(work: Callable[[], T], report: Report) -> tuple[T, str | None]:
     log = WorkerLog()
 
     def tell(fraction: float | None, message: str) -> None:
@@ -72,10 +91,10 @@ def called(call: FunctionCall, report: Report) -> Done:
     watch.begin(log, lambda: tell(None, ""))
     try:
         with reporting_to(tell):
-            done = call_function(call)
+            done = work()
     finally:
         watch.end()
-    return done._replace(log=log.ended())
+    return done, log.ended()
 
 
 def _report(call: FunctionCall, fraction: float | None, message: str, log: str | None) -> None:
@@ -100,6 +119,14 @@ def result_of(returned: Any) -> Result:
     return packed(_done_decoder.decode(returned)) if isinstance(returned, bytes) else returned
 
 
+def results_of(returned: Any) -> list[Result]:
+    """Read what a worker has returned for a batch."""
+    if isinstance(returned, bytes):
+        return list(map(packed, _outcomes_decoder.decode(returned)))
+    found: list[Result] = returned
+    return found
+
+
 def packed(done: Done) -> Result:
     """Return what came of a call as it travels."""
     body, error, log = done
@@ -114,8 +141,8 @@ class RayTasks:
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
-        self._functions: dict[int, Any] = {}
-        self._prepared: LRUCache[tuple[FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
+        self._functions: dict[tuple[Any, int], Any] = {}
+        self._prepared: LRUCache[tuple[Any, FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
         self._ending: TaskSet[None] = TaskSet()
 
     async def start(self, call: FunctionCall, options: CallOptions) -> Any:
@@ -125,10 +152,21 @@ class RayTasks:
             GatewayError: There is no such runtime environment.
             ValueError: Ray refuses the options.
         """
-        prepared = self._prepare(call.target, options)
+        prepared = self._prepare(run, call.target, options)
         return await started(
             len(call.fields), lambda: prepared.remote(_encoder.encode(call)), self.end
         )
+
+    async def start_batch(self, batch: BatchCall, options: CallOptions) -> Any:
+        """Start a function over many inputs; the reference is to bytes or a list of ``Result``.
+
+        Raises:
+            GatewayError: There is no such runtime environment.
+            ValueError: Ray refuses the options.
+        """
+        prepared = self._prepare(run_batch, batch.call.target, options)
+        size_bytes = sum(map(len, batch.inputs))
+        return await started(size_bytes, lambda: prepared.remote(_encoder.encode(batch)), self.end)
 
     def ray_options(self, options: CallOptions) -> dict[str, Any]:
         """Return the options of a call as Ray takes them, those of tasks only apart.
@@ -146,21 +184,23 @@ class RayTasks:
         """Wait until what was to end has ended."""
         await self._ending.wait()
 
-    def _prepare(self, target: FunctionTarget, options: CallOptions) -> Any:
-        key = target, options
+    def _prepare(
+        self, run: Callable[[bytes], Any], target: FunctionTarget, options: CallOptions
+    ) -> Any:
+        key = run, target, options
         prepared = self._prepared.get(key)
         if prepared is None:
             # Names of functions are for everybody who may list tasks; ids of executions are not.
             given = {**self.ray_options(options), "name": str(target)}
-            prepared = self._function(options.max_calls).options(**given)
+            prepared = self._function(run, options.max_calls).options(**given)
             self._prepared[key] = prepared
         return prepared
 
-    def _function(self, max_calls: int) -> Any:
-        if max_calls not in self._functions:
-            made = ray.remote(max_retries=0, max_calls=max_calls)(run)
-            self._functions[max_calls] = made
-        return self._functions[max_calls]
+    def _function(self, run: Callable[[bytes], Any], max_calls: int) -> Any:
+        key = run, max_calls
+        if key not in self._functions:
+            self._functions[key] = ray.remote(max_retries=0, max_calls=max_calls)(run)
+        return self._functions[key]
 
     def _environment(self, name: str | None) -> dict[str, Any]:
         """Return the environment of this name, with the mark of the workers of functions.

@@ -8,11 +8,18 @@ import asyncio
 import importlib
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Generator
-from typing import Any, NamedTuple
+import typing
+from collections.abc import AsyncGenerator, Generator, Sequence
+from typing import Any, Final, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from rillflow.function_calls.arguments import TypedFunction
-from rillflow.function_calls.failures import FunctionNotFoundError
+from rillflow.function_calls.failures import (
+    FunctionInputError,
+    FunctionNotFoundError,
+    FunctionResultError,
+)
 from rillflow.function_calls.results import described, encoded_result
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.progress_reports import report_yielded
@@ -79,14 +86,24 @@ def failed_by(error: BaseException) -> Done:
 
 
 def _result_of(call: FunctionCall) -> Any:
-    key = call.target, call.modules  # whether a function may be called depends on both
-    loaded = _loaded.get(key)
-    if loaded is None:
-        loaded = _loaded[key] = _load(call)
+    function = _loaded_function(call)
     fields = decode_json(call.fields)
     assert isinstance(fields, dict)  # noqa: S101 - the gateway has checked it
-    arguments, named = loaded.arguments(fields)
-    return _finished(loaded.function(*arguments, **named))
+    arguments, named = function.arguments(fields)
+    return _finished(function.function(*arguments, **named))
+
+
+def _loaded_function(call: FunctionCall) -> TypedFunction:
+    """Return the function of a call, which is imported once.
+
+    Raises:
+        FunctionNotFoundError: There is none that may be called.
+    """
+    key = call.target, call.modules  # whether a function may be called depends on both
+    function = _loaded.get(key)
+    if function is None:
+        function = _loaded[key] = _load(call)
+    return function
 
 
 def _load(call: FunctionCall) -> TypedFunction:
@@ -140,3 +157,108 @@ async def _awaited(coroutine: Any) -> Any:
 async def _exhausted(steps: AsyncGenerator[Any, Any]) -> None:
     async for step in steps:
         report_yielded(step)
+
+
+# -- batches: one call over the inputs of many tasks ---------------------------------------------
+
+_MOST_PROBLEMS: Final = 5
+
+_adapters: dict[TypedFunction, TypeAdapter[Any]] = {}
+
+
+class BatchCall(NamedTuple):
+    """One call over many inputs; the ``fields`` of ``call`` are not read."""
+
+    call: FunctionCall
+    inputs: tuple[bytes, ...]
+
+
+def call_batch(batch: BatchCall) -> list[Done]:
+    """Call a function once with the inputs that fit, and return what came of each.
+
+    Whatever the function raises is the outcome of all of them. What it returns for an input may be
+    an exception, which is the outcome of that one.
+    """
+    outcomes: dict[int, Done] = {}
+    try:
+        function = _loaded_function(batch.call)
+        items = _fitting(function, batch.inputs, outcomes)
+        if items:
+            results = _results(_finished(function.function(list(items.values()))), len(items))
+            for place, result in zip(items, results, strict=True):
+                outcomes[place] = _outcome(result, batch.call.most_bytes)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None
+    except BaseException as error:  # noqa: BLE001 - the function may raise anything
+        failed = failed_by(error)
+        return [outcomes.get(place, failed) for place in range(len(batch.inputs))]
+    return [outcomes[place] for place in range(len(batch.inputs))]
+
+
+def _fitting(
+    function: TypedFunction, inputs: Sequence[bytes], outcomes: dict[int, Done]
+) -> dict[int, Any]:
+    """Return the inputs that fit the type of the elements; the others have failed."""
+    adapter = _adapters.get(function)
+    if adapter is None:
+        adapter = _adapters[function] = TypeAdapter(_type_of_elements(function))
+    items = {}
+    for place, text in enumerate(inputs):
+        try:
+            items[place] = adapter.validate_python(decode_json(text))
+        except ValidationError as error:
+            outcomes[place] = failed_by(_input_error(error))
+    return items
+
+
+def _type_of_elements(function: TypedFunction) -> Any:
+    """Return the type of an element of the only parameter.
+
+    Raises:
+        FunctionInputError: The function takes something else than one list.
+    """
+    parameters = list(function.signature.parameters.values())
+    needed = [it for it in parameters if it.default is it.empty]
+    if len(needed) != 1 or needed[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise FunctionInputError(
+            "with rayOptions.batch a function takes one parameter, the list of the inputs,"
+            f" and this one takes {function.signature}"
+        )
+    hint = typing.get_type_hints(function.function).get(needed[0].name, Any)
+    arguments = typing.get_args(hint)
+    return arguments[0] if len(arguments) == 1 else Any
+
+
+def _results(returned: Any, count: int) -> Sequence[Any]:
+    tolist = getattr(returned, "tolist", None)
+    results = tolist() if callable(tolist) else returned
+    if not isinstance(results, list | tuple) or len(results) != count:
+        what = f"{len(results)} results" if isinstance(results, list | tuple) else "no list"
+        raise FunctionResultError(
+            f"with rayOptions.batch a function returns a list with a result for each input, and"
+            f" this one returned {what} for {count} inputs"
+        )
+    return results
+
+
+def _outcome(result: Any, most_bytes: int) -> Done:
+    if isinstance(result, BaseException):
+        return failed_by(result)
+    try:
+        return done_with(result, most_bytes)
+    except FunctionResultError as error:
+        return failed_by(error)
+
+
+def _input_error(error: ValidationError) -> FunctionInputError:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    said = [
+        f"{'.'.join(map(str, problem['loc'])) or 'the input'}: {problem['msg']}"
+        for problem in problems[:_MOST_PROBLEMS]
+    ]
+    if len(problems) > _MOST_PROBLEMS:
+        said.append(f"and {len(problems) - _MOST_PROBLEMS} more")
+    return FunctionInputError("; ".join(said))

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tests.bench import figures, measuring, micro, options, postgres, readers, references
 from tests.bench.figures import Figure
+from tests.bench.ray_calls import ray_calls
 from tests.bench.stacks import Scene, functions, scene, store_of
 
 ON_A_STACK: Final[dict[str, Callable[[Scene], Iterator[Figure]]]] = {
@@ -74,6 +75,15 @@ def _run(chosen: argparse.Namespace) -> Iterator[Figure]:
             # Memory that other jobs have left would be used first, and not be seen.
             with _stage(functions_url, chosen) as stage:
                 yield from _telling(measuring.park(stage))
+        if "ray" in chosen.only:
+            with store_of(options.environment(chosen)) as parts:
+                found = ray_calls(functions_url, seconds=chosen.seconds, full=chosen.full, **parts)
+                yield from _telling(found)
+    yield from _apart(chosen)
+
+
+def _apart(chosen: argparse.Namespace) -> Iterator[Figure]:
+    """Measure what needs no functions."""
     if "postgres" in chosen.only:
         yield from _telling(postgres.postgres(chosen.seconds / 2))
     if "micro" in chosen.only:

@@ -44,6 +44,7 @@ GOALS: Final[Mapping[str, float]] = {
     "callback c=64": 900,
     "callback to next call p99": 20,
     "fanout of 100, 10 at once, c=16": 4000,
+    "fanout of 10,000 in batches": 5000,
     "submit storm": 2000,
     "parked execution": 3,
     "1,000 retries in a second, late p99": 200,
@@ -56,6 +57,7 @@ REFERENCES: Final[Mapping[str, str]] = {
     **{f"glue c={c}": f"bare c={c}" for c in (1, 16, 64, 256)},
     **{f"bare with a journal c={c}": f"bare c={c}" for c in (1, 16, 64, 256)},
     "submit storm": "plain uvicorn c=64",
+    "ray task c=64": "plain Ray c=64",
 }
 """Which figure of the same run a figure is set beside."""
 

@@ -15,6 +15,7 @@ BENCHMARKS: Final = {
     "storm": "submissions as fast as they are taken",
     "timers": "1,000 and 10,000 retries that are due in the same second",
     "park": "memory of 10,000 executions that wait (--full: of 100,000 too)",
+    "ray": "a ray:// task of nothing beside plain Ray, and 10,000 items in batches",
     "postgres": "appends of one and of two writers to a PostgreSQL of its own",
     "micro": "core, owner, paths, expressions, journal and dispatcher on their own",
     "readers": "the slowest text of 16 KiB from outside, malformed and well-formed",

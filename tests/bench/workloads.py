@@ -13,6 +13,7 @@ from tests.bench.lean_http import LeanClient
 ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
 RETRY_WAVES: Final = 17
 SLOW_STEPS: Final = 50
+BATCH: Final = 500
 
 Definition = Callable[[str], str]
 
@@ -102,6 +103,21 @@ def fanout(name: str, at_once: int | None, functions_url: str) -> str:
     return definition(name, [loop])
 
 
+def ray_task(_: str) -> str:
+    """One task that calls a Python function on Ray."""
+    return definition("rayTask", [_function("step", "ray://functions_on_ray:step")])
+
+
+def ray_batch(_: str) -> str:
+    """A foreach over the submitted ``items``, whose calls on Ray are made in batches."""
+    loop = json.loads(fanout("rayBatch", None, ""))
+    loop["tasks"][0]["tasks"][0] |= {
+        "resourceName": "ray://functions_on_ray:many",
+        "rayOptions": {"batch": BATCH},
+    }
+    return json.dumps(loop)
+
+
 def _items(count: int) -> bytes:
     return json.dumps({"items": list(range(count))}).encode()
 
@@ -113,6 +129,8 @@ JOBS: Final = {
     "fanoutAll": Job(partial(fanout, "fanoutAll", None), _items(100), 100),
     "wide": Job(partial(fanout, "wide", 10), _items(10_000), 10_000),
     "wideAll": Job(partial(fanout, "wideAll", None), _items(10_000), 10_000),
+    "rayTask": Job(ray_task),
+    "rayBatch": Job(ray_batch, _items(10_000), 10_000),
     "parked": Job(parked),
     "relay": Job(relay, calls=2),
     "slow": Job(slow, calls=SLOW_STEPS),

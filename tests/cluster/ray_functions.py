@@ -27,6 +27,25 @@ class BusyError(Exception):
     """The function cannot be called now."""
 
 
+def many(items: list[dict[str, Any]]) -> list[dict[str, Any] | Exception]:
+    """Return a result for each input, and note how many there were."""
+    if items[0].get("file"):
+        with Path(items[0]["file"]).open("a", encoding="ascii") as file:
+            file.write(f"{len(items)}\n")
+    return [
+        BusyError(f"no {item['number']}") if item.get("fails") == item["number"] else item
+        for item in items
+    ]
+
+
+def slowly(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Note that a batch has begun, and take a long time."""
+    with Path(items[0]["file"]).open("a", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(600)
+    return items
+
+
 def area(size: Size, times: int = 1) -> int:
     """Return pixels."""
     return size.width * size.height * times

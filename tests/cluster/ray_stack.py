@@ -16,7 +16,7 @@ from tests.spec.documented import blocks_of
 
 FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
 PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
-[MODULE, FILM] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
+[MODULE, FILM, RATING] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
 [COMMAND, LOGS] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
 [ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
 WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
@@ -29,12 +29,14 @@ def ray_stack(folder: Path) -> Iterator[OwnStack]:
     """Run a stack as the page says, with its data in a folder."""
     (folder / "pipeline.py").write_text(MODULE, encoding="utf-8")
     (folder / "film.py").write_text(FILM, encoding="utf-8")
+    (folder / "rating.py").write_text(RATING, encoding="utf-8")
     options = COMMAND.replace("pipeline.py", str(folder / "pipeline.py")).split()
     assert options[:2] == ["rillflow", "up"]
     own = OwnStack(
         folder / "data",
         closed_port(),
         *(*options[2:], "--functions", str(FUNCTIONS), "--functions", str(folder / "film.py")),
+        *("--functions", str(folder / "rating.py")),
         RILLFLOW_SECRET_TOKEN=SECRET,
         OF_THE_USER="kept",
         RILLFLOW_RAY_SMALL_CALLS="2",

@@ -4,6 +4,7 @@ Its input are the function's arguments, its output what the function returns. Wh
 not allow is not called, and what nobody waits for any more does not go on.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from tests.cluster.api import Api, Json
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
-from tests.cluster.ray_flows import calls_at
+from tests.cluster.ray_flows import calls_at, fan_out
 from tests.cluster.ray_stack import (
     LOGS,
     SECRET,
@@ -374,5 +375,53 @@ def test_what_a_function_prints_is_found_while_it_runs(api: Api, file: Path, pat
 
 @pytest.mark.parametrize("text", WORKFLOWS)
 def test_what_the_page_shows_runs(api: Api, text: str) -> None:
-    ended = api.end(api.submit(text, {"count": 3, "topic": "sea"}), WAIT_S)
+    photos = [{"name": "a", "light": 2}, {"name": "b", "light": "4"}]
+    data = {"count": 3, "topic": "sea", "photos": photos}
+    ended = api.end(api.submit(text, data), WAIT_S)
     assert ended.status == "SUCCEED", ended.shown
+    if "rating:rate" in text:
+        assert ended.context["stars"] == [2.5, 5.0]
+
+
+# -- batches ----------------------------------------------------------------------------------
+
+
+def test_ten_thousand_items_take_few_calls(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "calls"
+    data = {"numbers": list(range(10_000)), "file": str(file)}
+    ended = api.end(api.submit(fan_out("many", rayOptions={"batch": 500}), data), WAIT_S)
+    assert ended.status == "SUCCEED"
+    assert ended.context["done"] == list(range(10_000))
+    sizes = list(map(int, file.read_text(encoding="ascii").split()))
+    assert sum(sizes) == 10_000
+    assert max(sizes) <= 500
+    assert len(sizes) < 1_000
+
+
+def test_one_item_fails_and_is_retried_alone(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "calls"
+    text = fan_out("many", rayOptions={"batch": 100}, retry={"maxRetryTimes": 2}, tolerance=True)
+    data = {"numbers": list(range(50)), "file": str(file), "fails": 7}
+    ended = api.end(api.submit(text, data), WAIT_S)
+    assert ended.status == "SUCCEED", ended.shown
+    assert ended.context["done"] == [None if number == 7 else number for number in range(50)]
+    assert sum(map(int, file.read_text(encoding="ascii").split())) == 52
+
+
+def test_a_batch_ends_when_all_of_its_tasks_are_over(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "calls"
+    text = fan_out("slowly", rayOptions={"batch": 3}, timeline={"timeoutInSeconds": 2})
+    ended = api.end(api.submit(text, {"numbers": [1, 2, 3], "file": str(file)}), WAIT_S)
+    assert ended.status == "FAILED"
+    assert "timeout" in json.dumps(ended.shown)
+    [pid] = begun(file)
+    has_ended(pid, "slowly")
+
+
+def test_cancelling_an_execution_ends_its_batch(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "calls"
+    text = fan_out("slowly", rayOptions={"batch": 3})
+    execution_id = api.submit(text, {"numbers": [1, 2, 3], "file": str(file)})
+    [pid] = begun(file)
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    has_ended(pid, "slowly")

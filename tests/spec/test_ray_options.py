@@ -52,6 +52,13 @@ def _options(text: str) -> JsonObject:
             "write num_gpus: 2 instead",
         ),
         ("max_calls: 0", "rayOptions: max_calls is a number from 1 to 10000", ""),
+        ("batch: 0", "rayOptions: batch is a number from 1 to 1000", ""),
+        ("batch: 1001", "rayOptions: batch is a number from 1 to 1000", ""),
+        (
+            "{ batch: 5, detached: true }",
+            "rayOptions: batch is not possible with detached",
+            "a detached call is that of one task",
+        ),
         ("max_system_retries: -1", "rayOptions: max_system_retries is a number from 0 to 100", ""),
         (
             "runtime_env: { pip: [torch] }",
