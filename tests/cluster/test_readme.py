@@ -264,13 +264,13 @@ def test_flows_in_python_are_added_and_run(clone: Clone, by_hand: OwnStack) -> N
     module, _, commands, script, *_ = PYTHON_PAGE
     (clone.folder / "greeting.py").write_text(clone.mended(module), encoding="utf-8")
     here = {"RILLFLOW_URL": by_hand.base_url, "PATH": f".venv/bin:{os.environ['PATH']}"}
-    added, *result = clone.bash(commands, **here).splitlines()
+    added, *result = clone.bash(commands, None, **here).splitlines()
     assert added.startswith("demo:greeting:md5_")
     assert json.loads("".join(result))["shouted"] == "HELLO, BOB!"
     assert clone.python(script, PYTHONPATH=f"{clone.folder}:{ROOT}") == "HELLO, BOB!"
     flows = clone.folder / "examples" / "flows.py"
     flows.write_text(clone.mended(flows.read_text(encoding="utf-8")), encoding="utf-8")
-    shown = clone.bash(IN_PYTHON, **here)
+    shown = clone.bash(IN_PYTHON, None, **here)
     assert json.loads(shown)["shouted"] == "HELLO, BOB!"
 
 
