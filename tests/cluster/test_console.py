@@ -126,7 +126,7 @@ def test_the_failed_one_is_found_understood_and_redone(
     expect(page).to_have_url(re.compile(r"q=status%3Afailed"))
     expect(page.get_by_role("combobox", name="Search")).to_have_value("status:failed")
     expect(page.get_by_role("row")).to_have_count(2)
-    expect(row(page, failed)).to_contain_text("503")
+    expect(row(page, failed)).to_contain_text("there is no function")
     row(page, failed).get_by_role("link", name="order").click()
     expect(page.locator(".sentence")).to_contain_text("Failed at reserve")
     page.get_by_role("group").or_(page.locator(".react-flow__node")).filter(
@@ -134,7 +134,7 @@ def test_the_failed_one_is_found_understood_and_redone(
     ).click()
     inspector = page.get_by_role("complementary")
     expect(inspector).to_contain_text("$.context.nmae")
-    expect(inspector).to_contain_text("503")
+    expect(inspector).to_contain_text("there is no function")
     page.get_by_role("button", name="Redo failed").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("1 failed tasks run again")

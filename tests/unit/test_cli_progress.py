@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 import rillflow
-from rillflow.cli.output.progress import MOST_GROUPS, ProgressTable, follow
+from rillflow.cli.output.progress import LONGEST_MESSAGE, MOST_GROUPS, ProgressTable, follow
 from rillflow.client.watching import Look
 from rillflow.errors import RillflowError, UnreachableError
 from tests.unit.commands import path, run, stand_in
@@ -247,6 +247,19 @@ def test_lines_leave_room_for_what_ctrl_c_echoes() -> None:
         shown = [line.rstrip() for line in console.export_text().splitlines()]
         assert max(map(len, shown[2:])) <= width - 3
         assert len(shown) < HEIGHT
+
+
+def test_a_message_in_a_line_of_its_own_is_whole_or_seen_to_be_cut() -> None:
+    why = "`$.context.nmae` does not exist, and nothing in the definition gives it a value"
+    failed = {"a": task("FAILED", msg=f"{why}; did you mean `$.context.name`?")}
+    failed["b"] = task("FAILED", msg="m " * LONGEST_MESSAGE)
+    looks = Looks(ENDED | {"dag_status": "FAILED", "tasks": failed})
+    console = Console(record=True, force_terminal=False, width=WIDTH, quiet=False)
+    follow(rillflow.Client(transport=looks).execution(ID), every_s=0, console=console)
+    first, second, *_ = console.export_text().splitlines()
+    assert first.endswith(f"{why}; did you mean `$.context.name`?")
+    assert second.endswith("…")
+    assert len(second) < LONGEST_MESSAGE + 40
 
 
 def test_watch_says_where_and_why_it_failed() -> None:

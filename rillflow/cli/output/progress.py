@@ -29,7 +29,8 @@ LIVELY: Final = ("RUNNING", "READY", "KEY_SUCCEED", "STASHED")
 TICKS_PER_S: Final = 4
 MOST_GROUPS: Final = 40
 """Of how many groups of one task the members are read, if it has more than that."""
-LONGEST_MESSAGE: Final = 100
+LONGEST_MESSAGE: Final = 500
+"""Of a message in a line of its own; in a terminal the width decides."""
 LEAST_ROWS: Final = 4
 AROUND_ROWS: Final = 4
 """Lines of the screen that are not for tasks: two above them, one below, and the prompt."""
@@ -290,7 +291,9 @@ def _follow_plainly(looks: Looks, console: Console) -> str:
 def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
     if change.status == "NOT_STARTED":
         return
-    message = " ".join((reasons_of(change.message, None)[0] or "").split())[:LONGEST_MESSAGE]
+    message = " ".join((reasons_of(change.message, None)[0] or "").split())
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]}…"
     line = f"{since_s:6.1f} s  {change.status:<12} {change.task}  {message}".rstrip()
     console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
