@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rillflow import errors, flow, testing
+    from rillflow.artifacts.artifact import Artifact
     from rillflow.client.clients import AsyncClient, Client
     from rillflow.client.driver import connect, connect_async
     from rillflow.client.executions import AsyncExecution, Execution
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rillflow.progress_reports import progress
 
 __all__ = [
+    "Artifact",
     "AsyncClient",
     "AsyncExecution",
     "Client",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Artifact": "rillflow.artifacts.artifact",
     "AsyncClient": "rillflow.client.clients",
     "AsyncExecution": "rillflow.client.executions",
     "Client": "rillflow.client.clients",

@@ -9,7 +9,7 @@ RillflowError
 │   └── MappingError, ExpressionSyntaxError, ExpressionError, BudgetExceededError
 ├── RequestError          the caller of the API (HTTP 4xx)
 │   ├── InvalidIdError, CronError, UnknownDescriptorError, UnknownExecutionError, TooLargeError
-│   ├── ForgedCallbackError, ForeignRequestError, BodyTimeoutError
+│   ├── ForgedCallbackError, ForeignRequestError, BodyTimeoutError, ArtifactLostError
 │   └── OverloadedError: UnfinishedBodyError, UnreadAnswersError
 ├── ExecutionError        an execution that cannot take the request now (spec 3.11): WorkLimitError
 ├── CrashedError          an execution whose handling failed unexpectedly: SetApartError
@@ -214,14 +214,18 @@ class TooLargeError(RequestError):
     def of_body(
         cls, limit_bytes: int, setting: str | None = None, *, http_status: int | None = None
     ) -> Self:
-        """Build the refusal of a body over its limit, in the words of the original.
-
-        ``setting`` names the setting that the limit comes from, None if it is fixed.
-        """
+        """Build the refusal of a body over its limit, which may be that of a ``setting``."""
         hint = f"this body may have up to {limit_bytes} bytes"
         if setting:
             hint += f", as {setting} (RILLFLOW_{setting.upper()}) or {setting}_by_business says"
         return cls("context size nonsupport", http_status=http_status, hint=hint)
+
+
+class ArtifactLostError(RequestError):
+    """An artifact is not in the store, or not any more."""
+
+    code = "request.artifact_lost"
+    http_status = 404
 
 
 class ForgedCallbackError(RequestError):

@@ -143,6 +143,12 @@ class Settings(BaseSettings):
     """How many ended executions are kept; ``forever`` sets no limit."""
     archive_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """Folder in which each execution is archived as a line of JSON before its removal."""
+    artifact_store: Annotated[str | None, Field(repr=False)] = None
+    """URL of the store of artifacts, as fsspec has it; None is a folder in ``data_dir``."""
+    artifact_max_bytes: Annotated[int, Field(ge=1)] = 1024 * MEBIBYTE
+    """Largest artifact."""
+    artifacts_max_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * MEBIBYTE
+    """Most bytes of the artifacts of one execution."""
 
     api_key: Key | None = None
     """Key that callers must send in ``X-Rillflow-Api-Key``; None requires no key."""

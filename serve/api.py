@@ -49,6 +49,7 @@ from serve.middleware.workspaces import OwnWorkspacesOnly
 from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
     api_keys,
+    artifacts,
     batch_redo,
     cluster,
     console_pages,
@@ -204,6 +205,7 @@ def _routers(
     yield event_loops.router(stack, watch)
     yield operations.router(stack, watch)
     for module in (
+        artifacts,
         cluster,
         query,
         statistics,

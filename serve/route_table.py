@@ -56,6 +56,7 @@ class Body(NamedTuple):
         business_in: The query parameter that starts with the name of a business, whose own limit
             (``<setting>_by_business``) wins; empty where all businesses have the same.
         too_large_status: HTTP status of the answer to a larger body.
+        in_pieces: Whether it is stored while it arrives, so that it is never whole in memory.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Body(NamedTuple):
     setting: str = ""
     business_in: str = ""
     too_large_status: int = 400
+    in_pieces: bool = False
 
 
 class Role(IntEnum):
@@ -145,7 +147,17 @@ CALLBACK: Final = Body(
     too_large_status=413,
 )
 
-BODIES: Final = (NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK)
+ARTIFACT: Final = Body(
+    "artifact",
+    "The bytes of an artifact.",
+    setting="artifact_max_bytes",
+    too_large_status=413,
+    in_pieces=True,
+)
+
+BODIES: Final = (
+    *(NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK, ARTIFACT),
+)
 
 
 class Route(NamedTuple):
@@ -204,6 +216,8 @@ ROUTES: Final = (
     Route("GET", "/flow/get_context.json", KEY, needs=VIEW),
     Route("GET", "/flow/get_sub_context.json", KEY, needs=VIEW),
     Route("GET", "/flow/logs.json", KEY, needs=VIEW),
+    Route("POST", "/flow/artifacts", SEAL, ARTIFACT, any_host=True),
+    Route("GET", "/flow/artifacts/{sha256}", SEAL),
     # Executions: control.
     Route("POST", "/flow/wakeup.json", KEY, SIGNAL, needs=SUBMIT),
     Route("POST", "/flow/redo.json", KEY, SIGNAL, needs=OPERATE),

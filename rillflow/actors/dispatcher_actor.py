@@ -16,6 +16,7 @@ import ray
 from rillflow.actors.names import is_dedicated_actor
 from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.actors.ray_context import is_controlled
+from rillflow.artifact_settings import artifact_settings
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
@@ -184,6 +185,7 @@ def ray_settings(settings: Settings, dispatcher: str) -> RaySettings:
         unclaimed_s=settings.ray_unclaimed_s,
         small_calls=settings.ray_small_calls,
         calls_per_target=settings.limit_per_host,
+        artifacts=artifact_settings(settings),
     )
 
 
@@ -211,6 +213,7 @@ def http_settings(settings: Settings) -> HttpSettings:
             longest_pause_s=settings.breaker_longest_pause_s,
         ),
         secrets_dir=settings.secrets_dir,
+        artifacts=artifact_settings(settings),
         chatgpt_base_url=settings.chatgpt_base_url,
         aliyun_ai_base_url=settings.aliyun_ai_base_url,
         secret_hosts=settings.secret_hosts,

@@ -33,6 +33,8 @@ from rillflow.actors.ray_context import (
     is_held_by_another,
     on_the_machine_of_the_store,
 )
+from rillflow.artifact_settings import artifact_settings
+from rillflow.artifacts.calls import opened_store
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
@@ -326,6 +328,7 @@ class ExecutionActor:
             keep_s=settings.keep_finished_s,
             keep_count=settings.keep_finished_count,
             archive=Archive(settings.archive_dir) if settings.archive_dir else None,
+            artifacts=opened_store(*artifact_settings(settings)[:3]),
         )
         await asyncio.shield(self._started)
         await retention.run()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from rillflow.artifacts.results import with_artifacts
 from rillflow.function_calls.failures import OWN_ERRORS, FunctionResultError, failure_facts
 from rillflow.jsontypes import decode_json
 
@@ -16,11 +17,14 @@ _EMPTY: Final = b"{}"
 def encoded_result(result: Any, most_bytes: int) -> bytes:
     """Encode a result as a JSON object: what is no object becomes its ``data``, None is empty.
 
+    Files, bytes, arrays and images become references to artifacts, where there is a store.
+
     Raises:
         FunctionResultError: It is no JSON, or too large.
     """
     if result is None:
         return _EMPTY
+    result = with_artifacts(result)
     try:
         text = to_json(result, fallback=_plain)
         if len(text) <= most_bytes:

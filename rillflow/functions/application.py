@@ -11,11 +11,16 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from rillflow.artifacts.artifact import artifacts_from
+from rillflow.artifacts.references import MARK_BYTES, replaced
 from rillflow.closest import did_you_mean
 from rillflow.function_calls.arguments import TypedFunction
 from rillflow.function_calls.failures import FunctionInputError
+from rillflow.functions.artifacts import ServerArtifacts
 from rillflow.functions.callback_rules import CallbackRules
 from rillflow.functions.calls import Call, Calls
 from rillflow.functions.deliveries import Address
@@ -32,7 +37,7 @@ from rillflow.functions.requests import (
     refuse_method,
 )
 from rillflow.functions.running import Invocation
-from rillflow.jsontypes import encode_json
+from rillflow.jsontypes import decode_json, encode_json
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -193,15 +198,21 @@ class Functions:
         fields = await read_fields(head, body)
         if EXECUTION not in typed.signature.parameters:
             fields.pop(EXECUTION, None)
+        artifacts = self._artifacts_of(head)
         try:
-            if len(body) <= SMALL_BYTES:
-                arguments, named = typed.arguments(fields)
-            else:
-                arguments, named = await asyncio.to_thread(typed.arguments, fields)
+            with artifacts_from(artifacts):
+                if len(body) <= SMALL_BYTES:
+                    arguments, named = typed.arguments(fields)
+                else:
+                    arguments, named = await asyncio.to_thread(typed.arguments, fields)
         except FunctionInputError as error:
             raise _bad_input(error) from None
         report = self._calls.deliveries.reporter(head.callback_url) if head.is_async else _nowhere
-        return Invocation(name, typed.function, arguments, named, report)
+        return Invocation(name, typed.function, arguments, named, report, artifacts)
+
+    def _artifacts_of(self, head: Head) -> ServerArtifacts:
+        check = partial(self._rules.check_host, is_from_here=head.is_from_here)
+        return ServerArtifacts(head.callback_url, check, self.limits.artifact_bytes)
 
     def _name_of(self, head: Head) -> str:
         """Return the name of the function that is called; the only one may be called at ``/``.
@@ -239,7 +250,10 @@ def _nowhere(_fraction: float | None, _message: str) -> None:
 
 
 def _digest(head: Head, body: bytes) -> bytes:
-    """Return what tells one input from another."""
+    """Return what tells one input from another; addresses of artifacts expire, and do not."""
+    if MARK_BYTES in body:
+        with suppress(ValueError):  # a form has no references
+            body = encode_json(replaced(decode_json(body), lambda reference: reference.json()))
     parameters = encode_json(sorted(head.query.items()))
     return hashlib.sha256(b"%d:%b%b" % (len(parameters), parameters, body)).digest()
 

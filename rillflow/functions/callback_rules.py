@@ -73,14 +73,25 @@ class CallbackRules:
         if any(head.query.get(ours, "") != fields.get(theirs, "") for ours, theirs in pairs):
             raise CallRefusedError(403, "the signed callback address is that of another task")
 
+    def check_host(self, url: str, *, is_from_here: bool) -> None:
+        """Make sure that an address is one of a server that may be asked.
+
+        Raises:
+            CallRefusedError: It is not.
+        """
+        self._check_host(_parts_of(url), is_from_here=is_from_here)
+
     def _check_address(self, parts: SplitResult, *, is_from_here: bool) -> None:
-        host, port = (parts.hostname or "").lower(), parts.port
-        if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-            raise CallRefusedError(400, "X-Callback-Url is no address of HTTP")
+        self._check_host(parts, is_from_here=is_from_here)
         if not parts.path.endswith(TRIGGER_PATH):
             raise CallRefusedError(
                 403, f"X-Callback-Url does not end with {TRIGGER_PATH}, as those of servers do"
             )
+
+    def _check_host(self, parts: SplitResult, *, is_from_here: bool) -> None:
+        host, port = (parts.hostname or "").lower(), parts.port
+        if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+            raise CallRefusedError(400, "X-Callback-Url is no address of HTTP")
         if self._hosts:
             is_allowed = any(_matches(host, port, allowed) for allowed in self._hosts)
         else:
@@ -88,7 +99,7 @@ class CallbackRules:
         if not is_allowed:
             raise CallRefusedError(
                 403,
-                f"outcomes may not be posted to {host}: name the server in callback_hosts, or"
+                f"results and artifacts may not go to {host}: name the server in callback_hosts, or"
                 " --callback-host",
             )
 

@@ -18,6 +18,7 @@ class Limits:
         body_bytes: The body of a request.
         body_s: Seconds within which a body must have arrived.
         result_bytes: The JSON of a result.
+        artifact_bytes: An artifact that is fetched.
         held_bytes: Bodies and outcomes of all calls under way together; one may always come.
         kept_outcomes: Outcomes that are kept for repeated calls.
         kept_bytes: Bytes of these outcomes together.
@@ -31,6 +32,7 @@ class Limits:
     body_bytes: int = 10 * 1024 * 1024
     body_s: float = 30.0
     result_bytes: int = 10 * 1024 * 1024
+    artifact_bytes: int = 1024 * 1024 * 1024
     held_bytes: int = 256 * 1024 * 1024
     kept_outcomes: int = 10_000
     kept_bytes: int = 64 * 1024 * 1024

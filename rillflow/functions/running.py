@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
+from rillflow.artifacts.artifact import ArtifactSource, artifacts_from
 from rillflow.function_calls.results import described, encoded_result
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.progress_reports import Send, report_yielded, reporting_in_context
@@ -29,19 +30,23 @@ class Outcome(NamedTuple):
 
 
 class Invocation(NamedTuple):
-    """A function with its arguments. ``report`` is told of its progress, in any thread."""
+    """A function with its arguments.
+
+    ``report`` is told of its progress, in any thread. ``artifacts`` are those that it may use.
+    """
 
     name: str
     function: Callable[..., Any]
     arguments: Sequence[Any]
     named: Mapping[str, Any]
     report: Send
+    artifacts: ArtifactSource
 
 
 async def run(invocation: Invocation, threads: ThreadPoolExecutor, *, most_bytes: int) -> Outcome:
     """Run a function to its end; whatever it raises is its outcome."""
     began_s = time.monotonic()
-    with reporting_in_context(invocation.report):
+    with reporting_in_context(invocation.report), artifacts_from(invocation.artifacts):
         try:
             result = await _result_of(invocation, threads)
             body = await _in_thread(threads, encoded_result, result, most_bytes)

@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.exceptions import RayError
 
+from rillflow.artifacts.calls import ArtifactAccess
+from rillflow.artifacts.store import execution_key
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
@@ -106,7 +108,15 @@ class RayTaskGateway:
             settings.path,
             settings.max_result_bytes,
             (settings.dispatcher, settings.namespace),
+            artifacts=self._artifacts_of(request),
         )
+
+    def _artifacts_of(self, request: DispatchRequest) -> ArtifactAccess | None:
+        given = self._settings.artifacts
+        if given is None:
+            return None
+        execution = execution_key(request.execution_id)
+        return ArtifactAccess(*given[:3], execution)
 
     async def _result(
         self, request: DispatchRequest, call: FunctionCall, options: CallOptions

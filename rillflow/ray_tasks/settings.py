@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from rillflow.artifacts.addresses import ArtifactSettings
+
 MAX_RESULT_BYTES = 10 * 1024 * 1024
 """As large as an answer over HTTP may be."""
 MAX_INPUT_BYTES = 256 * 1024 * 1024
@@ -21,7 +23,8 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     may call. Task actors are in the ``namespace``; one whose outcome nobody has
     asked for during ``unclaimed_s`` seconds ends. ``dispatcher`` is the name of the dispatcher,
     which it keeps when it is started again. At once are made at most ``small_calls`` that ask for
-    almost no processor, and ``calls_per_target`` of one actor or application.
+    almost no processor, and ``calls_per_target`` of one actor or application. ``artifacts`` says
+    where artifacts are.
     """
 
     modules: tuple[str, ...] = ()
@@ -35,5 +38,6 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     dispatcher: str = "dispatcher"
     small_calls: int = 16
     calls_per_target: int = 256
+    artifacts: ArtifactSettings | None = None
     max_result_bytes: int = MAX_RESULT_BYTES
     max_input_bytes: int = MAX_INPUT_BYTES

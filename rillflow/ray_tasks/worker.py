@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from rillflow.artifacts.artifact import artifacts_from
+from rillflow.artifacts.calls import ArtifactAccess, StoredArtifacts
 from rillflow.function_calls.arguments import TypedFunction
 from rillflow.function_calls.failures import (
     FunctionInputError,
@@ -33,7 +35,8 @@ class FunctionCall(NamedTuple):
 
     ``fields`` is a JSON object. ``modules`` are those that tasks may call. ``path`` has the
     folders that are searched for modules before others. A result has ``most_bytes`` at most.
-    Progress goes to the actor ``reports_to``, as that of the call of this ``number``.
+    Progress goes to the actor ``reports_to``, as that of the call of this ``number``. ``artifacts``
+    says where artifacts are; None is nowhere.
     """
 
     target: FunctionTarget
@@ -43,6 +46,7 @@ class FunctionCall(NamedTuple):
     most_bytes: int
     reports_to: tuple[str, str] = ("", "")
     number: int = 0
+    artifacts: ArtifactAccess | None = None
 
 
 class Done(NamedTuple):
@@ -63,7 +67,9 @@ def call_function(call: FunctionCall) -> Done:
     exception object never leaves: Ray would decode it, and run its code, in the dispatcher.
     """
     try:
-        return done_with(_result_of(call), call.most_bytes)
+        source = None if call.artifacts is None else StoredArtifacts(call.artifacts)
+        with artifacts_from(source):
+            return done_with(_result_of(call), call.most_bytes)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # what the function has raised may be a class of its own
     except BaseException as error:  # noqa: BLE001 - the function may raise anything

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
+from rillflow.artifacts.store import execution_key
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
@@ -28,6 +29,7 @@ MOST_BYTES: Final = 16 << 20
 MOST_RECORDS: Final = 2_000
 """Limit of what one transaction removes: a few milliseconds, for which appends wait."""
 PAUSE_S: Final = 0.02
+ARTIFACTS_EVERY_S: Final = 600.0
 
 
 class Lines(Protocol):
@@ -42,6 +44,22 @@ class Lines(Protocol):
         ...
 
 
+class Artifacts(Protocol):
+    """The artifacts of executions; its methods block."""
+
+    def executions(self) -> set[str]:
+        """Return the names of the executions that have any."""
+        ...
+
+    def release(self, execution: str, heir: str | None = None) -> int:
+        """Remove those that no other execution uses, or leave them to an heir."""
+        ...
+
+    def sweep(self) -> int:
+        """Delete what was removed a while ago."""
+        ...
+
+
 class Retention:
     """Keeps ended executions for a time, and a number of them; None is no limit.
 
@@ -49,7 +67,7 @@ class Retention:
     removal, a line may be in the archive twice. A clock that jumps ahead makes no execution older.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it keeps, for how long, and where it goes
         self,
         journal: Journal,
         clock: Clock,
@@ -57,20 +75,24 @@ class Retention:
         keep_s: float | None,
         keep_count: int | None,
         archive: Lines | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._keep_s = keep_s
         self._keep_count = keep_count
         self._archive = archive
+        self._artifacts = artifacts
         self._offset_s = wall_offset_s(self._clock)
         self._told: set[ExecutionId] = set()
+        self._artifacts_due_s = 0.0
 
     async def run(self, *, every_s: float = EVERY_S) -> None:
         """Sweep repeatedly, until cancelled."""
         while self._keep_s is not None or self._keep_count is not None:
             try:
                 await self.sweep()
+                await self._sweep_artifacts()
             except Exception:
                 log.exception("retention_failed")
             await asyncio.sleep(every_s)
@@ -87,8 +109,10 @@ class Retention:
             ended_before_ms = self._steady_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
             while found := await self._purgeable(ended_before_ms, keep, stuck):
                 kept = await self._archived(found)
+                heirs = await self._heirs(kept)
                 stuck.update(each.execution_id for each in found if each not in kept)
                 await self._remove(kept, ended_before_ms)
+                await self._release(heirs)
                 removed += len(kept)
         self._told = stuck
         if removed:
@@ -154,3 +178,38 @@ class Retention:
                 left, ended_before_ms=ended_before_ms, most_records=MOST_RECORDS
             )
             await asyncio.sleep(PAUSE_S)
+
+    async def _heirs(self, found: Sequence[ExecutionSummary]) -> dict[ExecutionId, str | None]:
+        """Return the parent of each execution; a sub-flow leaves its artifacts to it.
+
+        The parent may have them in its context. If it is gone itself, nobody needs them.
+        """
+        heirs: dict[ExecutionId, str | None] = {}
+        if self._artifacts is None or not found:
+            return heirs
+        have_some = await asyncio.to_thread(self._artifacts.executions)
+        for each in found:
+            if execution_key(each.execution_id) in have_some:
+                heirs[each.execution_id] = await self._living_parent(each.execution_id)
+        return heirs
+
+    async def _living_parent(self, execution_id: ExecutionId) -> str | None:
+        """Return what the store of artifacts calls the parent of an execution, if it is kept."""
+        stored = await self._journal.load(execution_id)
+        parent = None if stored is None else stored.parent_id
+        if parent is None or await self._journal.load(parent) is None:
+            return None
+        return execution_key(parent)
+
+    async def _release(self, heirs: dict[ExecutionId, str | None]) -> None:
+        """Give up the artifacts of executions that were removed."""
+        for execution_id, heir in heirs.items():
+            if self._artifacts is not None:
+                key = execution_key(execution_id)
+                await asyncio.to_thread(self._artifacts.release, key, heir)
+
+    async def _sweep_artifacts(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._artifacts is not None and now_s >= self._artifacts_due_s:
+            self._artifacts_due_s = now_s + ARTIFACTS_EVERY_S
+            await asyncio.to_thread(self._artifacts.sweep)

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from rillflow.artifact_settings import artifact_settings
+from rillflow.artifacts.references import MARK_BYTES
 from rillflow.core.events import CallbackReceived, Event
 from rillflow.core.inspection.views import SUMMARY
 from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
@@ -34,6 +36,7 @@ from rillflow.ports.process_meters import NoProcessMeters, ProcessMeters
 from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
+from rillflow.runtime.artifacts import Artifacts
 from rillflow.runtime.changes.hub import ChangeHub
 from rillflow.runtime.changes.summaries import SharedSummaries
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -45,6 +48,8 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 
+WITH_ARTIFACTS: Final = ("execution", "brief")
+"""Kinds of views that count the artifacts of their execution."""
 READINGS: Final = 3
 """How often a large view is read before its owner counts as unreachable."""
 
@@ -83,6 +88,7 @@ class Stack:
         self.readiness = readiness
         self.task_logs = task_logs or NoTaskLogs()
         self.process_meters = process_meters or NoProcessMeters()
+        self.artifacts = Artifacts(artifact_settings(settings))
         self.histories = Histories(store)
         self.changes = ChangeHub(executions)
         self.summaries = SharedSummaries(lambda shown: self.inspect(shown, SUMMARY))
@@ -103,6 +109,7 @@ class Stack:
         """End the streams of changes, drop histories, and close the store."""
         await self.changes.stop()
         self.histories.stop()
+        self.artifacts.close()
         await self.store.close()
 
     async def add_descriptor(
@@ -255,9 +262,16 @@ class Stack:
         Raises:
             RillflowError: It could not be read.
         """
-        return await self._ask(
+        shown = await self._ask(
             Query(execution_id=execution_id, kind=kind, parent=parent, index=index)
         )
+        return shown if kind not in WITH_ARTIFACTS else await self.counted(execution_id, shown)
+
+    async def counted(self, execution_id: ExecutionId, shown: bytes | None) -> bytes | None:
+        """Add the number and bytes of its artifacts to the view of an execution that has some."""
+        if shown is None or MARK_BYTES not in shown:
+            return shown
+        return await self.artifacts.counted(execution_id, shown)
 
     async def inspect(self, execution_id: ExecutionId, kind: str, **asked: str) -> bytes | None:
         """Read a view of `core/inspection` as JSON text; None if what is asked for does not exist.

@@ -97,6 +97,8 @@ class BodyLimits:
 def _limits_of_routes(settings: Settings) -> Iterator[tuple[str, _RouteLimits]]:
     for route in ROUTES:
         body = route.body
+        if body.in_pieces:
+            continue
         if body.setting:
             limit = _limit(getattr(settings, body.setting), body)
             own = getattr(settings, f"{body.setting}_by_business") if body.business_in else {}

@@ -26,9 +26,10 @@ from rillflow.gateways.callbacks.urls import is_of_callback, signature, sorted_q
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
-from serve.route_table import Access, paths_where
+from serve.route_table import Access, folders_where, paths_where
 
 WITHOUT_SIGNATURE: Final = paths_where(lambda route: route.access is not Access.KEY)
+FOLDERS_WITHOUT_SIGNATURE: Final = folders_where(lambda route: route.access is not Access.KEY)
 
 DAY_MS: Final = 24 * 3600 * 1000
 MINUTES_MS: Final = 5 * 60 * 1000
@@ -165,7 +166,7 @@ class SignedCallersOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in WITHOUT_SIGNATURE:
+        if scope["type"] == "http" and not _is_open(scope["path"]):
             try:
                 query = QueryParams(scope["query_string"])
                 wanted = self._callers.check(scope["method"], scope["path"], query)
@@ -205,3 +206,8 @@ def _checked(receive: Receive, wanted: str) -> Receive:
         return message
 
     return receive_checked
+
+
+def _is_open(path: str) -> bool:
+    """Tell whether nobody has to sign requests for a path."""
+    return path in WITHOUT_SIGNATURE or path.rpartition("/")[0] in FOLDERS_WITHOUT_SIGNATURE

@@ -141,7 +141,8 @@ class HotRoutes:
                 with wait:
                     kind = view_kind(query)
                     ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
-                    return await _ran(*await ran)
+                    execution_id, shown = await ran
+                    return await _ran(execution_id, await self._stack.counted(execution_id, shown))
         execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
         return await _ran(execution_id, None)
 
@@ -295,7 +296,8 @@ class HotRoutes:
                 with wait:
                     end = await self._stack.executions.end(execution_id, wait_s, kind)
                     if end.body is not None:
-                        return await ret_response(end.body)
+                        ended = await self._stack.counted(execution_id, end.body)
+                        return await ret_response(ended or end.body)
         shown = await self._stack.query(execution_id, kind)
         return await ret_response(UNKNOWN_EXECUTION if shown is None else shown)
 

@@ -217,7 +217,8 @@ def test_every_endpoint_is_in_the_page_of_curl_commands_unless_it_is_always_refu
         for path, operations in DOCUMENT["paths"].items()
         if all("always refused" in each["description"] for each in operations.values())
     }
-    assert DOCUMENT["paths"].keys() - called == refused - called
+    paths = {path.partition("{")[0] for path in DOCUMENT["paths"]}
+    assert paths - called == refused - called
     assert len(refused) < 10
 
 

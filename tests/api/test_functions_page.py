@@ -98,5 +98,5 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert said.keys() == set(Limits.__dataclass_fields__)
     for name, text in said.items():
         value = getattr(limits, name)
-        shown = f"{value // 1024**2} MiB" if value >= 1024**2 else f"{value:,.0f}"
+        shown = f"{value // 1024**2:,} MiB" if value >= 1024**2 else f"{value:,.0f}"
         assert shown in text, name

@@ -15,6 +15,8 @@ from typing import Any
 import ray
 from pydantic import BaseModel
 
+from rillflow import Artifact
+
 
 class Size(BaseModel):
     """A size in pixels."""
@@ -49,6 +51,16 @@ def slowly(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def area(size: Size, times: int = 1) -> int:
     """Return pixels."""
     return size.width * size.height * times
+
+
+def drawn(text: str) -> bytes:
+    """Return an artifact."""
+    return text.encode()
+
+
+def measured(data: Artifact) -> dict[str, Any]:
+    """Return what is known of an artifact, and what is in it."""
+    return {"text": data.read().decode(), "bytes": data.size_bytes, "again": data}
 
 
 def doubled(size: Size) -> Size:

@@ -4,6 +4,7 @@ Its input are the function's arguments, its output what the function returns. Wh
 not allow is not called, and what nobody waits for any more does not go on.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -69,6 +70,20 @@ def test_a_result_is_the_output_of_the_task(
     ended = run(api, function, given, pattern=pattern)
     assert ended.status == "SUCCEED", ended.shown
     assert ended.context["output"] == output
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_a_file_goes_from_one_function_to_the_next_by_its_reference(api: Api, pattern: str) -> None:
+    drawn = run(api, "drawn", {"text": "a film"}, pattern=pattern)
+    reference = drawn.context["output"]
+    assert reference.pop("rillflow_artifact")
+    assert reference == {"bytes": 6, "media_type": "application/octet-stream", "name": "artifact"}
+    given = drawn.context["output"] | {"rillflow_artifact": hashlib.sha256(b"a film").hexdigest()}
+    ended = run(api, "measured", {"data": given}, pattern=pattern)
+    assert ended.context["output"] == {"text": "a film", "bytes": 6, "again": given}
+    assert ended.shown["artifacts"] == {"count": 1, "bytes": 6}
+    lost = run(api, "measured", {"data": given | {"rillflow_artifact": "0" * 64}}, pattern=pattern)
+    assert "the artifact artifact (000000000000) is gone" in failure(lost)["msg"]
 
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])

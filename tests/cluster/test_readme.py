@@ -1,9 +1,8 @@
 """Whatever the documents show works as it stands: every block is run by a test.
 
 They are run in a folder like a clone of this repository, by bash, with the addresses of
-this test's own stack and gateway where the documents have 8080 and 8081. The examples of
-``docs/access.md``, ``docs/functions.md``, ``docs/language.md`` and ``docs/ray.md`` have tests
-of their own.
+this test's own stack and gateway where the documents have 8080 and 8081. The pages of ``OWN_TESTS``
+have tests of their own.
 """
 
 import asyncio
@@ -47,6 +46,7 @@ EXAMPLES: Final = ROOT / "examples"
 PATIENCE_S: Final = 60
 OWN_TESTS: Final = (
     "docs/access.md",
+    "docs/artifacts.md",
     "docs/console-api.md",
     "docs/functions.md",
     "docs/language.md",

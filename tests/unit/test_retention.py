@@ -1,7 +1,9 @@
 """Ended executions are kept as long, and as many, as the settings say; then they are archived."""
 
 import asyncio
+import io
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from rillflow.artifacts.references import ArtifactReference
+from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.core.events import CallbackReceived
 from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
@@ -118,9 +122,15 @@ class House:
         keep_s: float | None = None,
         keep_count: int | None = None,
         archive: Lines | None = None,
+        artifacts: ArtifactStore | None = None,
     ) -> Retention:
         return Retention(
-            self.store, self.clock, keep_s=keep_s, keep_count=keep_count, archive=archive
+            self.store,
+            self.clock,
+            keep_s=keep_s,
+            keep_count=keep_count,
+            archive=archive,
+            artifacts=artifacts,
         )
 
 
@@ -310,3 +320,49 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     for file in sorted(folder.iterdir()):
         for line in file.read_text(encoding="utf-8").splitlines():
             yield json.loads(line)
+
+
+def _films(*executions: ExecutionId) -> tuple[ArtifactStore, list[ArtifactReference]]:
+    """A store with an artifact of each execution."""
+    store = ArtifactStore(
+        f"memory://{uuid.uuid4().hex}", max_bytes=1_000, execution_max_bytes=1_000
+    )
+    references = [
+        store.put(
+            execution_key(each), io.BytesIO(each.encode()), media_type="text/plain", name="film"
+        )
+        for each in executions
+    ]
+    return store, references
+
+
+async def test_the_artifacts_of_an_execution_go_with_it(house: House) -> None:
+    old = await house.work(2)
+    house.clock.forward(DAY_S)
+    [young] = await house.work(1)
+    artifacts, [of_old, _, of_young] = _films(*old, young)
+    assert await house.retention(keep_s=DAY_S, artifacts=artifacts).sweep() == 2
+    assert artifacts.executions() == {execution_key(young)}
+    artifacts.sweep(0)
+    assert artifacts.find(of_old.sha256) is None
+    assert artifacts.find(of_young.sha256) == of_young
+
+
+async def test_a_sub_flow_leaves_its_artifacts_to_its_parent(house: House) -> None:
+    parent = await house.submit("above")
+    child = await house.gateway.called.get()
+    await house.finish(child)
+    artifacts, [film] = _films(child)
+    assert await house.gateway.called.get() == parent
+    house.clock.forward(100)
+    await house.finish(parent)
+    house.clock.forward(10)
+    assert await house.retention(keep_s=90, artifacts=artifacts).sweep() == 1
+    assert await house.stored() == {parent}
+    artifacts.sweep(0)
+    assert artifacts.find(film.sha256) == film
+    assert artifacts.total_of(execution_key(parent)) == (1, len(child))
+    house.clock.forward(100)
+    assert await house.retention(keep_s=90, artifacts=artifacts).sweep() == 1
+    artifacts.sweep(0)
+    assert artifacts.find(film.sha256) is None

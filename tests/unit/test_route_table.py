@@ -35,6 +35,8 @@ def test_a_path_has_one_row() -> None:
 def test_exactly_these_routes_need_no_credentials() -> None:
     assert paths_where(lambda route: route.access is not Access.KEY) == {
         "/flow/trigger.json",
+        "/flow/artifacts",
+        "/flow/artifacts/{sha256}",
         "/",
         "/console",
         "/console/files/{name}",

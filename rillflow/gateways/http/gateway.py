@@ -14,6 +14,7 @@ from rillflow.errors import (
     GatewayError,
     NotConnectedError,
 )
+from rillflow.gateways.http.artifact_inputs import has_artifacts, with_addresses
 from rillflow.gateways.http.reading import Reading
 from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
 from rillflow.gateways.http.responses import answered, redirected
@@ -85,6 +86,8 @@ class HttpGateway:
         if self._closed:
             raise GatewayError(f"{FAILS}the gateway is closed")
         now_ms = request.at_ms or self._clock.now_ms()
+        if self._settings.artifacts is not None and has_artifacts(request):
+            request = await with_addresses(request, self._settings.artifacts, now_ms=now_ms)
         call = built or build_request(request, self._settings, now_ms=now_ms)
         timeout_s = call_timeout_s(request, self._settings)
         last, reply = await self._limited(request, call, timeout_s)

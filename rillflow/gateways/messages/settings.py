@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from rillflow.artifacts.addresses import ArtifactSettings
 from rillflow.gateways.messages.egress import EgressPolicy, EgressRules
 
 
@@ -59,6 +60,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     egress: EgressPolicy = EgressRules()
     secrets_dir: Path | None = None
     secret_hosts: Mapping[str, tuple[str, ...]] = {}
+    artifacts: ArtifactSettings | None = None
     chatgpt_base_url: str = "https://api.openai.com/v1"
     aliyun_ai_base_url: str = "https://dashscope.aliyuncs.com/api/v1"
 

@@ -1,0 +1,328 @@
+"""The store of artifacts: any file system of fsspec, such as a folder or a bucket.
+
+An artifact is stored once, by its SHA-256, and each execution that uses it leaves a mark. It goes
+with the last mark. Below the root of the store are:
+
+- ``data/<sha256>``: the contents;
+- ``references/<sha256>/<execution>``: a mark, with the media type and the name;
+- ``executions/<execution>/<sha256>-<bytes>``: the same mark, found by the execution;
+- ``trash/<sha256>``: contents without a mark, which are deleted a while later.
+
+Processes need no lock between them. Whoever uses an artifact leaves the mark first, and looks for
+the contents afterwards; contents that lose their last mark lie in the trash for longer than that
+takes, where they are still found, and come back if there is a mark again.
+
+All methods block, so event loops call them in threads.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from rillflow.artifacts.artifact import PIECE_BYTES
+from rillflow.artifacts.references import (
+    ArtifactReference,
+    clean_media_type,
+    clean_name,
+    is_sha256,
+)
+from rillflow.errors import ArtifactLostError, TooLargeError
+
+TRASH_S: Final = 3_600.0
+"""How long contents stay in the trash: longer than any store of an artifact takes."""
+MOST_PER_EXECUTION: Final = 10_000
+_LARGEST_MARK: Final = 4_096
+
+
+class ArtifactStore:
+    """Artifacts at a URL, within limits.
+
+    Args:
+        url: Of the root, as fsspec has it: ``file:///folder``, ``s3://bucket/folder``.
+        max_bytes: Limit of one artifact.
+        execution_max_bytes: Limit of all artifacts of an execution together.
+    """
+
+    def __init__(self, url: str, *, max_bytes: int, execution_max_bytes: int) -> None:
+        self._url = url
+        self.max_bytes = max_bytes
+        self._execution_max_bytes = execution_max_bytes
+        self._opened: tuple[Any, str] | None = None
+
+    def put(
+        self, execution: str, data: BinaryIO, *, media_type: str, name: str
+    ) -> ArtifactReference:
+        """Store what a stream has, as an artifact of an execution.
+
+        Raises:
+            TooLargeError: It is, or all of the execution are together.
+            OSError: The store failed.
+        """
+        with self._draft() as draft:
+            size, sha256 = self._copied(data, draft)
+            reference = ArtifactReference(
+                sha256, size, clean_media_type(media_type), clean_name(name)
+            )
+            self._check_room(execution, reference)
+            self._mark(execution, reference)
+            fs, root = self._file_system()
+            if not fs.exists(f"{root}/data/{sha256}"):
+                if self._is_local:
+                    Path(draft.name).replace(f"{root}/data/{sha256}")
+                else:
+                    fs.put_file(draft.name, f"{root}/data/{sha256}")
+        return reference
+
+    def adopt(self, execution: str, reference: ArtifactReference) -> None:
+        """Note that an execution uses an artifact, so that it stays as long as the execution does.
+
+        Raises:
+            ArtifactLostError: It is gone.
+            OSError: The store failed.
+        """
+        fs, root = self._file_system()
+        sha256 = reference.sha256
+        if not fs.exists(_mark_path(root, execution, sha256)):
+            self._check_exists(reference)
+            size = int(fs.size(self._place_of(reference)) or 0)
+            actual = reference._replace(size_bytes=size)
+            self._check_room(execution, actual)
+            self._mark(execution, actual)
+        if not fs.exists(f"{root}/data/{sha256}"):
+            self._check_exists(reference)
+            fs.cp_file(f"{root}/trash/{sha256}", f"{root}/data/{sha256}")
+
+    def open(self, reference: ArtifactReference) -> BinaryIO:
+        """Open an artifact for reading, at any position.
+
+        Raises:
+            ArtifactLostError: It is gone.
+            OSError: The store failed.
+        """
+        fs, _ = self._file_system()
+        try:
+            return cast("BinaryIO", fs.open(self._place_of(reference), "rb"))
+        except FileNotFoundError:
+            raise ArtifactLostError(f"the artifact {reference} is gone") from None
+
+    def find(self, sha256: str) -> ArtifactReference | None:
+        """Return an artifact by its SHA-256, as the first execution that used it has named it.
+
+        Raises:
+            OSError: The store failed.
+        """
+        if not is_sha256(sha256):
+            return None
+        fs, root = self._file_system()
+        for path in sorted(_listed(fs, f"{root}/references/{sha256}"))[:1]:
+            with suppress(FileNotFoundError, ValueError):
+                said = json.loads(fs.cat_file(path, end=_LARGEST_MARK))
+                media_type, name = said["media_type"], said["name"]
+                found = ArtifactReference(sha256, 0, clean_media_type(media_type), clean_name(name))
+                return found._replace(size_bytes=int(fs.size(self._place_of(found)) or 0))
+        return None
+
+    def total_of(self, execution: str) -> tuple[int, int]:
+        """Return how many artifacts an execution has, and their bytes.
+
+        Raises:
+            OSError: The store failed.
+        """
+        fs, root = self._file_system()
+        sizes = [_size_in(path) for path in _listed(fs, f"{root}/executions/{execution}")]
+        return len(sizes), sum(sizes)
+
+    def belongs(self, sha256: str, execution: str) -> bool:
+        """Tell whether an execution uses an artifact.
+
+        Raises:
+            OSError: The store failed.
+        """
+        fs, root = self._file_system()
+        return is_sha256(sha256) and bool(fs.exists(_mark_path(root, execution, sha256)))
+
+    def executions(self) -> set[str]:
+        """Return the names of the executions that have artifacts.
+
+        Raises:
+            OSError: The store failed.
+        """
+        fs, root = self._file_system()
+        return {path.rstrip("/").rpartition("/")[2] for path in _listed(fs, f"{root}/executions")}
+
+    def release(self, execution: str, heir: str | None = None) -> int:
+        """Take the marks of an execution that is removed; return how many there were.
+
+        Args:
+            execution: The execution.
+            heir: An execution that keeps its artifacts, such as its parent.
+
+        Raises:
+            OSError: The store failed; the rest is left to another call.
+        """
+        fs, root = self._file_system()
+        marks = _listed(fs, f"{root}/executions/{execution}")
+        for path in marks:
+            sha256 = path.rpartition("/")[2].partition("-")[0]
+            mark = f"{root}/references/{sha256}/{execution}"
+            if heir is not None:
+                with suppress(FileNotFoundError):
+                    _write(fs, f"{root}/executions/{heir}/{path.rpartition('/')[2]}", b"")
+                    _write(fs, _mark_path(root, heir, sha256), fs.cat_file(mark))
+            for gone in (mark, path):
+                with suppress(FileNotFoundError):
+                    fs.rm_file(gone)
+            if not _listed(fs, f"{root}/references/{sha256}"):
+                self._discard(sha256)
+        self._remove_folder(f"{root}/executions/{execution}")
+        return len(marks)
+
+    def sweep(self, older_than_s: float = TRASH_S) -> int:
+        """Delete what has been in the trash for a while; return how much that was.
+
+        Raises:
+            OSError: The store failed; the rest is left to another call.
+        """
+        fs, root = self._file_system()
+        deleted = 0
+        for path in _listed(fs, f"{root}/trash"):
+            sha256 = path.rpartition("/")[2]
+            if _listed(fs, f"{root}/references/{sha256}"):
+                if not fs.exists(f"{root}/data/{sha256}"):
+                    fs.cp_file(path, f"{root}/data/{sha256}")
+            elif time.time() - fs.modified(path).timestamp() < older_than_s:  # noqa: TID251
+                continue
+            with suppress(FileNotFoundError):
+                fs.rm_file(path)
+                deleted += 1
+        return deleted
+
+    @property
+    def _is_local(self) -> bool:
+        fs, _ = self._file_system()
+        return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+
+    def _file_system(self) -> tuple[Any, str]:
+        """Return the file system and the root, which is made with its folders."""
+        if self._opened is None:
+            import fsspec  # noqa: PLC0415 - only where there are artifacts
+
+            fs, root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
+            self._opened = fs, root.rstrip("/")
+            if self._is_local:
+                fs.auto_mkdir = True
+                for folder in (root, f"{root}/data"):
+                    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._opened
+
+    @contextmanager
+    def _draft(self) -> Iterator[BinaryIO]:
+        """Open a file for contents whose SHA-256 is not known yet; in a local store beside them."""
+        _, root = self._file_system()
+        folder = f"{root}/data" if self._is_local else None
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".draft-", delete=False) as draft:
+            try:
+                yield cast("BinaryIO", draft)
+            finally:
+                with suppress(FileNotFoundError):
+                    Path(draft.name).unlink()
+
+    def _copied(self, data: BinaryIO, draft: BinaryIO) -> tuple[int, str]:
+        """Copy a stream within the limit; return its size and SHA-256."""
+        digest, size = hashlib.sha256(), 0
+        while piece := data.read(PIECE_BYTES):
+            size += len(piece)
+            if size > self.max_bytes:
+                raise TooLargeError(f"an artifact may have {self.max_bytes} bytes")
+            digest.update(piece)
+            draft.write(piece)
+        draft.flush()
+        os.fsync(draft.fileno())
+        return size, digest.hexdigest()
+
+    def _check_room(self, execution: str, reference: ArtifactReference) -> None:
+        fs, root = self._file_system()
+        if fs.exists(_mark_path(root, execution, reference.sha256)):
+            return
+        count, total = self.total_of(execution)
+        if count >= MOST_PER_EXECUTION:
+            raise TooLargeError(f"an execution may have {MOST_PER_EXECUTION} artifacts")
+        if total + reference.size_bytes > self._execution_max_bytes:
+            raise TooLargeError(
+                f"the artifacts of an execution may have {self._execution_max_bytes} bytes together"
+            )
+
+    def _mark(self, execution: str, reference: ArtifactReference) -> None:
+        fs, root = self._file_system()
+        said = {"media_type": reference.media_type, "name": reference.name}
+        text = json.dumps(said).encode()
+        named = f"{reference.sha256}-{reference.size_bytes}"
+        _write(fs, f"{root}/executions/{execution}/{named}", b"")
+        _write(fs, _mark_path(root, execution, reference.sha256), text)
+
+    def _check_exists(self, reference: ArtifactReference) -> None:
+        fs, _ = self._file_system()
+        if not fs.exists(self._place_of(reference)):
+            raise ArtifactLostError(f"the artifact {reference} is gone")
+
+    def _place_of(self, reference: ArtifactReference) -> str:
+        """Return where contents lie: the trash, if they are nowhere else."""
+        fs, root = self._file_system()
+        data, trash = f"{root}/data/{reference.sha256}", f"{root}/trash/{reference.sha256}"
+        return trash if not fs.exists(data) and fs.exists(trash) else data
+
+    def _discard(self, sha256: str) -> None:
+        """Put contents without a mark into the trash."""
+        fs, root = self._file_system()
+        with suppress(FileNotFoundError):
+            # A copy is as young as the trash wants it to be.
+            fs.cp_file(f"{root}/data/{sha256}", f"{root}/trash/{sha256}")
+            fs.rm_file(f"{root}/data/{sha256}")
+        self._remove_folder(f"{root}/references/{sha256}")
+
+    def _remove_folder(self, folder: str) -> None:
+        """Remove an empty folder, where there are any."""
+        if self._is_local:
+            with suppress(OSError):
+                Path(folder).rmdir()
+
+
+def execution_key(execution_id: str) -> str:
+    """Return the name of an execution in the store, which is not its id: ids are secrets."""
+    text = execution_id.encode(errors="replace")
+    return hashlib.blake2b(text, digest_size=20, person=b"artifacts").hexdigest()
+
+
+def _mark_path(root: str, execution: str, sha256: str) -> str:
+    return f"{root}/references/{sha256}/{execution}"
+
+
+def _write(fs: Any, path: str, text: bytes) -> None:
+    """Write a mark; its folder may be removed by another process just now."""
+    try:
+        fs.pipe_file(path, text)
+    except FileNotFoundError:
+        fs.pipe_file(path, text)
+
+
+def _listed(fs: Any, folder: str) -> list[str]:
+    """Return the paths in a folder; those of marks and contents only."""
+    try:
+        return [
+            path
+            for path in fs.ls(folder, detail=False, refresh=True)
+            if not path.rpartition("/")[2].startswith(".") and path.rstrip("/") != folder
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _size_in(path: str) -> int:
+    text = path.rpartition("-")[2]
+    return int(text) if text.isdecimal() else 0

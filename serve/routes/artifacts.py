@@ -1,0 +1,343 @@
+"""Artifacts over HTTP: functions fetch them by signed addresses, and store them.
+
+Used by `serve/api.py`.
+"""
+
+import asyncio
+import io
+import logging
+import re
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, BinaryIO, Final
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from rillflow.artifacts.addresses import is_sealed
+from rillflow.artifacts.artifact import PIECE_BYTES
+from rillflow.artifacts.references import (
+    ANY_TYPE,
+    ArtifactReference,
+    clean_media_type,
+    clean_name,
+    is_sha256,
+)
+from rillflow.artifacts.store import execution_key
+from rillflow.core.events import CallbackReceived
+from rillflow.errors import (
+    ArtifactLostError,
+    BodyTimeoutError,
+    ForgedCallbackError,
+    OverloadedError,
+    StoreError,
+    TooLargeError,
+)
+from rillflow.gateways.callbacks.arrivals import callback_target
+from rillflow.gateways.callbacks.seals import attempt_of_seal
+from rillflow.runtime.stack import Stack
+from serve.forms.bodies import json_response
+from serve.forms.documentation import ERRORS, Responses, text
+from serve.forms.parameters import query_of
+from serve.limits.body_pool import is_known
+from serve.limits.callers import NotAllowedError, caller_of
+
+log = logging.getLogger("rillflow.api")
+
+AT_ONCE: Final = 16
+"""Artifacts that are fetched, and that are stored, at the same time by one replica."""
+PIECE_S: Final = 30.0
+"""How long the next piece of a body may take, or its reader to read it."""
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, max-age=3600, immutable",
+    "Accept-Ranges": "bytes",
+}
+SHOWN: Final = re.compile(
+    r"(?:image/(?:png|jpeg|gif|webp)|audio/[\w.+-]+|video/[\w.+-]+|text/plain)"
+)
+"""Media types that a browser may show; all others it saves."""
+_BYTES: Final[dict[str, Any]] = {"content": {ANY_TYPE: {"schema": {"type": "string"}}}}
+FETCHED: Final[Responses] = {
+    200: {"description": "The artifact, of its media type.", **_BYTES},
+    206: {"description": "The range that was asked for.", **_BYTES},
+    403: {"description": "The address is not sealed, or its time is over."},
+    404: {"description": "There is no such artifact."},
+    416: {"description": "The range has no byte."},
+    429: {"description": "Too many artifacts are being fetched."},
+}
+STORED: Final[Responses] = {
+    403: {"description": "The address is not sealed, or its time is over."},
+    408: {"description": "The body did not arrive in time."},
+    413: {"description": "The artifact is too large, or all of the execution are together."},
+    429: {"description": "Too many artifacts are being stored."},
+}
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class _Range:
+    """The part of an artifact that is asked for, from its first byte on."""
+
+    def __init__(self, start: int, stop: int, size: int, *, is_part: bool) -> None:
+        self.start, self.stop, self.size, self.is_part = start, stop, size, is_part
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/flow", tags=["run"], responses=ERRORS)
+    requests = _ArtifactRequests(stack)
+
+    @routes.get("/artifacts/{sha256}", response_class=Response, responses=FETCHED)
+    async def fetch_artifact(sha256: str, request: Request) -> Response:
+        """Send an artifact, or a range of it.
+
+        The address comes with the input of a function, and is valid for a time; who has the API
+        key needs none.
+        """
+        return await requests.fetch(sha256, request)
+
+    @routes.post(
+        "/artifacts",
+        responses=STORED,
+        openapi_extra={
+            "parameters": [
+                text("execution_id", "The execution that the artifact is for.", required=True),
+                text("task_name", "The task that makes it.", required=True),
+                text("media_type", "The media type."),
+                text("name", "A file name."),
+            ],
+            "requestBody": {"content": {ANY_TYPE: {"schema": {"type": "string"}}}},
+        },
+    )
+    async def store_artifact(request: Request) -> Response:
+        """Store the body as an artifact of an execution, and return the reference to it.
+
+        The parameters are those of the callback address of the task, with its seal.
+        """
+        return await requests.store(request)
+
+    return routes
+
+
+class _Download(StreamingResponse):
+    """The bytes of an artifact; whether or not they are read, ``ended`` is called."""
+
+    def __init__(self, *given: Any, longest_s: float, ended: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(*given)
+        self._longest_s = longest_s
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them, for as long as the slowest allowed reader takes."""
+        try:
+            async with asyncio.timeout(self._longest_s):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            # A response that has begun cannot be refused: the server closes the connection.
+            log.warning("artifact_not_read")
+        finally:
+            await self._ended()
+
+
+class _ArtifactRequests:
+    """Fetches and stores artifacts for callers, some at once."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._settings = stack.artifacts.settings
+        self._keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
+        self._asks_for_key = stack.settings.api_key is not None or stack.settings.switch(
+            "ENABLE_AUTH_RESOLVER"
+        )
+        self._rate = stack.settings.answer_min_bytes_per_s
+        self._fetching = 0
+        self._storing = 0
+
+    async def fetch(self, sha256: str, request: Request) -> Response:
+        """Open an artifact for who may read it, and send what is asked for."""
+        reference = await self._readable(sha256, request)
+        if self._fetching >= AT_ONCE:
+            raise _busy("fetched")
+        self._fetching += 1
+        try:
+            content, size = await self._stack.artifacts.run(self._opened, reference)
+        except OSError as error:
+            self._fetching -= 1
+            raise StoreError("the store of artifacts does not answer") from error
+        except BaseException:
+            self._fetching -= 1
+            raise
+        asked = _range_of(request.headers.get("range", ""), size)
+        headers = {**HEADERS, "ETag": f'"{sha256}"', **_disposition(reference)}
+        if asked is None:
+            await self._end(content)
+            return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+        headers["Content-Length"] = str(asked.stop - asked.start)
+        if asked.is_part:
+            headers["Content-Range"] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
+        return _Download(
+            self._pieces(content, asked),
+            206 if asked.is_part else 200,
+            headers,
+            reference.media_type,
+            longest_s=PIECE_S + (asked.stop - asked.start) / self._rate,
+            ended=lambda: self._end(content),
+        )
+
+    async def store(self, request: Request) -> Response:
+        """Store the body for who may call back for the task."""
+        self._refuse_large(request.headers.get("content-length", ""))
+        query = query_of(request.scope)
+        execution_id, task = callback_target(query)
+        now_ms = self._stack.clock.now_ms()
+        if self._keys and not attempt_of_seal(
+            self._keys, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
+        ):
+            raise ForgedCallbackError("the address has no seal")
+        event = CallbackReceived(at_ms=now_ms, task=task, trigger=True)
+        await self._stack.require_known(execution_id, event)
+        if self._storing >= AT_ONCE:
+            raise _busy("stored")
+        self._storing += 1
+        try:
+            with tempfile.TemporaryFile() as draft:
+                await self._receive(request, draft)
+                reference = await self._stack.artifacts.run(
+                    lambda: self._stack.artifacts.store.put(
+                        execution_key(execution_id),
+                        draft,
+                        media_type=clean_media_type(query.get("media_type")),
+                        name=clean_name(query.get("name")),
+                    )
+                )
+        except OSError as error:
+            raise StoreError("the store of artifacts does not answer") from error
+        finally:
+            self._storing -= 1
+        return json_response(reference.json())
+
+    async def _readable(self, sha256: str, request: Request) -> ArtifactReference:
+        """Return an artifact that the sender of a request may read.
+
+        Raises:
+            ForgedCallbackError: It has neither the key nor a valid address.
+            ArtifactLostError: There is none.
+        """
+        query = query_of(request.scope)
+        named = ArtifactReference(
+            sha256 if is_sha256(sha256) else "",
+            0,
+            clean_media_type(query.get("media_type")),
+            clean_name(query.get("name")),
+        )
+        now_s = self._stack.clock.now_ms() / 1000
+        if is_sealed(self._settings.secrets, query, named, now_s=now_s):
+            return named
+        if self._asks_for_key and not is_known(request.scope):
+            raise ForgedCallbackError("the address of the artifact is not sealed, or its time over")
+        await self._refuse_other_workspaces(sha256, query, request)
+        found = await self._stack.artifacts.run(self._stack.artifacts.store.find, sha256)
+        if found is None:
+            raise ArtifactLostError("there is no such artifact")
+        reference: ArtifactReference = found
+        return reference
+
+    async def _refuse_other_workspaces(
+        self, sha256: str, query: Mapping[str, str], request: Request
+    ) -> None:
+        """Refuse a key that is limited to workspaces, unless an execution of these uses it.
+
+        Raises:
+            NotAllowedError: No such execution is named.
+        """
+        caller = caller_of(request.scope)
+        if not caller.workspaces:
+            return
+        execution_id = query.get("execution_id", "")
+        key, store = execution_key(execution_id), self._stack.artifacts.store
+        is_own = execution_id.partition(":")[0] in caller.workspaces
+        if not is_own or not await self._stack.artifacts.run(store.belongs, sha256, key):
+            raise NotAllowedError(
+                "this request must name an execution that uses the artifact",
+                hint=f"the key {caller.name} is for {', '.join(sorted(caller.workspaces))}",
+            )
+
+    def _refuse_large(self, announced: str) -> None:
+        """Refuse a body that is announced to be too large, before any of it is read."""
+        if announced.isdecimal() and int(announced[:19]) > self._settings.max_bytes:
+            raise TooLargeError.of_body(self._settings.max_bytes, "artifact_max_bytes")
+
+    def _opened(self, reference: ArtifactReference) -> tuple[BinaryIO, int]:
+        content = self._stack.artifacts.store.open(reference)
+        size = content.seek(0, io.SEEK_END)
+        return content, size
+
+    async def _pieces(self, content: BinaryIO, asked: _Range) -> AsyncIterator[bytes]:
+        """Read a range piece by piece, each when the one before has been taken."""
+        run = self._stack.artifacts.run
+        left = asked.stop - asked.start
+        await run(content.seek, asked.start)
+        while left and (piece := await run(content.read, min(PIECE_BYTES, left))):
+            left -= len(piece)
+            yield piece
+
+    async def _end(self, content: BinaryIO) -> None:
+        self._fetching -= 1
+        await self._stack.artifacts.run(content.close)
+
+    async def _receive(self, request: Request, draft: Any) -> None:
+        """Write a body to a file, piece by piece.
+
+        Raises:
+            TooLargeError: It is larger than an artifact may be.
+            BodyTimeoutError: It does not come, or not fast enough.
+        """
+        size, parts, more = 0, bytearray(), True
+        while more:
+            try:
+                async with asyncio.timeout(PIECE_S):
+                    message = await request.receive()
+            except TimeoutError:
+                raise BodyTimeoutError("the body did not arrive in time") from None
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            parts += message.get("body", b"")
+            more = message.get("more_body", False)
+            if size + len(parts) > self._settings.max_bytes:
+                raise TooLargeError.of_body(self._settings.max_bytes, "artifact_max_bytes")
+            if len(parts) >= PIECE_BYTES or not more:
+                size += len(parts)
+                await self._written(draft.write, bytes(parts))
+                parts.clear()
+        await self._written(draft.seek, 0)
+
+    async def _written(self, work: Callable[..., Any], given: Any) -> None:
+        await self._stack.artifacts.run(work, given)
+
+
+def _range_of(header: str, size: int) -> _Range | None:
+    """Read a range; all of it where there is none that is understood, None if it has no byte."""
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or not (match[1] or match[2]):
+        return _Range(0, size, size, is_part=False)
+    if match[1]:
+        start = int(match[1])
+        stop = min(int(match[2]) + 1, size) if match[2] else size
+    else:
+        start, stop = max(0, size - int(match[2])), size
+    return _Range(start, stop, size, is_part=True) if start < stop else None
+
+
+def _disposition(reference: ArtifactReference) -> dict[str, str]:
+    """Say whether a browser shows or saves it, with a name of plain characters."""
+    name = reference.name.encode("ascii", "replace").decode().replace("?", "_")
+    how = "inline" if SHOWN.fullmatch(reference.media_type) else "attachment"
+    return {"Content-Disposition": f'{how}; filename="{name}"'}
+
+
+def _busy(what: str) -> OverloadedError:
+    return OverloadedError(f"too many artifacts are being {what}", hint=f"{AT_ONCE} may be at once")

@@ -1,0 +1,217 @@
+"""An artifact is stored once, whoever uses it, and goes with the last execution that uses it.
+
+The rules hold in a folder, in memory, and in a bucket of a server that speaks S3.
+"""
+
+import hashlib
+import io
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from rillflow.artifacts.references import ArtifactReference, clean_name, reference_of, replaced
+from rillflow.artifacts.store import ArtifactStore, execution_key
+from rillflow.errors import ArtifactLostError, TooLargeError
+
+KINDS: Final = ("folder", "memory", "s3")
+ONE: Final = execution_key("demo:film_c_1")
+TWO: Final = execution_key("demo:film_c_2")
+
+
+@pytest.fixture(name="bucket", scope="module")
+def _bucket() -> Iterator[str]:
+    """A bucket of a real server on loopback, which the environment names."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    _, port = server.get_host_and_port()
+    named = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    before = {name: os.environ.get(name) for name in named}
+    os.environ.update(named)
+    try:
+        boto3.client("s3").create_bucket(Bucket="films")
+        yield "films"
+    finally:
+        server.stop()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture(name="store", params=KINDS)
+def _store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    name = uuid.uuid4().hex
+    if request.param == "folder":
+        url = f"file://{tmp_path}/artifacts"
+    elif request.param == "memory":
+        url = f"memory://{name}"
+    else:
+        url = f"s3://{request.getfixturevalue('bucket')}/{name}"
+    return ArtifactStore(url, max_bytes=1_000, execution_max_bytes=2_000)
+
+
+def put(
+    store: ArtifactStore, execution: str, content: bytes, name: str = "film.webm"
+) -> ArtifactReference:
+    return store.put(execution, io.BytesIO(content), media_type="video/webm", name=name)
+
+
+def read(store: ArtifactStore, reference: ArtifactReference) -> bytes:
+    with store.open(reference) as content:
+        return content.read()
+
+
+def test_what_is_stored_is_read_again_and_found_by_its_hash(store: ArtifactStore) -> None:
+    reference = put(store, ONE, b"a film")
+    sha256 = hashlib.sha256(b"a film").hexdigest()
+    assert reference == (sha256, 6, "video/webm", "film.webm")
+    assert read(store, reference) == b"a film"
+    assert store.find(sha256) == reference
+    with store.open(reference) as content:
+        content.seek(2)
+        assert content.read(2) == b"fi"
+    assert store.find("0" * 64) is None
+    assert store.find("../../etc/passwd") is None
+
+
+def test_the_same_content_counts_once_for_an_execution_and_for_each_execution(
+    store: ArtifactStore,
+) -> None:
+    assert put(store, ONE, b"a film") == put(store, ONE, b"a film")
+    put(store, ONE, b"another")
+    put(store, TWO, b"a film", "copy.webm")
+    assert store.total_of(ONE) == (2, 13)
+    assert store.total_of(TWO) == (1, 6)
+    assert store.total_of(execution_key("none")) == (0, 0)
+
+
+def test_an_artifact_goes_with_the_last_execution_that_uses_it(store: ArtifactStore) -> None:
+    reference = put(store, ONE, b"a film")
+    store.adopt(TWO, reference)
+    assert store.release(ONE) == 1
+    assert store.sweep(0) == 0
+    assert read(store, reference) == b"a film"
+    assert store.release(TWO) == 1
+    assert read(store, reference) == b"a film"  # it lies in the trash for a while
+    assert store.sweep(3_600) == 0
+    assert store.sweep(0) == 1
+    with pytest.raises(ArtifactLostError, match=r"film\.webm \([0-9a-f]{12}\) is gone"):
+        read(store, reference)
+    with pytest.raises(ArtifactLostError, match="is gone"):
+        store.adopt(ONE, reference)
+
+
+def test_what_is_in_the_trash_comes_back_when_it_is_used_again(store: ArtifactStore) -> None:
+    reference = put(store, ONE, b"a film")
+    store.release(ONE)
+    store.adopt(TWO, reference)
+    store.sweep(0)
+    assert read(store, reference) == b"a film"
+    store.release(TWO)
+    put(store, ONE, b"a film")
+    store.sweep(0)
+    assert read(store, reference) == b"a film"
+
+
+def test_an_heir_keeps_what_a_removed_execution_had(store: ArtifactStore) -> None:
+    reference = put(store, ONE, b"a film")
+    store.release(ONE, heir=TWO)
+    store.sweep(0)
+    assert read(store, reference) == b"a film"
+    assert store.total_of(TWO) == (1, 6)
+    assert store.find(reference.sha256) == reference
+
+
+def test_one_artifact_and_all_of_an_execution_are_limited(store: ArtifactStore) -> None:
+    with pytest.raises(TooLargeError, match="an artifact may have 1000 bytes"):
+        put(store, ONE, b"x" * 1_001)
+    first = put(store, ONE, b"x" * 1_000)
+    put(store, ONE, b"y" * 1_000)
+    with pytest.raises(TooLargeError, match="may have 2000 bytes together"):
+        put(store, ONE, b"z")
+    assert put(store, ONE, b"x" * 1_000) == first
+    other = put(store, TWO, b"z")
+    with pytest.raises(TooLargeError, match="together"):
+        store.adopt(ONE, other._replace(size_bytes=0))
+    assert store.total_of(ONE) == (2, 2_000)
+
+
+def test_a_folder_is_open_to_its_owner_only_and_keeps_no_drafts(tmp_path: Path) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/new/artifacts", max_bytes=10, execution_max_bytes=99)
+    put(store, ONE, b"a film")
+    with pytest.raises(TooLargeError):
+        put(store, ONE, b"x" * 11)
+    root = tmp_path / "new" / "artifacts"
+    assert root.stat().st_mode & 0o777 == 0o700
+    [file] = (root / "data").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    store.release(ONE)
+    store.sweep(0)
+    assert not [path for path in root.rglob("*") if path.is_file()]
+    assert {path.name for path in (root / "executions").iterdir()} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("film.webm", "film.webm"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\films\\a b.webm", "a b.webm"),
+        ('a"\r\nX: y', "a___X_ y"),
+        ("..", "artifact"),
+        ("", "artifact"),
+        (None, "artifact"),
+        ("x" * 500, "x" * 128),
+        ("\u202efilm", "_film"),
+    ],
+)
+def test_names_are_one_part_of_a_path(name: object, clean: str) -> None:
+    assert clean_name(name) == clean
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"rillflow_artifact": 1},
+        {"rillflow_artifact": "A" * 64},
+        {"rillflow_artifact": "../" * 30},
+    ],
+)
+def test_what_is_no_reference_is_left_as_it_is(value: object) -> None:
+    assert reference_of(value) is None
+    assert replaced({"a": [value]}, lambda _: "replaced") == {"a": [value]}
+
+
+def test_a_reference_of_somebody_else_is_read_with_care() -> None:
+    hostile = {
+        "rillflow_artifact": "a" * 64,
+        "bytes": -5,
+        "media_type": "text/html; charset=x",
+        "name": "/a/b\n",
+        "url": "http://elsewhere.example",
+    }
+    assert reference_of(hostile) == ("a" * 64, 0, "text/html", "b_")
+    assert reference_of({**hostile, "media_type": "a\r\nb"}) == (
+        "a" * 64,
+        0,
+        "application/octet-stream",
+        "b_",
+    )
+    found = replaced({"a": [{"b": hostile}]}, lambda reference: reference.name)
+    assert found == {"a": [{"b": "b_"}]}
