@@ -96,8 +96,7 @@ class LanguageError(RillflowError):
     """A path or an expression is wrong, or cannot be evaluated on this document."""
 
     code = "language"
-    wire_code = 30110
-    http_status = 400
+    wire_code, http_status = 30110, 400
 
 
 class PathSyntaxError(LanguageError):
@@ -232,16 +231,14 @@ class ForgedCallbackError(RequestError):
     """A callback came by an address that was not made for it, or no longer counts."""
 
     code = "request.forged_callback"
-    wire_code = 30108
-    http_status = 403
+    wire_code, http_status = 30108, 403
 
 
 class ForeignRequestError(RequestError):
     """A browser sends it for a page that may not call, or it names a host that is not ours."""
 
     code = "request.foreign"
-    wire_code = 30108
-    http_status = 403
+    wire_code, http_status = 30108, 403
 
 
 class BodyTimeoutError(RequestError):
@@ -255,8 +252,7 @@ class OverloadedError(RequestError):
     """Try again later; nothing was accepted."""
 
     code = "request.overloaded"
-    wire_code = 30201
-    http_status = 429
+    wire_code, http_status = 30201, 429
 
 
 class UnfinishedBodyError(OverloadedError):

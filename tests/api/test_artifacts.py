@@ -183,6 +183,31 @@ async def test_who_has_the_key_reads_any_artifact_and_parts_of_it(
         assert (await _got(api, f"/flow/artifacts/{unknown}")).status_code == 404
 
 
+async def test_a_key_for_one_workspace_reads_what_executions_of_it_use(
+    api_with_film: tuple[Api, dict[str, str]],
+) -> None:
+    api, _ = api_with_film
+    path = f"/flow/artifacts/{SHA256}"
+    [execution] = (
+        await api.get("/flow/get_execution_ids.json", service_id="demo:films", type="succeed")
+    )["execution_ids"]
+    own = {"execution_id": execution["execution_id"]}
+    for workspace, named, status in (
+        ("demo", own, 200),
+        ("demo", {}, 403),
+        ("demo", {"execution_id": "demo:films_c_1"}, 403),
+        ("shop", own, 403),
+        ("shop", {}, 403),
+    ):
+        name = f"{workspace}-{status}-{len(named)}-{len(str(named))}"
+        key = {"name": name, "role": "viewer", "workspaces": workspace}
+        made = (await api.client.post("/flow/keys/add.json", params=key)).json()["key"]
+        async with httpx.AsyncClient(base_url=api.client.base_url) as http:
+            headers = {"X-Rillflow-Api-Key": made}
+            answer = await http.get(path, params=named, headers=headers)
+            assert answer.status_code == status, (workspace, named, answer.text)
+
+
 async def test_a_function_without_the_seal_of_its_address_stores_nothing(tmp_path: Path) -> None:
     addresses: list[str] = []
 
