@@ -44,6 +44,7 @@ class BatchTasks(Protocol):
 class _Item(NamedTuple):
     request: DispatchRequest
     fields: bytes
+    execution: str
     result: "asyncio.Future[Result]"
 
 
@@ -108,7 +109,7 @@ class Batches:
             batch = self._open[key] = _Batch(key, call, options)
             if not self._under_way[key]:
                 loop.call_later(COLLECT_S, self._send, batch)
-        batch.items.append(_Item(request, call.fields, loop.create_future()))
+        batch.items.append(_Item(request, call.fields, _execution_of(call), loop.create_future()))
         batch.size_bytes += len(call.fields)
         if batch.is_full():
             self._send(batch)
@@ -144,8 +145,9 @@ class Batches:
 
     async def _make(self, batch: _Batch, items: list[_Item]) -> None:
         inputs = tuple(item.fields for item in items)
+        executions = tuple(item.execution for item in items if item.execution)
         try:
-            call = BatchCall(batch.call._replace(fields=b"", number=0), inputs)
+            call = BatchCall(batch.call._replace(fields=b"", number=0), inputs, executions)
             reference = await self._tasks.start_batch(call, batch.options)
         except RayError:
             raise
@@ -163,3 +165,8 @@ class Batches:
     async def close(self) -> None:
         """Wait until what was to end has ended."""
         await self._running.wait()
+
+
+def _execution_of(call: FunctionCall) -> str:
+    """Return what the store of artifacts calls the execution of a call."""
+    return "" if call.artifacts is None else call.artifacts.execution

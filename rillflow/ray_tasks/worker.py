@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rillflow.artifacts.artifact import artifacts_from
 from rillflow.artifacts.calls import ArtifactAccess, StoredArtifacts
+from rillflow.errors import ArtifactLostError, TooLargeError
 from rillflow.function_calls.arguments import TypedFunction
 from rillflow.function_calls.failures import (
     FunctionInputError,
@@ -173,10 +174,14 @@ _adapters: dict[TypedFunction, TypeAdapter[Any]] = {}
 
 
 class BatchCall(NamedTuple):
-    """One call over many inputs; the ``fields`` of ``call`` are not read."""
+    """One call over many inputs; the ``fields`` of ``call`` are not read.
+
+    ``executions`` has the name of each input's execution in the store of artifacts, if there is one.
+    """
 
     call: FunctionCall
     inputs: tuple[bytes, ...]
+    executions: tuple[str, ...] = ()
 
 
 def call_batch(batch: BatchCall) -> list[Done]:
@@ -186,13 +191,15 @@ def call_batch(batch: BatchCall) -> list[Done]:
     an exception, which is the outcome of that one.
     """
     outcomes: dict[int, Done] = {}
+    artifacts = _artifacts_of(batch)
     try:
         function = _loaded_function(batch.call)
-        items = _fitting(function, batch.inputs, outcomes)
+        items = _fitting(function, batch.inputs, outcomes, artifacts)
         if items:
             results = _results(_finished(function.function(list(items.values()))), len(items))
             for place, result in zip(items, results, strict=True):
-                outcomes[place] = _outcome(result, batch.call.most_bytes)
+                with artifacts_from(artifacts[place]):
+                    outcomes[place] = _outcome(result, batch.call.most_bytes)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
     except BaseException as error:  # noqa: BLE001 - the function may raise anything
@@ -201,8 +208,20 @@ def call_batch(batch: BatchCall) -> list[Done]:
     return [outcomes[place] for place in range(len(batch.inputs))]
 
 
+def _artifacts_of(batch: BatchCall) -> list[StoredArtifacts | None]:
+    """Return where each input of a batch has its artifacts."""
+    access = batch.call.artifacts
+    if access is None or not batch.executions:
+        return [None] * len(batch.inputs)
+    each = {name: StoredArtifacts(access._replace(execution=name)) for name in {*batch.executions}}
+    return [each[name] for name in batch.executions]
+
+
 def _fitting(
-    function: TypedFunction, inputs: Sequence[bytes], outcomes: dict[int, Done]
+    function: TypedFunction,
+    inputs: Sequence[bytes],
+    outcomes: dict[int, Done],
+    artifacts: Sequence[StoredArtifacts | None],
 ) -> dict[int, Any]:
     """Return the inputs that fit the type of the elements; the others have failed."""
     adapter = _adapters.get(function)
@@ -211,9 +230,12 @@ def _fitting(
     items = {}
     for place, text in enumerate(inputs):
         try:
-            items[place] = adapter.validate_python(decode_json(text))
+            with artifacts_from(artifacts[place]):
+                items[place] = adapter.validate_python(decode_json(text))
         except ValidationError as error:
             outcomes[place] = failed_by(_input_error(error))
+        except (ArtifactLostError, TooLargeError, OSError) as error:
+            outcomes[place] = failed_by(error)
     return items
 
 
@@ -255,7 +277,7 @@ def _outcome(result: Any, most_bytes: int) -> Done:
         return failed_by(result)
     try:
         return done_with(result, most_bytes)
-    except FunctionResultError as error:
+    except (FunctionResultError, ArtifactLostError, TooLargeError, OSError) as error:
         return failed_by(error)
 
 

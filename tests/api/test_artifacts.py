@@ -62,7 +62,7 @@ def kit() -> Functions:
 @asynccontextmanager
 async def functions(app: Functions) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        async with listening(door, app):  # type: ignore[arg-type] # maps of any kind
+        async with listening(door, app):
             yield f"http://127.0.0.1:{door.getsockname()[1]}"
 
 
@@ -103,8 +103,9 @@ async def _api_with_film(tmp_path: Path) -> AsyncIterator[tuple[Api, dict[str, s
     seen: list[dict[str, Any]] = []
 
     def measure(request: FunctionRequest) -> dict[str, Any]:
-        seen.append(request.json()["film"])
-        return request.json()
+        given: dict[str, Any] = request.json()
+        seen.append(given["film"])
+        return given
 
     options: dict[str, Any] = {"api_key": "the-key-of-this-server", "callback_keys": ("k" * 32,)}
     async with served({"measure": measure}, data_dir=tmp_path, **options) as api:

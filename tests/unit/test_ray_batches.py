@@ -1,12 +1,15 @@
 """In a Ray worker one call of a function takes the inputs of many tasks, each with its outcome."""
 
+import io
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from rillflow.artifacts.calls import ArtifactAccess, opened_store
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.worker import BatchCall, Done, FunctionCall, call_batch
@@ -185,3 +188,23 @@ def test_a_result_that_is_no_json_or_too_large_fails_alone(folder: Path) -> None
 def test_a_cancelled_function_is_cancelled_for_all(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         called(folder, "cancelled", {})
+
+
+def test_each_input_of_a_batch_has_the_artifacts_of_its_execution(tmp_path: Path) -> None:
+    module = "functions_with_films"
+    text = "from rillflow import Artifact\n\ndef sizes(films: list[Artifact]):\n"
+    text += "    return [{'size': len(film.read()), 'film': film} for film in films]\n"
+    (tmp_path / f"{module}.py").write_text(text, encoding="utf-8")
+    access = ArtifactAccess(f"memory://{uuid.uuid4().hex}", 100, 100, "none")
+    store = opened_store(*access[:3])
+    one = store.put("one", io.BytesIO(b"a film"), media_type="a/b", name="a")
+    lost = one._replace(sha256="0" * 64)
+    call = FunctionCall(
+        FunctionTarget(module, "sizes"), b"", (module,), (str(tmp_path),), 1_000, artifacts=access
+    )
+    inputs = tuple(encode_json(each.json()) for each in (one, lost, one))
+    outcomes = call_batch(BatchCall(call, inputs, ("one", "one", "two")))
+    assert decode_json(outcomes[0].body) == {"size": 6, "film": one.json()}
+    assert decode_json(outcomes[2].body) == {"size": 6, "film": one.json()}
+    assert "is gone" in str(outcomes[1].error)
+    assert store.executions() == {"one", "two"}
