@@ -176,7 +176,7 @@ _adapters: dict[TypedFunction, TypeAdapter[Any]] = {}
 class BatchCall(NamedTuple):
     """One call over many inputs; the ``fields`` of ``call`` are not read.
 
-    ``executions`` has the name of each input's execution in the store of artifacts, if there is one.
+    ``executions`` has the name of each input's execution in the store of artifacts.
     """
 
     call: FunctionCall
