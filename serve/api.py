@@ -67,6 +67,8 @@ from serve.routes import (
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
 from serve.routes.console_api import (
+    drafts,
+    evaluations,
     inspecting,
     journals,
     operations,
@@ -221,6 +223,8 @@ def _routers(
         journals,
         streams,
         workflows,
+        drafts,
+        evaluations,
         legacy,
         health,
     ):

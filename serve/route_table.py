@@ -283,6 +283,10 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/uses.json", KEY, needs=VIEW_STACK),
     Route("GET", "/flow/console/v1/language.schema.json", KEY, needs=VIEW_SOME),
     Route("GET", "/flow/console/v1/operations.json", KEY, needs=VIEW_STACK),
+    Route("GET", "/flow/console/v1/rules.json", KEY, needs=VIEW),
+    Route("POST", "/flow/console/v1/evaluate.json", KEY, DATA, needs=VIEW),
+    Route("POST", "/flow/console/v1/draft.json", KEY, DEFINITION, needs=AUTHOR_SOME),
+    Route("POST", "/flow/console/v1/dry_run.json", KEY, DATA, needs=AUTHOR_SOME),
     # Rill Flow's web console.
     Route("GET", "/flow/bg/get_descriptor.json", KEY, needs=VIEW),
     Route("GET", "/flow/bg/get_descriptor_ids.json", KEY, needs=VIEW_SEEN),

@@ -72,15 +72,26 @@ def take(base_url: str, executions: tuple[str, str]) -> None:
         "execution": f"execution/{order}?task=charge",
         "group": f"execution/{families}?open=everybody_1&event=4",
         "workflows": "workflows/examples:suspense",
+        "editor": "editor/shop:order",
+        "dry_run": "editor/shop:order?tab=try",
         "operations": "operations",
     }
     with running() as browser:
         for name, address in pages.items():
             visit = Visit(browser, base_url)
             page = visit.open(address)
+            if name == "dry_run":
+                try_out(page)
             settle(page)
             page.screenshot(path=PICTURES / f"{name}.png")
             visit.close()
+
+
+def try_out(page: Page) -> None:
+    """Run the definition that is shown, without calling anybody."""
+    page.get_by_label("Input", exact=True).fill('{"name": "Bob"}')
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("heading", name="Calls").wait_for()
 
 
 def settle(page: Page) -> None:

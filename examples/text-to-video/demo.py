@@ -2,7 +2,8 @@
 
 It starts a whole stack and a server of functions, each a process of its own on a free
 port, adds the workflow, submits one execution, shows every task while it runs, prints
-what was made, and stops everything again.
+what was made, and stops everything again. With ``--keep`` the server stays up until
+Ctrl-C, so that the execution can be looked at in the console.
 """
 
 import argparse
@@ -40,12 +41,14 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=3)
     parser.add_argument("--workflow", type=Path, default=HERE / "workflow.yaml")
     parser.add_argument("--video-dir", type=Path, default=Path(".rillflow/video"))
+    parser.add_argument("--keep", action="store_true", help="keep the server up until Ctrl-C")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="rillflow-demo-") as folder:
             order = {"topic": given.topic, "scenes": given.scenes}
-            return run(Path(folder), given.workflow, order, given.video_dir.resolve())
+            video_dir = given.video_dir.resolve()
+            return run(Path(folder), given.workflow, order, video_dir, keeps=given.keep)
     except KeyboardInterrupt:
         print("\nstopped")
         return 130
@@ -54,7 +57,9 @@ def main() -> int:
         return 1
 
 
-def run(folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Path) -> int:
+def run(
+    folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Path, *, keeps: bool
+) -> int:
     """Run one execution of a workflow and return the exit code."""
     api, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     serving = ["up", "--port", api.rpartition(":")[2], "--data-dir", str(folder / "data")]
@@ -71,10 +76,14 @@ def run(folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Pa
             descriptor = client.add(text)
             print(f"added {workflow.name} as {descriptor}")
             execution = client.submit(descriptor, dict(order))
-            print(f"submitted {order} as {execution.id}\n")
+            print(f"submitted {order} as {execution.id}")
+            print(f"its page: {page_of(api, execution.id)}\n")
             if follow(execution, every_s=0.1) == "FAILED":
                 return 1
             print_result(execution.result(), video_dir, execution.id)
+        if keeps:
+            print(f"\nopen {page_of(api, execution.id)}\nCtrl-C stops the server")
+            stack.wait()
         print("\nstopping both")
     print(f"done after {time.monotonic() - began:.1f} s")
     print_next(workflow, descriptor, order)
@@ -86,12 +95,18 @@ def print_next(workflow: Path, descriptor: str, order: dict[str, str | int]) -> 
     rillflow_, yaml = os.path.relpath(RILLFLOW), os.path.relpath(workflow)
     name = ":".join(descriptor.split(":")[:2])
     print("\nwhat next:")
+    print("  look    make demo ARGS=--keep keeps the server up, with the page of the execution")
     print(f"  change  {yaml}; docs/language.md says what may be in it")
     print(f"  start   {rillflow_} up")
     print(f"     and  {rillflow_} functions serve {os.path.relpath(HERE / 'functions.py')}")
     print(f"  submit  {rillflow_} add {yaml}")
     print(f"     and  {rillflow_} submit {name} --data '{json.dumps(order)}' --wait")
     print("  by curl: docs/http.md, from Python: README.md")
+
+
+def page_of(api: str, execution_id: str) -> str:
+    """Return the address of an execution's page in the console."""
+    return f"{api}/console#/execution/{execution_id}"
 
 
 def print_result(context: Mapping[str, object], video_dir: Path, execution_id: str) -> None:

@@ -39,6 +39,11 @@ def redacted(value: JsonValue) -> JsonValue:
     return value
 
 
+def names_secret(text: str) -> bool:
+    """Tell whether a path or a rule has a name that suggests a secret."""
+    return any(map(_is_secret, _BETWEEN_NAMES.split(text)))
+
+
 def redacted_part(part: JsonObject) -> JsonObject:
     """Return a part of a definition, as it is dumped, with its constants masked likewise.
 
@@ -63,8 +68,7 @@ def _redacted_field(key: str, value: JsonValue) -> JsonValue:
 
 def _redacted_rule(rule: JsonObject) -> JsonObject:
     target, source, transform = (rule.get(key) for key in ("target", "source", "transform"))
-    names = _BETWEEN_NAMES.split(target) if isinstance(target, str) else ()
-    is_secret = any(map(_is_secret, names))
+    is_secret = isinstance(target, str) and names_secret(target)
     if isinstance(source, str) and not is_path(source):
         rule = {**rule, "source": MASK if is_secret else _redacted_literal(source)}
     if is_secret and isinstance(transform, str) and any(each in transform for each in _QUOTES):

@@ -10,14 +10,19 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.definition import expand_sugar, find_problems, parse_definition
+from rillflow.definition import parse_definition
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.errors import DefinitionError, Problem, RequestError
+from rillflow.errors import DefinitionError, RequestError
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
-from rillflow.runtime.definitions.input_schema import InputSchema
-from rillflow.runtime.definitions.previews import RESTRICTION_VIOLATION, dependencies_of, draft_view
+from rillflow.runtime.definitions.previews import (
+    RESTRICTION_VIOLATION,
+    dependencies_of,
+    draft_view,
+    problem_view,
+    problems_of,
+)
 from rillflow.runtime.stack import Stack
 from serve.forms.answers import ShownDependencies, ShownExecution, Validation
 from serve.forms.bodies import json_response, read_text, ret_response
@@ -98,39 +103,13 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
         """List the errors and warnings of a definition, with their places and hints."""
         body = await read_text(request)
         problems = await FOR_AUTHORS.run(
-            partial(_problems, body, stack.settings.max_depth),
+            partial(problems_of, body, stack.settings.max_depth),
             sender=address_of(request.scope),
             text_bytes=len(body),
         )
         return json_response(
             {
                 "valid": all(problem.severity != "error" for problem in problems),
-                "problems": [
-                    {
-                        "line": problem.line,
-                        "column": problem.column,
-                        "code": problem.code,
-                        "message": problem.message,
-                        "hint": problem.hint,
-                        "severity": problem.severity,
-                    }
-                    for problem in problems
-                ],
+                "problems": [problem_view(problem) for problem in problems],
             }
         )
-
-
-def _problems(body: bytes, max_depth: int) -> list[Problem]:
-    problems = find_problems(body, max_depth=max_depth)
-    if any(problem.severity == "error" for problem in problems):
-        return problems
-    definition = parse_definition(body, max_depth=max_depth)
-    try:
-        expand_sugar(definition)
-        if definition.enforce_input_schema and definition.input_schema:
-            InputSchema(definition.input_schema)
-    except DefinitionError as error:
-        return [*error.problems, *problems]
-    except RequestError as error:
-        return [Problem(error.wire_code, str(error)), *problems]
-    return problems

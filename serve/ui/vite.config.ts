@@ -11,7 +11,7 @@ export default defineConfig({
     emptyOutDir: true,
     assetsDir: "console/files",
     assetsInlineLimit: 0, // the policy of the page allows no inline scripts and styles
-    chunkSizeWarningLimit: 400,
+    chunkSizeWarningLimit: 600, // the editor, which is loaded on demand
     modulePreload: { polyfill: false },
     rolldownOptions: {
       output: {

@@ -255,6 +255,91 @@ def test_a_version_is_compared_submitted_and_rolled_back(visit: Visit, api: Api)
     assert "payback" not in api.get(api.submit("shop:refund", wait_s=20))["tasks"]
 
 
+def test_a_definition_is_mended_tried_and_saved_in_the_editor(visit: Visit, api: Api) -> None:
+    text = example("quickstart", "http://127.0.0.1:1").replace(
+        "workspace: examples", "workspace: shop"
+    )
+    api.add(text)
+    page = visit.open("workflows/shop:quickstart")
+    page.get_by_role("link", name="Edit").click()
+    editor = page.get_by_role("textbox", name="Definition")
+    editor.focus()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("x")
+    problem = page.get_by_role("region", name="Problems").get_by_role("button")
+    expect(problem).to_contain_text("Error")
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    page.keyboard.press("Backspace")
+    expect(page.get_by_text("No problems.")).to_be_visible()
+    page.keyboard.type("stri")
+    page.get_by_role("option", name="strict").click()
+    page.keyboard.type("tr")
+    page.get_by_role("option", name="true").click()
+    page.get_by_role("tab", name="Dry run").click()
+    page.get_by_label("Input", exact=True).fill('{"name": "Bob"}')
+    page.get_by_role("button", name="Run", exact=True).click()
+    calls = page.get_by_role("tabpanel").get_by_role("listitem")
+    expect(calls).to_have_count(1)
+    expect(calls.first).to_contain_text('name: "Bob"')
+    calls.first.get_by_role("button", name="Answer").click()
+    calls.first.get_by_role("textbox", name="Answer").fill('{"greeting": "Hi"}')
+    calls.first.get_by_role("button", name="Use this answer").click()
+    expect(calls).to_have_count(2)
+    expect(calls.last).to_contain_text('text: "Hi"')
+    assert not visit.inaccessible()
+    editor.focus()
+    page.keyboard.press("Control+s")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".plus")).to_contain_text("strict: true")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page).to_have_url(re.compile("#/workflows/shop"))
+    expect(page.get_by_role("row").filter(has_text="newest of release")).to_have_count(1)
+    expect(page.get_by_role("row")).to_have_count(3)
+
+
+def test_text_and_graph_are_selected_both_ways_and_the_palette_keeps_comments(
+    visit: Visit, api: Api
+) -> None:
+    api.add(example("quickstart", "http://127.0.0.1:1"))
+    page = visit.open("editor/examples:quickstart")
+    page.get_by_label("shout: not started").click()
+    expect(page.locator(".cm-activeLine").filter(has_text="name: shout")).to_be_visible()
+    page.locator(".cm-line").filter(has_text="name: greet").click()
+    expect(page.locator(".react-flow__node.selected")).to_contain_text("greet")
+    page.keyboard.press("End")
+    page.keyboard.type("  # the first")
+    page.keyboard.press("Escape")
+    page.get_by_label("Add a task").select_option("pass")
+    expect(page.get_by_label("pass: not started")).to_be_visible()
+    expect(page.locator(".cm-line").filter(has_text="# the first")).to_be_visible()
+    page.get_by_role("button", name="Format").click()
+    expect(page.locator(".cm-line").filter(has_text="# the first")).to_be_visible()
+    page.get_by_role("link", name="Executions").click()
+    page.go_back()
+    expect(page.locator(".cm-line").filter(has_text="# the first")).to_be_visible()
+    page.get_by_role("button", name="Discard changes").click()
+    expect(page.get_by_label("pass: not started")).to_have_count(0)
+
+
+def test_conditions_and_mappings_are_explained_and_others_are_tried_on_the_past(
+    visit: Visit, api: Api, gateway: str
+) -> None:
+    execution = api.submit(example("suspense", gateway), {"name": "Bob"})
+    page = visit.open(f"execution/{execution}?task=approval")
+    inspector = page.get_by_role("complementary")
+    expect(inspector.get_by_text("Conditions", exact=True)).to_be_visible()
+    expect(inspector).to_contain_text("false")
+    page.get_by_role("tab", name="What if").click()
+    page.get_by_role("button", name="Condition").click()
+    page.get_by_role("textbox", name="Condition").fill("$.context.[?(@.name == 'Bob')]")
+    part = page.get_by_role("row").filter(has_text="@.name == 'Bob'")
+    expect(part).to_contain_text('"Bob"')
+    expect(part).to_contain_text("true")
+    page.get_by_role("button", name="Path").click()
+    page.get_by_role("textbox", name="Path").fill("$.context.nmae")
+    expect(page.get_by_role("tabpanel")).to_contain_text("does not exist")
+
+
 def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(
         example("quickstart", gateway), {"name": HOSTILE, HOSTILE: HOSTILE}, wait_s=20
@@ -276,6 +361,11 @@ def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
         f"execution/{execution}?tab=timeline&event=1",
         f"execution/{execution}?tab=events",
         f"execution/{execution}?tab=context",
+        f"execution/{execution}?tab=whatif&event=1",
+        "editor/examples:suspense",
+        "editor/examples:suspense?tab=try",
+        f"editor/examples:suspense?tab=play&execution={execution}",
+        "editor",
         "workflows/examples:suspense?tab=text",
         "operations",
     ]

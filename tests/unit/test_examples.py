@@ -67,4 +67,5 @@ def test_the_demo_says_what_next(
     named = re.findall(r"[\w/-]+\.(?:md|yaml|py)", said)
     assert {"docs/http.md", "docs/language.md", "examples/text-to-video/workflow.yaml"} < {*named}
     assert all(Path(file).exists() for file in named)
+    assert "make demo ARGS=--keep" in said
     assert 'submit video:film --data \'{"topic": "tea"}\' --wait' in said

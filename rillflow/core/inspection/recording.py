@@ -35,6 +35,8 @@ from rillflow.jsontypes import JsonObject, JsonValue
 MOST_CHANGES: Final = 50
 MOST_SEGMENTS: Final = 100
 """How many of the first and of the last segments of a task are kept."""
+MOST_MARKS: Final = 64
+"""How many of the last events that changed a task are kept."""
 _NARROW: Final = (
     *(DispatchAnswered, CallbackReceived, TimerFired, WakeUpReceived, NoticeDelivered),
     ExecutionSubmitted,
@@ -87,6 +89,8 @@ class Recorder:
         self.plan = plan
         self.at_ms = 0
         self.segments: dict[str, Segments] = {}
+        self.marks: dict[str, list[int]] = {}
+        """The numbers of the last events that changed the status of each instance."""
         self._state = state
         self._open: dict[str, Segment] = {}
         self._known: dict[str, Status] = {}
@@ -124,6 +128,7 @@ class Recorder:
         changed = self._changes(event, commands)
         for name, _, _ in changed:
             self._turn_segment(state.tasks.get(name), name)
+            self._mark(name, state.seq)
         is_new = before_status is None or before_status is not state.status
         return {
             "seq": state.seq,
@@ -145,6 +150,12 @@ class Recorder:
                 "context": list(self._changed_keys(contexts))[:MOST_CHANGES],
             },
         }
+
+    def _mark(self, name: str, seq: int) -> None:
+        marks = self.marks.setdefault(name, [])
+        if len(marks) >= MOST_MARKS:
+            del marks[0]
+        marks.append(seq)
 
     def _handle(self, event: Event) -> list[Command]:
         if self._state is not None:

@@ -9,7 +9,7 @@ Used by `core`, `runtime/definitions` and `serve/routes`.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -74,6 +74,24 @@ class Mapped(msgspec.Struct, frozen=True):
     output: JsonValue
     passed_over: tuple[IneffectiveRule, ...] = ()
     stopped: bool = False
+
+
+class Trace(NamedTuple):
+    """What one rule of a list did.
+
+    Attributes:
+        number: Position of the rule in its list, from 1.
+        text: Source and target as they are written.
+        value: What was to be written; None if there was nothing.
+        told: Why the rule had no effect; None if it had one.
+        error: The failure that ended the list; empty if it did not.
+    """
+
+    number: int
+    text: str
+    value: JsonValue
+    told: IneffectiveRule | None
+    error: str = ""
 
 
 _Change: TypeAlias = Callable[[MappingDocument, JsonValue], JsonValue]
@@ -181,6 +199,52 @@ class MappingList:
             made = draft.document
             return Mapped(made["context"], made["input"], made["output"])
         return _mapped(draft, passed_over or (), stopped=stopped)
+
+    def trace(  # noqa: PLR0913 - as of ``apply``
+        self,
+        *,
+        context: JsonValue,
+        input: JsonValue,  # noqa: A002 - the language's own word
+        output: JsonValue,
+        shown: Callable[[JsonValue], JsonValue],
+        trigger_url: TriggerUrl | None = None,
+        seed: int = 0,
+        language: int = CURRENT,
+        budget: TotalBudget | None = None,
+    ) -> tuple[list[Trace], Mapped]:
+        """Apply the rules as ``apply`` does, and tell of each one what it did.
+
+        ``shown`` copies a value, since later rules may write into it. A failure that ends the list
+        is told and not raised.
+
+        Raises:
+            WorkLimitError: Nothing is left of the budget.
+        """
+        roots = {"context": context, "input": input, "output": output}
+        draft = MappingDocument(roots, budget, trigger_url, seed, language)
+        traces: list[Trace] = []
+        for step in self._steps:
+            written: list[JsonValue] = []
+            watched = msgspec.structs.replace(step, write=_watched(step.write, written, shown))
+            try:
+                told, error = _apply(watched, draft), ""
+            except MappingError as failure:
+                told, error = None, str(failure)
+            value = written[-1] if written else None
+            traces.append(Trace(step.number, step.text, value, told, error))
+            if error:
+                break
+        return traces, _mapped(draft, (), stopped=False)
+
+
+def _watched(
+    write: _Write, written: list[JsonValue], shown: Callable[[JsonValue], JsonValue]
+) -> _Write:
+    def watched(draft: Draft, value: JsonValue) -> bool:
+        written.append(shown(value))
+        return write(draft, value)
+
+    return watched
 
 
 def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:

@@ -47,3 +47,6 @@ class AuthorThreads:
 
 FOR_AUTHORS: Final = AuthorThreads()
 """Those of this process."""
+
+FOR_DRY_RUNS: Final = FairThread(most=8, most_of_one=4, name="dry runs")
+"""The thread of this process that tries definitions without calling anybody."""

@@ -4,8 +4,7 @@ There are two forms: JSON Schema, which is an object, and Rill Flow's own list o
 type, desc}``. Only the text of the schema itself is read, nothing is fetched. Patterns are RE2's.
 The cost of one check is counted in steps, whatever the schema and the data are.
 
-Used by `runtime/definitions/catalogue.py`, `runtime/submission/intake.py` and
-`serve/routes/tools.py`.
+Used by `runtime/definitions`, `runtime/submission/intake.py` and `serve/routes/console_api`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -11,13 +11,15 @@ from rillflow.core.state import ExecutionState
 from rillflow.core.stored_context import Cleaner
 from rillflow.core.turn import Turn
 from rillflow.core.view import execution_view
-from rillflow.definition import all_tasks
+from rillflow.definition import all_tasks, expand_sugar, find_problems, parse_definition
 from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import FunctionTask, MappingRule, WorkflowDefinition
 from rillflow.errors import (
+    DefinitionError,
     ExecutionError,
     GatewayError,
     LanguageError,
+    Problem,
     RequestError,
     WorkLimitError,
 )
@@ -27,6 +29,7 @@ from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.mappings import Mapped, compile_mappings
 from rillflow.ports.gateway import DispatchRequest
+from rillflow.runtime.definitions.input_schema import InputSchema
 
 RESTRICTION_VIOLATION: Final = 30110
 COMPLETION: Final = "flow_completed_callback"
@@ -43,6 +46,35 @@ def draft_view(definition: WorkflowDefinition) -> JsonObject:
     Turn(plan, state, 0).instantiate("", plan.level)
     view = execution_view(plan, state, at_ms=0)
     return {key: view[key] for key in view if key not in ("context", "execution_id")}
+
+
+def problems_of(text: bytes, max_depth: int) -> list[Problem]:
+    """Return what is wrong with a definition, and what deserves a look, in their order."""
+    problems = find_problems(text, max_depth=max_depth)
+    if any(problem.severity == "error" for problem in problems):
+        return problems
+    definition = parse_definition(text, max_depth=max_depth)
+    try:
+        expand_sugar(definition)
+        if definition.enforce_input_schema and definition.input_schema:
+            InputSchema(definition.input_schema)
+    except DefinitionError as error:
+        return [*error.problems, *problems]
+    except RequestError as error:
+        return [Problem(error.wire_code, str(error)), *problems]
+    return problems
+
+
+def problem_view(problem: Problem) -> JsonObject:
+    """Return a problem as answers show it."""
+    return {
+        "line": problem.line,
+        "column": problem.column,
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "severity": problem.severity,
+    }
 
 
 def evaluate_rules(  # noqa: PLR0913 - the roots of a mapping

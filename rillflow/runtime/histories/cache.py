@@ -4,16 +4,18 @@ Used by `runtime/stack.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from cachetools import LRUCache
 
+from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.inspection.cutting import cut, escaped
 from rillflow.core.inspection.journal import data_of
 from rillflow.core.inspection.timelines import timeline
 from rillflow.core.inspection.views import inspect
+from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId
@@ -22,7 +24,10 @@ from rillflow.ports.store import Store
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.history import History
+from rillflow.runtime.histories.past_rules import past_rules
 from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES
+
+Found = TypeVar("Found")
 
 MOST_KEPT: Final = 8
 MOST_BYTES: Final = 128 << 20
@@ -175,6 +180,39 @@ class Histories:
                 before = _contexts_of((await history.at(seq - 1)).state)
             after = _contexts_of((await history.at(seq)).state)
             return await FOR_HISTORIES.run(lambda: _changes(seq, str(task), before, after))
+
+    async def rules(
+        self, execution_id: ExecutionId, last_seq: int, seq: int, task: str
+    ) -> JsonObject | None:
+        """Return the mappings and conditions of an instance with their values, as of an event.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        async with self._history(execution_id) as history:
+            return await past_rules(history, last_seq, seq, task)
+
+    async def look(
+        self, execution_id: ExecutionId, seq: int, look: Callable[[Plan, ExecutionState], Found]
+    ) -> Found:
+        """Return what a function says about the state after an event; it must not change it.
+
+        Raises:
+            RillflowError: As ``view``, or what the function raises.
+        """
+        async with self._history(execution_id) as history:
+            recorder = await history.at(seq)
+            return await FOR_HISTORIES.run(lambda: look(recorder.plan, recorder.state))
+
+    async def submitted(self, execution_id: ExecutionId) -> bytes:
+        """Return the data that an execution was submitted with, as JSON text.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        async with self._history(execution_id) as history:
+            event = await history.event(1)
+        return event.data if isinstance(event, ExecutionSubmitted) else b"{}"
 
     @property
     def weight_bytes(self) -> int:

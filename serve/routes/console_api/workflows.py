@@ -13,6 +13,7 @@ from starlette.responses import Response
 from rillflow.core.inspection.graphs import definition_graph
 from rillflow.core.plan import Plan
 from rillflow.definition import canonical_text, collapse_sugar
+from rillflow.definition.language_schema import language_schema
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId
@@ -149,12 +150,8 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/definition.json", responses={200: {"description": "A definition."}})
     async def definition(request: Request, descriptor_id: str) -> Response:
         """Show a definition: its text, its graph, and the schema of its input."""
-        try:
-            found = await resolve_descriptor(stack.store, descriptor_id)
-        except UnknownDescriptorError as error:
-            raise RequestError(str(error), wire_code=30106, http_status=_NO_SUCH) from error
+        found, read = await resolved_definition(stack, descriptor_id)
         version = found.version or ""
-        read = await _definition(stack, version)
         shown = await FOR_AUTHORS.run(
             lambda: _shown(read, version, found),
             sender=address_of(request.scope),
@@ -171,14 +168,14 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
     ) -> Response:
         """Compare two versions line by line."""
         versions = version_of(old) or "", version_of(new) or ""
-        before, after = [await _definition(stack, version) for version in versions]
+        before, after = [await _stored_definition(stack, version) for version in versions]
         texts = [await stored_text(stack.store, version) for version in versions]
         found = await FOR_AUTHORS.run(
-            lambda: difference(_lines(before), _lines(after), min(context, 100)),
+            lambda: difference(lines_of(before), lines_of(after), min(context, 100)),
             sender=address_of(request.scope),
             text_bytes=sum(map(len, texts)),
         )
-        return json_response({"from": old, "to": new, **_difference(found)})
+        return json_response({"from": old, "to": new, **difference_view(found)})
 
     @routes.get("/language.schema.json", responses={200: {"description": "A JSON Schema."}})
     async def language_schema() -> Response:
@@ -186,7 +183,22 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         return raw_response(await FOR_AUTHORS.run(_schema, sender="", text_bytes=0))
 
 
-async def _definition(stack: Stack, version: str) -> WorkflowDefinition:
+async def resolved_definition(
+    stack: Stack, descriptor_id: str
+) -> tuple[DescriptorId, WorkflowDefinition]:
+    """Return the version that a descriptor id means, and its definition.
+
+    Raises:
+        RequestError: There is none (404).
+    """
+    try:
+        found = await resolve_descriptor(stack.store, descriptor_id)
+    except UnknownDescriptorError as error:
+        raise RequestError(str(error), wire_code=30106, http_status=_NO_SUCH) from error
+    return found, await _stored_definition(stack, found.version or "")
+
+
+async def _stored_definition(stack: Stack, version: str) -> WorkflowDefinition:
     try:
         return await stack.definition(version)
     except UnknownDescriptorError as error:
@@ -211,11 +223,13 @@ def _shown(definition: WorkflowDefinition, version: str, found: DescriptorId) ->
     )
 
 
-def _lines(definition: WorkflowDefinition) -> list[str]:
+def lines_of(definition: WorkflowDefinition) -> list[str]:
+    """Return the lines of the canonical text of a definition."""
     return canonical_text(collapse_sugar(definition)).splitlines()
 
 
-def _difference(found: Difference) -> dict[str, Any]:
+def difference_view(found: Difference) -> dict[str, Any]:
+    """Return a difference as answers show it."""
     return {
         "added": found.added,
         "removed": found.removed,
@@ -234,9 +248,7 @@ def _difference(found: Difference) -> dict[str, Any]:
 
 @cache
 def _schema() -> bytes:
-    schema = WorkflowDefinition.model_json_schema(by_alias=True)
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return encode_json({"$schema": dialect, **schema})
+    return encode_json(language_schema())
 
 
 def _add_uses(routes: APIRouter, stack: Stack) -> None:

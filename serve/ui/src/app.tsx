@@ -15,6 +15,7 @@ import { type Key, LANGUAGES, type Language, setLanguage, t, useLanguage } from 
 const ExecutionPage = lazy(() => import("./execution/execution_page"));
 
 const WorkflowsPage = lazy(() => import("./workflows/workflows_page"));
+const EditorPage = lazy(() => import("./editor/editor_page"));
 const OperationsPage = lazy(() => import("./operations/operations_page"));
 
 const PAGES = [
@@ -90,7 +91,7 @@ function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
             <a
               key={name}
               href={formatAddress([name])}
-              aria-current={page === name ? "page" : undefined}
+              aria-current={isWithin(page, name) ? "page" : undefined}
             >
               {t(`nav.${name}`)}
             </a>
@@ -119,11 +120,17 @@ function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
   );
 }
 
+/** Whether a page belongs to an entry of the bar at the top. */
+function isWithin(page: string, name: string): boolean {
+  return page === name || (page === "editor" && name === "workflows");
+}
+
 function Page({ parts }: { parts: readonly string[] }): JSX.Element {
   const [page = "executions", id] = parts;
   if (page === "executions") return <ExecutionsPage />;
   if (page === "execution" && id !== undefined) return <ExecutionPage key={id} id={id} />;
   if (page === "workflows") return <WorkflowsPage flow={id ?? null} />;
+  if (page === "editor") return <EditorPage key={id ?? ""} flow={id ?? null} />;
   if (page === "operations") return <OperationsPage />;
   return <p className="muted">{t("app.unknownPage")}</p>;
 }
@@ -197,7 +204,8 @@ function useKeys(onHelp: () => void): void {
   useEffect(() => {
     let isGoing = false;
     const pressed = (event: KeyboardEvent) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.composedPath()[0]))
+        return;
       const target = PAGES.find((page) => page.key === event.key);
       if (isGoing && target !== undefined) go(formatAddress([target.name]));
       isGoing = event.key === "g";
@@ -223,7 +231,7 @@ function focusSearch(): void {
   }
 }
 
-function isTyping(target: EventTarget | null): boolean {
+function isTyping(target: EventTarget | undefined): boolean {
   return (
     target instanceof HTMLElement &&
     (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) &&
@@ -240,8 +248,11 @@ function useTitle(parts: readonly string[]): void {
   // biome-ignore lint/correctness/useExhaustiveDependencies: the words change with the language
   useEffect(() => {
     const [page = "executions", id = ""] = parts;
-    const known = PAGES.find((each) => each.name === page);
-    const name = page === "execution" ? id : t(`nav.${known?.name ?? "executions"}`);
+    const known = PAGES.find((each) => isWithin(page, each.name));
+    const name =
+      page === "execution" || (page === "editor" && id !== "")
+        ? id
+        : t(`nav.${known?.name ?? "executions"}`);
     document.title = `${name} - Rillflow`;
   }, [parts, language]);
 }

@@ -136,6 +136,8 @@ export interface GroupState {
   counts: Partial<Record<Status, number>>;
   strip: string;
   branches: (string | null)[] | null;
+  /** Said in place of the numbers: of a definition, which has no items yet. */
+  note?: string;
 }
 
 export interface GraphNode {
@@ -423,4 +425,123 @@ export interface Operations {
   } | null;
   loops: { process: string; reached: boolean; longest_ms: number; longest_of_minute_ms: number }[];
   readiness: { ready: boolean };
+}
+
+export interface Problem {
+  line: number;
+  column: number;
+  code: number;
+  message: string;
+  hint: string;
+  severity: "error" | "warning";
+}
+
+export interface Draft {
+  valid: boolean;
+  problems: Problem[];
+  more_problems: number;
+  business?: string | null;
+  feature?: string | null;
+  input_schema?: unknown;
+  graph?: DefinitionGraph;
+  diff?: Omit<Diff, "from" | "to"> | null;
+}
+
+export interface DefinitionNode {
+  name: string;
+  title: string | null;
+  category: string;
+  pattern: string | null;
+  resource: string | null;
+  key?: boolean;
+  branches?: { condition: string | null; graph: DefinitionGraph }[];
+}
+
+export interface DefinitionGraph {
+  nodes: DefinitionNode[];
+  edges: Omit<GraphEdge, "taken">[];
+}
+
+export interface DryCall {
+  task: string;
+  base: string;
+  attempt: number;
+  at_ms: number;
+  pattern: string;
+  resource: string;
+  input: unknown;
+  answer: "given" | "past" | "assumed" | "awaited" | "notice";
+  error: string | null;
+}
+
+export interface DryRun {
+  status: Status;
+  stopped: "time" | "events" | "steps" | "memory" | null;
+  took_ms: number;
+  events: number;
+  message: unknown;
+  calls: DryCall[];
+  more_calls: number;
+  waiting: { task: string; base: string; kind: string | null }[];
+  more_waiting: number;
+  context: unknown;
+  mapping_warnings: number;
+  levels: Record<string, Graph | null>;
+}
+
+export interface AppliedRule {
+  number: number;
+  rule: string;
+  value: unknown;
+  has_value: boolean;
+  kind: string | null;
+  reason: string | null;
+}
+
+export interface ConditionPart {
+  part: string;
+  item: number;
+  is_true: boolean | null;
+  path: string;
+  value: unknown;
+  has_value: boolean;
+  reason: string | null;
+}
+
+export interface Condition {
+  field: string;
+  condition: string;
+  next: string | null;
+  is_true: boolean | null;
+  reason: string | null;
+  value: unknown;
+  parts: ConditionPart[];
+  more_items: number;
+}
+
+export interface RuleList {
+  basis: "exact" | "near" | "preview";
+  seq: number;
+  rules: AppliedRule[];
+}
+
+export interface TaskRules {
+  task: string;
+  seq: number;
+  inputs: RuleList;
+  outputs: RuleList | null;
+  conditions: Condition[];
+}
+
+export interface Evaluation {
+  kind: "path" | "expression" | "condition" | "mappings";
+  seq: number;
+  task: string;
+  value?: unknown;
+  error?: string | null;
+  reason?: string | null;
+  condition?: Condition;
+  rules?: AppliedRule[];
+  input?: unknown;
+  context?: unknown;
 }

@@ -19,7 +19,11 @@ import { TimelineView } from "./timeline_view";
 
 const GraphView = lazy(async () => ({ default: (await import("./graph/graph_view")).GraphView }));
 
-const TABS = ["graph", "timeline", "events", "context"] as const;
+const Playground = lazy(async () => ({
+  default: (await import("../editor/playground")).Playground,
+}));
+
+const TABS = ["graph", "timeline", "events", "context", "whatif"] as const;
 type TabName = (typeof TABS)[number];
 const REFRESH_MS = 200;
 
@@ -32,6 +36,7 @@ const LIVE = [
   "context.json",
   "items.json",
   "task.json",
+  "rules.json",
   "waits.json",
 ];
 
@@ -117,6 +122,9 @@ function Loaded({
     ),
     events: () => <EventsView id={id} event={event} task={task} />,
     context: () => <ContextView execution={execution} event={event} open={open} />,
+    whatif: () => (
+      <Playground flow={null} execution={id} event={event} task={task} onExecution={null} />
+    ),
   };
   return (
     <div className="execution">

@@ -1,6 +1,6 @@
 /** One task: why it waits or failed, what went in and out, its attempts, what can be done. */
 
-import { type JSX, type ReactNode, useState } from "react";
+import { type JSX, useState } from "react";
 import { formatAddress } from "../address";
 import { ApiError, post } from "../api/client";
 import { useAnswer } from "../api/queries";
@@ -14,7 +14,9 @@ import { StatusIcon, StatusLabel } from "../parts/status";
 import { Clock, useNow } from "../parts/time";
 import { t } from "../words";
 import { GroupItems } from "./group_items";
+import { Section } from "./section";
 import { JsonDialog } from "./steering";
+import { TaskRulesView } from "./task_rules";
 import { waitSentence } from "./waiting";
 
 interface Shown {
@@ -85,7 +87,6 @@ function Detail({
           </a>
         </p>
       )}
-      {task.warnings.length > 0 && <Warnings warnings={task.warnings} />}
       {task.group !== null && (
         <Section title={t("inspector.items")}>
           <GroupItems
@@ -97,6 +98,13 @@ function Detail({
           />
         </Section>
       )}
+      <TaskRulesView
+        id={execution.execution_id}
+        task={task.name}
+        event={event}
+        // What is known without a replay of the journal, which may be refused.
+        fallback={task.warnings.length > 0 ? <Warnings warnings={task.warnings} /> : null}
+      />
       <Section title={t("inspector.input")} copy={task.input}>
         <Json value={task.input} />
       </Section>
@@ -198,30 +206,6 @@ function Json({ value }: { value: unknown }): JSX.Element {
     return <p className="muted">{t("inspector.nothing")}</p>;
   }
   return <JsonView value={value} />;
-}
-
-function Section({
-  title,
-  children,
-  copy,
-  isClosed = false,
-}: {
-  title: string;
-  children: ReactNode;
-  copy?: unknown;
-  isClosed?: boolean;
-}): JSX.Element {
-  return (
-    <div className="section">
-      <details open={!isClosed}>
-        <summary>{title}</summary>
-        {children}
-      </details>
-      {copy !== undefined && copy !== null && (
-        <CopyButton text={JSON.stringify(copy, null, 2)} className="on-section" />
-      )}
-    </div>
-  );
 }
 
 type Deed = "redo" | "finish" | "wakeup";

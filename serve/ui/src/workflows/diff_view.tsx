@@ -66,7 +66,8 @@ export function DiffView({
   );
 }
 
-function Hunks({ diff }: { diff: Diff }): JSX.Element {
+/** The lines that differ, with those around them. */
+export function Hunks({ diff }: { diff: Pick<Diff, "hunks" | "is_exact"> }): JSX.Element {
   if (diff.hunks.length === 0) return <p className="muted">{t("flows.diff.none")}</p>;
   return (
     <>

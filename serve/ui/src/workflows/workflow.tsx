@@ -52,6 +52,7 @@ export function Workflow({
         <a className="button small" href={formatAddress(["executions"], { q: `flow:${flow}` })}>
           {t("flows.executions")}
         </a>
+        <EditLink flow={flow} feature={feature} version={newest} />
         <button
           type="button"
           className="button primary small"
@@ -107,6 +108,24 @@ export function Workflow({
         <SubmitDialog definition={definition.data} onClose={() => setSubmitting(false)} />
       )}
     </article>
+  );
+}
+
+/** The way to the editor; a version is saved again under the only alias, or under `release`. */
+function EditLink({
+  flow,
+  feature,
+  version,
+}: {
+  flow: string;
+  feature: Feature;
+  version: string | undefined;
+}): JSX.Element {
+  const alias = feature.aliases.length === 1 ? feature.aliases[0]?.alias : undefined;
+  return (
+    <a className="button small" href={formatAddress(["editor", flow], { version, alias })}>
+      {t("flows.edit")}
+    </a>
   );
 }
 

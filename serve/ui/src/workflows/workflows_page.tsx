@@ -59,6 +59,9 @@ export default function WorkflowsPage({ flow }: { flow: string | null }): JSX.El
           value={wanted}
           onChange={(event) => setWanted(event.target.value)}
         />
+        <a className="button small" href={formatAddress(["editor"])}>
+          {t("flows.new")}
+        </a>
         {shown.map((each) => (
           <section key={each.business}>
             <h2 className="muted" dir="auto">
@@ -115,6 +118,12 @@ function Empty(): JSX.Element {
     <div className="empty stack">
       <h1>{t("flows.empty.title")}</h1>
       <p className="muted">{t("flows.empty.text")}</p>
+      <div className="row">
+        <a className="button primary" href={formatAddress(["editor"])}>
+          {t("flows.new")}
+        </a>
+      </div>
+      <p className="muted">{t("flows.empty.byFile")}</p>
       <Code label={t("list.empty.add")} text={addCommand()} />
     </div>
   );

@@ -81,13 +81,30 @@ function shapeOf(answers: ReadonlyMap<string, Graph>): string {
   );
 }
 
+interface Still {
+  /** The levels that are shown, by their routes. */
+  answers: ReadonlyMap<string, Graph>;
+  task: string | null;
+  onTask: (task: string | null) => void;
+  onToggle: (route: string) => void;
+}
+
+/** A graph that is known: of a definition, or of a dry run. */
+export function StillGraph(props: Still): JSX.Element {
+  return (
+    <ReactFlowProvider>
+      <Drawn {...props} event={0} />
+    </ReactFlowProvider>
+  );
+}
+
 function Drawn({
   answers,
   task,
   event,
   onTask,
   onToggle,
-}: Shown & { answers: ReadonlyMap<string, Graph> }): JSX.Element {
+}: Still & { event: number | null }): JSX.Element {
   const area = useRef<HTMLDivElement>(null);
   const [box, setBox] = useState({ width: 900, height: 600 });
   useEffect(() => {

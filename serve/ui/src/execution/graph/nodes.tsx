@@ -97,14 +97,16 @@ export const GroupNode = memo(function GroupNode({ data }: NodeProps<TaskNodeTyp
         <div className="cut name grow" dir="auto">
           {task.title ?? task.base}
         </div>
-        <span className="num">{t("graph.group", { done: group.done, total: group.total })}</span>
+        <span className="num">
+          {group.note ?? t("graph.group", { done: group.done, total: group.total })}
+        </span>
       </div>
       {!isFar && (
         <>
           <div className="cut muted small">
             <Below task={task} isNow={data.isNow} />
           </div>
-          <div className="strip">
+          <div className="strip" hidden={group.note !== undefined && group.total < 2}>
             {group.total <= MOST_BUTTONS ? (
               [...group.strip].map((mark, index) => (
                 <ItemButton
@@ -119,7 +121,7 @@ export const GroupNode = memo(function GroupNode({ data }: NodeProps<TaskNodeTyp
             ) : (
               <GroupBar group={group} />
             )}
-            {openRoute !== null && (
+            {openRoute !== null && group.note === undefined && (
               <button
                 type="button"
                 className="close-item nodrag"

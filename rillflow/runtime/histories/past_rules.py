@@ -1,0 +1,129 @@
+"""The rules of a task instance, with the data that they had when the task started and ended.
+
+A mapping is evaluated again with the context of the event that applied it. Within that event others
+may have written the context, before or after; so the result is compared with what was recorded.
+
+Used by `runtime/histories/cache.py`.
+"""
+
+from typing import Final, NamedTuple
+
+from rillflow.core.inspection.rules import (
+    Applied,
+    Data,
+    apply_again,
+    conditions_of,
+    data_of,
+)
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.core.status import COMPLETED
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
+from rillflow.runtime.histories.history import History
+
+MOST_TRIES: Final = 4
+"""How many events that changed a task are looked at for the one that applied its mappings."""
+EXACT: Final = "exact"
+NEAR: Final = "near"
+PREVIEW: Final = "preview"
+
+
+class Recorded(NamedTuple):
+    """What an instance has recorded, in a state that may be gone when it is used."""
+
+    input: JsonObject | None
+    output: JsonObject | None
+    is_ended: bool
+
+
+async def past_rules(history: History, last_seq: int, seq: int, name: str) -> JsonObject | None:
+    """Return the rules of an instance as of an event; None if there is no such instance.
+
+    Raises:
+        RillflowError: As ``History.at``.
+    """
+    front = await history.whole(last_seq)
+    then = await history.at(seq)
+    task = then.state.tasks.get(name)
+    if task is None:
+        return None
+    recorded = Recorded(task.invoke.input, task.invoke.output, COMPLETED[task.status])
+    shown = await FOR_HISTORIES.run(lambda: _present(then.plan, then.state, name))
+    marks = [mark for mark in front.marks.get(name, ()) if mark <= seq]
+    if recorded.input is not None and marks:
+        shown["inputs"] = await _inputs(history, marks, name, recorded.input)
+    if recorded.is_ended and marks:
+        shown["outputs"] = await _outputs(history, marks[-1], name)
+    return {"task": name, "seq": seq, **shown}
+
+
+def _present(plan: Plan, state: ExecutionState, name: str) -> JsonObject:
+    """Return the rules with the data of a state: what they would do now."""
+    task_plan = plan.by_name[state.tasks[name].base]
+    data = data_of(state, name)
+    inputs = apply_again(plan, state, name, task_plan.inputs, data._replace(input={}, output={}))
+    if not data.input:
+        data = data._replace(input=inputs.input)
+    return {
+        "inputs": _list(PREVIEW, state.seq, inputs),
+        "outputs": None,
+        "conditions": conditions_of(task_plan, state, data),
+    }
+
+
+async def _inputs(
+    history: History, marks: list[int], name: str, recorded: JsonObject
+) -> JsonObject:
+    """Apply the input mappings with the contexts that may have been theirs, the latest first."""
+    nearest: JsonObject | None = None
+    for mark in reversed(marks[-MOST_TRIES:]):
+        for at in (mark, mark - 1):
+            found = await _applied_at(history, at, name) if at else None
+            if found is None:
+                continue
+            if all(recorded.get(key) == value for key, value in found.input.items()):
+                return _list(EXACT, at, found)
+            nearest = nearest or _list(NEAR, at, found)
+    return nearest or _list(NEAR, marks[0], Applied([], {}, {}))
+
+
+async def _applied_at(history: History, seq: int, name: str) -> Applied | None:
+    """Apply the input mappings with the context after an event."""
+    recorder = await history.at(seq)
+    plan, state = recorder.plan, recorder.state
+    if name not in state.tasks:
+        return None
+
+    def applied() -> Applied:
+        mappings = plan.by_name[state.tasks[name].base].inputs
+        data = data_of(state, name)._replace(input={}, output={})
+        return apply_again(plan, state, name, mappings, data)
+
+    return await FOR_HISTORIES.run(applied)
+
+
+async def _outputs(history: History, mark: int, name: str) -> JsonObject | None:
+    """Apply the output mappings with the context before the event that ended the task."""
+    after = await history.at(mark)
+    task = after.state.tasks.get(name)
+    if task is None or task.invoke.output is None:
+        return None
+    output, base = task.invoke.output, task.base
+    kept = data_of(after.state, name).context
+    before = await history.at(mark - 1) if mark > 1 else after
+
+    def applied() -> Applied:
+        context = data_of(before.state, name).context if name in before.state.tasks else {}
+        data = Data(context, {}, output)
+        mappings = before.plan.by_name[base].outputs
+        return apply_again(before.plan, before.state, name, mappings, data)
+
+    found = await FOR_HISTORIES.run(applied)
+    is_exact = all(kept.get(key) == value for key, value in found.context.items())
+    return _list(EXACT if is_exact else NEAR, mark, found)
+
+
+def _list(basis: str, seq: int, applied: Applied) -> JsonObject:
+    rules: list[JsonValue] = applied.rules
+    return {"basis": basis, "seq": seq, "rules": rules}
