@@ -63,6 +63,7 @@ from serve.routes import (
     statistics,
     tools,
     trials,
+    triggers,
 )
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
@@ -214,6 +215,7 @@ def _routers(
         protection,
         tools,
         trials,
+        triggers,
         definitions,
         definition_rules,
         templates,

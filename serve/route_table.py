@@ -117,6 +117,7 @@ VIEW_SEEN: Final = Needs(Role.VIEWER, Reach.SEEN)
 VIEW_STACK: Final = Needs(Role.VIEWER, Reach.STACK)
 SUBMIT: Final = Needs(Role.SUBMITTER, Reach.NAMED)
 OPERATE: Final = Needs(Role.OPERATOR, Reach.NAMED)
+OPERATE_SOME: Final = Needs(Role.OPERATOR, Reach.SOME)
 AUTHOR: Final = Needs(Role.AUTHOR, Reach.NAMED)
 AUTHOR_SOME: Final = Needs(Role.AUTHOR, Reach.SOME)
 ADMINISTER: Final = Needs(Role.ADMIN, Reach.STACK)
@@ -255,6 +256,18 @@ ROUTES: Final = (
     Route("GET", "/flow/status/check.json", KEY, needs=VIEW),
     Route("GET", "/flow/runtime_dependent_resources.json", KEY, needs=VIEW),
     Route("POST", "/flow/clear_runtime_resources.json", KEY, FORM, needs=OPERATE),
+    # Triggers: Rill Flow's, and ours. What they name besides, the routes themselves compare.
+    Route("POST", "/flow/trigger/add_trigger.json", KEY, DATA, needs=AUTHOR),
+    Route("POST", "/flow/trigger/cancel_trigger.json", KEY, FORM, needs=AUTHOR_SOME),
+    Route("GET", "/flow/trigger/get_trigger_tasks.json", KEY, needs=VIEW_SEEN),
+    Route("POST", "/flow/triggers/add.json", KEY, DATA, needs=AUTHOR_SOME),
+    Route("GET", "/flow/triggers/list.json", KEY, needs=VIEW_SEEN),
+    Route("GET", "/flow/triggers/show.json", KEY, needs=VIEW_SOME),
+    Route("POST", "/flow/triggers/remove.json", KEY, FORM, needs=AUTHOR_SOME),
+    Route("POST", "/flow/triggers/pause.json", KEY, FORM, needs=OPERATE_SOME),
+    Route("POST", "/flow/triggers/resume.json", KEY, FORM, needs=OPERATE_SOME),
+    Route("POST", "/flow/triggers/fire.json", KEY, FORM, needs=OPERATE_SOME),
+    Route("POST", "/flow/triggers/backfill.json", KEY, FORM, needs=OPERATE_SOME),
     # Lists and counts.
     Route("GET", "/flow/get_execution_ids.json", KEY, needs=VIEW),
     Route("GET", "/flow/get_execution_count.json", KEY, needs=VIEW),

@@ -55,7 +55,7 @@ from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.hooks.loading import load_hooks
+from rillflow.runtime.hooks.loading import load_hook, load_hooks
 from rillflow.runtime.owner.deactivation import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
@@ -69,7 +69,9 @@ from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
+from rillflow.runtime.submission.intake import Submissions
 from rillflow.runtime.supervision.deployed import code_version, of_stored
+from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
@@ -134,6 +136,7 @@ class ExecutionActor:
             asyncio.create_task(self._dispatcher.beat(), name="beat"),
             asyncio.create_task(self._retire_when_done(), name="retire"),
             asyncio.create_task(self._keep_house(index), name="retention"),
+            asyncio.create_task(self._fire_triggers(), name="triggers"),
         ]
         for task in self._background:
             task.add_done_callback(_report)
@@ -332,6 +335,28 @@ class ExecutionActor:
         )
         await asyncio.shield(self._started)
         await retention.run()
+
+    async def _fire_triggers(self) -> None:
+        """Fire the triggers of the partitions of this actor."""
+        if not self._partitions:
+            return
+        settings, clock = self._settings, SystemClock()
+        submissions = Submissions(
+            settings,
+            store=self._store,
+            executions=self._executions,
+            clock=clock,
+            hook=load_hook(settings.context_hook),
+        )
+        await asyncio.shield(self._started)
+        self._triggers = TriggerRunner(
+            store=self._store,
+            submissions=submissions,
+            executions=self._executions,
+            clock=clock,
+            partitions=self._partitions,
+        )
+        self._triggers.start()
 
     async def _retire_when_done(self) -> None:
         if self._dedicated is None:

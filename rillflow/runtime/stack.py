@@ -46,6 +46,7 @@ from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.owner.queries import unknown_execution
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
+from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.settings import ResourceCheck, Settings
 
 WITH_ARTIFACTS: Final = ("execution", "brief")
@@ -100,6 +101,7 @@ class Stack:
             clock=self.clock,
             hook=hook or load_hook(settings.context_hook),
         )
+        self.triggers = TriggerRegistry(self.store, self.submissions, self.clock)
 
     async def open(self) -> None:
         """Open the store."""

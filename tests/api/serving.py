@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.ids import PARTITIONS
 from rillflow.ports.cluster import ActorReport, ClusterState, ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
@@ -23,6 +24,7 @@ from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions, LocalProcessMeters
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
 from rillflow.runtime.stack import Stack
+from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.telemetry.meters import Meters
@@ -246,12 +248,25 @@ async def served(
                 hook=hook,
                 process_meters=LocalProcessMeters(meters),
             )
-            app = create_api(stack, executions.start)
+            runner = TriggerRunner(
+                store=store,
+                submissions=stack.submissions,
+                executions=executions,
+                clock=clock,
+                partitions=range(PARTITIONS),
+            )
+
+            async def start() -> None:
+                await executions.start()
+                runner.start()
+
+            app = create_api(stack, start)
             async with listening(door, app):
                 async with httpx.AsyncClient(
                     base_url=settings.base_url, timeout=2 * LONG_S
                 ) as client:
                     yield Api(client, app, stack, gateway, clock)
+                await runner.stop()
                 await executions.stop()
 
 

@@ -1,0 +1,1 @@
+"""Triggers at work: ``registry.py`` adds and lists them, ``runner.py`` fires them."""

@@ -1,0 +1,184 @@
+"""One firing: what it does about an execution that still runs, and the submission.
+
+Used by `runtime/triggers/runner.py`.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+import msgspec
+
+from rillflow.backoff import Backoff
+from rillflow.core.events import CancelRequested
+from rillflow.errors import RillflowError
+from rillflow.ids import ExecutionId, parse_descriptor_id
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Delivery, WaitableExecutions
+from rillflow.ports.store import Journal
+from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.triggers.progress import LONGEST_REASON, Progress, decode_progress
+from rillflow.runtime.triggers.starting import (
+    Submitting,
+    is_not_now,
+    options_of,
+    was_started_before,
+)
+from rillflow.triggers.overlap import Decision, Overlap, decide
+from rillflow.triggers.schedule import Schedule, key_of_firing
+from rillflow.triggers.spec import TriggerSpec, decode_spec
+
+log = logging.getLogger("rillflow.triggers")
+
+CANCEL_S: Final = 10.0
+"""How long a firing waits for the end of the execution that it has cancelled."""
+WAIT_S: Final = 20.0
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+
+
+class LiveTrigger:
+    """A trigger in memory, without its context."""
+
+    __slots__ = (
+        "backoff",
+        "id",
+        "position_ms",
+        "progress",
+        "revision",
+        "row",
+        "schedule",
+        "spec",
+        "waits",
+    )
+
+    def __init__(self, row: TriggerRow) -> None:
+        """Read a trigger from its row.
+
+        Raises:
+            msgspec.MsgspecError: The row cannot be read.
+            CronError: The expression is not known any more.
+        """
+        self.id = row.id
+        self.row = row
+        self.revision = row.revision
+        self.spec: TriggerSpec = decode_spec(row.spec)
+        self.schedule: Schedule = self.spec.schedule()
+        self.position_ms = row.position_ms
+        self.progress: Progress = decode_progress(row.progress)
+        self.backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self.waits = False
+        """Whether a task waits to start the queued firing."""
+
+    def note(self, **changes: object) -> None:
+        """Change the progress."""
+        self.progress = msgspec.structs.replace(self.progress, **changes)
+
+    def started(self, scheduled_ms: int, execution_id: ExecutionId, **changes: object) -> None:
+        """Note an execution that was started."""
+        fired = self.progress.fired + 1
+        self.note(
+            fired=fired, last_ms=scheduled_ms, last_execution=execution_id, error="", **changes
+        )
+
+
+class Firing:
+    """Fires single times of triggers."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        submissions: Submitting,
+        executions: WaitableExecutions,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._submissions = submissions
+        self._executions = executions
+        self._clock = clock
+
+    async def fire(self, trigger: LiveTrigger, context: bytes, scheduled_ms: int) -> None:
+        """Start the execution of a scheduled time, or do what the overlap policy says.
+
+        Raises:
+            RillflowError: It cannot be done now, and may be done later.
+        """
+        if trigger.spec.overlap is Overlap.ALLOW:
+            await self.start(trigger, context, scheduled_ms)
+            return
+        if await self._was_fired(trigger, scheduled_ms):
+            return
+        last = trigger.progress.last_execution
+        is_running = bool(last) and not await self._executions.wait(last, 0.0)
+        has_queued = bool(trigger.progress.queued_ms)
+        decision = decide(trigger.spec.overlap, is_running=is_running, has_queued=has_queued)
+        match decision:
+            case Decision.SKIP:
+                trigger.note(skipped=trigger.progress.skipped + 1)
+            case Decision.QUEUE:
+                trigger.note(queued_ms=scheduled_ms)
+            case Decision.CANCEL_AND_START:
+                await self._cancel(last)
+                await self.start(trigger, context, scheduled_ms)
+            case Decision.START:
+                await self.start(trigger, context, scheduled_ms)
+
+    async def start(self, trigger: LiveTrigger, context: bytes, scheduled_ms: int) -> None:
+        """Start the execution of a scheduled time; a refusal is noted.
+
+        Raises:
+            RillflowError: It cannot be done now, and may be done later.
+        """
+        options = options_of(trigger.spec, key_of_firing(trigger.id, scheduled_ms))
+        queued = {"queued_ms": 0} if trigger.progress.queued_ms == scheduled_ms else {}
+        try:
+            execution_id = await self._submissions.submit(
+                trigger.row.descriptor_id, context, options
+            )
+        except RillflowError as error:
+            if was_started_before(error):
+                trigger.note(**queued)
+                return
+            if is_not_now(error):
+                raise
+            trigger.note(error=str(error)[:LONGEST_REASON], **queued)
+            fields = {"trigger": trigger.id, "scheduled_ms": scheduled_ms, "reason": str(error)}
+            log.warning("trigger_refused", extra=fields)
+            return
+        trigger.started(scheduled_ms, execution_id, **queued)
+
+    async def until_last_has_ended(self, trigger: LiveTrigger) -> bool:
+        """Wait for the execution that a trigger has started last; False if it still runs.
+
+        Raises:
+            RillflowError: Its owner could not be asked.
+        """
+        return await self._executions.wait(trigger.progress.last_execution, WAIT_S)
+
+    async def _was_fired(self, trigger: LiveTrigger, scheduled_ms: int) -> bool:
+        """Tell whether a firing was done before, by a process that has not stored it."""
+        address = parse_descriptor_id(trigger.row.descriptor_id)
+        key = key_of_firing(trigger.id, scheduled_ms)
+        found = await self._journal.find_by_idempotency_key(address.business, address.feature, key)
+        if found is not None and trigger.progress.last_ms < scheduled_ms:
+            trigger.started(scheduled_ms, found[0])
+        return found is not None
+
+    async def _cancel(self, execution_id: ExecutionId) -> None:
+        event = CancelRequested(at_ms=self._clock.now_ms())
+        reply = await self._executions.call(Delivery(execution_id=execution_id, event=event))
+        try:
+            reply.raise_for_error()
+        except RillflowError as error:
+            if is_not_now(error):
+                raise
+            # It has ended meanwhile, or is gone.
+            fields = {"execution_id": execution_id, "reason": str(error)}
+            log.info("cancel_refused", extra=fields)
+        await self._executions.wait(execution_id, CANCEL_S)
+
+
+async def paused(backoff: Backoff) -> None:
+    """Wait before the next try."""
+    await asyncio.sleep(backoff.next_s())

@@ -1,0 +1,273 @@
+"""Adding, changing and listing triggers, within limits; firing one by hand, and for past times.
+
+Used by `runtime/stack.py`.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from rillflow.errors import CronError, RequestError
+from rillflow.ids import ExecutionId, parse_descriptor_id
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.triggers import TriggerRow, Triggers
+from rillflow.runtime.submission.intake import checked_key
+from rillflow.runtime.triggers.progress import decode_progress
+from rillflow.runtime.triggers.starting import Submitting, options_of
+from rillflow.triggers.schedule import key_of_firing
+from rillflow.triggers.spec import (
+    CRON,
+    TriggerSpec,
+    check_id,
+    decode_spec,
+    encode_spec,
+    read_cron,
+    shown,
+)
+
+MOST_TRIGGERS: Final = 20_000
+MOST_BYTES: Final = 64 << 20
+"""What all triggers may take together."""
+MOST_CONTEXT_BYTES: Final = 256 << 10
+MOST_BODY_BYTES: Final = 16 << 10
+"""What the body of a request in Rill Flow's form may have besides cron and context."""
+MOST_BACKFILLED: Final = 1_000
+BACKFILLED_AT_ONCE: Final = 16
+RESTRICTED: Final = 30110
+UNKNOWN_TRIGGER: Final = 30106
+PAGE: Final = 1_000
+
+
+class TriggerRegistry:
+    """The triggers of a stack."""
+
+    def __init__(self, store: Triggers, submissions: Submitting, clock: Clock) -> None:
+        self._store = store
+        self._submissions = submissions
+        self._clock = clock
+
+    async def add(  # noqa: PLR0913 - the parts of a trigger
+        self,
+        descriptor_id: str,
+        spec: TriggerSpec,
+        context: JsonObject | None,
+        *,
+        trigger_id: str = "",
+        replace: bool = False,
+        is_paused: bool = False,
+    ) -> TriggerRow:
+        """Add a trigger; when this returns, it is on disk.
+
+        Without an id it gets the next number. It fires the times after now.
+
+        Raises:
+            RequestError: Something is malformed (30109), the id is taken (409), or a limit is
+                reached (30110).
+        """
+        parse_descriptor_id(descriptor_id)
+        if trigger_id:
+            check_id(trigger_id)
+        text = "" if context is None else encode_json(context).decode()
+        await self._check_room(len(text), len(encode_json(spec.body or {})))
+        now_ms = self._clock.now_ms()
+        row = TriggerRow(
+            id=trigger_id,
+            type=CRON,
+            descriptor_id=descriptor_id.strip(),
+            spec=encode_spec(spec),
+            is_paused=is_paused,
+            created_at_ms=now_ms,
+            position_ms=now_ms,
+        )
+        if replace:
+            await self._refuse_declared(trigger_id)
+        stored = await self._store.put_trigger(row, text, replace=replace)
+        if stored is None:
+            raise RequestError(f"there is a trigger {trigger_id} already", http_status=409)
+        return stored
+
+    async def remove(self, trigger_id: str, *, kind: str | None = None) -> bool:
+        """Remove a trigger; False if there is none of this kind.
+
+        Raises:
+            RequestError: A definition declares it (30110).
+        """
+        stored = await self._store.trigger(trigger_id)
+        if stored is None or kind not in {None, stored[0].type}:
+            return False
+        _refuse_declared(stored[0])
+        return await self._store.remove_trigger(trigger_id, at_ms=self._clock.now_ms())
+
+    async def pause(self, trigger_id: str, *, is_paused: bool) -> None:
+        """Pause or resume a trigger; the times of a pause are not made up for.
+
+        Raises:
+            RequestError: There is none (30106).
+        """
+        at_ms = self._clock.now_ms()
+        if not await self._store.pause_trigger(trigger_id, is_paused=is_paused, at_ms=at_ms):
+            raise _unknown(trigger_id)
+
+    async def show(self, trigger_id: str) -> dict[str, Any]:
+        """Return a trigger with its context and what it has done.
+
+        Raises:
+            RequestError: There is none (30106).
+        """
+        row, context = await self._known(trigger_id)
+        return _described(row, self._clock.now_ms()) | {"context": _context(context)}
+
+    async def page(self, *, owner: str | None, after: str, limit: int) -> list[dict[str, Any]]:
+        """Return triggers by id, without their contexts, beginning after one."""
+        rows = await self._store.list_triggers(owner=owner, after=after, limit=limit)
+        now_ms = self._clock.now_ms()
+        return [_described(row, now_ms) for row in rows]
+
+    async def bodies(self, kind: str) -> dict[str, JsonValue]:
+        """Return all triggers of a kind by id, as they were added in Rill Flow's form."""
+        found: dict[str, JsonValue] = {}
+        after = ""
+        while rows := await self._store.list_triggers(kind=kind, after=after, limit=PAGE):
+            after = rows[-1].id
+            for row, context in (
+                await self._store.triggers_now([each.id for each in rows])
+            ).values():
+                spec = decode_spec(row.spec)
+                body: dict[str, JsonValue] = dict(spec.body or {}) | {"cron": spec.cron}
+                found[row.id] = body | ({"context": _context(context)} if context else {})
+        return found
+
+    async def fire(self, trigger_id: str, key: str) -> ExecutionId:
+        """Start an execution now, whatever the schedule says; a key makes it happen once.
+
+        Raises:
+            RillflowError: There is no such trigger, or the submission was refused.
+        """
+        row, context = await self._known(trigger_id)
+        checked = checked_key(f"trigger/{trigger_id}/by-hand/{key}") or ""
+        options = options_of(decode_spec(row.spec), checked)
+        return await self._submissions.submit(row.descriptor_id, context.encode(), options)
+
+    async def backfill(self, trigger_id: str, from_ms: int, to_ms: int) -> list[ExecutionId]:
+        """Start the executions of all scheduled times of a span, except those that were started.
+
+        Returns:
+            The executions of all times of the span.
+
+        Raises:
+            RillflowError: There is no such trigger, the span has too many times, or a submission
+                was refused; repeating it starts the rest.
+        """
+        row, context = await self._known(trigger_id)
+        spec = decode_spec(row.spec)
+        times: list[int] = []
+        for at_ms in spec.schedule().times(from_ms - 1, to_ms):
+            times.append(at_ms)
+            if len(times) > MOST_BACKFILLED:
+                raise RequestError(
+                    f"the span has more than {MOST_BACKFILLED} times; backfill it in parts",
+                    wire_code=RESTRICTED,
+                )
+        turns = asyncio.Semaphore(BACKFILLED_AT_ONCE)
+
+        async def start(at_ms: int) -> ExecutionId:
+            async with turns:
+                options = options_of(spec, key_of_firing(trigger_id, at_ms))
+                return await self._submissions.submit(row.descriptor_id, context.encode(), options)
+
+        return await _all_or_first_error([start(each) for each in times])
+
+    async def _known(self, trigger_id: str) -> tuple[TriggerRow, str]:
+        stored = await self._store.trigger(trigger_id)
+        if stored is None:
+            raise _unknown(trigger_id)
+        return stored
+
+    async def _refuse_declared(self, trigger_id: str) -> None:
+        stored = await self._store.trigger(trigger_id)
+        if stored is not None:
+            _refuse_declared(stored[0])
+
+    async def _check_room(self, context_bytes: int, body_bytes: int) -> None:
+        if context_bytes > MOST_CONTEXT_BYTES:
+            raise RequestError(
+                "context size nonsupport",
+                hint=f"the context of a trigger has up to {MOST_CONTEXT_BYTES} bytes",
+            )
+        if body_bytes > MOST_BODY_BYTES:
+            raise CronError(f"besides its context a trigger has up to {MOST_BODY_BYTES} bytes")
+        use = await self._store.trigger_use()
+        if use.triggers >= MOST_TRIGGERS or use.bytes > MOST_BYTES:
+            raise RequestError(
+                f"there are {use.triggers} triggers with {use.bytes} bytes, and up to"
+                f" {MOST_TRIGGERS} with {MOST_BYTES} are possible",
+                wire_code=RESTRICTED,
+            )
+
+
+async def _all_or_first_error(work: "Sequence[Any]") -> list[ExecutionId]:
+    """Wait for all, also after a failure, and raise the first one."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]
+
+
+def declared_trigger(
+    owner: str, name: str, fields: Mapping[str, JsonValue], now_ms: int
+) -> tuple[TriggerRow, str]:
+    """Return the row of a trigger that a definition declares, with its context.
+
+    Raises:
+        CronError: A field is malformed.
+    """
+    spec = read_cron(fields)
+    context = fields.get("context")
+    text = "" if context is None else msgspec.json.encode(context).decode()
+    row = TriggerRow(
+        id=f"{owner}/{name}",
+        type=CRON,
+        descriptor_id=owner,
+        owner=owner,
+        spec=encode_spec(spec),
+        created_at_ms=now_ms,
+        position_ms=now_ms,
+    )
+    return row, text
+
+
+def _context(text: str) -> JsonValue:
+    return decode_json(text.encode()) if text else {}
+
+
+def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
+    spec = decode_spec(row.spec)
+    progress = msgspec.structs.asdict(decode_progress(row.progress))
+    following = None if row.is_paused else spec.schedule().next_after(max(row.position_ms, now_ms))
+    return {
+        "id": row.id,
+        "type": row.type,
+        "descriptor_id": row.descriptor_id,
+        "paused": row.is_paused,
+        **({"declared_by": row.owner} if row.owner else {}),
+        **shown(spec),
+        "created_ms": row.created_at_ms,
+        **({} if following is None else {"next_ms": following}),
+        **progress,
+    }
+
+
+def _refuse_declared(row: TriggerRow) -> None:
+    if row.owner:
+        raise RequestError(
+            f"the definition {row.owner} declares this trigger: change it there",
+            wire_code=RESTRICTED,
+        )
+
+
+def _unknown(trigger_id: str) -> RequestError:
+    return RequestError(f"there is no trigger {trigger_id}", wire_code=UNKNOWN_TRIGGER)

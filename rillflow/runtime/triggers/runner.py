@@ -1,0 +1,272 @@
+"""Fires the cron triggers of some partitions: one heap of due times and one sleeping task.
+
+It learns of changes from the revision in the store, which it reads once a second, and from the row
+of a trigger, which it reads with each firing. A firing is a submission whose idempotency key is
+made of the trigger and the scheduled time, so a second owner, or a repetition after a crash, starts
+nothing twice: nothing here has to be exclusive.
+
+Used by `actors/execution_actor.py`.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Final
+
+import msgspec
+
+from rillflow.errors import RillflowError
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import WaitableExecutions
+from rillflow.ports.store import Store
+from rillflow.ports.triggers import TriggerProgress, TriggerRow
+from rillflow.runtime.triggers.firing import Firing, LiveTrigger, paused
+from rillflow.runtime.triggers.progress import encode_progress
+from rillflow.runtime.triggers.starting import Submitting
+from rillflow.task_set import TaskSet
+from rillflow.triggers.schedule import partition_of_trigger, plan
+from rillflow.triggers.spec import CRON
+
+log = logging.getLogger("rillflow.triggers")
+
+LOOK_S: Final = 1.0
+"""How often the revision in the store is read."""
+ROWS_AT_ONCE: Final = 500
+TOGETHER: Final = 50
+"""Triggers whose contexts are read together, and for which the event loop is held at most."""
+GROUPS_AT_ONCE: Final = 8
+PAUSE_S: Final = 1.0
+END_S: Final = 2.0
+"""How long ``stop`` waits for firings under way; whoever comes next repeats them."""
+
+
+class TriggerRunner:
+    """Fires the cron triggers of its partitions, until stopped."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        submissions: Submitting,
+        executions: WaitableExecutions,
+        clock: Clock,
+        partitions: Collection[int],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._partitions = frozenset(partitions)
+        self._firing = Firing(
+            journal=store, submissions=submissions, executions=executions, clock=clock
+        )
+        self._revision = 0
+        self._triggers: dict[str, LiveTrigger] = {}
+        self._heap: list[tuple[int, int, LiveTrigger]] = []
+        self._numbers = count()
+        self._sooner = asyncio.Event()
+        self._dirty: dict[str, LiveTrigger] = {}
+        self._has_dirty = asyncio.Event()
+        self._groups = asyncio.Semaphore(GROUPS_AT_ONCE)
+        self._tasks = TaskSet[None]()
+        self._loops: list[asyncio.Task[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._triggers)
+
+    def start(self) -> None:
+        """Begin to fire."""
+        self._loops = [
+            asyncio.create_task(self._run(), name="triggers"),
+            asyncio.create_task(self._store_progress(), name="trigger progress"),
+        ]
+
+    async def stop(self) -> None:
+        """Fire nothing more, and store what was fired."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._tasks.wait(END_S)
+        await self._tasks.stop()
+        if self._dirty:
+            await self._write_progress()
+
+    async def _run(self) -> None:
+        looked_s = -LOOK_S
+        while True:
+            if self._clock.monotonic_s() - looked_s >= LOOK_S:
+                await self._look()
+                looked_s = self._clock.monotonic_s()
+            due = self._take_due()
+            for first in range(0, len(due), TOGETHER):
+                await self._groups.acquire()
+                self._tasks.start(self._fire_group(due[first : first + TOGETHER]))
+            if not due:
+                await self._sleep(looked_s + LOOK_S - self._clock.monotonic_s())
+
+    async def _sleep(self, longest_s: float) -> None:
+        self._sooner.clear()
+        wait_s = longest_s
+        if self._heap:
+            wait_s = min(wait_s, (self._heap[0][0] - self._clock.now_ms()) / 1000)
+        try:
+            await asyncio.wait_for(self._sooner.wait(), max(wait_s, 0.0))
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        """Learn what has changed; a failure is left to the next look."""
+        try:
+            newest = await self._store.newest_trigger_revision()
+            while self._revision < newest:
+                rows = await self._store.changed_triggers(self._revision, limit=ROWS_AT_ONCE)
+                for number, row in enumerate(rows, start=1):
+                    self._learn(row)
+                    self._revision = max(self._revision, row.revision)
+                    if not number % TOGETHER:
+                        await asyncio.sleep(0)
+                if len(rows) < ROWS_AT_ONCE:
+                    self._revision = max(self._revision, newest)
+        except RillflowError as error:
+            log.warning("triggers_not_read", extra={"reason": str(error)})
+        except Exception:
+            log.exception("triggers_not_read")
+
+    def _learn(self, row: TriggerRow) -> None:
+        """Take a trigger as it is in the store now."""
+        if row.type != CRON or partition_of_trigger(row.id) not in self._partitions:
+            return
+        known = self._triggers.pop(row.id, None)
+        if row.is_removed or row.is_paused:
+            return
+        try:
+            trigger = LiveTrigger(row)
+        except (RillflowError, msgspec.MsgspecError) as error:
+            log.error("trigger_not_read", extra={"trigger": row.id, "reason": str(error)})  # noqa: TRY400 - the reason says all
+            return
+        if known is not None and known.position_ms > trigger.position_ms:
+            trigger.position_ms, trigger.progress = known.position_ms, known.progress
+        self._triggers[row.id] = trigger
+        if trigger.progress.queued_ms:
+            self._wait_for_last(trigger)
+        self._set(trigger)
+
+    def _set(self, trigger: LiveTrigger, *, after_ms: int = 0) -> None:
+        """Have a trigger looked at when it is due next."""
+        now_ms = self._clock.now_ms()
+        following = trigger.schedule.next_after(trigger.position_ms)
+        if following is None:
+            return
+        due_ms = trigger.schedule.due_ms(trigger.id, following)
+        heapq.heappush(self._heap, (max(due_ms, now_ms + after_ms), next(self._numbers), trigger))
+        self._sooner.set()
+
+    def _take_due(self) -> list[LiveTrigger]:
+        now_ms = self._clock.now_ms()
+        due = []
+        while self._heap and self._heap[0][0] <= now_ms:
+            _, _, trigger = heapq.heappop(self._heap)
+            if self._triggers.get(trigger.id) is trigger:
+                due.append(trigger)
+        return due
+
+    async def _fire_group(self, triggers: Sequence[LiveTrigger]) -> None:
+        try:
+            stored = await self._store.triggers_now([each.id for each in triggers])
+        except RillflowError as error:
+            log.warning("triggers_not_read", extra={"reason": str(error)})
+            for trigger in triggers:
+                self._set(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
+        else:
+            for trigger in triggers:
+                # A submission may take long, and must not hold up other triggers.
+                self._tasks.start(self._fire_due(trigger, stored))
+        finally:
+            self._groups.release()
+
+    async def _fire_due(
+        self, trigger: LiveTrigger, stored: Mapping[str, tuple[TriggerRow, str]]
+    ) -> None:
+        row, context = stored.get(trigger.id, (None, ""))
+        if row is None or row.revision != trigger.revision:
+            # It was changed or removed; the next look shows how.
+            return
+        try:
+            await self._fire_all(trigger, context.encode())
+        except RillflowError as error:
+            log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
+            self._note(trigger)
+            self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
+        except Exception as error:
+            log.exception("trigger_failed", extra={"trigger": trigger.id})
+            trigger.note(error=type(error).__name__)
+            self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
+        else:
+            trigger.backoff.reset()
+            self._note(trigger)
+            self._again(trigger)
+
+    async def _fire_all(self, trigger: LiveTrigger, context: bytes) -> None:
+        due = plan(trigger.schedule, trigger.id, trigger.position_ms, self._clock.now_ms())
+        for scheduled_ms in due.fire_ms:
+            await self._firing.fire(trigger, context, scheduled_ms)
+            trigger.position_ms = scheduled_ms
+            if trigger.progress.queued_ms:
+                self._wait_for_last(trigger)
+        trigger.position_ms = max(trigger.position_ms, due.position_ms)
+
+    def _again(self, trigger: LiveTrigger, *, after_ms: int = 0) -> None:
+        if self._triggers.get(trigger.id) is trigger:
+            self._set(trigger, after_ms=after_ms)
+
+    def _wait_for_last(self, trigger: LiveTrigger) -> None:
+        if not trigger.waits:
+            trigger.waits = True
+            self._tasks.start(self._start_queued(trigger))
+
+    async def _start_queued(self, trigger: LiveTrigger) -> None:
+        """Start the queued firing of a trigger once the execution before it has ended."""
+        while trigger.progress.queued_ms and self._triggers.get(trigger.id) is trigger:
+            try:
+                if await self._firing.until_last_has_ended(trigger):
+                    stored = await self._store.trigger(trigger.id)
+                    if stored is None or stored[0].revision != trigger.revision:
+                        break
+                    queued_ms = trigger.progress.queued_ms
+                    await self._firing.start(trigger, stored[1].encode(), queued_ms)
+                    self._note(trigger)
+            except RillflowError as error:
+                log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
+                await paused(trigger.backoff)
+        trigger.waits = False
+
+    def _note(self, trigger: LiveTrigger) -> None:
+        self._dirty[trigger.id] = trigger
+        self._has_dirty.set()
+
+    async def _store_progress(self) -> None:
+        while True:
+            await self._has_dirty.wait()
+            self._has_dirty.clear()
+            if not await self._write_progress():
+                self._has_dirty.set()
+                await asyncio.sleep(PAUSE_S)
+
+    async def _write_progress(self) -> bool:
+        dirty, self._dirty = self._dirty, {}
+        try:
+            await self._store.note_trigger_progress(list(_rows(dirty)))
+        except RillflowError as error:
+            log.warning("trigger_progress_not_stored", extra={"reason": str(error)})
+            self._dirty = dirty | self._dirty
+            return False
+        return True
+
+
+def _rows(dirty: Mapping[str, LiveTrigger]) -> Iterator[TriggerProgress]:
+    for trigger in dirty.values():
+        yield TriggerProgress(
+            id=trigger.id,
+            position_ms=trigger.position_ms,
+            progress=encode_progress(trigger.progress),
+        )

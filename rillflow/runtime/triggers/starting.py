@@ -1,0 +1,56 @@
+"""Starting the execution of a firing, with the key that makes it happen once.
+
+Used by `runtime/triggers` and `runtime/stack.py`.
+"""
+
+from typing import Final, Protocol
+
+from rillflow.errors import (
+    DefectError,
+    OverloadedError,
+    RillflowError,
+    StoreError,
+    UnavailableError,
+)
+from rillflow.ids import ExecutionId
+from rillflow.runtime.submission.intake import Options
+from rillflow.settings import ResourceCheck
+from rillflow.triggers.spec import TriggerSpec
+
+NOT_NOW_CODES: Final = (30200, 30201)
+"""Codes of submissions that are refused for the load (spec 6)."""
+CONFLICT: Final = 409
+
+
+class Submitting(Protocol):
+    """What accepts submissions: ``Submissions``."""
+
+    async def submit(self, descriptor_id: str, data: bytes, options: Options) -> ExecutionId:
+        """Start an execution; when this returns, it is on disk."""
+        ...
+
+
+def options_of(spec: TriggerSpec, key: str) -> Options:
+    """Return the options of a submission by a trigger."""
+    check = spec.resource_check
+    return Options(
+        callback=spec.callback.encode() if spec.callback else None,
+        uid=spec.uid,
+        idempotency_key=key,
+        resource_check=ResourceCheck.model_validate_json(check) if check else None,
+    )
+
+
+def is_not_now(error: RillflowError) -> bool:
+    """Tell whether a submission may be accepted later, as it is."""
+    if isinstance(error, StoreError | UnavailableError | DefectError | OverloadedError):
+        return True
+    return error.wire_code in NOT_NOW_CODES
+
+
+def was_started_before(error: RillflowError) -> bool:
+    """Tell whether an earlier firing with this key has started an execution, with other data.
+
+    The author of the trigger has changed them since.
+    """
+    return error.http_status == CONFLICT

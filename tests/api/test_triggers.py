@@ -1,0 +1,287 @@
+"""Triggers are added, listed, paused, fired and removed over HTTP, as in spec 7.1 and beyond."""
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+
+from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.triggers import registry
+from tests.api.definition_texts import PASS, SUSPENDED
+from tests.api.serving import LONG_S, Api, served
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADD: Final = "/flow/trigger/add_trigger.json"
+CANCEL: Final = "/flow/trigger/cancel_trigger.json"
+TASKS: Final = "/flow/trigger/get_trigger_tasks.json"
+OURS: Final = "/flow/triggers"
+EVERY_SECOND: Final = {"cron": "0/1 * * * * *", "context": {"a": 1}}
+YEARLY: Final = "0 0 0 1 1 *"
+
+
+async def executions(api: Api, count: int) -> list[dict[str, Any]]:
+    """Return the executions once there are so many."""
+    params = {"business": "shop", "feature": "order"}
+    async with asyncio.timeout(LONG_S):
+        while True:
+            found = (await api.get("/flow/bg/get_execution_ids.json", **params))["items"]
+            if len(found) >= count:
+                return list(found)
+            await asyncio.sleep(0.05)
+
+
+async def shown_with(api: Api, trigger_id: str, field: str) -> dict[str, Any]:
+    """Return a trigger once a field of it is neither empty nor 0."""
+    async with asyncio.timeout(LONG_S):
+        while True:
+            shown = await api.get(f"{OURS}/show.json", id=trigger_id)
+            if shown[field]:
+                return dict(shown)
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.case("E2E-22")
+async def test_a_cron_trigger_starts_an_execution_each_second_until_it_is_cancelled() -> None:
+    async with served() as api:
+        await api.add(PASS)
+        added = await api.post(ADD, EVERY_SECOND, type="cron", descriptor_id="shop:order")
+        assert added == {"code": 0, "data": {"task_id": "1"}}
+        [first, *_] = await executions(api, 2)
+        shown = await api.ended(first["execution_id"])
+        assert shown["context"] == {"a": 1, "flow_execution_id": first["execution_id"]}
+        assert await api.get(TASKS, type="cron") == {"code": 0, "data": {"1": EVERY_SECOND}}
+        assert await api.post(CANCEL, type="cron", task_id="1") == {"code": 0}
+        assert await api.get(TASKS, type="cron") == {"code": 0, "data": {}}
+        assert await api.post(CANCEL, type="cron", task_id="1") == {"code": -1}
+        before = len(await executions(api, 2))
+        api.clock.advance(5)
+        await asyncio.sleep(1.2)
+        assert len(await executions(api, 2)) == before
+
+
+@pytest.mark.case("E2E-23")
+async def test_an_unknown_type_is_refused(shared_api: Api) -> None:
+    refusal = (400, 30106, "do not support type: foo")
+    assert await shared_api.refusal(ADD, {}, type="foo", descriptor_id="shop:order") == refusal
+    assert await shared_api.refusal(CANCEL, type="foo", task_id="1") == refusal
+    shown = await shared_api.get(TASKS, type="foo")
+    assert shown == {"code": -1, "message": "do not support type: foo"}
+
+
+@pytest.mark.parametrize("missing", ["type", "descriptor_id"])
+async def test_a_missing_parameter_is_refused_as_mistyped(shared_api: Api, missing: str) -> None:
+    params = {"type": "cron", "descriptor_id": "shop:order"}
+    del params[missing]
+    assert (await shared_api.refusal(ADD, EVERY_SECOND, **params))[:2] == (422, 30109)
+    assert (await shared_api.refusal(CANCEL, type="cron"))[:2] == (422, 30109)
+    assert (await shared_api.get_refusal(TASKS))[:2] == (422, 30109)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "cron is missing"),
+        ({"cron": 5}, "cron is missing"),
+        ({"cron": "every day"}, "6 fields"),
+        ({"cron": "61 * * * * *"}, "Bad second"),
+        ({"cron": "0 0 0 30 2 *"}, "Bad day-of-month"),
+        ({"cron": YEARLY, "context": [1]}, "context must be a JSON object"),
+    ],
+)
+async def test_a_bad_cron_is_code_minus_1_with_the_reason(
+    shared_api: Api, body: dict[str, Any], reason: str
+) -> None:
+    added = await shared_api.post(ADD, body, type="cron", descriptor_id="shop:order")
+    assert added["code"] == -1
+    assert reason in added["err_msg"]
+    assert (await shared_api.get(TASKS, type="cron"))["data"] == {}
+
+
+async def test_a_body_that_is_no_object_and_an_id_of_another_form_are_refused(
+    shared_api: Api,
+) -> None:
+    params = {"type": "cron", "descriptor_id": "shop:order"}
+    assert (await shared_api.refusal(ADD, "[1]", **params))[:2] == (422, 30109)
+    params["descriptor_id"] = "shop"
+    refusal = await shared_api.refusal(ADD, EVERY_SECOND, **params)
+    assert refusal == (400, 30109, "dagDescriptorId:shop format error")
+
+
+async def test_a_kafka_trigger_needs_its_fields_and_is_not_there_yet(shared_api: Api) -> None:
+    params = {"type": "kafka", "descriptor_id": "shop:order"}
+    whole = {"kafka_server": "localhost:9092", "group_id": "g", "topic": "t"}
+    for name in whole:
+        body = {**whole, name: " "}
+        refusal = (400, 30112, "kafka trigger add trigger error")
+        assert await shared_api.refusal(ADD, body, **params) == refusal
+    refusal = (400, 30106, "do not support type: kafka")
+    assert await shared_api.refusal(ADD, whole, **params) == refusal
+    assert await shared_api.post(CANCEL, type="kafka", task_id="t#shop:order") == {"code": -1}
+    assert await shared_api.get(TASKS, type="kafka") == {"code": 0, "data": {}}
+
+
+async def test_what_was_added_is_kept_whole_also_by_a_new_server() -> None:
+    async with served() as api:
+        store = api.stack.store
+        await api.add(PASS)
+        body = {"cron": YEARLY, "context": {"a": {"b": [1]}}, "note": "mine"}
+        params = {
+            "type": "cron",
+            "descriptor_id": "shop:order",
+            "callback": "http://127.0.0.1:9/done",
+            "resource_check": '{"check_type": "skip"}',
+        }
+        assert (await api.post(ADD, body, **params))["code"] == 0
+        before = await api.get(TASKS, type="cron")
+        assert before["data"]["1"] == body
+    async with served(store=store) as again:
+        assert await again.get(TASKS, type="cron") == before
+        shown = await again.get(f"{OURS}/show.json", id="1")
+        assert '"http://127.0.0.1:9/done"' in shown["callback"]
+        assert '"skip"' in shown["resource_check"]
+        bad = await again.refusal(ADD, body, **(params | {"callback": "nonsense"}))
+        assert bad[:2] == (500, 30603)
+
+
+async def test_a_trigger_of_ours_is_added_shown_paused_resumed_and_removed() -> None:
+    async with served() as api:
+        await api.add(PASS)
+        new = {
+            "id": "nightly",
+            "descriptor_id": "shop:order:release",
+            "cron": "30 2 * * *",
+            "time_zone": "Europe/Berlin",
+            "start": "2026-01-01T00:00:00+01:00",
+            "end": "2999-01-01T00:00:00Z",
+            "jitter_s": 20,
+            "overlap": "queue_one",
+            "catch_up": 7,
+            "context": {"a": 2},
+        }
+        added = await api.post(f"{OURS}/add.json", new)
+        kept = new | {"start": "2025-12-31T23:00:00+00:00", "end": "2999-01-01T00:00:00+00:00"}
+        assert {name: added[name] for name in new} == kept
+        assert added["paused"] is False
+        assert added["next_ms"] > api.clock.now_ms()
+        assert (await api.refusal(f"{OURS}/add.json", new))[0] == 409
+        again = await api.post(f"{OURS}/add.json", new | {"replace": True, "catch_up": "none"})
+        assert again["catch_up"] == "none"
+        assert await api.post(f"{OURS}/pause.json", id="nightly") == {"result": "ok"}
+        shown = await api.get(f"{OURS}/show.json", id="nightly")
+        assert shown["paused"] is True
+        assert "next_ms" not in shown
+        assert await api.post(f"{OURS}/resume.json", id="nightly") == {"result": "ok"}
+        listed = await api.get(f"{OURS}/list.json")
+        assert [each["id"] for each in listed["triggers"]] == ["nightly"]
+        assert "context" not in listed["triggers"][0]
+        assert await api.post(f"{OURS}/remove.json", id="nightly") == {"result": "ok"}
+        for action in ("remove", "pause", "resume", "fire"):
+            refusal = await api.refusal(f"{OURS}/{action}.json", id="nightly")
+            assert refusal == (400, 30106, "there is no trigger nightly")
+        assert (await api.get_refusal(f"{OURS}/show.json", id="nightly"))[1] == 30106
+
+
+async def test_triggers_come_in_pages() -> None:
+    async with served() as api:
+        for name in "abcde":
+            await api.post(f"{OURS}/add.json", {"id": name, "descriptor_id": "s:o", "cron": YEARLY})
+        first = await api.get(f"{OURS}/list.json", limit=2)
+        assert ([each["id"] for each in first["triggers"]], first["next"]) == (["a", "b"], "b")
+        last = await api.get(f"{OURS}/list.json", limit=3, after="c")
+        assert [each["id"] for each in last["triggers"]] == ["d", "e"]
+        assert "next" not in last
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": "a b"}, "the id of a trigger"),
+        ({"id": "x" * 201}, "the id of a trigger"),
+        ({"id": "\0"}, "id is missing, or is not text"),
+        ({"cron": "x"}, "6 fields"),
+        ({"cron": "* " * 200}, "256 characters"),
+        ({"time_zone": "Mars"}, "no time zone"),
+        ({"time_zone": 3}, "time_zone must be text"),
+        ({"start": "tomorrow"}, "start is a time"),
+        ({"end": True}, "end is a time"),
+        ({"start": "2026-01-02", "end": "2026-01-01"}, "start must be before end"),
+        ({"jitter_s": -1}, "jitter_s is a number"),
+        ({"jitter_s": 10**400}, "jitter_s is a number"),
+        ({"jitter_s": "5"}, "jitter_s is a number"),
+        ({"overlap": "maybe"}, "overlap is one of allow, skip, queue_one, cancel_running"),
+        ({"catch_up": -1}, "catch_up is none, last"),
+        ({"catch_up": 1001}, "catch_up is none, last"),
+        ({"catch_up": "sometimes"}, "catch_up is none, last"),
+        ({"context": "text"}, "context must be a JSON object"),
+        ({"descriptor_id": None}, "descriptor_id is missing"),
+        ({"context": {"a": "x" * registry.MOST_CONTEXT_BYTES}}, "context size nonsupport"),
+    ],
+)
+async def test_what_is_wrong_with_a_trigger_is_told(
+    shared_api: Api, change: dict[str, Any], reason: str
+) -> None:
+    new = {"id": "mine", "descriptor_id": "shop:order", "cron": YEARLY} | change
+    status, code, message = await shared_api.refusal(f"{OURS}/add.json", new)
+    assert (status, code) == (400, 30109)
+    assert reason in message
+
+
+async def test_a_trigger_is_fired_by_hand_and_for_past_times_once() -> None:
+    async with served() as api:
+        await api.add(PASS)
+        new = {"id": "t", "descriptor_id": "shop:order", "cron": "@hourly", "context": {"a": 3}}
+        await api.post(f"{OURS}/add.json", new)
+        first = await api.post(f"{OURS}/fire.json", id="t", idempotency_key="k")
+        assert await api.post(f"{OURS}/fire.json", id="t", idempotency_key="k") == first
+        assert (await api.post(f"{OURS}/fire.json", id="t")) != first
+        assert (await api.ended(first["execution_id"]))["context"]["a"] == 3
+        span = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-01T05:30:00Z"}
+        started = (await api.post(f"{OURS}/backfill.json", id="t", **span))["execution_ids"]
+        assert len(set(started)) == 6
+        again = (await api.post(f"{OURS}/backfill.json", id="t", **span))["execution_ids"]
+        assert again == started
+        long = {"from": "2020-03-01T00:00:00Z", "to": "2026-03-01T05:30:00Z"}
+        refusal = await api.refusal(f"{OURS}/backfill.json", id="t", **long)
+        assert refusal[:2] == (400, 30110)
+        bad = await api.refusal(f"{OURS}/backfill.json", id="t", **(span | {"to": "soon"}))
+        assert bad[:2] == (400, 30109)
+
+
+async def test_a_refused_firing_is_told_and_the_next_one_comes() -> None:
+    async with served() as api:
+        new = {"id": "early", "descriptor_id": "shop:order", "cron": "* * * * * *"}
+        await api.post(f"{OURS}/add.json", new)
+        shown = await shown_with(api, "early", "error")
+        assert shown["error"] == "cannot find descriptor: shop:order:release"
+        assert shown["fired"] == 0
+        await api.add(PASS)
+        await executions(api, 1)
+
+
+async def test_an_execution_that_still_runs_is_not_overlapped() -> None:
+    async with served() as api:
+        await api.add(SUSPENDED)
+        new = {
+            "id": "one",
+            "descriptor_id": "shop:order",
+            "cron": "* * * * * *",
+            "overlap": "skip",
+        }
+        await api.post(f"{OURS}/add.json", new)
+        await shown_with(api, "one", "skipped")
+        [only] = await executions(api, 1)
+        await api.post("/flow/cancel.json", execution_id=only["execution_id"])
+        await executions(api, 2)
+
+
+async def test_there_is_room_for_so_many_triggers() -> None:
+    async with served() as api:
+        new = {"descriptor_id": "shop:order", "cron": YEARLY, "context": {"a": "x" * 250_000}}
+        most = registry.MOST_BYTES // 250_000
+        row = TriggerRow(id="", type="kept", descriptor_id="shop:order")
+        for _ in range(most + 1):
+            await api.stack.store.put_trigger(row, "x" * 250_000, replace=False)
+        status, code, message = await api.refusal(f"{OURS}/add.json", new)
+        assert (status, code) == (400, 30110)
+        assert "triggers with" in message
