@@ -13,6 +13,7 @@ from rillflow.cli.commands import (
     keys,
     serving,
     signalling,
+    triggers,
     validating,
 )
 from rillflow.cli.reporting import ReportingGroup
@@ -80,3 +81,4 @@ app.add_typer(database.db)
 app.add_typer(cluster.cluster)
 app.add_typer(keys.keys)
 app.add_typer(functions.functions)
+app.add_typer(triggers.triggers)

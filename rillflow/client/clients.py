@@ -30,6 +30,7 @@ from rillflow.client.operations import (
     named_tasks,
 )
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
+from rillflow.client.triggers import AsyncTriggers, Triggers
 from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject
@@ -67,6 +68,7 @@ class Client:
         api_key: str | None = None,
     ) -> None:
         self._transport: Transport = transport or HttpTransport(url, timeout_s, api_key)
+        self.triggers = Triggers(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -251,6 +253,7 @@ class AsyncClient:
         api_key: str | None = None,
     ) -> None:
         self._transport: AsyncTransport = transport or AsyncHttpTransport(url, timeout_s, api_key)
+        self.triggers = AsyncTriggers(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -29,8 +29,10 @@ from rillflow.client.operations import (
     RedoMany,
     Request,
     Submit,
+    TriggerRequest,
     WakeUp,
 )
+from rillflow.client.trigger_requests import manage
 from rillflow.client.wire import encode
 from rillflow.core.events import (
     CallbackReceived,
@@ -196,13 +198,8 @@ class StackTransport:
             RillflowError: The stack refused.
         """
         match request:
-            case AddDescriptor():
-                added = await self._stack.add_descriptor(
-                    request.business, request.feature, request.alias, request.text
-                )
-                return str(added)
-            case Submit():
-                return await self._submit(request)
+            case AddDescriptor() | Submit():
+                return await self._take(request)
             case Read():
                 return await self._read_in_time(request)
             case WakeUp() | Finish() | Redo() | Control():
@@ -214,7 +211,17 @@ class StackTransport:
                 return await self._redo_many(request)
             case KeyRequest():
                 raise RequestError("API keys are for callers over HTTP, and are made over HTTP")
+            case TriggerRequest():
+                return await manage(self._stack.triggers, request, callback_config)
         assert_never(request)
+
+    async def _take(self, request: AddDescriptor | Submit) -> str:
+        if isinstance(request, Submit):
+            return await self._submit(request)
+        added = await self._stack.add_descriptor(
+            request.business, request.feature, request.alias, request.text
+        )
+        return str(added)
 
     async def _submit(self, request: Submit) -> str:
         return await self._stack.submit(

@@ -22,6 +22,9 @@ Part: TypeAlias = Literal["execution", "brief", "children"]
 Order: TypeAlias = Literal["cancel", "pause", "resume"]
 KeyAction: TypeAlias = Literal["add", "list", "revoke"]
 RedoneStatus: TypeAlias = Literal["failed", "running"]
+TriggerAction: TypeAlias = Literal[
+    "add", "list", "show", "pause", "resume", "fire", "backfill", "remove"
+]
 
 STATUSES: Final = tuple(status.name.lower() for status in DagStatus)
 
@@ -218,6 +221,15 @@ class KeyRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerRequest:
+    """Add, list, show, change or fire triggers; answers a JSON object as the HTTP API does."""
+
+    action: TriggerAction
+    query: tuple[tuple[str, str], ...] = ()
+    body: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
     """Let some time pass; answers nothing."""
 
@@ -237,6 +249,7 @@ Request: TypeAlias = (
     | RedoMany
     | ReadCluster
     | KeyRequest
+    | TriggerRequest
 )
 Operation: TypeAlias = Request | Rest
 

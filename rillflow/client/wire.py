@@ -27,6 +27,7 @@ from rillflow.client.operations import (
     RedoMany,
     Request,
     Submit,
+    TriggerRequest,
     WakeUp,
 )
 from rillflow.errors import (
@@ -104,8 +105,8 @@ def call_of(request: Request) -> Call:
         return _reading(request)
     if isinstance(request, ListExecutions | ReadCluster | ReadLog | KeyRequest):
         return _looking(request)
-    if isinstance(request, RedoMany):
-        return Call("POST", "/flow/multi_redo.json", _redoing(request))
+    if isinstance(request, RedoMany | TriggerRequest):
+        return _of_many(request)
     return _order(request)
 
 
@@ -119,6 +120,14 @@ def _looking(request: ListExecutions | ReadCluster | ReadLog | KeyRequest) -> Ca
     if isinstance(request, ReadCluster):
         return Call("GET", "/flow/cluster.json", {})
     return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
+
+
+def _of_many(request: RedoMany | TriggerRequest) -> Call:
+    if isinstance(request, RedoMany):
+        return Call("POST", "/flow/multi_redo.json", _redoing(request))
+    method = "GET" if request.action in ("list", "show") else "POST"
+    body = b"" if request.body is None else encode(request.body)
+    return Call(method, f"/flow/triggers/{request.action}.json", dict(request.query), body)
 
 
 def _addition(request: AddDescriptor) -> Call:
@@ -258,14 +267,15 @@ def answer_of(request: Request, status: int, body: bytes) -> Any:
 
 
 def _answer(request: Request, value: JsonObject) -> Any:
-    if isinstance(request, AddDescriptor):
-        return check(value["descriptor_id"], str)
-    if isinstance(request, Submit):
-        return check(value["execution_id"], str)
+    if isinstance(request, AddDescriptor | Submit):
+        name = "descriptor_id" if isinstance(request, AddDescriptor) else "execution_id"
+        return check(value[name], str)
     if isinstance(request, Read | ReadLog):
         return _read(request, value["ret"])
     if isinstance(request, Finish):
         return value.get("duplicate") is not True
+    if isinstance(request, TriggerRequest):
+        return value
     if isinstance(request, ListExecutions):
         return [_listed(item) for item in check(value["items"], list[Listed])]
     return _state(request, value)

@@ -61,7 +61,7 @@ class Fired(BaseModel):
     execution_id: str
 
 
-class Backfilled(BaseModel):
+class BackfillAnswer(BaseModel):
     """The executions of all scheduled times of the span."""
 
     execution_ids: list[str]

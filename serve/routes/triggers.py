@@ -16,12 +16,13 @@ from rillflow.gateways.messages.threads import computed, in_thread
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
-from rillflow.triggers.spec import CRON, TriggerSpec, read_cron, time_ms
+from rillflow.runtime.triggers.registry import read_context, with_options
+from rillflow.triggers.spec import CRON, read_cron, time_ms
 from serve.forms.answers import Done
 from serve.forms.bodies import json_response, raw_response, read_json_text
 from serve.forms.documentation import ERRORS, OBJECT, answer
 from serve.forms.parameters import Whole, read_callback_config, read_resource_check
-from serve.forms.trigger_bodies import Backfilled, Fired, Trigger, TriggerAnswer, TriggerPage
+from serve.forms.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
 
 KAFKA: Final = "kafka"
 KAFKA_FIELDS: Final = ("kafka_server", "group_id", "topic")
@@ -63,12 +64,13 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
         if type != CRON:
             raise _unsupported(type)
         try:
-            spec = _with_options(read_cron({"cron": body.get("cron")}), callback, resource_check)
-            context = _context(body)
+            spec = read_cron({"cron": body.get("cron")})
+            context = read_context(body)
         except CronError as error:
             return json_response({"code": -1, "err_msg": str(error)})
         given = {name: value for name, value in body.items() if name not in ("cron", "context")}
-        spec = msgspec.structs.replace(spec, body=given or None)
+        config, check = read_callback_config(callback), read_resource_check(resource_check)
+        spec = with_options(msgspec.structs.replace(spec, body=given or None), config, check)
         row = await stack.triggers.add(descriptor_id, spec, context)
         return json_response({"code": 0, "data": {"task_id": row.id}})
 
@@ -115,24 +117,14 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     async def add(request: Request) -> Response:
         """Add a cron trigger, all of whose fields are in the body."""
         body = await _body(request)
-        descriptor_id, trigger_id = _text(body, "descriptor_id"), _text(body, "id", default="")
-        spec = read_cron(body)
-        spec = _with_options(spec, _option(body, "callback"), _option(body, "resource_check"))
-        row = await stack.triggers.add(
-            descriptor_id,
-            spec,
-            _context(body),
-            trigger_id=trigger_id,
-            replace=body.get("replace") is True,
-            is_paused=body.get("paused") is True,
-        )
-        return json_response(await stack.triggers.show(row.id))
+        callback = read_callback_config(_option(body, "callback"))
+        check = read_resource_check(_option(body, "resource_check"))
+        return json_response(await stack.triggers.add_described(body, callback, check))
 
     @routes.post("/flow/triggers/remove.json", responses=answer(Done))
     async def remove(id: TriggerId) -> Response:  # noqa: A002 - its name
         """Remove a trigger."""
-        if not await stack.triggers.remove(id):
-            raise RequestError(f"there is no trigger {id}", wire_code=UNSUPPORTED_TYPE)
+        await stack.triggers.remove_known(id)
         return json_response(OK)
 
     @routes.post("/flow/triggers/pause.json", responses=answer(Done))
@@ -158,7 +150,7 @@ def _add_starts(routes: APIRouter, stack: Stack) -> None:
         key = idempotency_key or uuid.uuid4().hex
         return json_response({"execution_id": await stack.triggers.fire(id, key)})
 
-    @routes.post("/flow/triggers/backfill.json", responses=answer(Backfilled))
+    @routes.post("/flow/triggers/backfill.json", responses=answer(BackfillAnswer))
     async def backfill(
         id: TriggerId,  # noqa: A002 - its name
         begin: Annotated[str, Query(alias="from", description="The first time, in ISO 8601.")],
@@ -175,39 +167,12 @@ async def _body(request: Request) -> JsonObject:
     return await computed(len(body), lambda: json_object(body))
 
 
-def _context(body: JsonObject) -> JsonObject | None:
-    context = body.get("context")
-    if context is not None and not isinstance(context, dict):
-        raise CronError("context must be a JSON object")
-    return context
-
-
-def _text(body: JsonObject, name: str, default: str | None = None) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str) or "\0" in value:
-        raise CronError(f"{name} is missing, or is not text")
-    return value
-
-
 def _option(body: JsonObject, name: str) -> str | None:
     """Return an option as the text that a query parameter would have."""
     value = body.get(name)
     if value is None or isinstance(value, str):
         return value
     return encode_json(value).decode()
-
-
-def _with_options(
-    spec: TriggerSpec, callback: str | None, resource_check: str | None
-) -> TriggerSpec:
-    """Add the options of submissions, checked as those of a submission are."""
-    config = read_callback_config(callback)
-    check = read_resource_check(resource_check)
-    return msgspec.structs.replace(
-        spec,
-        callback=None if config is None else config.decode(),
-        resource_check=None if check is None else check.model_dump_json(),
-    )
 
 
 def _unsupported(kind: str) -> RequestError:

@@ -204,6 +204,23 @@ def _json(response: httpx.Response) -> Any:
     return response.json()
 
 
+def runner_of(stack: Stack, executions: LocalExecutions) -> TriggerRunner:
+    """Return what fires the triggers of a stack."""
+    return TriggerRunner(
+        store=stack.store,
+        submissions=stack.submissions,
+        executions=executions,
+        clock=stack.clock,
+        partitions=range(PARTITIONS),
+    )
+
+
+async def started(executions: LocalExecutions, runner: TriggerRunner) -> None:
+    """Start the executions, and what fires triggers."""
+    await executions.start()
+    runner.start()
+
+
 @asynccontextmanager
 async def served(
     functions: Mapping[str, Any] | None = None,
@@ -248,19 +265,8 @@ async def served(
                 hook=hook,
                 process_meters=LocalProcessMeters(meters),
             )
-            runner = TriggerRunner(
-                store=store,
-                submissions=stack.submissions,
-                executions=executions,
-                clock=clock,
-                partitions=range(PARTITIONS),
-            )
-
-            async def start() -> None:
-                await executions.start()
-                runner.start()
-
-            app = create_api(stack, start)
+            runner = runner_of(stack, executions)
+            app = create_api(stack, lambda: started(executions, runner))
             async with listening(door, app):
                 async with httpx.AsyncClient(
                     base_url=settings.base_url, timeout=2 * LONG_S

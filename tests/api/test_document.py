@@ -77,7 +77,8 @@ ENDPOINTS: Final = """
 /flow/template/get_template_prototypes.json /flow/template/create_task_template.json
 /flow/template/update_task_template.json /flow/template/enable_task_template.json
 /flow/template/disable_task_template.json
-/flow/trigger/add_trigger.json /flow/trigger/cancel_trigger.json /flow/trigger/get_trigger_tasks.json
+/flow/trigger/add_trigger.json /flow/trigger/cancel_trigger.json
+/flow/trigger/get_trigger_tasks.json
 """
 KNOWN: Final = {
     "descriptor_id": "shop:order",

@@ -112,6 +112,7 @@ MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [REHEARSAL] = _take("docs/extending.md", "Hooks")
 BY_CURL = _take_page("docs/http.md")
 [METRICS] = _take_page("docs/telemetry.md")
+TRIGGER_COMMANDS, TRIGGERS_IN_PYTHON = _take_page("docs/triggers.md")
 
 
 class Clone(NamedTuple):
@@ -242,6 +243,19 @@ def test_the_client_works_over_http(clone: Clone) -> None:
 @pytest.mark.usefixtures("quickstart")
 def test_the_client_works_on_the_ray_cluster(clone: Clone, by_hand: OwnStack) -> None:
     assert clone.python(ON_RAY, RAY_ADDRESS=by_hand.ray_address) == "HELLO, BOB!"
+
+
+@pytest.mark.usefixtures("quickstart")
+def test_triggers_are_managed_by_commands_and_in_python(clone: Clone, by_hand: OwnStack) -> None:
+    lines = clone.bash(TRIGGER_COMMANDS, RILLFLOW_URL=by_hand.base_url).splitlines()
+    assert lines[0] == "nightly"
+    assert lines[1].startswith("nightly  examples:quickstart  0 2 * * * Europe/Berlin  next 2")
+    fired = [line for line in lines if line.startswith("examples:quickstart_c_")]
+    assert len(fired) == 2
+    with rillflow.Client(by_hand.base_url) as client:
+        result = client.execution(fired[0]).result(timeout_s=PATIENCE_S)
+    assert result["shouted"] == "HELLO, BOB!"
+    assert clone.python(TRIGGERS_IN_PYTHON) == "[('nightly', 0)]"
 
 
 @pytest.mark.parametrize("page", ["/docs", "/healthz", "/readyz"])

@@ -15,11 +15,16 @@ from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, WaitableExecutions
-from rillflow.ports.store import Journal
-from rillflow.ports.triggers import TriggerRow
-from rillflow.runtime.triggers.progress import LONGEST_REASON, Progress, decode_progress
-from rillflow.runtime.triggers.starting import (
-    Submitting,
+from rillflow.ports.store import Store
+from rillflow.ports.triggers import TriggerProgress, TriggerRow
+from rillflow.runtime.triggers.progress import (
+    LONGEST_REASON,
+    Progress,
+    decode_progress,
+    encode_progress,
+)
+from rillflow.runtime.triggers.submission_options import (
+    Submitter,
     is_not_now,
     options_of,
     was_started_before,
@@ -37,7 +42,7 @@ FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 
 
-class LiveTrigger:
+class ActiveTrigger:
     """A trigger in memory, without its context."""
 
     __slots__ = (
@@ -74,6 +79,12 @@ class LiveTrigger:
         """Change the progress."""
         self.progress = msgspec.structs.replace(self.progress, **changes)
 
+    def row_of_progress(self) -> TriggerProgress:
+        """Return what the store is to know."""
+        return TriggerProgress(
+            id=self.id, position_ms=self.position_ms, progress=encode_progress(self.progress)
+        )
+
     def started(self, scheduled_ms: int, execution_id: ExecutionId, **changes: object) -> None:
         """Note an execution that was started."""
         fired = self.progress.fired + 1
@@ -88,17 +99,17 @@ class Firing:
     def __init__(
         self,
         *,
-        journal: Journal,
-        submissions: Submitting,
+        store: Store,
+        submissions: Submitter,
         executions: WaitableExecutions,
         clock: Clock,
     ) -> None:
-        self._journal = journal
+        self._store = store
         self._submissions = submissions
         self._executions = executions
         self._clock = clock
 
-    async def fire(self, trigger: LiveTrigger, context: bytes, scheduled_ms: int) -> None:
+    async def fire(self, trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> None:
         """Start the execution of a scheduled time, or do what the overlap policy says.
 
         Raises:
@@ -111,7 +122,7 @@ class Firing:
             return
         last = trigger.progress.last_execution
         is_running = bool(last) and not await self._executions.wait(last, 0.0)
-        has_queued = bool(trigger.progress.queued_ms)
+        has_queued = trigger.progress.queued_ms not in (0, scheduled_ms)
         decision = decide(trigger.spec.overlap, is_running=is_running, has_queued=has_queued)
         match decision:
             case Decision.SKIP:
@@ -120,11 +131,20 @@ class Firing:
                 trigger.note(queued_ms=scheduled_ms)
             case Decision.CANCEL_AND_START:
                 await self._cancel(last)
-                await self.start(trigger, context, scheduled_ms)
+                await self._start_noted(trigger, context, scheduled_ms)
             case Decision.START:
-                await self.start(trigger, context, scheduled_ms)
+                await self._start_noted(trigger, context, scheduled_ms)
 
-    async def start(self, trigger: LiveTrigger, context: bytes, scheduled_ms: int) -> None:
+    async def _start_noted(self, trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> None:
+        """Start an execution that must not overlap the next one, also after a crash.
+
+        The store knows of it before: whoever comes next starts it, or finds that it was started.
+        """
+        trigger.note(queued_ms=scheduled_ms)
+        await self._store.note_trigger_progress([trigger.row_of_progress()])
+        await self.start(trigger, context, scheduled_ms)
+
+    async def start(self, trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> None:
         """Start the execution of a scheduled time; a refusal is noted.
 
         Raises:
@@ -148,19 +168,20 @@ class Firing:
             return
         trigger.started(scheduled_ms, execution_id, **queued)
 
-    async def until_last_has_ended(self, trigger: LiveTrigger) -> bool:
+    async def until_last_has_ended(self, trigger: ActiveTrigger) -> bool:
         """Wait for the execution that a trigger has started last; False if it still runs.
 
         Raises:
             RillflowError: Its owner could not be asked.
         """
-        return await self._executions.wait(trigger.progress.last_execution, WAIT_S)
+        last = trigger.progress.last_execution
+        return not last or await self._executions.wait(last, WAIT_S)
 
-    async def _was_fired(self, trigger: LiveTrigger, scheduled_ms: int) -> bool:
+    async def _was_fired(self, trigger: ActiveTrigger, scheduled_ms: int) -> bool:
         """Tell whether a firing was done before, by a process that has not stored it."""
         address = parse_descriptor_id(trigger.row.descriptor_id)
         key = key_of_firing(trigger.id, scheduled_ms)
-        found = await self._journal.find_by_idempotency_key(address.business, address.feature, key)
+        found = await self._store.find_by_idempotency_key(address.business, address.feature, key)
         if found is not None and trigger.progress.last_ms < scheduled_ms:
             trigger.started(scheduled_ms, found[0])
         return found is not None

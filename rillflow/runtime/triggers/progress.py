@@ -1,6 +1,6 @@
 """What a trigger has done so far, as the store keeps it.
 
-Used by `runtime/triggers` and `serve/routes`.
+Used by `runtime/triggers`.
 """
 
 import msgspec

@@ -16,7 +16,8 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.runtime.submission.intake import checked_key
 from rillflow.runtime.triggers.progress import decode_progress
-from rillflow.runtime.triggers.starting import Submitting, options_of
+from rillflow.runtime.triggers.submission_options import Submitter, options_of
+from rillflow.settings import ResourceCheck
 from rillflow.triggers.schedule import key_of_firing
 from rillflow.triggers.spec import (
     CRON,
@@ -44,7 +45,7 @@ PAGE: Final = 1_000
 class TriggerRegistry:
     """The triggers of a stack."""
 
-    def __init__(self, store: Triggers, submissions: Submitting, clock: Clock) -> None:
+    def __init__(self, store: Triggers, submissions: Submitter, clock: Clock) -> None:
         self._store = store
         self._submissions = submissions
         self._clock = clock
@@ -89,6 +90,31 @@ class TriggerRegistry:
             raise RequestError(f"there is a trigger {trigger_id} already", http_status=409)
         return stored
 
+    async def add_described(
+        self, body: JsonObject, callback: bytes | None, check: ResourceCheck | None
+    ) -> dict[str, Any]:
+        """Add a trigger, all of whose fields are in an object; return it as ``show`` does.
+
+        Args:
+            body: The fields.
+            callback: That of its field, checked.
+            check: That of its field ``resource_check``.
+
+        Raises:
+            RequestError: As ``add``.
+        """
+        spec = with_options(read_cron(body), callback, check)
+        descriptor_id, trigger_id = _text(body, "descriptor_id"), _text(body, "id", default="")
+        row = await self.add(
+            descriptor_id,
+            spec,
+            read_context(body),
+            trigger_id=trigger_id,
+            replace=_flag(body, "replace"),
+            is_paused=_flag(body, "paused"),
+        )
+        return await self.show(row.id)
+
     async def remove(self, trigger_id: str, *, kind: str | None = None) -> bool:
         """Remove a trigger; False if there is none of this kind.
 
@@ -100,6 +126,15 @@ class TriggerRegistry:
             return False
         _refuse_declared(stored[0])
         return await self._store.remove_trigger(trigger_id, at_ms=self._clock.now_ms())
+
+    async def remove_known(self, trigger_id: str) -> None:
+        """Remove a trigger.
+
+        Raises:
+            RequestError: There is none (30106), or a definition declares it (30110).
+        """
+        if not await self.remove(trigger_id):
+            raise _unknown(trigger_id)
 
     async def pause(self, trigger_id: str, *, is_paused: bool) -> None:
         """Pause or resume a trigger; the times of a pause are not made up for.
@@ -206,6 +241,43 @@ class TriggerRegistry:
                 f" {MOST_TRIGGERS} with {MOST_BYTES} are possible",
                 wire_code=RESTRICTED,
             )
+
+
+def read_context(body: JsonObject) -> JsonObject | None:
+    """Return the context of a trigger; None if it has none.
+
+    Raises:
+        CronError: It is no JSON object.
+    """
+    context = body.get("context")
+    if context is not None and not isinstance(context, dict):
+        raise CronError("context must be a JSON object")
+    return context
+
+
+def with_options(
+    spec: TriggerSpec, callback: bytes | None, check: ResourceCheck | None
+) -> TriggerSpec:
+    """Add the options of the submissions of a trigger."""
+    return msgspec.structs.replace(
+        spec,
+        callback=None if callback is None else callback.decode(),
+        resource_check=None if check is None else check.model_dump_json(),
+    )
+
+
+def _text(body: JsonObject, name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str) or "\0" in value:
+        raise CronError(f"{name} is missing, or is not text")
+    return value
+
+
+def _flag(body: JsonObject, name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise CronError(f"{name} must be true or false")
+    return value
 
 
 async def _all_or_first_error(work: "Sequence[Any]") -> list[ExecutionId]:

@@ -11,7 +11,7 @@ Used by `actors/execution_actor.py`.
 import asyncio
 import heapq
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from typing import Final
 
@@ -21,10 +21,9 @@ from rillflow.errors import RillflowError
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.store import Store
-from rillflow.ports.triggers import TriggerProgress, TriggerRow
-from rillflow.runtime.triggers.firing import Firing, LiveTrigger, paused
-from rillflow.runtime.triggers.progress import encode_progress
-from rillflow.runtime.triggers.starting import Submitting
+from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
+from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.task_set import TaskSet
 from rillflow.triggers.schedule import partition_of_trigger, plan
 from rillflow.triggers.spec import CRON
@@ -38,6 +37,8 @@ TOGETHER: Final = 50
 """Triggers whose contexts are read together, and for which the event loop is held at most."""
 GROUPS_AT_ONCE: Final = 8
 PAUSE_S: Final = 1.0
+SHORTEST_S: Final = 0.001
+"""The shortest sleep: the clock tells milliseconds."""
 END_S: Final = 2.0
 """How long ``stop`` waits for firings under way; whoever comes next repeats them."""
 
@@ -49,7 +50,7 @@ class TriggerRunner:
         self,
         *,
         store: Store,
-        submissions: Submitting,
+        submissions: Submitter,
         executions: WaitableExecutions,
         clock: Clock,
         partitions: Collection[int],
@@ -58,14 +59,14 @@ class TriggerRunner:
         self._clock = clock
         self._partitions = frozenset(partitions)
         self._firing = Firing(
-            journal=store, submissions=submissions, executions=executions, clock=clock
+            store=store, submissions=submissions, executions=executions, clock=clock
         )
         self._revision = 0
-        self._triggers: dict[str, LiveTrigger] = {}
-        self._heap: list[tuple[int, int, LiveTrigger]] = []
+        self._triggers: dict[str, ActiveTrigger] = {}
+        self._heap: list[tuple[int, int, ActiveTrigger]] = []
         self._numbers = count()
         self._sooner = asyncio.Event()
-        self._dirty: dict[str, LiveTrigger] = {}
+        self._dirty: dict[str, ActiveTrigger] = {}
         self._has_dirty = asyncio.Event()
         self._groups = asyncio.Semaphore(GROUPS_AT_ONCE)
         self._tasks = TaskSet[None]()
@@ -110,7 +111,7 @@ class TriggerRunner:
         if self._heap:
             wait_s = min(wait_s, (self._heap[0][0] - self._clock.now_ms()) / 1000)
         try:
-            await asyncio.wait_for(self._sooner.wait(), max(wait_s, 0.0))
+            await asyncio.wait_for(self._sooner.wait(), max(wait_s, SHORTEST_S))
         except TimeoutError:
             return
 
@@ -140,7 +141,7 @@ class TriggerRunner:
         if row.is_removed or row.is_paused:
             return
         try:
-            trigger = LiveTrigger(row)
+            trigger = ActiveTrigger(row)
         except (RillflowError, msgspec.MsgspecError) as error:
             log.error("trigger_not_read", extra={"trigger": row.id, "reason": str(error)})  # noqa: TRY400 - the reason says all
             return
@@ -151,7 +152,7 @@ class TriggerRunner:
             self._wait_for_last(trigger)
         self._set(trigger)
 
-    def _set(self, trigger: LiveTrigger, *, after_ms: int = 0) -> None:
+    def _set(self, trigger: ActiveTrigger, *, after_ms: int = 0) -> None:
         """Have a trigger looked at when it is due next."""
         now_ms = self._clock.now_ms()
         following = trigger.schedule.next_after(trigger.position_ms)
@@ -161,7 +162,7 @@ class TriggerRunner:
         heapq.heappush(self._heap, (max(due_ms, now_ms + after_ms), next(self._numbers), trigger))
         self._sooner.set()
 
-    def _take_due(self) -> list[LiveTrigger]:
+    def _take_due(self) -> list[ActiveTrigger]:
         now_ms = self._clock.now_ms()
         due = []
         while self._heap and self._heap[0][0] <= now_ms:
@@ -170,7 +171,7 @@ class TriggerRunner:
                 due.append(trigger)
         return due
 
-    async def _fire_group(self, triggers: Sequence[LiveTrigger]) -> None:
+    async def _fire_group(self, triggers: Sequence[ActiveTrigger]) -> None:
         try:
             stored = await self._store.triggers_now([each.id for each in triggers])
         except RillflowError as error:
@@ -185,7 +186,7 @@ class TriggerRunner:
             self._groups.release()
 
     async def _fire_due(
-        self, trigger: LiveTrigger, stored: Mapping[str, tuple[TriggerRow, str]]
+        self, trigger: ActiveTrigger, stored: Mapping[str, tuple[TriggerRow, str]]
     ) -> None:
         row, context = stored.get(trigger.id, (None, ""))
         if row is None or row.revision != trigger.revision:
@@ -206,7 +207,7 @@ class TriggerRunner:
             self._note(trigger)
             self._again(trigger)
 
-    async def _fire_all(self, trigger: LiveTrigger, context: bytes) -> None:
+    async def _fire_all(self, trigger: ActiveTrigger, context: bytes) -> None:
         due = plan(trigger.schedule, trigger.id, trigger.position_ms, self._clock.now_ms())
         for scheduled_ms in due.fire_ms:
             await self._firing.fire(trigger, context, scheduled_ms)
@@ -215,16 +216,16 @@ class TriggerRunner:
                 self._wait_for_last(trigger)
         trigger.position_ms = max(trigger.position_ms, due.position_ms)
 
-    def _again(self, trigger: LiveTrigger, *, after_ms: int = 0) -> None:
+    def _again(self, trigger: ActiveTrigger, *, after_ms: int = 0) -> None:
         if self._triggers.get(trigger.id) is trigger:
             self._set(trigger, after_ms=after_ms)
 
-    def _wait_for_last(self, trigger: LiveTrigger) -> None:
+    def _wait_for_last(self, trigger: ActiveTrigger) -> None:
         if not trigger.waits:
             trigger.waits = True
             self._tasks.start(self._start_queued(trigger))
 
-    async def _start_queued(self, trigger: LiveTrigger) -> None:
+    async def _start_queued(self, trigger: ActiveTrigger) -> None:
         """Start the queued firing of a trigger once the execution before it has ended."""
         while trigger.progress.queued_ms and self._triggers.get(trigger.id) is trigger:
             try:
@@ -235,12 +236,16 @@ class TriggerRunner:
                     queued_ms = trigger.progress.queued_ms
                     await self._firing.start(trigger, stored[1].encode(), queued_ms)
                     self._note(trigger)
-            except RillflowError as error:
-                log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
+            except Exception as error:
+                if isinstance(error, RillflowError):
+                    fields = {"trigger": trigger.id, "reason": str(error)}
+                    log.warning("trigger_delayed", extra=fields)
+                else:
+                    log.exception("trigger_failed", extra={"trigger": trigger.id})
                 await paused(trigger.backoff)
         trigger.waits = False
 
-    def _note(self, trigger: LiveTrigger) -> None:
+    def _note(self, trigger: ActiveTrigger) -> None:
         self._dirty[trigger.id] = trigger
         self._has_dirty.set()
 
@@ -255,18 +260,10 @@ class TriggerRunner:
     async def _write_progress(self) -> bool:
         dirty, self._dirty = self._dirty, {}
         try:
-            await self._store.note_trigger_progress(list(_rows(dirty)))
+            rows = [trigger.row_of_progress() for trigger in dirty.values()]
+            await self._store.note_trigger_progress(rows)
         except RillflowError as error:
             log.warning("trigger_progress_not_stored", extra={"reason": str(error)})
             self._dirty = dirty | self._dirty
             return False
         return True
-
-
-def _rows(dirty: Mapping[str, LiveTrigger]) -> Iterator[TriggerProgress]:
-    for trigger in dirty.values():
-        yield TriggerProgress(
-            id=trigger.id,
-            position_ms=trigger.position_ms,
-            progress=encode_progress(trigger.progress),
-        )

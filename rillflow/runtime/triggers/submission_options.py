@@ -1,6 +1,6 @@
 """Starting the execution of a firing, with the key that makes it happen once.
 
-Used by `runtime/triggers` and `runtime/stack.py`.
+Used by `runtime/triggers`.
 """
 
 from typing import Final, Protocol
@@ -22,7 +22,7 @@ NOT_NOW_CODES: Final = (30200, 30201)
 CONFLICT: Final = 409
 
 
-class Submitting(Protocol):
+class Submitter(Protocol):
     """What accepts submissions: ``Submissions``."""
 
     async def submit(self, descriptor_id: str, data: bytes, options: Options) -> ExecutionId:

@@ -1,0 +1,53 @@
+"""Triggers keep their promises although their owners are killed, and the store fails.
+
+* A firing starts one execution, however often it is repeated, and by whom.
+* No scheduled time is lost, none is made up.
+* Executions of a trigger that must not overlap do not, while it has one owner at a time.
+* A trigger that was removed fires no time after its removal.
+"""
+
+from itertools import pairwise
+
+import pytest
+
+from rillflow.triggers.overlap import Overlap
+from tests.simulation.trigger_world import TriggerWorld
+
+QUICK = range(12)
+MORE = range(100, 500)
+
+
+def check(seed: int) -> TriggerWorld:
+    world = TriggerWorld(seed)
+    world.run()
+    assert not world.loop.complaints
+    now_ms = world.clock.now_ms()
+    for trigger_id, (spec, added_ms) in world.added.items():
+        prefix = f"trigger/{trigger_id}/"
+        keys = [key for key in world.rows.by_key if key.startswith(prefix)]
+        fired = sorted(int(key.removeprefix(prefix)) for key in keys)
+        assert all(len(world.rows.by_key[key]) == 1 for key in keys), trigger_id
+        until_ms = world.removed_ms.get(trigger_id, now_ms)
+        scheduled = list(spec.schedule().times(added_ms, until_ms))
+        assert not set(fired) - set(scheduled), trigger_id
+        if spec.overlap is Overlap.ALLOW and trigger_id not in world.removed_ms:
+            # What became due in the last seconds may be under way.
+            settled = [each for each in scheduled if each < now_ms - 5_000]
+            assert not set(settled) - set(fired), trigger_id
+        if spec.overlap is not Overlap.ALLOW and world.owners == 1:
+            spans = sorted(world.rows.spans[world.rows.by_key[key][0]] for key in keys)
+            assert len(spans) > 1 or trigger_id in world.removed_ms, trigger_id
+            for (_, ended_s), (began_s, _) in pairwise(spans):
+                assert ended_s <= began_s, trigger_id
+    return world
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_a_firing_is_started_once_and_none_is_lost(seed: int) -> None:
+    check(seed)
+
+
+@pytest.mark.long
+def test_more_seeds() -> None:
+    deaths = sum(check(seed).deaths for seed in MORE)
+    assert deaths > len(MORE)
