@@ -184,9 +184,10 @@ class InvalidIdError(RequestError):
 
 
 class CronError(RequestError):
-    """The text is not a cron expression, or there is no such time zone."""
+    """A field of a trigger is malformed, such as its cron expression; ``field`` is its name."""
 
     code = "request.cron"
+    field: str = ""
 
 
 class UnknownDescriptorError(RequestError):

@@ -259,6 +259,27 @@ Task: TypeAlias = Annotated[
 ]
 
 
+class DeclaredTrigger(BaseModel):
+    """A trigger that starts executions of the definition (ours); see docs/triggers.md.
+
+    A key that is none of these is refused.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True
+    )
+
+    name: str | None = None
+    cron: str | None = None
+    time_zone: str | None = None
+    start: str | None = None
+    end: str | None = None
+    jitter_s: Annotated[float | None, Field(alias="jitterInSeconds")] = None
+    overlap: str | None = None
+    catch_up: str | None = None
+    context: dict[str, JsonValue] | None = None
+
+
 class WorkflowDefinition(_Spec):
     """A workflow: the DAG of tasks and its settings (spec 1.2)."""
 
@@ -279,6 +300,7 @@ class WorkflowDefinition(_Spec):
     enforce_input_schema: bool | None = None
     strict: bool | None = None
     ray_options: RayOptions | None = None
+    triggers: tuple[DeclaredTrigger, ...] | None = None
 
 
 Choice.model_rebuild()

@@ -9,6 +9,7 @@ unknown keys, and a missing name fails the name rule (30408) before it could be 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias, get_args
 
+from rillflow.definition.declared_triggers import wrong_triggers
 from rillflow.definition.model import (
     ChoiceTask,
     ForeachTask,
@@ -128,9 +129,16 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
             rules = _rules_of(task, path, with_sugar=not level.enclosing)
             yield from _check_references(task.name, rules, common)
     yield from _check_ray_options(definition.ray_options, ("rayOptions",))
+    yield from _check_triggers(definition)
     of_output = _rules_of_sugar(definition.output, ("output",))
     yield from _check_references(END_TASK, of_output, common)
     yield from _check_expansion(definition, common)
+
+
+def _check_triggers(definition: WorkflowDefinition) -> Iterator[Finding]:
+    for wrong in wrong_triggers(definition.triggers or ()):
+        key = (wrong.key,) if wrong.key else ()
+        yield Finding(30410, f"triggers: {wrong.reason}", ("triggers", wrong.number, *key))
 
 
 def depth_findings(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:

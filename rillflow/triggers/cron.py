@@ -10,7 +10,7 @@ Used by `triggers/schedule.py`.
 
 import copy
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -38,13 +38,12 @@ _DAY_OF_MONTH: Final = 3
 _DAY_OF_WEEK: Final = 5
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_KEPT: Final = 4_096
-_SECOND: Final = timedelta(seconds=1)
 
 
 class Cron:
     """A parsed expression in its time zone; immutable."""
 
-    def __init__(self, text: str, zone: ZoneInfo) -> None:
+    def __init__(self, text: str, zone: tzinfo) -> None:
         """Parse an expression.
 
         Raises:
@@ -57,7 +56,9 @@ class Cron:
         except (CronSimError, ValueError) as error:
             raise CronError(f"{error} in the cron expression {text!r}") from error
         prototype.day_and = True
-        counts_once = not fields[1].startswith("*") and not fields[2].startswith("*")
+        counts_once = (
+            zone is not UTC and not fields[1].startswith("*") and not fields[2].startswith("*")
+        )
         self._fixed_zone = zone if counts_once else None
         prototype.fixup_tz = self._fixed_zone
         self._prototype = prototype
@@ -109,12 +110,14 @@ def _parsed(text: str, zone: str) -> Cron:
     return cron
 
 
-def time_zone(name: str) -> ZoneInfo:
+def time_zone(name: str) -> tzinfo:
     """Return a time zone by its name in the IANA database.
 
     Raises:
         CronError: There is none.
     """
+    if name == "UTC":
+        return UTC
     known = len(name) <= LONGEST_ZONE and not name.startswith(("/", ".")) and ".." not in name
     try:
         if known:

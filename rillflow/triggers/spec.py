@@ -6,7 +6,8 @@ Used by `runtime/triggers/registry.py` and `runtime/triggers/runner.py`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import msgspec
 
 from rillflow.errors import CronError
 from rillflow.jsontypes import JsonValue
-from rillflow.triggers.cron import Cron
+from rillflow.triggers.cron import Cron, time_zone
 from rillflow.triggers.overlap import Overlap
 from rillflow.triggers.schedule import (
     LONGEST_JITTER_S,
@@ -93,20 +94,45 @@ def read_cron(fields: Mapping[str, JsonValue]) -> TriggerSpec:
     """
     cron = fields.get("cron")
     if not isinstance(cron, str) or not cron.strip():
-        raise CronError("cron is missing: write an expression, such as 0 30 6 * * *")
-    spec = TriggerSpec(
+        error = CronError("cron is missing: write an expression, such as 0 30 6 * * *")
+        error.field = "cron"
+        raise error
+    with _named("time_zone"):
+        zone = _word(fields, "time_zone", "UTC")
+        time_zone(zone)
+    with _named("start"):
+        start_ms = _time_ms(fields.get("start"), "start", 0)
+    with _named("end"):
+        end_ms = _time_ms(fields.get("end"), "end", NEVER_MS)
+        if start_ms >= end_ms:
+            raise CronError("start must be before end")
+    with _named("jitter_s"):
+        jitter_s = _jitter_s(fields.get("jitter_s"))
+    with _named("overlap"):
+        overlap = _overlap(_word(fields, "overlap", Overlap.ALLOW))
+    with _named("catch_up"):
+        catch_up = _catch_up(fields.get("catch_up"))
+    with _named("cron"):
+        Cron.parse(cron, zone)
+    return TriggerSpec(
         cron=cron.strip(),
-        time_zone=_word(fields, "time_zone", "UTC"),
-        start_ms=_time_ms(fields.get("start"), "start", 0),
-        end_ms=_time_ms(fields.get("end"), "end", NEVER_MS),
-        jitter_s=_jitter_s(fields.get("jitter_s")),
-        overlap=_overlap(_word(fields, "overlap", Overlap.ALLOW)),
-        catch_up=_catch_up(fields.get("catch_up")),
+        time_zone=zone,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        jitter_s=jitter_s,
+        overlap=overlap,
+        catch_up=catch_up,
     )
-    if spec.start_ms >= spec.end_ms:
-        raise CronError("start must be before end")
-    spec.schedule()
-    return spec
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    """Name the field in an error that is raised about it."""
+    try:
+        yield
+    except CronError as error:
+        error.field = field
+        raise
 
 
 def shown(spec: TriggerSpec) -> dict[str, Any]:

@@ -262,6 +262,7 @@ FIELDS: Final[Mapping[str, type[BaseModel]]] = {
     "Retry": model.Retry,
     "Polling": model.Polling,
     "Ray options": model.RayOptions,
+    "Triggers": model.DeclaredTrigger,
     "The fields of a choice": model.ChoiceTask,
     "A branch": model.Choice,
     "The fields of a foreach": model.ForeachTask,

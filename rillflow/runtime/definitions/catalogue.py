@@ -15,17 +15,18 @@ from rillflow.definition import (
     parse_definition,
     version_of,
 )
-from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.model import DeclaredTrigger, WorkflowDefinition
 from rillflow.errors import NotReadyError, RequestError, UnknownDescriptorError
 from rillflow.gateways.messages.threads import SHORT_BYTES
 from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
-from rillflow.ports.store import Catalogue
+from rillflow.ports.store import Catalogue, Store
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.definitions.choice_rules import first_that_holds
+from rillflow.runtime.definitions.declared_triggers import declare_triggers
 from rillflow.runtime.definitions.input_schema import InputSchema
 
 RELEASE: Final = "release"
@@ -54,7 +55,7 @@ class DescriptorReads(Protocol):
 
 
 async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
-    catalogue: Catalogue,
+    store: Store,
     business: str,
     feature: str,
     alias: str,
@@ -71,7 +72,8 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     read in a thread that senders share fairly.
 
     Raises:
-        RequestError: A name is malformed, or is not the definition's (30109, 30110).
+        RequestError: A name is malformed, or is not the definition's (30109, 30110); the id of a
+            trigger that it declares is taken (409).
         DefinitionError: The definition is refused.
         OverloadedError: Too many are being read in the thread.
     """
@@ -79,15 +81,18 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     names = (business, feature)
     read = partial(_checked_text, text, names, max_depth=max_depth, max_bytes=max_bytes)
     if sender is None:
-        canonical = read()
+        canonical, triggers = read()
     else:
-        canonical = await FOR_AUTHORS.run(read, sender=sender, text_bytes=len(text))
+        canonical, triggers = await FOR_AUTHORS.run(read, sender=sender, text_bytes=len(text))
     version = version_of(canonical)
-    await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
+    await store.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
+    await declare_triggers(store, f"{business}:{feature}:{alias}", triggers, at_ms=at_ms)
     return DescriptorId(business, feature, version=version)
 
 
-def _checked_text(text: str, names: tuple[str, str], *, max_depth: int, max_bytes: int) -> str:
+def _checked_text(
+    text: str, names: tuple[str, str], *, max_depth: int, max_bytes: int
+) -> tuple[str, tuple[DeclaredTrigger, ...]]:
     definition = parse_definition(text, max_depth=max_depth, max_bytes=max_bytes)
     if (definition.workspace, definition.dag_name) != names:
         named = f"{definition.workspace}:{definition.dag_name}"
@@ -98,7 +103,7 @@ def _checked_text(text: str, names: tuple[str, str], *, max_depth: int, max_byte
         raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION, hint=hint)
     if definition.enforce_input_schema and definition.input_schema:
         InputSchema(definition.input_schema)
-    return canonical_text(expand_sugar(definition))
+    return canonical_text(expand_sugar(definition)), definition.triggers or ()
 
 
 def check_names(*, removed: bool = False, **names: str) -> None:

@@ -4,7 +4,7 @@ Used by `runtime/stack.py`.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -287,29 +287,6 @@ async def _all_or_first_error(work: "Sequence[Any]") -> list[ExecutionId]:
         if isinstance(each, BaseException):
             raise each
     return [each for each in done if not isinstance(each, BaseException)]
-
-
-def declared_trigger(
-    owner: str, name: str, fields: Mapping[str, JsonValue], now_ms: int
-) -> tuple[TriggerRow, str]:
-    """Return the row of a trigger that a definition declares, with its context.
-
-    Raises:
-        CronError: A field is malformed.
-    """
-    spec = read_cron(fields)
-    context = fields.get("context")
-    text = "" if context is None else msgspec.json.encode(context).decode()
-    row = TriggerRow(
-        id=f"{owner}/{name}",
-        type=CRON,
-        descriptor_id=owner,
-        owner=owner,
-        spec=encode_spec(spec),
-        created_at_ms=now_ms,
-        position_ms=now_ms,
-    )
-    return row, text
 
 
 def _context(text: str) -> JsonValue:

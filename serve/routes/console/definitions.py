@@ -14,6 +14,7 @@ from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, 
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
 from rillflow.runtime.definitions.catalogue import check_names, resolve_descriptor
+from rillflow.runtime.definitions.declared_triggers import remove_declared
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.answers import Flag as FlagAnswer
@@ -174,5 +175,9 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     async def modify(add: bool, **names: str) -> Response:  # noqa: FBT001 - the parameter's value
         check_names(removed=not add, **names)
         change = stack.store.register if add else stack.store.unregister
+        if not add:
+            business, feature, alias, *_ = *names.values(), None, None
+            at_ms = stack.clock.now_ms()
+            await remove_declared(stack.store, business, feature, alias, at_ms=at_ms)
         await change(*names.values())
         return json_response(DONE)

@@ -1,0 +1,62 @@
+"""The triggers that a definition declares: what is wrong with them, and their fields (ours).
+
+Used by `definition/validation.py` and `runtime/definitions/declared_triggers.py`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from rillflow.definition.model import DeclaredTrigger
+from rillflow.errors import CronError
+from rillflow.ids import LONGEST_NAME, is_name, why_no_name
+from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.triggers.spec import read_cron
+
+MOST_DECLARED: Final = 100
+MOST_CONTEXT_BYTES: Final = 256 << 10
+_KEYS: Final = {
+    "cron": "cron",
+    "time_zone": "timeZone",
+    "start": "start",
+    "end": "end",
+    "jitter_s": "jitterInSeconds",
+    "overlap": "overlap",
+    "catch_up": "catchUp",
+}
+"""Fields of a trigger over HTTP, with their names in a definition."""
+
+
+class WrongTrigger(NamedTuple):
+    """What is wrong with a trigger; ``key`` is empty where it is the trigger itself."""
+
+    number: int
+    key: str
+    reason: str
+
+
+def fields_of(trigger: DeclaredTrigger) -> JsonObject:
+    """Return the fields of a trigger by their names over HTTP."""
+    given = {name: getattr(trigger, name) for name in _KEYS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def wrong_triggers(triggers: Sequence[DeclaredTrigger]) -> Iterator[WrongTrigger]:
+    """Generate what is wrong with the triggers of a definition."""
+    if len(triggers) > MOST_DECLARED:
+        reason = f"a definition declares up to {MOST_DECLARED} triggers, not {len(triggers)}"
+        yield WrongTrigger(MOST_DECLARED, "", reason)
+        return
+    names: set[str] = set()
+    for number, trigger in enumerate(triggers):
+        if not is_name(trigger.name) or len(trigger.name or "") > LONGEST_NAME:
+            yield WrongTrigger(number, "name", why_no_name(trigger.name, LONGEST_NAME))
+        elif trigger.name in names:
+            yield WrongTrigger(number, "name", f"two triggers have the name {trigger.name}")
+        names.add(trigger.name or "")
+        try:
+            read_cron(fields_of(trigger))
+        except CronError as error:
+            yield WrongTrigger(number, _KEYS.get(error.field, ""), str(error))
+        if len(encode_json(trigger.context or {})) > MOST_CONTEXT_BYTES:
+            reason = f"the context of a trigger has up to {MOST_CONTEXT_BYTES} bytes"
+            yield WrongTrigger(number, "context", reason)

@@ -1,0 +1,61 @@
+"""The triggers of a definition live and die with its alias.
+
+Used by `runtime/definitions/catalogue.py` and `serve/routes/console/definitions.py`.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rillflow.definition.declared_triggers import fields_of
+from rillflow.definition.model import DeclaredTrigger
+from rillflow.errors import RequestError
+from rillflow.jsontypes import encode_json
+from rillflow.ports.store import Store
+from rillflow.ports.triggers import TriggerRow, Triggers
+from rillflow.triggers.spec import CRON, encode_spec, read_cron
+
+CONFLICT: Final = 409
+
+
+async def declare_triggers(
+    store: Triggers, owner: str, triggers: Sequence[DeclaredTrigger], *, at_ms: int
+) -> None:
+    """Make these the triggers of an alias, which is ``business:feature:alias``.
+
+    Raises:
+        RequestError: The id of one belongs to a trigger that was added by itself (409).
+    """
+    if not triggers and not await store.list_triggers(owner=owner, limit=1):
+        return
+    rows = [_row(owner, trigger, at_ms) for trigger in triggers]
+    taken = await store.sync_triggers(owner, rows, at_ms=at_ms)
+    if taken:
+        message = (
+            f"the definition was added, and its triggers were not: there is {taken[0]} already"
+        )
+        raise RequestError(message, http_status=CONFLICT)
+
+
+async def remove_declared(
+    store: Store, business: str, feature: str | None, alias: str | None, *, at_ms: int
+) -> None:
+    """Remove the triggers of an alias that is unlisted, or of all aliases in what is unlisted."""
+    features = [feature] if feature is not None else await store.features(business)
+    for each in features:
+        aliases = [alias] if alias is not None else await store.aliases(business, each)
+        for name in aliases:
+            await store.sync_triggers(f"{business}:{each}:{name}", [], at_ms=at_ms)
+
+
+def _row(owner: str, trigger: DeclaredTrigger, at_ms: int) -> tuple[TriggerRow, str]:
+    context = "" if trigger.context is None else encode_json(trigger.context).decode()
+    row = TriggerRow(
+        id=f"{owner}/{trigger.name}",
+        type=CRON,
+        descriptor_id=owner,
+        owner=owner,
+        spec=encode_spec(read_cron(fields_of(trigger))),
+        created_at_ms=at_ms,
+        position_ms=at_ms,
+    )
+    return row, context
