@@ -30,7 +30,7 @@ async def manage(
         RillflowError: It was refused.
     """
     query = dict(request.query)
-    trigger_id = query.get("id", "")
+    trigger_id = query.get("trigger_id", "")
     match request.action:
         case "add":
             body = request.body or {}
@@ -45,7 +45,7 @@ async def manage(
             return {"execution_id": await triggers.fire(trigger_id, key)}
         case "backfill":
             span = time_ms(query["from"], "from"), time_ms(query["to"], "to")
-            return {"execution_ids": [*await triggers.backfill(trigger_id, *span)]}
+            return {"execution_ids": [*await triggers.backfill(trigger_id, span)]}
         case "remove":
             await triggers.remove_known(trigger_id)
         case "pause" | "resume":
@@ -55,9 +55,8 @@ async def manage(
 
 async def _page(triggers: TriggerRegistry, query: dict[str, str]) -> JsonObject:
     limit = int(query.get("limit", PAGE))
-    found = await triggers.page(owner=None, after=query.get("after", ""), limit=limit)
-    following: JsonObject = {"next": str(found[-1]["id"])} if len(found) == limit else {}
-    return {"triggers": [*found], **following}
+    found, following = await triggers.page(owner=None, after=query.get("after", ""), limit=limit)
+    return {"triggers": [*found], **({"next": following} if following else {})}
 
 
 def _check(body: JsonObject) -> ResourceCheck | None:

@@ -63,7 +63,7 @@ class Triggers:
         Raises:
             RequestError: There is none.
         """
-        return self._do("show", id=trigger_id)
+        return self._do("show", trigger_id=trigger_id)
 
     def pause(self, trigger_id: str) -> None:
         """Have a trigger fire nothing until it is resumed.
@@ -71,7 +71,7 @@ class Triggers:
         Raises:
             RequestError: There is none.
         """
-        self._do("pause", id=trigger_id)
+        self._do("pause", trigger_id=trigger_id)
 
     def resume(self, trigger_id: str) -> None:
         """Have a trigger fire again; the times of the pause are not made up for.
@@ -79,7 +79,7 @@ class Triggers:
         Raises:
             RequestError: There is none.
         """
-        self._do("resume", id=trigger_id)
+        self._do("resume", trigger_id=trigger_id)
 
     def remove(self, trigger_id: str) -> None:
         """Remove a trigger.
@@ -87,7 +87,7 @@ class Triggers:
         Raises:
             RequestError: There is none, or a definition declares it.
         """
-        self._do("remove", id=trigger_id)
+        self._do("remove", trigger_id=trigger_id)
 
     def fire(self, trigger_id: str, *, idempotency_key: str = "") -> ExecutionId:
         """Start an execution now, whatever the schedule says; with a key it happens once.
@@ -95,7 +95,7 @@ class Triggers:
         Raises:
             RillflowError: There is no such trigger, or the submission was refused.
         """
-        found = self._do("fire", id=trigger_id, idempotency_key=idempotency_key)
+        found = self._do("fire", trigger_id=trigger_id, idempotency_key=idempotency_key)
         return str(found["execution_id"])
 
     def backfill(self, trigger_id: str, begin: str, end: str) -> list[ExecutionId]:
@@ -113,7 +113,7 @@ class Triggers:
             RillflowError: There is no such trigger, the span has too many times, or a submission
                 was refused.
         """
-        span = {"id": trigger_id, "from": begin, "to": end}
+        span = {"trigger_id": trigger_id, "from": begin, "to": end}
         found: JsonObject = run(self._transport, ask(_request("backfill", None, span)))
         return _started(found)
 
@@ -157,28 +157,28 @@ class AsyncTriggers:
 
     async def show(self, trigger_id: str) -> JsonObject:
         """Return a trigger; see ``Triggers.show``."""
-        return await self._do("show", id=trigger_id)
+        return await self._do("show", trigger_id=trigger_id)
 
     async def pause(self, trigger_id: str) -> None:
         """Pause a trigger; see ``Triggers.pause``."""
-        await self._do("pause", id=trigger_id)
+        await self._do("pause", trigger_id=trigger_id)
 
     async def resume(self, trigger_id: str) -> None:
         """Resume a trigger; see ``Triggers.resume``."""
-        await self._do("resume", id=trigger_id)
+        await self._do("resume", trigger_id=trigger_id)
 
     async def remove(self, trigger_id: str) -> None:
         """Remove a trigger; see ``Triggers.remove``."""
-        await self._do("remove", id=trigger_id)
+        await self._do("remove", trigger_id=trigger_id)
 
     async def fire(self, trigger_id: str, *, idempotency_key: str = "") -> ExecutionId:
         """Start an execution now; see ``Triggers.fire``."""
-        found = await self._do("fire", id=trigger_id, idempotency_key=idempotency_key)
+        found = await self._do("fire", trigger_id=trigger_id, idempotency_key=idempotency_key)
         return str(found["execution_id"])
 
     async def backfill(self, trigger_id: str, begin: str, end: str) -> list[ExecutionId]:
         """Start the executions of a span; see ``Triggers.backfill``."""
-        span = {"id": trigger_id, "from": begin, "to": end}
+        span = {"trigger_id": trigger_id, "from": begin, "to": end}
         found: JsonObject = await run_async(self._transport, ask(_request("backfill", None, span)))
         return _started(found)
 

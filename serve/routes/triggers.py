@@ -4,6 +4,7 @@ Used by `serve/api.py`.
 """
 
 import uuid
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from serve.forms.bodies import json_response, raw_response, read_json_text
 from serve.forms.documentation import ERRORS, OBJECT, answer
 from serve.forms.parameters import Whole, read_callback_config, read_resource_check
 from serve.forms.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
+from serve.limits.callers import caller_of
 
 KAFKA: Final = "kafka"
 KAFKA_FIELDS: Final = ("kafka_server", "group_id", "topic")
@@ -75,41 +77,47 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
         return json_response({"code": 0, "data": {"task_id": row.id}})
 
     @routes.post("/flow/trigger/cancel_trigger.json", responses=answer(TriggerAnswer))
-    async def cancel_trigger(type: str, task_id: str) -> Response:  # noqa: A002 - its name
+    async def cancel_trigger(
+        request: Request,
+        type: str,  # noqa: A002 - its name
+        task_id: str,
+    ) -> Response:
         """Remove a trigger; a second time is code -1."""
         if type not in (CRON, KAFKA):
             raise _unsupported(type)
-        removed = await stack.triggers.remove(task_id, kind=type)
+        removed = await stack.triggers.remove(task_id, sees_of(request), kind=type)
         return json_response(DONE if removed else NOT_DONE)
 
 
 def _add_reads(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/flow/trigger/get_trigger_tasks.json", responses=answer(TriggerAnswer))
-    async def get_trigger_tasks(type: str) -> Response:  # noqa: A002 - its name
+    async def get_trigger_tasks(request: Request, type: str) -> Response:  # noqa: A002 - its name
         """List the triggers of a type by id, as they were added."""
         if type not in (CRON, KAFKA):
             message = f"do not support type: {type}"
             return json_response({"code": -1, "message": message})
-        found = await stack.triggers.bodies(type)
+        found = await stack.triggers.bodies(type, sees_of(request))
         return raw_response(await in_thread(lambda: encode_json({"code": 0, "data": found})))
 
     @routes.get("/flow/triggers/list.json", responses=answer(TriggerPage))
     async def list_triggers(
+        request: Request,
         after: Annotated[str, Query(description="List those whose ids come after this.")] = "",
         declared_by: Annotated[str, Query(description="business:feature:alias")] = "",
         limit: Whole = 100,
     ) -> Response:
         """List triggers by id, with what they have done, without their contexts."""
         size = min(max(limit, 1), MOST_LISTED)
-        found = await stack.triggers.page(owner=declared_by or None, after=after, limit=size)
-        following = {"next": found[-1]["id"]} if len(found) == size else {}
-        page: Any = {"triggers": found, **following}
+        found, following = await stack.triggers.page(
+            sees_of(request), owner=declared_by or None, after=after, limit=size
+        )
+        page: Any = {"triggers": found, **({"next": following} if following else {})}
         return raw_response(await in_thread(lambda: encode_json(page)))
 
     @routes.get("/flow/triggers/show.json", responses=answer(Trigger))
-    async def show_trigger(id: TriggerId) -> Response:  # noqa: A002 - its name
+    async def show_trigger(request: Request, trigger_id: TriggerId) -> Response:
         """Show a trigger with its context and what it has done."""
-        return json_response(await stack.triggers.show(id))
+        return json_response(await stack.triggers.show(trigger_id, sees_of(request)))
 
 
 def _add_changes(routes: APIRouter, stack: Stack) -> None:
@@ -119,47 +127,58 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
         body = await _body(request)
         callback = read_callback_config(_option(body, "callback"))
         check = read_resource_check(_option(body, "resource_check"))
-        return json_response(await stack.triggers.add_described(body, callback, check))
+        return json_response(
+            await stack.triggers.add_described(body, callback, check, sees_of(request))
+        )
 
     @routes.post("/flow/triggers/remove.json", responses=answer(Done))
-    async def remove(id: TriggerId) -> Response:  # noqa: A002 - its name
+    async def remove(request: Request, trigger_id: TriggerId) -> Response:
         """Remove a trigger."""
-        await stack.triggers.remove_known(id)
+        await stack.triggers.remove_known(trigger_id, sees_of(request))
         return json_response(OK)
 
     @routes.post("/flow/triggers/pause.json", responses=answer(Done))
-    async def pause(id: TriggerId) -> Response:  # noqa: A002 - its name
+    async def pause(request: Request, trigger_id: TriggerId) -> Response:
         """Have a trigger fire nothing until it is resumed."""
-        await stack.triggers.pause(id, is_paused=True)
+        await stack.triggers.pause(trigger_id, sees_of(request), is_paused=True)
         return json_response(OK)
 
     @routes.post("/flow/triggers/resume.json", responses=answer(Done))
-    async def resume(id: TriggerId) -> Response:  # noqa: A002 - its name
+    async def resume(request: Request, trigger_id: TriggerId) -> Response:
         """Have a trigger fire again; the times of the pause are not made up for."""
-        await stack.triggers.pause(id, is_paused=False)
+        await stack.triggers.pause(trigger_id, sees_of(request), is_paused=False)
         return json_response(OK)
 
 
 def _add_starts(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/triggers/fire.json", responses=answer(Fired))
     async def fire(
-        id: TriggerId,  # noqa: A002 - its name
+        request: Request,
+        trigger_id: TriggerId,
         idempotency_key: Annotated[str, Query(description="With a key it happens once.")] = "",
     ) -> Response:
         """Start an execution now, whatever the schedule says."""
         key = idempotency_key or uuid.uuid4().hex
-        return json_response({"execution_id": await stack.triggers.fire(id, key)})
+        return json_response(
+            {"execution_id": await stack.triggers.fire(trigger_id, key, sees_of(request))}
+        )
 
     @routes.post("/flow/triggers/backfill.json", responses=answer(BackfillAnswer))
     async def backfill(
-        id: TriggerId,  # noqa: A002 - its name
+        request: Request,
+        trigger_id: TriggerId,
         begin: Annotated[str, Query(alias="from", description="The first time, in ISO 8601.")],
         end: Annotated[str, Query(alias="to", description="The last time, in ISO 8601.")],
     ) -> Response:
         """Start the executions of all scheduled times of a span that were not started."""
         from_ms, to_ms = time_ms(begin, "from"), time_ms(end, "to")
-        started = await stack.triggers.backfill(id, from_ms, to_ms)
+        started = await stack.triggers.backfill(trigger_id, (from_ms, to_ms), sees_of(request))
         return json_response({"execution_ids": started})
+
+
+def sees_of(request: Request) -> Callable[[str], bool]:
+    """Return what tells whether the caller may see what is in a workspace."""
+    return caller_of(request.scope).sees
 
 
 async def _body(request: Request) -> JsonObject:

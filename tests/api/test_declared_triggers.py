@@ -32,7 +32,7 @@ async def test_adding_a_definition_makes_its_triggers_those_of_the_alias() -> No
         second = found["shop:order:release/second"]
         assert second["descriptor_id"] == second["declared_by"] == "shop:order:release"
         assert (second["time_zone"], second["catch_up"]) == ("Europe/Berlin", 5)
-        shown = await api.get(f"{OURS}/show.json", id="shop:order:release/first")
+        shown = await api.get(f"{OURS}/show.json", trigger_id="shop:order:release/first")
         assert shown["context"] == {"a": 1}
         await api.add(f"{PASS}{BOTH}", alias="beta")
         assert len(await listed(api)) == 4
@@ -69,12 +69,12 @@ async def test_a_declared_trigger_is_paused_and_fired_but_changed_in_its_definit
     async with served() as api:
         await api.add(f"{PASS}{FIRST}")
         trigger = "shop:order:release/first"
-        await api.post(f"{OURS}/pause.json", id=trigger)
+        await api.post(f"{OURS}/pause.json", trigger_id=trigger)
         await api.add(f"{PASS}{FIRST}")
         assert (await listed(api))[trigger]["paused"], "the same trigger stays as it is"
-        fired = await api.post(f"{OURS}/fire.json", id=trigger)
+        fired = await api.post(f"{OURS}/fire.json", trigger_id=trigger)
         assert (await api.ended(fired["execution_id"]))["context"]["a"] == 1
-        refusal = await api.refusal(f"{OURS}/remove.json", id=trigger)
+        refusal = await api.refusal(f"{OURS}/remove.json", trigger_id=trigger)
         assert refusal[:2] == (400, 30110)
         new = {"id": trigger, "descriptor_id": "shop:order", "cron": "@daily", "replace": True}
         assert (await api.refusal(f"{OURS}/add.json", new))[:2] == (400, 30110)

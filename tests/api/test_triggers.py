@@ -34,7 +34,7 @@ async def shown_with(api: Api, trigger_id: str, field: str) -> dict[str, Any]:
     """Return a trigger once a field of it is neither empty nor 0."""
     async with asyncio.timeout(LONG_S):
         while True:
-            shown = await api.get(f"{OURS}/show.json", id=trigger_id)
+            shown = await api.get(f"{OURS}/show.json", trigger_id=trigger_id)
             if shown[field]:
                 return dict(shown)
 
@@ -136,7 +136,7 @@ async def test_what_was_added_is_kept_whole_also_by_a_new_server() -> None:
         assert before["data"]["1"] == body
     async with served(store=store) as again:
         assert await again.get(TASKS, type="cron") == before
-        shown = await again.get(f"{OURS}/show.json", id="1")
+        shown = await again.get(f"{OURS}/show.json", trigger_id="1")
         assert '"http://127.0.0.1:9/done"' in shown["callback"]
         assert '"skip"' in shown["resource_check"]
         bad = await again.refusal(ADD, body, **(params | {"callback": "nonsense"}))
@@ -166,19 +166,19 @@ async def test_a_trigger_of_ours_is_added_shown_paused_resumed_and_removed() -> 
         assert (await api.refusal(f"{OURS}/add.json", new))[0] == 409
         again = await api.post(f"{OURS}/add.json", new | {"replace": True, "catch_up": "none"})
         assert again["catch_up"] == "none"
-        assert await api.post(f"{OURS}/pause.json", id="nightly") == {"result": "ok"}
-        shown = await api.get(f"{OURS}/show.json", id="nightly")
+        assert await api.post(f"{OURS}/pause.json", trigger_id="nightly") == {"result": "ok"}
+        shown = await api.get(f"{OURS}/show.json", trigger_id="nightly")
         assert shown["paused"] is True
         assert "next_ms" not in shown
-        assert await api.post(f"{OURS}/resume.json", id="nightly") == {"result": "ok"}
+        assert await api.post(f"{OURS}/resume.json", trigger_id="nightly") == {"result": "ok"}
         listed = await api.get(f"{OURS}/list.json")
         assert [each["id"] for each in listed["triggers"]] == ["nightly"]
         assert "context" not in listed["triggers"][0]
-        assert await api.post(f"{OURS}/remove.json", id="nightly") == {"result": "ok"}
+        assert await api.post(f"{OURS}/remove.json", trigger_id="nightly") == {"result": "ok"}
         for action in ("remove", "pause", "resume", "fire"):
-            refusal = await api.refusal(f"{OURS}/{action}.json", id="nightly")
+            refusal = await api.refusal(f"{OURS}/{action}.json", trigger_id="nightly")
             assert refusal == (400, 30106, "there is no trigger nightly")
-        assert (await api.get_refusal(f"{OURS}/show.json", id="nightly"))[1] == 30106
+        assert (await api.get_refusal(f"{OURS}/show.json", trigger_id="nightly"))[1] == 30106
 
 
 async def test_triggers_come_in_pages() -> None:
@@ -231,19 +231,19 @@ async def test_a_trigger_is_fired_by_hand_and_for_past_times_once() -> None:
         await api.add(PASS)
         new = {"id": "t", "descriptor_id": "shop:order", "cron": "@hourly", "context": {"a": 3}}
         await api.post(f"{OURS}/add.json", new)
-        first = await api.post(f"{OURS}/fire.json", id="t", idempotency_key="k")
-        assert await api.post(f"{OURS}/fire.json", id="t", idempotency_key="k") == first
-        assert (await api.post(f"{OURS}/fire.json", id="t")) != first
+        first = await api.post(f"{OURS}/fire.json", trigger_id="t", idempotency_key="k")
+        assert await api.post(f"{OURS}/fire.json", trigger_id="t", idempotency_key="k") == first
+        assert (await api.post(f"{OURS}/fire.json", trigger_id="t")) != first
         assert (await api.ended(first["execution_id"]))["context"]["a"] == 3
         span = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-01T05:30:00Z"}
-        started = (await api.post(f"{OURS}/backfill.json", id="t", **span))["execution_ids"]
+        started = (await api.post(f"{OURS}/backfill.json", trigger_id="t", **span))["execution_ids"]
         assert len(set(started)) == 6
-        again = (await api.post(f"{OURS}/backfill.json", id="t", **span))["execution_ids"]
+        again = (await api.post(f"{OURS}/backfill.json", trigger_id="t", **span))["execution_ids"]
         assert again == started
         long = {"from": "2020-03-01T00:00:00Z", "to": "2026-03-01T05:30:00Z"}
-        refusal = await api.refusal(f"{OURS}/backfill.json", id="t", **long)
+        refusal = await api.refusal(f"{OURS}/backfill.json", trigger_id="t", **long)
         assert refusal[:2] == (400, 30110)
-        bad = await api.refusal(f"{OURS}/backfill.json", id="t", **(span | {"to": "soon"}))
+        bad = await api.refusal(f"{OURS}/backfill.json", trigger_id="t", **(span | {"to": "soon"}))
         assert bad[:2] == (400, 30109)
 
 

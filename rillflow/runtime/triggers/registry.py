@@ -4,8 +4,8 @@ Used by `runtime/stack.py`.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -39,7 +39,18 @@ MOST_BACKFILLED: Final = 1_000
 BACKFILLED_AT_ONCE: Final = 16
 RESTRICTED: Final = 30110
 UNKNOWN_TRIGGER: Final = 30106
+FORBIDDEN: Final = 30108
 PAGE: Final = 1_000
+
+
+Sees: TypeAlias = Callable[[str], bool]
+"""Tells whether whoever asks may see what is in a workspace; what they may not is not there."""
+
+
+def everything(business: str) -> bool:
+    """See all workspaces."""
+    del business
+    return True
 
 
 class TriggerRegistry:
@@ -91,7 +102,11 @@ class TriggerRegistry:
         return stored
 
     async def add_described(
-        self, body: JsonObject, callback: bytes | None, check: ResourceCheck | None
+        self,
+        body: JsonObject,
+        callback: bytes | None,
+        check: ResourceCheck | None,
+        sees: Sees = everything,
     ) -> dict[str, Any]:
         """Add a trigger, all of whose fields are in an object; return it as ``show`` does.
 
@@ -99,12 +114,19 @@ class TriggerRegistry:
             body: The fields.
             callback: That of its field, checked.
             check: That of its field ``resource_check``.
+            sees: What whoever asks may see.
 
         Raises:
-            RequestError: As ``add``.
+            RequestError: As ``add``; or it would start what they may not see (30108).
         """
         spec = with_options(read_cron(body), callback, check)
         descriptor_id, trigger_id = _text(body, "descriptor_id"), _text(body, "id", default="")
+        stored = await self._store.trigger(trigger_id)
+        starts = [descriptor_id, *([stored[0].descriptor_id] if stored is not None else [])]
+        if not all(sees(parse_descriptor_id(each).business) for each in starts):
+            raise RequestError(
+                "this trigger is one of another workspace", wire_code=FORBIDDEN, http_status=403
+            )
         row = await self.add(
             descriptor_id,
             spec,
@@ -115,78 +137,86 @@ class TriggerRegistry:
         )
         return await self.show(row.id)
 
-    async def remove(self, trigger_id: str, *, kind: str | None = None) -> bool:
+    async def remove(
+        self, trigger_id: str, sees: Sees = everything, *, kind: str | None = None
+    ) -> bool:
         """Remove a trigger; False if there is none of this kind.
 
         Raises:
             RequestError: A definition declares it (30110).
         """
-        stored = await self._store.trigger(trigger_id)
+        stored = await self._seen(trigger_id, sees)
         if stored is None or kind not in {None, stored[0].type}:
             return False
         _refuse_declared(stored[0])
         return await self._store.remove_trigger(trigger_id, at_ms=self._clock.now_ms())
 
-    async def remove_known(self, trigger_id: str) -> None:
+    async def remove_known(self, trigger_id: str, sees: Sees = everything) -> None:
         """Remove a trigger.
 
         Raises:
             RequestError: There is none (30106), or a definition declares it (30110).
         """
-        if not await self.remove(trigger_id):
+        if not await self.remove(trigger_id, sees):
             raise _unknown(trigger_id)
 
-    async def pause(self, trigger_id: str, *, is_paused: bool) -> None:
+    async def pause(self, trigger_id: str, sees: Sees = everything, *, is_paused: bool) -> None:
         """Pause or resume a trigger; the times of a pause are not made up for.
 
         Raises:
             RequestError: There is none (30106).
         """
+        await self._known(trigger_id, sees)
         at_ms = self._clock.now_ms()
         if not await self._store.pause_trigger(trigger_id, is_paused=is_paused, at_ms=at_ms):
             raise _unknown(trigger_id)
 
-    async def show(self, trigger_id: str) -> dict[str, Any]:
+    async def show(self, trigger_id: str, sees: Sees = everything) -> dict[str, Any]:
         """Return a trigger with its context and what it has done.
 
         Raises:
             RequestError: There is none (30106).
         """
-        row, context = await self._known(trigger_id)
+        row, context = await self._known(trigger_id, sees)
         return _described(row, self._clock.now_ms()) | {"context": _context(context)}
 
-    async def page(self, *, owner: str | None, after: str, limit: int) -> list[dict[str, Any]]:
-        """Return triggers by id, without their contexts, beginning after one."""
+    async def page(
+        self, sees: Sees = everything, *, owner: str | None, after: str, limit: int
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Return triggers by id, without their contexts, beginning after one.
+
+        The second value is the id after which the next page begins, empty at the end.
+        """
         rows = await self._store.list_triggers(owner=owner, after=after, limit=limit)
         now_ms = self._clock.now_ms()
-        return [_described(row, now_ms) for row in rows]
+        found = [_described(row, now_ms) for row in rows if _is_seen(row, sees)]
+        return found, rows[-1].id if len(rows) == limit else ""
 
-    async def bodies(self, kind: str) -> dict[str, JsonValue]:
+    async def bodies(self, kind: str, sees: Sees = everything) -> dict[str, JsonValue]:
         """Return all triggers of a kind by id, as they were added in Rill Flow's form."""
         found: dict[str, JsonValue] = {}
         after = ""
         while rows := await self._store.list_triggers(kind=kind, after=after, limit=PAGE):
             after = rows[-1].id
-            for row, context in (
-                await self._store.triggers_now([each.id for each in rows])
-            ).values():
-                spec = decode_spec(row.spec)
-                body: dict[str, JsonValue] = dict(spec.body or {}) | {"cron": spec.cron}
-                found[row.id] = body | ({"context": _context(context)} if context else {})
+            seen = [row.id for row in rows if _is_seen(row, sees)]
+            for row, context in (await self._store.triggers_now(seen)).values():
+                found[row.id] = _body_of(row, context)
         return found
 
-    async def fire(self, trigger_id: str, key: str) -> ExecutionId:
+    async def fire(self, trigger_id: str, key: str, sees: Sees = everything) -> ExecutionId:
         """Start an execution now, whatever the schedule says; a key makes it happen once.
 
         Raises:
             RillflowError: There is no such trigger, or the submission was refused.
         """
-        row, context = await self._known(trigger_id)
+        row, context = await self._known(trigger_id, sees)
         checked = checked_key(f"trigger/{trigger_id}/by-hand/{key}") or ""
         options = options_of(decode_spec(row.spec), checked)
         return await self._submissions.submit(row.descriptor_id, context.encode(), options)
 
-    async def backfill(self, trigger_id: str, from_ms: int, to_ms: int) -> list[ExecutionId]:
+    async def backfill(
+        self, trigger_id: str, span_ms: tuple[int, int], sees: Sees = everything
+    ) -> list[ExecutionId]:
         """Start the executions of all scheduled times of a span, except those that were started.
 
         Returns:
@@ -196,10 +226,11 @@ class TriggerRegistry:
             RillflowError: There is no such trigger, the span has too many times, or a submission
                 was refused; repeating it starts the rest.
         """
-        row, context = await self._known(trigger_id)
+        row, context = await self._known(trigger_id, sees)
         spec = decode_spec(row.spec)
         times: list[int] = []
-        for at_ms in spec.schedule().times(from_ms - 1, to_ms):
+        first_ms, last_ms = span_ms
+        for at_ms in spec.schedule().times(first_ms - 1, last_ms):
             times.append(at_ms)
             if len(times) > MOST_BACKFILLED:
                 raise RequestError(
@@ -215,8 +246,12 @@ class TriggerRegistry:
 
         return await _all_or_first_error([start(each) for each in times])
 
-    async def _known(self, trigger_id: str) -> tuple[TriggerRow, str]:
+    async def _seen(self, trigger_id: str, sees: Sees) -> tuple[TriggerRow, str] | None:
         stored = await self._store.trigger(trigger_id)
+        return stored if stored is not None and _is_seen(stored[0], sees) else None
+
+    async def _known(self, trigger_id: str, sees: Sees) -> tuple[TriggerRow, str]:
+        stored = await self._seen(trigger_id, sees)
         if stored is None:
             raise _unknown(trigger_id)
         return stored
@@ -287,6 +322,16 @@ async def _all_or_first_error(work: "Sequence[Any]") -> list[ExecutionId]:
         if isinstance(each, BaseException):
             raise each
     return [each for each in done if not isinstance(each, BaseException)]
+
+
+def _is_seen(row: TriggerRow, sees: Sees) -> bool:
+    return sees(parse_descriptor_id(row.descriptor_id).business)
+
+
+def _body_of(row: TriggerRow, context: str) -> JsonValue:
+    spec = decode_spec(row.spec)
+    body: dict[str, JsonValue] = dict(spec.body or {}) | {"cron": spec.cron}
+    return body | ({"context": _context(context)} if context else {})
 
 
 def _context(text: str) -> JsonValue:
