@@ -19,8 +19,7 @@ RillflowError
 ├── DefectError           an unexpected exception, here or in another process
 ├── StoreError            the durable store: ConflictError, FencedError, QuotaError, DamagedError
 ├── LargeExecutionError   whoever reads no large execution
-└── ServerError           whoever runs the server that a client talks to
-    └── UnreachableError, StackError
+└── ServerError           whoever runs the server: UnreachableError, StackError
 
 ``code`` is stable, a part of the API; ``wire_code`` and ``http_status`` are Rill Flow's (spec 5.1).
 """
@@ -186,8 +185,8 @@ class InvalidIdError(RequestError):
 class CronError(RequestError):
     """A field of a trigger is malformed, such as its cron expression; ``field`` is its name."""
 
-    code = "request.cron"
-    field: str = ""
+    code = "request.trigger"
+    field = ""
 
 
 class UnknownDescriptorError(RequestError):
@@ -399,9 +398,9 @@ class UnavailableError(RillflowError):
 
 
 class NotReadyError(UnavailableError):
-    """The owner must read much before it can answer; others in the same batch do not wait for it.
+    """The owner must read much before it can answer, and nothing was done.
 
-    Nothing was done. A call that is asked again, and alone, is waited for.
+    Others in the same batch do not wait for it. A call that is asked again, alone, is waited for.
     """
 
     code = "execution.not_ready"

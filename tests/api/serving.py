@@ -215,6 +215,11 @@ def runner_of(stack: Stack, executions: LocalExecutions) -> TriggerRunner:
     )
 
 
+def client_of(settings: Settings) -> httpx.AsyncClient:
+    """Return a client of the server with these settings."""
+    return httpx.AsyncClient(base_url=settings.base_url, timeout=2 * LONG_S)
+
+
 async def started(executions: LocalExecutions, runner: TriggerRunner) -> None:
     """Start the executions, and what fires triggers."""
     await executions.start()
@@ -268,9 +273,7 @@ async def served(
             runner = runner_of(stack, executions)
             app = create_api(stack, lambda: started(executions, runner))
             async with listening(door, app):
-                async with httpx.AsyncClient(
-                    base_url=settings.base_url, timeout=2 * LONG_S
-                ) as client:
+                async with client_of(settings) as client:
                     yield Api(client, app, stack, gateway, clock)
                 await runner.stop()
                 await executions.stop()
