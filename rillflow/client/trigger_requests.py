@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import ValidationError
-
 from rillflow.client.operations import TriggerRequest
 from rillflow.errors import RequestError
 from rillflow.jsontypes import JsonObject
@@ -65,5 +63,5 @@ def _check(body: JsonObject) -> ResourceCheck | None:
         return None
     try:
         return ResourceCheck.model_validate(given)
-    except ValidationError as error:
+    except ValueError as error:
         raise RequestError("resource_check content nonsupport") from error
