@@ -115,6 +115,10 @@ wheel: setup ## Build the package into dist/
 demo: setup ## Run the text-to-video workflow from start to end, with live progress
 	@$(BIN)/python examples/text-to-video/demo.py $(ARGS)
 
+.PHONY: demo-cluster
+demo-cluster: setup ## Run executions on a cluster of two nodes on this machine, and kill one of them
+	@$(BIN)/python -m tests.cluster.demo
+
 # --- checking ----------------------------------------------------------------
 
 # Tests that start whole stacks, which a machine carries few of, wait much of their time. So they

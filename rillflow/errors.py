@@ -15,7 +15,7 @@ RillflowError
 ├── CrashedError          an execution whose handling failed unexpectedly: SetApartError
 ├── ResultError           whoever waits for a result: ExecutionFailedError, ExecutionTimeoutError
 ├── GatewayError          the function's side: NotConnectedError, BrokenExchangeError
-├── UnavailableError      a process that is needed: NotReadyError, GoneError, NotOwnerError
+├── UnavailableError      a needed process: NotReadyError, GoneError, NotOwnerError, ProtocolError
 ├── DefectError           an unexpected exception, here or in another process
 ├── StoreError            the durable store: ConflictError, FencedError, QuotaError, DamagedError
 ├── LargeExecutionError   whoever reads no large execution
@@ -387,10 +387,7 @@ class BrokenExchangeError(GatewayError):
 
 
 class UnavailableError(RillflowError):
-    """A process that is needed cannot be reached, or cannot answer now; asking again may help.
-
-    Whether the request took effect is unknown.
-    """
+    """A needed process cannot be reached, or answer now; it may have taken the request."""
 
     code = "process.unavailable"
     wire_code = 30113
@@ -398,12 +395,15 @@ class UnavailableError(RillflowError):
 
 
 class NotReadyError(UnavailableError):
-    """The owner must read much before it can answer, and nothing was done.
-
-    Others in the same batch do not wait for it. A call that is asked again, alone, is waited for.
-    """
+    """The owner must read much first, and has done nothing; a call asked alone is waited for."""
 
     code = "execution.not_ready"
+
+
+class ProtocolError(UnavailableError):
+    """A process of another release was asked, or has asked, that is too far from this one."""
+
+    code = "process.protocol"
 
 
 class GoneError(UnavailableError):

@@ -117,6 +117,10 @@ class Settings(BaseSettings):
     take_over: str = ""
     """Id of the lease of another deployment on the same store, which is asked to end its actors;
     the refusal to start names it."""
+    release: str = ""
+    """Any word. Another one than before has Ray Serve start its replicas anew, and so everything
+    with the code that is on the machines now; `rillflow cluster deploy` sets it to that code's
+    version."""
     execution_actors: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of execution actors; they share the partitions."""
     dispatcher_actors: Annotated[int, Field(ge=1, le=256)] = 1
@@ -383,6 +387,12 @@ class Settings(BaseSettings):
         if self.auth_businesses and not self.auth_secret:
             raise ValueError("auth_businesses needs auth_secret, which is empty")
         return self
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take settings of another release: what it did not know has its default."""
+        known = type(self).model_fields.items()
+        defaults = {name: each.get_default(call_default_factory=True) for name, each in known}
+        super().__setstate__({**state, "__dict__": {**defaults, **state["__dict__"]}})
 
     @property
     def store_url(self) -> str:

@@ -68,6 +68,7 @@ def build(settings: Settings) -> Application:
         num_replicas=settings.replicas,
         max_ongoing_requests=settings.waiting_requests + OTHER_REQUESTS + MOST_STREAMS,
         ray_actor_options={"num_cpus": 0},
+        max_surge_percent=100,  # The next replica runs before the one before it ends.
         health_check_period_s=10,
         graceful_shutdown_timeout_s=5,
         # Serve creates a record of every request even if the access log drops it.

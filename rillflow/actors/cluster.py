@@ -4,19 +4,29 @@ Used by `actors/readiness.py` and `actors/stack.py`.
 """
 
 import asyncio
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import ray
 
 from rillflow.actors.directory import find_actor
-from rillflow.actors.names import CONTROLLER_ACTOR
+from rillflow.actors.names import (
+    CONTROLLER_ACTOR,
+    dedicated_actor_name,
+    execution_actor_name,
+    owner_index,
+)
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import is_controlled
 from rillflow.actors.reports import Reports
+from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.cluster import ClusterState, ControllerReport
-from rillflow.ports.store import Store
+from rillflow.ports.deployment import Deployment
+from rillflow.ports.store import ExecutionFilter, Store
 from rillflow.settings import Settings
 
+UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
 ANSWER_S: Final = 2.0
 """How long the controller may take to report."""
 
@@ -40,16 +50,18 @@ class RayCluster:
         self._settings = settings
         self._store = store
 
-    async def state(self) -> ClusterState:
+    async def state(self, executions: Sequence[ExecutionId] = ()) -> ClusterState:
         """Return what runs; an actor that does not answer in time is told as silent.
 
         Raises:
-            StoreError: The wanted state cannot be read.
+            StoreError: The store cannot be read.
         """
-        controller, seen, wanted = await asyncio.gather(
+        controller, seen, wanted, addresses, counts = await asyncio.gather(
             controller_report(self._settings),
             Reports(self._settings.namespace).take(),
             self._store.deployment(),
+            asyncio.to_thread(_addresses),
+            self._store.count_executions(ExecutionFilter(statuses=UNFINISHED)),
         )
         reports = [each.report for each in seen if each.report is not None]
         reported = {report.name for report in reports}
@@ -61,4 +73,33 @@ class RayCluster:
             actors=reports,
             silent=sorted((silent | expected) - reported),
             is_controlled=is_controlled(),
+            descriptions={
+                each.running.name: each.description for each in seen if each.description is not None
+            },
+            addresses=addresses,
+            holders={
+                each: _holder(each, owners_of(wanted, self._settings), reported)
+                for each in executions
+            },
+            unfinished=sum(counts.values()),
         )
+
+
+def owners_of(wanted: Deployment | None, settings: Settings) -> int:
+    """Return how many execution actors share the partitions."""
+    return settings.execution_actors if wanted is None else wanted.execution_actors
+
+
+def _holder(execution_id: ExecutionId, owners: int, actors: Collection[str]) -> str:
+    """Return the actor of an execution: its own while that is there, or that of its partition."""
+    if is_dedicated(execution_id) and (own := dedicated_actor_name(execution_id)) in actors:
+        return own
+    return execution_actor_name(owner_index(execution_id, owners))
+
+
+def _addresses() -> dict[str, str]:
+    """Return the address and the host name of each node; asks Ray's GCS."""
+    return {
+        node["NodeID"]: f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
+        for node in ray.nodes()
+    }

@@ -18,11 +18,18 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError
 
-from rillflow.actors.drain import all_leave
+from rillflow.actors.drain import LAST_DRAINS, all_leave, end_all, end_for_good, leave_soon
 from rillflow.actors.execution_actor import spawn_dedicated
 from rillflow.actors.launch import sqlite_on_many_nodes
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of
-from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
+from rillflow.actors.placing import (
+    WaitingWorkers,
+    dispatchers,
+    find_nodes,
+    owners,
+    places,
+    start,
+)
 from rillflow.actors.ray_context import holder_of
 from rillflow.actors.reports import ObservedActor, Reports
 from rillflow.actors.starts import Starts
@@ -47,6 +54,7 @@ from rillflow.runtime.supervision.convergence import (
     Step,
     Wait,
     next_step,
+    sentence_of,
 )
 from rillflow.runtime.supervision.drains import Drains
 from rillflow.runtime.supervision.rebalancing import Move, next_move
@@ -72,8 +80,8 @@ OPENED_S: Final = 5.0
 """How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
 """After all actors were to end for another store, until this goes on if nobody replaces it."""
-LAST_DRAINS: Final = 3
-"""How often actors are asked to finish before they are ended for another deployment."""
+STOPPED_S: Final = 0.5
+"""After this actor has told that everything has ended, until it ends itself."""
 CAUSE_CHARACTERS: Final = 500
 ENDED: Final = frozenset(status.name.lower() for status in DagStatus if DAG_COMPLETED[status])
 """Statuses, as the store has them, of executions that need no actor any more."""
@@ -98,6 +106,8 @@ class ControllerActor:
         self._known: set[str] = set()
         self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
         self._starts = Starts(self._reports)
+        self._workers = WaitingWorkers()
+        self._looking = asyncio.Lock()
         self._steps = 0
         self._moves = 0
         self._balance_at = 0.0
@@ -137,6 +147,10 @@ class ControllerActor:
     async def fenced(self, name: str) -> None:
         """Hear of an actor that ends because another owner has taken its partitions."""
         self._reports.note_fencing(name)
+
+    async def wait_for_actor(self) -> None:
+        """Keep a worker that waits for an actor until that is about to start."""
+        await self._workers.arrive()
 
     async def sees(self, mark: str) -> bool:
         """Tell whether a replica has left this mark in the store of this controller.
@@ -179,6 +193,25 @@ class ControllerActor:
                 await asyncio.to_thread(ray.kill, each.actor)
         return unfinished
 
+    async def stop(self, *, drains: bool) -> list[str]:
+        """End everything that this deployment has started, this actor last, and free the store.
+
+        Args:
+            drains: Whether actors finish what they are at; each has some seconds for that.
+
+        Returns:
+            What they have not finished, in words; the next deployment on this store goes on.
+        """
+        async with self._looking:
+            self._running.cancel()
+            if self._renewing is not None:
+                self._renewing.cancel()
+            self._say("the deployment is being stopped")
+            try:
+                return await end_for_good(self._settings, self._reports, self._lease, drains=drains)
+            finally:
+                leave_soon(STOPPED_S)
+
     async def _unfinished(self) -> int:
         counts = await self._store.count_executions(ExecutionFilter())
         return sum(count for status, count in counts.items() if status not in ENDED)
@@ -213,7 +246,8 @@ class ControllerActor:
         await asyncio.to_thread(self._end_earlier_controller)
         while True:
             try:
-                pause_s = await self._look()
+                async with self._looking:
+                    pause_s = await self._look()
             except Exception:
                 # Somebody did not answer, or a step was broken off and an actor is missing.
                 log.exception("look_failed")
@@ -252,7 +286,7 @@ class ControllerActor:
             # Actors stay on the machine of the file; a replica on another one does not start.
             self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
         else:
-            self._say(_sentence(step), self._causes(seen))
+            self._say(sentence_of(step), self._causes(seen))
         if step is None or (isinstance(step, Wait) and step.may_last):
             await self._balance(seen)
             return self._until_next_look_s()
@@ -277,18 +311,9 @@ class ControllerActor:
         holds = lease.holds(held)
         if holds and not held.successor:
             return  # A replica has just acquired it.
-        seen = await self._reports.take()
         if holds:
             self._say("the store is being handed over to another deployment", held.successor)
-            for kinds in ((DISPATCHER,), (EXECUTION, DEDICATED)):
-                leaving = [each for each in seen if each.running.kind in kinds]
-                for _ in range(LAST_DRAINS):
-                    if not await all_leave({each.running.name: each.actor for each in leaving}):
-                        break
-        for each in seen:
-            log.warning("actor_ended", extra={"actor": each.running.name})
-            self._reports.expect(each.running.name)
-            await asyncio.to_thread(ray.kill, each.actor)
+        await end_all(self._reports, drains=LAST_DRAINS if holds else 0)
         if holds:
             await lease.give_up()
             held = self._held = await lease.renew()
@@ -321,7 +346,14 @@ class ControllerActor:
 
     async def _end(self, actors: list[ObservedActor]) -> None:
         """End actors once all have finished what they are at, or have had time enough."""
-        if not await self._leave(actors):
+        owning = [each for each in actors if each.running.kind == EXECUTION]
+        if owning:  # Those of another partition map start next.
+            nodes = await asyncio.to_thread(find_nodes, self._settings)
+            where = places(self._settings, nodes.wanted)
+            await self._workers.prepare([where[name] for name in owners(self._settings)])
+        has_left = await self._leave(actors)
+        await self._workers.release()
+        if not has_left:
             return
         for each in actors:
             log.warning("actor_ended", extra={"actor": each.running.name})
@@ -364,18 +396,27 @@ class ControllerActor:
 
     async def _replace_drained(self, seen: ObservedActor) -> None:
         name = seen.running.name
-        if not await self._leave([seen]):
+        node = await asyncio.to_thread(self._node_of, seen)
+        if not await self._leave_prepared(seen, node):
             return
         self._reports.expect(name)
         async with asyncio.timeout(START_S):
             if seen.running.kind != DEDICATED:
-                node = await asyncio.to_thread(self._node_of, seen)
                 if not await self._restart(name, seen.actor, lambda: self._start_actor(name, node)):
                     return
             elif (own := seen.execution_id) is not None:
                 spawn = partial(spawn_dedicated, self._settings, own, self._wanted)
                 await self._restart(name, seen.actor, spawn)
         log.warning("actor_replaced", extra={"actor": name, "version": self._wanted.version})
+
+    async def _leave_prepared(
+        self, seen: ObservedActor, node: str | None, *, is_bounded: bool = True
+    ) -> bool:
+        """Have a worker wait for the next process of an actor, and then the actor finish."""
+        await self._workers.prepare([node])
+        has_left = await self._leave([seen], is_bounded=is_bounded)
+        await self._workers.release()
+        return has_left
 
     def _node_of(self, seen: ObservedActor) -> str | None:
         nodes = find_nodes(self._settings).wanted
@@ -405,7 +446,7 @@ class ControllerActor:
             await self._move(move, actors[move.actor])
 
     async def _move(self, move: Move, seen: ObservedActor) -> None:
-        if not await self._leave([seen], is_bounded=False):
+        if not await self._leave_prepared(seen, move.node, is_bounded=False):
             return
         begun = time.monotonic()
         self._reports.expect(move.actor)
@@ -448,15 +489,3 @@ class ControllerActor:
 
     def _start_actor(self, name: str, node: str | None) -> Any:
         return start(self._settings, self._wanted, name, node)
-
-
-def _sentence(step: Step) -> str:
-    match step:
-        case Start(names):
-            return f"{', '.join(names)} is being started"
-        case Replace(name):
-            return f"{name} is being replaced, since it was started with something else"
-        case End(names):
-            return f"{', '.join(names)} is being ended"
-        case Wait(reason):
-            return reason

@@ -22,7 +22,7 @@ from rillflow.actors.placing import owners
 from rillflow.actors.ray_context import environment_digest, holder_of
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.cluster import ActorReport, ControllerReport
-from rillflow.ports.deployment import Deployment
+from rillflow.ports.deployment import Deployment, protocol_of, refuse_distant
 from rillflow.ports.store import Store
 from rillflow.runtime.supervision.deployed import record
 from rillflow.runtime.supervision.store_lease import StoreLease
@@ -49,6 +49,7 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
     Raises:
         StoreError: The store cannot serve a cluster of this size, another deployment holds it, or
             it is another one than that of the actors that run, which have unfinished executions.
+        ProtocolError: The actors that run are of a release too far from this one.
         UnavailableError: The execution actors do not get ready in time; the message says why.
     """
     refuse_sqlite_on_many_nodes(settings)
@@ -58,6 +59,8 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
         running = await _running(settings)
         if running is not None:
             running = await _leave_other_store(settings, store, running, lease)
+        if running is not None:
+            refuse_distant(protocol_of(running.code_version), f"what runs ({running.code_version})")
     except BaseException:
         if is_new:
             await lease.give_up()

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable
 import ray
 
 from rillflow.actors.names import is_dedicated_actor
-from rillflow.actors.peers import Peer, Response, SocketServer, response_of
+from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import is_controlled
 from rillflow.artifact_settings import artifact_settings
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.ports.cluster import ActorReport
+from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.gateway import HostState
 from rillflow.ports.loops import encode_loop
@@ -111,8 +111,12 @@ class DispatcherActor:
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def take(self, message: bytes) -> Response:
+    async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
+        return await exchanged(protocol, lambda: self._wait_for_answer(message), self._name)
+
+    async def take(self, message: bytes) -> Response:
+        """Handle a message of an actor of a release that does not say its protocol."""
         return await response_of(self._wait_for_answer(message), self._name)
 
     async def _wait_for_answer(self, data: bytes) -> bytes:
@@ -160,6 +164,10 @@ class DispatcherActor:
             code_version=self._code_version,
             calls=len(self._endpoint),
         )
+
+    async def described(self) -> bytes:
+        """Return the report, with what this actor does, for a process of any release."""
+        return encode_description(await self.report(), queue=self._drain.under_way)
 
     async def facts(self) -> dict[str, int]:
         """Return the facts that `rillflow status` shows."""

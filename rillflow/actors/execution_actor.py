@@ -5,6 +5,7 @@ Used by `actors/controller_actor.py`, `actors/placing.py` and `actors/stack.py`.
 
 import asyncio
 import logging
+import math
 import os
 import uuid
 from functools import partial
@@ -26,7 +27,7 @@ from rillflow.actors.names import (
     owner_index,
     partitions_of,
 )
-from rillflow.actors.peers import Peer, Response, SocketServer, response_of
+from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import (
     environment_digest,
     is_controlled,
@@ -39,7 +40,7 @@ from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.ports.changes import AwaitChanges
-from rillflow.ports.cluster import ActorReport
+from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import (
@@ -50,6 +51,7 @@ from rillflow.ports.messages import (
     OwnerMessage,
     decode_owner_message,
 )
+from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -87,6 +89,8 @@ TELL_S = 0.5
 """How long an actor that was fenced tries to tell the controller before it ends."""
 FRONT_S = 30.0
 """How long calls wait for the HTTP API in front of this actor, which starts after it."""
+LOOK_S = 5.0
+"""Between looks at an address for callbacks that did not answer in time."""
 
 
 class ExecutionActor:
@@ -123,6 +127,7 @@ class ExecutionActor:
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
         self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
+        self._unreachable = ""
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
         self._executions = ray_executions(settings)
@@ -184,7 +189,7 @@ class ExecutionActor:
             self._host,
             self._dispatcher,
             life=self._life,
-            reasons=self._health.reasons,
+            reasons=self._reasons,
             own=self._own_partitions(),
             forward=self._executions.forward,
             limit=limit,
@@ -236,11 +241,23 @@ class ExecutionActor:
         """Make calls only once their callbacks will be accepted: many functions send them once."""
         url = self._settings.callback_base_url
         try:
-            if not await until_callbacks_come(url, patience_s=FRONT_S):
-                log.warning("callbacks_unreachable", extra={"url": url})
+            come = await until_callbacks_come(url, patience_s=FRONT_S)
+            self._callbacks_come.set()
+            if come:
+                return
+            log.warning("callbacks_unreachable", extra={"url": url})
+            self._unreachable = url
+            await until_callbacks_come(url, patience_s=math.inf, pause_s=LOOK_S)
+            log.warning("callbacks_reachable", extra={"url": url})
         except Exception:
             log.exception("callbacks_not_checked")
         self._callbacks_come.set()
+        self._unreachable = ""
+
+    def _reasons(self) -> list[Reason]:
+        """Return what is wrong with this actor, as its health tells it."""
+        told = [CALLBACKS_UNREACHABLE] if self._unreachable else []
+        return [*self._health.reasons(), *told]
 
     async def ready(self) -> dict[str, Any]:
         """Return the facts of the stack once this actor accepts calls."""
@@ -268,13 +285,26 @@ class ExecutionActor:
             calls=len(self._dispatcher),
         )
 
+    async def described(self) -> bytes:
+        """Return the report, with what this actor does, for a process of any release."""
+        return encode_description(
+            await self.report(),
+            queue=self._drain.under_way,
+            append_ms=self._host.append_ms,
+            unreachable=self._unreachable,
+        )
+
     async def socket(self) -> tuple[str, str]:
         """Return where actors of the same node reach this one: node id and path."""
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def take(self, message: bytes) -> Response:
+    async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
+        return await exchanged(protocol, lambda: self._answer(message), self._name)
+
+    async def take(self, message: bytes) -> Response:
+        """Handle a message of an actor of a release that does not say its protocol."""
         return await response_of(self._answer(message), self._name)
 
     async def _answer(self, data: bytes) -> bytes:

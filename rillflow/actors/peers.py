@@ -2,9 +2,11 @@
 
 A socket costs much less per message than a Ray call; ``docs/decisions/processes`` has the figures.
 A frame on it is a header (length, number, kind) and a payload, which is a message
-(``rillflow/ports/messages.py``), its answer, or a refusal. The socket is in a folder that only this
-user can enter. Sockets, and the methods that actors offer over Ray, return a ``Response``. So no
-Rillflow error becomes a Ray exception, and each has the same class on both sides.
+(``rillflow/ports/messages.py``), its answer, or a refusal. The kind also has the protocol of its
+sender (``rillflow/ports/deployment.py``); one of a release that does not say it is answered without
+it, as it expects. The socket is in a folder that only this user can enter. Sockets, and the methods
+that actors offer over Ray, return a ``Response``. So no Rillflow error becomes a Ray exception, and
+each has the same class on both sides.
 
 Used by `actors`.
 """
@@ -21,7 +23,14 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import ray
 
-from rillflow.errors import DefectError, GoneError, RillflowError, UnavailableError
+from rillflow.errors import (
+    DefectError,
+    GoneError,
+    ProtocolError,
+    RillflowError,
+    UnavailableError,
+)
+from rillflow.ports.deployment import PROTOCOL, UNSAID, refuse_distant
 from rillflow.ports.executions import decode_refusal, encode_refusal
 from rillflow.task_set import TaskSet
 
@@ -65,6 +74,21 @@ def answer_of(response: Response) -> bytes:
     raise decode_refusal(response.payload)
 
 
+async def exchanged(
+    theirs: int, ask: Callable[[], Awaitable[bytes]], process: str
+) -> tuple[int, int, bytes]:
+    """Answer a message over Ray of a process with the protocol ``theirs``.
+
+    Returns:
+        The protocol of this process, the kind of the response and its payload.
+    """
+    try:
+        refuse_distant(theirs, f"a process that asks {process}")
+    except ProtocolError as error:
+        return PROTOCOL, *refusal_of(error, process)
+    return PROTOCOL, *await response_of(ask(), process)
+
+
 Serve: TypeAlias = Callable[[bytes], bytes | Awaitable[bytes]]
 """Answers a message, at once where there is nothing to wait for: that takes no task."""
 
@@ -76,6 +100,10 @@ JOINED_BYTES: Final = 64 * 1024
 _HEADER: Final = struct.Struct(">IQB")
 _REQUEST: Final = 0
 """The kind of a request frame; others are the kinds of a response."""
+_KIND_BITS: Final = 2
+_KIND: Final = (1 << _KIND_BITS) - 1
+_OURS: Final = PROTOCOL << _KIND_BITS
+"""Added to a kind: the protocol of this process."""
 
 
 class _Frames(asyncio.Protocol):
@@ -131,20 +159,23 @@ class _ServerConnection(_Frames):
         self._under_way = TaskSet[None]()
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
-        del kind
+        ours = _OURS if kind > _KIND else 0
         try:
+            if kind != _OURS | _REQUEST:
+                refuse_distant(kind >> _KIND_BITS or UNSAID, f"a process that asks {self._process}")
             answer = self._serve(bytes(payload))
         except Exception as error:  # noqa: BLE001 - the sender is told
-            self.send(number, *refusal_of(error, self._process))
+            refusal = refusal_of(error, self._process)
+            self.send(number, ours | refusal.kind, refusal.payload)
             return
         if isinstance(answer, bytes):
-            self.send(number, ANSWER, answer)
+            self.send(number, ours | ANSWER, answer)
         else:
-            self._under_way.start(self._answer(number, answer))
+            self._under_way.start(self._answer(number, ours, answer))
 
-    async def _answer(self, number: int, answer: Awaitable[bytes]) -> None:
+    async def _answer(self, number: int, ours: int, answer: Awaitable[bytes]) -> None:
         response = await response_of(answer, self._process)
-        self.send(number, response.kind, response.payload)
+        self.send(number, ours | response.kind, response.payload)
 
 
 class SocketServer:
@@ -212,7 +243,7 @@ class SocketConnection(_Frames):
         self._next += 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self.send(number, _REQUEST, message)
+        self.send(number, _OURS | _REQUEST, message)
         try:
             return await future
         finally:
@@ -228,10 +259,15 @@ class SocketConnection(_Frames):
         future = self._waiting.get(number)
         if future is None or future.done():
             return
-        if kind == ANSWER:
-            future.set_result(bytes(payload))
-        else:
-            future.set_exception(decode_refusal(bytes(payload)))
+        try:
+            if kind & ~_KIND != _OURS:
+                refuse_distant(kind >> _KIND_BITS or UNSAID, "the process that answers")
+            if kind & _KIND == ANSWER:
+                future.set_result(bytes(payload))
+            else:
+                future.set_exception(decode_refusal(bytes(payload)))
+        except ProtocolError as error:
+            future.set_exception(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail all calls under way."""
@@ -252,9 +288,11 @@ class _MissingActorError(Exception):
 class Peer:
     """Calls one actor; a call that was lost with the actor's process is repeated.
 
-    The actor has the methods ``socket() -> (node id, path)`` and ``take(message) -> Response``, and
-    every ``take`` may be repeated. A ``mortal`` actor leaves for good when its work is done; any
-    other comes back. One that ``may_end`` counts as gone if it does not exist until the time limit.
+    The actor has the methods ``socket() -> (node id, path)`` and ``exchange(protocol, message) ->
+    (protocol, kind, payload)``, and every ``exchange`` may be repeated. One of a release that does
+    not say its protocol has ``take(message) -> Response``. A ``mortal`` actor leaves for good when
+    its work is done; any other comes back. One that ``may_end`` counts as gone if it does not exist
+    until the time limit.
     """
 
     def __init__(
@@ -328,7 +366,12 @@ class Peer:
         if self._connection is not None:
             return await self._connection.call(message)
         actor = await self._find()
-        return answer_of(Response(*await actor.take.remote(message)))
+        if not hasattr(actor, "exchange"):
+            refuse_distant(UNSAID, self.name)
+            return answer_of(Response(*await actor.take.remote(message)))
+        theirs, kind, payload = await actor.exchange.remote(PROTOCOL, message)
+        refuse_distant(theirs, self.name)
+        return answer_of(Response(kind, payload))
 
     async def _connect(self) -> None:
         async with self._connecting:

@@ -1,8 +1,15 @@
 """The nodes of the cluster, and starting an actor of the stack on one of them.
 
+A process takes a second or more from its start until its modules are imported. Meanwhile nobody
+would answer for an actor that is replaced. So the controller has a task imported and waiting in a
+worker before it drains the actor. When the task ends, its worker is idle, and Ray gives it to the
+next actor.
+
 Used by `actors` and `serve/stack`.
 """
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +24,12 @@ from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.ray_state import draining_nodes, free_processors
 from rillflow.settings import Settings
 
+log = logging.getLogger("rillflow.controller")
+
+PATIENCE_S: Final = 20.0
+"""How long workers may take to start; without them an actor takes longer to start."""
+ENDS_S: Final = 2.0
+"""How long a task may take to end that is told to."""
 _ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
 
 
@@ -80,12 +93,69 @@ def start(settings: Settings, deployed: Deployment, name: str, node: str | None)
     While the node is alive, Ray restarts the actor there, and after that anywhere. None lets Ray
     choose from the beginning. Where the store is a file, the actor stays where that is.
     """
-    place = on_the_machine_of_the_store(settings, node)
-    if not place and node is not None:
-        # Soft affinity to a node would express this, but actors without CPUs ignore it.
-        place = {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
+    place = on_the_machine_of_the_store(settings, node) or on_node(node)
     options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}
     if name in dispatchers(settings):
         return ray.remote(DispatcherActor).options(**options).remote(settings, name, deployed)
     index = owners(settings).index(name)
     return ray.remote(ExecutionActor).options(**options).remote(settings, index, deployed)
+
+
+def on_node(node: str | None) -> dict[str, Any]:
+    """Return the options that put an actor, or a task, on a node while it is there."""
+    if node is None:
+        return {}
+    # Soft affinity to a node would express this, but actors without CPUs ignore it.
+    return {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
+
+
+class WaitingWorkers:
+    """The workers that wait now; the actor that has it offers ``arrive`` to them."""
+
+    def __init__(self) -> None:
+        self._tasks: list[Any] = []
+        self._arrived = 0
+        self._changed = asyncio.Condition()
+        self._released = asyncio.Event()
+
+    async def arrive(self) -> None:
+        """Count a worker that has imported everything, and keep it until it is released."""
+        released = self._released
+        async with self._changed:
+            self._arrived += 1
+            self._changed.notify_all()
+        await released.wait()
+
+    async def prepare(self, nodes: Sequence[str | None]) -> None:
+        """Have a worker wait on each of these nodes; None is any node."""
+        await self.release()
+        self._released, self._arrived = asyncio.Event(), 0
+        self._tasks = await asyncio.to_thread(_start, nodes)
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._changed:
+                await self._changed.wait_for(lambda: self._arrived >= len(nodes))
+        except TimeoutError:
+            log.warning("workers_late", extra={"wanted": len(nodes), "started": self._arrived})
+
+    async def release(self) -> None:
+        """Give the workers that wait to the actors that are started next."""
+        self._released.set()
+        tasks, self._tasks = self._tasks, []
+        ends = asyncio.gather(*map(asyncio.wrap_future, tasks), return_exceptions=True)
+        try:
+            await asyncio.wait_for(ends, ENDS_S)
+        except TimeoutError:
+            log.warning("workers_stay")
+
+
+def _start(nodes: Sequence[str | None]) -> list[Any]:
+    controller = ray.get_runtime_context().current_actor
+    task = ray.remote(_wait_for_actor)
+    options = {"num_cpus": 0, "max_retries": 0, "enable_task_events": False}
+    tasks = [task.options(**options, **on_node(node)) for node in nodes]
+    return [each.remote(controller).future() for each in tasks]
+
+
+def _wait_for_actor(controller: Any) -> None:
+    """Wait in a worker; the modules of the actors are imported with this one."""
+    ray.get(controller.wait_for_actor.remote())

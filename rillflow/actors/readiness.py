@@ -14,8 +14,9 @@ from rillflow.actors.cluster import controller_report
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import is_controlled
+from rillflow.errors import RillflowError
 from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
-from rillflow.ports.readiness import Reason, decode_reasons
+from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason, decode_reasons
 from rillflow.ports.store import Store
 from rillflow.private_apis.ray_state import ask_gcs, raylet_pid
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
@@ -27,6 +28,9 @@ GCS_S: Final = 1.0
 """Time limit for Ray's GCS."""
 CONTROLLER_PAUSE_S: Final = 2.0
 """Time between two questions to the controller."""
+CALLBACKS_PAUSE_S: Final = 5.0
+"""Time between two questions for the address for callbacks."""
+ANSWER_S: Final = 1.0
 CONTROLLER_GONE: Final = Reason(
     "controller_missing",
     "the controller of the deployment does not answer; no actor is replaced or moved",
@@ -63,6 +67,9 @@ def _checks(settings: Settings, store: Store) -> Iterator[Check]:
 
 
 def _warnings(settings: Settings) -> Iterator[Check]:
+    for name in owners(settings):
+        asks = _callbacks_of(Peer(name, settings.namespace))
+        yield Check(asks, CALLBACKS_UNREACHABLE, CALLBACKS_PAUSE_S)
     if not is_controlled():
         return
     yield Check(_reasons_of_controller(settings), CONTROLLER_GONE, CONTROLLER_PAUSE_S)
@@ -78,9 +85,24 @@ def _reasons_of_controller(settings: Settings) -> Callable[[], Awaitable[Sequenc
 
 def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
-        return decode_reasons(await peer.call(encode_message(GetHealth())))
+        return [each for each in await _told_by(peer) if each != CALLBACKS_UNREACHABLE]
 
     return ask
+
+
+def _callbacks_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
+    async def ask() -> Sequence[Reason]:
+        try:
+            told = await asyncio.wait_for(_told_by(peer), ANSWER_S)
+        except (RillflowError, TimeoutError):
+            return ()  # That it does not answer is a reason of its own.
+        return [each for each in told if each == CALLBACKS_UNREACHABLE]
+
+    return ask
+
+
+async def _told_by(peer: Peer) -> list[Reason]:
+    return decode_reasons(await peer.call(encode_message(GetHealth())))
 
 
 def _life_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:

@@ -13,7 +13,7 @@ import ray
 from rillflow.actors.directory import names_of_actors
 from rillflow.actors.names import kind_of
 from rillflow.ids import ExecutionId
-from rillflow.ports.cluster import ActorReport
+from rillflow.ports.cluster import ActorDescription, ActorReport, decode_description
 from rillflow.ports.readiness import Reason
 from rillflow.runtime.supervision.convergence import DEDICATED, Kind, Running
 
@@ -41,6 +41,7 @@ class ObservedActor(NamedTuple):
     running: Running
     actor: Any
     report: ActorReport | None
+    description: ActorDescription | None = None
 
     @property
     def node(self) -> str:
@@ -134,13 +135,14 @@ class Reports:
         if not hasattr(actor, "report"):  # of a release that does not report
             return ObservedActor(Running(name, kind, None), actor, None)
         try:
-            report = await asyncio.wait_for(actor.report.remote(), ANSWER_S)
+            description = await _described(actor)
         except ray.exceptions.ActorDiedError:
             return None
         except (ray.exceptions.RayError, TimeoutError):
             return ObservedActor(
                 Running(name, kind, None, is_silent=True, is_ready=False), actor, None
             )
+        report = description.report
         running = Running(
             name,
             kind,
@@ -148,7 +150,7 @@ class Reports:
             is_ready=report.is_ready,
             code_version=report.code_version,
         )
-        return ObservedActor(running, actor, report)
+        return ObservedActor(running, actor, report, description)
 
     def _note(self, seen: list[ObservedActor]) -> None:
         now_s = time.monotonic()
@@ -167,3 +169,10 @@ class Reports:
             if self._lives.setdefault(name, life) != life:
                 self._lives[name] = life
                 self.note_restart(name)
+
+
+async def _described(actor: Any) -> ActorDescription:
+    """Ask an actor what it is and does; one of a release without descriptions only reports."""
+    if hasattr(actor, "described"):
+        return decode_description(await asyncio.wait_for(actor.described.remote(), ANSWER_S))
+    return ActorDescription(report=await asyncio.wait_for(actor.report.remote(), ANSWER_S))

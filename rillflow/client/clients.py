@@ -217,13 +217,16 @@ class Client:
         )
         run(self._transport, ask(request))
 
-    def cluster(self) -> JsonObject:
+    def cluster(self, executions: Sequence[ExecutionId] = ()) -> JsonObject:
         """Return the actors of the stack beside what is wanted, as ``cluster.json`` shows them.
+
+        Args:
+            executions: Up to 100, of which ``holders`` tells which actor holds them, and where.
 
         Raises:
             RillflowError: The stack refused, or did not answer.
         """
-        found: JsonObject = run(self._transport, ask(ReadCluster()))
+        found: JsonObject = run(self._transport, ask(ReadCluster(executions=tuple(executions))))
         return found
 
     def manage_keys(self, action: KeyAction, **query: str) -> JsonObject:
@@ -344,9 +347,10 @@ class AsyncClient:
         )
         await run_async(self._transport, ask(request))
 
-    async def cluster(self) -> JsonObject:
+    async def cluster(self, executions: Sequence[ExecutionId] = ()) -> JsonObject:
         """Return the actors of the stack beside what is wanted; see ``Client.cluster``."""
-        found: JsonObject = await run_async(self._transport, ask(ReadCluster()))
+        request = ReadCluster(executions=tuple(executions))
+        found: JsonObject = await run_async(self._transport, ask(request))
         return found
 
     def execution(self, execution_id: ExecutionId) -> AsyncExecution:

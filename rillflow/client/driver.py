@@ -237,7 +237,7 @@ class StackTransport:
             found = await self._stack.task_log(request.execution_id, request.task)
             return None if found is None else [_stream(each) for each in found]
         if isinstance(request, ReadCluster):
-            return cluster_view(await self._stack.cluster.state())
+            return cluster_view(await self._stack.cluster.state(request.executions))
         return await self._list(request)
 
     async def _list(self, request: ListExecutions) -> list[ListedExecution]:

@@ -211,6 +211,8 @@ class RedoMany:
 class ReadCluster:
     """Show the actors beside what is wanted; answers a JSON object as ``cluster.json`` does."""
 
+    executions: tuple[ExecutionId, ...] = ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRequest:

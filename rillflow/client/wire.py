@@ -118,7 +118,8 @@ def _looking(request: ListExecutions | ReadCluster | ReadLog | KeyRequest) -> Ca
         query = {"execution_id": request.execution_id, "task_name": request.task}
         return Call("GET", "/flow/logs.json", query)
     if isinstance(request, ReadCluster):
-        return Call("GET", "/flow/cluster.json", {})
+        named = ",".join(request.executions)
+        return Call("GET", "/flow/cluster.json", {"execution_ids": named} if named else {})
     return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
 
 

@@ -198,4 +198,7 @@ def snapshot_text(snapshot: bytes) -> bytes:
 def _check_format(data: bytes) -> None:
     if not data or data[0] != FORMAT:
         found = data[0] if data else "nothing"
-        raise StoreError(f"journal format {found} is not {FORMAT}; this release cannot read it")
+        raise StoreError(
+            f"journal format {found} is not {FORMAT}; this release cannot read it: run the release"
+            " that wrote it, or a later one"
+        )

@@ -3,12 +3,13 @@
 Used by `actors`, `runtime` and `runtime/supervision`.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import msgspec
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.deployment import Deployment
+from rillflow.ports.deployment import PROTOCOL, UNSAID, Deployment
 from rillflow.ports.readiness import Reason
 
 
@@ -33,6 +34,48 @@ class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     hot: int = 0
     calls: int = 0
+
+
+class ActorDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """An actor with what it does, as one release tells it another: what one does not know is lost.
+
+    ``protocol`` is that of its process. ``queue`` counts the messages that it is at, or that wait,
+    and ``append_ms`` is how long an append to the store takes, on average of the latest ones.
+    ``unreachable`` is the address for callbacks while it does not answer.
+    """
+
+    report: ActorReport
+    protocol: int = UNSAID
+    queue: int = 0
+    append_ms: float = 0.0
+    unreachable: str = ""
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(ActorDescription)
+
+
+def encode_description(
+    report: ActorReport, *, queue: int = 0, append_ms: float = 0.0, unreachable: str = ""
+) -> bytes:
+    """Encode the description of an actor of this release."""
+    described = ActorDescription(
+        report=report,
+        protocol=PROTOCOL,
+        queue=queue,
+        append_ms=round(append_ms, 3),
+        unreachable=unreachable,
+    )
+    return _encoder.encode(described)
+
+
+def decode_description(data: bytes) -> ActorDescription:
+    """Decode the description of an actor.
+
+    Raises:
+        msgspec.ValidationError: It is none.
+    """
+    return _decoder.decode(data)
 
 
 class ControllerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +104,9 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``is_controlled`` is whether a controller should look after it.
     ``silent`` are the names of actors that there are, or should be, and that do not answer.
+    ``descriptions`` has what actors tell besides, by name, and ``addresses`` the address of each
+    node. ``holders`` names the actor that holds each execution that was asked for. ``unfinished``
+    counts the executions in the store that have not ended.
     """
 
     wanted: Deployment | None
@@ -68,11 +114,18 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     actors: list[ActorReport]
     silent: list[str]
     is_controlled: bool = False
+    descriptions: dict[str, ActorDescription] = {}
+    addresses: dict[str, str] = {}
+    holders: dict[ExecutionId, str] = {}
+    unfinished: int | None = None
 
 
 class Cluster(Protocol):
     """The actors of a stack, as operators look at them."""
 
-    async def state(self) -> ClusterState:
-        """Return what runs; an actor that does not answer in time is told as silent."""
+    async def state(self, executions: Sequence[ExecutionId] = ()) -> ClusterState:
+        """Return what runs; an actor that does not answer in time is told as silent.
+
+        Of each of the ``executions`` it is told which actor holds it.
+        """
         ...

@@ -1,14 +1,25 @@
 """The wanted state of a deployment, as the store keeps it: what should run on this store.
 
 It names settings by digests and holds none of their values, so no secret comes into the store.
+
+Also the protocol: the version of what processes of a deployment say to each other. Every frame,
+every message over Ray, and every description of an actor has the version of its sender. While a
+deployment rolls to other code, processes of two releases talk to each other. Two releases work
+together when their versions differ by one at most: the later one knows the earlier.
 """
 
 from typing import Final, Protocol
 
 import msgspec
 
-PROTOCOL: Final = 1
-"""Version of the messages between processes (``rillflow/ports/messages.py``) and of the journal."""
+from rillflow.errors import ProtocolError
+
+PROTOCOL: Final = 2
+"""Raised by each release that has a new kind of message, or a new meaning of one."""
+UNSAID: Final = 1
+"""That of releases whose messages do not have it."""
+APART: Final = 1
+"""How far apart two versions may be that work together."""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,3 +70,32 @@ def decode_stored(text: str) -> Deployment:
         msgspec.ValidationError: It is none.
     """
     return msgspec.json.decode(text, type=Deployment)
+
+
+def refuse_distant(
+    theirs: int, whose: str, ours: int = PROTOCOL, who: str = "this process"
+) -> None:
+    """Refuse a process that speaks a version which this release does not know.
+
+    Args:
+        theirs: Its version.
+        whose: The process, in words.
+        ours: The version of the other side, that of this process unless ``who`` says another.
+        who: The other side, in words.
+
+    Raises:
+        ProtocolError: The versions are more than one apart.
+    """
+    if abs(theirs - ours) <= APART:
+        return
+    raise ProtocolError(
+        f"{whose} speaks protocol {theirs}, and {who} protocol {ours}. Releases work"
+        " together whose protocols are one apart: deploy the releases between them one after the"
+        " other, or run `rillflow cluster stop` and deploy again"
+    )
+
+
+def protocol_of(code_version: str) -> int:
+    """Return the protocol in a version of the code, ``0.1.0+digest/2``."""
+    number = code_version.rpartition("/")[2]
+    return int(number) if number.isdecimal() else UNSAID

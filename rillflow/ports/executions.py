@@ -30,6 +30,7 @@ from rillflow.errors import (
     NotOwnerError,
     NotReadyError,
     OverloadedError,
+    ProtocolError,
     QuotaError,
     RequestError,
     RillflowError,
@@ -284,6 +285,7 @@ _UNANSWERED: Final[Mapping[str, type[RillflowError]]] = {
         for kind in (
             UnavailableError,
             NotReadyError,
+            ProtocolError,
             NotOwnerError,
             DefectError,
             StoreError,

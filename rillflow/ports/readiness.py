@@ -23,6 +23,13 @@ STORE_UNREADABLE: Final = Reason(
     "store_unreadable", "the store cannot be read; the log of the server says why"
 )
 
+CALLBACKS_UNREACHABLE: Final = Reason(
+    "callbacks_unreachable",
+    "the address for callbacks does not answer, so results of asynchronous functions do not arrive;"
+    " the log of the execution actors names it",
+)
+"""An owner tells this with what keeps it from being ready, which it does not."""
+
 
 class Readiness(Protocol):
     """The readiness of a stack; reading it is free, because it is checked in the background."""

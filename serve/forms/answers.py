@@ -416,6 +416,7 @@ class ClusterActor(BaseModel):
 
     name: str = Field(examples=["rillflow:execution:0"])
     node: str = Field(description="The id of the Ray node that it is on.")
+    address: str | None = Field(default=None, description="The node's address and host name.")
     pid: int
     ready: bool = Field(description="Whether it takes calls.")
     current: bool = Field(description="Whether it was started with what is wanted.")
@@ -427,12 +428,28 @@ class ClusterActor(BaseModel):
     epoch: int = Field(description="The epoch under which it owns them.")
     hot: int = Field(description="Executions in its memory that have not ended.")
     calls: int = Field(description="Calls of functions under way.")
+    protocol: int | None = Field(default=None, description="What it speaks with other processes.")
+    queue: int | None = Field(default=None, description="Messages that it is at, or that wait.")
+    append_ms: float | None = Field(
+        default=None, description="How long an append to the store takes, on average, in ms."
+    )
+    unreachable_callbacks: str | None = Field(
+        default=None, description="The address for callbacks, while it does not answer."
+    )
     restarts: int | None = Field(
         default=None, description="Deaths of its process that the controller has seen."
     )
     fencings: int | None = Field(
         default=None, description="How often another owner had taken its partitions."
     )
+
+
+class Holder(BaseModel):
+    """Which actor holds an execution, and where; without a node it does not answer."""
+
+    actor: str
+    node: str | None = None
+    address: str | None = None
 
 
 class Cluster(BaseModel):
@@ -443,3 +460,9 @@ class Cluster(BaseModel):
     controller: ClusterController | None = None
     actors: list[ClusterActor]
     silent: list[str] = Field(description="Names of actors that should be there or answer.")
+    unfinished_executions: int | None = Field(
+        default=None, description="How many executions of the store have not ended."
+    )
+    holders: dict[str, Holder] | None = Field(
+        default=None, description="The actor of each execution that was asked for."
+    )

@@ -1,10 +1,12 @@
 """Checks whether a deployment file fits the Ray cluster that it is for, before it is deployed.
 
-Used by `rillflow/cli/commands/cluster.py`, which knows this module by its name only.
+Used by `serve/stack/cluster_control.py`, and by `rillflow/cli/commands/cluster.py`, which knows
+this module by its name only.
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +18,7 @@ from rillflow.errors import StackError
 from rillflow.runtime.process.environment_findings import Finding
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
-from serve.stack.deployment_file import read_deployment_file
+from serve.stack.deployment_file import is_ours, read_deployment_file
 
 ANSWER_S: Final = 90.0
 """How long the nodes may take, which set up the runtime environment meanwhile."""
@@ -30,6 +32,18 @@ class NodeReport(NamedTuple):
     facts: Mapping[str, Any]
 
 
+class Checked(NamedTuple):
+    """What ``examine`` has found, errors first.
+
+    ``code`` is the version of the code of the first node that has some, and ``namespace`` that of
+    the actors.
+    """
+
+    found: list[Finding]
+    code: str = ""
+    namespace: str = ""
+
+
 def check(path: Path, address: str | None = None) -> list[Finding]:
     """Return what is wrong with a deployment file, and with the cluster for it; errors first.
 
@@ -38,18 +52,29 @@ def check(path: Path, address: str | None = None) -> list[Finding]:
         address: The cluster; None is that of RAY_ADDRESS, or of this machine.
     """
     try:
-        schema = read_deployment_file(path)
-        nodes = [
-            (each, _ask_nodes(each, address))
-            for each in schema.applications
-            if each.import_path.startswith("serve.")
-        ]
+        with joined(address):
+            return examine(path).found
     except StackError as error:
         return [Finding(str(error), is_error=True)]
+
+
+def examine(path: Path) -> Checked:
+    """Find out what the nodes of the cluster that this process has joined are like for a file.
+
+    Raises:
+        StackError: The file cannot be read, or is none for Serve.
+    """
+    schema = read_deployment_file(path)
+    nodes = [_ask_nodes(each) for each in schema.applications if is_ours(each.import_path)]
     if not nodes:
-        return [Finding(f"{path} deploys no application of Rillflow", is_error=True)]
-    found = [each for _, asked in nodes for each in findings(asked, schema.http_options.host)]
-    return sorted(dict.fromkeys(found), key=lambda each: not each.is_error)
+        return Checked([Finding(f"{path} deploys no application of Rillflow", is_error=True)])
+    found = [each for asked in nodes for each in findings(asked, schema.http_options.host)]
+    told = next((each.facts for asked in nodes for each in asked if "code" in each.facts), {})
+    return Checked(
+        sorted(dict.fromkeys(found), key=lambda each: not each.is_error),
+        code=told.get("code", ""),
+        namespace=told.get("namespace", ""),
+    )
 
 
 def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
@@ -79,17 +104,26 @@ def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
         yield Finding(sentence, is_error=True)
 
 
-def _ask_nodes(application: ServeApplicationSchema, address: str | None) -> list[NodeReport]:
-    """Run the probe on every node.
+@contextmanager
+def joined(address: str | None) -> Iterator[str]:
+    """Be a driver on a cluster, which is left afterwards; the address of its dashboard.
 
     Raises:
         StackError: There is no cluster, or it does not let this process in.
     """
     try:
-        ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
+        here = ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         reason = " ".join(str(error).split())
         raise StackError(f"no Ray cluster can be joined: {STARTED} ({reason})") from error
+    try:
+        yield str(here.dashboard_url or "")
+    finally:
+        ray.shutdown()
+
+
+def _ask_nodes(application: ServeApplicationSchema) -> list[NodeReport]:
+    """Run the probe on every node."""
     try:
         ray.cloudpickle.register_pickle_by_value(node_probe)
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -99,7 +133,6 @@ def _ask_nodes(application: ServeApplicationSchema, address: str | None) -> list
         return [NodeReport(*each) for each in zip(named, map(_facts_of, asked), strict=True)]
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[node_probe.__name__])
-        ray.shutdown()
 
 
 def _probe(application: ServeApplicationSchema, node: str) -> Any:

@@ -3,7 +3,7 @@
 Serve takes a field that it does not know for none at all. So ``http_option:`` in the place of
 ``http_options:`` has it listen on every address, which is its default.
 
-Used by `serve/stack/cluster_check.py`.
+Used by `serve/stack/cluster_check.py` and `serve/stack/cluster_control.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from rillflow.closest import closest
 from rillflow.errors import StackError
 
 MOST_BYTES: Final = 1 << 20
+RELEASE: Final = "RILLFLOW_RELEASE"
 
 
 def read_deployment_file(path: Path) -> ServeDeploySchema:
@@ -46,6 +47,24 @@ def read_deployment_file(path: Path) -> ServeDeploySchema:
     if overlooked:
         raise StackError(f"{path}: {overlooked}; Serve would overlook that")
     return schema
+
+
+def is_ours(import_path: str) -> bool:
+    """Tell whether an application of a file is Rillflow, by its import path."""
+    return import_path.startswith("serve.")
+
+
+def text_with_release(path: Path, release: str) -> str:
+    """Return a file that Serve takes, with another release where it names none itself.
+
+    Serve starts nothing anew for a file that is as it was, whatever the code is meanwhile.
+    """
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for application in content["applications"]:
+        if is_ours(str(application["import_path"])):
+            environment = application.setdefault("runtime_env", {}).setdefault("env_vars", {})
+            environment.setdefault(RELEASE, release)
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 def _overlooked(content: Mapping[str, Any], schema: BaseModel, place: str) -> Iterator[str]:

@@ -13,9 +13,9 @@ def probe(import_path: str) -> dict[str, Any]:
 
     Returns:
         ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``,
-        the version of the code; ``lacks``, sentences about variables of Ray with whether they are
-        errors; ``is_file``, whether the store is a file of one machine; ``exposed``, whether there
-        is no API key for an address beyond this machine.
+        the version of the code; ``namespace``, that of the actors; ``lacks``, sentences about
+        variables of Ray with whether they are errors; ``is_file``, whether the store is a file of
+        one machine; ``exposed``, whether there is no API key for an address beyond this machine.
     """
     import asyncio  # noqa: PLC0415 - what is imported above is not sent
     import importlib  # noqa: PLC0415
@@ -46,6 +46,7 @@ def probe(import_path: str) -> dict[str, Any]:
     return {
         **facts,
         "code": deployed.code_version(),
+        "namespace": settings.namespace,
         "lacks": [tuple(each) for each in variables.lacking(os.environ)],
         "is_file": settings.store_url.startswith("sqlite:"),
         "exposed": settings.api_key is None and not settings.insecure,

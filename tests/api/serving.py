@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -14,8 +14,13 @@ from starlette.types import ASGIApp
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.ids import PARTITIONS
-from rillflow.ports.cluster import ActorReport, ClusterState, ControllerReport
+from rillflow.ids import PARTITIONS, ExecutionId
+from rillflow.ports.cluster import (
+    ActorDescription,
+    ActorReport,
+    ClusterState,
+    ControllerReport,
+)
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
@@ -91,15 +96,21 @@ class OneActor:
             epoch=9,
         )
         self.silent: list[str] = []
+        self.descriptions: dict[str, ActorDescription] = {}
+        self.unfinished: int | None = None
         self.is_controlled = False
 
-    async def state(self) -> ClusterState:
+    async def state(self, executions: Sequence[ExecutionId] = ()) -> ClusterState:
         return ClusterState(
             wanted=self.wanted,
             controller=self.controller,
             actors=[self.actor],
             silent=self.silent,
             is_controlled=self.is_controlled,
+            descriptions=self.descriptions,
+            addresses={"n": "10.0.0.1 (one)"},
+            holders=dict.fromkeys(executions, self.actor.name),
+            unfinished=self.unfinished,
         )
 
 

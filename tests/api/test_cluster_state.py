@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import msgspec
+import pytest
 from msgspec.structs import replace
 
-from rillflow.ports.cluster import ControllerReport
+from rillflow.ids import new_execution_id
+from rillflow.ports.cluster import ControllerReport, decode_description, encode_description
+from rillflow.ports.deployment import PROTOCOL
 from rillflow.ports.readiness import Reason
 from tests.api.serving import Api, OneActor
 
@@ -34,6 +38,7 @@ async def test_an_actor_shows_what_it_was_started_with_and_owns(api: Api) -> Non
         {
             "name": "rillflow:execution:0",
             "node": "n",
+            "address": "10.0.0.1 (one)",
             "pid": 7,
             "ready": True,
             "current": True,
@@ -117,3 +122,42 @@ async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api
     }
     [actor] = body["actors"]
     assert (actor["restarts"], actor["fencings"]) == (5, 4)
+
+
+async def test_it_tells_what_each_actor_is_at_and_how_long_appends_take(api: Api) -> None:
+    cluster = cluster_of(api)
+    cluster.unfinished = 12
+    described = decode_description(encode_description(cluster.actor, queue=3, append_ms=1.25))
+    cluster.descriptions = {cluster.actor.name: described}
+    body = await shown(api)
+    assert body["unfinished_executions"] == 12
+    [actor] = body["actors"]
+    assert (actor["protocol"], actor["queue"], actor["append_ms"]) == (PROTOCOL, 3, 1.25)
+    assert actor["address"] == "10.0.0.1 (one)"
+
+
+async def test_it_tells_which_actor_and_node_hold_an_execution(api: Api) -> None:
+    ids = [new_execution_id("b", "f", at_ms=n, entropy=bytes(16)) for n in range(2)]
+    query = {"execution_ids": ",".join(ids)}
+    body = (await api.client.get("/flow/cluster.json", params=query)).json()
+    holder = {"actor": "rillflow:execution:0", "node": "n", "address": "10.0.0.1 (one)"}
+    assert body["holders"] == dict.fromkeys(ids, holder)
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ("nothing", "executionId:nothing format error"),
+        (",".join(["b:f_c_1"] * 101), "execution_ids has 101 ids; ask for 100 at most"),
+    ],
+)
+async def test_what_is_no_execution_or_too_many_is_refused(api: Api, ids: str, told: str) -> None:
+    response = await api.client.get("/flow/cluster.json", params={"execution_ids": ids})
+    assert response.status_code == 400
+    assert told in response.json()["error"]
+
+
+def test_a_description_of_another_release_keeps_what_both_know() -> None:
+    report = OneActor().actor
+    later = msgspec.msgpack.decode(encode_description(report)) | {"of_a_later_release": 1}
+    assert decode_description(msgspec.msgpack.encode(later)).report == report

@@ -7,6 +7,8 @@ import pytest
 
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Query
+from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
+from rillflow.runtime.process.readiness import Check, ReadinessWatch
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 
@@ -82,6 +84,32 @@ async def test_the_outcome_that_a_task_waits_for_can_be_sent_to_the_address_show
         assert (await api.client.post(task["callback_url"], json={"go": True})).status_code == 200
         await api.ended(execution_id)
         assert (await seen(api, "task", execution_id, task="wait"))["callback_url"] is None
+
+
+async def test_who_waits_for_a_callback_is_told_that_its_address_does_not_answer() -> None:
+    async def unreachable() -> list[Reason]:
+        return [CALLBACKS_UNREACHABLE]
+
+    async with served({"work": lambda _: (202, "", {})}) as api:
+        execution_id = await api.submit(await api.add(calling("work", pattern="task_async")))
+        await _until_it_waits_for(api, execution_id, "callback")
+        check = Check(unreachable, CALLBACKS_UNREACHABLE)
+        api.stack.readiness = ReadinessWatch([], warnings=[check])
+        [wait] = (await seen(api, "waits", execution_id, task="A"))["waits"]
+        assert wait["sentence"].endswith(
+            ". The address for callbacks does not answer, so none may arrive."
+        )
+        warned = (await api.client.get("/readyz")).json()
+        assert [each["code"] for each in warned["warnings"]] == ["callbacks_unreachable"]
+
+
+async def _until_it_waits_for(api: Api, execution_id: str, kind: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            waits = (await seen(api, "waits", execution_id, task="A"))["waits"]
+            kinds = [each["kind"] for each in waits]
+            if kinds == [kind]:
+                return
 
 
 async def test_a_call_that_a_circuit_holds_back_says_so() -> None:

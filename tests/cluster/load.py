@@ -124,8 +124,9 @@ class Refusal(NamedTuple):
 class Load:
     """What was submitted so far: each acknowledged id with its number, and the refusals."""
 
-    def __init__(self, base_url: str, flow: Flow, dedicated_every: int) -> None:
+    def __init__(self, base_url: str, flow: Flow, dedicated_every: int, pause_s: float) -> None:
         self._flow = flow
+        self._pause_s = pause_s
         self._dedicated_every = dedicated_every
         self.acknowledged: dict[str, int] = {}
         self.refused: list[Refusal] = []
@@ -164,6 +165,7 @@ class Load:
                 with self._lock:
                     number = next(self._numbers)
                 self._submit(api, number)
+                self._stopped.wait(self._pause_s)
 
     def _submit(self, api: Api, number: int) -> None:
         query = {"descriptor_id": f"load:{self._flow.name}"}
@@ -183,14 +185,17 @@ class Load:
 
 
 @contextmanager
-def under_load(base_url: str, flow: Flow, *, dedicated_every: int = 0) -> Iterator[Load]:
+def under_load(
+    base_url: str, flow: Flow, *, dedicated_every: int = 0, pause_s: float = 0.0
+) -> Iterator[Load]:
     """Keep submitting from many callers; when left, no more is submitted.
 
-    Each ``dedicated_every``-th execution is to have an actor of its own.
+    Each ``dedicated_every``-th execution is to have an actor of its own. Each caller pauses after
+    each submission.
     """
     with Api(base_url) as api:
         assert api.add(flow.text).status == 200
-    load = Load(base_url, flow, dedicated_every)
+    load = Load(base_url, flow, dedicated_every, pause_s)
     with ThreadPoolExecutor(CALLERS) as callers:
         try:
             for _ in range(CALLERS):

@@ -54,8 +54,11 @@ class RayHead:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start it and wait until its dashboard takes commands."""
+    def start(self, cwd: Path = ROOT) -> None:
+        """Start it and wait until its dashboard takes commands.
+
+        Serve imports what is in the folder in which it is started before all else.
+        """
         command = [
             *("ray", "start", "--head", "--block", "--disable-usage-stats"),
             f"--port={self._gcs}",
@@ -68,7 +71,7 @@ class RayHead:
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=self._environment, cwd=ROOT
+                command, stdout=log, stderr=log, env=self._environment, cwd=cwd
             )
         self._wait(self._process, self._dashboard, "/api/version", wanted=(200, 401))
 
@@ -79,7 +82,7 @@ class RayHead:
             capture_output=True,
             text=True,
             cwd=folder,
-            env=self._with_addresses(),
+            env=self.environment,
             check=False,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -93,7 +96,7 @@ class RayHead:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env=self._with_addresses(),
+                env=self.environment,
                 start_new_session=True,
             )
         try:
@@ -115,9 +118,16 @@ class RayHead:
             self._process.wait()
             wait_until_gone(*others)
 
-    def _with_addresses(self) -> dict[str, str]:
+    @property
+    def address(self) -> str:
+        """Where nodes and drivers join."""
+        return f"127.0.0.1:{self._gcs}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What other nodes, and commands, need."""
         return self._environment | {
-            "RAY_ADDRESS": f"127.0.0.1:{self._gcs}",
+            "RAY_ADDRESS": self.address,
             "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self._dashboard}",
         }
 

@@ -20,11 +20,11 @@ RAY: Final = str(Path(sys.executable).with_name("ray"))
 DRIVER: Final = Path(__file__).with_name("node_driver.py")
 START_S: Final = 240.0
 STARTED: Final = "--block"
-# A node that does not answer is taken for dead after some 4 s, instead of 40.
+# As cluster.yaml: a node that has died is taken for dead after some 3 s, a silent one after 9 s.
 IMPATIENT: Final = {
-    "RAY_health_check_initial_delay_ms": "500",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1500",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
 

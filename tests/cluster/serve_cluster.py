@@ -25,14 +25,28 @@ class ServeCluster:
 
     def deploy(self, **variables: str) -> None:
         """Deploy with these environment variables."""
+        self.write(**variables)
+        self.head.run(DEPLOY, self.folder)
+
+    def control(self, command: str) -> str:
+        """Run a subcommand of ``rillflow cluster``; return what it wrote."""
+        return self.head.run(f"rillflow cluster {command}", self.folder)
+
+    def write(self, working_dir: str = "", **variables: str) -> None:
+        """Write the deployment file with these environment variables.
+
+        Ray brings the code in ``working_dir`` to the nodes, where one is named.
+        """
         text = (ROOT / "serve" / "config.yaml").read_text(encoding="utf-8")
         config = yaml.safe_load(text.replace("8080", str(self.port)))
-        config["applications"][0]["runtime_env"]["env_vars"] = variables
+        environment = {"working_dir": working_dir} if working_dir else {}
+        config["applications"][0]["runtime_env"] = {"env_vars": variables, **environment}
         # Rolled out at once: a replica that waits for its processors would wait for the old one.
-        config["applications"][0]["deployments"][0]["ray_actor_options"] = {"num_cpus": 0}
+        deployment = config["applications"][0]["deployments"][0]
+        deployment["ray_actor_options"] = {"num_cpus": 0}
+        deployment["max_surge_percent"] = 100
         path = self.folder / "serve" / "config.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        self.head.run(DEPLOY, self.folder)
 
     def status(self) -> str:
         """Return what Serve says of the application."""

@@ -44,6 +44,8 @@ API: Final = "http://127.0.0.1:8080"
 GATEWAY: Final = "http://127.0.0.1:8081"
 EXAMPLES: Final = ROOT / "examples"
 PATIENCE_S: Final = 60
+DEMO_S: Final = 240.0
+"""Two minutes on a machine of its own, and as long again beside other tests."""
 OWN_TESTS: Final = (
     "docs/access.md",
     "docs/artifacts.md",
@@ -105,6 +107,10 @@ CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
 ELSEWHERE, IN_PYTHON = _take("examples/README.md", "Examples")
 [PLAY] = _take("examples/README.md", "Text to video")
 PYTHON_PAGE = _take_page("docs/python.md")
+[DEMO] = _take("docs/operations.md", "Two nodes on one machine")
+[DEPLOYING] = _take("docs/operations.md", "Real machines")
+[UPGRADING] = _take("docs/operations.md", "Upgrade, and back")
+[STOPPING] = _take("docs/operations.md", "Stop")
 *BACKING_UP, RESTORING = _take("docs/backup.md", "The embedded store")
 [WITH_POSTGRES] = _take("docs/backup.md", "PostgreSQL")
 MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
@@ -388,8 +394,22 @@ def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
             assert "nothing keeps this deployment" in head.run(check, folder)
             head.run(deploy, folder)
             head.wait_until_ready(int(port))
+            api = f"export RILLFLOW_URL=http://127.0.0.1:{port}\n"
+            for block in (DEPLOYING, UPGRADING):
+                assert "everything runs as wanted" in head.run(api + block, folder)
+            assert "Serve ends" in head.run(STOPPING, folder)
         finally:
             head.kill()
+
+
+@pytest.mark.long
+def test_the_demo_of_a_cluster_kills_a_node_and_everything_ends() -> None:
+    assert DEMO.strip() == "make demo-cluster"
+    begun_s = time.monotonic()
+    written = _ended([sys.executable, "-m", "tests.cluster.demo"], ROOT, {})
+    assert "the second node is killed" in written
+    assert "300 of 300 have succeeded, 0 with a wrong result" in written
+    assert time.monotonic() - begun_s < DEMO_S, written
 
 
 def test_a_line_of_the_log_looks_as_it_is_shown() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -308,3 +308,29 @@ def _proportional_mib(pid: int) -> float:
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+@pytest.mark.long
+def test_an_address_for_callbacks_that_does_not_answer_is_told(
+    tmp_path: Path,
+) -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    stack = OwnStack(tmp_path / "data", closed_port(), RILLFLOW_CALLBACK_HOST=url)
+    try:
+        stack.start()
+        give_up = time.monotonic() + 2 * WAIT_S
+        while not (told := _warned(stack)):
+            assert time.monotonic() < give_up
+            time.sleep(0.2)
+        assert told == ["callbacks_unreachable"]
+        with rillflow.Client(stack.base_url) as client:
+            actors: Any = client.cluster()["actors"]
+        assert {each.get("unreachable_callbacks") for each in actors if each["partitions"]} == {url}
+    finally:
+        stack.stop()
+
+
+def _warned(stack: OwnStack) -> list[str]:
+    answer = httpx.get(f"{stack.base_url}/readyz")
+    assert answer.status_code == 200
+    return [each["code"] for each in answer.json().get("warnings", [])]

@@ -87,3 +87,27 @@ def test_all_of_it_may_be_had_as_json() -> None:
         code, printed, _ = run("cluster", "status", "--json", "--url", url)
     assert code == 0
     assert json.loads(printed) == shown
+
+
+def test_a_line_tells_where_an_actor_is_and_how_busy() -> None:
+    busy = actor(
+        "rillflow:execution:0", partitions=256, address="10.0.0.1 (one)", queue=3, append_ms=1.25
+    )
+    holders = {
+        "b:f_c_1": {"actor": busy["name"], "node": busy["node"], "address": "10.0.0.1 (one)"}
+    }
+    shown = state(busy, unfinished_executions=12, holders=holders)
+    with stand_in(**{CLUSTER: shown}) as (url, requests):
+        code, printed, _ = run("cluster", "status", "--execution", "b:f_c_1", "--url", url)
+    assert code == 0
+    assert requests[0]["query"] == {"execution_ids": "b:f_c_1"}
+    assert "node 01234567 at 10.0.0.1 (one), settings 3" in printed
+    assert "4 calls, queue 3, append 1.2 ms" in printed
+    assert "12 executions have not ended" in printed
+    assert "b:f_c_1  held by rillflow:execution:0, node 01234567 at 10.0.0.1 (one)" in printed
+
+
+def test_a_watch_and_json_exclude_each_other() -> None:
+    code, _, told = run("cluster", "status", "--watch", "--json", "--url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "--watch and --json exclude each other" in " ".join(told.split())

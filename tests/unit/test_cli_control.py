@@ -84,6 +84,24 @@ def test_a_list_may_be_json_or_ids_for_other_commands() -> None:
     }
 
 
+def test_a_list_may_be_grouped_by_the_actor_that_holds_each() -> None:
+    holders = {
+        ID: {"actor": "rillflow:execution:1", "node": "n1", "address": "10.0.0.1 (one)"},
+        OTHER: {"actor": "rillflow:execution:0"},
+    }
+    state = {"converged": True, "actors": [], "silent": [], "holders": holders}
+    with stand_in(**{LIST: LISTED, path("cluster"): state}) as (url, asked):
+        code, printed, _ = run("list", "--by", "actor", "--url", url)
+        assert run("list", "--by", "actor", "--json", "--url", url)[0] == 2
+    assert code == 0
+    first, other, second, own = printed.splitlines()
+    assert first == "rillflow:execution:0, which does not answer"
+    assert second == "rillflow:execution:1, n1 10.0.0.1 (one)"
+    assert other.endswith(OTHER)
+    assert own.endswith(ID)
+    assert {"execution_ids": f"{ID},{OTHER}"} in [each["query"] for each in asked]
+
+
 def test_a_list_that_is_cut_says_so_and_ids_are_not_cut() -> None:
     with stand_in(**{LIST: LISTED}) as (url, asked):
         _, printed, told = run("list", "--limit", "2", "--url", url)

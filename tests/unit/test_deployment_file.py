@@ -4,9 +4,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
 from rillflow.errors import StackError
-from serve.stack.deployment_file import MOST_BYTES, read_deployment_file
+from serve.stack.deployment_file import (
+    MOST_BYTES,
+    RELEASE,
+    read_deployment_file,
+    text_with_release,
+)
 
 FILE: Final = Path(__file__).parents[2] / "serve" / "config.yaml"
 TEXT: Final = FILE.read_text(encoding="utf-8")
@@ -55,3 +61,15 @@ def test_a_file_that_is_no_deployment_is_refused(tmp_path: Path, content: str) -
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="cannot be read"):
         read_deployment_file(tmp_path / "none.yaml")
+
+
+def test_a_file_names_the_release_of_the_code_unless_it_says_another(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    cases: tuple[tuple[dict[str, str], str], ...] = (({}, "0.2+x/2"), ({RELEASE: "mine"}, "mine"))
+    for own, expected in cases:
+        application = {"import_path": "serve.app:app", "runtime_env": {"env_vars": own}}
+        other = {"import_path": "other:app"}
+        path.write_text(yaml.safe_dump({"applications": [application, other]}), "utf-8")
+        sent = yaml.safe_load(text_with_release(path, "0.2+x/2"))
+        assert sent["applications"][0]["runtime_env"]["env_vars"] == {RELEASE: expected}
+        assert sent["applications"][1] == other

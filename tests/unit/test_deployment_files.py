@@ -1,6 +1,7 @@
 """The deployment files are ones that Ray takes, and say what the documents promise."""
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from ray.serve.schema import ServeDeploySchema
 from rillflow.private_apis import serve_start
 from rillflow.settings import Settings
 from serve.app import app
+from serve.stack.deployment_file import read_deployment_file
+from tests.cluster.ray_nodes import IMPATIENT
 
 ROOT: Final = Path(__file__).parents[2]
 START_COMMANDS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -109,3 +112,51 @@ def test_serve_takes_the_deployment_file(deployment: ServeDeploySchema) -> None:
     assert [app.import_path for app in deployment.applications] == ["serve.app:app"]
     assert deployment.http_options.host == "127.0.0.1"
     assert deployment.http_options.port == 8080
+
+
+def _service() -> dict[str, Any]:
+    text = (ROOT / "kuberay" / "rayservice.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    spec: dict[str, Any] = content["spec"]
+    return spec
+
+
+def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    config = spec["rayClusterConfig"]
+    groups = [config["headGroupSpec"], *config["workerGroupSpecs"]]
+    return [each for group in groups for each in group["template"]["spec"]["containers"]]
+
+
+def test_serve_takes_what_the_kubernetes_file_has_it_deploy(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(_service()["serveConfigV2"], encoding="utf-8")
+    [application] = read_deployment_file(path).applications
+    assert application.import_path == "serve.app:app"
+    for name in application.runtime_env["env_vars"]:
+        assert name.removeprefix("RILLFLOW_").lower() in Settings.model_fields
+
+
+def test_pods_start_as_machines_of_the_cluster_file_do(cluster: dict[str, Any]) -> None:
+    words = cluster["head_start_ray_commands"][-1].split()
+    pairs = dict(word.partition("=")[::2] for word in words if word.startswith("RAY_"))
+    given = {name: Path(value).name for name, value in pairs.items()}
+    for container in _containers(_service()):
+        variables = {each["name"]: each.get("value", "") for each in container["env"]}
+        assert {name: Path(variables[name]).name for name in given} == given
+        secrets = {each["name"] for each in container["env"] if "valueFrom" in each}
+        assert secrets == {"RILLFLOW_STORE", "RILLFLOW_API_KEY", "RAY_AUTH_TOKEN"}
+
+
+def test_pods_run_the_ray_that_this_release_is_locked_to() -> None:
+    spec = _service()
+    assert spec["rayClusterConfig"]["rayVersion"] == version("ray")
+    assert {each["image"] for each in _containers(spec)} == {
+        "registry.example.com/rillflow:" + version("rillflow")
+    }
+    assert spec["upgradeStrategy"] == {"type": "None"}
+
+
+def test_a_dead_machine_is_noticed_as_in_the_tests_of_dead_nodes(cluster: dict[str, Any]) -> None:
+    start = cluster["head_start_ray_commands"][-1]
+    for name, value in IMPATIENT.items():
+        assert f" {name}={value} " in start

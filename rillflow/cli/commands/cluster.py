@@ -1,33 +1,95 @@
 """Commands about the deployment on a cluster."""
 
 import importlib
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 import typer
 
+from rillflow.cli.output.console import console_of
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of
 from rillflow.cli.visible import print_json, say
+from rillflow.errors import UnavailableError, UnreachableError
 
+DeploymentFile: TypeAlias = Annotated[
+    Path, typer.Argument(help="The file that `serve deploy` is given.")
+]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="The Ray cluster; that of this machine if unset."),
+]
+WATCH_S: Final = 2.0
 SHOWN_ID: Final = 8
 """Characters of the id of a node that a line shows."""
 
 cluster = typer.Typer(
     name="cluster",
-    help="Look at the deployment: its actors, and whether they run as wanted."
-    "\n\n    $ rillflow cluster check serve/config.yaml\n\n    $ rillflow cluster status",
+    help="Deploy on a Ray cluster, look at what runs there, upgrade it and stop it."
+    "\n\n    $ rillflow cluster deploy serve/config.yaml\n\n    $ rillflow cluster status",
     no_args_is_help=True,
 )
 
 
 @cluster.callback()
 def group() -> None:
-    """Look at the deployment: its actors, and whether they run as wanted."""
+    """Deploy on a Ray cluster, look at what runs there, upgrade it and stop it."""
+
+
+@cluster.command()
+def deploy(file: DeploymentFile, address: Address = None) -> None:
+    """Check a deployment file, send it to Ray Serve, and wait until everything runs as wanted.
+
+    `serve deploy` does the same without the check and the wait. Code that has changed on the
+    machines is deployed too. The exit code is 1 if something keeps it from running.
+
+        $ rillflow cluster deploy serve/config.yaml
+    """
+    _control().deploy(file, address, say)
+
+
+@cluster.command()
+def upgrade(file: DeploymentFile, address: Address = None) -> None:
+    """Roll what runs to the code that is on the machines now, or that the file names.
+
+    Replicas, controller, dispatchers and execution actors are replaced one after the other, each
+    once it has finished what it is at, and executions go on meanwhile. The same takes it back. The
+    releases must be one apart.
+
+        $ rillflow cluster upgrade serve/config.yaml
+    """
+    _control().deploy(file, address, say, is_upgrade=True)
+
+
+@cluster.command()
+def stop(
+    address: Address = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for calls under way.")] = False,
+    namespace: Annotated[
+        str, typer.Option(envvar="RILLFLOW_NAMESPACE", help="The Ray namespace of the actors.")
+    ] = "rillflow",
+) -> None:
+    """End everything that Rillflow runs on the cluster; executions go on at the next deployment.
+
+    Calls under way have some seconds to finish. What has not is made again by the next deployment,
+    under its idempotency key.
+
+        $ rillflow cluster stop
+    """
+    _control().stop(address, namespace, say, drains=not now)
 
 
 @cluster.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C.")
+    ] = False,
+    execution: Annotated[
+        list[str] | None,
+        typer.Option("--execution", help="Tell which actor holds it. May be repeated."),
+    ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Show what should run, and what each actor was started with, owns and does.
@@ -35,9 +97,15 @@ def status(
     The exit code is 1 while not everything runs as wanted.
 
         $ rillflow cluster status
+
+        $ rillflow cluster status --watch
     """
+    if watch and as_json:
+        raise typer.BadParameter("--watch and --json exclude each other")
     with client_of(url) as client:
-        state = client.cluster()
+        if watch:
+            _watch(lambda: lines_of(client.cluster(execution or ())))
+        state = client.cluster(execution or ())
     if as_json:
         print_json(state)
     else:
@@ -47,14 +115,21 @@ def status(
         raise typer.Exit(1)
 
 
+def _watch(lines: Callable[[], list[str]]) -> NoReturn:
+    """Show lines again and again; what does not answer is told, and asked again."""
+    console = console_of()
+    while True:
+        try:
+            shown = lines()
+        except (UnreachableError, UnavailableError) as error:
+            shown = [f"no answer: {error}"]
+        console.clear()
+        say("\n".join([time.strftime("%H:%M:%S"), *shown]))
+        time.sleep(WATCH_S)
+
+
 @cluster.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="The file that `serve deploy` is given.")],
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="The Ray cluster; that of this machine if unset."),
-    ] = None,
-) -> None:
+def check(file: DeploymentFile, address: Address = None) -> None:
     """Check that a deployment file fits the Ray cluster, before `serve deploy`.
 
     It asks every node, in the runtime environment of the file: whether the code is there and the
@@ -72,6 +147,11 @@ def check(
     say("nothing keeps this deployment from running")
 
 
+def _control() -> Any:
+    # The serving layer stands above this one, so it is known by its name only.
+    return importlib.import_module("serve.stack.cluster_control")
+
+
 def lines_of(state: Any) -> list[str]:
     """Return the state of a deployment as lines for people."""
     wanted = state.get("wanted", {})
@@ -83,6 +163,11 @@ def lines_of(state: Any) -> list[str]:
         *(f"{each['name']:<28} {_of_actor(each)}" for each in state["actors"]),
         *(f"{name:<28} does not answer" for name in state["silent"]),
     ]
+    if "unfinished_executions" in state:
+        lines.append(f"{state['unfinished_executions']} executions have not ended")
+    for execution_id, holder in state.get("holders", {}).items():
+        where = _node_of(holder) if "node" in holder else "which does not answer"
+        lines.append(f"{execution_id}  held by {holder['actor']}, {where}")
     controller = state.get("controller", {})
     lines += [f"reason   {each['message']}" for each in controller.get("reasons", [])]
     lines += [f"cause    {each}" for each in controller.get("causes", [])]
@@ -94,12 +179,23 @@ def lines_of(state: Any) -> list[str]:
 def _of_actor(actor: Any) -> str:
     version = actor.get("settings_version", "unknown")
     facts = [
-        f"node {actor['node'][:SHOWN_ID]}",
+        _node_of(actor),
         f"settings {version}" if actor["current"] else f"settings {version} (not as wanted)",
         f"code {actor.get('code_version', 'unknown')}",
     ]
     if actor["partitions"]:
         facts += [f"{actor['partitions']} partitions", f"{actor['hot']} hot"]
     facts.append(f"{actor['calls']} calls")
+    if "queue" in actor:
+        facts.append(f"queue {actor['queue']}")
+    if actor["partitions"] and "append_ms" in actor:
+        facts.append(f"append {actor['append_ms']:.1f} ms")
     facts += [f"{actor[name]} {name}" for name in ("restarts", "fencings") if name in actor]
+    if "unreachable_callbacks" in actor:
+        facts.append(f"callbacks do not reach {actor['unreachable_callbacks']}")
     return ", ".join(facts if actor["ready"] else [*facts, "starts"])
+
+
+def _node_of(shown: Any) -> str:
+    address = f" at {shown['address']}" if "address" in shown else ""
+    return f"node {shown['node'][:SHOWN_ID]}{address}"

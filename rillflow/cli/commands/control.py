@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -62,6 +62,10 @@ Limit = Annotated[
 OnlyIds = Annotated[
     bool, typer.Option("--ids", help="Print only the ids, as input of other commands.")
 ]
+By = Annotated[
+    Literal["actor"] | None,
+    typer.Option("--by", help="Group by the actor that holds them, with its node."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskNames = Annotated[
     list[str] | None,
@@ -102,6 +106,7 @@ def list_executions(
     limit: Limit = None,
     ids: OnlyIds = False,
     as_json: AsJson = False,
+    by: By = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List executions and sub-flows, newest first: time of submission, status and id.
@@ -115,10 +120,10 @@ def list_executions(
         $ rillflow list --status failed --ids | xargs -r rillflow redo --failed
     """
     from rillflow.cli.inputs import moment_ms
-    from rillflow.cli.output.printing import list_as_json, print_list
+    from rillflow.cli.output.printing import list_as_json, print_by_actor, print_list
 
-    if ids and as_json:
-        raise typer.BadParameter("--ids and --json exclude each other")
+    if (ids, as_json, by is not None).count(True) > 1:
+        raise typer.BadParameter("--ids, --json and --by exclude each other")
     most = limit or (sys.maxsize if ids else LISTED)
     with client_of(url) as client:
         found = client.executions(
@@ -133,6 +138,8 @@ def list_executions(
             say(f"these are the newest {most}; --limit shows more", err=True)
         if as_json:
             print_json(list_as_json(client, found))
+        elif by is not None:
+            print_by_actor(client, found)
         elif ids:
             for one in found:
                 say(one.id)

@@ -1,7 +1,7 @@
 """Printing executions and tasks: as text in a terminal, otherwise as JSON."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from rillflow.cli.output.console import console_of
 from rillflow.cli.output.listing import detail_of, show_list
@@ -18,6 +18,8 @@ from rillflow.runtime.process.clock import SystemClock
 
 TOLD: Final = ("RUNNING", "KEY_SUCCEED", "FAILED")
 """Statuses of executions of which a list says more."""
+MOST_HOLDERS: Final = 100
+"""Of how many executions one question tells who holds them."""
 
 
 def print_execution(execution: Execution, *, failed: bool, brief: bool, as_json: bool) -> None:
@@ -61,6 +63,25 @@ def print_list(client: Client, found: Sequence[ListedExecution]) -> None:
     """Print each execution: when it was submitted, its status, its id, and more."""
     console = console_of()
     show_list(console, found, lambda one: _detail(client, one), SystemClock().now_ms())
+
+
+def print_by_actor(client: Client, found: Sequence[ListedExecution]) -> None:
+    """Print executions below the actor that holds them, and the node that it is on."""
+    console = console_of()
+    groups: dict[str, list[ListedExecution]] = {}
+    for start in range(0, len(found), MOST_HOLDERS):
+        portion = found[start : start + MOST_HOLDERS]
+        holders: Any = client.cluster([one.id for one in portion]).get("holders", {})
+        for one in portion:
+            groups.setdefault(_place_of(holders.get(one.id, {})), []).append(one)
+    for place, group in sorted(groups.items()):
+        say(place)
+        show_list(console, group, lambda one: _detail(client, one), SystemClock().now_ms())
+
+
+def _place_of(holder: Any) -> str:
+    place = " ".join(str(holder[name]) for name in ("node", "address") if name in holder)
+    return f"{holder.get('actor', 'unknown actor')}, {place or 'which does not answer'}"
 
 
 def list_as_json(client: Client, found: Sequence[ListedExecution]) -> list[dict[str, object]]:

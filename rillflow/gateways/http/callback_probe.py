@@ -22,8 +22,12 @@ ANSWER_S: Final = 2.0
 MOST_BYTES: Final = 65_536
 
 
-async def until_callbacks_come(base_url: str, *, patience_s: float) -> bool:
+async def until_callbacks_come(
+    base_url: str, *, patience_s: float, pause_s: float = PAUSE_S
+) -> bool:
     """Wait until the callback route below an address answers; False if it does not in time.
+
+    It is asked again after each pause.
 
     The request has no parameters, so the route refuses it; any refusal of its own is an answer.
     """
@@ -33,7 +37,7 @@ async def until_callbacks_come(base_url: str, *, patience_s: float) -> bool:
         while time.monotonic() < give_up:
             if await _answers(transport, base_url + CALLBACKS):
                 return True
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(pause_s)
     finally:
         await transport.close()
     return False

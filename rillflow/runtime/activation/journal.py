@@ -6,6 +6,7 @@ also notices that a newer owner has taken over.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -34,6 +35,8 @@ log = logging.getLogger("rillflow.owner")
 
 _LISTED: Final = {status: status.name.lower() for status in DagStatus}
 """How listings name the statuses."""
+AVERAGED: Final = 16
+"""Over about so many appends their time is averaged."""
 SNAPSHOT_STEPS: Final = 500_000
 """A replay may cost this before a newer snapshot is written: a quarter of the longest turn."""
 
@@ -205,13 +208,17 @@ class JournalWriter:
         self._ownership = ownership
         self._crashed = crashed
         self._on_fenced = on_fenced
+        self.append_s = 0.0
+        """How long an append takes, on average of the latest ones, in seconds."""
 
     async def append(self, appends: Sequence[Append]) -> RillflowError | None:
         """Write appends together; return why they were not written, None if they were."""
         if not appends:
             return None
+        begun_s = time.perf_counter()
         try:
             await self._journal.append(appends)
+            self.append_s += (time.perf_counter() - begun_s - self.append_s) / AVERAGED
         except StoreError as error:
             return await self._not_written(appends, error)
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others

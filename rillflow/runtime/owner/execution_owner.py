@@ -229,6 +229,11 @@ class ExecutionOwner:
         """The number of executions in memory that have not ended."""
         return self._activations.active
 
+    @property
+    def append_ms(self) -> float:
+        """How long an append to the store takes, on average of the latest ones."""
+        return self._writer.append_s * 1000
+
     async def is_known(self, execution_id: ExecutionId) -> bool:
         """Tell whether a submission came before; see ``ActivationCache``."""
         return await self._activations.is_known(execution_id)

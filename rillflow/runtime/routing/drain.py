@@ -50,6 +50,11 @@ class Drain:
         """Tell whether messages pass; one that is answered at once need not be counted."""
         return self._open.is_set()
 
+    @property
+    def under_way(self) -> int:
+        """How many messages are being handled."""
+        return self._under_way.total()
+
     async def through(self, ask: Callable[[], Awaitable[bytes]], kind: str) -> bytes:
         """Handle a message of some kind once the drain is open."""
         while not self._open.is_set():  # It may be shut again before this task continues.

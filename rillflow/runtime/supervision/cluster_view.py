@@ -28,7 +28,22 @@ def cluster_view(state: ClusterState) -> JsonObject:
         view["controller"] = _controller(controller)
     view["actors"] = [_actor(each, state) for each in state.actors]
     view["silent"] = list[JsonValue](state.silent)
+    if state.unfinished is not None:
+        view["unfinished_executions"] = state.unfinished
+    if state.holders:
+        nodes = {actor.name: actor.node for actor in state.actors}
+        view["holders"] = {
+            execution_id: {"actor": name, **_place(nodes.get(name, ""), state)}
+            for execution_id, name in state.holders.items()
+        }
     return view
+
+
+def _place(node: str, state: ClusterState) -> JsonObject:
+    if not node:
+        return {}
+    address = state.addresses.get(node)
+    return {"node": node} if address is None else {"node": node, "address": address}
 
 
 def _deployment(deployment: Deployment) -> JsonObject:
@@ -67,6 +82,7 @@ def _actor(actor: ActorReport, state: ClusterState) -> JsonObject:
     view: JsonObject = {
         "name": actor.name,
         "node": actor.node,
+        **_place(actor.node, state),
         "pid": actor.pid,
         "ready": actor.is_ready,
         "current": _is_current(actor, state.wanted),
@@ -81,6 +97,14 @@ def _actor(actor: ActorReport, state: ClusterState) -> JsonObject:
         "hot": actor.hot,
         "calls": actor.calls,
     }
+    if (described := state.descriptions.get(actor.name)) is not None:
+        view |= {
+            "protocol": described.protocol,
+            "queue": described.queue,
+            "append_ms": described.append_ms,
+        }
+        if described.unreachable:
+            view["unreachable_callbacks"] = described.unreachable
     if state.controller is not None:
         view["restarts"] = state.controller.restarts.get(actor.name, 0)
         view["fencings"] = state.controller.fencings.get(actor.name, 0)

@@ -110,6 +110,19 @@ def next_step(  # noqa: PLR0913 - all that there is to see
     return next((step for step in steps if step is not None), None)
 
 
+def sentence_of(step: Step) -> str:
+    """Say what a step does, for people."""
+    match step:
+        case Start(names):
+            return f"{', '.join(names)} is being started"
+        case Replace(name):
+            return f"{name} is being replaced, since it was started with something else"
+        case End(names):
+            return f"{', '.join(names)} is being ended"
+        case Wait(reason):
+            return reason
+
+
 class _Comparison(NamedTuple):
     """What is wanted beside what runs; each method returns the step that one rule asks for."""
 

@@ -23,7 +23,7 @@ REPLICAS_ONLY: Final = frozenset(
         *("body_start_timeout_s", "body_timeout_s", "body_min_bytes_per_s", "unfinished_bodies"),
         *("unfinished_bodies_per_address", "waiting_requests", "waiting_requests_per_address"),
         *("answers_max_bytes_per_address", "answer_min_bytes_per_s", "header_max_bytes"),
-        *("replicas", "trace_query_host", "take_over"),
+        *("replicas", "trace_query_host", "take_over", "release"),
     }
 )
 """Settings that only replicas of the HTTP API use; each deployment starts those anew."""

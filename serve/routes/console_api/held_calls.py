@@ -16,11 +16,13 @@ from rillflow.core.inspection.overview import wait_view
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.inspection.waits import Wait
 from rillflow.definition.addresses import without_user_info
-from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import HostState
+from rillflow.ports.readiness import CALLBACKS_UNREACHABLE
 from rillflow.runtime.stack import Stack
 
+UNREACHED: Final = "The address for callbacks does not answer, so none may arrive."
 CALLS: Final = frozenset({"call", "poll_call"})
 
 
@@ -41,7 +43,12 @@ async def with_held_calls(stack: Stack, body: bytes, at_ms: int) -> bytes:
     """Return a list of waits in which calls that are held back say so."""
     answer = decode_json(body)
     waits = answer.get("waits") if isinstance(answer, dict) else None
-    if not isinstance(waits, list) or not any(map(_is_call, waits)):
+    if not isinstance(waits, list) or not isinstance(answer, dict):
+        return body
+    if CALLBACKS_UNREACHABLE in stack.readiness.warnings():
+        waits = list(map(_unreached, waits))
+        body = encode_json({**answer, "waits": waits})
+    if not any(map(_is_call, waits)):
         return body
     hosts = {_origin(host.host.name): host for host in await _hosts(stack)}
     busy = await busy_functions(stack)
@@ -49,7 +56,14 @@ async def with_held_calls(stack: Stack, body: bytes, at_ms: int) -> bytes:
         _held(wait, hosts, busy, at_ms) if isinstance(wait, dict) and _is_call(wait) else wait
         for wait in waits
     ]
-    return encode_json({**answer, "waits": shown}) if isinstance(answer, dict) else body
+    return encode_json({**answer, "waits": shown})
+
+
+def _unreached(wait: JsonValue) -> JsonValue:
+    """Say of a wait for a callback that none arrives."""
+    if not isinstance(wait, dict) or wait.get("kind") != "callback":
+        return wait
+    return {**wait, "sentence": f"{wait['sentence']} {UNREACHED}"}
 
 
 async def _hosts(stack: Stack) -> list[HostState]:

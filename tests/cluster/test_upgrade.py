@@ -1,0 +1,173 @@
+"""Commands deploy, roll to the next release and back while executions run, and stop everything.
+
+``RILLFLOW_EARLIER_RELEASE`` may name the folder of an earlier working copy, to roll from there.
+"""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rillflow.ports.deployment import PROTOCOL, protocol_of
+from tests.api.definition_texts import SUSPENDED
+from tests.cluster.api import Api, Functions
+from tests.cluster.load import CALLERS, Load, steps, under_load
+from tests.cluster.other_release import make_release, shipped
+from tests.cluster.processes import ROOT
+from tests.cluster.serve_cluster import ServeCluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
+
+log = logging.getLogger(__name__)
+
+RATE_PER_S: Final = 20
+FILE: Final = "serve/config.yaml"
+LONG_S: Final = 180
+LOOK_S: Final = 0.5
+MOST_GAP_S: Final = 5.0
+"""The longest time without a completion; `docs/performance.md` has what was measured."""
+BEFORE: Final = 40
+LEFT: Final = """python -c "
+import ray
+ray.init(address='auto', log_to_driver=False, logging_level='ERROR')
+for each in ray.util.list_named_actors(all_namespaces=True): print(each['name'])
+" """
+COUNTS: Final = {"RILLFLOW_EXECUTION_ACTORS": "2", "RILLFLOW_DISPATCHER_ACTORS": "1"}
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder() -> Iterator[Path]:
+    # The sockets of Ray need a short path.
+    with tempfile.TemporaryDirectory(prefix="ru", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture(name="earlier", scope="module")
+def _earlier(folder: Path) -> str:
+    named = os.environ.get("RILLFLOW_EARLIER_RELEASE")
+    release = Path(named) if named else make_release(folder / "earlier", PROTOCOL - 1)
+    return shipped(release, folder / "earlier.zip")
+
+
+@pytest.fixture(name="ours", scope="module")
+def _ours(folder: Path) -> str:
+    return shipped(ROOT, folder / "ours.zip")
+
+
+@pytest.fixture(name="cluster", scope="module")
+def _cluster(folder: Path, earlier: str) -> Iterator[ServeCluster]:
+    cluster = ServeCluster(folder)
+    try:
+        cluster.head.start(folder)
+        cluster.write(earlier, **COUNTS)
+        assert "everything runs as wanted" in cluster.control(f"deploy {FILE}")
+        yield cluster
+    finally:
+        cluster.head.kill()
+
+
+def _until_rolled(cluster: ServeCluster, protocol: int) -> Any:
+    give_up = time.monotonic() + LONG_S
+    while True:
+        state = cluster.cluster()
+        if state is not None and state["converged"]:
+            versions = {actor["code_version"] for actor in state["actors"]}
+            if {protocol_of(each) for each in versions} == {protocol}:
+                return state
+        assert time.monotonic() < give_up, (state, cluster.status())
+        time.sleep(LOOK_S)
+
+
+def _check_calls(functions: Functions, load: Load) -> None:
+    for execution_id in load.acknowledged:
+        calls = functions.calls(execution_id, 5)
+        assert [call["task"] for call in calls] == [f"step{number}" for number in range(1, 6)]
+
+
+def _ended_ms(shown: Any) -> int:
+    """Return when the last task of an execution ended."""
+    infos = (task["invoke_msg"]["invoke_time_infos"] for task in shown["tasks"].values())
+    return max(int(each[-1]["end_time"]) for each in infos)
+
+
+def _longest_gap_s(api: Api, load: Load) -> float:
+    ends = sorted(_ended_ms(api.get(each)) for each in load.acknowledged)
+    return max(after - before for before, after in pairwise(ends)) / 1000
+
+
+def test_nothing_is_lost_wrong_or_doubled_on_the_way_there_and_back(
+    cluster: ServeCluster, functions: Functions, earlier: str, ours: str
+) -> None:
+    base_url = f"http://127.0.0.1:{cluster.port}"
+    flow = steps(functions.url)
+    for code, protocol in ((ours, PROTOCOL), (earlier, PROTOCOL - 1)):
+        with under_load(base_url, flow, pause_s=CALLERS / RATE_PER_S) as load:
+            load.wait_for(BEFORE)
+            cluster.write(code, **COUNTS)
+            if code == ours:
+                assert "everything runs as wanted" in cluster.control(f"upgrade {FILE}")
+            else:
+                cluster.head.run(f"serve deploy {FILE}", cluster.folder)
+            state = _until_rolled(cluster, protocol)
+            load.wait_for(len(load.acknowledged) + BEFORE)
+        assert state["controller"]["reasons"] == []
+        assert {actor["restarts"] for actor in state["actors"]} == {0}
+        load.check_ends()
+        load.check_refusals()
+        _check_calls(functions, load)
+        with Api(base_url) as api:
+            gap_s = _longest_gap_s(api, load)
+        refused = len(load.refused)
+        facts = f"{len(load.acknowledged)} executions, {refused} refused, longest gap {gap_s:.2f} s"
+        log.warning("to protocol %d: %s", protocol, facts)
+        assert gap_s < MOST_GAP_S, facts
+
+
+def test_a_release_that_is_not_the_next_one_is_refused_with_what_to_do(
+    cluster: ServeCluster, folder: Path
+) -> None:
+    before = cluster.cluster()
+    distant = make_release(folder / "distant", PROTOCOL + 1)
+    cluster.write(shipped(distant, folder / "distant.zip"), **COUNTS)
+    cluster.head.run(f"serve deploy {FILE}", cluster.folder)
+    told = _until_told(cluster, "speaks protocol")
+    assert "deploy the releases between them one after the other" in " ".join(told.split())
+    after = cluster.cluster()
+    assert [actor["pid"] for actor in after["actors"]] == [
+        actor["pid"] for actor in before["actors"]
+    ]
+
+
+def test_a_stop_ends_everything_and_what_was_under_way_goes_on_at_the_next_deployment(
+    cluster: ServeCluster, folder: Path, ours: str
+) -> None:
+    cluster.write(ours, **COUNTS)
+    waiting = ""
+    for options in ("", "--now"):
+        cluster.control(f"deploy {FILE}")
+        with Api(f"http://127.0.0.1:{cluster.port}") as api:
+            if waiting:
+                assert api.trigger(waiting, "wait", body={"go": True}).status == 200
+                assert api.end(waiting).status == "SUCCEED"
+            waiting = api.submit(SUSPENDED)
+            api.submit(SUSPENDED, isolation="dedicated")
+        begun = time.monotonic()
+        told = cluster.control(f"stop {options}")
+        log.warning("stop %s: %.1f s", options, time.monotonic() - begun)
+        assert "Serve ends" in told
+        assert cluster.head.run(LEFT, folder).split() == []
+    assert "nothing of Rillflow runs" in cluster.head.run("rillflow cluster stop 2>&1 || true")
+
+
+def _until_told(cluster: ServeCluster, words: str) -> str:
+    give_up = time.monotonic() + LONG_S
+    while words not in (status := cluster.status()):
+        assert time.monotonic() < give_up, status
+        time.sleep(LOOK_S)
+    return status
