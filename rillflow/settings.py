@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     artifacts_max_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * MEBIBYTE
     """Most bytes of the artifacts of one execution."""
 
+    keep_audit_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 365 * 86_400.0
+    """How long the audit is kept; ``forever`` sets no limit."""
+
     api_key: Key | None = None
     """Key that callers must send in ``X-Rillflow-Api-Key``; None requires no key."""
     insecure: bool = False

@@ -40,6 +40,7 @@ from serve.forms.console_sessions import ConsoleSessions
 from serve.forms.errors import respond_to
 from serve.forms.session_ends import SessionEnds
 from serve.limits.known_keys import KnownKeys
+from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines
 from serve.middleware.form_parameters import FormParameters
@@ -50,6 +51,7 @@ from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
     api_keys,
     artifacts,
+    audit,
     batch_redo,
     cluster,
     console_pages,
@@ -170,7 +172,7 @@ def create_api(
 def _checked(api: FastAPI, stack: Stack) -> tuple[HotRoutes, ASGIApp]:
     """Return the hot routes, and what stands before them behind the gate."""
     callers = SignatureCheck(stack.settings, stack.clock)
-    own = OwnWorkspacesOnly(api)
+    own = OwnWorkspacesOnly(AuditedChanges(api, stack))
     if not callers.must_sign:
         hot = HotRoutes(FormParameters(own), stack)
         return hot, hot
@@ -209,6 +211,7 @@ def _routers(
     yield operations.router(stack, watch)
     for module in (
         artifacts,
+        audit,
         cluster,
         query,
         statistics,

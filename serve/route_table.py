@@ -120,6 +120,7 @@ OPERATE: Final = Needs(Role.OPERATOR, Reach.NAMED)
 OPERATE_SOME: Final = Needs(Role.OPERATOR, Reach.SOME)
 AUTHOR: Final = Needs(Role.AUTHOR, Reach.NAMED)
 AUTHOR_SOME: Final = Needs(Role.AUTHOR, Reach.SOME)
+ADMIN_SEEN: Final = Needs(Role.ADMIN, Reach.SEEN)
 ADMINISTER: Final = Needs(Role.ADMIN, Reach.STACK)
 
 NONE: Final = Body("none", "The route does not read a body.")
@@ -333,6 +334,7 @@ ROUTES: Final = (
     Route("POST", "/flow/keys/add.json", KEY, FORM),
     Route("GET", "/flow/keys/list.json", KEY),
     Route("POST", "/flow/keys/revoke.json", KEY, FORM),
+    Route("GET", "/flow/audit.json", KEY, needs=ADMIN_SEEN),
     # Telemetry.
     Route("GET", "/metrics", KEY, needs=VIEW_SEEN),
     Route("GET", "/actuator/prometheus", KEY, needs=VIEW_SEEN),

@@ -362,6 +362,8 @@ class ExecutionActor:
             keep_count=settings.keep_finished_count,
             archive=Archive(settings.archive_dir) if settings.archive_dir else None,
             artifacts=opened_store(*artifact_settings(settings)[:3]),
+            audit=self._store,
+            keep_audit_s=settings.keep_audit_s,
         )
         await asyncio.shield(self._started)
         await retention.run()

@@ -161,10 +161,29 @@ class RevokedKey(Struct):
     name: str
 
 
-KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey]]] = {
+class AuditEntry(Struct):
+    """One change."""
+
+    at_ms: int
+    action: str
+    subject: str = ""
+    key: str = ""
+    address: str = ""
+    status: int = 0
+
+
+class Audit(Struct):
+    """A page of the audit."""
+
+    entries: list[AuditEntry]
+    next: int | None = None
+
+
+KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey | Audit]]] = {
     "add": NewKey,
     "list": Keys,
     "revoke": RevokedKey,
+    "audit": Audit,
 }
 
 

@@ -230,7 +230,7 @@ class Client:
         return found
 
     def manage_keys(self, action: KeyAction, **query: str) -> JsonObject:
-        """Make, list or revoke API keys, as the routes below ``/flow/keys`` do.
+        """Make, list or revoke API keys, or read the audit, as the routes of keys do.
 
         Raises:
             RillflowError: The stack refused, or did not answer.

@@ -20,7 +20,7 @@ from rillflow.ports.store import LATEST_MS
 Isolation: TypeAlias = Literal["shared", "dedicated"]
 Part: TypeAlias = Literal["execution", "brief", "children"]
 Order: TypeAlias = Literal["cancel", "pause", "resume"]
-KeyAction: TypeAlias = Literal["add", "list", "revoke"]
+KeyAction: TypeAlias = Literal["add", "list", "revoke", "audit"]
 RedoneStatus: TypeAlias = Literal["failed", "running"]
 TriggerAction: TypeAlias = Literal[
     "add", "list", "show", "pause", "resume", "fire", "backfill", "remove"
@@ -216,7 +216,7 @@ class ReadCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRequest:
-    """Make, list or revoke API keys; answers a JSON object as the routes of keys do."""
+    """Make, list or revoke API keys, or read the audit; answers a JSON object as the route does."""
 
     action: KeyAction
     query: tuple[tuple[str, str], ...] = ()

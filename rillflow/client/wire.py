@@ -112,8 +112,9 @@ def call_of(request: Request) -> Call:
 
 def _looking(request: ListExecutions | ReadCluster | ReadLog | KeyRequest) -> Call:
     if isinstance(request, KeyRequest):
-        method = "GET" if request.action == "list" else "POST"
-        return Call(method, f"/flow/keys/{request.action}.json", dict(request.query))
+        method = "GET" if request.action in {"list", "audit"} else "POST"
+        folder = "" if request.action == "audit" else "keys/"
+        return Call(method, f"/flow/{folder}{request.action}.json", dict(request.query))
     if isinstance(request, ReadLog):
         query = {"execution_id": request.execution_id, "task_name": request.task}
         return Call("GET", "/flow/logs.json", query)

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 import msgspec
 
 from rillflow.ids import ExecutionId
+from rillflow.ports.access import ApiKeys, Audit
 from rillflow.ports.aliases import AliasListings
-from rillflow.ports.api_keys import ApiKeys
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
 from rillflow.ports.lease import Leases
@@ -351,6 +351,7 @@ class Store(
     Triggers,
     EndedSessions,
     ApiKeys,
+    Audit,
     Protocol,
 ):
     """All that a store keeps, with a life cycle."""

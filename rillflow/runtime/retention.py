@@ -1,5 +1,7 @@
 """Removal of ended executions that are too old or too many, after they were archived.
 
+Old entries of the audit are removed, too.
+
 Execution actors run it for their partitions.
 
 Used by `actors/execution_actor.py`.
@@ -13,6 +15,7 @@ from typing import Final, Protocol
 from rillflow.artifacts.store import execution_key
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
+from rillflow.ports.access import Audit
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import ExecutionSummary, Journal
 from rillflow.runtime.process.clock import wall_offset_s
@@ -76,8 +79,12 @@ class Retention:
         keep_count: int | None,
         archive: Lines | None = None,
         artifacts: Artifacts | None = None,
+        audit: Audit | None = None,
+        keep_audit_s: float | None = None,
     ) -> None:
         self._journal = journal
+        self._audit = audit
+        self._keep_audit_s = None if audit is None else keep_audit_s
         self._clock = clock
         self._keep_s = keep_s
         self._keep_count = keep_count
@@ -89,10 +96,12 @@ class Retention:
 
     async def run(self, *, every_s: float = EVERY_S) -> None:
         """Sweep repeatedly, until cancelled."""
-        while self._keep_s is not None or self._keep_count is not None:
+        limits = (self._keep_s, self._keep_count, self._keep_audit_s)
+        while any(limit is not None for limit in limits):
             try:
                 await self.sweep()
                 await self._sweep_artifacts()
+                await self.trim_audit()
             except Exception:
                 log.exception("retention_failed")
             await asyncio.sleep(every_s)
@@ -117,6 +126,21 @@ class Retention:
         self._told = stuck
         if removed:
             log.info("purged", extra={"executions": removed})
+        return removed
+
+    async def trim_audit(self) -> int:
+        """Remove old entries of the audit, some at a time; return how many were removed.
+
+        Raises:
+            StoreError: The store failed; the rest is left to the next time.
+        """
+        removed = 0
+        if self._audit is None or self._keep_audit_s is None:
+            return removed
+        before_ms = self._steady_ms() - int(self._keep_audit_s * 1000)
+        while found := await self._audit.trim_audit(before_ms=before_ms, limit=MOST_RECORDS):
+            removed += found
+            await asyncio.sleep(PAUSE_S)
         return removed
 
     def _steady_ms(self) -> int:

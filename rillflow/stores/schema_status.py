@@ -19,6 +19,7 @@ MIGRATIONS: Final = (
     "triggers",
     "sessions of the console that were ended",
     "API keys by name",
+    "the audit",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -134,9 +134,13 @@ def _named(query_string: bytes) -> frozenset[str]:
     fields = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
     values = (text for name, text in fields if name in PARAMETERS)
     parts = (part.strip() for text in values for part in text.split(","))
-    return frozenset(
-        match[1] if (match := _WORKSPACE.fullmatch(part)) else "" for part in parts if part
-    )
+    return frozenset(workspace_in(part) for part in parts if part)
+
+
+def workspace_in(value: str) -> str:
+    """Return the workspace with which a name begins; empty if it begins with none."""
+    match = _WORKSPACE.fullmatch(value)
+    return match[1] if match else ""
 
 
 def _limited(caller: Caller, how: str) -> str:

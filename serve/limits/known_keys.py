@@ -12,7 +12,7 @@ import logging
 from typing import Final, NamedTuple
 
 from rillflow.errors import StoreError
-from rillflow.ports.api_keys import ApiKey, ApiKeys
+from rillflow.ports.access import ApiKey, ApiKeys
 from rillflow.ports.clock import Clock
 from serve.limits.callers import Caller
 from serve.route_table import Role

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RequestError, RillflowError
-from rillflow.ports.api_keys import digest_of
+from rillflow.ports.access import digest_of
 from rillflow.settings import Settings
 from serve.forms.bodies import HAD_SLASH
 from serve.forms.console_sessions import SESSION, ConsoleSessions

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from rillflow.closest import did_you_mean
 from rillflow.errors import RequestError
 from rillflow.ids import is_name
-from rillflow.ports.api_keys import ROLES, ApiKey, digest_of, new_key
+from rillflow.ports.access import ROLES, ApiKey, digest_of, new_key
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response
 from serve.forms.documentation import ERRORS, NOT_FOUND

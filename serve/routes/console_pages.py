@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from rillflow.errors import RequestError, StoreError
 from rillflow.gateways.messages.threads import in_thread
-from rillflow.ports.api_keys import digest_of
+from rillflow.ports.access import digest_of
 from serve.forms.bodies import HAD_SLASH, header_of, json_response, read_json_text
 from serve.forms.console_sessions import ConsoleSessions, OpenSession
 from serve.limits.callers import ADMIN, Caller

@@ -1,6 +1,7 @@
 """`rillflow keys` makes, lists and revokes keys; `docs/access.md` shows how."""
 
 import asyncio
+import json
 import shlex
 from functools import partial
 from pathlib import Path
@@ -47,10 +48,9 @@ async def test_a_key_is_made_listed_and_revoked(monkeypatch: pytest.MonkeyPatch)
 
 async def test_the_commands_of_the_page_do_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, FIRST)
-    [block] = [each.text for each in blocks_of(PAGE.read_text(encoding="utf-8"))]
+    blocks = [each.text for each in blocks_of(PAGE.read_text(encoding="utf-8"))]
     async with served(api_key=FIRST) as api:
-        lines = [shlex.split(line) for line in block.splitlines()]
-        assert all(line[:2] == ["rillflow", "keys"] for line in lines)
+        lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
         outs = []
         for line in lines:
             code, out, err = await said(api, *line[1:])
@@ -59,6 +59,8 @@ async def test_the_commands_of_the_page_do_what_it_says(monkeypatch: pytest.Monk
     assert outs[0].startswith("rfk_")
     assert ("grafana" in outs[2], "video" in outs[2]) == (True, True)
     assert outs[3] == "revoked grafana\n"
+    assert outs[4].splitlines()[0].split()[-3:] == ["keys/revoke", "grafana", "200"]
+    assert len(json.loads(outs[5])["entries"]) == 3
 
 
 async def test_what_is_wrong_with_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

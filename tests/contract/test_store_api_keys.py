@@ -2,7 +2,7 @@
 
 import asyncio
 
-from rillflow.ports.api_keys import ApiKey
+from rillflow.ports.access import ApiKey
 from rillflow.ports.store import Store
 
 

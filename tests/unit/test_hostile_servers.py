@@ -163,6 +163,7 @@ ODD: Final[list[tuple[Request, Any]]] = [
     (KeyRequest(action="add"), {"key": 7}),
     (KeyRequest(action="list"), {"keys": [{"name": "a", "role": 1, "valid": True}]}),
     (KeyRequest(action="revoke"), {}),
+    (KeyRequest(action="audit"), {"entries": [{"at_ms": "x", "action": "a"}]}),
 ]
 COMMANDS: Final = (("get", ID), ("get", ID, "--json"), ("watch", ID), ("logs", ID), ("redo", ID))
 

@@ -1,4 +1,4 @@
-"""Commands about API keys by name."""
+"""Commands about API keys by name, and about what was done with them."""
 
 import re
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of
-from rillflow.cli.visible import print_json, say
+from rillflow.cli.visible import print_json, say, visible_line
 
 ROLES: Final = ("viewer", "submitter", "operator", "author", "admin")
 _LIFE: Final = re.compile(r"([0-9]{1,6})(m|h|d|w)")
@@ -110,6 +110,32 @@ def _state(key: Any) -> str:
 
 def _day(at_ms: int) -> str:
     try:
-        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, ValueError, OSError):
         return "a time far away"
+
+
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many entries.")] = 50,
+    before: Annotated[int | None, typer.Option(min=1, help="The next of an earlier page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List who has changed what, the newest first.
+
+    $ rillflow audit --limit 20
+    """
+    query = {"limit": str(limit)}
+    if before is not None:
+        query["before"] = str(before)
+    with client_of(url) as client:
+        found: Any = client.manage_keys("audit", **query)
+    if as_json:
+        print_json(found)
+        return
+    for each in found["entries"]:
+        who = each.get("key") or "the key of the settings"
+        facts = (_day(each["at_ms"]), who, each.get("address", ""), each["action"])
+        say(visible_line("  ".join([*facts, each.get("subject", ""), str(each.get("status", ""))])))
+    if found.get("next") is not None:
+        say(f"more: --before {found['next']}", err=True)

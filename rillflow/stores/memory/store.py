@@ -3,7 +3,7 @@
 Used by `stores`.
 """
 
-from rillflow.stores.memory.api_keys import MemoryApiKeys
+from rillflow.stores.memory.access import MemoryApiKeys, MemoryAudit
 from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.deployments import MemoryDeployments
 from rillflow.stores.memory.leases import MemoryLeases
@@ -22,6 +22,7 @@ class MemoryStore(
     MemoryTriggers,
     MemorySessions,
     MemoryApiKeys,
+    MemoryAudit,
 ):
     """The ``Store`` port in memory, with the refusals of the durable stores.
 

@@ -223,6 +223,18 @@ _API_KEYS: Final = """
     );
 """
 
+_AUDIT: Final = """
+    -- Who changed what, as JSON.
+    CREATE TABLE audit (
+        number bigserial PRIMARY KEY,
+        at_ms bigint NOT NULL,
+        workspace text COLLATE "C" NOT NULL,
+        entry text NOT NULL
+    );
+    CREATE INDEX audit_by_time ON audit (at_ms);
+    CREATE INDEX audit_by_workspace ON audit (workspace, number);
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -246,6 +258,7 @@ MIGRATIONS: Final = (
     _TRIGGERS,
     _SESSIONS,
     _API_KEYS,
+    _AUDIT,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -4,8 +4,8 @@ Used by `stores`.
 """
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
+from rillflow.stores.postgres.access import PostgresApiKeys, PostgresAudit
 from rillflow.stores.postgres.aliases import PostgresAliases
-from rillflow.stores.postgres.api_keys import PostgresApiKeys
 from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.deployments import PostgresDeployments
@@ -28,6 +28,7 @@ class PostgresStore(
     PostgresTriggers,
     PostgresSessions,
     PostgresApiKeys,
+    PostgresAudit,
 ):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
@@ -47,6 +48,7 @@ class PostgresStore(
         PostgresTriggers.__init__(self, database)
         PostgresSessions.__init__(self, database)
         PostgresApiKeys.__init__(self, database)
+        PostgresAudit.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the tables, then connect.

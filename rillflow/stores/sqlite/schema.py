@@ -231,6 +231,18 @@ _API_KEYS: Final = (
     "CREATE TABLE api_keys (name TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID",
 )
 
+_AUDIT: Final = (
+    # Who changed what, as JSON.
+    """CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at_ms INTEGER NOT NULL,
+        workspace TEXT NOT NULL,
+        entry TEXT NOT NULL
+    )""",
+    "CREATE INDEX audit_by_time ON audit (at_ms)",
+    "CREATE INDEX audit_by_workspace ON audit (workspace, number)",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -246,6 +258,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _TRIGGERS,
     _SESSIONS,
     _API_KEYS,
+    _AUDIT,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -6,8 +6,8 @@ Used by `stores`.
 from pathlib import Path
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
+from rillflow.stores.sqlite.access import SqliteApiKeys, SqliteAudit
 from rillflow.stores.sqlite.aliases import SqliteAliases
-from rillflow.stores.sqlite.api_keys import SqliteApiKeys
 from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.deployments import SqliteDeployments
@@ -31,6 +31,7 @@ class SqliteStore(
     SqliteTriggers,
     SqliteSessions,
     SqliteApiKeys,
+    SqliteAudit,
 ):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
@@ -51,6 +52,7 @@ class SqliteStore(
         SqliteTriggers.__init__(self, database)
         SqliteSessions.__init__(self, database)
         SqliteApiKeys.__init__(self, database)
+        SqliteAudit.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the file, then start this process's threads.

@@ -1,10 +1,12 @@
-"""API keys by name, as the store keeps them: never the keys, only their hashes.
+"""API keys by name, and the audit of what was done with them, as the store keeps them.
 
-A key is 256 random bits, so a plain SHA-256 of it tells nothing about it.
+Of keys only the hashes are kept. A key is 256 random bits, so a plain SHA-256 of it tells nothing
+about it.
 """
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -55,7 +57,7 @@ def digest_of(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-_decoder = msgspec.json.Decoder(ApiKey)
+_key_decoder = msgspec.json.Decoder(ApiKey)
 
 
 def encode_key(key: ApiKey) -> str:
@@ -65,7 +67,7 @@ def encode_key(key: ApiKey) -> str:
 
 def decode_key(text: str | bytes) -> ApiKey:
     """Read what ``encode_key`` has written."""
-    return _decoder.decode(text)
+    return _key_decoder.decode(text)
 
 
 class ApiKeys(Protocol):
@@ -89,4 +91,72 @@ class ApiKeys(Protocol):
         Returns:
             False if there is no such key.
         """
+        ...
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change that a caller has asked for; it has no values of executions.
+
+    Attributes:
+        at_ms: When it was answered, in milliseconds since the epoch.
+        action: The route, without ``/flow/`` and ``.json``, such as ``cancel``.
+        subject: What it is about: an execution, a definition, a key; empty if it names nothing.
+        workspace: The workspace of the subject; empty if it is of none.
+        key: The name of the caller's key; empty for the key of the settings, and without one.
+        key_id: The first digits of its hash.
+        address: Where the request came from, of IPv6 its network.
+        status: The HTTP status of the answer.
+    """
+
+    at_ms: int
+    action: str
+    subject: str = ""
+    workspace: str = ""
+    key: str = ""
+    key_id: str = ""
+    address: str = ""
+    status: int = 200
+
+
+class NumberedEntry(msgspec.Struct, frozen=True):
+    """An entry with its place in the audit, which grows."""
+
+    number: int
+    entry: AuditEntry
+
+
+_entry_decoder = msgspec.json.Decoder(AuditEntry)
+
+
+def encode_entry(entry: AuditEntry) -> str:
+    """Return an entry as JSON text, for a row of a store."""
+    return msgspec.json.encode(entry).decode()
+
+
+def decode_entry(text: str | bytes) -> AuditEntry:
+    """Read what ``encode_entry`` has written."""
+    return _entry_decoder.decode(text)
+
+
+class Audit(Protocol):
+    """The entries of the audit."""
+
+    async def note_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Add entries, durably."""
+        ...
+
+    async def audit_entries(
+        self, *, before: int | None = None, workspaces: Sequence[str] = (), limit: int
+    ) -> list[NumberedEntry]:
+        """List entries, the newest first.
+
+        Args:
+            before: Only those before this number.
+            workspaces: Only those of these workspaces; none are all.
+            limit: How many at most.
+        """
+        ...
+
+    async def trim_audit(self, *, before_ms: int, limit: int) -> int:
+        """Remove up to ``limit`` entries that are older; return how many were removed."""
         ...
