@@ -340,6 +340,29 @@ def test_conditions_and_mappings_are_explained_and_others_are_tried_on_the_past(
     expect(page.get_by_role("tabpanel")).to_contain_text("does not exist")
 
 
+def test_a_view_is_saved_and_all_that_a_search_finds_is_cancelled(visit: Visit, api: Api) -> None:
+    waits = "workspace: shop\ndagName: batch\ntype: flow\ntasks: [{name: w, category: suspense,"
+    waits += " conditions: ['$.input.[?(@.go == true)]']}]\n"
+    ids = [api.submit(waits)] + [api.submit("shop:batch") for _ in range(4)]
+    page = visit.open("executions?q=flow:shop:batch")
+    page.get_by_label("Saved views").select_option(label="Save this search")
+    page.get_by_role("dialog").get_by_label("Name").fill("Batches")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    page.goto(f"{visit.base_url}/console#/executions")
+    page.reload()
+    page.get_by_label("Saved views").select_option(label="Batches")
+    expect(page).to_have_url(re.compile("q=flow%3Ashop%3Abatch"))
+    row(page, ids[0]).get_by_role("checkbox").check()
+    page.get_by_role("button", name="All of this search").click()
+    page.get_by_role("button", name="Cancel").click()
+    dialog = page.get_by_role("dialog", name="Cancel 5 executions")
+    expect(dialog).to_contain_text("5 of this search")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    for each in ids:
+        assert api.get(each)["dag_status"] == "FAILED"
+
+
 def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(
         example("quickstart", gateway), {"name": HOSTILE, HOSTILE: HOSTILE}, wait_s=20

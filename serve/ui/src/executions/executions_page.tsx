@@ -14,6 +14,7 @@ import { BulkBar } from "./bulk";
 import { CountToggles, Range } from "./counts";
 import { EmptyState } from "./empty_state";
 import { Histogram } from "./histogram";
+import { SavedViews } from "./saved_views";
 import { searchValue, statusesOf, withValue } from "./search";
 import { SearchBox } from "./search_box";
 import { ExecutionTable } from "./table";
@@ -49,6 +50,7 @@ export function ExecutionsPage(): JSX.Element {
       <div className="search-row">
         <SearchBox text={text} onSearch={search} />
         <Range text={text} onSearch={search} />
+        <SavedViews text={text} onSearch={search} />
       </div>
       {isEmptyServer ? (
         <EmptyState />
@@ -73,6 +75,7 @@ export function ExecutionsPage(): JSX.Element {
           <div className="table-top">
             <BulkBar
               ids={Object.keys(selection)}
+              search={text}
               onClear={() => setSelection(NONE)}
               onDone={() => void rows.reload()}
             />

@@ -195,6 +195,7 @@ export function Confirm({
   text,
   action,
   danger = false,
+  isReady = true,
   onClose,
   onDo,
   children,
@@ -203,6 +204,7 @@ export function Confirm({
   text: string;
   action: string;
   danger?: boolean;
+  isReady?: boolean;
   onClose: () => void;
   onDo: () => Promise<unknown>;
   children?: ReactNode;
@@ -234,7 +236,7 @@ export function Confirm({
         <button
           type="button"
           className={`button ${danger ? "danger" : "primary"}`}
-          disabled={isBusy}
+          disabled={isBusy || !isReady}
           onClick={() => void run()}
         >
           {action}
