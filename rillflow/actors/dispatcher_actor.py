@@ -62,7 +62,7 @@ class DispatcherActor:
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
         ray_tasks = RayTaskGateway(ray_settings(settings, name), budget)
-        ray_calls = RayCallGateway(ray_settings(settings, name), budget)
+        ray_calls = RayCallGateway(ray_settings(settings, name), budget, ray_tasks.progress)
         ray_jobs = RayJobGateway(ray_settings(settings, name), ray_tasks.progress)
         registry.register(JOB_SCHEME, ray_jobs)
         registry.register(SCHEME, ray_tasks)

@@ -76,6 +76,7 @@ class RayOptions(BaseModel):
     max_system_retries: int | None = None
     detached: bool | None = None
     batch: int | None = None
+    stream: bool | None = None
 
 
 class Progress(_Spec):

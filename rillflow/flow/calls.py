@@ -166,20 +166,30 @@ class RayCall:
         return _add(address, given, options, fields, root)
 
 
+class ServeCallOptions(TaskOptions, total=False):
+    """Options of ``serve_call``; with ``stream`` the deployment streams its answer."""
+
+    stream: bool
+    max_system_retries: int
+
+
 class ServeCall:
     """Calls a Ray Serve application: ``serve_call("application/deployment/method", text=text)``."""
 
-    def __init__(self, options: TaskOptions | None = None) -> None:
-        self._options: TaskOptions = options or {}
+    def __init__(self, options: ServeCallOptions | None = None) -> None:
+        self._options: ServeCallOptions = options or {}
 
-    def options(self, **options: Unpack[TaskOptions]) -> "ServeCall":
+    def options(self, **options: Unpack[ServeCallOptions]) -> "ServeCall":
         """Return the call with options."""
         return ServeCall({**self._options, **options})
 
     def __call__(self, target: str, /, **given: Any) -> Any:
         """Add a task that calls ``application[/deployment[/method]]``."""
         address = f"serve://{target.removeprefix('serve://')}"
-        return _add(address, given, dict(self._options), {"pattern": "task_sync"})
+        options: dict[str, Any] = dict(self._options)
+        ray = {key: options.pop(key) for key in ("stream", "max_system_retries") if key in options}
+        fields = {"pattern": "task_sync", "ray_options": RayOptions(**ray) if ray else None}
+        return _add(address, given, options, fields)
 
 
 class SubflowCall:

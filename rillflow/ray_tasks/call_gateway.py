@@ -11,7 +11,9 @@ from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of
 from rillflow.ray_tasks.call_slots import CallSlots
-from rillflow.ray_tasks.caller import Caller, CallResult
+from rillflow.ray_tasks.caller import Caller, CallResult, ServeOptions
+from rillflow.ray_tasks.options import CallOptions
+from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.system_failures import SystemFailureError
 from rillflow.ray_tasks.targets import (
@@ -40,9 +42,12 @@ class RayCallGateway:
     first of them: what comes back are objects of the user. The answer is the outcome.
     """
 
-    def __init__(self, settings: RaySettings, budget: AnswerBudget) -> None:
+    def __init__(
+        self, settings: RaySettings, budget: AnswerBudget, progress: ProgressReports
+    ) -> None:
         """Fetch large results only where the ``budget`` has room."""
         self._settings = settings
+        self._progress = progress
         self._attempts = Attempts(budget)
         self._slots = CallSlots(each=settings.calls_per_target, total=MOST_CALLS)
         self._actor: Any = None
@@ -55,7 +60,10 @@ class RayCallGateway:
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         async with self._slots.slot(target.host, request):
-            return await self._attempts.answer(request, lambda _: self._result(target, fields))
+            with self._progress.of(request.call) as number:
+                return await self._attempts.answer(
+                    request, lambda options: self._result(target, fields, options, number)
+                )
 
     def hosts(self) -> list[HostState]:
         """Return the actors and applications that are called, as hosts."""
@@ -70,13 +78,21 @@ class RayCallGateway:
             return actor_target(request.resource_name, self._settings.actors)
         return serve_target(request.resource_name, self._settings.applications)
 
-    async def _result(self, target: ActorTarget | ServeTarget, fields: bytes) -> Result:
+    async def _result(
+        self,
+        target: ActorTarget | ServeTarget,
+        fields: bytes,
+        options: CallOptions,
+        number: int,
+    ) -> Result:
         caller = self._caller()
+        settings = self._settings
+        how = ServeOptions(options.stream, (settings.dispatcher, settings.namespace), number)
 
         def start() -> Any:
             if isinstance(target, ServeTarget):
-                return caller.call_deployment.remote(target, fields)
-            namespace = target.namespace or self._settings.namespace
+                return caller.call_deployment.remote(target, fields, how)
+            namespace = target.namespace or settings.namespace
             return caller.call_actor.remote(target, namespace, fields)
 
         reference = await started(len(fields), start, ray.cancel)

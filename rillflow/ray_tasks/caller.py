@@ -5,20 +5,28 @@ What they return are objects of the user, whose modules are imported where they 
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import ray
 
-from rillflow.function_calls.failures import FunctionNotFoundError, FunctionResultError
+from rillflow.function_calls.failures import (
+    FunctionInputError,
+    FunctionNotFoundError,
+    FunctionResultError,
+)
 from rillflow.jsontypes import decode_json
+from rillflow.progress_reports import MESSAGE_CHARACTERS, progress, reporting_in_context
 from rillflow.ray_tasks.system_failures import SystemFailure, system_failure
 from rillflow.ray_tasks.targets import ActorTarget, ServeTarget
-from rillflow.ray_tasks.tasks import Result, packed
+from rillflow.ray_tasks.tasks import Result, packed, report_progress
 from rillflow.ray_tasks.worker import Done, done_with, failed_by
 
 CALL: Final = "__call__"
+MODEL_ID: Final = "serve_multiplexed_model_id"
+PART_BYTES: Final = 64
+"""Counted for each part of a stream, beside its text."""
 SHORT: Final = 16_384
 """Text of so many characters is encoded at once."""
 MOST_ENCODED: Final = 32
@@ -27,11 +35,28 @@ _UNREADABLE: Final = (ray.exceptions.UnserializableException, ray.exceptions.Ray
 """What Ray raises after a call whose result or exception it cannot decode."""
 
 
+class ServeOptions(NamedTuple):
+    """How a deployment is called, and where its progress goes.
+
+    Attributes:
+        stream: Whether it streams its answer.
+        reports_to: Name and namespace of the dispatcher.
+        number: The number of the call there.
+    """
+
+    stream: bool = False
+    reports_to: tuple[str, str] = ("", "")
+    number: int = 0
+
+
 class CallResult(NamedTuple):
     """What came of a call: the result, or a failure of Ray."""
 
     result: Result | None = None
     failure: SystemFailure | None = None
+
+
+_ALONE: Final = ServeOptions()
 
 
 class Caller:
@@ -47,7 +72,7 @@ class Caller:
     async def call_actor(self, target: ActorTarget, namespace: str, fields: bytes) -> CallResult:
         """Call a method of a named actor."""
 
-        async def method() -> Any:
+        async def method(_: dict[str, Any]) -> Any:
             try:
                 actor = await asyncio.to_thread(ray.get_actor, target.name, namespace)
             except ValueError:
@@ -63,14 +88,28 @@ class Caller:
 
         return await self._called(target.host, method, fields)
 
-    async def call_deployment(self, target: ServeTarget, fields: bytes) -> CallResult:
-        """Call a deployment of a Serve application, by default the ingress."""
+    async def call_deployment(
+        self, target: ServeTarget, fields: bytes, how: ServeOptions = _ALONE
+    ) -> CallResult:
+        """Call a deployment of a Serve application, by default the ingress.
 
-        async def method() -> Any:
+        The field ``serve_multiplexed_model_id`` chooses the model, as the header of that name does
+        where Serve is called over HTTP.
+        """
+
+        async def method(given: dict[str, Any]) -> Any:
+            model_id = given.pop(MODEL_ID, None)
+            if model_id is not None and not isinstance(model_id, str):
+                raise FunctionInputError(f"{MODEL_ID} is a text")
             handle = await self._deployment(target.application, target.deployment)
-            return handle if target.method == CALL else handle.options(method_name=target.method)
+            options: dict[str, Any] = {"stream": True} if how.stream else {}
+            if target.method != CALL:
+                options["method_name"] = target.method
+            if model_id:
+                options["multiplexed_model_id"] = model_id
+            return handle.options(**options) if options else handle
 
-        return await self._called(target.host, method, fields)
+        return await self._called(target.host, method, fields, how)
 
     async def _deployment(self, application: str, deployment: str) -> Any:
         key = application, deployment
@@ -93,12 +132,20 @@ class Caller:
         return await asyncio.shield(encoding)
 
     async def _called(
-        self, host: str, method: Callable[[], Awaitable[Any]], fields: bytes
+        self,
+        host: str,
+        method: Callable[[dict[str, Any]], Awaitable[Any]],
+        fields: bytes,
+        how: ServeOptions = _ALONE,
     ) -> CallResult:
         try:
-            given = decode_json(fields)
-            response = (await method()).remote(**given)  # type: ignore[arg-type] # an object
-            done = await self._done_with(host, await _awaited(response))
+            given: Any = decode_json(fields)
+            response = (await method(given)).remote(**given)
+            if how.stream:
+                result = await _joined(response, how, self._most_bytes)
+            else:
+                result = await _awaited(response)
+            done = await self._done_with(host, result)
         except ray.exceptions.RayTaskError as error:
             done = failed_by(error.cause or error)
         except _UNREADABLE as error:
@@ -143,6 +190,43 @@ async def _awaited(response: Any) -> Any:
         else:
             response.cancel()
         raise
+
+
+async def _joined(response: Any, how: ServeOptions, most_bytes: int) -> Any:
+    """Read a stream to its end: parts that are texts become one text, others a list.
+
+    Its progress is the end of the text, or how many parts there are.
+
+    Raises:
+        FunctionResultError: It is too large.
+    """
+    parts: list[Any] = []
+    with reporting_in_context(lambda *said: report_progress(how.reports_to, how.number, *said)):
+        try:
+            async for part in _bounded(response, most_bytes):
+                parts.append(part)
+                progress(None, _end_of(parts))
+        except BaseException:
+            response.cancel()
+            raise
+    is_text = bool(parts) and all(isinstance(part, str) for part in parts)
+    return "".join(parts) if is_text else parts
+
+
+async def _bounded(response: Any, most_bytes: int) -> AsyncIterator[Any]:
+    size_bytes = 0
+    async for part in response:
+        size_bytes += PART_BYTES + (len(part) if isinstance(part, str | bytes) else 0)
+        if size_bytes > most_bytes:
+            raise FunctionResultError(f"the stream has more than {most_bytes} bytes")
+        yield part
+
+
+def _end_of(parts: list[Any]) -> str:
+    last = parts[-MESSAGE_CHARACTERS:]
+    if not all(isinstance(part, str) for part in last):
+        return f"{len(parts)} parts"
+    return "".join(last)[-MESSAGE_CHARACTERS:]
 
 
 def _handle_of(application: str, deployment: str) -> Any:

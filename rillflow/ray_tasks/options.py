@@ -28,6 +28,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     max_system_retries: int = MAX_SYSTEM_RETRIES
     detached: bool | None = None
     batch: int | None = None
+    stream: bool = False
 
     def is_detached(self, pattern: str) -> bool:
         """Tell whether a call outlives its dispatcher: that of an asynchronous task by default.
@@ -80,4 +81,5 @@ def call_options(text: bytes | None) -> CallOptions:
         max_system_retries=given.get("max_system_retries", MAX_SYSTEM_RETRIES),
         detached=given.get("detached"),
         batch=given.get("batch"),
+        stream=given.get("stream", False),
     )

@@ -98,9 +98,19 @@ def _watched(work: Callable[[], T], report: Report) -> tuple[T, str | None]:
 
 
 def _report(call: FunctionCall, fraction: float | None, message: str, log: str | None) -> None:
-    """Tell the dispatcher, if it lives; a task ends with it."""
+    report_progress(call.reports_to, call.number, fraction, message, log)
+
+
+def report_progress(
+    reports_to: tuple[str, str],
+    number: int,
+    fraction: float | None,
+    message: str,
+    log: str | None = None,
+) -> None:
+    """Tell a dispatcher how far a call has come, if it lives; what it has begun ends with it."""
     with suppress(ray.exceptions.RayError, ValueError):
-        _dispatcher(*call.reports_to).progress.remote(call.number, fraction, message, log)
+        _dispatcher(*reports_to).progress.remote(number, fraction, message, log)
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +37,7 @@ class Slow:
     def tolist(self) -> list[int]:
         """Wait in the process that encodes it."""
         _note(self._file, "encodes")
-        give_up = time.monotonic() + PATIENCE_S
-        while not Path(f"{self._file}.go").exists() and time.monotonic() < give_up:
-            time.sleep(0.05)
+        _wait_for(f"{self._file}.go")
         return [1]
 
 
@@ -101,6 +100,24 @@ class Scorer:
         """Have the name of a method of Serve's own handle."""
         return text.upper()
 
+    async def tell(self, words: list[str], file: str = "") -> AsyncGenerator[str, None]:
+        """Stream words, and then wait for a file, if there is one."""
+        for word in words:
+            yield f"{word} "
+        if file:
+            await asyncio.to_thread(_wait_for, file)
+
+    async def scores(self, count: int) -> AsyncGenerator[dict[str, int], None]:
+        """Stream objects; more than there may be, fail."""
+        for number in range(count):
+            yield {"score": number}
+        if count == 0:
+            raise LookupError("nothing to score")
+
+    async def model(self, text: str) -> str:
+        """Return the chosen model."""
+        return f"{serve.get_multiplexed_model_id()} {text}"
+
     async def best(self, texts: list[str]) -> str:
         """Return the longest text."""
         return max(texts, key=len)
@@ -109,6 +126,12 @@ class Scorer:
 def _add(file: str, text: str) -> None:
     with Path(file).open("a", encoding="ascii") as lines:
         lines.write(text)
+
+
+def _wait_for(file: str) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not Path(file).exists() and time.monotonic() < give_up:
+        time.sleep(0.05)
 
 
 def _note(file: str, text: str) -> None:

@@ -168,3 +168,48 @@ def _until(file: Path, text: str) -> None:
     while not file.exists() or file.read_text(encoding="ascii") != text:
         assert time.monotonic() < give_up
         time.sleep(LOOK_S)
+
+
+# -- streams and models ---------------------------------------------------------------------------
+
+
+def test_a_stream_of_texts_is_one_text_and_its_end_is_the_progress(
+    api: Api, tmp_path: Path
+) -> None:
+    file = tmp_path / "go"
+    given = {"words": ["once", "upon", "a", "time"], "file": str(file)}
+    text = calling("serve://scores/Scorer/tell", given, rayOptions={"stream": True})
+    execution_id = api.submit(text, given)
+    give_up = time.monotonic() + WAIT_S
+    while "once upon a time" not in str(api.get(execution_id)):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+    file.touch()
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.status == "SUCCEED", ended.shown
+    assert ended.context["output"] == {"data": "once upon a time "}
+
+
+def test_a_stream_of_other_values_is_a_list(api: Api) -> None:
+    options = {"stream": True}
+    ended = _run(api, "serve://scores/Scorer/scores", {"count": 3}, rayOptions=options)
+    assert ended.context["output"] == {"data": [{"score": 0}, {"score": 1}, {"score": 2}]}
+    told = _failure(_run(api, "serve://scores/Scorer/scores", {"count": 0}, rayOptions=options))
+    assert told["msg"] == "LookupError: nothing to score"
+
+
+def test_an_endless_stream_ends_with_the_time_of_the_task(api: Api, tmp_path: Path) -> None:
+    given = {"words": ["once"], "file": str(tmp_path / "never")}
+    limits = {"rayOptions": {"stream": True}, "timeline": {"timeoutInSeconds": 2}}
+    told = _failure(_run(api, "serve://scores/Scorer/tell", given, **limits))
+    assert told["msg"] == "timeout"
+
+
+def test_a_field_chooses_the_model(api: Api) -> None:
+    given = {"text": "sea", "serve_multiplexed_model_id": "large"}
+    ended = _run(api, "serve://scores/Scorer/model", given)
+    assert ended.context["output"] == {"data": "large sea"}
+    told = _failure(
+        _run(api, "serve://scores/Scorer/model", given | {"serve_multiplexed_model_id": 5})
+    )
+    assert "serve_multiplexed_model_id is a text" in told["msg"]
