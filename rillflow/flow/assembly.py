@@ -23,6 +23,7 @@ from rillflow.flow.literals import rule_for
 from rillflow.flow.tracing import Kind, Level, TracedTask
 from rillflow.flow.values import Node, Reference, Steps, references_in
 
+NOTHING: Final = "[]"
 _MODELS: Final[Mapping[Kind, Callable[..., Task]]] = {
     "function": FunctionTask,
     "foreach": ForeachTask,
@@ -47,6 +48,15 @@ def tasks_of(level: Level, *, with_result: bool) -> tuple[Task, ...]:
     successors = _successors(tasks)
     made = [_task(task, successors[task]) for task in reversed(tasks)]
     return tuple(reversed(made))
+
+
+def empty_lists(level: Level) -> list[str]:
+    """List the entries of the context of a level that are empty lists before its tasks run.
+
+    A foreach over nothing writes nothing, and its value is then an empty list. It is known only
+    after the tasks of the level have been made.
+    """
+    return [task.key for task in level.tasks if task.is_list and (task.wanted or task.keeps_all)]
 
 
 def _write_results(level: Level) -> None:
@@ -127,7 +137,12 @@ def _input_rules(task: TracedTask) -> tuple[MappingRule, ...]:
         _want(given.node, task.level)
         target = path_of("$.input", given.steps)
         own.append(rule_for(given.node, target, tolerance=given.tolerance))
-    return (*task.first_rules, *rules, *own)
+    empty = (
+        MappingRule(source=NOTHING, target=path_of("$.input", (key,)))
+        for body in task.bodies
+        for key in empty_lists(body)
+    )
+    return (*task.first_rules, *empty, *rules, *own)
 
 
 def _output_rules(task: TracedTask) -> tuple[MappingRule, ...]:
@@ -141,7 +156,7 @@ def _output_rules(task: TracedTask) -> tuple[MappingRule, ...]:
         MappingRule(
             source=path_of(*_output(task, steps)),
             target=path_of("$.context", (key, *steps)),
-            tolerance=task.wanted.get(steps) or None,
+            tolerance=task.wanted.get(steps) or task.handler is not None or None,
         )
         for steps, key in kept
     ]

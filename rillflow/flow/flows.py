@@ -12,7 +12,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from rillflow.definition.canonical import canonical_text
 from rillflow.definition.model import CallbackConfig, RayOptions, WorkflowDefinition
 from rillflow.definition.parse import parse_definition
-from rillflow.flow.assembly import tasks_of
+from rillflow.flow.assembly import NOTHING, empty_lists, tasks_of
 from rillflow.flow.calls import timeline_of
 from rillflow.flow.literals import literal_text, plain_constant
 from rillflow.flow.places import refusal
@@ -120,12 +120,14 @@ class Flow(Generic[P, R]):
             end_flow(trace, returned)
         if not trace.top.tasks:
             raise refusal(f"the flow {self.name} calls nothing")
+        tasks = tasks_of(trace.top, with_result=True)
+        defaults = {**_defaults_of(parameters), **dict.fromkeys(empty_lists(trace.top), NOTHING)}
         return WorkflowDefinition(
             type="flow",
             workspace=self.workspace,
             dag_name=self.name,
-            tasks=tasks_of(trace.top, with_result=True),
-            default_context=_defaults_of(parameters) or None,
+            tasks=tasks,
+            default_context=defaults or None,
             **self._schema_fields(parameters),
             **self._option_fields(),
         )

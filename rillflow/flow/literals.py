@@ -64,9 +64,9 @@ def literal_text(value: JsonValue) -> str | None:
         text = text.replace("e", ".0e")
     if not text.strip() or is_path(text) or encode_json(parse_literal(text)) != encode_json(value):
         return None
-    if isinstance(value, str) and not has_reference(value):
-        return None if literal_meant_as_path(value) or has_path_inside(value) else text
-    return text
+    if has_reference(text):
+        return text
+    return None if literal_meant_as_path(text) or has_path_inside(text) else text
 
 
 def plain_constant(value: object, what: str) -> JsonValue:

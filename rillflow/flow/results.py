@@ -93,6 +93,6 @@ def _is_direct(trace: Trace, level: Level, part: Part) -> bool:
     if not isinstance(node, Reference) or not isinstance(node.origin, TracedTask):
         return False
     task = node.origin
-    if task.level is not level or task.handler is not None or (task.is_list and node.steps):
+    if task.level is not level or task.handler is not None or task.is_list:
         return False
     return level.owner is not None or not trace.is_entry(str(part.steps[0]))

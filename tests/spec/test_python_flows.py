@@ -1,5 +1,6 @@
 """A flow in Python is the same definition as its YAML, and does what plain Python would do."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from rillflow.flow import (
     subflow,
     when,
 )
+from rillflow.jsontypes import encode_json
 from tests.spec.flow_functions import film
 from tests.spec.flow_programs import Execution, Program, Scope, bodies, function_of
 from tests.spec.flow_runs import FailedError, PlainFlow, Run
@@ -39,8 +41,16 @@ def _flow_of(program: Program) -> Flow[Any, Any]:
     return described
 
 
-def _as_plain_python(program: Program) -> Any:
-    plain = PlainFlow(function_of)
+def _counted(calls: list[tuple[str, Any]]) -> Counter[str]:
+    return Counter(f"{name} {encode_json(sorted(given.items())).decode()}" for name, given in calls)
+
+
+def _as_plain_python(program: Program, made: list[tuple[str, Any]]) -> Any:
+    def function(name: str, given: Any) -> Any:
+        made.append((name, given))
+        return function_of(name, given)
+
+    plain = PlainFlow(function)
     execution = Execution(plain, plain.call, plain.call)
     scope: Scope = {"number": [INPUT["many"]], "text": [INPUT["topic"]], "list": [INPUT["sizes"]]}
     return execution.body(program, scope)
@@ -71,8 +81,11 @@ def test_a_larger_flow_ends_with_what_plain_python_returns(program: Program, see
 
 def _ends_as_plain_python(program: Program, seed: int) -> None:
     run = Run(_flow_of(program).to_yaml(), function_of, seed=seed).play(dict(INPUT))
-    expected = _as_plain_python(program)
+    made: list[tuple[str, Any]] = []
+    expected = _as_plain_python(program, made)
     assert run.status == "SUCCEED"
+    assert _counted(run.calls) == _counted(made)
+    assert not [told for told in run.warnings.values() if told]
     assert {key: run.context.get(key) for key in expected} == expected
 
 
@@ -81,14 +94,7 @@ def _ends_as_plain_python(program: Program, seed: int) -> None:
 def test_calls_are_made_in_the_order_of_the_lines(program: Program) -> None:
     run = Run(_flow_of(program).to_yaml(), function_of).play(dict(INPUT))
     made: list[tuple[str, Any]] = []
-
-    def function(name: str, given: Any) -> Any:
-        made.append((name, given))
-        return function_of(name, given)
-
-    plain = PlainFlow(function)
-    scope: Scope = {"number": [INPUT["many"]], "text": [INPUT["topic"]], "list": [INPUT["sizes"]]}
-    Execution(plain, plain.call, plain.call).body(program, scope)
+    _as_plain_python(program, made)
     assert run.calls == made
 
 
@@ -180,6 +186,29 @@ def test_bodies_read_values_from_all_levels_outside() -> None:
         {"a": "firstsecond2", "b": 4, "c": "sea"},
     ]
     assert not any(run.warnings.values())
+
+
+def test_a_foreach_over_nothing_is_an_empty_list_at_all_levels() -> None:
+    def describe(items: Any, sizes: Any) -> Any:
+        none = foreach(items, lambda item: call("http://gateway/film", item=item))
+        call("http://gateway/join", films=none, names=none[:].name)
+
+        def outer(size: Any) -> Any:
+            inner = foreach(items, lambda item: {"a": item + size})
+            call("http://gateway/join", films=inner, size=size)
+            return inner
+
+        return {"none": none, "all": foreach(sizes, outer)}
+
+    described = flow(workspace="demo", name="nothing", strict=True)(describe)
+    run = Run(described.to_yaml(), lambda *_: {"ok": True}).play({"items": [], "sizes": [1, 2]})
+    assert run.status == "SUCCEED"
+    assert [given for _, given in run.calls] == [
+        {"films": [], "names": []},
+        {"films": [], "size": 1},
+        {"films": [], "size": 2},
+    ]
+    assert (run.context["none"], run.context["all"]) == ([], [[], []])
 
 
 def test_each_call_has_its_address_and_pattern() -> None:
