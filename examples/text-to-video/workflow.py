@@ -29,7 +29,7 @@ def text_to_video(topic: str, scenes: int = 3) -> dict[str, Any]:
     text = later(f"{GATEWAY}/async-function/gather", topic=topic, sentences=scenes).text
     script = call(f"{GATEWAY}/function/split", text=text, scenes=scenes).script
     polished = call(f"{GATEWAY}/function/polish", script=script).script
-    shots: Any = foreach(polished, film, at_once=2, name="filming")
+    shots = foreach(polished, film, at_once=2, name="filming")
     result = call(
         f"{GATEWAY}/function/concat",
         videos=shots[:].video,

@@ -5,7 +5,7 @@ A body is traced once. It has a context of its own, so it returns what is to be 
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, SupportsIndex, TypeVar, overload
 
 from rillflow.definition.model import IterationMapping, MappingRule, Synchronization
 from rillflow.flow.calls import timeline_of
@@ -23,6 +23,24 @@ U = TypeVar("U")
 MOST_BRANCHES: Final = 50
 
 
+class Values(list[R]):
+    """The list of the values of a body, as type checkers see it; ``[:]`` is each of them.
+
+    What a foreach gives is a placeholder, and never of this class.
+    """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, place: SupportsIndex, /) -> R: ...
+
+        @overload
+        def __getitem__(self, place: slice, /) -> Any: ...
+
+        def __getitem__(self, place: Any, /) -> Any:
+            """Return the value of one element, or of each."""
+
+
 @overload
 def foreach(
     items: Iterable[T],
@@ -32,7 +50,7 @@ def foreach(
     name: str | None = None,
     timeout_s: int | None = None,
     tolerance: bool = False,
-) -> list[R]: ...
+) -> Values[R]: ...
 
 
 @overload
@@ -44,7 +62,7 @@ def foreach(
     name: str | None = None,
     timeout_s: int | None = None,
     tolerance: bool = False,
-) -> list[R]: ...
+) -> Values[R]: ...
 
 
 def foreach(  # noqa: PLR0913 - the options of a foreach

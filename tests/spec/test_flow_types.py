@@ -10,6 +10,7 @@ import pytest
 
 from rillflow.errors import FlowError
 from rillflow.flow import call, catch, flow, foreach, length, ray_call, subflow, wait_for, when
+from rillflow.flow.groups import Values
 from rillflow.flow.returned import root_of
 from tests.spec import flow_functions
 from tests.spec.flow_functions import Clip, clips, film, total
@@ -38,9 +39,11 @@ def test_a_placeholder_is_what_the_function_returns(function: Callable[..., Any]
 @flow(workspace="demo", name="typed")
 def typed(topic: str, count: int = 2) -> dict[str, float]:
     titles = assert_type(ray_call(clips, topic, count=count), list[str])
-    made = assert_type(foreach(titles, lambda title: ray_call(film, title=title)), list[Clip])
+    made = foreach(titles, lambda title: ray_call(film, title=title))
+    assert_type(made, Values[Clip])
+    assert_type(made[:].title, Any)
     numbered = foreach(titles, lambda title, number: ray_call(film, title, seconds=number))
-    assert_type(numbered, list[Clip])
+    assert_type(numbered[0], Clip)
     first = made[0]
     chosen = when(first.seconds > 1, lambda: first.title).otherwise(lambda: 0)
     assert_type(chosen, str | int)
