@@ -13,6 +13,8 @@ from typing import Any, Final, TypeAlias
 import typer
 
 from rillflow.closest import did_you_mean
+from rillflow.definition.problems import find_problems
+from rillflow.errors import DefinitionError, Problem
 from rillflow.flow import Flow
 
 AnyFlow: TypeAlias = Flow[..., Any]
@@ -38,6 +40,23 @@ def flow_named(text: str) -> AnyFlow | None:
     what = "is no flow" if hasattr(module, named["flow"]) else "is not there"
     hint = did_you_mean(named["flow"], flows) or f"flows of it are: {', '.join(flows) or 'none'}"
     raise typer.BadParameter(f"{named['flow']} of {named['module']} {what}; {hint}")
+
+
+def problems_of(flow: AnyFlow, *, strict: bool = False) -> list[Problem]:
+    """List the problems of the definition of a flow; their places are those in its YAML.
+
+    Raises:
+        FlowError: The flow cannot be traced.
+    """
+    try:
+        return find_problems(flow.to_yaml(), strict=strict)
+    except DefinitionError as error:
+        return list(error.problems)
+
+
+def place_of(source: str) -> Path:
+    """Return what stands before the places of problems of a flow."""
+    return Path(f"{source} as YAML")
 
 
 def _imported(name: str) -> ModuleType:

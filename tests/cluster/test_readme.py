@@ -284,7 +284,8 @@ def test_flows_in_python_are_added_and_run(clone: Clone, by_hand: OwnStack) -> N
     module, _, commands, script, *_ = PYTHON_PAGE
     (clone.folder / "greeting.py").write_text(clone.mended(module), encoding="utf-8")
     here = {"RILLFLOW_URL": by_hand.base_url, "PATH": f".venv/bin:{os.environ['PATH']}"}
-    added, *result = clone.bash(commands, None, **here).splitlines()
+    valid, added, *result = clone.bash(commands, None, **here).splitlines()
+    assert valid == "greeting.py:greeting as YAML is a valid definition"
     assert added.startswith("demo:greeting:md5_")
     assert json.loads("".join(result))["shouted"] == "HELLO, BOB!"
     assert clone.python(script, PYTHONPATH=f"{clone.folder}:{ROOT}") == "HELLO, BOB!"

@@ -22,7 +22,7 @@ ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"file":
 MODULE: Final = """
 from typing import Any
 
-from rillflow.flow import call, flow
+from rillflow.flow import call, flow, ray_call
 
 
 @flow(workspace="demo", name="film")
@@ -39,6 +39,11 @@ def wrong(topic: str) -> None:
 @flow(workspace="demo", name="warned")
 def warned(topic: str) -> None:
     call("htp://f.test/film")
+
+
+@flow(workspace="demo", name="refused")
+def refused() -> None:
+    ray_call.options(num_cpus=-1)("pipeline:film")
 
 
 number = 5
@@ -111,7 +116,10 @@ def test_running_takes_a_file_too(tmp_path: Path) -> None:
         ("nowhere.pictures:film", "there is no module nowhere"),
         ("nowhere.py:film", "there is no file nowhere.py"),
         ("pictures:fiml", "fiml of pictures is not there; did you mean `film`?"),
-        ("pictures:number", "number of pictures is no flow; flows of it are: film, wrong, warned"),
+        (
+            "pictures:number",
+            "number of pictures is no flow; flows of it are: film, wrong, warned, refused",
+        ),
         ("json:film", "film of json is not there; flows of it are: none"),
     ],
 )
@@ -146,6 +154,21 @@ def test_warnings_of_a_flow_are_told(module: Path) -> None:
     assert code == 0
     assert "warning" in told
     assert "did you mean `http`?" in told
+
+
+def test_a_flow_is_validated_without_a_server(module: Path) -> None:
+    assert module.exists()
+    code, shown, told = run("validate", "pictures.py:film", "--strict")
+    assert (code, shown, told) == (0, "pictures.py:film as YAML is a valid definition\n", "")
+    code, _, told = run("validate", "pictures:warned", "--strict")
+    assert code == 3
+    assert told.startswith("pictures:warned as YAML:")
+    code, _, told = run("validate", "pictures:refused")
+    assert code == 1
+    assert "num_cpus is 0 or more" in told
+    code, _, told = run("validate", "pictures:wrong")
+    assert code == 1
+    assert told.startswith("error: pictures.py:14: Python cannot decide")
 
 
 @pytest.mark.parametrize(

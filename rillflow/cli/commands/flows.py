@@ -161,20 +161,20 @@ def run(
 def _added(client: "Client", source: str, alias: str) -> str:
     """Store a definition, tell its problems, and return its descriptor id."""
     from rillflow.cli.checking import problems_in, tell
-    from rillflow.cli.loading import flow_named
-    from rillflow.definition.problems import find_problems
+    from rillflow.cli.loading import flow_named, place_of, problems_of
     from rillflow.errors import DefinitionError
 
     flow = flow_named(source)
-    problems = problems_in(Path(source)) if flow is None else find_problems(flow.to_yaml())
+    place = Path(source) if flow is None else place_of(source)
+    problems = problems_in(place) if flow is None else problems_of(flow)
     try:
         added = client.add(Path(source) if flow is None else flow, alias=alias)
     except DefinitionError as error:
-        tell(Path(source), problems)
+        tell(place, problems)
         if any(problem.severity == "error" for problem in problems):
             error.hint = ""  # told already
         raise
-    tell(Path(source), [problem for problem in problems if problem.severity != "error"])
+    tell(place, [problem for problem in problems if problem.severity != "error"])
     return added
 
 

@@ -49,7 +49,8 @@ def validate(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE|FOLDER...", help="Workflow definitions, YAML or JSON, or folders."
+            metavar="FILE|FOLDER|MODULE:FLOW...",
+            help="Workflow definitions, YAML or JSON, folders, or flows in Python.",
         ),
     ],
     strict: Strict = False,
@@ -69,11 +70,13 @@ def validate(
         $ rillflow validate examples/quickstart.yaml
 
         $ rillflow validate flows/ --strict --format github
+
+        $ rillflow validate pipeline.py:film
     """
-    from rillflow.cli.checking import check, find_files
+    from rillflow.cli.checking import find_files
 
     found = find_files(paths, strict=strict)
-    checked = [check(file, strict=strict) for file in found.files]
+    checked = [_checked(file, strict=strict) for file in found.files]
     if form is Format.JSON:
         _write_json(checked, found)
     elif form is Format.GITHUB:
@@ -84,6 +87,16 @@ def validate(
     code = _exit_code(checked, strict=strict)
     if code:
         raise typer.Exit(code)
+
+
+def _checked(file: Path, *, strict: bool) -> "Checked":
+    from rillflow.cli.checking import Checked, check
+    from rillflow.cli.loading import flow_named, place_of, problems_of
+
+    flow = flow_named(str(file))
+    if flow is None:
+        return check(file, strict=strict)
+    return Checked(place_of(str(file)), problems_of(flow, strict=strict))
 
 
 def _exit_code(checked: "Sequence[Checked]", *, strict: bool) -> int:
