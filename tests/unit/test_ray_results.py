@@ -2,11 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
+import pytest
+
+from rillflow.function_calls.failures import FunctionResultError
 from rillflow.jsontypes import decode_json
-from rillflow.ray_tasks.caller import Caller, CallResult
+from rillflow.progress_reports import MESSAGE_CHARACTERS
+from rillflow.ray_tasks.caller import Caller, CallResult, _bounded, _end_of
 
 WAIT_S: Final = 10.0
 
@@ -50,8 +54,8 @@ class Answer:
         return future
 
 
-def _returning(result: Any) -> Callable[[], Awaitable[Any]]:
-    async def method() -> Any:
+def _returning(result: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+    async def method(_: dict[str, Any]) -> Any:
         return Answer(result)
 
     return method
@@ -90,3 +94,21 @@ async def test_what_is_no_exception_of_python_is_told_and_does_not_leave() -> No
     called = await _called(Caller((), 1_000), "a", EndsError("raised"))
     assert called.result is not None
     assert called.result.error == "EndsError: raised"
+
+
+async def _parts(*parts: Any) -> AsyncIterator[Any]:
+    for part in parts:
+        yield part
+
+
+@pytest.mark.parametrize("parts", [["x" * 60], [""] * 2, [{}] * 2, [b"x" * 40, b""]])
+async def test_a_stream_is_bounded_whatever_its_parts_are(parts: list[Any]) -> None:
+    with pytest.raises(FunctionResultError, match="the stream has more than 120 bytes"):
+        _ = [part async for part in _bounded(_parts(*parts), 120)]
+    assert [part async for part in _bounded(_parts(*parts), 1_000)] == parts
+
+
+def test_the_progress_of_a_stream_is_the_end_of_its_text_or_the_number_of_its_parts() -> None:
+    assert _end_of(["once ", "upon"]) == "once upon"
+    assert _end_of(["a" * 500, "b"]) == "a" * (MESSAGE_CHARACTERS - 1) + "b"
+    assert _end_of(["once", {}]) == "2 parts"
