@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     artifacts_max_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * MEBIBYTE
     """Most bytes of the artifacts of one execution."""
 
+    log_format: Literal["lines", "json"] = "lines"
+    """Format of logs: ``lines`` for people, or one ``json`` object a line."""
     keep_audit_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 365 * 86_400.0
     """How long the audit is kept; ``forever`` sets no limit."""
 

@@ -100,7 +100,7 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
         StoreError: The store cannot be opened, or is another one than that of the actors.
         UnavailableError: The execution actors do not start in time.
     """
-    write_lines()
+    write_lines(settings.log_format, "replica")
     # Refused here, rather than by actors that start again and again.
     load_hooks(settings.hooks)
     list(named_plugins(settings.plugins))

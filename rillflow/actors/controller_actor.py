@@ -92,7 +92,7 @@ class ControllerActor:
     """Holds the wanted state of a deployment, and carries it out."""
 
     def __init__(self, settings: Settings, wanted: Deployment) -> None:
-        write_lines()
+        write_lines(settings.log_format, "controller")
         self._watch = LoopWatch("controller")
         self._watch.start()
         self._settings = settings

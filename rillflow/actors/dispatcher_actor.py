@@ -52,7 +52,7 @@ class DispatcherActor:
     """Makes the calls of the execution actors of the cluster."""
 
     def __init__(self, settings: Settings, name: str, deployed: Deployment) -> None:
-        write_lines()
+        write_lines(settings.log_format, name)
         self._deployed = deployed
         self._code_version = code_version() if is_controlled() else ""
         self._watch = LoopWatch(name)

@@ -107,7 +107,8 @@ class ExecutionActor:
         deployed: Deployment | None,
         dedicated: ExecutionId | None = None,
     ) -> None:
-        write_lines()
+        own = dedicated_actor_name(dedicated) if dedicated else execution_actor_name(index)
+        write_lines(settings.log_format, own)
         self._deployed = deployed
         # Actors of `rillflow up` start together, from the same files.
         self._code_version = code_version() if is_controlled() else ""

@@ -79,7 +79,7 @@ class Standalone:
             StoreError: The store cannot be opened, or another deployment holds it.
             GatewayError: A plugin cannot be loaded.
         """
-        write_lines()
+        write_lines(self._settings.log_format, "rillflow up")
         self._umask = os.umask(OWN_FILES_ONLY)
         settings = self._settings
         refuse_exposed(settings, settings.host)

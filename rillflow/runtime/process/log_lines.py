@@ -1,15 +1,20 @@
-"""The format of log events in all processes of a stack: one line with ``name=value`` fields.
+"""The format of log events in all processes of a stack: one line each, for people or as JSON.
 
 Used by `actors`, `serve` and `serve/stack`.
 """
 
 import json
 import logging
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 _FORM: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _OWN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 LONGEST_FACT: Final = 1_000
+LONGEST_TRACEBACK: Final = 20_000
+JSON: Final = "json"
+"""The setting ``log_format`` for objects; any other is for lines."""
+_TAKEN: Final = frozenset({"time", "level", "logger", "process", "event", "traceback"})
 
 
 class LineFormatter(logging.Formatter):
@@ -27,12 +32,58 @@ class LineFormatter(logging.Formatter):
         return " ".join([super().formatMessage(record), *facts])
 
 
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object on one line.
+
+    ``time`` (UTC), ``level``, ``logger``, ``process``, ``event`` and, after an exception,
+    ``traceback`` come first; the fields of the event follow. A field with one of these names gets a
+    ``_`` at its end.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        shown: dict[str, Any] = {
+            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": self._process,
+            "event": record.getMessage(),
+        }
+        if record.exc_info:
+            shown["traceback"] = self.formatException(record.exc_info)[:LONGEST_TRACEBACK]
+        for name, value in vars(record).items():
+            if name not in _OWN:
+                shown[f"{name}_" if name in _TAKEN else name] = _bounded(value)
+        return json.dumps(shown, default=str)
+
+
+def _bounded(value: object) -> object:
+    """Return a value as it is if its JSON is short, else the begin of its text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    if len(text) > LONGEST_FACT:
+        return f"{text[:LONGEST_FACT]}..."
+    return value if isinstance(value, str | list | tuple | dict) else str(value)
+
+
 def _shown(record: logging.LogRecord, name: str) -> str:
     text = json.dumps(getattr(record, name), default=str, ensure_ascii=False)
     return text if len(text) <= LONGEST_FACT else f"{text[:LONGEST_FACT]}..."
 
 
-def write_lines() -> None:
-    """Have this process log in this format, unless logging is set up already."""
+def write_lines(log_format: str, process: str) -> None:
+    """Have this process log in a format of the settings, unless logging is set up already.
+
+    Args:
+        log_format: The setting of that name.
+        process: The name of the process, as the metrics have it.
+    """
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(LineFormatter())
+        is_json = log_format == JSON
+        logging.lastResort.setFormatter(JsonFormatter(process) if is_json else LineFormatter())
