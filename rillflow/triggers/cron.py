@@ -80,14 +80,20 @@ class Cron:
     def next_after(self, at_ms: int) -> int | None:
         """Return the first time after one, in milliseconds since the epoch; None if there is none.
 
-        It gives up after 50 years without a match.
+        It gives up after 50 years without a match. Recent answers are kept: many triggers have one
+        expression, and each asks several times.
         """
+        # All times are whole seconds.
+        return _next_after(self, at_ms // 1000)
+
+    def find_after(self, at_s: int) -> int | None:
+        """Return what ``next_after`` does, computed anew; the time is in seconds."""
         try:
-            after = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone)
+            after = (_EPOCH + timedelta(seconds=at_s)).astimezone(self._zone)
         except (OverflowError, ValueError):
             return None
         if not _EPOCH <= after < LATEST:
-            return None if after >= LATEST else self.next_after(0)
+            return None if after >= LATEST else self.find_after(0)
         walk = copy.copy(self._prototype)
         walk.dt = after.replace(microsecond=0)
         if self._fixed_zone is not None:
@@ -100,6 +106,11 @@ class Cron:
         except (StopIteration, OverflowError, ValueError):
             return None
         return (found.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+@lru_cache(_MOST_KEPT)
+def _next_after(cron: Cron, at_s: int) -> int | None:
+    return cron.find_after(at_s)
 
 
 @lru_cache(_MOST_KEPT)
