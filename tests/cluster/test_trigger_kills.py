@@ -27,10 +27,12 @@ def fired(client: rillflow.Client) -> dict[str, Any]:
 def wait_for(client: rillflow.Client, firings: int) -> dict[str, Any]:
     """Wait until every trigger has fired so often."""
     give_up_s = time.monotonic() + WAIT_S
-    while any(each["fired"] < firings for each in (found := fired(client)).values()):
+    while True:
+        found = fired(client)
+        if all(each["fired"] >= firings for each in found.values()):
+            return found
         assert time.monotonic() < give_up_s, found
         time.sleep(LOOK_S)
-    return found
 
 
 def test_every_time_is_fired_once_when_the_owners_of_triggers_are_killed(
