@@ -32,6 +32,7 @@ TROUBLE_S: Final = 40.0
 PEACE_S: Final = 40.0
 FAILING: Final = 0.03
 FRAILTY: Final = 0.0006
+LONG: Final = 0.3
 CRONS: Final = ("* * * * * *", "*/2 * * * * *", "*/5 * * * * *", "3,7,20 * * * * *")
 DEFINITION: Final = """
 workspace: shop
@@ -128,7 +129,9 @@ class Rows:
         )
         await self._store.append([append])
         began_s = self._loop.time()
-        self.spans[execution_id] = [began_s, began_s + self._random.uniform(0.1, 6.0)]
+        # Some are longer than an outage after which times count as missed.
+        longest_s = 25.0 if self._random.random() < LONG else 6.0
+        self.spans[execution_id] = [began_s, began_s + self._random.uniform(0.1, longest_s)]
         self.by_key[call.idempotency_key or ""].append(execution_id)
 
 
@@ -153,12 +156,16 @@ class TriggerWorld:
         self.loop.run_until_complete(self._history())
         self.loop.bury(self._lives)
 
-    async def _history(self) -> None:
+    async def begin(self) -> None:
+        """Open the store, with one definition in it."""
         await self.store.open()
         await self.rows.open()
         await add_descriptor(
             self.store, "shop", "order", "release", DEFINITION, at_ms=self.clock.now_ms()
         )
+
+    async def _history(self) -> None:
+        await self.begin()
         owners = [asyncio.create_task(self._owner(number)) for number in range(self.owners)]
         people = asyncio.create_task(self._people())
         await asyncio.sleep(TROUBLE_S)
@@ -174,15 +181,17 @@ class TriggerWorld:
             is_frail = self.loop.time() < TROUBLE_S
             life = Life(f"owner{number}", len(self._lives), frailty=FRAILTY if is_frail else 0.0)
             self._lives.append(life)
-            self.loop.spawn(life, self._run_owner())
+            self.loop.spawn(life, self.run_owner())
             while not life.dead:
                 await asyncio.sleep(0.2)
                 if self.loop.time() >= TROUBLE_S:
                     life.frailty = 0.0
             self.deaths += 1
-            await asyncio.sleep(self.random.uniform(0.2, 5.0))
+            longest_s = 20.0 if self.random.random() < LONG else 5.0
+            await asyncio.sleep(self.random.uniform(0.2, longest_s))
 
-    async def _run_owner(self) -> None:
+    async def run_owner(self) -> None:
+        """Fire triggers, until the life that this belongs to is killed."""
         runner = TriggerRunner(
             store=self.wire,  # type: ignore[arg-type]
             submissions=self.submissions(),
@@ -214,7 +223,7 @@ class TriggerWorld:
                 "cron": self.random.choice(CRONS),
                 "overlap": overlap,
                 "jitter_s": jitter_s,
-                "catch_up": 1000,
+                "catch_up": 1000 if overlap == "allow" else self.random.choice([0, 1, 1000]),
             }
             spec = read_cron(fields)
             row = await registry.add("shop:order", spec, {"a": number}, trigger_id=f"t{number}")
