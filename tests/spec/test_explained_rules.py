@@ -177,6 +177,15 @@ def test_texts_are_evaluated_with_the_data_of_an_execution() -> None:
     assert asked(run, "mappings", "", rules=rules)["input"] == {"x": "Bob"}
 
 
+def test_a_text_that_is_tried_has_no_more_than_its_own_budget() -> None:
+    run = scenario(pass_("A"))
+    run.submit({"list": list(range(5_000))})
+    rules = parse_rules("- {source: '$.context.list[?(@ > 9000)]', target: $.input.x}\n" * 200)
+    assert asked(run, "mappings", "", rules=rules[:2])["input"] == {"x": []}
+    with pytest.raises(RequestError):
+        asked(run, "mappings", "", rules=rules)
+
+
 def test_an_evaluation_has_the_budget_of_one_turn() -> None:
     run = Scenario(
         {"workspace": "a", "dagName": "b", "type": "flow", "tasks": [pass_("A")]},

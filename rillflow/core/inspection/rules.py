@@ -36,6 +36,9 @@ from rillflow.language.mapping.mappings import MappingList, Trace, compile_mappi
 
 MOST_RULES: Final = 200
 MOST_CONDITIONS: Final = 50
+MOST_STEPS: Final = 500_000
+"""How many steps a text may take that somebody tries; those of an execution may take more."""
+MOST_MADE_BYTES: Final = 64 << 20
 _VALUE_BYTES: Final = 2 * 1024
 _LONGEST_TEXT: Final = 1_000
 _DEFAULT: Final = "default"
@@ -62,6 +65,13 @@ def budget_of(state: ExecutionState) -> TotalBudget:
     return TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
 
 
+def trial_budget(state: ExecutionState) -> TotalBudget:
+    """Return the budget of a text that somebody tries on the data of an execution."""
+    steps = min(state.turn_max_steps or MOST_STEPS, MOST_STEPS)
+    made_bytes = min(state.turn_max_bytes or MOST_MADE_BYTES, MOST_MADE_BYTES)
+    return TotalBudget(steps, made_bytes, state.language)
+
+
 def data_of(state: ExecutionState, name: str) -> Data:
     """Return the data that the rules of an instance, or of the top level, read in a state."""
     task = state.tasks.get(name)
@@ -71,13 +81,18 @@ def data_of(state: ExecutionState, name: str) -> Data:
     return Data(context, task.invoke.input or {}, task.invoke.output or {})
 
 
-def apply_again(
-    plan: Plan, state: ExecutionState, name: str, mappings: MappingList, data: Data
+def apply_again(  # noqa: PLR0913, PLR0917 - what an application consists of
+    plan: Plan,
+    state: ExecutionState,
+    name: str,
+    mappings: MappingList,
+    data: Data,
+    budget: TotalBudget | None = None,
 ) -> Applied:
     """Apply a mapping list to data, and tell what each of its rules did.
 
     Raises:
-        RequestError: The rules together exceed the budget of one turn.
+        RequestError: The rules together exceed the budget, by default that of one turn.
     """
     route = state.tasks[name].route if name in state.tasks else ""
     try:
@@ -88,7 +103,7 @@ def apply_again(
             shown=_copied,
             trigger_url=partial(trigger_address, Turn(plan, state, 0), route),
             language=state.language,
-            budget=budget_of(state),
+            budget=budget or budget_of(state),
         )
     except WorkLimitError as error:
         raise RequestError(str(error)) from error
@@ -232,7 +247,7 @@ def evaluate(  # noqa: PLR0913 - what a question consists of
     Context, input and output are those of an instance, or of the top level for the empty name.
 
     Raises:
-        RequestError: The evaluation exceeds the budget of one turn.
+        RequestError: The evaluation exceeds its budget.
     """
     given = data_of(state, name)
     data = Data(given.context, _masked(given.input), given.output)
@@ -241,14 +256,14 @@ def evaluate(  # noqa: PLR0913 - what a question consists of
     try:
         if kind == "mappings":
             mappings = compile_mappings(rules)
-            applied = apply_again(plan, state, name, mappings, data)
+            applied = apply_again(plan, state, name, mappings, data, trial_budget(state))
             return {
                 **answer,
                 "rules": applied.rules,
                 "input": cut(applied.input),
                 "context": cut(applied.context),
             }
-        budget = budget_of(state)
+        budget = trial_budget(state)
         if kind == "condition":
             return {**answer, "condition": condition_view(explain(text, document, budget), text)}
         return {**answer, **_value(kind, text, document, state, budget)}

@@ -26,6 +26,8 @@ const Playground = lazy(async () => ({
 const TABS = ["graph", "timeline", "events", "context", "whatif"] as const;
 type TabName = (typeof TABS)[number];
 const REFRESH_MS = 200;
+/** Rules are evaluated again on a replayed journal, which costs more than a view. */
+const RULES_MS = 2000;
 
 /** What is asked anew when the execution goes on. */
 const LIVE = [
@@ -36,7 +38,6 @@ const LIVE = [
   "context.json",
   "items.json",
   "task.json",
-  "rules.json",
   "waits.json",
 ];
 
@@ -77,13 +78,16 @@ interface Live {
 /** Follow an execution: what is shown is asked anew a moment after each event. */
 function useLive(id: string, known: number): Live {
   const refresh = useRefresh(REFRESH_MS);
+  const refreshRules = useRefresh(RULES_MS);
   const [lastSeq, setLastSeq] = useState(0);
   const [isGone, setGone] = useState(false);
   const state = useStream("execution.stream", { execution_id: id }, (kind, data) => {
     if (kind === "gone") setGone(true);
     const seq = Number((data as { seq?: number }).seq ?? 0);
     setLastSeq((before) => Math.max(before, seq));
-    if (seq !== known || kind !== "changed") for (const path of LIVE) refresh([path]);
+    if (seq === known && kind === "changed") return;
+    for (const path of LIVE) refresh([path]);
+    refreshRules(["rules.json"]);
   });
   return { lastSeq: Math.max(lastSeq, known), isLost: state === "lost", isGone };
 }
