@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import rillflow
 from rillflow.cli.output.progress import follow
@@ -66,10 +66,10 @@ def run(
     functions = ["functions", "serve", "--port", gateway.rpartition(":")[2]]
     functions.append(str(HERE / "functions.py"))
     began = time.monotonic()
-    with process(folder, serving) as stack, process(folder, functions, video_dir) as stand_in:
+    with process(folder, serving) as stack, process(folder, functions) as server:
         print(f"starting Rillflow at {api} and its functions at {gateway}")
         wait_for(stack, f"{api}/readyz", folder / "up.log")
-        wait_for(stand_in, f"{gateway}/healthz", folder / "functions.log")
+        wait_for(server, f"{gateway}/healthz", folder / "functions.log")
         print(f"both answer after {time.monotonic() - began:.1f} s\n")
         with rillflow.Client(api) as client:
             text = workflow.read_text(encoding="utf-8").replace(GATEWAY_IN_EXAMPLES, gateway)
@@ -80,10 +80,14 @@ def run(
             print(f"its page: {page_of(api, execution.id)}\n")
             if follow(execution, every_s=0.1) == "FAILED":
                 return 1
+<<<<<<< HEAD
             print_result(execution.result(), video_dir, execution.id)
         if keeps:
             print(f"\nopen {page_of(api, execution.id)}\nCtrl-C stops the server")
             stack.wait()
+=======
+            save(execution.result(), api, video_dir)
+>>>>>>> 3e99afde (Text to video passes artifacts, and ends in a film that browsers play)
         print("\nstopping both")
     print(f"done after {time.monotonic() - began:.1f} s")
     print_next(workflow, descriptor, order)
@@ -104,6 +108,7 @@ def print_next(workflow: Path, descriptor: str, order: dict[str, str | int]) -> 
     print("  by curl: docs/http.md, from Python: README.md")
 
 
+<<<<<<< HEAD
 def page_of(api: str, execution_id: str) -> str:
     """Return the address of an execution's page in the console."""
     return f"{api}/console#/execution/{execution_id}"
@@ -116,6 +121,21 @@ def print_result(context: Mapping[str, object], video_dir: Path, execution_id: s
     for file in sorted(file for found in folders for file in found.iterdir()):
         shown = os.path.relpath(file)
         print(f"  {file.stat().st_size:>9,} bytes  {shown}")
+=======
+def save(context: Mapping[str, Any], api: str, video_dir: Path) -> None:
+    """Print what the workflow returned, and save the files that it made."""
+    result = context["result"]
+    print(f"\nresult: {result}\n")
+    video_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("film", "soundtrack", "captions"):
+        artifact = result[name]
+        file = video_dir / Path(artifact["name"]).name
+        url = f"{api}/flow/artifacts/{artifact['rillflow_artifact']}"
+        with urllib.request.urlopen(url, timeout=30) as content:  # noqa: S310 - http only
+            file.write_bytes(content.read())
+        print(f"  {file.stat().st_size:>9,} bytes  {os.path.relpath(file)}")
+    print("\n  every browser plays film.webm")
+>>>>>>> 3e99afde (Text to video passes artifacts, and ends in a film that browsers play)
 
 
 def free_port() -> int:
@@ -126,12 +146,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def process(
-    folder: Path, arguments: list[str], video_dir: Path = HERE
-) -> Iterator[subprocess.Popen[bytes]]:
+def process(folder: Path, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``rillflow`` beside this process, and stop it whatever happens."""
     environment = {"TEXT_TO_VIDEO_DELAY_S": DELAY_S, **os.environ}
-    environment["TEXT_TO_VIDEO_DIR"] = str(video_dir)
     with (folder / f"{arguments[0]}.log").open("wb") as log:
         child = subprocess.Popen(  # noqa: S603 - our own program
             [RILLFLOW, *arguments], env=environment, stdout=log, stderr=log

@@ -1,27 +1,27 @@
-"""The functions of the text-to-video workflow: small, and real down to the files they write.
+"""The functions of the text-to-video workflow: small, and real down to the files they make.
 
-Each takes ``$TEXT_TO_VIDEO_DELAY_S`` seconds, 0 by default. Files go to
-``$TEXT_TO_VIDEO_DIR`` (default ``.rillflow/video``), into one folder per execution; the
-functions tell each other their names. The formats are open ones that players know: WAV
-(speech, here one tone per word), SubRip (subtitles), and YUV4MPEG2 (pictures, here a face
-whose mouth follows the loudness of the voice).
+Each takes ``$TEXT_TO_VIDEO_DELAY_S`` seconds, 0 by default. Files go from one to the next as
+artifacts: WAV (speech, here one tone per word), YUV4MPEG2 (pictures, here a face whose mouth
+follows the loudness of the voice) and SubRip (subtitles). The film at the end is a WebM file (VP9
+and Opus), which every browser plays; PyAV encodes it.
 
 Serve them with ``rillflow functions serve examples/text-to-video/functions.py``.
 """
 
 import io
 import os
-import re
-import tempfile
 import time
 import wave
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
+import av
+import numpy as np
+
+from rillflow import Artifact
 from rillflow.functions import Functions
 
 Sound: TypeAlias = "array[int]"  # the class takes no parameter at run time before 3.12
@@ -33,7 +33,10 @@ FRAMES_PER_S: Final = 10
 WIDTH: Final = 48
 HEIGHT: Final = 36
 VIDEO_HEADER: Final = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FRAMES_PER_S}:1 Ip A1:1 C420jpeg\n".encode()
-KINDS: Final = ("y4m", "wav", "srt")
+FRAME: Final = b"FRAME\n"
+PICTURE_BYTES: Final = len(FRAME) + WIDTH * HEIGHT * 3 // 2
+OPUS_HZ: Final = 48_000
+VIDEO_OPTIONS: Final = {"deadline": "realtime", "cpu-used": "8"}
 WORD_S: Final = 0.15
 PAUSE_S: Final = 0.03
 WORDS_PER_CAPTION: Final = 4
@@ -88,32 +91,29 @@ def polish(script: list[dict[str, str]]) -> dict[str, Any]:
 
 @app.function
 @takes_time
-def voice(execution_id: str, text: str, number: int) -> dict[str, Any]:
+def voice(text: str, number: int) -> dict[str, Any]:
     """Speak a text: one tone for each word, its pitch given by the word's letters."""
     sound = array("h")
     for word in text.split():
         sound.extend(_tone(150 + zlib.crc32(word.encode()) % 250, WORD_S, LOUD))
         sound.extend(array("h", bytes(2 * round(PAUSE_S * RATE_HZ))))
-    file = _folder(execution_id) / f"scene-{number}.wav"
-    _write_sound(file, sound)
-    return {"audio": file.name, "seconds": len(sound) / RATE_HZ}
+    return {"audio": _wav(sound, f"scene-{number}.wav"), "seconds": len(sound) / RATE_HZ}
 
 
 @app.function
 @takes_time
-def lipsync(execution_id: str, audio: str, number: int) -> dict[str, Any]:
+def lipsync(audio: Artifact, number: int) -> dict[str, Any]:
     """Draw a face whose mouth is open when the voice is loud, one picture per 1/10 s."""
-    sound = _read_sound(_existing(execution_id, audio))
+    sound = _sound(audio)
     step = RATE_HZ // FRAMES_PER_S
     frames = [_face(max(sound[at : at + step])) for at in range(0, len(sound), step)]
-    file = _folder(execution_id) / f"scene-{number}.y4m"
-    _save(file, VIDEO_HEADER + b"".join(frames))
-    return {"video": file.name, "frames": len(frames)}
+    data = VIDEO_HEADER + b"".join(frames)
+    return {"video": Artifact(data, "video/x-y4m", f"scene-{number}.y4m"), "frames": len(frames)}
 
 
 @app.function
 @takes_time
-def subtitles(execution_id: str, text: str, seconds: float, number: int) -> dict[str, Any]:
+def subtitles(text: str, seconds: float, number: int) -> dict[str, Any]:
     """Write a scene's text as subtitles, a few words at a time over the scene's length."""
     words = text.split()
     each_s = seconds / max(len(words), 1)
@@ -125,69 +125,76 @@ def subtitles(execution_id: str, text: str, seconds: float, number: int) -> dict
         )
         for at in range(0, len(words), WORDS_PER_CAPTION)
     ]
-    file = _folder(execution_id) / f"scene-{number}.srt"
-    _write_captions(file, ((start, end, " ".join(some)) for start, end, some in parts))
-    return {"captions": file.name}
+    lines = ((start, end, " ".join(some)) for start, end, some in parts)
+    return {"captions": _captions(lines, f"scene-{number}.srt")}
 
 
 @app.function
 @takes_time
 def concat(
-    execution_id: str, videos: list[str], audios: list[str], captions: list[str]
+    videos: list[Artifact], audios: list[Artifact], captions: list[Artifact]
 ) -> dict[str, Any]:
-    """Join the scenes, in order, into one film, one soundtrack and one file of subtitles."""
-    frames = b"".join(
-        _existing(execution_id, name).read_bytes().removeprefix(VIDEO_HEADER) for name in videos
-    )
-    sounds = [_read_sound(_existing(execution_id, name)) for name in audios]
-    film, soundtrack, text = (_folder(execution_id) / f"film.{kind}" for kind in KINDS)
-    _save(film, VIDEO_HEADER + frames)
-    _write_sound(soundtrack, sum(sounds, array("h")))
+    """Join the scenes, in order, into one film with sound, and one file of subtitles."""
+    frames = b"".join(video.read().removeprefix(VIDEO_HEADER) for video in videos)
+    sounds = [_sound(audio) for audio in audios]
+    soundtrack = sum(sounds, array("h"))
     starts_s = [sum(map(len, sounds[:scene])) / RATE_HZ for scene in range(len(sounds))]
-    parts = [_existing(execution_id, name) for name in captions]
-    _write_captions(text, _shifted(parts, starts_s))
+    pictures = [
+        frames[at + len(FRAME) : at + PICTURE_BYTES] for at in range(0, len(frames), PICTURE_BYTES)
+    ]
+    film = _webm(pictures, soundtrack)
     return {
-        "film": film.name,
-        "soundtrack": soundtrack.name,
-        "captions": text.name,
+        "film": Artifact(film, "video/webm", "film.webm"),
+        "soundtrack": _wav(soundtrack, "film.wav"),
+        "captions": _captions(_shifted(captions, starts_s), "film.srt"),
         "scenes": len(sounds),
-        "seconds": sum(map(len, sounds)) / RATE_HZ,
-        "frames": len(frames) // len(_face(0)),
-        "bytes": film.stat().st_size,
+        "seconds": len(soundtrack) / RATE_HZ,
+        "frames": len(pictures),
+        "bytes": len(film),
     }
 
 
 @app.function
 @takes_time
-def music(execution_id: str, soundtrack: str) -> dict[str, Any]:
-    """Put a quiet tune under a soundtrack."""
-    sound = _read_sound(_existing(execution_id, soundtrack))
+def music(film: Artifact, soundtrack: Artifact) -> dict[str, Any]:
+    """Put a quiet tune under the soundtrack of a film."""
+    sound = _sound(soundtrack)
     tune = array("h")
     while len(tune) < len(sound):
         for pitch_hz in (110, 165, 131, 147):
             tune.extend(_tone(pitch_hz, 0.5, QUIET))
-    file = _folder(execution_id) / "film-music.wav"
-    _write_sound(file, array("h", map(sum, zip(sound, tune, strict=False))))
-    return {"soundtrack": file.name}
+    both = array("h", map(sum, zip(sound, tune, strict=False)))
+    with film.open() as content, av.open(content, "r") as old:
+        pictures = [
+            bytes(frame.to_ndarray(format="yuv420p").tobytes()) for frame in old.decode(video=0)
+        ]
+    return {
+        "film": Artifact(_webm(pictures, both), "video/webm", "film-music.webm"),
+        "soundtrack": _wav(both, "film-music.wav"),
+    }
 
 
-def _folder(execution_id: str) -> Path:
-    root = Path(os.environ.get("TEXT_TO_VIDEO_DIR", ".rillflow/video"))
-    folder = root / re.sub(r"[^A-Za-z0-9-]+", "-", execution_id)
-    for each in (*reversed(folder.parents), folder):
-        each.mkdir(mode=0o700, exist_ok=True)  # a data folder may come to stand beside it
-    return folder
-
-
-def _existing(execution_id: str, name: str) -> Path:
-    return _folder(execution_id) / Path(name).name
-
-
-def _save(file: Path, data: bytes) -> None:
-    """Write a file at one stroke: a gateway may run a function twice, and at once."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as draft:
-        draft.write(data)
-    Path(draft.name).replace(file)
+def _webm(pictures: list[bytes], sound: Sound) -> bytes:
+    """Encode pictures and sound as WebM."""
+    data = io.BytesIO()
+    with av.open(data, "w", format="webm") as out:
+        video = out.add_stream("libvpx-vp9", rate=FRAMES_PER_S, options=VIDEO_OPTIONS)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = out.add_stream("libopus", rate=OPUS_HZ, layout="mono")
+        for number, picture in enumerate(pictures):
+            rows = np.frombuffer(picture, np.uint8).reshape(HEIGHT * 3 // 2, WIDTH)
+            frame = av.VideoFrame.from_ndarray(rows, format="yuv420p")
+            frame.pts = number
+            out.mux(video.encode(frame))
+        out.mux(video.encode())
+        samples = np.array(sound, np.int16).reshape(1, -1)
+        heard = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        heard.sample_rate, heard.pts = RATE_HZ, 0
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=OPUS_HZ)
+        for part in (*resampler.resample(heard), *resampler.resample(None)):
+            out.mux(audio.encode(part))
+        out.mux(audio.encode())
+    return data.getvalue()
 
 
 def _tone(pitch_hz: int, length_s: float, loudness: int) -> Sound:
@@ -199,18 +206,18 @@ def _tone(pitch_hz: int, length_s: float, loudness: int) -> Sound:
     return (cycle * (samples // period + 1))[:samples]
 
 
-def _write_sound(file: Path, sound: Sound) -> None:
+def _wav(sound: Sound, name: str) -> Artifact:
     data = io.BytesIO()
     with wave.open(data, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(RATE_HZ)
         out.writeframes(sound.tobytes())
-    _save(file, data.getvalue())
+    return Artifact(data.getvalue(), "audio/wav", name)
 
 
-def _read_sound(file: Path) -> Sound:
-    with wave.open(str(file), "rb") as recorded:
+def _sound(file: Artifact) -> Sound:
+    with file.open() as content, wave.open(content, "rb") as recorded:
         return array("h", recorded.readframes(recorded.getnframes()))
 
 
@@ -227,22 +234,22 @@ def _face(loudness: int) -> bytes:
     top = 26 - opening // 2
     rows[top : top + opening] = [bytes(mouth)] * opening
     colours = bytes([118]) * (WIDTH * HEIGHT // 4) + bytes([150]) * (WIDTH * HEIGHT // 4)
-    return b"FRAME\n" + b"".join(rows) + colours
+    return FRAME + b"".join(rows) + colours
 
 
-def _write_captions(file: Path, captions: Iterator[tuple[float, float, str]]) -> None:
+def _captions(captions: Iterator[tuple[float, float, str]], name: str) -> Artifact:
     blocks = (
         f"{number}\n{_clock(start_s)} --> {_clock(end_s)}\n{text}\n"
         for number, (start_s, end_s, text) in enumerate(captions, start=1)
     )
-    _save(file, "\n".join(blocks).encode())
+    return Artifact("\n".join(blocks).encode(), "application/x-subrip", name)
 
 
-def _shifted(parts: list[Path], starts_s: list[float]) -> Iterator[tuple[float, float, str]]:
+def _shifted(parts: list[Artifact], starts_s: list[float]) -> Iterator[tuple[float, float, str]]:
     for part, start_s in zip(parts, starts_s, strict=True):
-        for block in part.read_text(encoding="utf-8").split("\n\n"):
+        for block in part.read().decode().split("\n\n"):
             _, times, text = block.strip().split("\n", 2)
-            begin, end = (start_s + _seconds(time) for time in times.split(" --> "))
+            begin, end = (start_s + _seconds(clock) for clock in times.split(" --> "))
             yield begin, end, text
 
 

@@ -1,45 +1,50 @@
-"""Text to video, with the example's own functions as a process: real files come out, and
+"""Text to video, with the example's own functions as a process: a film comes out that plays, and
 another graph of the same functions needs only another YAML."""
 
+import io
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import av
+import httpx
 import pytest
 
 from tests.cluster.api import Api, Ended
-from tests.cluster.processes import function_server
+from tests.cluster.processes import OwnStack, function_server
 
 pytestmark = pytest.mark.cluster
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "text-to-video"
-PICTURE_BYTES: Final = 6 + 48 * 36 * 3 // 2
 
 
 class Studio:
-    """The example's functions, and the folder that they write to."""
+    """The example's functions, and the server that has the files that they make."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, server: str) -> None:
         self.url = url
-        self._folder = folder
+        self._server = server
 
     def workflow(self, name: str) -> str:
         """One of the example's definitions, with the address of these functions."""
         text = (EXAMPLE / name).read_text(encoding="utf-8")
         return text.replace("http://127.0.0.1:8081", self.url)
 
-    def folder_of(self, ended: Ended) -> Path:
-        """Where the files of an execution are."""
-        name = ended.execution_id.replace(":", "-").replace("_", "-")
-        return self._folder / name
+    def fetch(self, artifact: dict[str, Any]) -> bytes:
+        """The content of an artifact."""
+        path = f"/flow/artifacts/{artifact['rillflow_artifact']}"
+        answer = httpx.get(f"{self._server}{path}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == artifact["media_type"]
+        assert len(answer.content) == artifact["bytes"]
+        return answer.content
 
 
 @pytest.fixture(name="studio", scope="module")
-def _studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("video")
-    with function_server(EXAMPLE / "functions.py", TEXT_TO_VIDEO_DIR=str(folder)) as url:
-        yield Studio(url, folder)
+def _studio(stack: OwnStack) -> Iterator[Studio]:
+    with function_server(EXAMPLE / "functions.py") as url:
+        yield Studio(url, stack.base_url)
 
 
 def _called(ended: Ended, api: Api) -> list[str]:
@@ -51,27 +56,31 @@ def _called(ended: Ended, api: Api) -> list[str]:
     return sorted(names)
 
 
+def _pictures(film: bytes) -> int:
+    with av.open(io.BytesIO(film), "r") as played:
+        assert {stream.type for stream in played.streams} == {"video", "audio"}
+        return len(list(played.decode(video=0)))
+
+
 def test_a_text_becomes_a_film_with_sound_and_subtitles(api: Api, studio: Studio) -> None:
     ended = api.run(studio.workflow("workflow.yaml"), {"topic": "the sea", "scenes": 3})
     assert ended.status == "SUCCEED"
-    result, folder = ended.context["result"], studio.folder_of(ended)
-    with wave.open(str(folder / result["soundtrack"])) as sound:
+    result = ended.context["result"]
+    with wave.open(io.BytesIO(studio.fetch(result["soundtrack"]))) as sound:
         seconds = sound.getnframes() / sound.getframerate()
     assert seconds == result["seconds"] > 3
-    film = (folder / result["film"]).read_bytes()
-    assert film.startswith(b"YUV4MPEG2 W48 H36 F10:1")
-    assert len(film) == result["bytes"] == film.index(b"\n") + 1 + result["frames"] * PICTURE_BYTES
+    assert result["film"]["media_type"] == "video/webm"
+    assert _pictures(studio.fetch(result["film"])) == result["frames"]
     assert abs(result["frames"] / 10 - seconds) <= 0.3
-    captions = (folder / result["captions"]).read_text(encoding="utf-8")
+    captions = studio.fetch(result["captions"]).decode()
     spoken = " ".join(
         line for line in captions.splitlines() if line and not line[0].isdigit()
     ).lower()
     for scene in ended.context["script"]:
         assert scene["text"].lower() in spoken
-    parts = [
-        folder / f"scene-{number}.{kind}" for number in range(3) for kind in ("wav", "y4m", "srt")
-    ]
-    assert all(part.stat().st_size for part in parts)
+    parts = [*ended.context["audios"], *ended.context["videos"], *ended.context["captions"]]
+    assert len(parts) == 9
+    assert ended.shown["artifacts"]["count"] == 12
 
 
 def test_every_function_is_called_for_every_scene(api: Api, studio: Studio) -> None:
@@ -92,16 +101,17 @@ def test_leaving_polish_out_leaves_the_text_as_it_was_found(api: Api, studio: St
     assert rough.status == "SUCCEED"
     assert "polish" not in rough.task_statuses()
     assert rough.context["script"] != polished.context["script"]
-    assert (studio.folder_of(rough) / rough.context["result"]["film"]).exists()
+    assert _pictures(studio.fetch(rough.context["result"]["film"]))
 
 
 def test_one_step_more_puts_music_under_the_film(api: Api, studio: Studio) -> None:
+    plain = api.run(studio.workflow("workflow.yaml"), {"topic": "tea", "scenes": 2})
     ended = api.run(studio.workflow("workflow-music.yaml"), {"topic": "tea", "scenes": 2})
-    folder, result = studio.folder_of(ended), ended.context["result"]
-    assert result["soundtrack"] == "film-music.wav"
-    plain, music = (folder / name for name in ("film.wav", "film-music.wav"))
-    assert plain.stat().st_size == music.stat().st_size
-    assert plain.read_bytes() != music.read_bytes()
+    before, after = plain.context["result"], ended.context["result"]
+    assert after["soundtrack"]["name"] == "film-music.wav"
+    assert after["soundtrack"]["bytes"] == before["soundtrack"]["bytes"]
+    assert studio.fetch(after["soundtrack"]) != studio.fetch(before["soundtrack"])
+    assert _pictures(studio.fetch(after["film"])) == before["frames"]
 
 
 def test_a_definition_needs_no_number_of_scenes(api: Api, studio: Studio) -> None:

@@ -1,21 +1,23 @@
-"""The text-to-video functions write real files, whose lengths fit each other."""
+"""The text-to-video functions make real files whose lengths fit, and a film that plays."""
 
 import importlib.util
+import io
 import wave
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import av
 import httpx
 import pytest
 
+from rillflow import Artifact
+
 FUNCTIONS_FILE: Final = Path(__file__).parents[2] / "examples" / "text-to-video" / "functions.py"
-EXECUTION: Final = "video:textToVideo_c_0"
 
 
-@pytest.fixture(name="video")
-def _video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setenv("TEXT_TO_VIDEO_DIR", str(tmp_path))
+@pytest.fixture(name="video", scope="module")
+def _video() -> ModuleType:
     spec = importlib.util.spec_from_file_location("text_to_video", FUNCTIONS_FILE)
     assert spec is not None
     assert spec.loader is not None
@@ -30,48 +32,49 @@ def _film(video: ModuleType, scenes: int, *, polished: bool) -> dict[str, Any]:
     script = video.split(text, scenes)["script"]
     if polished:
         script = video.polish(script)["script"]
-    parts: dict[str, list[str]] = {"videos": [], "audios": [], "captions": []}
+    parts: dict[str, list[Artifact]] = {"videos": [], "audios": [], "captions": []}
     for number, scene in enumerate(script):
-        spoken = video.voice(EXECUTION, scene["text"], number)
-        drawn = video.lipsync(EXECUTION, spoken["audio"], number)
-        captions = video.subtitles(EXECUTION, scene["text"], spoken["seconds"], number)
+        spoken = video.voice(scene["text"], number)
+        drawn = video.lipsync(spoken["audio"], number)
+        captions = video.subtitles(scene["text"], spoken["seconds"], number)
         parts["audios"].append(spoken["audio"])
         parts["videos"].append(drawn["video"])
         parts["captions"].append(captions["captions"])
-    film: dict[str, Any] = video.concat(EXECUTION, **parts)
+    film: dict[str, Any] = video.concat(**parts)
     return film
 
 
-def test_the_film_is_as_long_as_its_soundtrack(video: ModuleType, tmp_path: Path) -> None:
+def _seconds(sound: Artifact) -> float:
+    with sound.open() as content, wave.open(content) as recorded:
+        return float(recorded.getnframes() / recorded.getframerate())
+
+
+def test_the_film_is_as_long_as_its_soundtrack(video: ModuleType) -> None:
     film = _film(video, 3, polished=True)
-    folder = tmp_path / "video-textToVideo-c-0"
-    with wave.open(str(folder / film["soundtrack"])) as sound:
-        seconds = sound.getnframes() / sound.getframerate()
-    assert film["seconds"] == seconds
-    assert abs(film["frames"] / video.FRAMES_PER_S - seconds) <= film["scenes"] / video.FRAMES_PER_S
+    assert film["seconds"] == _seconds(film["soundtrack"])
+    limit_s = film["scenes"] / video.FRAMES_PER_S
+    assert abs(film["frames"] / video.FRAMES_PER_S - film["seconds"]) <= limit_s
 
 
-def test_the_film_has_one_header_and_whole_pictures(video: ModuleType, tmp_path: Path) -> None:
+def test_the_film_is_one_that_browsers_play_with_pictures_and_sound(video: ModuleType) -> None:
     film = _film(video, 2, polished=True)
-    data = (tmp_path / "video-textToVideo-c-0" / film["film"]).read_bytes()
-    header, frames = data.split(b"\n", 1)
-    picture = len(b"FRAME\n") + video.WIDTH * video.HEIGHT * 3 // 2
-    assert header.startswith(b"YUV4MPEG2 W48 H36")
-    assert len(frames) == film["frames"] * picture
-    assert film["bytes"] == len(data)
-    assert all(frames[at:].startswith(b"FRAME\n") for at in range(0, len(frames), picture))
+    assert film["film"].media_type == "video/webm"
+    with av.open(io.BytesIO(film["film"].read()), "r") as played:
+        names = {stream.codec_context.name for stream in played.streams}
+        pictures = [frame.to_ndarray(format="gray") for frame in played.decode(video=0)]
+        assert played.duration is not None
+        assert abs(played.duration / av.time_base - film["seconds"]) < 0.3
+    assert names <= {"vp9", "opus", "libopus"}
+    assert len(names) == 2
+    assert len(pictures) == film["frames"]
+    assert pictures[0].shape == (video.HEIGHT, video.WIDTH)
+    assert film["bytes"] == film["film"].size_bytes
+    assert len({picture.tobytes() for picture in pictures}) > 1  # the mouth moves
 
 
-def test_the_mouth_moves_with_the_voice(video: ModuleType, tmp_path: Path) -> None:
-    film = _film(video, 1, polished=True)
-    data = (tmp_path / "video-textToVideo-c-0" / film["film"]).read_bytes()
-    assert len(set(data.split(b"FRAME\n")[1:])) > 1
-
-
-def test_the_subtitles_run_through_to_the_end(video: ModuleType, tmp_path: Path) -> None:
+def test_the_subtitles_run_through_to_the_end(video: ModuleType) -> None:
     film = _film(video, 3, polished=True)
-    text = (tmp_path / "video-textToVideo-c-0" / film["captions"]).read_text(encoding="utf-8")
-    blocks = text.strip().split("\n\n")
+    blocks = film["captions"].read().decode().strip().split("\n\n")
     assert [block.split("\n")[0] for block in blocks] == [str(n + 1) for n in range(len(blocks))]
     times = [time for block in blocks for time in block.split("\n")[1].split(" --> ")]
     assert times == sorted(times)
@@ -86,33 +89,18 @@ def test_leaving_polish_out_leaves_the_text_as_it_was_found(video: ModuleType) -
     assert _film(video, 1, polished=False)["scenes"] == 1
 
 
-def test_music_keeps_the_length_of_the_soundtrack(video: ModuleType, tmp_path: Path) -> None:
+def test_music_keeps_the_length_and_the_pictures(video: ModuleType) -> None:
     film = _film(video, 1, polished=True)
-    scored = video.music(EXECUTION, film["soundtrack"])
-    folder = tmp_path / "video-textToVideo-c-0"
-    before, after = (folder / name for name in (film["soundtrack"], scored["soundtrack"]))
-    assert before.stat().st_size == after.stat().st_size
-    assert before.read_bytes() != after.read_bytes()
-
-
-def test_every_execution_has_a_folder_of_its_own(video: ModuleType, tmp_path: Path) -> None:
-    video.voice(EXECUTION, "one", 0)
-    video.voice("../../elsewhere", "two", 0)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == [
-        "-elsewhere",
-        "video-textToVideo-c-0",
-    ]
-
-
-def test_no_function_reads_outside_its_execution(video: ModuleType) -> None:
-    with pytest.raises(FileNotFoundError):
-        video.lipsync(EXECUTION, str(FUNCTIONS_FILE), 0)
+    scored = video.music(film["film"], film["soundtrack"])
+    assert _seconds(scored["soundtrack"]) == film["seconds"]
+    assert scored["soundtrack"].read() != film["soundtrack"].read()
+    with av.open(io.BytesIO(scored["film"].read()), "r") as played:
+        assert len(list(played.decode(video=0))) == film["frames"]
 
 
 async def test_the_functions_are_served_over_http(video: ModuleType) -> None:
-    body = {"execution_id": EXECUTION, "text": "Some words.", "number": 0}
     video.app.prepare()
     transport = httpx.ASGITransport(app=video.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
-        answer = await http.post("/function/voice", json=body)
-        assert answer.json() == {"audio": "scene-0.wav", "seconds": 0.36}
+        answer = await http.post("/function/gather", json={"topic": "tea", "sentences": "1"})
+        assert answer.json() == {"text": "tea  begins with a question that nobody had asked"}
