@@ -119,6 +119,10 @@ demo: setup ## Run the text-to-video workflow from start to end, with live progr
 demo-cluster: setup ## Run executions on a cluster of two nodes on this machine, and kill one of them
 	@$(BIN)/python -m tests.cluster.demo
 
+.PHONY: demo-ray
+demo-ray: setup ## Run a workflow of Ray functions, a Serve deployment and artifacts
+	@$(BIN)/python examples/ray-native/film_demo.py $(ARGS)
+
 # --- checking ----------------------------------------------------------------
 
 # Tests that start whole stacks, which a machine carries few of, wait much of their time. So they
