@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import studio
+
 from rillflow.flow import call, flow, foreach, ray_call, serve_call
 
 FUNCTIONS: Final = "http://127.0.0.1:8081"
@@ -11,13 +13,13 @@ FUNCTIONS: Final = "http://127.0.0.1:8081"
 def film(topic: str, frames: int = 12, best: int = 6) -> dict[str, Any]:
     """Draw frames with NumPy, score them in a Serve deployment, and join the best."""
     named = call(f"{FUNCTIONS}/function/title", topic=topic)
-    drawn = ray_call.options(detached=True)("studio:draw", title=named.title, frames=frames)
+    drawn: Any = ray_call.options(detached=True)(studio.draw, title=named.title, frames=frames)
     scores = foreach(
         drawn,
         lambda shot: serve_call("scorer", light=shot.light, contrast=shot.contrast).score,
         at_once=4,
     )
     made = ray_call.options(num_cpus=1)(
-        "studio:join", frames=drawn[:].frame, scores=scores, best=best
+        studio.join, frames=drawn[:].frame, scores=scores, best=best
     )
-    return {"title": named.title, "film": made.film, "chosen": made.frames}
+    return {"title": named.title, "film": made["film"], "chosen": made["frames"]}
