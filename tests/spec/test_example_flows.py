@@ -124,5 +124,6 @@ def test_no_mapping_of_the_flow_is_without_effect(example: Example) -> None:
 
 def test_every_example_has_a_flow() -> None:
     variants = {"text-to-video/workflow-music", "text-to-video/workflow-no-polish"}
+    variants.add("ray-native/workflow")  # tests/unit/test_ray_native.py compares it
     files = {str(it.relative_to(EXAMPLES).with_suffix("")) for it in EXAMPLES.rglob("*.yaml")}
     assert files - variants == {example.yaml for example in CASES}
