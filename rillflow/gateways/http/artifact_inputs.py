@@ -4,6 +4,8 @@ Used by `gateways/http/gateway.py`.
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -14,6 +16,9 @@ from rillflow.artifacts.store import execution_key
 from rillflow.errors import GatewayError, RillflowError
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
+
+# A store may be far away, and what others do in threads does not wait for it.
+_threads: Final = ThreadPoolExecutor(8, thread_name_prefix="artifacts")
 
 
 def has_artifacts(request: DispatchRequest) -> bool:
@@ -30,7 +35,8 @@ async def with_addresses(
         GatewayError: An artifact is gone, or the store failed.
     """
     try:
-        given = await asyncio.to_thread(_with_addresses, request, settings, now_ms)
+        loop = asyncio.get_running_loop()
+        given = await loop.run_in_executor(_threads, _with_addresses, request, settings, now_ms)
     except (RillflowError, OSError) as error:
         raise GatewayError(f"{HANDLE_FAILS}{error}") from error
     return replace(request, input=given)
