@@ -148,3 +148,15 @@ def test_signed_calls_need_the_secret(tmp_path: Path) -> None:
     code, _, errors = run("functions", "serve", str(file), "--signed")
     assert code == 2
     assert "RILLFLOW_AUTH_SECRET" in errors
+
+
+def test_serving_functions_does_without_ray_and_the_rest_of_the_server() -> None:
+    others = ("ray", "fastapi", "starlette", "asyncpg", "cachetools", "fsspec", "jsonschema")
+    script = (
+        "import rillflow.functions.serving, sys; "
+        f"print([name for name in {others} if name in sys.modules])"
+    )
+    ended = subprocess.run(  # noqa: S603 - a script of this file
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "[]"
