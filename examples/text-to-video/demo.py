@@ -80,14 +80,10 @@ def run(
             print(f"its page: {page_of(api, execution.id)}\n")
             if follow(execution, every_s=0.1) == "FAILED":
                 return 1
-<<<<<<< HEAD
-            print_result(execution.result(), video_dir, execution.id)
+            save(execution.result(), api, video_dir)
         if keeps:
             print(f"\nopen {page_of(api, execution.id)}\nCtrl-C stops the server")
             stack.wait()
-=======
-            save(execution.result(), api, video_dir)
->>>>>>> 3e99afde (Text to video passes artifacts, and ends in a film that browsers play)
         print("\nstopping both")
     print(f"done after {time.monotonic() - began:.1f} s")
     print_next(workflow, descriptor, order)
@@ -108,20 +104,11 @@ def print_next(workflow: Path, descriptor: str, order: dict[str, str | int]) -> 
     print("  by curl: docs/http.md, from Python: README.md")
 
 
-<<<<<<< HEAD
 def page_of(api: str, execution_id: str) -> str:
     """Return the address of an execution's page in the console."""
     return f"{api}/console#/execution/{execution_id}"
 
 
-def print_result(context: Mapping[str, object], video_dir: Path, execution_id: str) -> None:
-    """Print what the workflow returned, and the files that its functions wrote."""
-    print(f"\nresult: {context['result']}\n")
-    folders = [path for path in video_dir.iterdir() if path.name.endswith(execution_id[-36:])]
-    for file in sorted(file for found in folders for file in found.iterdir()):
-        shown = os.path.relpath(file)
-        print(f"  {file.stat().st_size:>9,} bytes  {shown}")
-=======
 def save(context: Mapping[str, Any], api: str, video_dir: Path) -> None:
     """Print what the workflow returned, and save the files that it made."""
     result = context["result"]
@@ -135,7 +122,6 @@ def save(context: Mapping[str, Any], api: str, video_dir: Path) -> None:
             file.write_bytes(content.read())
         print(f"  {file.stat().st_size:>9,} bytes  {os.path.relpath(file)}")
     print("\n  every browser plays film.webm")
->>>>>>> 3e99afde (Text to video passes artifacts, and ends in a film that browsers play)
 
 
 def free_port() -> int:
