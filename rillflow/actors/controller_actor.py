@@ -18,10 +18,10 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError
 
-from rillflow.actors.drain import LAST_DRAINS, all_leave, end_all, end_for_good, leave_soon
+from rillflow.actors.drain import LAST_DRAINS, all_leave, end_all, end_for_good
 from rillflow.actors.execution_actor import spawn_dedicated
 from rillflow.actors.launch import sqlite_on_many_nodes
-from rillflow.actors.names import EARLIER_CONTROLLER, kind_of
+from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
 from rillflow.actors.placing import (
     WaitingWorkers,
     dispatchers,
@@ -80,8 +80,6 @@ OPENED_S: Final = 5.0
 """How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
 """After all actors were to end for another store, until this goes on if nobody replaces it."""
-STOPPED_S: Final = 0.5
-"""After this actor has told that everything has ended, until it ends itself."""
 CAUSE_CHARACTERS: Final = 500
 ENDED: Final = frozenset(status.name.lower() for status in DagStatus if DAG_COMPLETED[status])
 """Statuses, as the store has them, of executions that need no actor any more."""
@@ -108,6 +106,7 @@ class ControllerActor:
         self._starts = Starts(self._reports)
         self._workers = WaitingWorkers()
         self._looking = asyncio.Lock()
+        self._ends = end_for_good
         self._steps = 0
         self._moves = 0
         self._balance_at = 0.0
@@ -148,6 +147,7 @@ class ControllerActor:
         """Hear of an actor that ends because another owner has taken its partitions."""
         self._reports.note_fencing(name)
 
+    @sent_by_value
     async def wait_for_actor(self) -> None:
         """Keep a worker that waits for an actor until that is about to start."""
         await self._workers.arrive()
@@ -193,6 +193,7 @@ class ControllerActor:
                 await asyncio.to_thread(ray.kill, each.actor)
         return unfinished
 
+    @sent_by_value
     async def stop(self, *, drains: bool) -> list[str]:
         """End everything that this deployment has started, this actor last, and free the store.
 
@@ -207,10 +208,7 @@ class ControllerActor:
             if self._renewing is not None:
                 self._renewing.cancel()
             self._say("the deployment is being stopped")
-            try:
-                return await end_for_good(self._settings, self._reports, self._lease, drains=drains)
-            finally:
-                leave_soon(STOPPED_S)
+            return await self._ends(self._settings, self._reports, self._lease, drains=drains)
 
     async def _unfinished(self) -> int:
         counts = await self._store.count_executions(ExecutionFilter())
@@ -409,6 +407,7 @@ class ControllerActor:
                 await self._restart(name, seen.actor, spawn)
         log.warning("actor_replaced", extra={"actor": name, "version": self._wanted.version})
 
+    @sent_by_value
     async def _leave_prepared(
         self, seen: ObservedActor, node: str | None, *, is_bounded: bool = True
     ) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import ray
 
-from rillflow.actors.names import is_dedicated_actor
+from rillflow.actors.names import is_dedicated_actor, sent_by_value
 from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import is_controlled
 from rillflow.artifact_settings import artifact_settings
@@ -96,6 +96,7 @@ class DispatcherActor:
             self._endpoint.connection_of, SystemClock(), registry.masked
         ).begin
         self._drain = Drain()
+        self._exchanged, self._describe = exchanged, encode_description
         self._name = name
         self._socket = SocketServer(self._answer, name)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
@@ -111,9 +112,10 @@ class DispatcherActor:
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
+    @sent_by_value
     async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
-        return await exchanged(protocol, lambda: self._wait_for_answer(message), self._name)
+        return await self._exchanged(protocol, lambda: self._wait_for_answer(message), self._name)
 
     async def take(self, message: bytes) -> Response:
         """Handle a message of an actor of a release that does not say its protocol."""
@@ -165,9 +167,10 @@ class DispatcherActor:
             calls=len(self._endpoint),
         )
 
+    @sent_by_value
     async def described(self) -> bytes:
         """Return the report, with what this actor does, for a process of any release."""
-        return encode_description(await self.report(), queue=self._drain.under_way)
+        return self._describe(await self.report(), queue=self._drain.under_way)
 
     async def facts(self) -> dict[str, int]:
         """Return the facts that `rillflow status` shows."""

@@ -24,6 +24,8 @@ ANSWER_S: Final = 5.0
 """How long an actor may take to answer, beside what it is asked for."""
 LAST_DRAINS: Final = 3
 """How often actors are asked to finish before they are ended for good."""
+STOPPED_S: Final = 0.5
+"""After a controller has told that everything has ended, until it ends itself."""
 UNKNOWN: Final = "something that it does not tell"
 
 
@@ -82,25 +84,28 @@ async def end_all(reports: Reports, *, drains: int = LAST_DRAINS) -> list[str]:
 async def end_for_good(
     settings: Settings, reports: Reports, lease: StoreLease | None, *, drains: bool
 ) -> list[str]:
-    """End everything that runs in the namespace of a deployment but its controller.
+    """End everything that runs in the namespace of a deployment, and soon this controller.
 
     Returns:
         What was not finished, in words.
     """
-    left = await end_all(reports, drains=LAST_DRAINS if drains else 0)
-    itself = ray.get_runtime_context().get_actor_name()
-    for name in await asyncio.to_thread(names_of_actors, settings.namespace):
-        # Detached calls of Ray functions; the next deployment makes them again.
-        if name.startswith(OWN_NAMES) and name != itself:
-            actor = await find_actor(settings, name)
-            if actor is not None:
-                await asyncio.to_thread(ray.kill, actor)
-    if lease is not None:
-        await lease.give_up()
-    return left
+    try:
+        left = await end_all(reports, drains=LAST_DRAINS if drains else 0)
+        itself = ray.get_runtime_context().get_actor_name()
+        for name in await asyncio.to_thread(names_of_actors, settings.namespace):
+            # Detached calls of Ray functions; the next deployment makes them again.
+            if name.startswith(OWN_NAMES) and name != itself:
+                actor = await find_actor(settings, name)
+                if actor is not None:
+                    await asyncio.to_thread(ray.kill, actor)
+        if lease is not None:
+            await lease.give_up()
+        return left
+    finally:
+        _leave_soon()
 
 
-def leave_soon(pause_s: float) -> None:
+def _leave_soon() -> None:
     """End this actor for good after a pause, in which what it has answered is sent."""
     own = ray.get_runtime_context().current_actor
-    asyncio.get_running_loop().call_later(pause_s, lambda: ray.kill(own, no_restart=True))
+    asyncio.get_running_loop().call_later(STOPPED_S, lambda: ray.kill(own, no_restart=True))

@@ -26,6 +26,7 @@ from rillflow.actors.names import (
     execution_actor_name,
     owner_index,
     partitions_of,
+    sent_by_value,
 )
 from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import (
@@ -129,6 +130,8 @@ class ExecutionActor:
         self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
         self._unreachable = ""
+        self._exchanged = exchanged
+        self._describe = partial(_description, self)
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
         self._executions = ray_executions(settings)
@@ -190,7 +193,7 @@ class ExecutionActor:
             self._host,
             self._dispatcher,
             life=self._life,
-            reasons=self._reasons,
+            reasons=partial(_reasons, self),
             own=self._own_partitions(),
             forward=self._executions.forward,
             limit=limit,
@@ -255,11 +258,6 @@ class ExecutionActor:
         self._callbacks_come.set()
         self._unreachable = ""
 
-    def _reasons(self) -> list[Reason]:
-        """Return what is wrong with this actor, as its health tells it."""
-        told = [CALLBACKS_UNREACHABLE] if self._unreachable else []
-        return [*self._health.reasons(), *told]
-
     async def ready(self) -> dict[str, Any]:
         """Return the facts of the stack once this actor accepts calls."""
         await asyncio.shield(self._started)
@@ -286,23 +284,20 @@ class ExecutionActor:
             calls=len(self._dispatcher),
         )
 
+    @sent_by_value
     async def described(self) -> bytes:
         """Return the report, with what this actor does, for a process of any release."""
-        return encode_description(
-            await self.report(),
-            queue=self._drain.under_way,
-            append_ms=self._host.append_ms,
-            unreachable=self._unreachable,
-        )
+        return self._describe(await self.report())
 
     async def socket(self) -> tuple[str, str]:
         """Return where actors of the same node reach this one: node id and path."""
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
+    @sent_by_value
     async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
-        return await exchanged(protocol, lambda: self._answer(message), self._name)
+        return await self._exchanged(protocol, lambda: self._answer(message), self._name)
 
     async def take(self, message: bytes) -> Response:
         """Handle a message of an actor of a release that does not say its protocol."""
@@ -428,6 +423,21 @@ class ExecutionActor:
         """End this process: a newer owner has taken over, or Ray restarts this one."""
         log.error("fenced_exit")
         os._exit(1)
+
+
+def _reasons(actor: ExecutionActor) -> list[Reason]:
+    """Return what is wrong with an actor, as its health tells it."""
+    told = [CALLBACKS_UNREACHABLE] if actor._unreachable else []  # noqa: SLF001 - of this module
+    return [*actor._health.reasons(), *told]  # noqa: SLF001 - of this module
+
+
+def _description(actor: ExecutionActor, report: ActorReport) -> bytes:
+    return encode_description(
+        report,
+        queue=actor._drain.under_way,  # noqa: SLF001 - of this module
+        append_ms=actor._host.append_ms,  # noqa: SLF001 - of this module
+        unreachable=actor._unreachable,  # noqa: SLF001 - of this module
+    )
 
 
 def _report(task: asyncio.Task[None]) -> None:

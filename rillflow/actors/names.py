@@ -4,10 +4,13 @@ Used by `actors`.
 """
 
 import hashlib
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 from rillflow.runtime.supervision.convergence import DEDICATED, DISPATCHER, EXECUTION, Kind
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 DIRECTORY_ACTOR: Final = "rillflow:execution:0"
 """The actor from which clients read the number of the others."""
@@ -18,6 +21,17 @@ EARLIER_CONTROLLER: Final = "rillflow:balancer"
 """Its name in release 0.1, whose actor must not go on beside it."""
 
 _DEDICATED: Final = "rillflow:dedicated:"
+
+
+def sent_by_value(method: Method) -> Method:
+    """Have Ray send the code of a new method of an actor with its class.
+
+    Ray sends the names of all other methods. A process of the release before, which has no such
+    method, could not load the class, and could call nothing with an argument. So a new method has
+    this for a release, and its code uses nothing but ``self``.
+    """
+    method.__module__ = "__main__"
+    return method
 
 
 def execution_actor_name(index: int) -> str:

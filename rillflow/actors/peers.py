@@ -30,6 +30,7 @@ from rillflow.errors import (
     RillflowError,
     UnavailableError,
 )
+from rillflow.ports.cluster import protocol_of_report
 from rillflow.ports.deployment import PROTOCOL, UNSAID, refuse_distant
 from rillflow.ports.executions import decode_refusal, encode_refusal
 from rillflow.task_set import TaskSet
@@ -306,6 +307,7 @@ class Peer:
         self._connection: SocketConnection | None = None
         self._connecting = asyncio.Lock()
         self._over_ray = False
+        self._protocol = UNSAID
 
     def close(self) -> None:
         """Close the connection; a call that is under way is repeated."""
@@ -366,8 +368,7 @@ class Peer:
         if self._connection is not None:
             return await self._connection.call(message)
         actor = await self._find()
-        if not hasattr(actor, "exchange"):
-            refuse_distant(UNSAID, self.name)
+        if self._protocol <= UNSAID:
             return answer_of(Response(*await actor.take.remote(message)))
         theirs, kind, payload = await actor.exchange.remote(PROTOCOL, message)
         refuse_distant(theirs, self.name)
@@ -383,4 +384,16 @@ class Peer:
             if node == ray.get_runtime_context().get_node_id():
                 self._connection = await SocketConnection.connect(path)
             else:
+                self._protocol = await _protocol_of(actor)
+                refuse_distant(self._protocol, self.name)
                 self._over_ray = True
+
+
+async def _protocol_of(actor: Any) -> int:
+    """Ask an actor for its protocol by a method that every release has.
+
+    The methods of a handle are those of the class that this process knows.
+    """
+    if not hasattr(actor, "report"):
+        return UNSAID
+    return protocol_of_report(await actor.report.remote())

@@ -13,7 +13,13 @@ import ray
 from rillflow.actors.directory import names_of_actors
 from rillflow.actors.names import kind_of
 from rillflow.ids import ExecutionId
-from rillflow.ports.cluster import ActorDescription, ActorReport, decode_description
+from rillflow.ports.cluster import (
+    ActorDescription,
+    ActorReport,
+    decode_description,
+    protocol_of_report,
+)
+from rillflow.ports.deployment import UNSAID
 from rillflow.ports.readiness import Reason
 from rillflow.runtime.supervision.convergence import DEDICATED, Kind, Running
 
@@ -172,7 +178,12 @@ class Reports:
 
 
 async def _described(actor: Any) -> ActorDescription:
-    """Ask an actor what it is and does; one of a release without descriptions only reports."""
-    if hasattr(actor, "described"):
-        return decode_description(await asyncio.wait_for(actor.described.remote(), ANSWER_S))
-    return ActorDescription(report=await asyncio.wait_for(actor.report.remote(), ANSWER_S))
+    """Ask an actor what it is and does; one of a release without descriptions only reports.
+
+    A handle has the methods of the class that this process knows, and a process dies of a call of
+    a method that it does not know.
+    """
+    report: ActorReport = await asyncio.wait_for(actor.report.remote(), ANSWER_S)
+    if protocol_of_report(report) <= UNSAID:
+        return ActorDescription(report=report)
+    return decode_description(await asyncio.wait_for(actor.described.remote(), ANSWER_S))

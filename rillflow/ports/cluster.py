@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.deployment import PROTOCOL, UNSAID, Deployment
+from rillflow.ports.deployment import PROTOCOL, UNSAID, Deployment, protocol_of
 from rillflow.ports.readiness import Reason
 
 
@@ -34,6 +34,12 @@ class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     hot: int = 0
     calls: int = 0
+
+
+def protocol_of_report(report: ActorReport) -> int:
+    """Return the protocol of an actor; one that does not know its code yet speaks the earliest."""
+    deployed = report.deployment.code_version if report.deployment is not None else ""
+    return protocol_of(report.code_version or deployed)
 
 
 class ActorDescription(msgspec.Struct, frozen=True, kw_only=True):

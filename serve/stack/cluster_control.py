@@ -22,7 +22,7 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 from rillflow.actors.names import CONTROLLER_ACTOR
 from rillflow.errors import StackError
 from rillflow.ports.cluster import ControllerReport
-from rillflow.ports.deployment import protocol_of, refuse_distant
+from rillflow.ports.deployment import UNSAID, protocol_of, refuse_distant
 from serve.stack.cluster_check import examine, joined
 from serve.stack.deployment_file import is_ours, read_deployment_file, text_with_release
 
@@ -96,13 +96,19 @@ def stop(address: str | None, namespace: str, tell: Tell, *, drains: bool = True
         StackError: Nothing runs there, or it does not end.
     """
     with joined(address):
+        controller = _controller(namespace)
         names = _own_applications()
+        running = _code_that_runs(namespace)
+        if running and protocol_of(running) <= UNSAID:
+            raise StackError(
+                f"what runs ({running}) is of a release that cannot be stopped so: deploy this"
+                " release first, or end it with `serve shutdown` and `ray stop`"
+            )
+        if controller is None and not names:
+            raise StackError(f"nothing of Rillflow runs in the namespace {namespace}")
         for name in names:
             tell(f"the application {name} of Serve ends")
             serve.delete(name)
-        controller = _controller(namespace)
-        if controller is None and not names:
-            raise StackError(f"nothing of Rillflow runs in the namespace {namespace}")
         if controller is not None:
             tell("actors finish what they are at, and end" if drains else "actors end")
             try:

@@ -15,7 +15,7 @@ from rillflow.errors import ProtocolError
 from rillflow.ports.deployment import PROTOCOL, UNSAID, protocol_of, refuse_distant
 from rillflow.ports.executions import decode_refusal
 from rillflow.settings import Settings
-from tests.unit.wire_schema import schema, stored
+from tests.unit.wire_schema import methods, schema, stored
 
 WRITE_ANEW: Final = (
     "a new kind of message or event: raise PROTOCOL unless this release has done so, and write the"
@@ -144,7 +144,7 @@ def test_what_is_more_than_one_apart_is_refused(protocol: int) -> None:
 
 
 def test_what_the_release_before_sends_and_reads_is_still_there() -> None:
-    protocol, before = stored()
+    protocol, before, _ = stored()
     assert PROTOCOL - 1 <= protocol <= PROTOCOL
     now = schema()
     for name, fields in before.items():
@@ -155,6 +155,11 @@ def test_what_the_release_before_sends_and_reads_is_still_there() -> None:
         assert not added, f"{name} has new fields without a default: {added}"
     if protocol == PROTOCOL:
         assert now.keys() == before.keys(), WRITE_ANEW
+
+
+def test_actors_have_the_methods_by_which_the_release_before_loads_their_classes() -> None:
+    _, _, before = stored()
+    assert methods() == before, "mark a new method with `sent_by_value`, and keep the others"
 
 
 def test_settings_of_the_release_before_get_the_defaults_of_what_it_did_not_know() -> None:

@@ -9,11 +9,15 @@ before knows.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import inspect
 
+from rillflow.actors.controller_actor import ControllerActor
+from rillflow.actors.dispatcher_actor import DispatcherActor
+from rillflow.actors.execution_actor import ExecutionActor
 from rillflow.core.events import Event
 from rillflow.core.state import ExecutionState
 from rillflow.ports.deployment import PROTOCOL
@@ -55,13 +59,30 @@ def _parts(info: Any) -> Iterator[Any]:
                 yield part
 
 
-def stored() -> tuple[int, Schema]:
-    """Return the protocol and the schema of the file."""
+def methods() -> Schema:
+    """Return the methods of each class of actors that Ray sends by their names."""
+    return {
+        kind.__name__: sorted(
+            name
+            for name, method in vars(kind).items()
+            if isinstance(method, FunctionType) and method.__module__ == kind.__module__
+        )
+        for kind in (ControllerActor, DispatcherActor, ExecutionActor)
+    }
+
+
+def stored() -> tuple[int, Schema, Schema]:
+    """Return the protocol, the schema and the methods of the file."""
     content = msgspec.json.decode(FILE.read_bytes())
-    return content["protocol"], content["schema"]
+    return content["protocol"], content["schema"], content["methods"]
+
+
+def _as_lines(found: Schema) -> str:
+    return ",\n".join(f"  {json.dumps(name)}: {json.dumps(its)}" for name, its in found.items())
 
 
 if __name__ == "__main__":
-    lines = (f"  {json.dumps(name)}: {json.dumps(its)}" for name, its in schema().items())
-    text = ",\n".join(lines)
-    FILE.write_text(f'{{\n "protocol": {PROTOCOL},\n "schema": {{\n{text}\n }}\n}}\n')
+    FILE.write_text(
+        f'{{\n "protocol": {PROTOCOL},\n "schema": {{\n{_as_lines(schema())}\n }},\n'
+        f' "methods": {{\n{_as_lines(methods())}\n }}\n}}\n'
+    )
