@@ -1,6 +1,7 @@
 """Where the value of a Python function is in the output of its task, by its return type.
 
-An object is the output itself; anything else is its ``data`` (``ray_tasks/worker.py``).
+An object is the output itself, and so is an artifact, which bytes and arrays become; anything else
+is its ``data`` (``function_calls/results.py``).
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import Any, Final
 from rillflow.flow.values import Steps
 
 _DATA: Final = ("data",)
-_SCALARS: Final = (str, bytes, int, float, bool, list, tuple, set, frozenset)
+_SCALARS: Final = (str, int, float, bool, list, tuple, set, frozenset)
 
 
 def root_of(function: Callable[..., Any]) -> Steps:
@@ -36,4 +37,4 @@ def _is_data(hint: Any) -> bool:
     kind = origin or hint
     if not isinstance(kind, type) or dataclasses.is_dataclass(kind):
         return False
-    return issubclass(kind, _SCALARS) or callable(getattr(kind, "tolist", None))
+    return issubclass(kind, _SCALARS)

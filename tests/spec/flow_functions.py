@@ -58,6 +58,10 @@ def perhaps(title: str) -> str | None:
     return title or None
 
 
+def content() -> bytes:
+    return b"an artifact"
+
+
 class Array:
     """What is like an array of NumPy."""
 

@@ -26,7 +26,8 @@ ROOTS: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     flow_functions.steps: ("data",),
     flow_functions.later: ("data",),
     flow_functions.perhaps: ("data",),
-    flow_functions.array: ("data",),
+    flow_functions.array: (),
+    flow_functions.content: (),
     flow_functions.misspelt: (),
 }
 
