@@ -4,6 +4,7 @@ In ten seconds they know whether all is well, in thirty which execution is not, 
 the button that mends it is on the page where they learned it.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -371,6 +372,11 @@ def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gate
     expect(page.get_by_role("tabpanel")).to_contain_text("<script>")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     assert execution in page.title()
+    page = visit.open("editor/examples:quickstart?tab=try")
+    page.get_by_label("Input", exact=True).fill(json.dumps({"name": HOSTILE, HOSTILE: HOSTILE}))
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("tabpanel").get_by_role("listitem")).to_contain_text("<script>")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
