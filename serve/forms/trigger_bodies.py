@@ -49,7 +49,7 @@ class Trigger(BaseModel):
 
 
 class TriggerPage(BaseModel):
-    """Triggers by id; ``next`` is what to ask for the following ones after, if there are any."""
+    """Triggers by id; `next` is what to ask for the following ones after, if there are any."""
 
     triggers: list[Trigger]
     next: str | None = None
