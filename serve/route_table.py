@@ -349,12 +349,20 @@ ROUTES: Final = (
 """All routes. A path that is not here is answered 404, to callers with credentials."""
 
 BY_PATH: Final = {route.path: route for route in ROUTES}
+_BY_FOLDER: Final = {
+    route.path.rpartition("/")[0]: route for route in ROUTES if route.path.endswith("}")
+}
 
 
 class RouteTableError(RillflowError):
     """The endpoints of the program and the table of routes differ: a defect of the program."""
 
     code = "route_table"
+
+
+def route_of(path: str) -> Route | None:
+    """Return the row of a path, None if no route has it."""
+    return BY_PATH.get(path) or _BY_FOLDER.get(path.rpartition("/")[0])
 
 
 def paths_where(holds: Callable[[Route], bool]) -> frozenset[str]:

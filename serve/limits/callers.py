@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from rillflow.errors import RequestError
-from serve.route_table import BY_PATH, Reach, Role
+from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of
 
 CALLER: Final = "rillflow.caller"
 """The key of a request's scope under which its ``Caller`` is."""
@@ -71,11 +71,11 @@ def refuse_role(caller: Caller, path: str) -> None:
     Raises:
         NotAllowedError: It is.
     """
-    route = BY_PATH.get(path)
-    if route is None or caller.role >= route.needs.role:
+    needs = _needs_of(path)
+    if caller.role >= needs.role:
         return
     raise NotAllowedError(
-        f"this request needs a key with the role {route.needs.role.word}",
+        f"this request needs a key with the role {needs.role.word}",
         hint=f"the key {caller.name} has the role {caller.role.word}",
     )
 
@@ -91,8 +91,7 @@ def refuse_other_workspaces(caller: Caller, path: str, query_string: bytes) -> N
     """
     if not caller.workspaces:
         return
-    route = BY_PATH.get(path)
-    reach = Reach.SOME if route is None else route.needs.reach
+    reach = _needs_of(path).reach
     if reach is Reach.STACK:
         raise NotAllowedError(
             "this request concerns the whole stack", hint=_limited(caller, "limited to")
@@ -127,6 +126,12 @@ def own_workspace(caller: Caller, business: str | None) -> str | None:
             "this request names a workspace of others", hint=_limited(caller, "for")
         )
     return business
+
+
+def _needs_of(path: str) -> Needs:
+    """Return what a path needs; one that the table does not have is left to administrators."""
+    route = route_of(path)
+    return ADMINISTER if route is None else route.needs
 
 
 def _named(query_string: bytes) -> frozenset[str]:

@@ -1,8 +1,9 @@
 """What every request passes first: its method and path are normalised, its sender is checked.
 
 A slash at the end of a path is dropped, as by Rill Flow's server, and so is a second one at its
-start, which comes from a base address that ends in one. HEAD is handled as GET, and its answer is
-sent without the body. So all that follows compares whole paths.
+start, which comes from a base address that ends in one. A path with a control character is refused.
+HEAD is handled as GET, and its answer is sent without the body. So all that follows compares whole
+paths.
 
 With an ``api_key`` in the settings a caller has to send it, or a key by name
 (``limits/known_keys.py``) that may do what the request asks for, except to the routes that the
@@ -49,6 +50,11 @@ class RequestLines:
         """Pass a request on."""
         if scope["type"] == "http":
             path = scope["path"]
+            if not path.isprintable():
+                # A router may take a path for that without the line break at its end.
+                error = RequestError("the path holds a control character", http_status=400)
+                await respond_to(error)(scope, receive, send)
+                return
             if path[:2] == "//" or (len(path) > 1 and path.endswith("/")):
                 path = f"/{path.lstrip('/').removesuffix('/')}"
                 raw = (scope.get("raw_path") or b"").lstrip(b"/").removesuffix(b"/")

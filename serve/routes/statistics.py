@@ -6,10 +6,12 @@ Used by `serve/api.py`.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RequestError
@@ -22,6 +24,7 @@ from serve.forms.bodies import json_response
 from serve.forms.console_answers import Counts, ExecutionIds, Summary
 from serve.forms.documentation import ERRORS, answer
 from serve.forms.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
+from serve.limits.callers import caller_of
 
 STATUSES: Final = ("running", "succeed", "failed")
 MOST_LISTED: Final = 100
@@ -127,6 +130,7 @@ def _window(
 def _add_monitors(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/business_heap_monitor.json", responses={200: {"description": "By service id."}})
     async def business_heap_monitor(
+        request: Request,
         service_ids: Names = None,
         start_time_offset: StartOffset = None,
         end_time_offset: EndOffset = None,
@@ -141,7 +145,8 @@ def _add_monitors(routes: APIRouter, stack: Stack) -> None:
         end_min = DEFAULT_END_MIN if end_time_offset is None else end_time_offset
         if start_min <= end_min:
             raise RequestError("start_time_offset must be greater than end_time_offset")
-        names = listed(service_ids) or await _all_services(stack)
+        sees = caller_of(request.scope).sees
+        names = listed(service_ids) or await _all_services(stack, sees)
         return json_response({name: await _heap(stack, name, start_min, end_min) for name in names})
 
     @routes.get("/business_invoke_summary.json", responses=answer(Summary))
@@ -152,12 +157,13 @@ def _add_monitors(routes: APIRouter, stack: Stack) -> None:
         return json_response({"ret": await _summary(stack, business_key)})
 
 
-async def _all_services(stack: Stack) -> tuple[str, ...]:
+async def _all_services(stack: Stack, sees: Callable[[str], bool]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     following: AliasName | None = AliasName()
     while following is not None:
         rows = await stack.store.alias_rows(following, limit=READ_AT_ONCE + 1)
-        found.update((f"{row.business}:{row.feature}", None) for row in rows)
+        seen = (row for row in rows if sees(row.business))
+        found.update((f"{row.business}:{row.feature}", None) for row in seen)
         following = rows[-1].name if len(rows) > READ_AT_ONCE else None
     return tuple(sorted(found))
 

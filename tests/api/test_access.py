@@ -129,11 +129,57 @@ async def test_no_route_tells_a_key_of_another_workspace_anything(
         }
         assert {answer.status_code for answer in told.values()} == {403}, (name, told)
         assert len({answer.text for answer in told.values()}) == 1, "what exists is not told"
+    for name in ("flow", "business_id", "ids"):  # no route reads more than one of them
+        answer = await access.ask(method, route.path, access.keys["video"], **{name: "video"})
+        assert others not in answer.text, name
+        assert "shop:order" not in answer.text or route.path == "/openapi.json", name
     mixed = f"execution_id={access.ids['video']}&execution_id={others}"
     answer = await access.api.client.request(
         method, f"{route.path}?{mixed}", headers=shown(access.keys["video"])
     )
     assert answer.status_code == 403
+
+
+ENDS: Final = ("%0A", "%0D%0A", "%00", "%E2%80%A8", "%20")
+"""What a router might take for nothing at the end of a path."""
+
+
+@MODULE_LOOP
+@pytest.mark.parametrize(("method", "route"), WITH_KEY, ids=_name)
+async def test_no_other_spelling_of_a_path_lets_a_key_do_more(
+    access: Opened, method: str, route: Route
+) -> None:
+    for end in ENDS:
+        answer = await access.ask(method, f"{route.path}{end}", access.keys["viewer"])
+        assert answer.status_code in (400, 403, 404), (end, answer.text)
+
+
+@MODULE_LOOP
+async def test_a_page_of_triggers_tells_no_ids_of_other_workspaces(access: Opened) -> None:
+    body = {"cron": "0 0 3 * * *"}
+    for name, trigger in (("video", "a-ours"), ("shop", "b-theirs"), ("video", "c-ours")):
+        answer = await access.api.client.post(
+            "/flow/triggers/add.json",
+            json={**body, "id": trigger, "descriptor_id": f"{name}:order"},
+            headers=shown(FIRST),
+        )
+        assert answer.status_code == 200, answer.text
+    pages, after = [], ""
+    while True:
+        answer = await access.ask(
+            "GET", "/flow/triggers/list.json", access.keys["video"], limit="1", after=after
+        )
+        page = answer.json()
+        pages.append([each["id"] for each in page["triggers"]])
+        if "next" not in page:
+            break
+        after = page["next"]
+    assert pages == [["a-ours"], ["c-ours"]]
+    taken = {**body, "id": "b-theirs", "descriptor_id": "video:order"}
+    answer = await access.api.client.post(
+        "/flow/triggers/add.json", json=taken, headers=shown(access.keys["video"])
+    )
+    assert answer.status_code == 409, answer.text
 
 
 @MODULE_LOOP

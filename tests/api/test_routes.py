@@ -22,6 +22,7 @@ PARAMETERS: Final = {
     "execution_id": "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000",
     "task_name": "A",
     "id": "shop:order",
+    "type": "cron",
 }
 TOO_LARGE: Final = "context size nonsupport"
 

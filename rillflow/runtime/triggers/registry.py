@@ -98,7 +98,7 @@ class TriggerRegistry:
             await self._refuse_declared(trigger_id)
         stored = await self._store.put_trigger(row, text, replace=replace)
         if stored is None:
-            raise RequestError(f"there is a trigger {trigger_id} already", http_status=409)
+            raise _taken(trigger_id)
         return stored
 
     async def add_described(
@@ -122,11 +122,12 @@ class TriggerRegistry:
         spec = with_options(read_cron(body), callback, check)
         descriptor_id, trigger_id = _text(body, "descriptor_id"), _text(body, "id", default="")
         stored = await self._store.trigger(trigger_id)
-        starts = [descriptor_id, *([stored[0].descriptor_id] if stored is not None else [])]
-        if not all(sees(parse_descriptor_id(each).business) for each in starts):
+        if not sees(parse_descriptor_id(descriptor_id).business):
             raise RequestError(
                 "this trigger is one of another workspace", wire_code=FORBIDDEN, http_status=403
             )
+        if stored is not None and not _is_seen(stored[0], sees):
+            raise _taken(trigger_id)
         row = await self.add(
             descriptor_id,
             spec,
@@ -187,10 +188,19 @@ class TriggerRegistry:
 
         The second value is the id after which the next page begins, empty at the end.
         """
-        rows = await self._store.list_triggers(owner=owner, after=after, limit=limit)
         now_ms = self._clock.now_ms()
-        found = [_described(row, now_ms) for row in rows if _is_seen(row, sees)]
-        return found, rows[-1].id if len(rows) == limit else ""
+        found: list[dict[str, Any]] = []
+        while True:
+            rows = await self._store.list_triggers(owner=owner, after=after, limit=PAGE)
+            for row in rows:
+                if not _is_seen(row, sees):
+                    continue
+                if len(found) == limit:
+                    return found, found[-1]["id"]
+                found.append(_described(row, now_ms))
+            if len(rows) < PAGE:
+                return found, ""
+            after = rows[-1].id
 
     async def bodies(self, kind: str, sees: Sees = everything) -> dict[str, JsonValue]:
         """Return all triggers of a kind by id, as they were added in Rill Flow's form."""
@@ -336,6 +346,10 @@ def _body_of(row: TriggerRow, context: str) -> JsonValue:
 
 def _context(text: str) -> JsonValue:
     return decode_json(text.encode()) if text else {}
+
+
+def _taken(trigger_id: str) -> RequestError:
+    return RequestError(f"there is a trigger {trigger_id} already", http_status=409)
 
 
 def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:

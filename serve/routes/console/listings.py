@@ -132,6 +132,7 @@ async def _alias_of(stack: Stack, found: DescriptorId) -> str:
 def _add_executions(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/get_execution_ids.json", responses=answer(ExecutionPage))
     async def get_execution_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        request: Request,
         id: str = "",  # noqa: A002 - the parameter's name
         execution_id: Annotated[str, Query(description="The console's other name for `id`.")] = "",
         business: str = "",
@@ -149,7 +150,7 @@ def _add_executions(routes: APIRouter, stack: Stack) -> None:
             return json_response(await _one(stack, one))
         known = status.strip().lower() in STATUS_NAMES
         wanted = ExecutionFilter(
-            business=business.strip() or None,
+            business=own_workspace(caller_of(request.scope), business.strip() or None),
             feature=feature.strip() or None,
             statuses=(status.strip().lower(),) if known else None,
             code=code.strip() or None,
