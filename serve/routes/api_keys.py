@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.closest import did_you_mean
@@ -25,6 +26,7 @@ MOST_WORKSPACES: Final = 50
 KEY_ID_DIGITS: Final = 12
 LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PARAMETERS: Final = ("name", "role", "workspaces", "expires_s")
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 
@@ -37,6 +39,7 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
 
     @routes.post("/add.json", responses={200: {"description": "The key, shown this once."}})
     async def add(
+        request: Request,
         name: KeyName,
         role: Annotated[str, Query(description=f"One of {', '.join(ROLES)}.")],
         workspaces: Names = None,
@@ -44,6 +47,7 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
     ) -> Response:
         """Make a key. The server keeps its hash only, so the key is shown this once."""
         _require_first(stack)
+        _refuse_unread(request)
         shown, now_ms = new_key(), stack.clock.now_ms()
         digest = digest_of(shown.encode())
         key = ApiKey(
@@ -86,6 +90,20 @@ def _require_first(stack: Stack) -> None:
             "this server has no API key, so every caller may do everything",
             hint="start it with --key, or set api_key",
         )
+
+
+def _refuse_unread(request: Request) -> None:
+    """Refuse a limit that would not be read: a key must never be made with more than was meant.
+
+    Raises:
+        RequestError: A parameter is empty or misspelt.
+    """
+    for name, text in request.query_params.multi_items():
+        if name not in _PARAMETERS:
+            near = did_you_mean(name, _PARAMETERS)
+            raise RequestError(f"there is no parameter {name[:100]}", hint=near)
+        if not text.strip(" ,"):
+            raise RequestError(f"{name} is empty: leave it out, or say what it is")
 
 
 def _private(content: dict[str, Any]) -> Response:

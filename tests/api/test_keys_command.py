@@ -68,6 +68,9 @@ async def test_what_is_wrong_with_a_key_is_told(monkeypatch: pytest.MonkeyPatch)
     async with served(api_key=FIRST) as api:
         code, _, err = await said(api, "keys", "add", "a", "--role", "operators")
         assert (code, "did you mean" in err) == (1, True), err
+        code, _, err = await said(api, "keys", "add", "a", "--role", "viewer", "--workspace", "")
+        assert code == 2
+        assert "a workspace is empty" in err
         code, _, err = await said(api, "keys", "add", "a", "--role", "viewer", "--expires", "soon")
         assert (code, "as in 90d" in err) == (2, True), err
         code, _, err = await said(api, "keys", "revoke", "nobody")

@@ -50,6 +50,9 @@ def add(
         $ rillflow keys add grafana --role viewer --workspace video --expires 90d
     """
     query = {"name": name, "role": role}
+    if workspace and not all(each.strip(" ,") for each in workspace):
+        # An unset variable of a shell must not make a key for everything.
+        raise typer.BadParameter("a workspace is empty: leave --workspace out for a key to all")
     if workspace:
         query["workspaces"] = ",".join(workspace)
     if expires is not None:
