@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from rillflow.errors import RequestError
+from serve.limits.client_addresses import address_of
 from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of
 
 CALLER: Final = "rillflow.caller"
@@ -63,6 +64,11 @@ def caller_of(scope: Scope) -> Caller:
     """Return who has sent a request."""
     caller: Caller = scope.get(CALLER, ADMIN)
     return caller
+
+
+def sender_of(scope: Scope) -> str:
+    """Return in whose fair share a request counts: that of its key by name, or of its address."""
+    return caller_of(scope).key_id or address_of(scope)
 
 
 def refuse_role(caller: Caller, path: str) -> None:

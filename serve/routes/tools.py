@@ -27,7 +27,7 @@ from rillflow.runtime.stack import Stack
 from serve.forms.answers import ShownDependencies, ShownExecution, Validation
 from serve.forms.bodies import json_response, read_text, ret_response
 from serve.forms.documentation import ERRORS, TEXT, answer
-from serve.limits.client_addresses import address_of
+from serve.limits.callers import sender_of
 
 NOT_REQUIRED: Final[dict[str, Any]] = {
     "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -51,7 +51,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
             definition = await _read(request, body, stack)
             shown = await FOR_AUTHORS.run(
                 lambda: encode_json(draft_view(definition)),
-                sender=address_of(request.scope),
+                sender=sender_of(request.scope),
                 text_bytes=len(body),
             )
             return await ret_response(shown)
@@ -88,7 +88,7 @@ async def _read(request: Request, text: bytes, stack: Stack) -> WorkflowDefiniti
     """
     return await FOR_AUTHORS.run(
         partial(parse_definition, text, max_depth=stack.settings.max_depth),
-        sender=address_of(request.scope),
+        sender=sender_of(request.scope),
         text_bytes=len(text),
     )
 
@@ -104,7 +104,7 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
         body = await read_text(request)
         problems = await FOR_AUTHORS.run(
             partial(problems_of, body, stack.settings.max_depth),
-            sender=address_of(request.scope),
+            sender=sender_of(request.scope),
             text_bytes=len(body),
         )
         return json_response(

@@ -36,7 +36,7 @@ from serve.forms.answers import Evaluation, ShownDispatchParameters
 from serve.forms.bodies import read_json_text, ret_response
 from serve.forms.documentation import ERRORS, answer, example
 from serve.forms.parameters import Word
-from serve.limits.client_addresses import address_of
+from serve.limits.callers import sender_of
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
@@ -93,7 +93,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
             return shown_text(view, _answer_limit(stack))
 
         # How long rules take is bounded by their steps, and not by their length.
-        sender = address_of(request.scope)
+        sender = sender_of(request.scope)
         return await ret_response(await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None))
 
 
@@ -132,7 +132,7 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
             return shown_text(view, limit)
 
         # How long rules take is bounded by their steps, and not by their length.
-        sender = address_of(request.scope)
+        sender = sender_of(request.scope)
         return await ret_response(await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None))
 
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from rillflow.ports.access import ROLES, digest_of
 from rillflow.stores import open_store
-from serve.limits.callers import PARAMETERS
+from serve.limits.callers import CALLER, PARAMETERS, Caller, sender_of
 from serve.limits.known_keys import FRESH_S, STALE_S, KnownKeys
 from serve.route_table import ROUTES, Access, Reach, Role, Route, methods
 from tests.api.definition_texts import PASS, SUSPENDED
@@ -428,3 +428,12 @@ async def test_a_server_without_a_key_makes_none() -> None:
         query = {"name": "a", "role": "viewer"}
         status, _, text = await api.refusal("/flow/keys/add.json", **query)
         assert (status, "this server has no API key" in text) == (400, True)
+
+
+def test_fair_shares_are_those_of_keys_where_all_come_from_one_address() -> None:
+    request = {"client": ("127.0.0.1", 1)}
+    shares = {
+        sender_of({**request, CALLER: Caller(name=name, key_id=key_id)})
+        for name, key_id in (("a", "12"), ("b", "34"), ("", ""))
+    }
+    assert shares == {"12", "34", "127.0.0.1"}

@@ -29,8 +29,7 @@ from serve.forms.console_answers import (
 )
 from serve.forms.documentation import ERRORS, OBJECT, TEXT, answer
 from serve.forms.parameters import Flag, user_id
-from serve.limits.callers import caller_of
-from serve.limits.client_addresses import address_of
+from serve.limits.callers import caller_of, sender_of
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
 RESTRICTION_VIOLATION: Final = 30110
@@ -64,7 +63,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
             body = await read_text(request)
             text = body.decode()
             added = await stack.add_descriptor(
-                business_id, feature_name, alias, text, sender=address_of(request.scope)
+                business_id, feature_name, alias, text, sender=sender_of(request.scope)
             )
         except (BodyTimeoutError, OverloadedError):
             raise  # the definition is not the cause

@@ -34,7 +34,7 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import execution_settings, json_object
 from serve.forms.bodies import raw_response, read_json_text, read_text
 from serve.forms.documentation import ERRORS, NOT_FOUND, TEXT, example
-from serve.limits.client_addresses import address_of
+from serve.limits.callers import sender_of
 from serve.routes.console_api.inspecting import last_event
 from serve.routes.console_api.workflows import difference_view, lines_of, resolved_definition
 
@@ -93,7 +93,7 @@ def _add_draft(routes: APIRouter, stack: Stack) -> None:
         return raw_response(
             await FOR_AUTHORS.run(
                 partial(_draft, text, before, stack.settings.max_depth),
-                sender=address_of(request.scope),
+                sender=sender_of(request.scope),
                 text_bytes=len(text) if before is None else None,
             )
         )
@@ -143,7 +143,7 @@ def _add_dry_run(routes: APIRouter, stack: Stack) -> None:
             if data is None:
                 data = json_object(await stack.histories.submitted(execution_id))
         run = partial(_tried, trial, data or {}, past, stack)
-        return raw_response(await FOR_DRY_RUNS.run(address_of(request.scope), run))
+        return raw_response(await FOR_DRY_RUNS.run(sender_of(request.scope), run))
 
 
 def trial_of(body: bytes) -> Trial:

@@ -27,8 +27,7 @@ from serve.forms.bodies import json_response, raw_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Whole
 from serve.forms.search_texts import flow_of, version_of
-from serve.limits.callers import Caller, caller_of
-from serve.limits.client_addresses import address_of
+from serve.limits.callers import Caller, caller_of, sender_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 
 MOST_ROWS: Final = 200
@@ -154,7 +153,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         version = found.version or ""
         shown = await FOR_AUTHORS.run(
             lambda: _shown(read, version, found),
-            sender=address_of(request.scope),
+            sender=sender_of(request.scope),
             text_bytes=len(await stored_text(stack.store, version)),
         )
         return raw_response(shown)
@@ -172,7 +171,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         texts = [await stored_text(stack.store, version) for version in versions]
         found = await FOR_AUTHORS.run(
             lambda: difference(lines_of(before), lines_of(after), min(context, 100)),
-            sender=address_of(request.scope),
+            sender=sender_of(request.scope),
             text_bytes=sum(map(len, texts)),
         )
         return json_response({"from": old, "to": new, **difference_view(found)})
