@@ -161,6 +161,23 @@ def why_too_much(text: bytes) -> str | None:
     return None
 
 
+def why_too_much_together(texts: Sequence[bytes]) -> str | None:
+    """Say what the texts of one message have too much of together, as ``why_too_much`` does.
+
+    They are counted one by one: a quotation mark that is missing in one hides nothing of the next.
+    """
+    if sum(map(len, texts)) <= NEVER_TOO_MUCH_BYTES:
+        return None
+    if sum(count_of_values(text, 0) for text in texts) > MAX_VALUES:
+        return f"together its texts hold more than {MAX_VALUES} values"
+    if sum(_long_digits(text, 0) for text in texts) > MAX_LONG_DIGITS:
+        return (
+            f"the numbers of more than {LONG_NUMBER} digits in its texts have over"
+            f" {MAX_LONG_DIGITS} together"
+        )
+    return None
+
+
 def has_too_many_values(text: bytes) -> bool:
     """Tell whether a text holds more than ``MAX_VALUES`` values, if it is JSON."""
     return count_of_values(text, MAX_VALUES) > MAX_VALUES
@@ -211,10 +228,15 @@ def _weighed(marks: bytes) -> int:
     return marks.count(b",") + _KEY_WEIGHT * marks.count(b":") + _CONTAINER_WEIGHT * containers
 
 
-def _long_digits(text: bytes) -> int:
-    """Count the digits of all long numbers outside of strings, in whole pieces."""
+def _long_digits(text: bytes, enough: int = MAX_LONG_DIGITS) -> int:
+    """Count the digits of all long numbers outside of strings, in whole pieces.
+
+    Args:
+        text: What to count in.
+        enough: What is no more than this need not be exact.
+    """
     count = text.translate(_DIGITS).count(_LONG_PIECE) * len(_LONG_PIECE)
-    if count <= MAX_LONG_DIGITS:
+    if count <= enough:
         return count
     numbers = _outside_strings(text, b"").translate(_DIGITS)
     return numbers.count(_LONG_PIECE) * len(_LONG_PIECE)

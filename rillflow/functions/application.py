@@ -24,26 +24,28 @@ from rillflow.functions.artifacts import ServerArtifacts
 from rillflow.functions.callback_rules import CallbackRules
 from rillflow.functions.calls import Call, Calls
 from rillflow.functions.deliveries import Address
+from rillflow.functions.inputs import read_input
 from rillflow.functions.limits import CallRefusedError, Limits
 from rillflow.functions.requests import (
-    SMALL_BYTES,
     Head,
     Receive,
     Scope,
     Send,
     read_body,
-    read_fields,
     read_head,
     refuse_method,
 )
 from rillflow.functions.running import Invocation
-from rillflow.jsontypes import decode_json, encode_json
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 EXECUTION: Final = "execution_id"
 _HEALTH: Final = frozenset({"/healthz", "/_/health"})
 _EMPTY: Final = b"{}"
+_SMALL_BYTES: Final = 65_536
+"""A body of no more is read in the event loop."""
 
 logger = logging.getLogger("rillflow.functions")
 
@@ -82,6 +84,7 @@ class Functions:
         self._auth_secret = auth_secret
         self._rules = CallbackRules(callback_hosts, auth_secret)
         self._calls = Calls(self.limits)
+        self._large_reading = asyncio.Semaphore(1)
         self._is_draining = False
         self.calls_given_up = 0
 
@@ -172,42 +175,56 @@ class Functions:
         self, name: str, head: Head, receive: Receive
     ) -> tuple[int, bytes, Mapping[str, str]]:
         body = await read_body(head, receive, self.limits, self._calls.room)
+        held_bytes = len(body)
         try:
-            invocation = await self._invocation(name, head, body)
-            call = Call(invocation, head.key, _digest(head, body), len(body))
+            typed = self._typed_function(name)
+            read = await self._read(body, partial(read_input, head, body, typed.takes))
+            self._calls.room.take(read.made_bytes, own_bytes=held_bytes)
+            held_bytes += read.made_bytes
+            invocation = await self._invocation(typed, head, read.fields, len(body))
+            digest = await self._read(body, partial(_digest, head, body))
+            call = Call(invocation, head.key, digest, held_bytes)
             call_id = head.headers.get("x-call-id", "")
             if head.is_async:
                 self._calls.accept(call, Address(head.callback_url, name, call_id))
             else:
                 begun = self._calls.begin(call)
         except BaseException:
-            self._calls.room.give_back(len(body))
+            self._calls.room.give_back(held_bytes)
             raise
         if not head.is_async:
-            del body
+            del body, read
             return 200, (await begun).body, {}
         return 202, _EMPTY, {} if call_id else {"X-Call-Id": str(uuid.uuid4())}
 
-    async def _invocation(self, name: str, head: Head, body: bytes) -> Invocation:
-        """Read the input, and check it.
+    async def _read(self, body: bytes, work: Callable[[], Result]) -> Result:
+        """Return what is read of a body: of a large one in a thread, of one after the other."""
+        if len(body) <= _SMALL_BYTES:
+            return work()
+        async with self._large_reading:
+            return await asyncio.to_thread(work)
+
+    async def _invocation(
+        self, typed: TypedFunction, head: Head, fields: JsonObject, body_bytes: int
+    ) -> Invocation:
+        """Check an input.
 
         Raises:
             CallRefusedError: It does not fit the function.
         """
-        typed = self._typed_function(name)
-        fields = await read_fields(head, body)
         if EXECUTION not in typed.signature.parameters:
             fields.pop(EXECUTION, None)
         artifacts = self._artifacts_of(head)
         try:
             with artifacts_from(artifacts):
-                if len(body) <= SMALL_BYTES:
+                if body_bytes <= _SMALL_BYTES:
                     arguments, named = typed.arguments(fields)
                 else:
                     arguments, named = await asyncio.to_thread(typed.arguments, fields)
         except FunctionInputError as error:
             raise _bad_input(error) from None
         report = self._calls.deliveries.reporter(head.callback_url) if head.is_async else _nowhere
+        name = typed.function.__name__
         return Invocation(name, typed.function, arguments, named, report, artifacts)
 
     def _artifacts_of(self, head: Head) -> ServerArtifacts:

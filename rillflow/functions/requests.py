@@ -1,6 +1,6 @@
-"""Reading of requests: which function is called, how, and with which input (spec 4.3, 4.5).
+"""Reading of requests: which function is called, how, and the bytes of its input (spec 4.3, 4.5).
 
-Used by `functions/application.py`.
+Used by `functions/application.py` and `functions/inputs.py`.
 """
 
 import asyncio
@@ -11,23 +11,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from rillflow.functions.limits import CallRefusedError, Limits, no_room
-from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-FORM: Final = "application/x-www-form-urlencoded"
-SMALL_BYTES: Final = 65_536
-"""A body of no more is read in the event loop."""
-_MOST_PARAMETERS: Final = 1_000
+MOST_PARAMETERS: Final = 1_000
 _LONGEST_KEY: Final = 1_024
-_TASK: Final = "name"
-"""The parameter of every address that has the task; it is no input."""
 _ROUTES: Final = re.compile(r"(?:/(function|async-function))?/([^/]+)/?")
 _METHODS: Final = frozenset({"POST", "GET", "PUT", "PATCH", "DELETE"})
-_CONTAINERS: Final = ("{", "[")
 
 
 class Head(NamedTuple):
@@ -79,10 +72,10 @@ def read_head(scope: Scope) -> Head:
         pairs = parse_qsl(
             scope.get("query_string", b"").decode("latin-1"),
             keep_blank_values=True,
-            max_num_fields=_MOST_PARAMETERS,
+            max_num_fields=MOST_PARAMETERS,
         )
     except ValueError:
-        raise CallRefusedError(400, f"more than {_MOST_PARAMETERS} parameters") from None
+        raise CallRefusedError(400, f"more than {MOST_PARAMETERS} parameters") from None
     return Head(
         method=scope["method"],
         function=unquote(match[2]) if match else "",
@@ -109,20 +102,26 @@ def refuse_method(head: Head) -> None:
 
 
 class BodyRoom:
-    """Counts the bytes that calls under way hold."""
+    """Counts the bytes that calls under way hold, and what is made of them."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self.held_bytes = 0
 
-    def take(self, size_bytes: int, *, is_first: bool) -> bool:
-        """Hold so many bytes more, if there is room; the first ones always have room."""
-        if self.held_bytes + size_bytes > self._most_bytes and not (
-            is_first and not self.held_bytes
-        ):
-            return False
+    def take(self, size_bytes: int, *, own_bytes: int) -> None:
+        """Hold so many bytes more for a call; one that holds all there is always has room.
+
+        Args:
+            size_bytes: How many.
+            own_bytes: What the call holds already.
+
+        Raises:
+            CallRefusedError: There is no room.
+        """
+        is_alone = self.held_bytes <= own_bytes
+        if self.held_bytes + size_bytes > self._most_bytes and not is_alone:
+            raise no_room("the calls under way hold too many bytes")
         self.held_bytes += size_bytes
-        return True
 
     def give_back(self, size_bytes: int) -> None:
         """Hold so many bytes less."""
@@ -151,10 +150,10 @@ async def read_body(head: Head, receive: Receive, limits: Limits, room: BodyRoom
 
 
 def _take(part: bytes, parts: list[bytes], limits: Limits, room: BodyRoom) -> None:
-    if sum(map(len, parts)) + len(part) > limits.body_bytes:
+    own_bytes = sum(map(len, parts))
+    if own_bytes + len(part) > limits.body_bytes:
         raise CallRefusedError(413, f"the body has over {limits.body_bytes} bytes")
-    if not room.take(len(part), is_first=not parts):
-        raise no_room("the calls under way hold too many bytes")
+    room.take(len(part), own_bytes=own_bytes)
     parts.append(part)
 
 
@@ -167,50 +166,6 @@ async def _parts(receive: Receive) -> AsyncIterator[bytes]:
             yield part
         if not message.get("more_body", False):
             return
-
-
-async def read_fields(head: Head, body: bytes) -> JsonObject:
-    """Return the input: the parameters of the address, overridden by the fields of the body.
-
-    Raises:
-        CallRefusedError: The body is no JSON object, and no form.
-    """
-    fields: JsonObject = {name: value for name, value in head.query.items() if name != _TASK}
-    if not body:
-        return fields
-    is_form = head.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
-    read = _form_of if is_form else _object_of
-    if len(body) <= SMALL_BYTES:
-        return fields | read(body)
-    return fields | await asyncio.to_thread(read, body)
-
-
-def _object_of(body: bytes) -> JsonObject:
-    try:
-        value = decode_untrusted_json(body)
-    except ValueError as error:
-        raise CallRefusedError(400, f"the body is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CallRefusedError(400, "the body is JSON, and no object")
-    return value
-
-
-def _form_of(body: bytes) -> JsonObject:
-    try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
-    except ValueError as error:
-        raise CallRefusedError(400, f"the body is no form: {error}") from None
-    return {name: _of_form(value) for name, value in pairs}
-
-
-def _of_form(text: str) -> JsonValue:
-    """Read a field of a form: maps and lists in it are JSON."""
-    if not text.startswith(_CONTAINERS):
-        return text
-    try:
-        return decode_untrusted_json(text)
-    except ValueError:
-        return text
 
 
 def _is_loopback(host: object) -> bool:
