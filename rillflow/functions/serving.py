@@ -57,6 +57,7 @@ def serve(application: Functions, *, host: str, port: int, quiet: bool = False) 
             _LoopbackOnly(application) if _is_loopback(host) else application,
             host=host,
             port=port,
+            most_calls=application.limits.concurrency + application.limits.queue,
             drain_s=_STOP_S + round(application.limits.drain_s),
             listening=listening,
         )

@@ -4,20 +4,23 @@ import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from rillflow.private_apis.uvicorn_server import possible_connections
 from tests.unit.commands import run
 
 WAIT_S: Final = 60
+IDLE: Final = 1_100
 MODULE: Final = """
 import time
 from pathlib import Path
@@ -124,6 +127,14 @@ def test_a_function_that_does_not_end_is_given_up_and_counted(tmp_path: Path) ->
         assert child.returncode in (1, -signal.SIGTERM)
         assert "calls_given_up calls=1" in said
         assert taken == []
+
+
+def test_idle_connections_leave_room_for_callers(tmp_path: Path) -> None:
+    possible_connections(IDLE)
+    with serving(tmp_path, 0.5) as (_, port), ExitStack() as idle:
+        for _ in range(IDLE):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=WAIT_S))
+        assert post(port, "/nowhere", {}) == 404
 
 
 @pytest.mark.parametrize(
