@@ -44,6 +44,7 @@ NEVER_TOO_MUCH_BYTES: Final = min(MAX_LONG_DIGITS, MAX_VALUES)
 _CONTAINER_WEIGHT: Final = 3
 _KEY_WEIGHT: Final = 2
 _WEIGHT_OF_VALUE: Final = 2
+_VALUE_BYTES: Final = 32
 MOST_WEIGHT_OF_BYTE: Final = _WEIGHT_OF_VALUE * _CONTAINER_WEIGHT
 """No text weighs more for each of its bytes; see ``weight_of``."""
 _PART_BYTES: Final = 1 << 20
@@ -220,6 +221,12 @@ def most_weight_of(text: bytes) -> int:
     starts = range(0, length, _PART_BYTES)
     values = sum(_weighed(text[start : start + _PART_BYTES]) for start in starts)
     return max(length, _WEIGHT_OF_VALUE * values)
+
+
+def memory_of(text: bytes) -> int:
+    """Estimate the memory of what a text holds as JSON; marks in strings count as others do."""
+    containers = text.count(b"[") + text.count(b"{")
+    return len(text) + _VALUE_BYTES * (text.count(b",") + text.count(b":") + 2 * containers)
 
 
 def _weighed(marks: bytes) -> int:

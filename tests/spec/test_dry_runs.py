@@ -129,6 +129,22 @@ def test_a_run_ends_when_its_time_is_over() -> None:
     assert (shown["stopped"], len(shown["calls"])) == ("time", 1)
 
 
+@pytest.mark.parametrize("pattern", ["sync", "async"])
+def test_what_answers_hold_counts_as_memory_of_the_run(pattern: str) -> None:
+    answer = Answer(b'{"q":[' + b"[]," * 10_000 + b"[]]}")
+    shown = ran(
+        each("E", "list", fn("A", pattern), ins="list"), data={"list": list(range(200))}, A=answer
+    )
+    assert (shown["stopped"], shown["status"]) == ("memory", "running")
+    assert 60 <= len(shown["calls"]) <= 70
+
+
+def test_what_wakes_tasks_up_counts_as_memory_of_the_run() -> None:
+    answer = Answer(b'{"q":[' + b"[]," * 10_000 + b"[]]}")
+    shown = ran(susp("W", on_input("go == true")), W=[answer] * 200)
+    assert (shown["stopped"], shown["events"] < 70) == ("memory", True)
+
+
 def test_a_loop_that_is_too_wide_is_refused_as_in_an_execution() -> None:
     items: JsonObject = {"list": list(range(dry_runs.MOST_TASKS + 1))}
     shown = ran(each("E", "list", pass_("P"), ins="list"), data=items)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from rillflow.core.inspection.rules import apply_again, conditions_of, data_of, evaluate
+from rillflow.core.inspection.rules import (
+    MOST_RULES,
+    apply_again,
+    conditions_of,
+    data_of,
+    evaluate,
+)
 from rillflow.definition import parse_rules
 from rillflow.errors import RequestError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
@@ -184,6 +190,55 @@ def test_a_text_that_is_tried_has_no_more_than_its_own_budget() -> None:
     assert asked(run, "mappings", "", rules=rules[:2])["input"] == {"x": []}
     with pytest.raises(RequestError):
         asked(run, "mappings", "", rules=rules)
+
+
+def test_no_more_rules_are_tried_than_are_shown() -> None:
+    run = scenario(pass_("A"))
+    run.submit()
+    rules = parse_rules("- {source: $.context.b, target: $.input.x}\n" * (MOST_RULES + 1))
+    assert len(asked(run, "mappings", "", rules=rules[:MOST_RULES])["rules"]) == MOST_RULES
+    with pytest.raises(RequestError, match="201 rules; up to 200"):
+        asked(run, "mappings", "", rules=rules)
+
+
+def test_of_a_long_list_the_first_rules_are_shown_and_all_are_applied() -> None:
+    many = [{"source": f"v{at}", "target": f"$.input.k{at}"} for at in range(MOST_RULES + 20)]
+    failing = {"source": "x", "transform": "source +", "target": "$.input.n", "tolerance": False}
+    run = scenario(fn("A", ins=[*many, failing, {"source": "y", "target": "$.input.y"}]))
+    run.submit()
+    applied = rules_of(run, "A")
+    assert len(applied.rules) == MOST_RULES
+    assert applied.input == {f"k{at}": f"v{at}" for at in range(MOST_RULES + 20)}
+
+
+def test_rules_that_make_a_value_of_endless_text_are_answered_at_once() -> None:
+    run = scenario(pass_("A"))
+    run.submit()
+    texts = (f"- {{source: $.input, target: $.input.{'ab'[at % 2]}}}\n" for at in range(80))
+    shown = asked(run, "mappings", "", rules=parse_rules("".join(texts)))
+    assert len(shown["rules"]) == 80
+    assert len(encode_json(shown)) < 200_000
+
+
+def test_sizes_of_all_values_of_an_answer_are_counted_on_one_budget() -> None:
+    run = scenario(pass_("A"))
+    data: JsonObject = {"list": list(range(50_000))}
+    run.submit(data)
+    rules = parse_rules("- {source: $.context.list, target: $.input.x}\n" * 20)
+    shown = asked(run, "mappings", "", rules=rules)["rules"]
+    sizes = [each["value"]["$cut"] for each in shown]
+    assert (sizes[0]["bytes"], sizes[0].get("at_least")) == (len(encode_json(data["list"])), None)
+    assert all(size["at_least"] and size["length"] == 50_000 for size in sizes[10:])
+
+
+def test_rules_are_tried_until_their_time_is_over() -> None:
+    run = scenario(pass_("A"))
+    run.submit({"b": 1})
+    rules = parse_rules("- {source: $.context.b, target: $.input.x}\n" * 9)
+    times = iter([False] * 3 + [True] * 9)
+    with pytest.raises(RequestError, match="take too long"):
+        asked(run, "mappings", "", rules=rules, is_over=lambda: next(times))
+    assert next(times)
 
 
 def test_an_evaluation_has_the_budget_of_one_turn() -> None:

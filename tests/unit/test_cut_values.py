@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rillflow.core.inspection.cutting import ANSWER_BYTES, CUT, VALUE_BYTES, cut, page_of
+from rillflow.core.inspection.cutting import ANSWER_BYTES, CUT, VALUE_BYTES, Sizes, cut, page_of
 from rillflow.jsontypes import JsonValue, encode_json
 
 MEGABYTE = "x" * 1_000_000
@@ -63,6 +63,25 @@ def test_a_marker_says_where_and_how_large_what_it_stands_for_is() -> None:
     assert (marker["kind"], marker["length"], marker["bytes"]) == ("string", 1_000_000, 1_000_002)
     assert MEGABYTE.startswith(marker["head"])
     assert shown["n"] == 1
+
+
+def test_a_value_that_is_far_longer_as_text_than_in_memory_is_cut_without_its_text() -> None:
+    value: JsonValue = "x" * 100
+    for _ in range(60):
+        value = {"a": value, "b": value}
+    shown: Any = cut({"film": value, "list": [value] * 150, "n": 1})
+    assert len(encode_json(shown)) < 4 * VALUE_BYTES
+    assert shown["n"] == 1
+    marker = shown["list"][CUT]
+    assert (marker["length"], marker["at_least"], marker["bytes"] > 150) == (150, True, True)
+
+
+def test_a_size_is_told_as_a_least_one_when_counting_it_would_take_long() -> None:
+    values: JsonValue = [["y" * 10] * 1_000] * 3
+    first, second, third = (each[CUT] for each in cut(values, sizes=Sizes(40_000)))  # type: ignore[union-attr, index, call-overload]
+    assert (first["bytes"], "at_least" in first) == (13_001, False)
+    assert (second["at_least"], third["at_least"]) == (True, True)
+    assert second["bytes"] < 13_001
 
 
 def test_a_text_is_read_in_pages_to_its_end() -> None:

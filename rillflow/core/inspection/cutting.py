@@ -1,7 +1,8 @@
 """JSON values of any size, cut so that an answer stays small: what is left out is marked.
 
 A marker is an object with the one key ``$cut``. It has the JSON Pointer (RFC 6901) of what was left
-out, so that a reader can ask for it by itself.
+out, so that a reader can ask for it by itself. A value may hold another one in many places, and be
+far longer as text than in memory, so no value is encoded before it is known to be short enough.
 
 Used by `core/inspection`.
 """
@@ -22,6 +23,10 @@ _SMALLEST: Final = 256
 _DEEPEST: Final = 32
 _LONGEST_NUMBER: Final = 10**100
 CUT: Final = "$cut"
+MOST_WORK: Final = 4 << 20
+"""How much the sizes of an answer may take to count: a value is 16, and a character one."""
+_VALUE_WORK: Final = 16
+_BITS_OF_DIGIT: Final = 4
 
 
 class Page(NamedTuple):
@@ -33,15 +38,71 @@ class Page(NamedTuple):
     next_offset: int | None = None
 
 
-def cut(value: JsonValue, room: int = VALUE_BYTES, path: str = "", depth: int = 0) -> JsonValue:
+class Sizes:
+    """Counts how long the values of one answer are as text, until that takes too much."""
+
+    def __init__(self, work: int = MOST_WORK) -> None:
+        """Begin with what all values together may take to count."""
+        self._left = work
+
+    def of(self, value: JsonValue) -> JsonObject:
+        """Return the ``bytes`` of a value; with ``at_least`` where not all of it was counted."""
+        least_bytes, work = _counted(value, self._left)
+        if work > self._left:
+            self._left = 0
+            return {"bytes": least_bytes, "at_least": True}
+        self._left -= work
+        return {"bytes": len(encode_json(value))}
+
+
+def cut(
+    value: JsonValue,
+    room: int = VALUE_BYTES,
+    path: str = "",
+    depth: int = 0,
+    sizes: Sizes | None = None,
+) -> JsonValue:
     """Return a value in which large parts are replaced by markers, about ``room`` bytes long."""
+    sizes = sizes or Sizes()
     if isinstance(value, str):
-        return value if len(value) <= min(_LONGEST_TEXT, room) else _marker(value, path)
+        return value if len(value) <= min(_LONGEST_TEXT, room) else _marker(value, path, sizes)
     if isinstance(value, dict | list):
-        return _container(value, room, path, depth)
+        return _container(value, room, path, depth, sizes)
     if isinstance(value, int) and abs(value) >= _LONGEST_NUMBER:
-        return _marker(value, path)
+        return _marker(value, path, sizes)
     return value
+
+
+def _counted(value: JsonValue, most_work: int) -> tuple[int, int]:
+    """Count how long a value is as text at least, and the work for that; stop beyond the most."""
+    pending, least_bytes, work = [value], 0, 0
+    while pending and work <= most_work:
+        item = pending.pop()
+        size = 1
+        if isinstance(item, dict | list):
+            size += len(item)
+            if size * _VALUE_WORK > most_work - work:
+                return least_bytes + size, most_work + 1
+            if isinstance(item, dict):
+                size += sum(map(len, item)) + 3 * len(item)
+                pending.extend(item.values())
+            else:
+                pending.extend(item)
+        elif isinstance(item, str):
+            size += len(item) + 1
+        elif isinstance(item, int):
+            size = max(item.bit_length() // _BITS_OF_DIGIT, 1)
+        least_bytes += size
+        work += size + _VALUE_WORK
+    return least_bytes, work
+
+
+def _is_within(value: JsonValue, room: int) -> bool:
+    """Tell whether a value has no more than ``room`` bytes as text."""
+    most_work = (1 + _VALUE_WORK) * room  # each value has a byte at least
+    if _counted(value, most_work)[1] > most_work:
+        return False
+    return len(encode_json(value)) <= room
 
 
 def page_of(value: JsonValue, pointer: str, offset: int) -> Page:
@@ -67,7 +128,8 @@ def page_of(value: JsonValue, pointer: str, offset: int) -> Page:
 def _page_of_list(part: list[JsonValue], pointer: str, start: int, size_bytes: int) -> Page:
     end = min(start + PAGE_ITEMS, len(part))
     room = max(ANSWER_BYTES // max(end - start, 1), _SMALLEST)
-    items = [cut(part[at], room, f"{pointer}/{at}", 1) for at in range(start, end)]
+    sizes = Sizes()
+    items = [cut(part[at], room, f"{pointer}/{at}", 1, sizes) for at in range(start, end)]
     return Page(True, items, size_bytes, end if end < len(part) else None)  # noqa: FBT003 - a row
 
 
@@ -76,13 +138,14 @@ def _page_of_object(part: JsonObject, pointer: str, start: int, size_bytes: int)
     end = min(start + PAGE_ITEMS, len(keys))
     room = max(ANSWER_BYTES // max(end - start, 1), _SMALLEST)
     shown: JsonObject = {}
-    spent = 0
+    spent, sizes = 0, Sizes()
     for number, key in enumerate(keys[start:end]):
         spent += min(len(key), _LONGEST_TEXT)
         if spent > ANSWER_BYTES:
             end = start + number
             break
-        shown[key[:_LONGEST_TEXT]] = cut(part[key], room, f"{pointer}/{escaped(key)}", 1)
+        place = f"{pointer}/{escaped(key)}"
+        shown[key[:_LONGEST_TEXT]] = cut(part[key], room, place, 1, sizes)
     return Page(True, shown, size_bytes, end if end < len(keys) else None)  # noqa: FBT003 - a row
 
 
@@ -91,22 +154,25 @@ def escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _container(value: JsonObject | list[JsonValue], room: int, path: str, depth: int) -> JsonValue:
+def _container(
+    value: JsonObject | list[JsonValue], room: int, path: str, depth: int, sizes: Sizes
+) -> JsonValue:
     if not value:
         return value
     if len(value) > PAGE_ITEMS or depth > _DEEPEST or len(value) * 2 > room:
-        return _marker(value, path)
-    if len(encode_json(value)) <= room and not _has_long(value):
+        return _marker(value, path, sizes)
+    if _is_within(value, room) and not _has_long(value):
         return value
     share = room // len(value)
     is_narrow = share < _SMALLEST and depth > 0
     if is_narrow or (isinstance(value, dict) and sum(map(len, value)) > room):
-        return _marker(value, path)
+        return _marker(value, path, sizes)
     share = max(share, _SMALLEST)
     if isinstance(value, list):
-        return [cut(item, share, f"{path}/{at}", depth + 1) for at, item in enumerate(value)]
+        return [cut(item, share, f"{path}/{at}", depth + 1, sizes) for at, item in enumerate(value)]
     return {
-        key: cut(item, share, f"{path}/{escaped(key)}", depth + 1) for key, item in value.items()
+        key: cut(item, share, f"{path}/{escaped(key)}", depth + 1, sizes)
+        for key, item in value.items()
     }
 
 
@@ -116,9 +182,8 @@ def _has_long(value: JsonObject | list[JsonValue]) -> bool:
     return any(isinstance(item, str) and len(item) > _LONGEST_TEXT for item in items)
 
 
-def _marker(value: JsonValue, path: str) -> JsonValue:
-    text = encode_json(value)
-    facts: JsonObject = {"path": path, "bytes": len(text)}
+def _marker(value: JsonValue, path: str, sizes: Sizes) -> JsonValue:
+    facts: JsonObject = {"path": path, **sizes.of(value)}
     if isinstance(value, str):
         facts |= {"kind": "string", "length": len(value), "head": value[:_HEAD]}
     elif isinstance(value, list):
@@ -126,6 +191,7 @@ def _marker(value: JsonValue, path: str) -> JsonValue:
     elif isinstance(value, dict):
         facts |= {"kind": "object", "length": len(value)}
     else:
+        text = encode_json(value)
         facts |= {"kind": "number", "length": len(text), "head": text[:_HEAD].decode()}
     return {CUT: facts}
 

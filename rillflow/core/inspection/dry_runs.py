@@ -27,7 +27,7 @@ from rillflow.core.events import (
     TimerFired,
     WakeUpReceived,
 )
-from rillflow.core.inspection.cutting import cut
+from rillflow.core.inspection.cutting import Sizes, cut
 from rillflow.core.inspection.graphs import level
 from rillflow.core.inspection.overview import header
 from rillflow.core.inspection.waits import Waits
@@ -39,7 +39,7 @@ from rillflow.core.tasks.functions import FLOW_PATTERNS
 from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.errors import RillflowError
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json, memory_of
 from rillflow.language.versions import CURRENT
 
 EXECUTION: Final = "dry:run_c_00000000-0000-7000-8000-000000000000"
@@ -48,6 +48,7 @@ MOST_EVENTS: Final = 5_000
 MOST_TASKS: Final = 2_000
 MOST_STEPS: Final = 2_000_000
 MOST_MADE_BYTES: Final = 64 << 20
+"""How much memory data may take that rules make, and that answers hold once they are decoded."""
 MOST_CALLS: Final = 300
 """How many calls an answer lists; the others are counted."""
 MOST_LEVELS: Final = 40
@@ -109,7 +110,7 @@ class DryRun:
         self._woken: dict[str, int] = {}
         self.calls: list[Call] = []
         self.stopped: str | None = None
-        self._events = self._steps = 0
+        self._events = self._steps = self._answered_bytes = 0
         self._state: ExecutionState | None = None
 
     @property
@@ -157,7 +158,10 @@ class DryRun:
             return "events"
         if self._steps >= MOST_STEPS:
             return "steps"
-        return "memory" if self.state.made_bytes >= MOST_MADE_BYTES else None
+        return "memory" if self._is_full() else None
+
+    def _is_full(self) -> bool:
+        return self.state.made_bytes + self._answered_bytes >= MOST_MADE_BYTES
 
     def _answer(self, command: DispatchTask) -> None:
         call = Call(command, self._now_ms)
@@ -194,7 +198,8 @@ class DryRun:
                 body=body,
                 error=error,
                 is_outcome=error is not None,
-            )
+            ),
+            body,
         )
 
     def _called_back(self, command: DispatchTask, answer: Answer) -> None:
@@ -205,7 +210,8 @@ class DryRun:
                 succeeded=answer.error is None,
                 output=answer.output,
                 msg=answer.error,
-            )
+            ),
+            answer.output,
         )
 
     def _answer_of(self, name: str, attempt: int) -> Answer | None:
@@ -223,9 +229,9 @@ class DryRun:
             used = self._woken.get(task.name, 0)
             if used < len(listed):
                 self._woken[task.name] = used + 1
-                self._take(
-                    WakeUpReceived(at_ms=self._now_ms, task=task.name, data=listed[used].output)
-                )
+                data = listed[used].output
+                event = WakeUpReceived(at_ms=self._now_ms, task=task.name, data=data)
+                self._take(event, data)
                 return True
         return False
 
@@ -248,8 +254,15 @@ class DryRun:
     def _timer_event(self, kind: str, task: str, due_ms: int) -> TimerFired:
         return TimerFired(at_ms=self._now_ms, kind=kind, task=task, due_ms=due_ms)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, text: bytes | None = None) -> None:
+        """Handle an event, unless the text of an answer holds more than there is room for.
+
+        Each task decodes its answer for itself and keeps it, though several have the same text.
+        """
         self._events += 1
+        self._answered_bytes += memory_of(text) if text else 0
+        if self._is_full():
+            return
         try:
             handled = machine.handle(self._plan, self.state, event)
         except RillflowError as error:
@@ -272,17 +285,18 @@ class DryRun:
         """Return what would have happened: calls, statuses, context, and what is waited for."""
         state = self.state
         waits: list[JsonValue] = list(self._waiting())
+        sizes = Sizes()
         return {
             "status": header(self._plan, state, self._now_ms)["status"],
             "stopped": self.stopped,
             "took_ms": self._now_ms - self._begun_ms,
             "events": self._events + 1,
             "message": cut(state.invoke.msg, _LONGEST_TEXT),
-            "calls": [self._shown_call(call) for call in self.calls[:MOST_CALLS]],
+            "calls": [self._shown_call(call, sizes) for call in self.calls[:MOST_CALLS]],
             "more_calls": max(len(self.calls) - MOST_CALLS, 0),
             "waiting": waits[:_MOST_WAITING],
             "more_waiting": max(len(waits) - _MOST_WAITING, 0),
-            "context": cut(_own(state.context)),
+            "context": cut(_own(state.context), sizes=sizes),
             "mapping_warnings": state.mapping_warnings,
             "levels": self._levels(),
         }
@@ -312,7 +326,7 @@ class DryRun:
                 kind = None if wait is None else wait.kind
                 yield {"task": task.name, "base": task.base, "kind": kind}
 
-    def _shown_call(self, call: Call) -> JsonObject:
+    def _shown_call(self, call: Call, sizes: Sizes) -> JsonObject:
         command = call.command
         task = self.state.tasks.get(command.task)
         return {
@@ -322,7 +336,7 @@ class DryRun:
             "at_ms": call.at_ms - self._begun_ms,
             "pattern": command.pattern,
             "resource": without_user_info(command.resource_name)[:_LONGEST_TEXT],
-            "input": cut(redacted(decode_json(command.input)), _INPUT_BYTES),
+            "input": redacted(cut(decode_json(command.input), _INPUT_BYTES, sizes=sizes)),
             "answer": call.answer,
             "error": None if call.error is None else call.error[:_LONGEST_TEXT],
         }

@@ -1,17 +1,18 @@
 """The rules of a task: what each mapping gave and each condition found, and what others would.
 
 Mappings and conditions are evaluated again, with the data of a state. Evaluations have the budget
-of one turn. Values are cut, and masked where their names suggest a secret.
+of one turn. Values are cut before anything else is done with them, since rules may make values that
+are far longer as text than in memory, and masked where their names suggest a secret.
 
 Used by `runtime/histories` and `serve/routes/console_api`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from rillflow.core.inspection.cutting import cut
+from rillflow.core.inspection.cutting import Sizes, cut
 from rillflow.core.mapping_warnings import warnings_of
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.redaction import MASK, names_secret, redacted
@@ -35,6 +36,7 @@ from rillflow.language.mapping.ineffective_rules import why_no_value
 from rillflow.language.mapping.mappings import MappingList, Trace, compile_mappings
 
 MOST_RULES: Final = 200
+"""How many rules of a list are shown, and how many somebody may try at once."""
 MOST_CONDITIONS: Final = 50
 MOST_STEPS: Final = 500_000
 """How many steps a text may take that somebody tries; those of an execution may take more."""
@@ -88,26 +90,40 @@ def apply_again(  # noqa: PLR0913, PLR0917 - what an application consists of
     mappings: MappingList,
     data: Data,
     budget: TotalBudget | None = None,
+    sizes: Sizes | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Applied:
-    """Apply a mapping list to data, and tell what each of its rules did.
+    """Apply a mapping list to data, and tell what each of its first rules did.
+
+    Args:
+        plan: The definition.
+        state: The execution.
+        name: The instance whose rules they are, or empty.
+        mappings: The rules.
+        data: What they read.
+        budget: What they may take; by default that of one turn.
+        sizes: What counts how long values are.
+        is_over: Whether the time for the question is over; asked whenever a value is shown.
 
     Raises:
-        RequestError: The rules together exceed the budget, by default that of one turn.
+        RequestError: The rules together exceed the budget or the time.
     """
+    copied = partial(_copied, sizes=sizes or Sizes(), is_over=is_over)
     route = state.tasks[name].route if name in state.tasks else ""
     try:
         traces, mapped = mappings.trace(
             context=data.context,
             input=data.input,
             output=data.output,
-            shown=_copied,
+            shown=copied,
+            most=MOST_RULES,
             trigger_url=partial(trigger_address, Turn(plan, state, 0), route),
             language=state.language,
             budget=budget or budget_of(state),
         )
     except WorkLimitError as error:
         raise RequestError(str(error)) from error
-    shown: list[JsonValue] = [_trace(mappings.name, each) for each in traces[:MOST_RULES]]
+    shown: list[JsonValue] = [_trace(mappings.name, each) for each in traces]
     context, made = mapped.context, mapped.input
     return Applied(
         shown,
@@ -116,8 +132,10 @@ def apply_again(  # noqa: PLR0913, PLR0917 - what an application consists of
     )
 
 
-def _copied(value: JsonValue) -> JsonValue:
-    copied: JsonValue = decode_json(encode_json(cut(value, _VALUE_BYTES)))
+def _copied(value: JsonValue, *, sizes: Sizes, is_over: Callable[[], bool]) -> JsonValue:
+    if is_over():
+        raise RequestError("the rules take too long to try", hint="try fewer, or on fewer values")
+    copied: JsonValue = decode_json(encode_json(cut(value, _VALUE_BYTES, sizes=sizes)))
     return copied
 
 
@@ -141,10 +159,12 @@ def conditions_of(plan: TaskPlan, state: ExecutionState, data: Data) -> list[Jso
     Raises:
         RequestError: They together exceed the budget of one turn.
     """
-    budget = budget_of(state)
+    budget, sizes = budget_of(state), Sizes()
     try:
         return [
-            condition_view(explain(text, {root: _root(data, root)}, budget), text, field, effect)
+            condition_view(
+                explain(text, {root: _root(data, root)}, budget), text, sizes, field, effect
+            )
             for field, text, effect, root in _conditions(plan)
         ]
     except WorkLimitError as error:
@@ -203,31 +223,33 @@ def _each(
 
 
 def condition_view(
-    found: Explanation, text: str, field: str = "", effect: str | None = None
+    found: Explanation, text: str, sizes: Sizes, field: str = "", effect: str | None = None
 ) -> JsonObject:
-    """Return an explained condition, its values masked and cut."""
-    value = MASK if names_secret(text) and found.value is not None else redacted(found.value)
+    """Return an explained condition, its values cut and masked."""
+    is_secret = names_secret(text) and found.value is not None
+    value = cut(found.value, _VALUE_BYTES, sizes=sizes)
     return {
         "field": field,
         "condition": text[:_LONGEST_TEXT],
         "next": effect,
         "is_true": found.is_true,
         "reason": found.reason[:_LONGEST_TEXT] or None,
-        "value": cut(value, _VALUE_BYTES),
-        "parts": [_part(text, part) for part in found.parts],
+        "value": MASK if is_secret else redacted(value),
+        "parts": [_part(text, part, sizes) for part in found.parts],
         "more_items": found.more_items,
     }
 
 
-def _part(condition: str, part: Part) -> JsonObject:
+def _part(condition: str, part: Part, sizes: Sizes) -> JsonObject:
     # A path within a filter begins at what stands before the filter, whose names count too.
     is_secret = part.value is not None and names_secret(condition.partition("[?")[0] + part.path)
+    value = cut(part.value, _VALUE_BYTES, sizes=sizes)
     return {
         "part": part.text[:_LONGEST_TEXT],
         "item": part.item,
         "is_true": part.is_true,
         "path": part.path[:_LONGEST_TEXT],
-        "value": MASK if is_secret else cut(redacted(part.value), _VALUE_BYTES),
+        "value": MASK if is_secret else redacted(value),
         "has_value": part.has_value,
         "reason": part.reason[:_LONGEST_TEXT] or None,
     }
@@ -241,31 +263,35 @@ def evaluate(  # noqa: PLR0913 - what a question consists of
     kind: str,
     text: str,
     rules: Sequence[MappingRule] = (),
+    is_over: Callable[[], bool] = lambda: False,
 ) -> JsonObject:
     """Evaluate a path, an expression, a condition or mapping rules on the data of a state.
 
     Context, input and output are those of an instance, or of the top level for the empty name.
 
     Raises:
-        RequestError: The evaluation exceeds its budget.
+        RequestError: There are too many rules, or the evaluation exceeds its budget or its time.
     """
+    if len(rules) > MOST_RULES:
+        raise RequestError(f"the text has {len(rules)} rules; up to {MOST_RULES} can be tried")
     given = data_of(state, name)
     data = Data(given.context, _masked(given.input), given.output)
     document: JsonObject = {"context": data.context, "input": data.input, "output": data.output}
     answer: JsonObject = {"kind": kind, "seq": state.seq, "task": name}
+    budget, sizes = trial_budget(state), Sizes()
     try:
         if kind == "mappings":
             mappings = compile_mappings(rules)
-            applied = apply_again(plan, state, name, mappings, data, trial_budget(state))
+            applied = apply_again(plan, state, name, mappings, data, budget, sizes, is_over)
             return {
                 **answer,
                 "rules": applied.rules,
-                "input": cut(applied.input),
-                "context": cut(applied.context),
+                "input": cut(applied.input, sizes=sizes),
+                "context": cut(applied.context, sizes=sizes),
             }
-        budget = trial_budget(state)
         if kind == "condition":
-            return {**answer, "condition": condition_view(explain(text, document, budget), text)}
+            found = explain(text, document, budget)
+            return {**answer, "condition": condition_view(found, text, sizes)}
         return {**answer, **_value(kind, text, document, state, budget)}
     except WorkLimitError as error:
         raise RequestError(str(error)) from error

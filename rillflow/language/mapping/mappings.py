@@ -207,15 +207,16 @@ class MappingList:
         input: JsonValue,  # noqa: A002 - the language's own word
         output: JsonValue,
         shown: Callable[[JsonValue], JsonValue],
+        most: int,
         trigger_url: TriggerUrl | None = None,
         seed: int = 0,
         language: int = CURRENT,
         budget: TotalBudget | None = None,
     ) -> tuple[list[Trace], Mapped]:
-        """Apply the rules as ``apply`` does, and tell of each one what it did.
+        """Apply the rules as ``apply`` does, and tell of the first ``most`` what each did.
 
         ``shown`` copies a value, since later rules may write into it. A failure that ends the list
-        is told and not raised.
+        is told, where its rule is one of these, and not raised.
 
         Raises:
             WorkLimitError: Nothing is left of the budget.
@@ -223,7 +224,7 @@ class MappingList:
         roots = {"context": context, "input": input, "output": output}
         draft = MappingDocument(roots, budget, trigger_url, seed, language)
         traces: list[Trace] = []
-        for step in self._steps:
+        for step in self._steps[:most]:
             written: list[JsonValue] = []
             watched = msgspec.structs.replace(step, write=_watched(step.write, written, shown))
             try:
@@ -233,6 +234,11 @@ class MappingList:
             value = written[-1] if written else None
             traces.append(Trace(step.number, step.text, value, told, error))
             if error:
+                return traces, _mapped(draft, (), stopped=False)
+        for step in self._steps[most:]:
+            try:
+                _apply(step, draft)
+            except MappingError:
                 break
         return traces, _mapped(draft, (), stopped=False)
 

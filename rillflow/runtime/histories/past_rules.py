@@ -6,6 +6,8 @@ may have written the context, before or after; so the result is compared with wh
 Used by `runtime/histories/cache.py`.
 """
 
+import time
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rillflow.core.inspection.rules import (
@@ -24,6 +26,8 @@ from rillflow.runtime.histories.history import History
 
 MOST_TRIES: Final = 4
 """How many events that changed a task are looked at for the one that applied its mappings."""
+LONGEST_S: Final = 2.0
+"""How long they are looked at: then the nearest one so far is shown."""
 EXACT: Final = "exact"
 NEAR: Final = "near"
 PREVIEW: Final = "preview"
@@ -77,28 +81,34 @@ async def _inputs(
 ) -> JsonObject:
     """Apply the input mappings with the contexts that may have been theirs, the latest first."""
     nearest: JsonObject | None = None
+    deadline_s = time.monotonic() + LONGEST_S
     for mark in reversed(marks[-MOST_TRIES:]):
         for at in (mark, mark - 1):
-            found = await _applied_at(history, at, name) if at else None
+            if not at or (nearest is not None and time.monotonic() > deadline_s):
+                continue
+            found = await _applied_at(history, at, name, recorded)
             if found is None:
                 continue
-            if all(recorded.get(key) == value for key, value in found.input.items()):
-                return _list(EXACT, at, found)
-            nearest = nearest or _list(NEAR, at, found)
+            if found["basis"] == EXACT:
+                return found
+            nearest = nearest or found
     return nearest or _list(NEAR, marks[0], Applied([], {}, {}))
 
 
-async def _applied_at(history: History, seq: int, name: str) -> Applied | None:
+async def _applied_at(
+    history: History, seq: int, name: str, recorded: JsonObject
+) -> JsonObject | None:
     """Apply the input mappings with the context after an event."""
     recorder = await history.at(seq)
     plan, state = recorder.plan, recorder.state
     if name not in state.tasks:
         return None
 
-    def applied() -> Applied:
+    def applied() -> JsonObject:
         mappings = plan.by_name[state.tasks[name].base].inputs
         data = data_of(state, name)._replace(input={}, output={})
-        return apply_again(plan, state, name, mappings, data)
+        found = apply_again(plan, state, name, mappings, data)
+        return _list(_basis(found.input, recorded), seq, found)
 
     return await FOR_HISTORIES.run(applied)
 
@@ -113,15 +123,19 @@ async def _outputs(history: History, mark: int, name: str) -> JsonObject | None:
     kept = data_of(after.state, name).context
     before = await history.at(mark - 1) if mark > 1 else after
 
-    def applied() -> Applied:
+    def applied() -> JsonObject:
         context = data_of(before.state, name).context if name in before.state.tasks else {}
         data = Data(context, {}, output)
         mappings = before.plan.by_name[base].outputs
-        return apply_again(before.plan, before.state, name, mappings, data)
+        found = apply_again(before.plan, before.state, name, mappings, data)
+        return _list(_basis(found.context, kept), mark, found)
 
-    found = await FOR_HISTORIES.run(applied)
-    is_exact = all(kept.get(key) == value for key, value in found.context.items())
-    return _list(EXACT if is_exact else NEAR, mark, found)
+    return await FOR_HISTORIES.run(applied)
+
+
+def _basis(given: JsonObject, recorded: Mapping[str, JsonValue]) -> str:
+    is_exact = all(recorded.get(key) == value for key, value in given.items())
+    return EXACT if is_exact else NEAR
 
 
 def _list(basis: str, seq: int, applied: Applied) -> JsonObject:

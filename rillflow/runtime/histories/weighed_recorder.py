@@ -13,20 +13,13 @@ from rillflow.core.inspection.recording import Recorder
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import TooLargeError
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, memory_of
 
 MOST_STATE_BYTES: Final = 48 << 20
 """How much memory the state of an execution may take whose past is shown."""
-_VALUE_BYTES: Final = 32
 _TASK_BYTES: Final = 1_000
 _PARTS: Final = 4
 """The state is weighed as a whole whenever what was added since is this part of the limit."""
-
-
-def memory_of(text: bytes) -> int:
-    """Estimate the memory of what a text holds as JSON; marks in strings count as others do."""
-    containers = text.count(b"[") + text.count(b"{")
-    return len(text) + _VALUE_BYTES * (text.count(b",") + text.count(b":") + 2 * containers)
 
 
 class WeighedRecorder(Recorder):

@@ -5,6 +5,7 @@ The journal is replayed; the execution does not notice, and nothing is stored.
 Used by `serve/api.py`.
 """
 
+import time
 from functools import partial
 from typing import Final, Literal
 
@@ -13,17 +14,24 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rillflow.core.inspection.rules import evaluate
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
 from rillflow.definition import parse_rules
 from rillflow.definition.model import MappingRule
 from rillflow.errors import DefinitionError, RequestError
+from rillflow.jsontypes import JsonObject
+from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.bodies import json_response, read_json_text
 from serve.forms.documentation import ERRORS, NOT_FOUND, example
+from serve.limits.client_addresses import address_of
 from serve.routes.console_api.inspecting import Event, last_event, missing
 
 MOST_CHARACTERS: Final = 65_536
 """How long the text of a question may be."""
+LONGEST_S: Final = 1.0
+"""How long rules are tried; other readers of the past wait meanwhile."""
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,10 +72,10 @@ def router(stack: Stack) -> APIRouter:
         question = question_of(await read_json_text(request))
         last_seq = await last_event(stack, execution_id)
         seq = last_seq if event is None else event
-        mappings = _rules(question.text) if question.kind == "mappings" else ()
-        asked = partial(
-            evaluate, name=question.task, kind=question.kind, text=question.text, rules=mappings
-        )
+        read = partial(_rules, question)
+        sender, size = address_of(request.scope), len(question.text)
+        mappings = await FOR_AUTHORS.run(read, sender=sender, text_bytes=size)
+        asked = partial(_answer, question, mappings)
         return json_response(await stack.histories.look(execution_id, seq, asked))
 
     return routes
@@ -89,8 +97,30 @@ def question_of(body: bytes) -> Question:
     return question
 
 
-def _rules(text: str) -> tuple[MappingRule, ...]:
+def _answer(
+    question: Question, rules: tuple[MappingRule, ...], plan: Plan, state: ExecutionState
+) -> JsonObject:
+    """Answer a question in the thread of histories.
+
+    Raises:
+        RequestError: It takes too much, or too long.
+    """
+    deadline_s = time.monotonic() + LONGEST_S
+    return evaluate(
+        plan,
+        state,
+        name=question.task,
+        kind=question.kind,
+        text=question.text,
+        rules=rules,
+        is_over=lambda: time.monotonic() > deadline_s,
+    )
+
+
+def _rules(question: Question) -> tuple[MappingRule, ...]:
+    if question.kind != "mappings":
+        return ()
     try:
-        return parse_rules(text)
+        return parse_rules(question.text)
     except DefinitionError as error:
         raise RequestError(str(error)) from error
