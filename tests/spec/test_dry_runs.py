@@ -133,7 +133,7 @@ def test_a_run_ends_when_its_time_is_over() -> None:
 def test_what_answers_hold_counts_as_memory_of_the_run(pattern: str) -> None:
     answer = Answer(b'{"q":[' + b"[]," * 10_000 + b"[]]}")
     shown = ran(
-        each("E", "list", fn("A", pattern), ins="list"), data={"list": list(range(200))}, A=answer
+        each("E", "list", fn("A", pattern), ins="list"), data={"list": list(range(100))}, A=answer
     )
     assert (shown["stopped"], shown["status"]) == ("memory", "running")
     assert 60 <= len(shown["calls"]) <= 70
@@ -141,7 +141,7 @@ def test_what_answers_hold_counts_as_memory_of_the_run(pattern: str) -> None:
 
 def test_what_wakes_tasks_up_counts_as_memory_of_the_run() -> None:
     answer = Answer(b'{"q":[' + b"[]," * 10_000 + b"[]]}")
-    shown = ran(susp("W", on_input("go == true")), W=[answer] * 200)
+    shown = ran(susp("W", on_input("go == true")), W=[answer] * 100)
     assert (shown["stopped"], shown["events"] < 70) == ("memory", True)
 
 
