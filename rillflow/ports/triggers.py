@@ -48,10 +48,12 @@ class TriggerProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TriggerUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What all triggers of a store take together."""
+    """What the triggers of a store take: all together, and those of one workspace."""
 
     triggers: int
     bytes: int
+    triggers_of_one: int = 0
+    bytes_of_one: int = 0
 
 
 class Triggers(Protocol):
@@ -127,6 +129,9 @@ class Triggers(Protocol):
         """Store how far triggers have come; a position that is further is kept as it is."""
         ...
 
-    async def trigger_use(self) -> TriggerUse:
-        """Return what all triggers take together."""
+    async def trigger_use(self, workspace: str = "", *, besides: str = "") -> TriggerUse:
+        """Return what all triggers take, and what those take that start what is in a workspace.
+
+        Those that the alias ``besides`` declares do not count.
+        """
         ...

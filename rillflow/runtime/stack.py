@@ -40,6 +40,7 @@ from rillflow.runtime.artifacts import Artifacts
 from rillflow.runtime.changes.hub import ChangeHub
 from rillflow.runtime.changes.summaries import SharedSummaries
 from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.histories.cache import Histories
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.hooks.loading import load_hook
@@ -101,7 +102,10 @@ class Stack:
             clock=self.clock,
             hook=hook or load_hook(settings.context_hook),
         )
-        self.triggers = TriggerRegistry(self.store, self.submissions, self.clock)
+        self._trigger_room = TriggerRoom(self.store)
+        self.triggers = TriggerRegistry(
+            self.store, self.submissions, self.clock, self._trigger_room
+        )
 
     async def open(self) -> None:
         """Open the store."""
@@ -136,6 +140,7 @@ class Stack:
             max_depth=self.settings.max_depth,
             max_bytes=MAX_TEXT_BYTES if checks_length else LARGEST_TEXT_BYTES,
             sender=sender,
+            room=self._trigger_room,
         )
 
     async def definition(self, version: str) -> WorkflowDefinition:

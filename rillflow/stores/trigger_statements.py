@@ -43,10 +43,6 @@ PROGRESS: Final = (
     "UPDATE triggers SET progress = ?, position_ms = ? WHERE id = ? AND position_ms <= ?"
 )
 CHANGED: Final = f"SELECT {COLUMNS} FROM triggers WHERE revision > ? ORDER BY revision LIMIT ?"  # noqa: S608 - names of fields
-USE: Final = """
-SELECT count(*), coalesce(sum(length(spec) + length(context)), 0)
-FROM triggers WHERE NOT is_removed
-"""
 ONE: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE id = ? AND NOT is_removed"  # noqa: S608 - names of fields
 DECLARED: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE owner = ? AND NOT is_removed"  # noqa: S608 - names of fields
 
@@ -54,6 +50,28 @@ DECLARED: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE owner = ? AND 
 def put_values(row: TriggerRow, context: str, at_ms: int) -> tuple[Any, ...]:
     """Return the values of ``PUT``."""
     return (*(getattr(row, name) for name in TriggerRow.__struct_fields__), context, at_ms)
+
+
+def use_statement(bytes_of_row: str) -> str:
+    """Return the statement that adds up triggers; its values are ``use_values``.
+
+    Args:
+        bytes_of_row: The expression for the bytes of the columns ``spec`` and ``context``.
+    """
+    return f"""
+SELECT count(*), coalesce(sum(size), 0), coalesce(sum(own), 0), coalesce(sum(own * size), 0)
+FROM (
+    SELECT {bytes_of_row} AS size,
+        CASE WHEN substr(descriptor_id, 1, length(CAST(? AS text))) = CAST(? AS text)
+        THEN 1 ELSE 0 END AS own
+    FROM triggers WHERE NOT is_removed AND (owner = '' OR owner <> ?)
+) AS used
+"""  # noqa: S608 - names of columns
+
+
+def use_values(workspace: str, besides: str) -> tuple[str, str, str]:
+    """Return the values of ``use_statement``."""
+    return f"{workspace}:", f"{workspace}:", besides
 
 
 def list_statement(

@@ -28,6 +28,7 @@ CRON: Final = "cron"
 TYPES: Final = (CRON,)
 LONGEST_ID: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/#-]*")
+_ID_OF_DECLARED: Final = re.compile(r"[A-Za-z0-9]+:[A-Za-z0-9]+:[A-Za-z0-9]+/[A-Za-z0-9]+")
 _CATCH_UPS: Final[Mapping[str, int]] = {"none": 0, "last": 1}
 FIELDS: Final = ("cron", "time_zone", "start", "end", "jitter_s", "overlap", "catch_up", "context")
 """The fields of a cron trigger, besides its name and what it starts."""
@@ -164,6 +165,11 @@ def check_id(trigger_id: str) -> str:
             " with a letter or digit"
         )
     return trigger_id
+
+
+def is_id_of_declared(trigger_id: str) -> bool:
+    """Tell whether an id is ``business:feature:alias/name``, as declared triggers have them."""
+    return _ID_OF_DECLARED.fullmatch(trigger_id) is not None
 
 
 def _word(fields: Mapping[str, JsonValue], name: str, default: str) -> str:

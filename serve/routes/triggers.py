@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.messages.threads import computed, in_thread
+from rillflow.gateways.messages.threads import computed, in_thread, joined
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
@@ -96,8 +96,8 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
         if type not in (CRON, KAFKA):
             message = f"do not support type: {type}"
             return json_response({"code": -1, "message": message})
-        found = await stack.triggers.bodies(type, sees_of(request))
-        return raw_response(await in_thread(lambda: encode_json({"code": 0, "data": found})))
+        found = await stack.triggers.bodies(type, sees_of(request), take_room=stack.take_room)
+        return raw_response(await joined(b'{"code":0,"data":', found, b"}"))
 
     @routes.get("/flow/triggers/list.json", responses=answer(TriggerPage))
     async def list_triggers(

@@ -7,6 +7,8 @@ import pytest
 from rillflow.definition import parse_definition
 from rillflow.definition.declared_triggers import MOST_CONTEXT_BYTES, MOST_DECLARED
 from rillflow.errors import DefinitionError
+from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.definitions.trigger_room import MOST_BYTES, MOST_BYTES_OF_ONE
 from tests.api.definition_texts import PASS
 from tests.api.serving import Api, served
 
@@ -78,22 +80,65 @@ async def test_a_declared_trigger_is_paused_and_fired_but_changed_in_its_definit
         assert refusal[:2] == (400, 30110)
         new = {"id": trigger, "descriptor_id": "shop:order", "cron": "@daily", "replace": True}
         assert (await api.refusal(f"{OURS}/add.json", new))[:2] == (400, 30110)
-        assert (await api.refusal(f"{OURS}/add.json", new | {"replace": False}))[0] == 409
+        new["replace"] = False
+        assert (await api.refusal(f"{OURS}/add.json", new))[:2] == (400, 30110)
 
 
-async def test_a_declared_trigger_takes_no_id_of_others() -> None:
+async def added_refusal(api: Api, text: str) -> tuple[int, int, str]:
+    """Return the refusal of a definition of ``shop:order:release``."""
+    names = {"business_id": "shop", "feature_name": "order", "alias": "release"}
+    return await api.refusal(f"{MANAGE}/add_descriptor.json", text, **names)
+
+
+async def test_nobody_takes_the_id_of_a_trigger_that_a_definition_may_declare() -> None:
     async with served() as api:
         own = {"id": "shop:order:release/first", "descriptor_id": "a:b", "cron": "@daily"}
-        await api.post(f"{OURS}/add.json", own)
-        refusal = await api.refusal(
-            f"{MANAGE}/add_descriptor.json",
-            f"{PASS}{FIRST}",
-            business_id="shop",
-            feature_name="order",
-            alias="release",
-        )
+        status, code, message = await api.refusal(f"{OURS}/add.json", own)
+        assert (status, code) == (400, 30110)
+        assert "belong to triggers that definitions declare" in message
+        for similar in ("shop:order/first", "shop:order:release", "shop/order:release:first"):
+            await api.post(f"{OURS}/add.json", own | {"id": similar})
+        await api.add(f"{PASS}{FIRST}")
+        assert "shop:order:release/first" in await listed(api)
+
+
+async def test_a_trigger_that_an_earlier_release_added_keeps_its_id() -> None:
+    async with served() as api:
+        row = TriggerRow(id="shop:order:release/first", type="cron", descriptor_id="a:b")
+        await api.stack.store.put_trigger(row, "", replace=False)
+        refusal = await added_refusal(api, f"{PASS}{FIRST}")
         assert refusal[:2] == (400, 30110)
         assert "its triggers were not" in refusal[2]
+
+
+async def fill(api: Api, workspace: str, size: int) -> None:
+    """Store triggers of a workspace that take so many bytes."""
+    while size > 0:
+        row = TriggerRow(id="", type="kept", descriptor_id=f"{workspace}:order")
+        await api.stack.store.put_trigger(row, "x" * min(size, 4 << 20), replace=False)
+        size -= 4 << 20
+
+
+async def test_declared_triggers_have_the_room_of_their_workspace_and_no_more() -> None:
+    async with served() as api:
+        await fill(api, "shop", MOST_BYTES_OF_ONE - 300)
+        await api.add(f"{PASS}{FIRST}")
+        await api.add(f"{PASS}{FIRST}")
+        large = FIRST.replace("a: 1", f"a: {'x' * 400}")
+        status, code, message = await added_refusal(api, f"{PASS}{large}")
+        assert (status, code) == (400, 30110)
+        assert "triggers of shop with" in message
+        shown = await api.get(f"{OURS}/show.json", trigger_id="shop:order:release/first")
+        assert shown["context"] == {"a": 1}, "what was refused has changed nothing"
+        names = {"business_id": "shop", "feature_name": "order", "alias": "release"}
+        versions = await api.get(f"{MANAGE}/get_version.json", **names)
+        assert len(versions["versions"]) == 1, "the definition was not stored"
+        new = {"descriptor_id": "shop:order", "cron": "@daily", "context": {"a": "x" * 400}}
+        assert (await api.refusal(f"{OURS}/add.json", new))[:2] == (400, 30110)
+        await api.post(f"{OURS}/add.json", new | {"descriptor_id": "shopping:order"})
+        await fill(api, "other", MOST_BYTES - MOST_BYTES_OF_ONE - 300)
+        refusal = await api.refusal(f"{OURS}/add.json", new | {"descriptor_id": "third:order"})
+        assert refusal[:2] == (400, 30110)
 
 
 async def test_a_trigger_fires_the_version_that_its_alias_has_then() -> None:

@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.errors import UnreadAnswersError
 from rillflow.ports.triggers import TriggerRow
-from rillflow.runtime.triggers import registry
+from rillflow.runtime.definitions.trigger_room import MOST_BYTES_OF_ONE
+from rillflow.runtime.triggers.registry import MOST_CONTEXT_BYTES
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import LONG_S, Api, served
 
@@ -214,7 +216,7 @@ async def test_triggers_come_in_pages() -> None:
         ({"catch_up": "sometimes"}, "catch_up is none, last"),
         ({"context": "text"}, "context must be a JSON object"),
         ({"descriptor_id": None}, "descriptor_id is missing"),
-        ({"context": {"a": "x" * registry.MOST_CONTEXT_BYTES}}, "context size nonsupport"),
+        ({"context": {"a": "x" * MOST_CONTEXT_BYTES}}, "context size nonsupport"),
     ],
 )
 async def test_what_is_wrong_with_a_trigger_is_told(
@@ -277,10 +279,30 @@ async def test_an_execution_that_still_runs_is_not_overlapped() -> None:
 async def test_there_is_room_for_so_many_triggers() -> None:
     async with served() as api:
         new = {"descriptor_id": "shop:order", "cron": YEARLY, "context": {"a": "x" * 250_000}}
-        most = registry.MOST_BYTES // 250_000
+        most = MOST_BYTES_OF_ONE // 250_000
         row = TriggerRow(id="", type="kept", descriptor_id="shop:order")
         for _ in range(most + 1):
             await api.stack.store.put_trigger(row, "x" * 250_000, replace=False)
         status, code, message = await api.refusal(f"{OURS}/add.json", new)
         assert (status, code) == (400, 30110)
-        assert "triggers with" in message
+        assert "triggers of shop with" in message
+
+
+async def test_the_list_of_all_triggers_takes_its_room_before_it_reads_them() -> None:
+    async with served() as api:
+        row = TriggerRow(id="", type="cron", descriptor_id="shop:order", spec='{"cron":"@daily"}')
+        context = f'{{"a":"{"x" * 100_000}"}}'
+        for _ in range(60):
+            await api.stack.store.put_trigger(row, context, replace=False)
+        found = (await api.get(TASKS, type="cron"))["data"]
+        assert len(found) == 60
+        assert found["7"] == {"cron": "@daily", "context": {"a": "x" * 100_000}}
+        asked: list[int] = []
+
+        def refuse(size: int) -> None:
+            asked.append(size)
+            raise UnreadAnswersError("too many answers are not read")
+
+        with pytest.raises(UnreadAnswersError):
+            await api.stack.triggers.bodies("cron", take_room=refuse)
+        assert asked == [60 * (len(context) + len(row.spec))]

@@ -162,6 +162,20 @@ async def test_the_use_counts_what_is_there(store: Store) -> None:
     assert (use.triggers, use.bytes) == (1, 4 + len(CONTEXT))
 
 
+async def test_the_use_of_one_workspace_counts_bytes_and_leaves_out_an_alias(store: Store) -> None:
+    await put(store, "a", spec="äö", descriptor_id="shop:order")
+    await put(store, "b", spec="12", descriptor_id="shop:order:x", owner="shop:order:x")
+    await put(store, "c", spec="12", descriptor_id="shopping:order")
+    size = len(CONTEXT)
+    use = await store.trigger_use("shop")
+    assert (use.triggers, use.bytes) == (3, 8 + 3 * size)
+    assert (use.triggers_of_one, use.bytes_of_one) == (2, 6 + 2 * size)
+    use = await store.trigger_use("shop", besides="shop:order:x")
+    assert (use.triggers, use.bytes) == (2, 6 + 2 * size)
+    assert (use.triggers_of_one, use.bytes_of_one) == (1, 4 + size)
+    assert (await store.trigger_use("sho")).triggers_of_one == 0
+
+
 async def test_triggers_outlive_the_process(new_store: Callable[[], Store]) -> None:
     store = new_store()
     await store.open()

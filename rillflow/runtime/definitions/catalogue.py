@@ -22,12 +22,14 @@ from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_i
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.ports.store import Catalogue, Store
+from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.definitions.choice_rules import first_that_holds
-from rillflow.runtime.definitions.declared_triggers import declare_triggers
+from rillflow.runtime.definitions.declared_triggers import declare_triggers, row_of
 from rillflow.runtime.definitions.input_schema import InputSchema
+from rillflow.runtime.definitions.trigger_room import TriggerRoom
 
 RELEASE: Final = "release"
 RESTRICTION_VIOLATION: Final = 30110
@@ -65,6 +67,7 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     max_depth: int = 10,
     max_bytes: int = MAX_TEXT_BYTES,
     sender: str | None = None,
+    room: TriggerRoom | None = None,
 ) -> DescriptorId:
     """Validate a definition and make it the newest version of an alias.
 
@@ -73,20 +76,26 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
 
     Raises:
         RequestError: A name is malformed, or is not the definition's (30109, 30110); the id of a
-            trigger that it declares is taken (409).
+            trigger that it declares is taken (409), or there is no room for its triggers (30110).
         DefinitionError: The definition is refused.
         OverloadedError: Too many are being read in the thread.
     """
     check_names(business_id=business, feature_name=feature, alias=alias)
-    names = (business, feature)
-    read = partial(_checked_text, text, names, max_depth=max_depth, max_bytes=max_bytes)
+    owner = f"{business}:{feature}:{alias}"
+    checked = partial(_checked_text, max_depth=max_depth, max_bytes=max_bytes)
+
+    def read() -> tuple[str, list[tuple[TriggerRow, str]]]:
+        canonical, triggers = checked(text, (business, feature))
+        return canonical, [row_of(owner, each, at_ms) for each in triggers]
+
     if sender is None:
-        canonical, triggers = read()
+        canonical, rows = read()
     else:
-        canonical, triggers = await FOR_AUTHORS.run(read, sender=sender, text_bytes=len(text))
+        canonical, rows = await FOR_AUTHORS.run(read, sender=sender, text_bytes=len(text))
     version = version_of(canonical)
-    await store.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
-    await declare_triggers(store, f"{business}:{feature}:{alias}", triggers, at_ms=at_ms)
+    async with (room or TriggerRoom(store)).taken(business, rows, instead_of=owner):
+        await store.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
+        await declare_triggers(store, owner, rows, at_ms=at_ms)
     return DescriptorId(business, feature, version=version)
 
 

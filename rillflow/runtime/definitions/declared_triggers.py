@@ -18,16 +18,15 @@ CONFLICT: Final = 409
 
 
 async def declare_triggers(
-    store: Triggers, owner: str, triggers: Sequence[DeclaredTrigger], *, at_ms: int
+    store: Triggers, owner: str, rows: Sequence[tuple[TriggerRow, str]], *, at_ms: int
 ) -> None:
-    """Make these the triggers of an alias, which is ``business:feature:alias``.
+    """Make these, with their contexts, the triggers of an alias: ``business:feature:alias``.
 
     Raises:
         RequestError: The id of one belongs to a trigger that was added by itself (409).
     """
-    if not triggers and not await store.list_triggers(owner=owner, limit=1):
+    if not rows and not await store.list_triggers(owner=owner, limit=1):
         return
-    rows = [_row(owner, trigger, at_ms) for trigger in triggers]
     taken = await store.sync_triggers(owner, rows, at_ms=at_ms)
     if taken:
         message = (
@@ -47,7 +46,8 @@ async def remove_declared(
             await store.sync_triggers(f"{business}:{each}:{name}", [], at_ms=at_ms)
 
 
-def _row(owner: str, trigger: DeclaredTrigger, at_ms: int) -> tuple[TriggerRow, str]:
+def row_of(owner: str, trigger: DeclaredTrigger, at_ms: int) -> tuple[TriggerRow, str]:
+    """Return a trigger that an alias declares, as it is stored, and its context."""
     context = "" if trigger.context is None else encode_json(trigger.context).decode()
     row = TriggerRow(
         id=f"{owner}/{trigger.name}",

@@ -5,15 +5,18 @@ Used by `runtime/stack.py`.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from rillflow.errors import CronError, RequestError
+from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerRow, Triggers
+from rillflow.runtime.definitions.trigger_room import RESTRICTED, TriggerRoom
 from rillflow.runtime.submission.intake import checked_key
 from rillflow.runtime.triggers.progress import decode_progress
 from rillflow.runtime.triggers.submission_options import Submitter, options_of
@@ -25,22 +28,21 @@ from rillflow.triggers.spec import (
     check_id,
     decode_spec,
     encode_spec,
+    is_id_of_declared,
     read_cron,
     shown,
 )
 
-MOST_TRIGGERS: Final = 20_000
-MOST_BYTES: Final = 64 << 20
-"""What all triggers may take together."""
 MOST_CONTEXT_BYTES: Final = 256 << 10
 MOST_BODY_BYTES: Final = 16 << 10
 """What the body of a request in Rill Flow's form may have besides cron and context."""
 MOST_BACKFILLED: Final = 1_000
 BACKFILLED_AT_ONCE: Final = 16
-RESTRICTED: Final = 30110
 UNKNOWN_TRIGGER: Final = 30106
 FORBIDDEN: Final = 30108
 PAGE: Final = 1_000
+BODIES_AT_ONCE: Final = 50
+"""Triggers whose contexts are read together: 13 MB at most."""
 
 
 Sees: TypeAlias = Callable[[str], bool]
@@ -56,8 +58,16 @@ def everything(business: str) -> bool:
 class TriggerRegistry:
     """The triggers of a stack."""
 
-    def __init__(self, store: Triggers, submissions: Submitter, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Triggers,
+        submissions: Submitter,
+        clock: Clock,
+        room: TriggerRoom | None = None,
+    ) -> None:
         self._store = store
+        self._room = room or TriggerRoom(store)
+        self._listing = asyncio.Lock()
         self._submissions = submissions
         self._clock = clock
 
@@ -76,14 +86,15 @@ class TriggerRegistry:
         Without an id it gets the next number. It fires the times after now.
 
         Raises:
-            RequestError: Something is malformed (30109), the id is taken (409), or a limit is
-                reached (30110).
+            RequestError: Something is malformed (30109), the id is taken (409), it is one of
+                declared triggers, or a limit is reached (30110).
         """
-        parse_descriptor_id(descriptor_id)
+        business = parse_descriptor_id(descriptor_id).business
         if trigger_id:
             check_id(trigger_id)
+            _refuse_id_of_declared(trigger_id)
         text = "" if context is None else encode_json(context).decode()
-        await self._check_room(len(text), len(encode_json(spec.body or {})))
+        _check_size(len(text.encode()), len(encode_json(spec.body or {})))
         now_ms = self._clock.now_ms()
         row = TriggerRow(
             id=trigger_id,
@@ -94,9 +105,8 @@ class TriggerRegistry:
             created_at_ms=now_ms,
             position_ms=now_ms,
         )
-        if replace:
-            await self._refuse_declared(trigger_id)
-        stored = await self._store.put_trigger(row, text, replace=replace)
+        async with self._room.taken(business, [(row, text)]):
+            stored = await self._store.put_trigger(row, text, replace=replace)
         if stored is None:
             raise _taken(trigger_id)
         return stored
@@ -202,16 +212,35 @@ class TriggerRegistry:
                 return found, ""
             after = rows[-1].id
 
-    async def bodies(self, kind: str, sees: Sees = everything) -> dict[str, JsonValue]:
-        """Return all triggers of a kind by id, as they were added in Rill Flow's form."""
-        found: dict[str, JsonValue] = {}
-        after = ""
-        while rows := await self._store.list_triggers(kind=kind, after=after, limit=PAGE):
-            after = rows[-1].id
-            seen = [row.id for row in rows if _is_seen(row, sees)]
-            for row, context in (await self._store.triggers_now(seen)).values():
-                found[row.id] = _body_of(row, context)
-        return found
+    async def bodies(
+        self, kind: str, sees: Sees = everything, *, take_room: Callable[[int], None]
+    ) -> bytes:
+        """Return all triggers of a kind by id, as they were added in Rill Flow's form.
+
+        One such text is made at a time; contexts are copied as they are stored.
+
+        Args:
+            kind: The type of the triggers.
+            sees: What whoever asks may see.
+            take_room: Called with the bytes of all triggers before they are read; raises if there
+                is no room for them.
+
+        Returns:
+            A JSON object, as text.
+        """
+        async with self._listing:
+            take_room((await self._store.trigger_use()).bytes)
+            text, after = bytearray(b"{"), ""
+            while rows := await self._store.list_triggers(
+                kind=kind, after=after, limit=BODIES_AT_ONCE
+            ):
+                after = rows[-1].id
+                seen = [row.id for row in rows if _is_seen(row, sees)]
+                stored = await self._store.triggers_now(seen)
+                found = [stored[each] for each in seen if each in stored]
+                await in_thread(partial(_add_bodies, text, found))
+            text += b"}"
+            return await in_thread(lambda: bytes(text))
 
     async def fire(self, trigger_id: str, key: str, sees: Sees = everything) -> ExecutionId:
         """Start an execution now, whatever the schedule says; a key makes it happen once.
@@ -266,26 +295,15 @@ class TriggerRegistry:
             raise _unknown(trigger_id)
         return stored
 
-    async def _refuse_declared(self, trigger_id: str) -> None:
-        stored = await self._store.trigger(trigger_id)
-        if stored is not None:
-            _refuse_declared(stored[0])
 
-    async def _check_room(self, context_bytes: int, body_bytes: int) -> None:
-        if context_bytes > MOST_CONTEXT_BYTES:
-            raise RequestError(
-                "context size nonsupport",
-                hint=f"the context of a trigger has up to {MOST_CONTEXT_BYTES} bytes",
-            )
-        if body_bytes > MOST_BODY_BYTES:
-            raise CronError(f"besides its context a trigger has up to {MOST_BODY_BYTES} bytes")
-        use = await self._store.trigger_use()
-        if use.triggers >= MOST_TRIGGERS or use.bytes > MOST_BYTES:
-            raise RequestError(
-                f"there are {use.triggers} triggers with {use.bytes} bytes, and up to"
-                f" {MOST_TRIGGERS} with {MOST_BYTES} are possible",
-                wire_code=RESTRICTED,
-            )
+def _check_size(context_bytes: int, body_bytes: int) -> None:
+    if context_bytes > MOST_CONTEXT_BYTES:
+        raise RequestError(
+            "context size nonsupport",
+            hint=f"the context of a trigger has up to {MOST_CONTEXT_BYTES} bytes",
+        )
+    if body_bytes > MOST_BODY_BYTES:
+        raise CronError(f"besides its context a trigger has up to {MOST_BODY_BYTES} bytes")
 
 
 def read_context(body: JsonObject) -> JsonObject | None:
@@ -338,10 +356,14 @@ def _is_seen(row: TriggerRow, sees: Sees) -> bool:
     return sees(parse_descriptor_id(row.descriptor_id).business)
 
 
-def _body_of(row: TriggerRow, context: str) -> JsonValue:
-    spec = decode_spec(row.spec)
-    body: dict[str, JsonValue] = dict(spec.body or {}) | {"cron": spec.cron}
-    return body | ({"context": _context(context)} if context else {})
+def _add_bodies(text: bytearray, found: Sequence[tuple[TriggerRow, str]]) -> None:
+    """Add the members of triggers to the text of an object."""
+    for row, context in found:
+        spec = decode_spec(row.spec)
+        body: dict[str, Any] = dict(spec.body or {}) | {"cron": spec.cron}
+        if context:
+            body["context"] = msgspec.Raw(context.encode())
+        text += (b"," if len(text) > 1 else b"") + encode_json({row.id: body})[1:-1]
 
 
 def _context(text: str) -> JsonValue:
@@ -367,6 +389,15 @@ def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
         **({} if following is None else {"next_ms": following}),
         **progress,
     }
+
+
+def _refuse_id_of_declared(trigger_id: str) -> None:
+    if is_id_of_declared(trigger_id):
+        raise RequestError(
+            "ids of the form business:feature:alias/name belong to triggers that definitions"
+            " declare: choose another id, or declare the trigger in its definition",
+            wire_code=RESTRICTED,
+        )
 
 
 def _refuse_declared(row: TriggerRow) -> None:

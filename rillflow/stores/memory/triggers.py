@@ -131,11 +131,20 @@ class MemoryTriggers(MemoryLifecycle):
                 )
                 self._triggers[each.id] = row, stored[1]
 
-    async def trigger_use(self) -> TriggerUse:
-        """Return what all triggers take together."""
-        found = self._all()
-        size = sum(len(row.spec) + len(context) for row, context in found)
-        return TriggerUse(triggers=len(found), bytes=size)
+    async def trigger_use(self, workspace: str = "", *, besides: str = "") -> TriggerUse:
+        """Return what all triggers take, and those of a workspace."""
+        found = [
+            (row.descriptor_id.startswith(f"{workspace}:"), len(f"{row.spec}{context}".encode()))
+            for row, context in self._all()
+            if not row.owner or row.owner != besides
+        ]
+        own = [size for is_own, size in found if is_own]
+        return TriggerUse(
+            triggers=len(found),
+            bytes=sum(size for _, size in found),
+            triggers_of_one=len(own),
+            bytes_of_one=sum(own),
+        )
 
     def _all(self) -> list[tuple[TriggerRow, str]]:
         self._check_open()

@@ -30,16 +30,19 @@ from rillflow.stores.trigger_statements import (
     PUT,
     REMOVE,
     REVISION,
-    USE,
     gone,
     is_same,
     list_statement,
     put_values,
+    use_statement,
+    use_values,
 )
 
 _SEVERAL: Final = f"""
 SELECT {COLUMNS}, context FROM triggers WHERE id = ANY($1::text[]) AND NOT is_removed
 """  # noqa: S608 - names of fields
+
+_USE: Final = numbered(use_statement("octet_length(spec) + octet_length(context)"))
 
 
 class PostgresTriggers:
@@ -128,10 +131,10 @@ class PostgresTriggers:
         async with self._database.transaction() as connection:
             await connection.executemany(numbered(PROGRESS), rows)
 
-    async def trigger_use(self) -> TriggerUse:
-        """Return what all triggers take together."""
-        ((triggers, size),) = await self._database.rows(USE)
-        return TriggerUse(triggers=int(triggers), bytes=int(size))
+    async def trigger_use(self, workspace: str = "", *, besides: str = "") -> TriggerUse:
+        """Return what all triggers take, and those of a workspace."""
+        rows = await self._database.rows(_USE, *use_values(workspace, besides))
+        return TriggerUse(**dict(zip(TriggerUse.__struct_fields__, map(int, rows[0]), strict=True)))
 
 
 async def _next_revision(connection: asyncpg.Connection, *, new_ids: int = 0) -> tuple[int, int]:

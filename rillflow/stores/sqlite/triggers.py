@@ -29,17 +29,20 @@ from rillflow.stores.trigger_statements import (
     PUT,
     REMOVE,
     REVISION,
-    USE,
     gone,
     is_same,
     list_statement,
     put_values,
+    use_statement,
+    use_values,
 )
 
 _SEVERAL: Final = f"""
 SELECT {COLUMNS}, context FROM triggers
 WHERE id IN (SELECT value FROM json_each(?)) AND NOT is_removed
 """  # noqa: S608 - names of fields
+
+_USE: Final = use_statement("length(CAST(spec AS BLOB)) + length(CAST(context AS BLOB))")
 
 
 class SqliteTriggers:
@@ -141,12 +144,13 @@ class SqliteTriggers:
 
         await self._database.write(note)
 
-    async def trigger_use(self) -> TriggerUse:
-        """Return what all triggers take together."""
-        ((triggers, size),) = await self._database.scan(
-            lambda connection: connection.execute(USE).fetchall()
+    async def trigger_use(self, workspace: str = "", *, besides: str = "") -> TriggerUse:
+        """Return what all triggers take, and those of a workspace."""
+        values = use_values(workspace, besides)
+        rows = await self._database.scan(
+            lambda connection: connection.execute(_USE, values).fetchall()
         )
-        return TriggerUse(triggers=int(triggers), bytes=int(size))
+        return TriggerUse(**dict(zip(TriggerUse.__struct_fields__, map(int, rows[0]), strict=True)))
 
 
 def _next_revision(connection: sqlite3.Connection, *, new_ids: int = 0) -> tuple[int, int]:
