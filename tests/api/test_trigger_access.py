@@ -39,12 +39,12 @@ async def _check(api: Api) -> None:
     assert (await api.get_refusal(f"{OURS}/show.json", trigger_id="theirs"))[1] == 30106
     cancelled = await api.post("/flow/trigger/cancel_trigger.json", type="cron", task_id="theirs")
     assert cancelled == {"code": -1}
-    for body in (
-        {"descriptor_id": "shop:order", "cron": YEARLY},
-        {"id": "theirs", "descriptor_id": "video:order", "cron": YEARLY, "replace": True},
-        {"id": "theirs", "descriptor_id": "video:order", "cron": YEARLY},
-    ):
-        assert (await api.refusal(f"{OURS}/add.json", body))[:2] == (403, 30108)
+    body = {"descriptor_id": "shop:order", "cron": YEARLY}
+    assert (await api.refusal(f"{OURS}/add.json", body))[:2] == (403, 30108)
+    taken: dict[str, Any] = {"id": "theirs", "descriptor_id": "video:order", "cron": YEARLY}
+    for replaces in (False, True):
+        refusal = await api.refusal(f"{OURS}/add.json", taken | {"replace": replaces})
+        assert refusal[0] == 409
     query: dict[str, Any] = {"type": "cron", "descriptor_id": "shop:order"}
     refusal = await api.refusal("/flow/trigger/add_trigger.json", {"cron": YEARLY}, **query)
     assert refusal[0] == 403
