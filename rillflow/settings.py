@@ -153,6 +153,8 @@ class Settings(BaseSettings):
     """Largest artifact."""
     artifacts_max_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * MEBIBYTE
     """Most bytes of the artifacts of one execution."""
+    artifacts_min_free_bytes: Annotated[int, Field(ge=0)] = 1024 * MEBIBYTE
+    """Space of a local disk that artifacts leave free; what would take more is answered 503."""
 
     log_format: Literal["lines", "json"] = "lines"
     """Format of logs: ``lines`` for people, or one ``json`` object a line."""

@@ -357,7 +357,7 @@ class ExecutionActor:
             keep_s=settings.keep_finished_s,
             keep_count=settings.keep_finished_count,
             archive=Archive(settings.archive_dir) if settings.archive_dir else None,
-            artifacts=opened_store(*artifact_settings(settings)[:3]),
+            artifacts=opened_store(*artifact_settings(settings)[:4]),
             audit=self._store,
             keep_audit_s=settings.keep_audit_s,
         )

@@ -28,6 +28,7 @@ class ArtifactSettings(NamedTuple):
         store_url: Of the store, as fsspec has it.
         max_bytes: Limit of one artifact.
         execution_max_bytes: Limit of all artifacts of an execution together.
+        min_free_bytes: Space that artifacts leave free on a local disk.
         base_url: Where functions reach this server.
         secrets: Any of them may have sealed an address; the first one seals. Without any the
             server asks nobody for a key, and addresses are not sealed.
@@ -37,6 +38,7 @@ class ArtifactSettings(NamedTuple):
     store_url: str
     max_bytes: int
     execution_max_bytes: int
+    min_free_bytes: int = 0
     base_url: str = ""
     secrets: tuple[str, ...] = ()
     ttl_s: int = 0

@@ -17,13 +17,14 @@ class ArtifactAccess(NamedTuple):
     max_bytes: int
     execution_max_bytes: int
     execution: str
+    min_free_bytes: int = 0
 
 
 class StoredArtifacts:
     """Artifacts of one execution; whatever it opens stays as long as the execution does."""
 
     def __init__(self, access: ArtifactAccess) -> None:
-        self._store = opened_store(access.store_url, access.max_bytes, access.execution_max_bytes)
+        self._store = opened_store(*access[:3], access.min_free_bytes)
         self._execution = access.execution
 
     def check(self, reference: ArtifactReference, url: str) -> None:
@@ -46,6 +47,13 @@ class StoredArtifacts:
 
 
 @lru_cache(maxsize=4)
-def opened_store(url: str, max_bytes: int, execution_max_bytes: int) -> ArtifactStore:
+def opened_store(
+    url: str, max_bytes: int, execution_max_bytes: int, min_free_bytes: int = 0
+) -> ArtifactStore:
     """Return the store at a URL, the same one for all calls of this process."""
-    return ArtifactStore(url, max_bytes=max_bytes, execution_max_bytes=execution_max_bytes)
+    return ArtifactStore(
+        url,
+        max_bytes=max_bytes,
+        execution_max_bytes=execution_max_bytes,
+        min_free_bytes=min_free_bytes,
+    )

@@ -15,9 +15,11 @@ takes, where they are still found, and come back if there is a mark again.
 All methods block, so event loops call them in threads.
 """
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -47,12 +49,16 @@ class ArtifactStore:
         url: Of the root, as fsspec has it: ``file:///folder``, ``s3://bucket/folder``.
         max_bytes: Limit of one artifact.
         execution_max_bytes: Limit of all artifacts of an execution together.
+        min_free_bytes: Space that artifacts leave free on a local disk.
     """
 
-    def __init__(self, url: str, *, max_bytes: int, execution_max_bytes: int) -> None:
+    def __init__(
+        self, url: str, *, max_bytes: int, execution_max_bytes: int, min_free_bytes: int = 0
+    ) -> None:
         self._url = url
         self.max_bytes = max_bytes
         self._execution_max_bytes = execution_max_bytes
+        self._min_free_bytes = min_free_bytes
         self._opened: tuple[Any, str] | None = None
 
     def put(
@@ -78,6 +84,34 @@ class ArtifactStore:
                 else:
                     fs.put_file(draft.name, f"{root}/data/{sha256}")
         return reference
+
+    def scratch(self) -> BinaryIO:
+        """Open a file without a name for contents that arrive; its disk has room for them.
+
+        It lies on the disk of a local store, or in the folder for temporary files.
+
+        Raises:
+            OSError: The disk has no room, or the store failed.
+        """
+        folder = self._scratch_folder()
+        self.require_free()
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=folder))
+
+    def require_free(self, more_bytes: int = 0) -> None:
+        """Refuse to take more bytes than leave enough space free on the disk.
+
+        Raises:
+            OSError: Its number is ``ENOSPC``.
+        """
+        if not self._min_free_bytes:
+            return
+        folder = self._scratch_folder() or tempfile.gettempdir()
+        if shutil.disk_usage(folder).free - more_bytes < self._min_free_bytes:
+            raise OSError(
+                errno.ENOSPC,
+                "the disk for artifacts is full: artifacts_min_free_bytes"
+                f" ({self._min_free_bytes}) must stay free",
+            )
 
     def adopt(self, execution: str, reference: ArtifactReference) -> None:
         """Note that an execution uses an artifact, so that it stays as long as the execution does.
@@ -224,14 +258,17 @@ class ArtifactStore:
     @contextmanager
     def _draft(self) -> Iterator[BinaryIO]:
         """Open a file for contents whose SHA-256 is not known yet; in a local store beside them."""
-        _, root = self._file_system()
-        folder = f"{root}/data" if self._is_local else None
+        folder = self._scratch_folder()
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".draft-", delete=False) as draft:
             try:
                 yield cast("BinaryIO", draft)
             finally:
                 with suppress(FileNotFoundError):
                     Path(draft.name).unlink()
+
+    def _scratch_folder(self) -> str | None:
+        _, root = self._file_system()
+        return f"{root}/data" if self._is_local else None
 
     def _copied(self, data: BinaryIO, draft: BinaryIO) -> tuple[int, str]:
         """Copy a stream within the limit; return its size and SHA-256."""
@@ -240,6 +277,7 @@ class ArtifactStore:
             size += len(piece)
             if size > self.max_bytes:
                 raise TooLargeError(f"an artifact may have {self.max_bytes} bytes")
+            self.require_free(len(piece))
             digest.update(piece)
             draft.write(piece)
         draft.flush()

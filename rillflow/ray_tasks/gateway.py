@@ -116,7 +116,7 @@ class RayTaskGateway:
         if given is None:
             return None
         execution = execution_key(request.execution_id)
-        return ArtifactAccess(*given[:3], execution)
+        return ArtifactAccess(*given[:3], execution, given.min_free_bytes)
 
     async def _result(
         self, request: DispatchRequest, call: FunctionCall, options: CallOptions

@@ -4,10 +4,10 @@ Used by `serve/api.py`.
 """
 
 import asyncio
+import errno
 import io
 import logging
 import re
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, BinaryIO, Final
 
@@ -32,11 +32,13 @@ from rillflow.errors import (
     BodyTimeoutError,
     ForgedCallbackError,
     OverloadedError,
+    RequestError,
     StoreError,
     TooLargeError,
 )
 from rillflow.gateways.callbacks.arrivals import callback_target
 from rillflow.gateways.callbacks.seals import attempt_of_seal
+from rillflow.ids import ExecutionId
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response
 from serve.forms.documentation import ERRORS, Responses, text
@@ -73,8 +75,10 @@ FETCHED: Final[Responses] = {
 STORED: Final[Responses] = {
     403: {"description": "The address is not sealed, or its time is over."},
     408: {"description": "The body did not arrive in time."},
+    409: {"description": "The task does not wait for an outcome."},
     413: {"description": "The artifact is too large, or all of the execution are together."},
     429: {"description": "Too many artifacts are being stored."},
+    503: {"description": "The store does not answer, or its disk is full."},
 }
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -190,22 +194,28 @@ class _ArtifactRequests:
 
     async def store(self, request: Request) -> Response:
         """Store the body for who may call back for the task."""
-        self._refuse_large(request.headers.get("content-length", ""))
+        self._refuse_large(_length_of(request))
         query = query_of(request.scope)
         execution_id, task = callback_target(query)
         now_ms = self._stack.clock.now_ms()
-        if self._keys and not attempt_of_seal(
-            self._keys, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
-        ):
-            raise ForgedCallbackError("the address has no seal")
-        event = CallbackReceived(at_ms=now_ms, task=task, trigger=True)
-        await self._stack.require_known(execution_id, event)
+        sealed = None
+        if self._keys:
+            sealed = attempt_of_seal(
+                self._keys, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
+            )
+            if not sealed:
+                raise ForgedCallbackError("the address has no seal")
+        event = CallbackReceived(at_ms=now_ms, task=task, trigger=True, sealed_attempt=sealed)
+        await self._require_waiting(execution_id, event)
         if self._storing >= AT_ONCE:
             raise _busy("stored")
         self._storing += 1
         try:
-            with tempfile.TemporaryFile() as draft:
+            announced = _length_of(request)
+            with await self._stack.artifacts.run(self._scratch, announced) as draft:
                 await self._receive(request, draft)
+                # The body may have taken long, and an artifact stays as long as its execution.
+                await self._require_waiting(execution_id, event)
                 reference = await self._stack.artifacts.run(
                     lambda: self._stack.artifacts.store.put(
                         execution_key(execution_id),
@@ -215,7 +225,7 @@ class _ArtifactRequests:
                     )
                 )
         except OSError as error:
-            raise StoreError("the store of artifacts does not answer") from error
+            raise _failed(error) from error
         finally:
             self._storing -= 1
         return json_response(reference.json())
@@ -266,10 +276,28 @@ class _ArtifactRequests:
                 hint=f"the key {caller.name} is for {', '.join(sorted(caller.workspaces))}",
             )
 
-    def _refuse_large(self, announced: str) -> None:
+    async def _require_waiting(self, execution_id: ExecutionId, event: CallbackReceived) -> None:
+        """Refuse an artifact for a task whose outcome nobody waits for.
+
+        Raises:
+            RillflowError: The task does not wait, or does not exist.
+        """
+        if not await self._stack.awaits(execution_id, event):
+            raise RequestError(
+                f"the task {event.task} does not wait for an outcome",
+                http_status=409,
+                hint="an artifact is stored before the outcome of its task is sent",
+            )
+
+    def _refuse_large(self, announced_bytes: int) -> None:
         """Refuse a body that is announced to be too large, before any of it is read."""
-        if announced.isdecimal() and int(announced[:19]) > self._settings.max_bytes:
+        if announced_bytes > self._settings.max_bytes:
             raise TooLargeError.of_body(self._settings.max_bytes, "artifact_max_bytes")
+
+    def _scratch(self, announced_bytes: int) -> BinaryIO:
+        store = self._stack.artifacts.store
+        store.require_free(announced_bytes)
+        return store.scratch()
 
     def _opened(self, reference: ArtifactReference) -> tuple[BinaryIO, int]:
         content = self._stack.artifacts.store.open(reference)
@@ -311,12 +339,13 @@ class _ArtifactRequests:
                 raise TooLargeError.of_body(self._settings.max_bytes, "artifact_max_bytes")
             if len(parts) >= PIECE_BYTES or not more:
                 size += len(parts)
-                await self._written(draft.write, bytes(parts))
-                parts.clear()
-        await self._written(draft.seek, 0)
+                await self._stack.artifacts.run(self._write, draft, parts)
+                parts = bytearray()
+        await self._stack.artifacts.run(draft.seek, 0)
 
-    async def _written(self, work: Callable[..., Any], given: Any) -> None:
-        await self._stack.artifacts.run(work, given)
+    def _write(self, draft: BinaryIO, part: bytearray) -> None:
+        self._stack.artifacts.store.require_free(len(part))
+        draft.write(part)
 
 
 def _range_of(header: str, size: int) -> _Range | None:
@@ -337,6 +366,18 @@ def _disposition(reference: ArtifactReference) -> dict[str, str]:
     name = reference.name.encode("ascii", "replace").decode().replace("?", "_")
     how = "inline" if SHOWN.fullmatch(reference.media_type) else "attachment"
     return {"Content-Disposition": f'{how}; filename="{name}"'}
+
+
+def _length_of(request: Request) -> int:
+    """Return how long a body is announced to be, 0 where it is not."""
+    announced = request.headers.get("content-length", "")
+    return int(announced[:19]) if announced.isascii() and announced.isdecimal() else 0
+
+
+def _failed(error: OSError) -> StoreError:
+    if error.errno == errno.ENOSPC:
+        return StoreError("the disk for artifacts is full; see artifacts_min_free_bytes")
+    return StoreError("the store of artifacts does not answer")
 
 
 def _busy(what: str) -> OverloadedError:

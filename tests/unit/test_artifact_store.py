@@ -3,6 +3,7 @@
 The rules hold in a folder, in memory, and in a bucket of a server that speaks S3.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -215,3 +216,15 @@ def test_a_reference_of_somebody_else_is_read_with_care() -> None:
     )
     found = replaced({"a": [{"b": hostile}]}, lambda reference: reference.name)
     assert found == {"a": [{"b": "b_"}]}
+
+
+def test_a_local_disk_keeps_the_room_free_that_it_must(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/artifacts"
+    store = ArtifactStore(url, max_bytes=99, execution_max_bytes=99, min_free_bytes=1 << 60)
+    for work in (lambda: put(store, ONE, b"a film"), store.scratch, store.require_free):
+        with pytest.raises(OSError, match="artifacts_min_free_bytes") as caught:
+            work()
+        assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / "artifacts" / "data").iterdir()) == []
+    roomy = ArtifactStore(url, max_bytes=99, execution_max_bytes=99, min_free_bytes=1)
+    assert read(roomy, put(roomy, ONE, b"a film")) == b"a film"

@@ -44,7 +44,7 @@ async def with_addresses(
 
 def _with_addresses(request: DispatchRequest, settings: ArtifactSettings, now_ms: int) -> bytes:
     execution = execution_key(request.execution_id)
-    artifacts = StoredArtifacts(ArtifactAccess(*settings[:3], execution))
+    artifacts = StoredArtifacts(ArtifactAccess(*settings[:3], execution, settings.min_free_bytes))
 
     def addressed(reference: ArtifactReference) -> JsonObject:
         artifacts.check(reference, "")

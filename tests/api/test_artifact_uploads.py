@@ -1,0 +1,94 @@
+"""Files are stored only for tasks that wait, and only while the disk has room for them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from tests.api.serving import Api, served
+from tests.api.test_artifacts import FILM, FLOW
+
+MAKES: Final = FLOW.partition("    next: measure")[0].replace("PATTERN", "task_async")
+UPLOADS: Final = "/flow/artifacts"
+
+
+@asynccontextmanager
+async def waiting(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Api, str]]:
+    """A server, and the address at which a function that was called stores files."""
+    calls: asyncio.Queue[str] = asyncio.Queue()
+
+    def make(request: Any) -> dict[str, Any]:
+        calls.put_nowait(request.headers["X-Callback-Url"])
+        return {}
+
+    async with served({"make": make}, data_dir=tmp_path, **settings) as api:
+        await api.submit(await api.add(MAKES.replace("URL", f"{api.gateway.url}/function")))
+        url = await calls.get()
+        # The answer of the function has been taken as well.
+        execution = httpx.URL(url).params["execution_id"]
+        while (await api.shown(execution))["tasks"]["make"]["status"] != "RUNNING":  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0)
+        yield api, url.replace("/flow/trigger.json", UPLOADS)
+
+
+async def finish(api: Api, url: str) -> None:
+    """Call back for the task of an address, and wait for the end of its execution."""
+    done = await api.client.post(url.replace(UPLOADS, "/flow/trigger.json"), json={"film": 1})
+    assert done.status_code == 200, done.text
+    await api.ended(httpx.URL(url).params["execution_id"])
+
+
+def stored_files(tmp_path: Path) -> list[Path]:
+    return [each for each in (tmp_path / "artifacts" / "data").glob("*") if each.is_file()]
+
+
+async def test_files_are_stored_for_a_task_while_it_waits_and_not_afterwards(
+    tmp_path: Path,
+) -> None:
+    async with waiting(tmp_path) as (api, url):
+        assert (await api.client.post(url, content=FILM)).status_code == 200
+        await finish(api, url)
+        assert len(stored_files(tmp_path)) == 1
+        refused = await api.client.post(url, content=b"another film")
+        assert refused.status_code in (400, 409), refused.text
+        assert len(stored_files(tmp_path)) == 1
+
+
+async def test_no_files_are_stored_for_a_task_that_does_not_exist(tmp_path: Path) -> None:
+    async with waiting(tmp_path) as (api, url):
+        refused = await api.client.post(url.replace("task_name=make", "task_name=no"), content=FILM)
+        assert refused.status_code == 400
+        assert "task not exists" in refused.text
+        assert stored_files(tmp_path) == []
+
+
+async def test_a_file_whose_task_ends_while_it_arrives_is_not_stored(tmp_path: Path) -> None:
+    async with waiting(tmp_path) as (api, url):
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield FILM
+            await finish(api, url)
+            yield FILM
+
+        refused = await api.client.post(url, content=pieces())
+        assert refused.status_code in (400, 409), refused.text
+        assert stored_files(tmp_path) == []
+
+
+async def test_a_sealed_address_stores_nothing_when_its_task_has_ended(tmp_path: Path) -> None:
+    async with waiting(tmp_path, callback_keys=("k" * 32,)) as (api, url):
+        await finish(api, url)
+        refused = await api.client.post(url, content=FILM)
+        assert refused.status_code in (400, 409), refused.text
+        assert stored_files(tmp_path) == []
+
+
+async def test_a_disk_without_the_room_that_must_stay_free_takes_no_file(tmp_path: Path) -> None:
+    async with waiting(tmp_path, artifacts_min_free_bytes=1 << 60) as (api, url):
+        refused = await api.client.post(url, content=FILM)
+        assert refused.status_code == 503
+        assert "artifacts_min_free_bytes" in refused.text
+        assert stored_files(tmp_path) == []
