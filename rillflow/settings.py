@@ -333,8 +333,7 @@ class Settings(BaseSettings):
     """Time after which a callback is overdue: Rillflow then polls the function, or fails the
     attempt. None means never."""
     max_dedicated: Annotated[int, Field(ge=0)] = 256
-    """Most dedicated executions that run at once; more submissions are refused (429). Each
-    dedicated execution has a process."""
+    """Most dedicated executions at once, each in a process; more are refused (429)."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600
