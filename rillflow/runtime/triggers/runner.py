@@ -23,6 +23,7 @@ from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
+from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of
 from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.task_set import TaskSet
 from rillflow.triggers.schedule import partition_of_trigger, plan
@@ -61,6 +62,7 @@ class TriggerRunner:
         self._firing = Firing(
             store=store, submissions=submissions, executions=executions, clock=clock
         )
+        self._rates = FiringRates(clock)
         self._revision = 0
         self._triggers: dict[str, ActiveTrigger] = {}
         self._heap: list[tuple[int, int, ActiveTrigger]] = []
@@ -167,9 +169,16 @@ class TriggerRunner:
         due = []
         while self._heap and self._heap[0][0] <= now_ms:
             _, _, trigger = heapq.heappop(self._heap)
-            if self._triggers.get(trigger.id) is trigger:
+            if self._triggers.get(trigger.id) is not trigger:
+                continue
+            workspace = workspace_of(trigger)
+            pause_ms = self._rates.pause_ms(workspace)
+            if pause_ms:
+                heapq.heappush(self._heap, (now_ms + pause_ms, next(self._numbers), trigger))
+            else:
+                self._rates.count(workspace, 1)
                 due.append(trigger)
-        return due
+        return in_turn(due)
 
     async def _fire_group(self, triggers: Sequence[ActiveTrigger]) -> None:
         try:
@@ -209,6 +218,8 @@ class TriggerRunner:
 
     async def _fire_all(self, trigger: ActiveTrigger, context: bytes) -> None:
         due = plan(trigger.schedule, trigger.id, trigger.position_ms, self._clock.now_ms())
+        # One was counted when it was taken.
+        self._rates.count(workspace_of(trigger), max(len(due.fire_ms) - 1, 0))
         for scheduled_ms in due.fire_ms:
             await self._firing.fire(trigger, context, scheduled_ms)
             trigger.position_ms = scheduled_ms
