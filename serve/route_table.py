@@ -219,7 +219,7 @@ ROUTES: Final = (
     Route("GET", "/flow/get_sub_context.json", KEY, needs=VIEW),
     Route("GET", "/flow/logs.json", KEY, needs=VIEW),
     Route("POST", "/flow/artifacts", SEAL, ARTIFACT, any_host=True),
-    Route("GET", "/flow/artifacts/{sha256}", SEAL),
+    Route("GET", "/flow/artifacts/{sha256}", SEAL, needs=VIEW),
     # Executions: control.
     Route("POST", "/flow/wakeup.json", KEY, SIGNAL, needs=SUBMIT),
     Route("POST", "/flow/redo.json", KEY, SIGNAL, needs=OPERATE),

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from rillflow.artifacts.addresses import is_sealed
 from rillflow.artifacts.artifact import PIECE_BYTES
@@ -31,7 +31,6 @@ from rillflow.errors import (
     ArtifactLostError,
     BodyTimeoutError,
     ForgedCallbackError,
-    OverloadedError,
     RequestError,
     StoreError,
     TooLargeError,
@@ -45,11 +44,17 @@ from serve.forms.documentation import ERRORS, Responses, text
 from serve.forms.parameters import query_of
 from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
+from serve.limits.client_addresses import address_of
+from serve.limits.places import Places
 
 log = logging.getLogger("rillflow.api")
 
 AT_ONCE: Final = 16
 """Artifacts that are fetched, and that are stored, at the same time by one replica."""
+AT_ONCE_OF_ONE: Final = 4
+"""Of them, those of one address without a key, and those stored for one execution."""
+RATE_AFTER_S: Final = 10.0
+"""Time that a sender may take before the lowest rate holds."""
 PIECE_S: Final = 30.0
 """How long the next piece of a body may take, or its reader to read it."""
 HEADERS: Final = {
@@ -128,18 +133,31 @@ def router(stack: Stack) -> APIRouter:
 
 
 class _Download(StreamingResponse):
-    """The bytes of an artifact; whether or not they are read, ``ended`` is called."""
+    """The bytes of an artifact; whether or not they are read, ``ended`` is called.
 
-    def __init__(self, *given: Any, longest_s: float, ended: Callable[[], Awaitable[None]]) -> None:
+    Its reader must take each piece in time, and all of them at the lowest rate.
+    """
+
+    def __init__(self, *given: Any, rate: float, ended: Callable[[], Awaitable[None]]) -> None:
         super().__init__(*given)
-        self._longest_s = longest_s
+        self._rate = rate
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them, for as long as the slowest allowed reader takes."""
+        loop = asyncio.get_running_loop()
+        began_s, sent = loop.time(), 0
         try:
-            async with asyncio.timeout(self._longest_s):
-                await super().__call__(scope, receive, send)
+            async with asyncio.timeout(PIECE_S) as limit:
+
+                async def sending(message: Message) -> None:
+                    nonlocal sent
+                    await send(message)
+                    sent += len(message.get("body", b""))
+                    slowest_s = began_s + PIECE_S + sent / self._rate
+                    limit.reschedule(min(loop.time() + PIECE_S, slowest_s))
+
+                await super().__call__(scope, receive, sending)
         except TimeoutError:
             # A response that has begun cannot be refused: the server closes the connection.
             log.warning("artifact_not_read")
@@ -158,27 +176,26 @@ class _ArtifactRequests:
             "ENABLE_AUTH_RESOLVER"
         )
         self._rate = stack.settings.answer_min_bytes_per_s
-        self._fetching = 0
-        self._storing = 0
+        self._fetching = Places(AT_ONCE, AT_ONCE_OF_ONE, "fetched")
+        self._storing = Places(AT_ONCE, AT_ONCE_OF_ONE, "stored")
 
     async def fetch(self, sha256: str, request: Request) -> Response:
         """Open an artifact for who may read it, and send what is asked for."""
         reference = await self._readable(sha256, request)
-        if self._fetching >= AT_ONCE:
-            raise _busy("fetched")
-        self._fetching += 1
+        owners = _sender(request)
+        await self._fetching.take(owners)
         try:
             content, size = await self._stack.artifacts.run(self._opened, reference)
         except OSError as error:
-            self._fetching -= 1
+            self._fetching.free(owners)
             raise StoreError("the store of artifacts does not answer") from error
         except BaseException:
-            self._fetching -= 1
+            self._fetching.free(owners)
             raise
         asked = _range_of(request.headers.get("range", ""), size)
         headers = {**HEADERS, "ETag": f'"{sha256}"', **_disposition(reference)}
         if asked is None:
-            await self._end(content)
+            await self._end(content, owners)
             return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
         headers["Content-Length"] = str(asked.stop - asked.start)
         if asked.is_part:
@@ -188,8 +205,8 @@ class _ArtifactRequests:
             206 if asked.is_part else 200,
             headers,
             reference.media_type,
-            longest_s=PIECE_S + (asked.stop - asked.start) / self._rate,
-            ended=lambda: self._end(content),
+            rate=self._rate,
+            ended=lambda: self._end(content, owners),
         )
 
     async def store(self, request: Request) -> Response:
@@ -207,9 +224,8 @@ class _ArtifactRequests:
                 raise ForgedCallbackError("the address has no seal")
         event = CallbackReceived(at_ms=now_ms, task=task, trigger=True, sealed_attempt=sealed)
         await self._require_waiting(execution_id, event)
-        if self._storing >= AT_ONCE:
-            raise _busy("stored")
-        self._storing += 1
+        owners = (f"execution {execution_id}", *(() if sealed else _sender(request)))
+        await self._storing.take(owners)
         try:
             announced = _length_of(request)
             with await self._stack.artifacts.run(self._scratch, announced) as draft:
@@ -227,7 +243,7 @@ class _ArtifactRequests:
         except OSError as error:
             raise _failed(error) from error
         finally:
-            self._storing -= 1
+            self._storing.free(owners)
         return json_response(reference.json())
 
     async def _readable(self, sha256: str, request: Request) -> ArtifactReference:
@@ -313,8 +329,8 @@ class _ArtifactRequests:
             left -= len(piece)
             yield piece
 
-    async def _end(self, content: BinaryIO) -> None:
-        self._fetching -= 1
+    async def _end(self, content: BinaryIO, owners: tuple[str, ...]) -> None:
+        self._fetching.free(owners)
         await self._stack.artifacts.run(content.close)
 
     async def _receive(self, request: Request, draft: Any) -> None:
@@ -325,12 +341,17 @@ class _ArtifactRequests:
             BodyTimeoutError: It does not come, or not fast enough.
         """
         size, parts, more = 0, bytearray(), True
+        loop, waited_s = asyncio.get_running_loop(), 0.0
         while more:
+            asked_s = loop.time()
+            # What has arrived buys time for more; the time of this server's disk does not count.
+            left_s = max(RATE_AFTER_S, (size + len(parts)) / self._rate) - waited_s
             try:
-                async with asyncio.timeout(PIECE_S):
+                async with asyncio.timeout(min(PIECE_S, left_s)):
                     message = await request.receive()
             except TimeoutError:
-                raise BodyTimeoutError("the body did not arrive in time") from None
+                raise _late(self._rate) from None
+            waited_s += loop.time() - asked_s
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             parts += message.get("body", b"")
@@ -380,5 +401,11 @@ def _failed(error: OSError) -> StoreError:
     return StoreError("the store of artifacts does not answer")
 
 
-def _busy(what: str) -> OverloadedError:
-    return OverloadedError(f"too many artifacts are being {what}", hint=f"{AT_ONCE} may be at once")
+def _late(rate: float) -> BodyTimeoutError:
+    hint = f"artifacts must arrive at {rate:g} bytes a second, as answer_min_bytes_per_s says"
+    return BodyTimeoutError("the body did not arrive in time", hint=hint)
+
+
+def _sender(request: Request) -> tuple[str, ...]:
+    """Return whom a place counts for: the address, or nobody if the sender has the key."""
+    return () if is_known(request.scope) else (f"address {address_of(request.scope)}",)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import httpx
 
+from serve.routes.artifacts import AT_ONCE_OF_ONE, PIECE_S
 from tests.api.serving import Api, served
 from tests.api.test_artifacts import FILM, FLOW
 
@@ -92,3 +93,50 @@ async def test_a_disk_without_the_room_that_must_stay_free_takes_no_file(tmp_pat
         assert refused.status_code == 503
         assert "artifacts_min_free_bytes" in refused.text
         assert stored_files(tmp_path) == []
+
+
+async def test_an_upload_below_the_lowest_rate_is_ended(tmp_path: Path) -> None:
+    async with waiting(tmp_path) as (api, url):
+        asked = httpx.URL(url)
+        reader, writer = await asyncio.open_connection(asked.host, asked.port)
+        head = f"POST {asked.raw_path.decode()} HTTP/1.1\r\nHost: {asked.netloc.decode()}\r\n"
+        writer.write(f"{head}Content-Length: 900000000\r\n\r\n".encode())
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"slow" * 100)
+                await asyncio.sleep(0.2)
+
+        dripping = asyncio.create_task(drip())
+        async with asyncio.timeout(PIECE_S):
+            status = await reader.readline()
+        dripping.cancel()
+        writer.close()
+        assert status.split()[1] == b"408"
+        assert stored_files(tmp_path) == []
+        assert (await api.client.post(url, content=FILM)).status_code == 200
+
+
+async def test_files_of_one_execution_take_a_part_of_the_places(tmp_path: Path) -> None:
+    async with waiting(tmp_path, answer_min_bytes_per_s=1) as (api, url):
+        began: asyncio.Queue[None] = asyncio.Queue()
+        may_end = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"a" * 1_000
+            began.put_nowait(None)
+            await may_end.wait()
+            yield b"b"
+
+        uploads = [
+            asyncio.create_task(api.client.post(url, content=pieces()))
+            for _ in range(AT_ONCE_OF_ONE)
+        ]
+        for _ in uploads:
+            await began.get()
+        more = await api.client.post(url, content=FILM)
+        assert more.status_code == 429
+        assert "4 of one sender" in more.text
+        may_end.set()
+        assert {(await each).status_code for each in uploads} == {200}
+        assert (await api.client.post(url, content=FILM)).status_code == 200

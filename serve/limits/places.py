@@ -1,0 +1,80 @@
+"""Places for work that takes long, of which one sender has some at once.
+
+A sender without a place waits a short while for one, so that functions which bring several files at
+the same time are served one after the other.
+
+Used by `serve/routes/artifacts.py`.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+from rillflow.errors import OverloadedError
+
+WAIT_S: Final = 10.0
+"""How long a request waits for a place."""
+MOST_WAITING: Final = 64
+
+
+class Places:
+    """Some places, of which each owner has a part at most.
+
+    Args:
+        most: How many there are.
+        most_of_one: How many of them an owner may have.
+        what: What is done in them, for the refusal.
+    """
+
+    def __init__(self, most: int, most_of_one: int, what: str) -> None:
+        self._most, self._most_of_one, self._what = most, most_of_one, what
+        self._taken = 0
+        self._of: Counter[str] = Counter()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def take(self, owners: tuple[str, ...], wait_s: float = WAIT_S) -> None:
+        """Take a place for all of these owners together.
+
+        Raises:
+            OverloadedError: None has become free, or too many wait for one.
+        """
+        if not self._fits(owners):
+            if len(self._waiting) >= MOST_WAITING:
+                raise self._refusal()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._until_fits(owners)
+            except TimeoutError:
+                raise self._refusal() from None
+        self._taken += 1
+        self._of.update(owners)
+
+    def free(self, owners: tuple[str, ...]) -> None:
+        """Give a place back that was taken for these owners."""
+        self._taken -= 1
+        for owner in owners:
+            self._of[owner] -= 1
+            if not self._of[owner]:
+                del self._of[owner]
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+
+    async def _until_fits(self, owners: tuple[str, ...]) -> None:
+        while not self._fits(owners):
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.add(turn)
+            try:
+                await turn
+            finally:
+                self._waiting.discard(turn)
+
+    def _fits(self, owners: tuple[str, ...]) -> bool:
+        has_part = all(self._of[owner] < self._most_of_one for owner in owners)
+        return has_part and self._taken < self._most
+
+    def _refusal(self) -> OverloadedError:
+        return OverloadedError(
+            f"too many artifacts are being {self._what}",
+            hint=f"{self._most} may be at once, and {self._most_of_one} of one sender",
+        )
