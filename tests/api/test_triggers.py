@@ -1,6 +1,7 @@
 """Triggers are added, listed, paused, fired and removed over HTTP, as in spec 7.1 and beyond."""
 
 import asyncio
+import time
 from typing import Any, Final
 
 import pytest
@@ -286,6 +287,26 @@ async def test_there_is_room_for_so_many_triggers() -> None:
         status, code, message = await api.refusal(f"{OURS}/add.json", new)
         assert (status, code) == (400, 30110)
         assert "triggers of shop with" in message
+
+
+async def test_the_event_loop_turns_while_the_next_times_of_rare_triggers_are_found() -> None:
+    async with served() as api:
+        for second in range(50):
+            row = TriggerRow(
+                id=f"t{second}",
+                type="kept",
+                descriptor_id="shop:order",
+                spec=f'{{"cron":"{second} 0 0 L 2 MON#5","time_zone":"Europe/Berlin"}}',
+            )
+            await api.stack.store.put_trigger(row, "", replace=False)
+        listing = asyncio.create_task(api.stack.triggers.page(owner=None, after="", limit=500))
+        longest_s = 0.0
+        while not listing.done():
+            begun_s = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - begun_s)
+        assert len((await listing)[0]) == 50
+        assert longest_s < 0.03
 
 
 async def test_the_list_of_all_triggers_takes_its_room_before_it_reads_them() -> None:

@@ -6,6 +6,7 @@ Used by `runtime/stack.py`.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -199,17 +200,17 @@ class TriggerRegistry:
         The second value is the id after which the next page begins, empty at the end.
         """
         now_ms = self._clock.now_ms()
-        found: list[dict[str, Any]] = []
+        found: list[TriggerRow] = []
         while True:
             rows = await self._store.list_triggers(owner=owner, after=after, limit=PAGE)
             for row in rows:
                 if not _is_seen(row, sees):
                     continue
                 if len(found) == limit:
-                    return found, found[-1]["id"]
-                found.append(_described(row, now_ms))
+                    return await _all_described(found, now_ms), found[-1].id
+                found.append(row)
             if len(rows) < PAGE:
-                return found, ""
+                return await _all_described(found, now_ms), ""
             after = rows[-1].id
 
     async def bodies(
@@ -267,15 +268,7 @@ class TriggerRegistry:
         """
         row, context = await self._known(trigger_id, sees)
         spec = decode_spec(row.spec)
-        times: list[int] = []
-        first_ms, last_ms = span_ms
-        for at_ms in spec.schedule().times(first_ms - 1, last_ms):
-            times.append(at_ms)
-            if len(times) > MOST_BACKFILLED:
-                raise RequestError(
-                    f"the span has more than {MOST_BACKFILLED} times; backfill it in parts",
-                    wire_code=RESTRICTED,
-                )
+        times = await in_thread(lambda: _times(spec, *span_ms))
         turns = asyncio.Semaphore(BACKFILLED_AT_ONCE)
 
         async def start(at_ms: int) -> ExecutionId:
@@ -372,6 +365,21 @@ def _context(text: str) -> JsonValue:
 
 def _taken(trigger_id: str) -> RequestError:
     return RequestError(f"there is a trigger {trigger_id} already", http_status=409)
+
+
+async def _all_described(rows: Sequence[TriggerRow], now_ms: int) -> list[dict[str, Any]]:
+    """Describe triggers in a thread: the next time of a rare one takes a millisecond."""
+    return await in_thread(lambda: [_described(row, now_ms) for row in rows])
+
+
+def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
+    times = list(islice(spec.schedule().times(first_ms - 1, last_ms), MOST_BACKFILLED + 1))
+    if len(times) > MOST_BACKFILLED:
+        raise RequestError(
+            f"the span has more than {MOST_BACKFILLED} times; backfill it in parts",
+            wire_code=RESTRICTED,
+        )
+    return times
 
 
 def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
