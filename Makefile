@@ -145,7 +145,9 @@ wait $$with_stacks || failed=$$?; trap - EXIT; cat $(RUNS)/with-stacks.log; \
 $(BIN)/python -m tests.case_table $(2) $(RUNS)/*.json || failed=$$?; \
 if [ $$failed -ne 0 ]; then echo "tests have failed, further up" >&2; exit $$failed; fi
 endef
-GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
+GENERATED := tests/spec/test_cron.py tests/spec/test_python_flows.py \
+  tests/spec/test_shared_values.py tests/spec/test_trigger_schedules.py \
+  tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
   tests/spec/test_transform_fuzz.py tests/spec/test_expression_memory.py \
   tests/spec/test_callbacks.py tests/spec/test_laws.py tests/spec/test_canonical.py \
   tests/spec/test_cleaning.py tests/spec/test_progress.py tests/spec/test_silent_rule_warnings.py \

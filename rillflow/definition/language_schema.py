@@ -83,6 +83,18 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = {
         "enforceInputSchema": "Whether data that do not match `inputSchema` are refused.",
         "strict": "Whether a mapping rule without effect is a failure.",
         "rayOptions": "The resources that calls of Ray need, for tasks that do not say otherwise.",
+        "triggers": "When executions start by themselves.",
+    },
+    "DeclaredTrigger": {
+        "name": "The name among the triggers of the definition.",
+        "cron": "When it fires: five or six fields, the first of six is the second.",
+        "timeZone": "The zone of its times, as in `Europe/Berlin`; UTC by default.",
+        "start": "It fires no earlier than this time (ISO 8601).",
+        "end": "It fires no later than this time (ISO 8601).",
+        "jitterInSeconds": "Each firing is late by a random part of this.",
+        "overlap": "What happens while an execution that it has started runs.",
+        "catchUp": "Which times are made up for after an outage.",
+        "context": "The data of each execution.",
     },
     "MappingRule": _RULE,
     "Timeline": {
@@ -153,6 +165,8 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = {
         "runtime_env": "The name of a runtime environment of the settings.",
         "max_system_retries": "How often a call is repeated whose worker or node has died.",
         "detached": "Whether the call outlives its dispatcher.",
+        "batch": "Up to how many tasks one call takes the inputs of.",
+        "stream": "Whether a deployment may stream its answer.",
     },
 }
 """What the keys mean, by the model that has them; those of tasks are the same for all tasks."""

@@ -64,7 +64,7 @@ class RequestMeters:
         self._requests.observe((_uri(path), method, shown_status), taken_s)
         if path not in HOT:
             return
-        query: bytes = scope["query_string"]
+        query: bytes = scope.get("query_string", b"")
         if path in STEPS and b"wait_s" not in query:
             self._latency.observe(taken_s, (path,))
         named = _WORKFLOW.search(query)

@@ -151,7 +151,7 @@ async def test_what_another_process_may_have_taken_before_the_start_is_refused(
 ) -> None:
     async with served(**settings) as api:
         api.clock.stop()
-        for ago_s in (60, 0, -AHEAD_MS / 1000 + 1):  # signed then, with a clock ahead
+        for ago_s in (60, 0, -0.1):  # signed then; the last with a clock ahead
             used = signed(api, "GET", GET, {"execution_id": "a"}, ago_s=ago_s)
             assert not await get(api, used)
             if settings is RILL_FLOWS:

@@ -74,27 +74,45 @@ def cut(
 
 
 def _counted(value: JsonValue, most_work: int) -> tuple[int, int]:
-    """Count how long a value is as text at least, and the work for that; stop beyond the most."""
-    pending, least_bytes, work = [value], 0, 0
+    """Count how long a value is as text at least, and the work for that; stop beyond the most.
+
+    What a container holds is counted together, since most have thousands of values of one kind.
+    """
+    pending: list[JsonObject | list[JsonValue]] = []
+    if isinstance(value, dict | list):
+        pending.append(value)
+        least_bytes = work = 0
+    else:
+        least_bytes, work = _counted_together([value], pending)
     while pending and work <= most_work:
         item = pending.pop()
-        size = 1
-        if isinstance(item, dict | list):
-            size += len(item)
-            if size * _VALUE_WORK > most_work - work:
-                return least_bytes + size, most_work + 1
-            if isinstance(item, dict):
-                size += sum(map(len, item)) + 3 * len(item)
-                pending.extend(item.values())
-            else:
-                pending.extend(item)
-        elif isinstance(item, str):
-            size += len(item) + 1
-        elif isinstance(item, int):
-            size = max(item.bit_length() // _BITS_OF_DIGIT, 1)
-        least_bytes += size
-        work += size + _VALUE_WORK
+        keys_bytes = sum(map(len, item)) + 3 * len(item) if isinstance(item, dict) else 0
+        if len(item) * _VALUE_WORK + keys_bytes > most_work - work:
+            return least_bytes + 1 + len(item) + keys_bytes, most_work + 1
+        size, more = _counted_together(
+            list(item.values()) if isinstance(item, dict) else item, pending
+        )
+        least_bytes += size + keys_bytes
+        work += more + keys_bytes
     return least_bytes, work
+
+
+def _counted_together(
+    values: list[JsonValue], pending: list[JsonObject | list[JsonValue]]
+) -> tuple[int, int]:
+    kinds = set(map(type, values))
+    size = 2 * len(values)
+    if kinds == {str}:
+        size += sum(map(len, values))  # type: ignore[arg-type] # all are texts
+    elif kinds & {str, int, dict, list}:
+        for item in values:
+            if isinstance(item, str):
+                size += len(item)
+            elif isinstance(item, dict | list):
+                pending.append(item)
+            elif isinstance(item, int):
+                size += item.bit_length() // _BITS_OF_DIGIT
+    return size, size + _VALUE_WORK * len(values)
 
 
 def _is_within(value: JsonValue, room: int) -> bool:
