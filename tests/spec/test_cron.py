@@ -115,10 +115,13 @@ def test_a_trigger_of_every_half_hour_follows_the_real_time() -> None:
     ],
 )
 def test_what_is_no_expression_is_refused_with_the_reason(text: str, reason: str) -> None:
-    began_s = time.process_time()
-    with pytest.raises(CronError, match=reason):
-        Cron.parse(text)
-    assert time.process_time() - began_s < 1.0  # a collection of garbage may fall into it
+    taken_s = []
+    for _ in range(3):  # a collection of garbage may fall into one of them
+        began_s = time.process_time()
+        with pytest.raises(CronError, match=reason):
+            Cron.parse(text)
+        taken_s.append(time.process_time() - began_s)
+    assert min(taken_s) < 0.1
 
 
 @pytest.mark.parametrize(

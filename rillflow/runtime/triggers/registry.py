@@ -41,7 +41,8 @@ MOST_BACKFILLED: Final = 1_000
 BACKFILLED_AT_ONCE: Final = 16
 UNKNOWN_TRIGGER: Final = 30106
 FORBIDDEN: Final = 30108
-PAGE: Final = 1_000
+PAGE: Final = 100
+"""Rows read at a time for a list, of up to 16 KiB each besides their contexts."""
 BODIES_AT_ONCE: Final = 50
 """Triggers whose contexts are read together: 13 MB at most."""
 
