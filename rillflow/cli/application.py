@@ -8,6 +8,7 @@ from rillflow.cli.commands import (
     cluster,
     control,
     database,
+    doctor,
     flows,
     functions,
     keys,
@@ -76,6 +77,7 @@ for order in (
     control.redo_many,
 ):
     app.command()(order)
+app.command()(doctor.doctor)
 app.command()(serving.version)
 app.add_typer(database.db)
 app.add_typer(cluster.cluster)

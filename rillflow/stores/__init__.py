@@ -12,6 +12,7 @@ from rillflow.errors import StoreError
 from rillflow.ports.store import Store
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.store_check import StoreCheck
 
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
@@ -83,6 +84,28 @@ async def upgrade_schema(url: str) -> SchemaStatus:
         from rillflow.stores.postgres import schema as postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.upgrade(url)
+    raise _no_tables(url)
+
+
+async def short_check(url: str, now_s: float) -> StoreCheck:
+    """Look for some seconds whether a database is damaged, or takes no writes; change nothing.
+
+    Args:
+        url: The URL of a database that is there.
+        now_s: The time by the clock of this machine, in seconds since the epoch.
+
+    Raises:
+        StoreError: The URL names no database, or it cannot be read.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        from rillflow.stores.sqlite import foreign_file  # noqa: PLC0415 - only when used
+
+        return await asyncio.to_thread(foreign_file.short_check, _sqlite_path(url, rest))
+    if scheme in _POSTGRES_SCHEMES:
+        from rillflow.stores.postgres import short_check as of_postgres  # noqa: PLC0415 - asyncpg
+
+        return await of_postgres.short_check(url, now_s)
     raise _no_tables(url)
 
 

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from rillflow.cli import app
-from rillflow.cli.commands.database import masked
 from rillflow.stores.schema_status import MIGRATIONS, SchemaStatus
 from rillflow.stores.sqlite import schema as sqlite_schema
 from rillflow.stores.sqlite.store import SqliteStore
+from rillflow.stores.urls import masked
 
 NEWEST = sqlite_schema.VERSION
 

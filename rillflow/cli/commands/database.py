@@ -1,11 +1,10 @@
 """Commands for the store: its tables, backups and verification."""
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,9 +13,6 @@ from rillflow.errors import StoreError
 
 if TYPE_CHECKING:
     from rillflow.stores.schema_status import SchemaStatus
-
-_PASSWORD: Final = re.compile(r"^([a-z]+://[^:@/?]*):[^?]*@")
-_PARAMETER: Final = re.compile(r"((?:ssl)?password=)[^&]*")
 
 StoreUrl = Annotated[
     str | None,
@@ -185,6 +181,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _embedded(store: str | None, data_dir: Path | None, instead: str) -> Path:
     from rillflow.stores import sqlite_file
+    from rillflow.stores.urls import masked
 
     url = _url(store, data_dir)
     path = sqlite_file(url)
@@ -194,6 +191,8 @@ def _embedded(store: str | None, data_dir: Path | None, instead: str) -> Path:
 
 
 def _tell(url: str, found: "SchemaStatus") -> None:
+    from rillflow.stores.urls import masked
+
     say(f"store    {masked(url)}")
     say(f"version  {found.found or 'none'}, this release needs {found.wanted}")
 
@@ -206,8 +205,3 @@ def _url(store: str | None, data_dir: Path | None) -> str:
     if data_dir is not None:
         store = ""  # Not the one that the environment names: what is upgraded cannot be undone.
     return settings_from({"store": store, "data_dir": data_dir}).store_url
-
-
-def masked(url: str) -> str:
-    """Return a URL with its password hidden."""
-    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))

@@ -5,7 +5,7 @@ or written, and may never end or fill the memory. So nothing of such a file is r
 schema is found to be the one that this release makes. What a damaged file makes of single pages is
 bounded by the size of the file.
 
-Used by `stores/sqlite`.
+Used by `stores` and `stores/sqlite`.
 """
 
 import re
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StoreError
-from rillflow.stores.sqlite.connection import connect, damage
+from rillflow.stores.sqlite.connection import connect, damage, store_errors
 from rillflow.stores.sqlite.file_use import MAKE_FILE_USE, wal_path
 from rillflow.stores.sqlite.schema import MIGRATIONS
+from rillflow.stores.store_check import PATIENCE_S, StoreCheck
 
 LEAST_TIME_S: Final = 60.0
 """How long the reading of a small file may take."""
@@ -31,6 +32,7 @@ LEAST_BYTES_PER_S: Final = 262_144
 _LEAST_VALUE_BYTES: Final = 1_000_000
 _INSTRUCTIONS: Final = 100_000
 """How many instructions of SQLite lie between two looks at the clock: less than 10 ms."""
+_INTERRUPTED: Final = "interrupted"
 _NAME_CHARACTERS: Final = 80
 _STATISTICS: Final = ("sqlite_stat1", "sqlite_stat4")
 """Tables that `ANALYZE` makes; SQLite refuses to make others of such names."""
@@ -80,6 +82,27 @@ def harden(
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(most_bytes, usual_bytes))
     end_s = time.monotonic() + least_time_s + size_bytes / LEAST_BYTES_PER_S
     connection.set_progress_handler(lambda: time.monotonic() > end_s, _INSTRUCTIONS)
+
+
+def short_check(path: Path, patience_s: float = PATIENCE_S) -> StoreCheck:
+    """Have SQLite check its structures, for some seconds.
+
+    Raises:
+        StoreError: The file cannot be read, or has a schema that no release makes.
+    """
+    with store_errors(path), opened(path) as connection:
+        end_s = time.monotonic() + patience_s
+        connection.set_progress_handler(lambda: time.monotonic() > end_s, _INSTRUCTIONS)
+        try:
+            ((answer,),) = connection.execute("PRAGMA quick_check(1)")
+        except sqlite3.DatabaseError as error:
+            if str(error) == _INTERRUPTED:
+                return StoreCheck(looked=f"no damage found within {patience_s:g} s")
+            reason = damage(error)
+            if reason is None:
+                raise
+            return StoreCheck(problem=reason)
+    return StoreCheck(looked="its pages are whole") if answer == "ok" else StoreCheck(str(answer))
 
 
 def refuse_other_schemas(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Findings about the settings: misspelt and idle ones, and secrets that may go anywhere.
+
+Used by `cli/doctor/examination.py`.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from rillflow.cli.doctor.finding import Finding, error, fine, warning
+from rillflow.gateways.secrets.store import Secrets, unbounded_warning
+from rillflow.setting_values import idle_switches
+from rillflow.settings import FILE, Settings, is_loopback, unknown_variables
+
+SETTINGS: Final = "settings"
+SECRETS: Final = "secrets"
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def configuration(settings: Settings) -> Iterator[Finding]:
+    """Yield what is set for nothing, and who may call."""
+    found = False
+    for problem in unknown_variables(os.environ):
+        found = True
+        yield warning(SETTINGS, problem, "correct the name, or remove the variable")
+    for problem in idle_switches(settings.switches):
+        found = True
+        yield warning(SETTINGS, problem, "remove it from switches")
+    if settings.insecure and settings.api_key is None and not is_loopback(settings.host):
+        found = True
+        told = f"whoever reaches {settings.host} may call the API (insecure)"
+        yield warning(SETTINGS, told, "set RILLFLOW_API_KEY, or start with --key")
+    if not found:
+        source = f"{FILE} and the environment" if Path(FILE).exists() else "the environment"
+        yield fine(SETTINGS, f"read from {source}")
+
+
+def secrets(settings: Settings) -> Iterator[Finding]:
+    """Yield whether secrets are kept from other users and other hosts."""
+    known = Secrets(settings.secrets_dir, hosts=settings.secret_hosts)
+    for name in known.unbounded():
+        told, _, remedy = unbounded_warning(name).partition("; ")
+        yield warning(SECRETS, told, remedy)
+    folder = settings.secrets_dir
+    if folder is not None and not folder.is_dir():
+        told = f"the folder of secrets {folder} is not there"
+        yield error(SECRETS, told, "make it, or correct RILLFLOW_SECRETS_DIR")
+    elif folder is not None and folder.stat().st_mode & OTHERS:
+        told = f"other users may enter the folder of secrets {folder}"
+        yield error(SECRETS, told, f"chmod 700 {folder}")
+    file = Path(FILE)
+    if settings.api_key is not None and file.is_file() and file.stat().st_mode & OTHERS:
+        told = f"other users may read {FILE}, in which there may be keys"
+        yield warning(SECRETS, told, f"chmod 600 {FILE}")
+    bounded = sorted(known.known().keys() - set(known.unbounded()))
+    if bounded:
+        yield fine(SECRETS, f"bounded to hosts: {', '.join(bounded)}")
+    elif not known.known():
+        yield fine(SECRETS, "there are none")
