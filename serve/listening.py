@@ -5,9 +5,16 @@
 
 import contextlib
 import errno
+import fcntl
+import functools
+import os
 import random
 import socket
+import tempfile
+import threading
 import time
+from collections import deque
+from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StackError
@@ -15,21 +22,77 @@ from rillflow.settings import Settings, is_loopback
 
 PAUSE_S: Final = 0.1
 _OURS: Final = range(20_000, 32_000)
+"""Ports below the system's range of ephemeral ones, from which Ray takes dozens at any time."""
 _TRIES: Final = 100
+_MOST_RESERVED: Final = 64
+_RESERVED: Final[deque[range]] = deque()
+_LOCK: Final = threading.Lock()
 
 
 def free_port(wanted: int = 0) -> int:
     """Return a free port of loopback; the wanted one if it is free.
 
-    It is below the system's range of ephemeral ports, from which Ray takes dozens before a port
-    that was found here is listened on.
+    Raises:
+        StackError: None is free.
     """
-    for port in (wanted, *random.sample(_OURS, _TRIES)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port:
-                return port
+    return free_ports(1, wanted)
+
+
+def free_ports(number: int, wanted: int = 0) -> int:
+    """Return the first of so many free ports of loopback that follow each other.
+
+    They are reserved for this process, since seconds pass before somebody listens on them: no
+    other process of this user is given them. It keeps the latest 64 reservations until it ends.
+
+    Raises:
+        StackError: There are none.
+    """
+    firsts = random.sample(_OURS[: len(_OURS) - number + 1], _TRIES)
+    with _LOCK:
+        for first in (wanted, *firsts) if wanted else firsts:
+            ports = range(first, first + number)
+            if (first == wanted or not _has_reserved(ports)) and _reserve(ports):
+                if all(_is_free(port) for port in ports):
+                    return first
+                _give_up(ports)
     raise StackError(f"no free port between {_OURS.start} and {_OURS.stop}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _has_reserved(ports: range) -> bool:
+    return any(one.start < ports.stop and ports.start < one.stop for one in _RESERVED)
+
+
+def _reserve(ports: range) -> bool:
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, len(ports), ports.start)
+    except (BlockingIOError, PermissionError):
+        return False
+    _RESERVED.append(ports)
+    if len(_RESERVED) > _MOST_RESERVED:
+        _give_up(_RESERVED[0])
+    return True
+
+
+def _give_up(ports: range) -> None:
+    _RESERVED.remove(ports)
+    fcntl.lockf(_reservations(), fcntl.LOCK_UN, len(ports), ports.start)
+
+
+@functools.cache
+def _reservations() -> int:
+    """Return the file whose byte N is locked by the process that has reserved port N.
+
+    It is never closed, since closing it would end the locks.
+    """
+    path = Path(tempfile.gettempdir()) / f"rillflow-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:

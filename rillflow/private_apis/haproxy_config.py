@@ -2,7 +2,8 @@
 
 The changes:
 
-* Serve's pages of statistics listen on every interface; here they listen on loopback.
+* Serve's pages of statistics listen on every interface, at ports that another program may have.
+  Here there are none: nothing reads them, and a taken port would keep HAProxy from starting.
 * HAProxy outlives a killed parent; here it ends with it.
 * Until the API has started, Serve's HAProxy answers 404, which tells a function that its callback
   is not wanted. Here it answers 503 and closes the connection, since that connection stays with
@@ -27,9 +28,8 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-SECTIONS = ("frontend prometheus", "listen stats")
-EVERYWHERE = ("bind :", "bind *:")
-AT_HOME = "bind 127.0.0.1:"
+PAGES = ("frontend prometheus", "listen stats")
+LOOPBACK = "bind 127.0.0.1:"
 PAGE_OF_500 = "    errorfile 50"
 NOT_FOUND = "    http-request return status 404 "
 STARTING = (
@@ -51,10 +51,6 @@ OWN_SOCKET = " mode 600 "
 MOST_CONNECTIONS = 16_384
 SPARE_FILES = 200
 FRONT = "frontend http_frontend"
-PRIVATE_PAGES = (
-    "    http-request deny deny_status 403"
-    " unless { req.hdr(host),host_only -i 127.0.0.1 localhost ::1 [::1] }\n"
-)
 LIMITED = """\
     option disable-h2-upgrade
     timeout http-request 30s
@@ -85,17 +81,15 @@ connections; and only such a proxy is believed for whom it calls.
 RATE_WITHIN_S = 10.0
 
 
-def at_home(configuration: str) -> str:
-    """Return a configuration whose pages of statistics listen on loopback only."""
+def without_pages(configuration: str) -> str:
+    """Return a configuration without the pages of statistics."""
     inside = False
     lines = []
     for line in configuration.splitlines(keepends=True):
         if line[:1].strip():
-            inside = line.strip() in SECTIONS
-        if inside:
-            for everywhere in EVERYWHERE:
-                line = line.replace(everywhere, AT_HOME)  # noqa: PLW2901 - the line as it is now
-        lines.append(line)
+            inside = line.strip() in PAGES
+        if not inside:
+            lines.append(line)
     return "".join(lines)
 
 
@@ -118,15 +112,13 @@ def silent(configuration: str) -> str:
 
 
 def private(configuration: str) -> str:
-    """Return a configuration that hides its routes, statistics and control from other machines."""
+    """Return a configuration that hides its routes and control."""
     lines = []
     for line in configuration.splitlines(keepends=True):
         if line.startswith(RETURNED) and line.rstrip().endswith(ROUTES):
             lines.append(NO_ROUTES)
         else:
             lines.append(line.replace(EVERYBODYS_SOCKET, OWN_SOCKET))
-        if line.strip() in SECTIONS:
-            lines.append(PRIVATE_PAGES)
     return "".join(lines)
 
 
@@ -171,7 +163,7 @@ def reached(configuration: str, host: str) -> str:
     for line in configuration.splitlines(keepends=True):
         if line[:1].strip():
             inside = line.strip() == FRONT
-        lines.append(line.replace(AT_HOME, address) if inside else line)
+        lines.append(line.replace(LOOPBACK, address) if inside else line)
     return "".join(lines)
 
 
@@ -191,7 +183,7 @@ def main(host: str, limits: str, command: list[str]) -> None:
 def guarded(configuration: str, host: str, limits: str) -> str:
     """Return a configuration with everything above."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    configuration = roomy(silent(private(patient(at_home(configuration)))), most_files)
+    configuration = roomy(silent(private(patient(without_pages(configuration)))), most_files)
     return reached(plain(limited(configuration, limits)), host)
 
 

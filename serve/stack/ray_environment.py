@@ -46,22 +46,19 @@ PREFERENCES: Final[Mapping[str, str]] = {
 """Variables that are set unless the user has set them."""
 
 INGRESS_PORTS: Final = 100
-PORTS_WANTED: Final = 4
-"""The number of free ports for ``own_places``."""
 
 
-def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, str]:
+def own_places(run_dir: Path, fallback: int, ingress: int, haproxy: Path) -> Mapping[str, str]:
     """Return the variables that let a stack share its machine with others.
 
     HAProxy's files and the ports, which are the same everywhere by default, become the stack's own.
 
     Args:
         run_dir: Folder for sockets; its path must be short.
-        ports: Free ports, ``PORTS_WANTED`` of them.
+        fallback: A free port.
+        ingress: The first of ``INGRESS_PORTS`` free ports.
         haproxy: The program to start as HAProxy, see ``front_program``.
     """
-    statistics, prometheus, fallback, ingress = ports
-    ingress = min(ingress, 65_535 - INGRESS_PORTS)
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
@@ -69,11 +66,9 @@ def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, s
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(prometheus),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress + INGRESS_PORTS),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress + INGRESS_PORTS - 1),
     }
 
 

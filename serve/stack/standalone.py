@@ -28,10 +28,10 @@ from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.settings import Settings
 from rillflow.stores import open_store, sqlite_file
 from rillflow.stores.sqlite.file_use import close_after_kill
-from serve.listening import free_port, refuse_exposed, refuse_taken_port
+from serve.listening import free_port, free_ports, refuse_exposed, refuse_taken_port
 from serve.stack.data_folder import DataFolder, refuse_unwritable
 from serve.stack.lease_thread import LeaseThread, holder_of
-from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
+from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
 from serve.stack.reaper import MARK
 
 LOOK_S: Final = 0.05
@@ -128,10 +128,9 @@ class Standalone:
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
         haproxy = front_program(run_dir, haproxy_binary(), self._settings)
-        ports = [free_port() for _ in range(PORTS_WANTED)]
         for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)
-        os.environ.update(own_places(run_dir, ports, haproxy))
+        os.environ.update(own_places(run_dir, free_port(), free_ports(INGRESS_PORTS), haproxy))
 
     def _tell_reaper(self, logs_dir: Path) -> None:
         if self._reaper is not None and self._reaper.stdin is not None:

@@ -12,8 +12,8 @@ from typing import Final
 
 from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.settings import Settings
-from serve.listening import free_port
-from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
+from serve.listening import free_port, free_ports
+from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 BASH: Final = "/bin/bash"
@@ -32,8 +32,8 @@ class RayHead:
     def __init__(self, folder: Path, **environment: str) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
-        ports = [free_port() for _ in range(PORTS_WANTED)]
-        places = own_places(folder, ports, front_program(folder, haproxy_binary(), Settings()))
+        haproxy = front_program(folder, haproxy_binary(), Settings())
+        places = own_places(folder, free_port(), free_ports(INGRESS_PORTS), haproxy)
         self._gcs, self._dashboard = free_port(), free_port()
         self._folder = folder
         self.log = folder / "head.log"

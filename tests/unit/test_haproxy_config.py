@@ -18,13 +18,13 @@ from ray.serve.config import HTTPOptions
 from rillflow.private_apis import haproxy_config as haproxy_guard
 from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.private_apis.haproxy_config import (
-    at_home,
     guarded,
     limited,
     limits_of,
     patient,
     plain,
     reached,
+    without_pages,
 )
 from serve.listening import free_port
 from serve.stack.ray_environment import PREFERENCES
@@ -56,14 +56,10 @@ def test_the_program_for_clusters_becomes_haproxy_and_not_itself() -> None:
     assert done.stdout.startswith("HAProxy version")
 
 
-def test_only_what_users_ask_for_is_reached_from_elsewhere() -> None:
-    lines = at_home(WRITTEN).splitlines()
-    assert [line.strip() for line in lines if "bind" in line] == [
-        "bind 127.0.0.1:8404",
-        "bind 127.0.0.1:9101",
-        "bind 0.0.0.0:8080",
-    ]
-    assert len(lines) == len(WRITTEN.splitlines())
+def test_only_what_users_ask_for_listens() -> None:
+    lines = without_pages(WRITTEN).splitlines()
+    assert [line.strip() for line in lines if "bind" in line] == ["bind 0.0.0.0:8080"]
+    assert lines == WRITTEN.splitlines()[4:]
 
 
 @pytest.mark.parametrize(
@@ -76,10 +72,8 @@ def test_only_what_users_ask_for_is_reached_from_elsewhere() -> None:
 )
 def test_only_the_front_listens_elsewhere(host: str, line: str) -> None:
     written = WRITTEN.replace("0.0.0.0:8080", "127.0.0.1:8080")
-    lines = reached(at_home(written), host).splitlines()
+    lines = reached(without_pages(written), host).splitlines()
     assert [line.strip() for line in lines if "127.0.0.1" in line or "bind" in line] == [
-        "bind 127.0.0.1:8404",
-        "bind 127.0.0.1:9101",
         line,
         "server one 127.0.0.1:5000",
     ]
@@ -175,12 +169,13 @@ def test_one_address_from_elsewhere_has_so_many_connections_and_this_machine_any
 def test_what_ray_serve_writes_becomes_one_that_starts_and_tells_nothing(tmp_path: Path) -> None:
     port = free_port()
     path = tmp_path / "haproxy.cfg"
+    taken = socket.create_server(("127.0.0.1", 0))
     written = HAProxyConfig(
         socket_path=str(tmp_path / "admin.sock"),
         server_state_base=str(tmp_path),
         server_state_file=str(tmp_path / "server-state"),
-        stats_port=free_port(),
-        metrics_port=free_port(),
+        stats_port=taken.getsockname()[1],
+        metrics_port=taken.getsockname()[1],
         metrics_enabled=False,
         http_options=HTTPOptions(host="127.0.0.1", port=port),
         has_received_routes=True,
@@ -202,12 +197,9 @@ def test_what_ray_serve_writes_becomes_one_that_starts_and_tells_nothing(tmp_pat
     assert set(targets) == {"global"}  # of which there is none
     assert "mode 666" not in after
     assert int(re.findall(r"\n    maxconn (\d+)\n", after)[0]) > 0
-    with _front(tmp_path, after):
+    with taken, _front(tmp_path, after):
         routes = _answer(port, b"GET /-/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b" 404 " in routes
-        for host, status in ((b"127.0.0.1", b" 200 "), (b"evil.example", b" 403 ")):
-            head = b"GET /stats HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host
-            assert status in _answer(written.stats_port, head).partition(b"\r\n")[0]
 
 
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from ray.serve._private import constants
 
 from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
-from rillflow.private_apis.haproxy_config import at_home
+from rillflow.private_apis.haproxy_config import without_pages
 from rillflow.settings import STACK_NOTE, Settings
 from rillflow.stores.private_files import why_not_private
-from serve.listening import free_port, refuse_taken_port
+from serve.listening import free_port, free_ports, refuse_taken_port
 from serve.stack.data_folder import LOGS_KEPT, DataFolder
-from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
+from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
 from serve.stack.reaper import MARK, TITLE, belonging
 from serve.stack.standalone import Standalone, is_ready
 from tests.loopback import closed_port, responding, web_server
@@ -192,6 +192,47 @@ def test_a_wanted_port_is_taken_when_it_is_free() -> None:
         assert free_port(wanted) != wanted
 
 
+RESERVE: Final = """
+import sys
+from serve.listening import free_port
+print(*(free_port(int(port)) for port in sys.argv[1:]), flush=True)
+sys.stdin.read()
+"""
+NOBODYS: Final = 19_500
+"""A port that nobody is given who asks for any port."""
+
+
+@contextmanager
+def _reserving(*ports: int) -> Iterator[list[int]]:
+    command = (sys.executable, "-c", RESERVE, *map(str, ports))
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        yield [int(word) for word in other.stdout.readline().split()]
+        other.stdin.close()
+
+
+def test_ports_are_reserved_before_somebody_listens_on_them() -> None:
+    one, first = free_port(), free_ports(100)
+    with _reserving(one, first, first + 99, NOBODYS) as given:
+        assert not {one, *range(first, first + 100)} & set(given)
+        assert given[-1] == NOBODYS
+        assert free_port(NOBODYS) != NOBODYS
+    assert free_port(NOBODYS) == NOBODYS, "a process that ends leaves its ports"
+
+
+def test_a_process_keeps_the_latest_reservations_only() -> None:
+    assert free_port(NOBODYS + 1) == NOBODYS + 1
+    with _reserving(NOBODYS + 1) as given:
+        assert given != [NOBODYS + 1]
+    for _ in range(64):
+        free_port()
+    with _reserving(NOBODYS + 1) as given:
+        assert given == [NOBODYS + 1]
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StackError, match=r"cannot listen on 192\.0\.2\.99:1"):
         refuse_taken_port("192.0.2.99", 1)
@@ -202,12 +243,15 @@ def test_serve_takes_a_proxy_for_dead_after_3_s() -> None:
     assert constants.PROXY_HEALTH_CHECK_UNHEALTHY_THRESHOLD * period_s == 3
 
 
-def test_haproxys_statistics_move_to_loopback_and_nothing_else_does() -> None:
-    changed = at_home(CONFIGURATION)
-    assert changed == CONFIGURATION.replace("bind :9101", "bind 127.0.0.1:9101").replace(
-        "bind *:8404", "bind 127.0.0.1:8404"
-    )
-    assert at_home(changed) == changed
+def test_haproxys_pages_of_statistics_go_and_nothing_else_does() -> None:
+    changed = without_pages(CONFIGURATION)
+    assert changed.splitlines() == [
+        "global",
+        "    stats socket /tmp/admin.sock",
+        "frontend http_frontend",
+        "    bind *:8080",
+    ]
+    assert without_pages(changed) == changed
 
 
 def test_haproxy_starts_through_the_guard_with_its_arguments(tmp_path: Path) -> None:
@@ -216,17 +260,16 @@ def test_haproxy_starts_through_the_guard_with_its_arguments(tmp_path: Path) -> 
     program = str(front_program(tmp_path, "/bin/echo", Settings()))
     path = str(configuration)
     assert _output(program, "-db", "-f", path, "-sf", "1 2") == f"-db -f {path} -sf 1 2\n"
-    assert "127.0.0.1:8404" in configuration.read_text(encoding="utf-8")
+    assert "8404" not in configuration.read_text(encoding="utf-8")
     assert _output(program, "-v") == "-v\n"
 
 
 def test_every_place_that_stacks_would_share_is_the_stacks_own() -> None:
     run_dir = Path("/tmp/rf-abcdefgh")  # noqa: S108 - only its length matters
-    places = own_places(run_dir, [65_000, 65_001, 65_002, 65_500], run_dir / "haproxy")
+    places = own_places(run_dir, 65_000, 65_100, run_dir / "haproxy")
     assert len(set(places.values())) == len(places)
     ports = [int(value) for value in places.values() if value.isdecimal()]
-    assert len(ports) == PORTS_WANTED + 1
-    assert max(ports) <= 65_535
+    assert ports == [65_000, 65_100, 65_099 + INGRESS_PORTS]
     socket_path = places["RAY_SERVE_HAPROXY_SOCKET_PATH"]
     assert len(socket_path) + 1 + NODE_ID_LENGTH + len(".12345.tmp") <= LONGEST_SOCKET_PATH
 
