@@ -3,17 +3,24 @@
 Used by `actors` and `runtime/stack.py`.
 """
 
+import base64
+import hashlib
+from functools import lru_cache
+from typing import Final
+
 from rillflow.artifacts.addresses import ArtifactSettings
 from rillflow.settings import Settings
+
+_GUESS_COST: Final = 1 << 12
 
 
 def artifact_settings(settings: Settings) -> ArtifactSettings:
     """Return where artifacts are, their limits, and the secrets of their addresses."""
     secrets = [key.get_secret_value() for key in settings.callback_keys]
     if settings.api_key is not None:
-        secrets.append(settings.api_key.get_secret_value())
+        secrets.append(_derived(settings.api_key.get_secret_value()))
     if settings.switch("ENABLE_AUTH_RESOLVER"):
-        secrets.append(settings.auth_secret)
+        secrets.append(_derived(settings.auth_secret))
     folder = settings.data_dir.resolve() / "artifacts"
     return ArtifactSettings(
         store_url=settings.artifact_store or f"file://{folder}",
@@ -24,3 +31,10 @@ def artifact_settings(settings: Settings) -> ArtifactSettings:
         secrets=tuple(secrets),
         ttl_s=settings.callback_ttl_s,
     )
+
+
+@lru_cache(maxsize=4)
+def _derived(secret: str) -> str:
+    """Return a key for seals, from which a function that has seen some cannot guess the secret."""
+    key = hashlib.scrypt(secret.encode(), salt=b"rillflow seals", n=_GUESS_COST, r=8, p=1)
+    return base64.urlsafe_b64encode(key).decode()

@@ -39,7 +39,7 @@ class Access(Enum):
 
     SEAL = "seal"
     """Functions, which have neither; their address carries a seal, where ``callback_keys`` are
-    set."""
+    set; for artifacts also where there is an API key."""
 
     OPEN = "anybody"
     """Anybody: health checks, and pages that hold no data."""

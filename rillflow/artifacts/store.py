@@ -4,9 +4,13 @@ An artifact is stored once, by its SHA-256, and each execution that uses it leav
 with the last mark. Below the root of the store are:
 
 - ``data/<sha256>``: the contents;
-- ``references/<sha256>/<execution>``: a mark, with the media type and the name;
-- ``executions/<execution>/<sha256>-<bytes>``: the same mark, found by the execution;
+- ``references/<sha256>/<workspace>-<number>``: a mark, with the media type and the name;
+- ``executions/<workspace>-<number>/<sha256>-<bytes>``: the same mark, found by the execution;
 - ``trash/<sha256>``: contents without a mark, which are deleted a while later.
+
+``workspace`` is a hash of the execution's workspace, and ``number`` one of its id. An execution
+uses what another one of its workspace has a mark of, and nothing else. What a sub-flow makes has a
+mark for each workspace above it too; what it only uses has none.
 
 Processes need no lock between them. Whoever uses an artifact leaves the mark first, and looks for
 the contents afterwards; contents that lose their last mark lie in the trash for longer than that
@@ -22,10 +26,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from rillflow.artifacts.artifact import PIECE_BYTES
 from rillflow.artifacts.references import (
@@ -66,6 +70,8 @@ class ArtifactStore:
     ) -> ArtifactReference:
         """Store what a stream has, as an artifact of an execution.
 
+        ``execution`` is what ``execution_key`` returns, here and in all methods.
+
         Raises:
             TooLargeError: It is, or all of the execution are together.
             OSError: The store failed.
@@ -75,8 +81,9 @@ class ArtifactStore:
             reference = ArtifactReference(
                 sha256, size, clean_media_type(media_type), clean_name(name)
             )
-            self._check_room(execution, reference)
-            self._mark(execution, reference)
+            user = _user(execution)
+            self._check_room(user, reference)
+            self._mark(user, reference, user.marks)
             fs, root = self._file_system()
             if not fs.exists(f"{root}/data/{sha256}"):
                 if self._is_local:
@@ -116,18 +123,22 @@ class ArtifactStore:
     def adopt(self, execution: str, reference: ArtifactReference) -> None:
         """Note that an execution uses an artifact, so that it stays as long as the execution does.
 
+        What belongs to other workspaces only is refused as if it did not exist.
+
         Raises:
-            ArtifactLostError: It is gone.
+            ArtifactLostError: It is gone, or belongs to another workspace.
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        sha256 = reference.sha256
-        if not fs.exists(_mark_path(root, execution, sha256)):
+        sha256, user = reference.sha256, _user(execution)
+        if not fs.exists(_mark_path(root, user.name, sha256)):
+            if not self._is_of(user, sha256):
+                raise _gone(reference)
             self._check_exists(reference)
             size = int(fs.size(self._place_of(reference)) or 0)
             actual = reference._replace(size_bytes=size)
-            self._check_room(execution, actual)
-            self._mark(execution, actual)
+            self._check_room(user, actual)
+            self._mark(user, actual, [user.name])
         if not fs.exists(f"{root}/data/{sha256}"):
             self._check_exists(reference)
             fs.cp_file(f"{root}/trash/{sha256}", f"{root}/data/{sha256}")
@@ -143,10 +154,14 @@ class ArtifactStore:
         try:
             return cast("BinaryIO", fs.open(self._place_of(reference), "rb"))
         except FileNotFoundError:
-            raise ArtifactLostError(f"the artifact {reference} is gone") from None
+            raise _gone(reference) from None
 
-    def find(self, sha256: str) -> ArtifactReference | None:
-        """Return an artifact by its SHA-256, as the first execution that used it has named it.
+    def find(self, sha256: str, execution: str | None = None) -> ArtifactReference | None:
+        """Return an artifact by its SHA-256, as an execution that uses it has named it.
+
+        Args:
+            sha256: Of its content.
+            execution: The execution that has named it; any one if it is None.
 
         Raises:
             OSError: The store failed.
@@ -154,7 +169,11 @@ class ArtifactStore:
         if not is_sha256(sha256):
             return None
         fs, root = self._file_system()
-        for path in sorted(_listed(fs, f"{root}/references/{sha256}"))[:1]:
+        if execution is None:
+            marks = sorted(_listed(fs, f"{root}/references/{sha256}"))[:1]
+        else:
+            marks = [_mark_path(root, _user(execution).name, sha256)]
+        for path in marks:
             with suppress(FileNotFoundError, ValueError):
                 said = json.loads(fs.cat_file(path, end=_LARGEST_MARK))
                 media_type, name = said["media_type"], said["name"]
@@ -169,7 +188,9 @@ class ArtifactStore:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        sizes = [_size_in(path) for path in _listed(fs, f"{root}/executions/{execution}")]
+        sizes = [
+            _size_in(path) for path in _listed(fs, f"{root}/executions/{_user(execution).name}")
+        ]
         return len(sizes), sum(sizes)
 
     def belongs(self, sha256: str, execution: str) -> bool:
@@ -179,7 +200,8 @@ class ArtifactStore:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        return is_sha256(sha256) and bool(fs.exists(_mark_path(root, execution, sha256)))
+        path = _mark_path(root, _user(execution).name, sha256)
+        return is_sha256(sha256) and bool(fs.exists(path))
 
     def executions(self) -> set[str]:
         """Return the names of the executions that have artifacts.
@@ -195,27 +217,38 @@ class ArtifactStore:
 
         Args:
             execution: The execution.
-            heir: An execution that keeps its artifacts, such as its parent.
+            heir: An execution that keeps those of its artifacts that it may use, such as its
+                parent.
 
         Raises:
             OSError: The store failed; the rest is left to another call.
         """
         fs, root = self._file_system()
-        marks = _listed(fs, f"{root}/executions/{execution}")
-        for path in marks:
-            sha256 = path.rpartition("/")[2].partition("-")[0]
-            mark = f"{root}/references/{sha256}/{execution}"
-            if heir is not None:
-                with suppress(FileNotFoundError):
-                    _write(fs, f"{root}/executions/{heir}/{path.rpartition('/')[2]}", b"")
-                    _write(fs, _mark_path(root, heir, sha256), fs.cat_file(mark))
-            for gone in (mark, path):
+        user = _user(execution)
+        folder = f"{root}/executions/{user.name}"
+        paths = _listed(fs, folder)
+        for path in paths:
+            noted = path.rpartition("/")[2]
+            sha256 = noted.partition("-")[0]
+            if heir is not None and self._is_of(_user(heir), sha256):
+                self._bequeath(noted, user.name, _user(heir).name)
+            marks = [mark for mark in _listed(fs, f"{root}/references/{sha256}") if user.has(mark)]
+            for gone in (*marks, path):
                 with suppress(FileNotFoundError):
                     fs.rm_file(gone)
             if not _listed(fs, f"{root}/references/{sha256}"):
                 self._discard(sha256)
-        self._remove_folder(f"{root}/executions/{execution}")
-        return len(marks)
+        self._remove_folder(folder)
+        return len(paths)
+
+    def _bequeath(self, noted: str, execution: str, heir: str) -> None:
+        """Mark for an heir what an execution that is removed has a mark of."""
+        fs, root = self._file_system()
+        sha256 = noted.partition("-")[0]
+        with suppress(FileNotFoundError):
+            text = fs.cat_file(_mark_path(root, execution, sha256))
+            _write(fs, f"{root}/executions/{heir}/{noted}", b"")
+            _write(fs, _mark_path(root, heir, sha256), text)
 
     def sweep(self, older_than_s: float = TRASH_S) -> int:
         """Delete what has been in the trash for a while; return how much that was.
@@ -284,11 +317,17 @@ class ArtifactStore:
         os.fsync(draft.fileno())
         return size, digest.hexdigest()
 
-    def _check_room(self, execution: str, reference: ArtifactReference) -> None:
+    def _is_of(self, user: "_User", sha256: str) -> bool:
+        """Tell whether an execution of these workspaces uses an artifact."""
         fs, root = self._file_system()
-        if fs.exists(_mark_path(root, execution, reference.sha256)):
+        names = (path.rpartition("/")[2] for path in _listed(fs, f"{root}/references/{sha256}"))
+        return any(name.partition("-")[0] in user.workspaces for name in names)
+
+    def _check_room(self, user: "_User", reference: ArtifactReference) -> None:
+        fs, root = self._file_system()
+        if fs.exists(_mark_path(root, user.name, reference.sha256)):
             return
-        count, total = self.total_of(execution)
+        count, total = self.total_of(user.name)
         if count >= MOST_PER_EXECUTION:
             raise TooLargeError(f"an execution may have {MOST_PER_EXECUTION} artifacts")
         if total + reference.size_bytes > self._execution_max_bytes:
@@ -296,18 +335,19 @@ class ArtifactStore:
                 f"the artifacts of an execution may have {self._execution_max_bytes} bytes together"
             )
 
-    def _mark(self, execution: str, reference: ArtifactReference) -> None:
+    def _mark(self, user: "_User", reference: ArtifactReference, marks: Iterable[str]) -> None:
         fs, root = self._file_system()
         said = {"media_type": reference.media_type, "name": reference.name}
         text = json.dumps(said).encode()
         named = f"{reference.sha256}-{reference.size_bytes}"
-        _write(fs, f"{root}/executions/{execution}/{named}", b"")
-        _write(fs, _mark_path(root, execution, reference.sha256), text)
+        _write(fs, f"{root}/executions/{user.name}/{named}", b"")
+        for mark in marks:
+            _write(fs, _mark_path(root, mark, reference.sha256), text)
 
     def _check_exists(self, reference: ArtifactReference) -> None:
         fs, _ = self._file_system()
         if not fs.exists(self._place_of(reference)):
-            raise ArtifactLostError(f"the artifact {reference} is gone")
+            raise _gone(reference)
 
     def _place_of(self, reference: ArtifactReference) -> str:
         """Return where contents lie: the trash, if they are nowhere else."""
@@ -331,10 +371,52 @@ class ArtifactStore:
                 Path(folder).rmdir()
 
 
-def execution_key(execution_id: str) -> str:
-    """Return the name of an execution in the store, which is not its id: ids are secrets."""
-    text = execution_id.encode(errors="replace")
-    return hashlib.blake2b(text, digest_size=20, person=b"artifacts").hexdigest()
+class _User(NamedTuple):
+    """An execution, with the hashes of its workspace and of those above it."""
+
+    workspaces: tuple[str, ...]
+    number: str
+
+    @property
+    def name(self) -> str:
+        """What its marks are called."""
+        return f"{self.workspaces[0]}-{self.number}"
+
+    @property
+    def marks(self) -> list[str]:
+        """Its own mark, and those for the workspaces above it."""
+        return [f"{workspace}-{self.number}" for workspace in self.workspaces]
+
+    def has(self, path: str) -> bool:
+        """Tell whether a mark is one of its own."""
+        return path.endswith(f"-{self.number}")
+
+
+def execution_key(execution_id: str, above: Iterable[str] = ()) -> str:
+    """Return the name of an execution in the store, which is not its id: ids are secrets.
+
+    Args:
+        execution_id: The execution.
+        above: The executions that have started it as a sub-flow.
+    """
+    ids = (execution_id, *above)
+    workspaces = dict.fromkeys(_hash(each.partition(":")[0], 8) for each in ids)
+    return f"{'+'.join(workspaces)}-{_hash(execution_id, 20)}"
+
+
+def _hash(text: str, size: int) -> str:
+    given = text.encode(errors="replace")
+    return hashlib.blake2b(given, digest_size=size, person=b"artifacts").hexdigest()
+
+
+def _user(execution: str) -> _User:
+    """Return what the name of an execution says."""
+    workspaces, _, number = execution.rpartition("-")
+    return _User(tuple(workspaces.split("+")), number)
+
+
+def _gone(reference: ArtifactReference) -> ArtifactLostError:
+    return ArtifactLostError(f"the artifact {reference} is gone, or not of this workspace")
 
 
 def _mark_path(root: str, execution: str, sha256: str) -> str:

@@ -86,7 +86,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=T
 class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
     """Read an execution.
 
-    ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context``,
+    ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context``, ``route``,
     ``status`` or ``task``; ``parent`` and ``index`` name a group, or ``parent`` an instance.
     With a ``callback``, whose outcome is omitted, the answer is whether it would be taken.
     With ``inspected``, ``kind`` is a view of `core/inspection`, with these parameters.
@@ -350,7 +350,7 @@ SHOWN_BYTES: Final = 64 * 1024
 """Limit of an execution's view in a reply; a larger one is queried in parts."""
 
 
-_SMALL: Final = frozenset({"status", "awaits", SUMMARY})
+_SMALL: Final = frozenset({"status", "awaits", "route", SUMMARY})
 
 
 def size_of(call: Call) -> int:

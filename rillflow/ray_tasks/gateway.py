@@ -115,7 +115,7 @@ class RayTaskGateway:
         given = self._settings.artifacts
         if given is None:
             return None
-        execution = execution_key(request.execution_id)
+        execution = execution_key(request.execution_id, (step[0] for step in request.route))
         return ArtifactAccess(*given[:3], execution, given.min_free_bytes)
 
     async def _result(

@@ -261,6 +261,15 @@ class Stack:
             raise unknown_execution(execution_id, callback)
         return body == b"true"
 
+    async def executions_above(self, execution_id: ExecutionId) -> list[ExecutionId]:
+        """Return the executions that have started one as a sub-flow, the outermost first.
+
+        Raises:
+            RillflowError: Its owner cannot be reached.
+        """
+        shown = decode_json(await self.query(execution_id, "route") or b"[]")
+        return [each for each in shown if isinstance(each, str)] if isinstance(shown, list) else []
+
     async def query(
         self, execution_id: ExecutionId, kind: str, *, parent: str = "", index: int = 0
     ) -> bytes | None:

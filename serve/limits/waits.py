@@ -9,29 +9,30 @@ again. ``routes/hot.py`` calls this module. It must not know how an end is waite
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+from starlette.types import Message, Scope
 
-from rillflow.errors import RillflowError
+from rillflow.errors import RequestError, RillflowError
 from rillflow.settings import Settings
 from serve.limits.body_pool import is_known
 from serve.limits.client_addresses import address_of, is_this_machine
 
 LOOK_S: Final = 1.0
-"""Age from which a wait ends when its client disconnects; most waits are shorter."""
+"""Age from which a wait ends when its client disconnects, or its key; most waits are shorter."""
 
 
 class Wait:
-    """A request that waits, and its task, which is cancelled when the client disconnects.
+    """A request that waits, and its task, which is cancelled when its client or key has gone.
 
     As a context manager it holds its place until it is left, and raises ClientDisconnect when
-    the client has gone meanwhile.
+    the client has disconnected meanwhile, RequestError when its key or session has ended.
     """
 
-    __slots__ = ("_waits", "address", "began_s", "is_left", "request", "task", "watch")
+    __slots__ = ("_waits", "address", "began_s", "ended_by", "request", "task", "watches")
 
     def __init__(
         self,
@@ -46,8 +47,8 @@ class Wait:
         self.task = task
         self.address = address
         self.began_s = began_s
-        self.is_left = False
-        self.watch: asyncio.Task[None] | None = None
+        self.ended_by: Exception | None = None
+        self.watches: list[asyncio.Task[None]] = []
 
     def __enter__(self) -> None:
         """Begin to wait."""
@@ -60,26 +61,51 @@ class Wait:
     ) -> None:
         """Release the place."""
         self._waits.end(self)
-        if self.is_left and isinstance(error, asyncio.CancelledError) and not self.task.uncancel():
-            raise ClientDisconnect from None
+        if (
+            self.ended_by is not None
+            and isinstance(error, asyncio.CancelledError)
+            and not self.task.uncancel()
+        ):
+            raise self.ended_by from None
 
-    async def leave_with_client(self) -> None:
-        """End the wait when its client disconnects."""
+    def watch(self, ends: Iterable[Awaitable[None]]) -> None:
+        """End the wait when its client disconnects, or with what lets it wait."""
+        watches = [self._until_left(), *(self._end_after(end) for end in ends)]
+        self.watches += [self.task.get_loop().create_task(each) for each in watches]
+
+    async def _end_after(self, end: Awaitable[None]) -> None:
+        await end
+        self._end(RequestError("the API key, or the session, has ended", http_status=401))
+
+    def _end(self, error: Exception) -> None:
+        if self.ended_by is None:
+            self.ended_by = error
+            self.task.cancel()
+
+    async def _until_left(self) -> None:
         message: Message = {"type": "http.request"}
         with contextlib.suppress(RillflowError):  # of a body that nobody reads
             while message["type"] != "http.disconnect":
                 message = await self.request.receive()
-            self.is_left = True
-            self.task.cancel()
+            self._end(ClientDisconnect())
 
 
 class Waits:
     """The waits of one replica.
 
     Callers with the key, and this machine's, have all places; each other address has a share.
+
+    Args:
+        settings: How many may wait.
+        ends_of: Returns what a request must not outlast, such as the validity of its key.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ends_of: Callable[[Scope], Iterable[Awaitable[None]]] = lambda _: (),
+    ) -> None:
+        self._ends_of = ends_of
         self._most = settings.waiting_requests
         self._most_of_one = settings.waiting_requests_per_address
         self._waits: dict[Wait, None] = {}  # the oldest first
@@ -115,17 +141,17 @@ class Waits:
         self._of_one[wait.address] -= 1
         if not self._of_one[wait.address]:
             del self._of_one[wait.address]
-        if wait.watch is not None:
-            wait.watch.cancel()
+        for watch in wait.watches:
+            watch.cancel()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch the clients of long waits only: watching all of them would slow all down."""
+        """Watch long waits only: watching all of them would slow all down."""
         young_from_s = loop.time() - LOOK_S
         for wait in reversed(self._waits):
-            if wait.watch is not None:
-                break  # later waits are younger
+            if wait.watches:
+                break  # those before it are older, and watched
             if wait.began_s <= young_from_s:
-                wait.watch = loop.create_task(wait.leave_with_client())
+                wait.watch(self._ends_of(wait.request.scope))
         self._looks = bool(self._waits)
         if self._looks:
             loop.call_later(LOOK_S, self._look, loop)

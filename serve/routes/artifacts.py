@@ -171,7 +171,6 @@ class _ArtifactRequests:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._settings = stack.artifacts.settings
-        self._keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._asks_for_key = stack.settings.api_key is not None or stack.settings.switch(
             "ENABLE_AUTH_RESOLVER"
         )
@@ -216,9 +215,10 @@ class _ArtifactRequests:
         execution_id, task = callback_target(query)
         now_ms = self._stack.clock.now_ms()
         sealed = None
-        if self._keys:
+        secrets = self._settings.secrets
+        if secrets:
             sealed = attempt_of_seal(
-                self._keys, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
+                secrets, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
             )
             if not sealed:
                 raise ForgedCallbackError("the address has no seal")
@@ -232,9 +232,10 @@ class _ArtifactRequests:
                 await self._receive(request, draft)
                 # The body may have taken long, and an artifact stays as long as its execution.
                 await self._require_waiting(execution_id, event)
+                above = await self._stack.executions_above(execution_id)
                 reference = await self._stack.artifacts.run(
                     lambda: self._stack.artifacts.store.put(
-                        execution_key(execution_id),
+                        execution_key(execution_id, above),
                         draft,
                         media_type=clean_media_type(query.get("media_type")),
                         name=clean_name(query.get("name")),
@@ -265,24 +266,24 @@ class _ArtifactRequests:
             return named
         if self._asks_for_key and not is_known(request.scope):
             raise ForgedCallbackError("the address of the artifact is not sealed, or its time over")
-        await self._refuse_other_workspaces(sha256, query, request)
-        found = await self._stack.artifacts.run(self._stack.artifacts.store.find, sha256)
+        by = await self._own_execution(sha256, query, request)
+        found = await self._stack.artifacts.run(self._stack.artifacts.store.find, sha256, by)
         if found is None:
             raise ArtifactLostError("there is no such artifact")
         reference: ArtifactReference = found
         return reference
 
-    async def _refuse_other_workspaces(
+    async def _own_execution(
         self, sha256: str, query: Mapping[str, str], request: Request
-    ) -> None:
-        """Refuse a key that is limited to workspaces, unless an execution of these uses it.
+    ) -> str | None:
+        """Return the execution that a key which is limited to workspaces reads an artifact of.
 
         Raises:
-            NotAllowedError: No such execution is named.
+            NotAllowedError: No execution of these workspaces that uses it is named.
         """
         caller = caller_of(request.scope)
         if not caller.workspaces:
-            return
+            return None
         execution_id = query.get("execution_id", "")
         key, store = execution_key(execution_id), self._stack.artifacts.store
         is_own = execution_id.partition(":")[0] in caller.workspaces
@@ -291,6 +292,7 @@ class _ArtifactRequests:
                 "this request must name an execution that uses the artifact",
                 hint=f"the key {caller.name} is for {', '.join(sorted(caller.workspaces))}",
             )
+        return key
 
     async def _require_waiting(self, execution_id: ExecutionId, event: CallbackReceived) -> None:
         """Refuse an artifact for a task whose outcome nobody waits for.

@@ -8,7 +8,7 @@ its execution.
 Used by `serve`, `serve/routes` and `serve/routes/console`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from starlette.requests import Request
@@ -43,6 +43,7 @@ from serve.forms.bodies import (
     refuse_other_media,
     ret_response,
 )
+from serve.forms.console_sessions import SESSION
 from serve.forms.errors import respond_to
 from serve.forms.parameters import (
     nul_refused,
@@ -53,6 +54,7 @@ from serve.forms.parameters import (
     view_kind,
 )
 from serve.limits.failed_lookups import FailedLookups
+from serve.limits.known_keys import HELD
 from serve.limits.large_answers import (
     ANSWERED_REQUEST,
     LARGE_BYTES,
@@ -90,7 +92,7 @@ class HotRoutes:
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
-        self._waits = Waits(stack.settings)
+        self._waits = Waits(stack.settings, _ends_of)
         self._unpacking = UnpackingTurns()
         by_path: dict[str, Handler] = {
             "/flow/submit.json": self.submit,
@@ -300,6 +302,15 @@ class HotRoutes:
                         return await ret_response(ended or end.body)
         shown = await self._stack.query(execution_id, kind)
         return await ret_response(UNKNOWN_EXECUTION if shown is None else shown)
+
+
+def _ends_of(scope: Scope) -> Iterator[Awaitable[None]]:
+    """Return the ends of the key and the session of a caller, which a wait does not outlast."""
+    held, session = scope.get(HELD), scope.get(SESSION)
+    if held is not None:
+        yield held.until_over()
+    if session is not None:
+        yield session.until_ended()
 
 
 async def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:

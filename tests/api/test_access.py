@@ -288,26 +288,43 @@ async def test_a_key_works_at_once_and_ends_when_it_is_revoked_or_its_time_is_ov
 
 
 async def test_a_key_that_ends_while_its_request_waits_gets_no_answer() -> None:
-    async with open_access() as access:
+    async with open_access() as access, asyncio.timeout(60):
         waiting = asyncio.create_task(
             access.ask(
                 "GET",
                 "/flow/get.json",
                 access.keys["viewer"],
                 execution_id=access.ids["shop"],
-                wait_s="60",
+                wait_s="600",
             )
         )
         while access.ids["shop"] not in awaited(access.api):  # noqa: ASYNC110 - it is being sent
             await asyncio.sleep(0)
         await revoked(access.api, "viewer")
-        ended = await access.ask(
-            "POST", "/flow/cancel.json", FIRST, execution_id=access.ids["shop"]
-        )
-        assert ended.status_code == 200
-        answer = await waiting
+        answer = await waiting  # the execution goes on, and the wait does not
         assert answer.status_code == 401
         assert access.ids["shop"] not in answer.text
+
+
+async def test_a_submission_that_waits_ends_with_its_key_and_its_execution_goes_on() -> None:
+    async with open_access() as access, asyncio.timeout(60):
+        before = set(awaited(access.api))
+        waiting = asyncio.create_task(
+            access.ask(
+                "POST",
+                "/flow/submit.json",
+                access.keys["submitter"],
+                descriptor_id="shop:order",
+                wait_s="600",
+            )
+        )
+        while not (begun := set(awaited(access.api)) - before):  # noqa: ASYNC110 - it is being sent
+            await asyncio.sleep(0)
+        await revoked(access.api, "submitter")
+        assert (await waiting).status_code == 401
+        [execution] = begun
+        shown = await access.ask("GET", "/flow/get.json", FIRST, execution_id=execution)
+        assert shown.json()["ret"]["dag_status"] == "RUNNING"
 
 
 async def test_a_stream_ends_with_the_key_of_its_reader() -> None:

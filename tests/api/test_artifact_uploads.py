@@ -26,6 +26,8 @@ async def waiting(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Api, s
         return {}
 
     async with served({"make": make}, data_dir=tmp_path, **settings) as api:
+        if "api_key" in settings:
+            api.client.headers["X-Rillflow-Api-Key"] = settings["api_key"]
         await api.submit(await api.add(MAKES.replace("URL", f"{api.gateway.url}/function")))
         url = await calls.get()
         # The answer of the function has been taken as well.
@@ -85,6 +87,33 @@ async def test_a_sealed_address_stores_nothing_when_its_task_has_ended(tmp_path:
         refused = await api.client.post(url, content=FILM)
         assert refused.status_code in (400, 409), refused.text
         assert stored_files(tmp_path) == []
+
+
+async def test_where_there_is_a_key_files_are_stored_at_sealed_addresses_only(
+    tmp_path: Path,
+) -> None:
+    async with waiting(tmp_path, api_key="the-key-of-this-server") as (api, url):
+        asked = httpx.URL(url)
+        unsealed = asked.copy_with(
+            params={name: asked.params[name] for name in ("execution_id", "task_name", "ts")}
+        )
+        key = api.client.headers.pop("X-Rillflow-Api-Key")
+        for forged in (
+            unsealed,
+            url.replace("seal=", "seal=x"),
+            url.replace("attempt=1", "attempt=2"),
+        ):
+            assert (await api.client.post(forged, content=FILM)).status_code == 403
+        assert stored_files(tmp_path) == []
+        assert (await api.client.post(url, content=FILM)).status_code == 200
+        # Callbacks need a seal only where there are keys for them, as before.
+        done = await api.client.post(
+            unsealed.copy_with(path="/flow/trigger.json"), json={"film": 1}
+        )
+        assert done.status_code == 200
+        api.client.headers["X-Rillflow-Api-Key"] = key
+        ended = await api.ended(asked.params["execution_id"])
+        assert ended["dag_status"] == "SUCCEED"
 
 
 async def test_a_disk_without_the_room_that_must_stay_free_takes_no_file(tmp_path: Path) -> None:

@@ -252,6 +252,29 @@ async def test_an_artifact_that_is_lost_fails_the_task_that_needs_it_with_its_na
         )
 
 
+async def test_whoever_names_an_artifact_of_another_workspace_is_told_as_if_it_were_lost(
+    tmp_path: Path,
+) -> None:
+    async with served(data_dir=tmp_path) as api, functions(kit()) as url:
+        made = await api.ended(await api.submit(await api.add(flow(url))))
+        assert made["dag_status"] == "SUCCEED"
+        text = (
+            flow(url).partition("  - name: make")[0] + flow(url)[flow(url).index("  - name: mea") :]
+        )
+        told = {}
+        for workspace in ("demo", "shop"):
+            added = await api.add(text.replace("workspace: demo", f"workspace: {workspace}"))
+            for sha256 in (SHA256, "0" * 64):
+                film = {**made["context"]["film"], "rillflow_artifact": sha256}
+                ended = await api.ended(await api.submit(added, {"film": film}))
+                message = ended["tasks"]["measure"].get("invoke_msg", {}).get("msg") or ""
+                shown = message.replace(sha256[:12], "")
+                told[workspace, sha256] = ended["dag_status"], shown
+        assert told["demo", SHA256] == ("SUCCEED", "")
+        assert told["shop", SHA256][0] == "FAILED"
+        assert told["shop", SHA256] == told["shop", "0" * 64] == told["demo", "0" * 64]
+
+
 MODULE: Final = """
 from pathlib import Path
 
@@ -333,5 +356,5 @@ def test_functions_of_ray_get_opened_artifacts_and_return_files_bytes_arrays_and
     assert lost["error"] == {
         **lost["error"],
         "type": "ArtifactLostError",
-        "message": "the artifact film.webm (bbbbbbbbbbbb) is gone",
+        "message": "the artifact film.webm (bbbbbbbbbbbb) is gone, or not of this workspace",
     }

@@ -118,13 +118,59 @@ def test_an_artifact_goes_with_the_last_execution_that_uses_it(store: ArtifactSt
 def test_what_is_in_the_trash_comes_back_when_it_is_used_again(store: ArtifactStore) -> None:
     reference = put(store, ONE, b"a film")
     store.release(ONE)
-    store.adopt(TWO, reference)
-    store.sweep(0)
-    assert read(store, reference) == b"a film"
-    store.release(TWO)
     put(store, ONE, b"a film")
     store.sweep(0)
     assert read(store, reference) == b"a film"
+
+
+def test_an_execution_of_another_workspace_cannot_tell_an_artifact_from_one_that_is_not_there(
+    store: ArtifactStore,
+) -> None:
+    reference = put(store, ONE, b"a form with a number")
+    other = execution_key("shop:film_c_1")
+    said = []
+    for asked in (reference, reference._replace(sha256="0" * 64)):
+        with pytest.raises(ArtifactLostError) as caught:
+            store.adopt(other, asked)
+        said.append(str(caught.value).replace(asked.sha256[:12], ""))
+    assert said[0] == said[1]
+    assert not store.belongs(reference.sha256, other)
+    assert store.total_of(other) == (0, 0)
+    store.adopt(TWO, reference)  # of the same workspace
+    own = put(store, other, b"a form with a number", "own.webm")
+    assert store.find(own.sha256, other) == own
+
+
+def test_a_sub_flow_of_another_workspace_uses_what_it_is_given_and_leaves_what_it_makes(
+    store: ArtifactStore,
+) -> None:
+    child = execution_key("shop:child_c_1", ["demo:film_c_1", "demo:middle_c_1"])
+    plain = execution_key("shop:child_c_1")
+    given = put(store, ONE, b"given")
+    store.adopt(child, given)
+    assert store.belongs(given.sha256, plain)
+    made = put(store, child, b"made")
+    store.adopt(TWO, made)
+    assert store.release(plain, heir=ONE) == 2
+    store.release(TWO)
+    store.sweep(0)
+    assert {read(store, each) for each in (given, made)} == {b"given", b"made"}
+    assert store.release(ONE) == 2
+    assert store.sweep(0) == 2
+
+
+def test_a_sub_flow_hands_nothing_of_its_workspace_to_the_one_that_started_it(
+    store: ArtifactStore,
+) -> None:
+    reference = put(store, execution_key("shop:other_c_1"), b"a form of the shop")
+    child = execution_key("shop:child_c_1", ["demo:film_c_1"])
+    store.adopt(child, reference)  # by a forged reference in its input
+    with pytest.raises(ArtifactLostError):
+        store.adopt(ONE, reference)
+    store.release(child, heir=ONE)
+    with pytest.raises(ArtifactLostError):
+        store.adopt(ONE, reference)
+    assert store.total_of(ONE) == (0, 0)
 
 
 def test_an_heir_keeps_what_a_removed_execution_had(store: ArtifactStore) -> None:

@@ -3,6 +3,9 @@
 Used by `runtime/owner/call_handling.py`, `runtime/owner/views.py` and `runtime/stack.py`.
 """
 
+from collections.abc import Callable
+from typing import Final
+
 from rillflow.core.events import (
     CallbackReceived,
     CompletionRequested,
@@ -11,6 +14,7 @@ from rillflow.core.events import (
 )
 from rillflow.core.inspection.overview import in_quarantine
 from rillflow.core.inspection.views import SUMMARY, inspect
+from rillflow.core.state import ExecutionState
 from rillflow.core.view import children_view, execution_view, task_view
 from rillflow.errors import (
     ExecutionError,
@@ -28,6 +32,11 @@ DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
 _SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status", SUMMARY, "header"})
 _SHOW_QUARANTINE = frozenset({"execution", "brief", SUMMARY, "header"})
+_OF_STATE: Final[dict[str, Callable[[ExecutionState], JsonValue]]] = {
+    "context": lambda state: state.context,
+    "status": lambda state: {"dag_status": state.status.name},
+    "route": lambda state: [step.execution_id for step in state.route],
+}
 
 
 def answer_query(
@@ -100,8 +109,8 @@ def _inspected_apart(execution_id: ExecutionId, error: SetApartError) -> JsonObj
 
 def _read(query: Query, execution: ActiveExecution, at_ms: int) -> JsonValue:
     plan, state = execution.plan, execution.state
-    if query.kind == "context":
-        return state.context
+    if query.kind in _OF_STATE:
+        return _OF_STATE[query.kind](state)
     if query.kind == "sub_context":
         group = state.groups.get(f"{query.parent}_{query.index}")
         return None if group is None else group.context
@@ -109,8 +118,6 @@ def _read(query: Query, execution: ActiveExecution, at_ms: int) -> JsonValue:
         return children_view(plan, state, query.parent, query.index)
     if query.kind == "task":
         return _instance(execution, query.parent)
-    if query.kind == "status":
-        return {"dag_status": state.status.name}
     return execution_view(plan, state, at_ms=at_ms, brief=query.kind == "brief")
 
 
