@@ -19,6 +19,7 @@ def artifact_settings(settings: Settings) -> ArtifactSettings:
     secrets = [key.get_secret_value() for key in settings.callback_keys]
     if settings.api_key is not None:
         secrets.append(_derived(settings.api_key.get_secret_value()))
+    upload_keys = tuple(secrets)  # a callback address that is only signed is Rill Flow's own
     if settings.switch("ENABLE_AUTH_RESOLVER"):
         secrets.append(_derived(settings.auth_secret))
     folder = settings.data_dir.resolve() / "artifacts"
@@ -30,6 +31,7 @@ def artifact_settings(settings: Settings) -> ArtifactSettings:
         base_url=settings.callback_base_url,
         secrets=tuple(secrets),
         ttl_s=settings.callback_ttl_s,
+        upload_keys=upload_keys,
     )
 
 

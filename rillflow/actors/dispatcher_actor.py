@@ -208,7 +208,7 @@ def http_settings(settings: Settings) -> HttpSettings:
         auth_secret=settings.auth_secret,
         auth_businesses=frozenset(settings.auth_businesses),
         marks_callbacks=settings.auth_signature == "parameters",
-        callback_keys=artifact_settings(settings).secrets,
+        callback_keys=artifact_settings(settings).upload_keys,
         callback_ttl_s=settings.callback_ttl_s,
         connect_timeout_s=settings.connect_timeout_s,
         call_timeout_s=settings.call_timeout_s,

@@ -33,6 +33,8 @@ class ArtifactSettings(NamedTuple):
         secrets: Any of them may have sealed an address; the first one seals. Without any the
             server asks nobody for a key, and addresses are not sealed.
         ttl_s: Seconds for which an address is valid.
+        upload_keys: Any of them may have sealed an address at which a function stores artifacts,
+            which is that of its callback; the first one seals. Without any, none is sealed.
     """
 
     store_url: str
@@ -42,6 +44,7 @@ class ArtifactSettings(NamedTuple):
     base_url: str = ""
     secrets: tuple[str, ...] = ()
     ttl_s: int = 0
+    upload_keys: tuple[str, ...] = ()
 
 
 def artifact_url(settings: ArtifactSettings, reference: ArtifactReference, *, now_ms: int) -> str:

@@ -215,10 +215,10 @@ class _ArtifactRequests:
         execution_id, task = callback_target(query)
         now_ms = self._stack.clock.now_ms()
         sealed = None
-        secrets = self._settings.secrets
-        if secrets:
+        keys = self._settings.upload_keys
+        if keys:
             sealed = attempt_of_seal(
-                secrets, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
+                keys, query, execution_id=execution_id, task=task, now_s=now_ms // 1000
             )
             if not sealed:
                 raise ForgedCallbackError("the address has no seal")

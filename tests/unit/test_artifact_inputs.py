@@ -3,7 +3,7 @@
 import io
 import uuid
 from collections import Counter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import fsspec
 import pytest
@@ -29,7 +29,7 @@ class CountedMemory(MemoryFileSystem):
     """A store in memory that counts what it is asked for."""
 
     protocol = PROTOCOL
-    asked: Counter[str] = Counter()
+    asked: ClassVar[Counter[str]] = Counter()
 
     def exists(self, path: str, **options: Any) -> bool:
         """Count the question, and answer it."""

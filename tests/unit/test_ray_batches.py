@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.artifacts.calls import ArtifactAccess, opened_store
+from rillflow.artifacts.store import execution_key
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.worker import BatchCall, Done, FunctionCall, call_batch
@@ -197,14 +198,15 @@ def test_each_input_of_a_batch_has_the_artifacts_of_its_execution(tmp_path: Path
     (tmp_path / f"{module}.py").write_text(text, encoding="utf-8")
     access = ArtifactAccess(f"memory://{uuid.uuid4().hex}", 100, 100, "none")
     store = opened_store(*access[:3])
-    one = store.put("one", io.BytesIO(b"a film"), media_type="a/b", name="a")
+    first, second = execution_key("demo:films_c_1"), execution_key("demo:films_c_2")
+    one = store.put(first, io.BytesIO(b"a film"), media_type="a/b", name="a")
     lost = one._replace(sha256="0" * 64)
     call = FunctionCall(
         FunctionTarget(module, "sizes"), b"", (module,), (str(tmp_path),), 1_000, artifacts=access
     )
     inputs = tuple(encode_json(each.json()) for each in (one, lost, one))
-    outcomes = call_batch(BatchCall(call, inputs, ("one", "one", "two")))
+    outcomes = call_batch(BatchCall(call, inputs, (first, first, second)))
     assert decode_json(outcomes[0].body) == {"size": 6, "film": one.json()}
     assert decode_json(outcomes[2].body) == {"size": 6, "film": one.json()}
     assert "is gone" in str(outcomes[1].error)
-    assert store.executions() == {"one", "two"}
+    assert store.executions() == {first, second}

@@ -30,11 +30,12 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     addresses are signed with ``auth_secret``. With ``marks_callbacks`` the signed text says that it
     is a callback address, because callers sign their parameters in the same way. With
     ``callback_keys`` every address is sealed with the first of them, for ``callback_ttl_s``
-    seconds; without keys for callbacks, they are those of artifacts. ``transport_attempts`` counts tries to open a connection; a request that was sent is
-    never sent again (spec 9.2). ``keep_alive_s`` is below the 5 s after which common servers close,
-    so a call seldom meets a closing connection. ``secret_hosts`` has the hosts, and protocols
-    without hosts, to which a secret may be sent. Rates are calls that may begin in a second; None
-    sets no limit. The base URLs are those of the language models' APIs.
+    seconds; without keys for callbacks, they are those of artifacts. ``transport_attempts`` counts
+    tries to open a connection; a request that was sent is never sent again (spec 9.2).
+    ``keep_alive_s`` is below the 5 s after which common servers close, so a call seldom meets a
+    closing connection. ``secret_hosts`` has the hosts, and protocols without hosts, to which a
+    secret may be sent. Rates are calls that may begin in a second; None sets no limit. The base
+    URLs are those of the language models' APIs.
     """
 
     server_host: str = "http://127.0.0.1:8080"
