@@ -25,7 +25,7 @@ PROTOCOL: Final = "countedmemory"
 EXECUTION: Final = "demo:film_c_1"
 
 
-class CountedMemory(MemoryFileSystem):
+class CountedMemory(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
     """A store in memory that counts what it is asked for."""
 
     protocol = PROTOCOL
