@@ -61,9 +61,11 @@ class DispatcherActor:
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
-        ray_tasks = RayTaskGateway(ray_settings(settings, name), budget)
-        ray_calls = RayCallGateway(ray_settings(settings, name), budget, ray_tasks.progress)
-        ray_jobs = RayJobGateway(ray_settings(settings, name), ray_tasks.progress)
+        self._socket = SocketServer(self._answer, name)
+        of_ray = ray_settings(settings, name, self._socket.beside("calls"))
+        ray_tasks = RayTaskGateway(of_ray, budget)
+        ray_calls = RayCallGateway(of_ray, budget, ray_tasks.progress)
+        ray_jobs = RayJobGateway(of_ray, ray_tasks.progress)
         registry.register(JOB_SCHEME, ray_jobs)
         registry.register(SCHEME, ray_tasks)
         registry.register(ACTOR_SCHEME, ray_calls)
@@ -95,10 +97,8 @@ class DispatcherActor:
         ray_tasks.progress.deliver = ProgressDelivery(
             self._endpoint.connection_of, SystemClock(), registry.masked
         ).begin
-        self._drain = Drain()
+        self._drain, self._name = Drain(), name
         self._exchanged, self._describe = exchanged, encode_description
-        self._name = name
-        self._socket = SocketServer(self._answer, name)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
         tune_gc()
 
@@ -182,8 +182,11 @@ class DispatcherActor:
         return Peer(sender, self._namespace, mortal=mortal, may_end=True).call
 
 
-def ray_settings(settings: Settings, dispatcher: str) -> RaySettings:
-    """Return the part of the settings that calls of Ray need, for a dispatcher of this name."""
+def ray_settings(settings: Settings, dispatcher: str, feed_path: str = "") -> RaySettings:
+    """Return the part of the settings that calls of Ray need, for a dispatcher of this name.
+
+    It listens for its workers at ``feed_path``.
+    """
     return RaySettings(
         modules=settings.ray_modules,
         path=tuple(map(str, settings.ray_path)),
@@ -197,6 +200,7 @@ def ray_settings(settings: Settings, dispatcher: str) -> RaySettings:
         small_calls=settings.ray_small_calls,
         calls_per_target=settings.limit_per_host,
         artifacts=artifact_settings(settings),
+        feed_path=feed_path,
     )
 
 

@@ -197,6 +197,10 @@ class SocketServer:
         """Where the socket is."""
         return str(Path(self._folder.name) / "socket")
 
+    def beside(self, name: str) -> str:
+        """Return where another socket of this process may be, in the same folder."""
+        return str(Path(self._folder.name) / name)
+
     async def start(self) -> None:
         """Start to answer."""
         loop = asyncio.get_running_loop()

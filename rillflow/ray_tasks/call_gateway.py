@@ -10,8 +10,8 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of
-from rillflow.ray_tasks.call_slots import CallSlots
 from rillflow.ray_tasks.caller import Caller, CallResult, ServeOptions
+from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings

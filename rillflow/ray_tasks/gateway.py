@@ -1,9 +1,7 @@
 """The gateway of ``ray://``: an attempt is a Ray task, and what the function returns its answer."""
 
-import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any
 
 from ray.exceptions import RayError
 
@@ -14,14 +12,15 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.batches import Batches
-from rillflow.ray_tasks.call_slots import CallSlots
-from rillflow.ray_tasks.input_budget import InputBudget
+from rillflow.ray_tasks.limits.call_slots import CallSlots
+from rillflow.ray_tasks.limits.input_budget import InputBudget
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
+from rillflow.ray_tasks.shared_tasks import SharedTasks
 from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
-from rillflow.ray_tasks.tasks import RayTasks, Result, result_of
+from rillflow.ray_tasks.tasks import RayTasks, Result
 from rillflow.ray_tasks.waiting import WaitingCalls
 from rillflow.ray_tasks.worker import FunctionCall
 
@@ -38,6 +37,7 @@ class RayTaskGateway:
         self._settings = settings
         self._attempts = Attempts(budget)
         self._tasks = RayTasks(settings)
+        self._shared = SharedTasks(self._tasks, settings.feed_path)
         self._waiting = WaitingCalls()
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s, settings.dispatcher)
@@ -81,6 +81,7 @@ class RayTaskGateway:
 
     async def close(self) -> None:
         """Wait for what is being ended. Ray tasks end with this process, detached ones go on."""
+        self._shared.close()
         await self._batches.close()
         await self._tasks.close()
         await self._actors.close()
@@ -124,21 +125,18 @@ class RayTaskGateway:
         with self._waiting.waiting(request.call, str(call.target), options.resources):
             if options.batch is not None:
                 return await self._batches.result(request, call, options)
-            try:
-                if options.is_detached(request.pattern):
-                    given = self._tasks.ray_options(options)
-                    told = partial(self.progress.take, call.number)
-                    return await self._actors.result(request, call, given, told)
-                reference = await self._tasks.start(call, options)
-            except RayError:
-                raise
-            except (TypeError, ValueError) as error:
-                raise refused_options(options, error) from error
-            return await self._result_of(reference)
+            if options.is_detached(request.pattern):
+                return await self._detached_result(request, call, options)
+            return await self._shared.result(call, options)
 
-    async def _result_of(self, reference: Any) -> Result:
+    async def _detached_result(
+        self, request: DispatchRequest, call: FunctionCall, options: CallOptions
+    ) -> Result:
         try:
-            return result_of(await reference)
-        except asyncio.CancelledError:
-            self._tasks.end(reference)
+            given = self._tasks.ray_options(options)
+            told = partial(self.progress.take, call.number)
+            return await self._actors.result(request, call, given, told)
+        except RayError:
             raise
+        except (TypeError, ValueError) as error:
+            raise refused_options(options, error) from error

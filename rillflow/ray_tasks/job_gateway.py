@@ -17,8 +17,8 @@ from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ports.task_logs import LogPart, LogPlace
 from rillflow.ray_tasks.attempts import fields_of
-from rillflow.ray_tasks.call_slots import CallSlots
 from rillflow.ray_tasks.jobs import Jobs, JobServerError, command_of, environment_of
+from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.options import MAX_SYSTEM_RETRIES, CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings

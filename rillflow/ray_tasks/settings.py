@@ -24,7 +24,8 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     asked for during ``unclaimed_s`` seconds ends. ``dispatcher`` is the name of the dispatcher,
     which it keeps when it is started again. At once are made at most ``small_calls`` that ask for
     almost no processor, and ``calls_per_target`` of one actor or application. ``artifacts`` says
-    where artifacts are.
+    where artifacts are. At ``feed_path`` the dispatcher listens for its workers; nowhere if it
+    is empty.
     """
 
     modules: tuple[str, ...] = ()
@@ -39,5 +40,6 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     small_calls: int = 16
     calls_per_target: int = 256
     artifacts: ArtifactSettings | None = None
+    feed_path: str = ""
     max_result_bytes: int = MAX_RESULT_BYTES
     max_input_bytes: int = MAX_INPUT_BYTES

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ from cachetools import LRUCache
 from rillflow.errors import GatewayError
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.progress_reports import reporting_to
+from rillflow.ray_tasks.call_feed import Feed
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
@@ -49,6 +51,14 @@ class Result(NamedTuple):
     log: str | None = None
 
 
+class CallOutcome(NamedTuple):
+    """What a worker tells of a call; ``task`` is the number of the first call of its Ray task."""
+
+    task: int
+    call: int
+    done: Done
+
+
 # Ray sends bytes as they are; a tuple takes its pickler 50 us.
 _encoder: Final = msgspec.msgpack.Encoder()
 _call_decoder: Final = msgspec.msgpack.Decoder(FunctionCall)
@@ -58,11 +68,41 @@ _outcomes_decoder: Final = msgspec.msgpack.Decoder(list[Done])
 
 
 def run(call: bytes) -> "bytes | Result":
-    """Call a function in a Ray worker; what comes of it is bytes unless it is large."""
+    """Call a function in a Ray worker; what comes of it is bytes unless it is large.
+
+    A call with a ``feed`` tells its outcome there, and is followed by others if they wait. Nothing
+    is returned for what was told.
+    """
     given = _call_decoder.decode(call)
+    if not given.feed:
+        done, result = _run_once(given)
+        return _encoder.encode(done) if result.reference is None else result
+    feed = Feed(given.feed)
+    try:
+        return _run_on(given, feed)
+    finally:
+        feed.close()
+
+
+def _run_on(given: FunctionCall, feed: Feed) -> "bytes | Result":
+    first = given.number
+    while True:
+        done, result = _run_once(given)
+        if result.reference is not None:
+            return result
+        following = feed.tell(_encoder.encode(CallOutcome(first, given.number, done)))
+        if following is None:
+            return _encoder.encode(done)
+        if not following:
+            return b""
+        given = _call_decoder.decode(following)
+
+
+def _run_once(given: FunctionCall) -> tuple[Done, Result]:
+    begun_s = time.perf_counter()
     done = called(given, partial(_report, given))
-    result = packed(done)
-    return _encoder.encode(done) if result.reference is None else result
+    done = done._replace(took_s=time.perf_counter() - begun_s)
+    return done, packed(done)
 
 
 def run_batch(call: bytes) -> "bytes | list[Result]":
@@ -124,9 +164,14 @@ def attempt_hash(execution_id: ExecutionId, task: TaskName, attempt: int) -> str
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"task actor").hexdigest()
 
 
-def result_of(returned: Any) -> Result:
-    """Read what a worker has returned."""
-    return packed(_done_decoder.decode(returned)) if isinstance(returned, bytes) else returned
+def returned_done(returned: Any) -> Done | None:
+    """Read what a worker has returned; None if that is a ``Result``, as for a large one."""
+    return _done_decoder.decode(returned) if isinstance(returned, bytes) else None
+
+
+def encoded_call(call: FunctionCall) -> bytes:
+    """Return a call as ``run`` takes it."""
+    return _encoder.encode(call)
 
 
 def results_of(returned: Any) -> list[Result]:
@@ -139,11 +184,10 @@ def results_of(returned: Any) -> list[Result]:
 
 def packed(done: Done) -> Result:
     """Return what came of a call as it travels."""
-    body, error, log = done
-    size_bytes = len(body)
+    size_bytes = len(done.body)
     if size_bytes <= SMALL_BYTES:
-        return Result(body, error, size_bytes, None, log)
-    return Result(b"", error, size_bytes, ray.put(body), log)
+        return Result(done.body, done.error, size_bytes, None, done.log)
+    return Result(b"", done.error, size_bytes, ray.put(done.body), done.log)
 
 
 class RayTasks:
@@ -156,7 +200,7 @@ class RayTasks:
         self._ending: TaskSet[None] = TaskSet()
 
     async def start(self, call: FunctionCall, options: CallOptions) -> Any:
-        """Start a function, and return the reference to the ``Result``.
+        """Start a function, and return the reference to what it returns, bytes or a ``Result``.
 
         Raises:
             GatewayError: There is no such runtime environment.
@@ -166,6 +210,15 @@ class RayTasks:
         return await started(
             len(call.fields), lambda: prepared.remote(_encoder.encode(call)), self.end
         )
+
+    def start_now(self, call: FunctionCall, options: CallOptions) -> Any:
+        """Start a function whose input is small, as ``start`` does.
+
+        Raises:
+            GatewayError: There is no such runtime environment.
+            ValueError: Ray refuses the options.
+        """
+        return self._prepare(run, call.target, options).remote(_encoder.encode(call))
 
     async def start_batch(self, batch: BatchCall, options: CallOptions) -> Any:
         """Start a function over many inputs; the reference is to bytes or a list of ``Result``.

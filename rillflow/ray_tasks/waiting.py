@@ -12,7 +12,7 @@ import ray
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.limits.concurrency import Usage
 from rillflow.ports.gateway import HostState
-from rillflow.ray_tasks.call_slots import host_state
+from rillflow.ray_tasks.limits.call_slots import host_state
 from rillflow.ray_tasks.node_resources import lacking
 from rillflow.ray_tasks.targets import SCHEME
 

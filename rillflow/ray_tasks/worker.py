@@ -37,7 +37,8 @@ class FunctionCall(NamedTuple):
     ``fields`` is a JSON object. ``modules`` are those that tasks may call. ``path`` has the
     folders that are searched for modules before others. A result has ``most_bytes`` at most.
     Progress goes to the actor ``reports_to``, as that of the call of this ``number``. ``artifacts``
-    says where artifacts are; None is nowhere.
+    says where artifacts are; None is nowhere. ``feed`` is where the worker may ask for further
+    calls, empty if it may not.
     """
 
     target: FunctionTarget
@@ -48,17 +49,19 @@ class FunctionCall(NamedTuple):
     reports_to: tuple[str, str] = ("", "")
     number: int = 0
     artifacts: ArtifactAccess | None = None
+    feed: str = ""
 
 
 class Done(NamedTuple):
     """What came of a call: JSON of the output, or of ``{"error": ...}`` with the same in words.
 
-    ``log`` is the place of what the function has printed.
+    ``log`` is the place of what the function has printed. ``took_s`` is how long the call took.
     """
 
     body: bytes
     error: str | None = None
     log: str | None = None
+    took_s: float = 0.0
 
 
 def call_function(call: FunctionCall) -> Done:

@@ -25,6 +25,8 @@ def ray_calls(functions_url: str, *, seconds: float, full: bool, **parts: str) -
         "RILLFLOW_RAY_PATH": str(Path(functions_on_ray.__file__).parent),
     }
     with scene(functions_url, seconds=seconds, full=full, **parts, **callable_modules) as stage:
+        # The workers of functions start with the first calls; those of plain Ray are there before.
+        measure(stage, "rayTask", CONCURRENCY)
         sample = measure(stage, "rayTask", CONCURRENCY)
         yield Figure(f"ray task c={CONCURRENCY}", "tasks/s", sample.per_s)
         job = workloads.JOBS["rayBatch"]

@@ -86,6 +86,11 @@ def remote() -> str:
     return "called"
 
 
+def ray_task(number: int) -> dict[str, Any]:
+    """Tell by which Ray task a call is made."""
+    return {"number": [number, ray.get_runtime_context().get_task_id()]}
+
+
 def nothing() -> None:
     """Return nothing."""
 

@@ -16,7 +16,7 @@ from tests.spec.documented import blocks_of
 
 FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
 PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
-[MODULE, FILM, RATING] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
+[MODULE, FILM, RATING, PLAIN] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
 [COMMAND, LOGS] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
 [ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
 WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
@@ -30,6 +30,7 @@ def ray_stack(folder: Path) -> Iterator[OwnStack]:
     (folder / "pipeline.py").write_text(MODULE, encoding="utf-8")
     (folder / "film.py").write_text(FILM, encoding="utf-8")
     (folder / "rating.py").write_text(RATING, encoding="utf-8")
+    (folder / "plain.py").write_text(PLAIN, encoding="utf-8")
     options = COMMAND.replace("pipeline.py", str(folder / "pipeline.py")).split()
     assert options[:2] == ["rillflow", "up"]
     own = OwnStack(

@@ -398,6 +398,33 @@ def test_what_the_page_shows_runs(api: Api, text: str) -> None:
         assert ended.context["stars"] == [2.5, 5.0]
 
 
+def test_the_script_of_the_page_gives_what_its_workflow_gives(own: OwnStack) -> None:
+    folder = own.data_dir.parent
+    environment = {**own.environment, "RAY_ADDRESS": own.ray_address, "RAY_AUTH_MODE": "token"}
+    said = subprocess.run(
+        [sys.executable, str(folder / "plain.py")],
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        env=environment,
+        text=True,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert said.stdout.split()[-1] == "3.0"
+
+
+def test_calls_of_a_quick_function_share_ray_tasks(api: Api) -> None:
+    numbers = list(range(300))
+    give_up = time.monotonic() + WAIT_S
+    ray_tasks = len(numbers)
+    while ray_tasks == len(numbers):  # on a busy machine no function is quick now and then
+        assert time.monotonic() < give_up
+        ended = api.end(api.submit(fan_out("ray_task"), {"numbers": numbers}), WAIT_S)
+        assert ended.status == "SUCCEED", ended.shown
+        assert [number for number, _ in ended.context["done"]] == numbers
+        ray_tasks = len({ray_task for _, ray_task in ended.context["done"]})
+
+
 # -- batches ----------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from rillflow.ports.gateway import DispatchRequest
-from rillflow.ray_tasks.call_slots import CallSlots
+from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.options import call_options
 from tests.loopback import attempt
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from rillflow.ray_tasks.input_budget import InputBudget
+from rillflow.ray_tasks.limits.input_budget import InputBudget
 
 
 class Calls:

@@ -1,0 +1,1 @@
+"""How many calls of Ray are under way, and how large their inputs are, at most."""

@@ -1,0 +1,341 @@
+"""Calls of a quick Ray function share Ray tasks, one after the other; each has its own end.
+
+The workers here are sockets that the tests hold, so that each step has its order.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+from ray.exceptions import WorkerCrashedError
+
+from rillflow.errors import GatewayError
+from rillflow.ray_tasks.call_feed import MOST_BYTES, Feed
+from rillflow.ray_tasks.options import CallOptions, call_options
+from rillflow.ray_tasks.shared_tasks import MOST_FRESH, Limits, SharedTasks
+from rillflow.ray_tasks.targets import FunctionTarget
+from rillflow.ray_tasks.tasks import CallOutcome, Result
+from rillflow.ray_tasks.worker import Done, FunctionCall
+
+NEVER_S: Final = 3_600.0
+WAIT_S: Final = 60.0
+PLAIN: Final = CallOptions()
+
+
+class Reference:
+    """What Ray gives for a call: what the worker returns is set by the test."""
+
+    def __init__(self, call: FunctionCall) -> None:
+        self.call = call
+        self.returned: Future[Any] = Future()
+
+    def future(self) -> "Future[Any]":
+        return self.returned
+
+    def __await__(self) -> Any:
+        return asyncio.wrap_future(self.returned).__await__()
+
+    def returns(self, body: bytes, took_s: float = 0.0) -> None:
+        """End as a worker does that takes one call."""
+        self.returned.set_result(msgspec.msgpack.encode(Done(body, took_s=took_s)))
+
+
+class FakeRay:
+    """Keeps what is started; ``refused`` is raised in its place."""
+
+    def __init__(self) -> None:
+        self.started: list[Reference] = []
+        self.ended: list[Reference] = []
+        self.refused: Exception | None = None
+        self._news = asyncio.Event()
+
+    async def until_started(self, count: int) -> None:
+        """Wait until so many calls were started."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.started) < count:
+                self._news.clear()
+                await self._news.wait()
+
+    async def start(self, call: FunctionCall, options: CallOptions) -> Reference:
+        return self.start_now(call, options)
+
+    def start_now(self, call: FunctionCall, options: CallOptions) -> Reference:
+        del options
+        if self.refused is not None:
+            raise self.refused
+        self.started.append(Reference(call))
+        self._news.set()
+        return self.started[-1]
+
+    def end(self, reference: Reference) -> None:
+        self.ended.append(reference)
+
+
+class Worker:
+    """The worker of a Ray task that was started."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.call: FunctionCall | None = reference.call
+        self._feed = Feed(reference.call.feed)
+
+    async def ends_call(self, body: bytes = b"{}", took_s: float = 0.0) -> int | None:
+        """Tell the outcome of the present call, and return the number of the next one."""
+        assert self.call is not None
+        told = CallOutcome(self.reference.call.number, self.call.number, Done(body, took_s=took_s))
+        following = await asyncio.to_thread(self._feed.tell, msgspec.msgpack.encode(told))
+        if following:
+            self.call = msgspec.msgpack.decode(following, type=FunctionCall)
+            return self.call.number
+        self.call = None
+        self.close()
+        self.reference.returned.set_result(b"")
+        return None
+
+    def close(self) -> None:
+        """Break the connection off."""
+        self._feed.close()
+
+
+class Stage:
+    """Calls under way, by number."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.ray = FakeRay()
+        self.shared = SharedTasks(self.ray, str(path), limits)
+        self.calls: dict[int, asyncio.Task[Result]] = {}
+        self.workers: list[Worker] = []
+
+    def worker(self, place: int) -> Worker:
+        """Return the worker of the Ray task that was started in this place."""
+        self.workers.append(Worker(self.ray.started[place]))
+        return self.workers[-1]
+
+    async def begin(self, *numbers: int, options: CallOptions = PLAIN, size: int = 2) -> None:
+        """Make calls, until each was started or waits."""
+        for number in numbers:
+            call = FunctionCall(
+                FunctionTarget("a_module", "a_function"), b" " * size, (), (), 1_000, number=number
+            )
+            self.calls[number] = asyncio.create_task(self.shared.result(call, options))
+        await asyncio.sleep(0)
+
+    async def body(self, number: int) -> bytes:
+        """Return what came of a call."""
+        return (await asyncio.wait_for(self.calls[number], WAIT_S)).body
+
+    def begun(self) -> list[int]:
+        """Return the numbers of the calls that are the first of a Ray task."""
+        return [reference.call.number for reference in self.ray.started]
+
+
+@asynccontextmanager
+async def stage(path: Path, **limits: float) -> AsyncIterator[Stage]:
+    """Listen for workers, and know that the function is quick."""
+    given = Limits(**{"quick_s": NEVER_S, "shared_s": NEVER_S, "patience_s": NEVER_S, **limits})
+    scene = Stage(path / "calls", given)
+    await scene.begin(1)
+    await asyncio.gather(*(it for it in asyncio.all_tasks() if it.get_name() == "feed"))
+    scene.ray.started[0].returns(b'{"n":1}')
+    assert await scene.body(1) == b'{"n":1}'
+    try:
+        yield scene
+    finally:
+        for call in scene.calls.values():
+            call.cancel()
+        await asyncio.gather(*scene.calls.values(), return_exceptions=True)
+        for worker in scene.workers:
+            worker.close()
+        scene.shared.close()
+
+
+async def test_a_ray_task_takes_the_calls_that_wait_in_their_order(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(*range(2, 12))
+        assert scene.begun() == [1, 2, 3]
+        worker = scene.worker(2)
+        assert [await worker.ends_call(b'{"of":%d}' % n) for n in (3, 4, 6)] == [4, 6, 7]
+        assert [await scene.body(n) for n in (3, 4, 6)] == [b'{"of":3}', b'{"of":4}', b'{"of":6}']
+        # What the next one would be was started meanwhile: no more than so many wait in Ray.
+        assert scene.begun() == [1, 2, 3, 5]
+
+
+async def test_a_ray_task_ends_when_no_call_waits(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4)
+        worker = scene.worker(2)
+        assert await worker.ends_call() == 4
+        assert await worker.ends_call(b'{"of":4}') is None
+        assert await scene.body(4) == b'{"of":4}'
+
+
+async def test_a_ray_task_ends_when_its_time_is_over_and_another_one_begins(tmp_path: Path) -> None:
+    async with stage(tmp_path, shared_s=0.0) as scene:
+        await scene.begin(*range(2, 7))
+        worker = scene.worker(2)
+        assert await worker.ends_call() is None
+        assert scene.begun() == [1, 2, 3, 4]
+
+
+async def test_calls_that_come_one_by_one_need_no_connection(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3)
+        assert [bool(reference.call.feed) for reference in scene.ray.started] == [
+            *(False, False, True)
+        ]
+
+
+async def test_calls_of_a_function_that_is_not_quick_are_ray_tasks_of_their_own(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path, quick_s=1.0) as scene:
+        await scene.begin(2)
+        scene.ray.started[1].returns(b"{}", took_s=1.1)
+        await scene.body(2)
+        await scene.begin(*range(3, 20))
+        assert scene.begun() == list(range(1, 20))
+
+
+async def test_workers_that_end_after_some_calls_take_one_at_a_time(tmp_path: Path) -> None:
+    options = call_options(b'{"max_calls":5}')
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, options=options)
+        scene.ray.started[-1].returns(b"{}")
+        await scene.body(2)
+        await scene.begin(*range(3, 20), options=options)
+        assert scene.begun() == list(range(1, 20))
+        assert not any(reference.call.feed for reference in scene.ray.started)
+
+
+async def test_calls_do_not_wait_for_one_that_takes_long(tmp_path: Path) -> None:
+    async with stage(tmp_path, patience_s=0.01) as scene:
+        await scene.begin(*range(2, 12))
+        await scene.ray.until_started(11)
+        assert scene.begun() == list(range(1, 12))
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_never_begins(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4, 5)
+        scene.calls[4].cancel()
+        await asyncio.wait({scene.calls[4]}, timeout=WAIT_S)
+        assert await scene.worker(2).ends_call() == 5
+        assert not scene.ray.ended
+
+
+async def test_a_call_that_is_cancelled_while_it_is_made_ends_its_ray_task_and_no_other_call(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4, 5, 6)
+        worker = scene.worker(2)
+        assert await worker.ends_call() == 4
+        scene.calls[4].cancel()
+        await asyncio.wait({scene.calls[4]}, timeout=WAIT_S)
+        assert scene.ray.ended == [scene.ray.started[2]]
+        # It has ended just now: it is too late to give this Ray task another call.
+        assert await worker.ends_call() is None
+        assert not scene.calls[6].done()
+
+
+async def test_a_call_that_has_ended_is_not_what_a_late_cancellation_ends(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4)
+        assert await scene.worker(2).ends_call() == 4
+        scene.calls[3].cancel()
+        await asyncio.wait({scene.calls[3]}, timeout=WAIT_S)
+        assert not scene.ray.ended
+
+
+async def test_a_worker_that_dies_fails_only_the_call_that_it_made(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4, 5)
+        assert await scene.worker(2).ends_call(b'{"of":3}') == 4
+        scene.ray.started[2].returned.set_exception(WorkerCrashedError())
+        with pytest.raises(WorkerCrashedError):
+            await scene.body(4)
+        assert await scene.body(3) == b'{"of":3}'
+        assert scene.begun() == [1, 2, 3, 5]
+
+
+async def test_a_result_that_comes_over_ray_ends_the_ray_task(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4, 5)
+        assert await scene.worker(2).ends_call() == 4
+        large = Result(b"", None, 100_000, object())
+        scene.ray.started[2].returned.set_result(large)
+        assert await asyncio.wait_for(scene.calls[4], WAIT_S) is large
+        assert scene.begun() == [1, 2, 3, 5]
+
+
+async def test_a_ray_task_that_ends_without_an_outcome_is_a_failure_of_ray(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2)
+        scene.ray.started[1].returned.set_result(b"")
+        with pytest.raises(WorkerCrashedError):
+            await scene.body(2)
+
+
+async def test_what_ray_refuses_is_told_to_each_call_that_waited(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4)
+        scene.ray.refused = ValueError("no such resource")
+        scene.ray.started[2].returned.set_exception(WorkerCrashedError())
+        with pytest.raises(GatewayError, match="Ray refuses the rayOptions: no such resource"):
+            await scene.body(4)
+
+
+async def test_a_large_input_has_a_ray_task_of_its_own(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3)
+        await scene.begin(4, size=100_000)
+        await asyncio.sleep(0)
+        assert scene.begun() == [1, 2, 3, 4]
+        assert not scene.ray.started[-1].call.feed
+
+
+async def test_a_function_with_other_options_shares_no_ray_task(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4)
+        await scene.begin(5, options=call_options(b'{"num_cpus":2}'))
+        assert scene.begun() == [1, 2, 3, 5]
+        assert await scene.worker(2).ends_call() == 4
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\xff\xff\xff\xff", (MOST_BYTES + 1).to_bytes(4), b"\0\0\0\4nope", b"\0\0\0\0"]
+)
+async def test_what_is_no_outcome_closes_its_connection_and_hinders_no_other(
+    tmp_path: Path, frame: bytes
+) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4)
+        reader, writer = await asyncio.open_unix_connection(scene.ray.started[2].call.feed)
+        writer.write(frame)
+        assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
+        writer.close()
+        await writer.wait_closed()
+        assert await scene.worker(2).ends_call() == 4
+
+
+async def test_a_worker_of_another_node_returns_its_outcome(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3)
+        feed = Feed(str(tmp_path / "elsewhere"))
+        assert await asyncio.to_thread(feed.tell, b"") is None
+        feed.close()
+        scene.ray.started[2].returns(b'{"of":3}')
+        assert await scene.body(3) == b'{"of":3}'
+
+
+async def test_no_more_ray_tasks_wait_than_the_limit_however_many_calls_come(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(*range(2, 500))
+        assert len(scene.begun()) == 1 + MOST_FRESH
