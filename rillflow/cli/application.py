@@ -12,6 +12,7 @@ from rillflow.cli.commands import (
     flows,
     functions,
     keys,
+    moving,
     serving,
     signalling,
     triggers,
@@ -80,6 +81,8 @@ for order in (
 app.command()(doctor.doctor)
 app.command()(serving.version)
 app.add_typer(database.db)
+app.command("export")(moving.export_to)
+app.command("import")(moving.import_from)
 app.add_typer(cluster.cluster)
 app.add_typer(keys.keys)
 app.command()(keys.audit)

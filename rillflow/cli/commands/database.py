@@ -50,7 +50,7 @@ def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     """
     from rillflow.stores import schema_status
 
-    url = _url(store, data_dir)
+    url = url_of(store, data_dir)
     found = asyncio.run(schema_status(url))
     _tell(url, found)
     found.refuse_newer()
@@ -71,7 +71,7 @@ def upgrade(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     """
     from rillflow.stores import schema_status, upgrade_schema
 
-    url = _url(store, data_dir)
+    url = url_of(store, data_dir)
     before = asyncio.run(upgrade_schema(url))
     for number, what in before.missing:
         say(f"made {number}: {what}")
@@ -94,7 +94,7 @@ def backup(
     from rillflow.stores.sqlite import backup as sqlite_backup
 
     path = _embedded(store, data_dir, "use pg_dump: `pg_dump --format=custom --file=FILE DATABASE`")
-    with _progress("copying pages") as progress:
+    with progress_shown("copying pages") as progress:
         sqlite_backup.backup(path, file, progress)
     say(f"backed up {path} to {file} ({file.stat().st_size:,} bytes)")
 
@@ -115,7 +115,7 @@ def restore(
     from rillflow.stores.sqlite import backup as sqlite_backup
 
     path = _embedded(store, data_dir, "use pg_restore: `pg_restore --dbname=DATABASE FILE`")
-    with _progress("verifying executions") as progress:
+    with progress_shown("verifying executions") as progress:
         moved = sqlite_backup.restore(file, path, progress)
     say(f"restored {path} from {file}")
     if moved is not None:
@@ -154,7 +154,7 @@ def verify(
     path = file or _embedded(store, data_dir, "use pg_amcheck: `pg_amcheck DATABASE`")
     if accept_missing_wal:
         sqlite_backup.accept_missing_wal(path)
-    with _progress("verifying executions") as progress:
+    with progress_shown("verifying executions") as progress:
         found = sqlite_backup.verify(path, progress)
     counts = f"{found.executions:,} executions, {found.definitions:,} definitions"
     if found.is_clean:
@@ -167,7 +167,7 @@ def verify(
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_shown(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far a long job is, at a terminal and once it takes longer than a moment."""
     from rich.progress import Progress
 
@@ -183,7 +183,7 @@ def _embedded(store: str | None, data_dir: Path | None, instead: str) -> Path:
     from rillflow.stores import sqlite_file
     from rillflow.stores.urls import masked
 
-    url = _url(store, data_dir)
+    url = url_of(store, data_dir)
     path = sqlite_file(url)
     if path is None:
         raise StoreError(f"{masked(url)} is not an embedded store (SQLite): {instead}")
@@ -197,7 +197,8 @@ def _tell(url: str, found: "SchemaStatus") -> None:
     say(f"version  {found.found or 'none'}, this release needs {found.wanted}")
 
 
-def _url(store: str | None, data_dir: Path | None) -> str:
+def url_of(store: str | None, data_dir: Path | None) -> str:
+    """Return the URL of the store that options name, or the one that `rillflow up` would use."""
     from rillflow.cli.inputs import settings_from
 
     if store is not None and data_dir is not None:

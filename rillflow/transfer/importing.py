@@ -1,0 +1,268 @@
+"""An import: frames of a file, checked and written into a database.
+
+Nothing of a file is believed: whatever does not fit is refused with its place. What is written
+together is written as a whole, so an import that ends early has written whole executions, and may
+be repeated.
+
+Used by `cli/commands`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from rillflow.core.codec import decode_event, decode_state
+from rillflow.core.status import DagStatus
+from rillflow.definition import MAX_TEXT_BYTES, parse_definition
+from rillflow.errors import ConflictError, DefinitionError, StoreError
+from rillflow.ids import ExecutionId, is_execution_id
+from rillflow.runtime.activation.fencing import listing_partition
+from rillflow.stores.append_plan import PIECES_MARK
+from rillflow.stores.large_values import references_in
+from rillflow.stores.transfer.rows import MovedExecution
+from rillflow.stores.transfer.session import Session
+from rillflow.stores.transfer.tables import API_KEYS, DEFINITIONS, TABLES, VERSIONS, Table
+from rillflow.stores.transfer.writing import Place, Writer
+from rillflow.transfer.frames import (
+    End,
+    ExecutionFrame,
+    Frame,
+    FrameReader,
+    PayloadFrame,
+    RecordsFrame,
+    SnapshotFrame,
+    TableFrame,
+)
+from rillflow.transfer.holding import Holding
+
+TOGETHER_BYTES: Final = 8 * 1024 * 1024
+TOGETHER: Final = 500
+"""How much is written with one commit."""
+STATUSES: Final = frozenset(status.name.lower() for status in DagStatus) | {"RUNNING"}
+_STORED_DEPTH: Final = 1_000
+_STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
+"""What a server reads of a stored definition at most."""
+
+
+class Imported(msgspec.Struct):
+    """What an import has written.
+
+    Attributes:
+        executions: Executions that are new, or that have gone on.
+        unchanged: Executions that were there already, as far or farther.
+        rows: Rows of tables.
+    """
+
+    executions: int = 0
+    unchanged: int = 0
+    rows: int = 0
+
+
+class Import:
+    """Reads a file into a database.
+
+    Attributes:
+        imported: What was written by commits so far.
+    """
+
+    def __init__(
+        self, session: Session, reader: FrameReader, *, with_keys: bool, holding: Holding
+    ) -> None:
+        self._session = session
+        self._reader = reader
+        self._with_keys = with_keys
+        self._holding = holding
+        self._writer = Writer(session, updates=reader.header.since_ms is not None)
+        self._seen = 0
+        self._ended = False
+        self.imported = Imported()
+
+    async def run(self, progress: Callable[[int], None]) -> Imported:
+        """Import everything; ``progress`` is called with the number of executions so far.
+
+        Raises:
+            ConflictError: The database has something else under the same key.
+            StoreError: The file or the database cannot be read or written.
+        """
+        while not self._ended:
+            try:
+                group = Imported()
+                await self._holding.renew()
+                async with self._session.transaction():
+                    await self._take_group(group)
+                    await self._holding.check()
+            except StoreError as error:
+                raise self._told(error) from error
+            self.imported.executions += group.executions
+            self.imported.unchanged += group.unchanged
+            self.imported.rows += group.rows
+            progress(self._seen)
+        return self.imported
+
+    def _told(self, error: StoreError) -> StoreError:
+        """Return an error that says what is in the database in spite of it."""
+        done = self.imported
+        kept = (
+            f"{done.executions:,} executions and {done.rows:,} rows were imported before, and"
+            " stay; import again once that is mended, which goes on from there"
+            if done.executions or done.rows
+            else "nothing was imported"
+        )
+        kind = ConflictError if isinstance(error, ConflictError) else StoreError
+        return kind(f"{error} (near frame {self._reader.frames}): {kept}")
+
+    async def _take_group(self, group: Imported) -> None:
+        """Take whole executions and rows for one commit."""
+        size_bytes = units = 0
+        before = self._writer.changed
+        if not self._seen and not self.imported.rows:
+            await self._writer.count_triggers(self._reader.header.next_trigger_id)
+        while size_bytes < TOGETHER_BYTES and units < TOGETHER and not self._ended:
+            start = self._reader.total_bytes
+            await self._take(self._reader.next(), group)
+            size_bytes += self._reader.total_bytes - start
+            units += 1
+        group.rows = self._writer.changed - before
+
+    async def _take(self, frame: Frame, group: Imported) -> None:
+        if isinstance(frame, End):
+            if frame.executions != self._seen:
+                raise StoreError(
+                    f"the file has {self._seen:,} executions, and says {frame.executions:,}"
+                )
+            self._ended = True
+        elif isinstance(frame, TableFrame):
+            if frame.table != API_KEYS or self._with_keys:
+                await self._writer.put_rows(frame.table, rows_of(frame))
+        elif isinstance(frame, ExecutionFrame):
+            is_new = await self._execution(frame.execution)
+            self._seen += 1
+            group.executions += is_new
+            group.unchanged += not is_new
+        else:
+            raise StoreError("the file has a part of an execution outside of one")
+
+    async def _execution(self, moved: MovedExecution) -> bool:
+        """Take an execution with its parts; return whether something of it was new."""
+        execution_id = refuse_wrong(moved)
+        if not await self._writer.has_definition(moved.row.definition_id):
+            raise StoreError(f"{execution_id}: its definition is not in the file")
+        place = await self._writer.begin(moved)
+        payloads = await self._payloads(place, execution_id)
+        await self._records(place, moved, payloads)
+        snapshot = None
+        if moved.snapshot_seq:
+            snapshot = self._snapshot(execution_id, payloads)
+        return await self._writer.end(place, moved, snapshot)
+
+    async def _payloads(self, place: Place, execution_id: str) -> set[bytes]:
+        found: set[bytes] = set()
+        while isinstance(frame := self._reader.next(), PayloadFrame):
+            if hashlib.sha256(frame.value).digest() != frame.sha256:
+                raise StoreError(f"{execution_id}: a large value is not that of its SHA-256")
+            found.add(frame.sha256)
+            await self._writer.payload(place, frame.sha256, frame.value, in_record=frame.in_record)
+        self._reader.give_back(frame)
+        return found
+
+    async def _records(self, place: Place, moved: MovedExecution, payloads: set[bytes]) -> None:
+        execution_id, seq = moved.row.execution_id, 1
+        while seq <= moved.last_seq:
+            frame = self._reader.next()
+            if not isinstance(frame, RecordsFrame):
+                raise StoreError(f"{execution_id}: record {seq} of {moved.last_seq} is missing")
+            for number, record in enumerate(frame.records, start=seq):
+                with_place(f"{execution_id}: record {number}", record, payloads, decode_event)
+            await self._writer.records(place, execution_id, seq, frame.records)
+            seq += len(frame.records)
+        if seq != moved.last_seq + 1:
+            raise StoreError(f"{execution_id}: there are more records than {moved.last_seq}")
+
+    def _snapshot(self, execution_id: str, payloads: set[bytes]) -> bytes:
+        frame = self._reader.next()
+        if not isinstance(frame, SnapshotFrame):
+            raise StoreError(f"{execution_id}: its snapshot is missing")
+        with_place(f"{execution_id}: its snapshot", frame.snapshot, payloads, decode_state)
+        return frame.snapshot
+
+
+def refuse_wrong(moved: MovedExecution) -> str:
+    """Refuse a row that no release writes; return its id.
+
+    Raises:
+        StoreError: It is one.
+    """
+    row = moved.row
+    if not is_execution_id(row.execution_id):
+        raise StoreError(f"{row.execution_id[:200]!r} is no id of an execution")
+    wrong = ""
+    if row.partition != listing_partition(ExecutionId(row.execution_id)):
+        wrong = f"it is not of the partition {row.partition}"
+    elif row.parent_id is not None and not is_execution_id(row.parent_id):
+        wrong = "its parent has no id of an execution"
+    elif row.status not in STATUSES:
+        wrong = f"{row.status[:40]!r} is no status"
+    elif moved.last_seq < 1 or not 0 <= moved.snapshot_seq <= moved.last_seq:
+        wrong = f"it has {moved.last_seq} records and a snapshot of record {moved.snapshot_seq}"
+    if wrong:
+        raise StoreError(f"{row.execution_id}: {wrong}")
+    return row.execution_id
+
+
+def with_place(
+    place: str, data: bytes, payloads: set[bytes], decode: Callable[[bytes], object]
+) -> None:
+    """Check that what is stored of an execution can be read, as far as it is no large value.
+
+    Raises:
+        StoreError: It cannot; the message begins with the place.
+    """
+    missing = False
+    try:
+        if not data.startswith(PIECES_MARK):
+            decode(data)
+        else:
+            missing = not references_in((data,)) <= payloads
+    except (StoreError, msgspec.MsgspecError, ValueError, RecursionError, IndexError) as error:
+        raise StoreError(f"{place} cannot be read: {error}") from error
+    if missing:
+        raise StoreError(f"{place} refers to a large value that is missing")
+
+
+def rows_of(frame: TableFrame) -> list[tuple[Any, ...]]:
+    """Return rows whose columns have the types of their table.
+
+    Raises:
+        StoreError: The table is unknown, or a row is not one of it.
+    """
+    table = TABLES.get(frame.table)
+    if table is None or not frame.rows:
+        raise StoreError(f"the file has rows of the table {frame.table[:40]!r}, or none of it")
+    for row in frame.rows:
+        if not _fits(table, row):
+            raise StoreError(f"the table {frame.table} has no rows like {str(row)[:200]}")
+    if frame.table == DEFINITIONS:
+        for definition_id, text in frame.rows:
+            _refuse_wrong_text(str(definition_id), str(text))
+    if frame.table == VERSIONS and len({row[:3] for row in frame.rows}) > 1:
+        raise StoreError("the versions of two aliases are together")
+    return list(frame.rows)
+
+
+def _fits(table: Table, row: tuple[object, ...]) -> bool:
+    kinds = tuple(table.columns.values())
+    return len(row) == len(kinds) and all(
+        type(value) is kind for kind, value in zip(kinds, row, strict=True)
+    )
+
+
+def _refuse_wrong_text(definition_id: str, text: str) -> None:
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    if digest != definition_id:
+        raise StoreError(f"the definition {definition_id[:40]!r} has another text than its id says")
+    try:
+        parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
+    except (DefinitionError, TypeError, ValueError) as error:
+        raise StoreError(f"the definition {definition_id} cannot be read: {error}") from error

@@ -1,0 +1,532 @@
+"""A store is moved to another one by `rillflow export` and `import`, and executions go on there.
+
+A file of whatever origin is refused with its place, and changes nothing or what the error says.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import io
+import re
+import stat
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import pytest
+
+from rillflow.errors import StoreError
+from rillflow.ids import new_execution_id
+from rillflow.ports.access import ApiKey
+from rillflow.ports.lease import DeploymentName
+from rillflow.runtime.activation.fencing import listing_partition
+from rillflow.runtime.supervision.store_lease import StoreLease
+from rillflow.stores import open_store
+from rillflow.stores.transfer.rows import ExecutionRow, MovedExecution
+from rillflow.testing import FunctionRequest
+from rillflow.transfer.frames import (
+    End,
+    ExecutionFrame,
+    Frame,
+    FrameReader,
+    FrameWriter,
+    Header,
+    PayloadFrame,
+    RecordsFrame,
+    SnapshotFrame,
+    TableFrame,
+)
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.serving import Api, served
+from tests.contract.tables import run_sql
+from tests.postgres_server import PostgresServer
+from tests.unit.commands import run
+
+KEY: Final = "a-callback-key"
+TRIGGER: Final = "/flow/trigger.json"
+LARGE: Final = "x" * 100_000
+HOUR_S: Final = 3_600
+
+
+@pytest.fixture(name="server", scope="module")
+def _server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(name="urls", params=["sqlite to postgres", "postgres to sqlite"])
+def _urls(
+    request: pytest.FixtureRequest, tmp_path: Path, server: PostgresServer
+) -> tuple[str, str]:
+    sqlite, postgres = f"sqlite://{tmp_path}/stores/rillflow.db", server.new_database()
+    return (sqlite, postgres) if request.param.startswith("sqlite") else (postgres, sqlite)
+
+
+@pytest.fixture(name="ended_url")
+async def _ended_url(tmp_path: Path) -> str:
+    """A store with one execution that has ended, and one that waits."""
+    url = f"sqlite://{tmp_path}/source/rillflow.db"
+    async with source(url) as (api, _):
+        await api.ended(await api.submit(await api.add(calling("echo")), {"name": "Bob"}))
+        await api.submit(await api.add(SUSPENDED.replace("dagName: order", "dagName: waits")))
+    return url
+
+
+class Work:
+    """A function that keeps the addresses it is given and calls nobody."""
+
+    def __init__(self) -> None:
+        self.addresses: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    def __call__(self, request: FunctionRequest) -> dict[str, Any]:
+        address = urlsplit(request.headers["X-Callback-Url"])
+        self.addresses.put_nowait(dict(parse_qsl(address.query)))
+        return {}
+
+
+@asynccontextmanager
+async def source(url: str, **functions: Any) -> AsyncIterator[tuple[Api, Work]]:
+    work = Work()
+    behind = {"work": work, "echo": lambda request: request.json(), **functions}
+    store = open_store(url)
+    async with served(behind, store=store, callback_keys=(KEY,)) as api:
+        yield api, work
+
+
+async def command(*arguments: str) -> tuple[int, str, str]:
+    return await asyncio.to_thread(run, *arguments)
+
+
+async def exported(url: str, path: Path, *options: str) -> str:
+    code, _, told = await command("export", str(path), "--store", url, *options)
+    assert code == 0, told
+    return told
+
+
+async def imported(url: str, path: Path, *options: str) -> str:
+    code, told, error = await command("import", str(path), "--store", url, *options)
+    assert code == 0, error
+    return told
+
+
+async def refused(url: str, path: Path) -> str:
+    code, _, error = await command("import", str(path), "--store", url)
+    assert code == 1
+    return error
+
+
+def frames_of(path: Path) -> list[Frame]:
+    """All frames but the header, which has the time."""
+    with path.open("rb") as file:
+        reader = FrameReader(file)
+        frames = [reader.next()]
+        while not isinstance(frames[-1], End):
+            frames.append(reader.next())
+    return frames
+
+
+async def executions_in(url: str) -> int:
+    [(count,)] = await run_sql(url, "SELECT count(*) FROM executions")
+    return int(count)
+
+
+async def test_a_running_execution_is_ended_in_the_other_store_by_a_callback_of_before(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = urls
+    path = tmp_path / "all.rillflow"
+    async with source(here) as (api, work):
+        execution_id = await api.submit(await api.add(calling("work", pattern="task_async")))
+        address = await work.addresses.get()
+        await exported(here, path)
+    assert await imported(there, path) == (
+        f"imported 1 executions and {rows_in(path)} rows; 0 executions were there already\n"
+    )
+    async with source(there) as (api, work):
+        forged = await api.client.post(TRIGGER, params={**address, "seal": "x"}, json={})
+        assert forged.status_code == 403
+        await api.post(TRIGGER, {"a": 1}, **address)
+        assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+        assert work.addresses.empty()
+
+
+def rows_in(path: Path) -> int:
+    """How many rows of tables an empty store lacks: all but the template that each store has."""
+    seen = {
+        (frame.table, row[:3] if len(row) > 1 else row)
+        for frame in frames_of(path)
+        if isinstance(frame, TableFrame)
+        for row in frame.rows
+        if frame.table != "versions"
+    }
+    versions = sum(
+        len(frame.rows)
+        for frame in frames_of(path)
+        if isinstance(frame, TableFrame) and frame.table == "versions"
+    )
+    return len(seen) + versions - 1
+
+
+async def test_everything_is_there_afterwards_as_it_was(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = urls
+    async with source(here) as (api, work):
+        await fill(api, work)
+    await exported(here, tmp_path / "here")
+    await imported(there, tmp_path / "here")
+    await exported(there, tmp_path / "there")
+    assert frames_of(tmp_path / "there") == frames_of(tmp_path / "here")
+
+
+async def fill(api: Api, work: Work) -> None:
+    """Make something of every kind that is moved."""
+    echo = await api.add(calling("echo"))
+    await api.ended(await api.submit(echo, {"name": LARGE}))
+    await api.ended(await api.submit(echo, {"name": "Bob"}, idempotency_key="one"))
+    await api.submit(await api.add(SUSPENDED.replace("dagName: order", "dagName: waits")))
+    for text in (calling("echo"), calling("work", pattern="task_async")):
+        newest = await api.add(text, alias="next")
+    await api.submit(newest)
+    await work.addresses.get()
+    await api.post(
+        "/flow/template/create_task_template.json",
+        {
+            "name": "mine",
+            "type": 0,
+            "category": "function",
+            "icon": "",
+            "task_yaml": "name: a",
+            "schema": "{}",
+            "output": "{}",
+        },
+    )
+    await api.post(
+        "/flow/trigger/add_trigger.json",
+        {"cron": "0 0 0 1 1 *", "context": {"a": LARGE}},
+        descriptor_id="shop:order",
+        type="cron",
+    )
+
+
+async def test_an_import_that_is_repeated_changes_nothing(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = urls
+    async with source(here) as (api, work):
+        await fill(api, work)
+    await exported(here, tmp_path / "here")
+    await imported(there, tmp_path / "here")
+    again = await imported(there, tmp_path / "here")
+    assert again == "imported 0 executions and 0 rows; 4 executions were there already\n"
+    await exported(there, tmp_path / "there")
+    assert frames_of(tmp_path / "there") == frames_of(tmp_path / "here")
+
+
+async def test_a_difference_brings_the_other_store_up_to_date(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = urls
+    first, difference, whole = (tmp_path / name for name in ("first", "difference", "whole"))
+    async with source(here) as (api, work):
+        api.clock.advance(-HOUR_S)
+        old = await api.submit(await api.add(calling("echo")), {"name": "Bob"})
+        await api.ended(old)
+        api.clock.advance(HOUR_S)
+        waits = await api.submit(await api.add(calling("work", pattern="task_async", name="waits")))
+        address = await work.addresses.get()
+        await exported(here, first)
+        await imported(there, first)
+        await api.post(TRIGGER, {"a": 1}, **address)
+        await api.ended(waits)
+        new = await api.add(calling("echo", more="\n    timeout: 9"))
+        await api.ended(await api.submit(new, {"name": "Eve"}))
+    await exported(here, difference, "--since", str(first))
+    await exported(here, whole)
+    ids = {
+        frame.execution.row.execution_id
+        for frame in frames_of(difference)
+        if hasattr(frame, "execution")
+    }
+    assert old not in ids
+    assert len(ids) == 2
+    await imported(there, difference)
+    await exported(there, tmp_path / "there")
+    assert frames_of(tmp_path / "there") == frames_of(whole)
+    assert "0 executions and 0 rows; 2 executions" in await imported(there, difference)
+    assert "another content" in await refused(there, first) or "other versions" in await refused(
+        there, first
+    )
+
+
+async def test_a_store_that_has_another_record_is_refused(ended_url: str, tmp_path: Path) -> None:
+    path, there = tmp_path / "all", f"sqlite://{tmp_path}/there/rillflow.db"
+    await exported(ended_url, path)
+    await imported(there, path)
+    await run_sql(there, "UPDATE journal SET record = x'00' WHERE seq = 2 AND execution = 1")
+    error = await refused(there, path)
+    assert "is here with another record 2" in error
+    assert "nothing was imported" in error
+
+
+async def test_a_store_in_which_an_alias_means_something_else_is_refused(
+    ended_url: str, tmp_path: Path
+) -> None:
+    path, there = tmp_path / "all", f"sqlite://{tmp_path}/there/rillflow.db"
+    await exported(ended_url, path)
+    async with source(there) as (api, _):
+        await api.add(calling("echo", more="\n    timeout: 9"))
+    error = await refused(there, path)
+    assert "the alias shop:order:release has other versions here than in the file" in error
+    assert await executions_in(there) == 0
+
+
+async def test_hashes_of_keys_are_moved_only_on_request(tmp_path: Path) -> None:
+    here, there = (f"sqlite://{tmp_path}/{name}/rillflow.db" for name in ("here", "there"))
+    store = open_store(here)
+    await store.open()
+    key = ApiKey(name="ci", key_id="0123", digest="ab" * 32, role="viewer")
+    assert await store.add_api_key(key, most=10)
+    await store.close()
+    without, with_keys = tmp_path / "without", tmp_path / "with"
+    await exported(here, without)
+    await exported(here, with_keys, "--with-keys")
+    assert key.digest.encode() not in gzip.decompress(without.read_bytes())
+    assert key.digest.encode() in gzip.decompress(with_keys.read_bytes())
+    await imported(there, with_keys)
+    assert await run_sql(there, "SELECT name FROM api_keys") == []
+    await imported(there, with_keys, "--with-keys")
+    assert await run_sql(there, "SELECT name FROM api_keys") == [("ci",)]
+
+
+async def test_a_store_on_which_a_server_runs_is_refused(ended_url: str, tmp_path: Path) -> None:
+    path, there = tmp_path / "all", f"sqlite://{tmp_path}/there/rillflow.db"
+    await exported(ended_url, path)
+    store = open_store(there)
+    await store.open()
+    lease = StoreLease(store, DeploymentName("server", "a server"))
+    await lease.acquire()
+    renewing = asyncio.create_task(_renewed(lease))
+    error = await refused(there, path)
+    renewing.cancel()
+    assert "the store is held by a server" in error
+    assert await executions_in(there) == 0
+    await lease.give_up()
+    await store.close()
+    await imported(there, path)
+
+
+async def _renewed(lease: StoreLease) -> None:
+    while True:
+        await lease.renew()
+        await asyncio.sleep(0.05)
+
+
+async def test_an_export_says_that_a_server_goes_on(ended_url: str, tmp_path: Path) -> None:
+    store = open_store(ended_url)
+    await store.open()
+    await StoreLease(store, DeploymentName("server", "a server")).acquire()
+    told = await exported(ended_url, tmp_path / "all")
+    await store.close()
+    assert "a server may run on this store (a server)" in told
+
+
+async def test_the_file_is_for_its_owner_and_replaces_none(ended_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "all"
+    await exported(ended_url, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_bytes()
+    code, _, error = await command("export", str(path), "--store", ended_url)
+    assert code == 1
+    assert "exists already" in error
+    assert path.read_bytes() == before
+    assert not path.with_name("all.partial").exists()
+
+
+async def test_a_damaged_execution_is_left_out_and_named(ended_url: str, tmp_path: Path) -> None:
+    [(damaged,)] = await run_sql(ended_url, "SELECT execution_id FROM executions WHERE key = 1")
+    await run_sql(ended_url, "DELETE FROM journal WHERE execution = 1 AND seq = 1")
+    path = tmp_path / "all"
+    code, _, told = await command("export", str(path), "--store", ended_url)
+    assert code == 1
+    assert re.search(rf"left out  {damaged}: 1 of \d+ records are missing", told)
+    assert "1 executions" in await imported(f"sqlite://{tmp_path}/there/rillflow.db", path)
+
+
+async def test_a_file_that_is_cut_anywhere_is_told_and_nothing_half_is_written(
+    ended_url: str, tmp_path: Path
+) -> None:
+    path, cut = tmp_path / "all", tmp_path / "cut"
+    await exported(ended_url, path)
+    content = gzip.decompress(path.read_bytes())
+    for number in range(1, 8):
+        cut.write_bytes(gzip.compress(content[: len(content) * number // 8]))
+        there = f"sqlite://{tmp_path}/{number}/rillflow.db"
+        error = await refused(there, cut)
+        assert "cut off" in error, error
+        assert "nothing was imported" in error
+        assert await executions_in(there) == 0
+    cut.write_bytes(path.read_bytes()[:-20])
+    assert "cut off" in await refused(f"sqlite://{tmp_path}/9/rillflow.db", cut)
+
+
+async def test_a_pipe_does_as_well_as_a_file(ended_url: str, tmp_path: Path) -> None:
+    there = f"sqlite://{tmp_path}/there/rillflow.db"
+    program = f"{_program()} export - --store {ended_url} | {_program()} import - --store {there}"
+    ended = await asyncio.create_subprocess_shell(program, stdout=asyncio.subprocess.PIPE)
+    told, _ = await ended.communicate()
+    assert ended.returncode == 0
+    assert told.startswith(b"imported 2 executions")
+
+
+def _program() -> str:
+    return f"{sys.executable} -m rillflow.cli"
+
+
+HEADER: Final = Header(format=1, release="0", exported_at_ms=0)
+ID: Final = new_execution_id("shop", "order", at_ms=1, entropy=bytes(10))
+TEXT: Final = "tasks: []"
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def row_of(**changes: Any) -> ExecutionRow:
+    fields: dict[str, Any] = {
+        "execution_id": ID,
+        "business": "shop",
+        "feature": "order",
+        "partition": listing_partition(ID),
+        "definition_id": "0" * 32,
+        "submitted_at_ms": 1,
+        "dedicated": False,
+        "parent_id": None,
+        "idempotency_key": None,
+        "request_digest": None,
+        "status": "running",
+        "code": None,
+        "finished_at_ms": None,
+        "rests": False,
+    }
+    return ExecutionRow(**fields | changes)
+
+
+def execution(last_seq: int = 1, snapshot_seq: int = 0, **changes: Any) -> ExecutionFrame:
+    moved = MovedExecution(row=row_of(**changes), last_seq=last_seq, snapshot_seq=snapshot_seq)
+    return ExecutionFrame(moved)
+
+
+def written(*frames: Frame) -> bytes:
+    file = io.BytesIO()
+    writer = FrameWriter(file)
+    for frame in frames:
+        writer.write(frame)
+    writer.close()
+    return file.getvalue()
+
+
+def packed(*contents: bytes) -> bytes:
+    """Frames whose content is not what it should be."""
+    return gzip.compress(b"".join(len(each).to_bytes(4) + each for each in contents))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "cut off"),
+        (b"plain text", "no compressed data"),
+        (gzip.compress(b""), "cut off"),
+        (gzip.compress(bytes(1 << 20)), "a length of 0 bytes"),
+        (gzip.compress(b"\xff" * 1_000), "a length of 4,294,967,295 bytes"),
+        (packed(b"\xc1"), "frame 1"),
+        (packed(b"\x91" * 100_000), "frame 1"),
+        (packed(msgspec.msgpack.encode({"type": "header", "format": "1"})), "frame 1"),
+        (packed(msgspec.msgpack.encode({"type": "other"})), "frame 1"),
+        (written(End(0)), "does not begin as an export"),
+        (written(Header(format=2, release="9.0", exported_at_ms=0)), "reads form 1"),
+        (written(HEADER), "cut off after frame 1"),
+        (written(HEADER, HEADER), "outside of one"),
+        (written(HEADER, End(1)), "has 0 executions, and says 1"),
+        (written(HEADER, RecordsFrame([b"x"])), "outside of one"),
+        (written(HEADER, SnapshotFrame(b"x")), "outside of one"),
+        (written(HEADER, TableFrame("epochs", [(1,)])), "of the table 'epochs'"),
+        (written(HEADER, TableFrame("names", [])), "of the table 'names'"),
+        (written(HEADER, TableFrame("names", [("a", "b")])), "no rows like"),
+        (written(HEADER, TableFrame("names", [("a", "b", 1)])), "no rows like"),
+        (written(HEADER, TableFrame("triggers", [("a",) * 12])), "no rows like"),
+        (written(HEADER, TableFrame("definitions", [("0" * 32, TEXT)])), "another text"),
+        (written(HEADER, TableFrame("definitions", [(md5(TEXT), TEXT)])), "cannot be read"),
+        (written(HEADER, execution(execution_id="../x")), "no id of an execution"),
+        (written(HEADER, execution(partition=999)), "not of the partition 999"),
+        (written(HEADER, execution(status="odd")), "no status"),
+        (written(HEADER, execution(parent_id="x")), "its parent"),
+        (written(HEADER, execution(last_seq=0)), "it has 0 records"),
+        (written(HEADER, execution(snapshot_seq=2)), "a snapshot of record 2"),
+        (written(HEADER, execution()), "its definition is not in the file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_file_that_is_no_export_is_refused_with_the_place(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path, there = tmp_path / "file", f"sqlite://{tmp_path}/there/rillflow.db"
+    path.write_bytes(content)
+    error = await refused(there, path)
+    assert reason in error
+    assert len(error) < 1_000
+    if (tmp_path / "there").exists():
+        assert await executions_in(there) == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([execution()], "cut off"),
+        ([execution(), End(1)], "record 1 of 1 is missing"),
+        ([execution(), RecordsFrame([b"x"])], "record 1 cannot be read"),
+        ([execution(), RecordsFrame([b"\xfe\xc1"])], "record 1 cannot be read"),
+        ([execution(), RecordsFrame([b"\xfe" + b"\x91" * 10_000])], "record 1 cannot be read"),
+        ([execution(), RecordsFrame([b""])], "record 1 cannot be read"),
+        (
+            [execution(), PayloadFrame(b"1" * 32, in_record=True, value=b"x")],
+            "not that of its SHA-256",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_an_execution_that_cannot_go_on_is_refused_with_the_record(
+    ended_url: str, tmp_path: Path, frames: list[Frame], reason: str
+) -> None:
+    path, there = tmp_path / "file", f"sqlite://{tmp_path}/there/rillflow.db"
+    await exported(ended_url, tmp_path / "all")
+    text = next(
+        frame
+        for frame in frames_of(tmp_path / "all")
+        if isinstance(frame, TableFrame) and frame.table == "definitions"
+    )
+    definition_id = str(text.rows[0][0])
+    changed = [
+        execution(definition_id=definition_id) if isinstance(frame, ExecutionFrame) else frame
+        for frame in frames
+    ]
+    path.write_bytes(written(HEADER, text, *changed))
+    error = await refused(there, path)
+    assert reason in error
+    assert await executions_in(there) == 0
+
+
+def test_a_length_that_is_not_there_takes_no_memory() -> None:
+    content = gzip.compress((200 << 20).to_bytes(4) + b"x" * 1_000)
+    tracemalloc.start()
+    with pytest.raises(StoreError, match="cut off"):
+        FrameReader(io.BytesIO(content))
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 8 << 20
