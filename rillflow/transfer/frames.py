@@ -100,7 +100,7 @@ class FrameWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._file = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=COMPRESSION, mtime=0)
 
-    def write(self, frame: Frame) -> None:
+    def add(self, frame: Frame) -> None:
         """Write a frame.
 
         Raises:

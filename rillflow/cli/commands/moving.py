@@ -108,7 +108,7 @@ async def _export(
         export = Export(session, with_keys=with_keys, since_ms=since_ms, progress=progress)
         writer = FrameWriter(target)
         async for frame in export.frames(SystemClock().now_ms()):
-            writer.write(frame)
+            writer.add(frame)
         writer.close()
         lease = await lease_of(session)
     finally:

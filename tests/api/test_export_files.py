@@ -1,0 +1,193 @@
+"""A file of whatever origin is refused with its place, and nothing half of it is imported."""
+
+import gzip
+import hashlib
+import io
+import tracemalloc
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from rillflow.errors import StoreError
+from rillflow.ids import new_execution_id
+from rillflow.runtime.activation.fencing import listing_partition
+from rillflow.stores.transfer.rows import ExecutionRow, MovedExecution
+from rillflow.transfer.frames import (
+    End,
+    ExecutionFrame,
+    Frame,
+    FrameReader,
+    FrameWriter,
+    Header,
+    PayloadFrame,
+    RecordsFrame,
+    SnapshotFrame,
+    TableFrame,
+)
+from tests.api.moving import executions_in, exported, fill_ended, frames_of, refused
+
+HEADER: Final = Header(format=1, release="0", exported_at_ms=0)
+ID: Final = new_execution_id("shop", "order", at_ms=1, entropy=bytes(10))
+TEXT: Final = "tasks: []"
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def row_of(**changes: Any) -> ExecutionRow:
+    fields: dict[str, Any] = {
+        "execution_id": ID,
+        "business": "shop",
+        "feature": "order",
+        "partition": listing_partition(ID),
+        "definition_id": "0" * 32,
+        "submitted_at_ms": 1,
+        "dedicated": False,
+        "parent_id": None,
+        "idempotency_key": None,
+        "request_digest": None,
+        "status": "running",
+        "code": None,
+        "finished_at_ms": None,
+        "rests": False,
+    }
+    return ExecutionRow(**fields | changes)
+
+
+def execution(last_seq: int = 1, snapshot_seq: int = 0, **changes: Any) -> ExecutionFrame:
+    moved = MovedExecution(row=row_of(**changes), last_seq=last_seq, snapshot_seq=snapshot_seq)
+    return ExecutionFrame(moved)
+
+
+def written(*frames: Frame) -> bytes:
+    file = io.BytesIO()
+    writer = FrameWriter(file)
+    for frame in frames:
+        writer.add(frame)
+    writer.close()
+    return file.getvalue()
+
+
+def packed(*contents: bytes) -> bytes:
+    """Frames whose content is not what it should be."""
+    return gzip.compress(b"".join(len(each).to_bytes(4) + each for each in contents))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "cut off"),
+        (b"plain text", "no compressed data"),
+        (gzip.compress(b""), "cut off"),
+        (gzip.compress(bytes(1 << 20)), "a length of 0 bytes"),
+        (gzip.compress(b"\xff" * 1_000), "a length of 4,294,967,295 bytes"),
+        (packed(b"\xc1"), "frame 1"),
+        (packed(b"\x91" * 100_000), "frame 1"),
+        (packed(msgspec.msgpack.encode({"type": "header", "format": "1"})), "frame 1"),
+        (packed(msgspec.msgpack.encode({"type": "other"})), "frame 1"),
+        (written(End(0)), "does not begin as an export"),
+        (written(Header(format=2, release="9.0", exported_at_ms=0)), "reads form 1"),
+        (written(HEADER), "cut off after frame 1"),
+        (written(HEADER, HEADER), "outside of one"),
+        (written(HEADER, End(1)), "has 0 executions, and says 1"),
+        (written(HEADER, RecordsFrame([b"x"])), "outside of one"),
+        (written(HEADER, SnapshotFrame(b"x")), "outside of one"),
+        (written(HEADER, TableFrame("epochs", [(1,)])), "of the table 'epochs'"),
+        (written(HEADER, TableFrame("names", [])), "of the table 'names'"),
+        (written(HEADER, TableFrame("names", [("a", "b")])), "no rows like"),
+        (written(HEADER, TableFrame("names", [("a", "b", 1)])), "no rows like"),
+        (written(HEADER, TableFrame("triggers", [("a",) * 12])), "no rows like"),
+        (written(HEADER, TableFrame("definitions", [("0" * 32, TEXT)])), "another text"),
+        (written(HEADER, TableFrame("definitions", [(md5(TEXT), TEXT)])), "cannot be read"),
+        (written(HEADER, execution(execution_id="../x")), "no id of an execution"),
+        (written(HEADER, execution(partition=999)), "not of the partition 999"),
+        (written(HEADER, execution(status="odd")), "no status"),
+        (written(HEADER, execution(parent_id="x")), "its parent"),
+        (written(HEADER, execution(last_seq=0)), "it has 0 records"),
+        (written(HEADER, execution(snapshot_seq=2)), "a snapshot of record 2"),
+        (written(HEADER, execution()), "its definition is not in the file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_file_that_is_no_export_is_refused_with_the_place(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path, there = tmp_path / "file", f"sqlite://{tmp_path}/there/rillflow.db"
+    path.write_bytes(content)
+    error = await refused(there, path)
+    assert reason in error
+    assert len(error) < 1_000
+    if (tmp_path / "there").exists():
+        assert await executions_in(there) == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([execution()], "cut off"),
+        ([execution(), End(1)], "record 1 of 1 is missing"),
+        ([execution(), RecordsFrame([b"x"])], "record 1 cannot be read"),
+        ([execution(), RecordsFrame([b"\xfe\xc1"])], "record 1 cannot be read"),
+        ([execution(), RecordsFrame([b"\xfe" + b"\x91" * 10_000])], "record 1 cannot be read"),
+        ([execution(), RecordsFrame([b""])], "record 1 cannot be read"),
+        (
+            [execution(), PayloadFrame(b"1" * 32, in_record=True, value=b"x")],
+            "not that of its SHA-256",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_an_execution_that_cannot_go_on_is_refused_with_the_record(
+    ended_url: str, tmp_path: Path, frames: list[Frame], reason: str
+) -> None:
+    path, there = tmp_path / "file", f"sqlite://{tmp_path}/there/rillflow.db"
+    await exported(ended_url, tmp_path / "all")
+    text = next(
+        frame
+        for frame in frames_of(tmp_path / "all")
+        if isinstance(frame, TableFrame) and frame.table == "definitions"
+    )
+    definition_id = str(text.rows[0][0])
+    changed = [
+        execution(definition_id=definition_id) if isinstance(frame, ExecutionFrame) else frame
+        for frame in frames
+    ]
+    path.write_bytes(written(HEADER, text, *changed))
+    error = await refused(there, path)
+    assert reason in error
+    assert await executions_in(there) == 0
+
+
+def test_a_length_that_is_not_there_takes_no_memory() -> None:
+    content = gzip.compress((200 << 20).to_bytes(4) + b"x" * 1_000)
+    tracemalloc.start()
+    with pytest.raises(StoreError, match="cut off"):
+        FrameReader(io.BytesIO(content))
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 8 << 20
+
+
+async def test_a_file_that_is_cut_anywhere_is_told_and_nothing_half_is_written(
+    ended_url: str, tmp_path: Path
+) -> None:
+    path, cut = tmp_path / "all", tmp_path / "cut"
+    await exported(ended_url, path)
+    content = gzip.decompress(path.read_bytes())
+    for number in range(1, 8):
+        cut.write_bytes(gzip.compress(content[: len(content) * number // 8]))
+        there = f"sqlite://{tmp_path}/{number}/rillflow.db"
+        error = await refused(there, cut)
+        assert "cut off" in error, error
+        assert "nothing was imported" in error
+        assert await executions_in(there) == 0
+    cut.write_bytes(path.read_bytes()[:-20])
+    assert "cut off" in await refused(f"sqlite://{tmp_path}/9/rillflow.db", cut)
+
+
+@pytest.fixture(name="ended_url")
+async def _ended_url(tmp_path: Path) -> str:
+    return await fill_ended(f"sqlite://{tmp_path}/source/rillflow.db")
