@@ -39,7 +39,7 @@ async def test_a_submission_too_many_is_refused_with_429_and_callbacks_are_taken
         waiting = await api.submit(descriptor_id)
         store.free.clear()
         first = asyncio.create_task(api.submit(descriptor_id))
-        await asyncio.wait_for(store.waits.wait(), 10)
+        await asyncio.wait_for(store.waits.wait(), 60)
 
         refused = await api.client.post(SUBMIT, params={"descriptor_id": descriptor_id}, json={})
         assert refusal_of(refused)[:2] == (429, 30201)
@@ -50,7 +50,7 @@ async def test_a_submission_too_many_is_refused_with_429_and_callbacks_are_taken
         callback = asyncio.create_task(
             api.post(TRIGGER, {"go": True}, execution_id=waiting, task_name="wait")
         )
-        await asyncio.wait_for(store.waits.wait(), 10)
+        await asyncio.wait_for(store.waits.wait(), 60)
         store.free.set()
         assert (await callback)["result"] == "ok"
         assert (await api.ended(waiting))["dag_status"] == "SUCCEED"
@@ -73,7 +73,7 @@ async def test_a_submission_that_is_sent_again_is_answered_however_many_wait() -
         assert (await executions.call(durable)).error is None
         store.free.clear()
         first = asyncio.create_task(executions.call(under_way))
-        await asyncio.wait_for(store.waits.wait(), 10)
+        await asyncio.wait_for(store.waits.wait(), 60)
 
         assert (await executions.call(durable)).error is None
         again = asyncio.create_task(executions.call(under_way))

@@ -21,7 +21,7 @@ KEY: Final = "correct-horse-battery"
 HOST: Final = "flows.example:8080"
 """Where a browser finds all replicas."""
 SSE: Final = {"Accept": "text/event-stream"}
-SOON_S: Final = 10
+SOON_S: Final = 60
 MORE: Final = 5
 
 

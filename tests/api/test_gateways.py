@@ -84,7 +84,7 @@ async def test_the_calls_of_a_process_that_is_gone_use_up_no_limit() -> None:
     async with served({"work": work}, **limits) as api:
         slow = await api.add(calling("work"))
         started = [await api.submit(slow) for _ in range(4)]
-        await asyncio.wait_for(work.called.wait(), 10)
+        await asyncio.wait_for(work.called.wait(), 60)
         [host] = await hosts(api)
         assert (host["under_way"], host["waiting"], host["rate_per_s"]) == (1, 3, 50.0)
         await api.stack.executions.stop()  # type: ignore[attr-defined]
@@ -104,7 +104,7 @@ async def test_too_many_unanswered_calls_refuse_submissions_and_no_callbacks() -
         waits = await api.submit(await api.add(SUSPENDED, "waits"))
         slow = await api.add(calling("work"))
         started = [await api.submit(slow) for _ in range(2)]
-        await asyncio.wait_for(work.called.wait(), 10)
+        await asyncio.wait_for(work.called.wait(), 60)
 
         refused = await api.client.post(
             "/flow/submit.json", params={"descriptor_id": slow}, json={}

@@ -37,7 +37,7 @@ async def started(api: Api, waiting: Waiting, **params: Any) -> str:
     """Start an execution that waits for a callback."""
     await api.add(calling("work", pattern="task_async"))
     execution_id = await api.submit("shop:order", **params)
-    await asyncio.wait_for(waiting.called.wait(), 10)
+    await asyncio.wait_for(waiting.called.wait(), 60)
     return execution_id
 
 

@@ -12,6 +12,7 @@ from rillflow.runtime.definitions.trigger_room import MOST_BYTES_OF_ONE
 from rillflow.runtime.triggers.registry import MOST_CONTEXT_BYTES
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import LONG_S, Api, served
+from tests.machine_speed import slowness
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -306,7 +307,7 @@ async def test_the_event_loop_turns_while_the_next_times_of_rare_triggers_are_fo
             await asyncio.sleep(0)
             longest_s = max(longest_s, time.thread_time() - begun_s)
         assert len((await listing)[0]) == 50
-        assert longest_s < 0.03
+        assert longest_s < 0.05 * slowness()
 
 
 async def test_the_list_of_all_triggers_takes_its_room_before_it_reads_them() -> None:

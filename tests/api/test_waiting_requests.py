@@ -42,6 +42,11 @@ class Waiting:
             await self.writer.wait_closed()
 
 
+async def all_silent(*waits: Waiting) -> bool:
+    """Tell whether all of them wait still a while after others were answered."""
+    return all(await asyncio.gather(*(one.is_silent(0.3) for one in waits)))
+
+
 async def waiting(api: Api, execution: str, *lines: str, wait_s: float = 600) -> Waiting:
     found = await asyncio.open_connection("127.0.0.1", api.stack.settings.port)
     one = Waiting(*found)
@@ -84,10 +89,18 @@ async def _flooded(api: Api, execution: str) -> None:
         assert (await api.post("/flow/trigger.json", {"go": False}, **called))["result"] == "ok"
         assert time.monotonic() - began < PROMPTLY_S
         await waits[0].is_silent(1)
-    silent = await asyncio.gather(*(one.is_silent(3) for one in waits))
-    assert sum(silent) == 3 * api.stack.settings.waiting_requests_per_address
+    places = 3 * api.stack.settings.waiting_requests_per_address
+    left = {asyncio.create_task(one.is_silent(10 * PROMPTLY_S)) for one in waits[1:]}
+    async with asyncio.timeout(PROMPTLY_S):
+        while len(left) > places - 1:  # the others are answered, sooner or later
+            _, left = await asyncio.wait(left, timeout=0.2)
+    await asyncio.wait(left, timeout=1)
+    assert sum(not each.done() for each in left) == places - 1
+    for each in left:
+        each.cancel()
+    await asyncio.wait(left)
     await api.post("/flow/trigger.json", {"go": True}, execution_id=execution, task_name="wait")
-    assert not await waits[0].is_silent(10)
+    assert not await waits[0].is_silent(PROMPTLY_S)
     await asyncio.gather(*(one.close() for one in waits))
 
 
@@ -108,12 +121,14 @@ async def test_an_address_has_its_share_and_this_machine_and_who_has_the_key_hav
     near, far = "X-Other: 1", "X-Forwarded-For: 192.0.2.1"
     async with suspended(**limits) as (api, execution):
         waits = [await waiting(api, execution, line) for line in (far, far, near, near)]
-        assert [await one.is_silent(0.3) for one in waits] == [True, False, True, True]
+        assert not await waits[1].is_silent(PROMPTLY_S)
+        assert await all_silent(waits[0], *waits[2:])
         await asyncio.gather(*(one.close() for one in waits))
     async with suspended(api_key=KEY, **limits) as (api, execution):
         key = f"X-Rillflow-Api-Key: {KEY}"
         waits = [await waiting(api, execution, far, key) for _ in range(5)]
-        assert [await one.is_silent(0.3) for one in waits] == [True] * 4 + [False]
+        assert not await waits[4].is_silent(PROMPTLY_S)
+        assert await all_silent(*waits[:4])
         await asyncio.gather(*(one.close() for one in waits))
 
 
@@ -123,7 +138,8 @@ async def test_a_network_of_ipv6_has_the_share_of_one_address() -> None:
             await waiting(api, execution, f"X-Forwarded-For: 2001:db8::{number}")
             for number in range(1, 3)
         ]
-        assert [await one.is_silent(0.3) for one in waits] == [True, False]
+        assert not await waits[1].is_silent(PROMPTLY_S)
+        assert await all_silent(waits[0])
         await asyncio.gather(*(one.close() for one in waits))
 
 
@@ -132,7 +148,7 @@ async def test_a_client_that_leaves_frees_its_place() -> None:
         left = await waiting(api, execution)
         assert await left.is_silent(0.2)
         await left.close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await _waits(api, execution, 0.2):
                 assert await api.get("/healthz")
 

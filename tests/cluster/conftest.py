@@ -69,6 +69,8 @@ APART: Final = frozenset(
 )
 """Modules whose tests use none of the shared stacks, so that each may run in any process."""
 _LOGS: Final[list[Path]] = []
+_FAILED: Final[dict[int, tuple[BaseException, str]]] = {}
+"""Failures of fixtures, and the tests that met them first. What is shared fails for all others."""
 
 
 class _ByStack(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -201,14 +203,26 @@ def _driver(stack: OwnStack) -> Iterator[RayDriver]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the last words of the stack to the report of a failure."""
+    """Add the last words of the stack to the report of a failure, once for each failure."""
     report = yield
     if report.failed and item.path.is_relative_to(HERE):
+        first = _met_first(item, call)
+        if first != item.nodeid:
+            report.longrepr = f"a fixture that is shared has failed before, see {first}"
+            return report
         for log in _LOGS:
             report.sections.extend(_last_words(log))
     return report
+
+
+def _met_first(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
+    """Return which test has met this failure of a fixture first."""
+    if call.when != "setup" or call.excinfo is None:
+        return item.nodeid
+    error = call.excinfo.value
+    return _FAILED.setdefault(id(error), (error, item.nodeid))[1]
 
 
 def _fixtures_of(item: pytest.Item) -> Sequence[str]:

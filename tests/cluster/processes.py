@@ -18,11 +18,12 @@ from rillflow.ids import is_execution_id
 
 ROOT: Final = Path(__file__).parents[2]
 START_S: Final = 240.0
-END_S: Final = 60.0
+END_S: Final = 120.0
 LOOK_S: Final = 0.02
 TOO_BUSY: Final = "The current node timed out during startup"
 """What Ray says where its first process took half a minute, which no setting makes longer."""
 LAST_WORDS: Final = 1_000
+LONG_WORDS: Final = 8_000
 
 
 @contextmanager
@@ -110,14 +111,21 @@ class OwnStack:
             while not _is_ready(http):
                 if not self.runs:
                     self._begin_again()
-                assert time.monotonic() < give_up, self.log.read_text(encoding="utf-8")
+                assert time.monotonic() < give_up, self._told(f"is not ready after {START_S} s")
                 time.sleep(LOOK_S)
 
     def _begin_again(self) -> None:
         """Start it once more if it has ended since Ray's own processes took too long to start."""
         said = self.log.read_text(encoding="utf-8")
-        assert TOO_BUSY in said[-LAST_WORDS:], said
+        assert self._process is not None
+        ended = f"has ended with {self._process.returncode} before it was ready"
+        assert TOO_BUSY in said[-LAST_WORDS:], self._told(ended)
         self.begin()
+
+    def _told(self, what: str) -> str:
+        """Say what is wrong with the stack, and what it has said itself."""
+        said = self.log.read_text(encoding="utf-8")
+        return f"the stack at {self.base_url} {what}; the end of {self.log}:\n{said[-LONG_WORDS:]}"
 
     @property
     def runs(self) -> bool:

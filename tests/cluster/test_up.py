@@ -20,7 +20,14 @@ import pytest
 
 import rillflow
 from tests.cluster.api import WAIT_S
-from tests.cluster.processes import ROOT, OwnStack, descendants, wait_until_gone
+from tests.cluster.processes import (
+    END_S,
+    LOOK_S,
+    ROOT,
+    OwnStack,
+    descendants,
+    wait_until_gone,
+)
 from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
@@ -94,6 +101,7 @@ def test_the_first_answer_comes_with_a_banner_that_says_where_everything_is(
     give_up = time.monotonic() + WAIT_S
     while "Ctrl-C stops it" not in (banner := own.log.read_text(encoding="utf-8")):
         assert time.monotonic() < give_up, banner
+        time.sleep(LOOK_S)
     assert "Rillflow is up after" in banner
     for what in (own.base_url, f"{own.base_url}/docs", str(own.data_dir)):
         assert what in banner
@@ -195,8 +203,10 @@ def test_the_end_of_a_process_of_ray_is_noticed_told_and_ends_the_stack(
         os.kill(victim, signal.SIGKILL)
         while (answered := _readiness(http)) == []:
             assert time.monotonic() < killed + NOTICED_S
+            time.sleep(LOOK_S)
         while "ray_process_ended" not in own.log.read_text(encoding="utf-8")[before:]:
             assert time.monotonic() < killed + NOTICED_S
+            time.sleep(LOOK_S)
     # A raylet follows its GCS, so whoever asks late may hear of both.
     assert set(answered) <= {"ray_gcs_gone", "ray_raylet_gone", "no answer"}
     assert own.wait() == 1
@@ -229,7 +239,7 @@ def test_ctrl_c_during_the_start_ends_it_as_well(tmp_path: Path) -> None:
     while len(everything := [process.pid, *descendants(process.pid)]) < 3:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(END_S) == 130
     wait_until_gone(*everything)
 
 

@@ -181,7 +181,7 @@ async def test_a_large_response_is_read_as_far_as_there_is_room(
         )
         sizes: list[int] = []
         while not sizes or sizes[-1] < 400_000:
-            size, waits = await asyncio.wait_for(asked.get(), 20.0)
+            size, waits = await asyncio.wait_for(asked.get(), 60.0)
             sizes.append(size)
             assert not reading.done()
             waits.set_result(None)

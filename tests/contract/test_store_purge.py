@@ -24,7 +24,7 @@ async def _purgeable(
 async def _purge(store: Store, *numbers: int, most_records: int = 1_000) -> None:
     """Purge to the end, which is near."""
     left: Sequence[ExecutionId] = [id_of(number) for number in numbers]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while left:
             left = await store.purge(left, ended_before_ms=LATER_MS, most_records=most_records)
 
@@ -118,7 +118,7 @@ async def test_a_long_journal_goes_in_steps_and_loads_as_it_was_until_it_is_gone
     await store.append([submit(1), close(1, 2, "SUCCEED"), submit(2, *many)])
     await store.append([follow(2, 100, b"x", closing=_closing(), snapshot=b"s", snapshot_seq=100)])
     left: Sequence[ExecutionId] = [id_of(1), id_of(2)][number - 1 :]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while left:
             before = await store.load(id_of(2))
             assert before is not None

@@ -29,7 +29,7 @@ from rillflow.runtime.dispatch.pool import (
 )
 from tests.loopback import FAILS, StoppedClock, attempt, raw_server, responding, web_server
 
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 60.0
 LARGEST: Final = 10 << 20
 HOST: Final = "http://one.test"
 OTHER: Final = "http://other.test"

@@ -128,7 +128,7 @@ def ids(batch: Batch | None) -> Sequence[str]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - a hub tells streams only
             await asyncio.sleep(0)
 

@@ -24,7 +24,7 @@ from serve.stack.reaper import MARK
 from tests.cluster.processes import fork_servers, wait_until_gone
 
 HERE: Final = Path(__file__).parents[2] / "serve"
-STARTED_S: Final = 10.0
+STARTED_S: Final = 60.0
 AS_RAY_WOULD: Final = "default_worker.py: error: the following arguments are required"
 AS_RAY_HAS_IT: Final = (
     "-c",

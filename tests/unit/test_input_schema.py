@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 from typing import Any, Final
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from rillflow.errors import RequestError
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.json_schema import MOST_ERRORS
+from tests.machine_speed import processor_time
 
 DRAFT_3: Final = "http://json-schema.org/draft-03/schema#"
 DRAFT_2019: Final = "https://json-schema.org/draft/2019-09/schema"
@@ -100,9 +100,8 @@ def test_at_most_a_hundred_errors_are_listed() -> None:
 )
 def test_patterns_are_matched_in_linear_time_wherever_they_stand(schema: Any) -> None:
     text = "a" * 20_000 + "!"
-    started_s = time.thread_time()
-    errors(schema, {"a": text, text: 1, "b": {text: 1}})
-    assert time.thread_time() - started_s < 1
+    with processor_time(1):
+        errors(schema, {"a": text, text: 1, "b": {text: 1}})
 
 
 def test_pattern_properties_are_found_anywhere_in_the_key() -> None:
@@ -250,13 +249,12 @@ NESTED: Final[dict[str, Any]] = functools.reduce(lambda inner, _: {"a": inner}, 
     ],
 )
 def test_a_check_that_takes_too_many_steps_says_so(schema: Any, data: dict[str, Any]) -> None:
-    started_s = time.thread_time()
-    try:
-        [error] = errors(schema, data)
-    except RequestError as refusal:
-        error = str(refusal)
+    with processor_time(5):
+        try:
+            [error] = errors(schema, data)
+        except RequestError as refusal:
+            error = str(refusal)
     assert "steps" in error
-    assert time.thread_time() - started_s < 5
 
 
 def test_many_items_are_compared_without_comparing_each_with_each() -> None:
@@ -351,10 +349,9 @@ def test_a_name_of_a_part_is_looked_up_without_a_walk_over_the_whole_schema(keyw
             }
         )
     )
-    started_s = time.thread_time()
-    assert schema.errors({"l": [1] * 2_000}) == []
-    assert schema.errors({"l": ["a"]}) == ["$['l'][0]: 'a' is not of type 'integer'"]
-    assert time.thread_time() - started_s < 2
+    with processor_time(2):
+        assert schema.errors({"l": [1] * 2_000}) == []
+        assert schema.errors({"l": ["a"]}) == ["$['l'][0]: 'a' is not of type 'integer'"]
 
 
 def test_numbers_larger_than_any_float_are_multiples_or_not() -> None:

@@ -288,7 +288,7 @@ def test_what_is_the_stacks_ends_with_it_and_nothing_else_does(tmp_path: Path) -
     ):
         assert sorted(belonging(str(run_dir), str(session))) == sorted((marked.pid, titled.pid))
         _reap(run_dir, session)
-        assert {marked.wait(10), titled.wait(10)} == {-signal.SIGKILL}
+        assert {marked.wait(60), titled.wait(60)} == {-signal.SIGKILL}
         assert foreign.poll() is None
         assert reader.poll() is None
     assert not run_dir.exists()

@@ -123,7 +123,7 @@ async def unfinished(store: WatchedStore) -> list[ExecutionId]:
 
 
 async def noted(store: WatchedStore, *execution_ids: ExecutionId) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert {await store.noted.get() for _ in execution_ids} == set(execution_ids)
 
 

@@ -19,7 +19,7 @@ from rillflow.runtime.dispatch.progress import ProgressDelivery
 from tests.loopback import NOW_MS, StoppedClock
 
 CALL: Final[CallId] = ("b:f_c_1", "A", 2, 0)
-WAIT_S: Final = 20.0
+WAIT_S: Final = 60.0
 
 
 class Sent:

@@ -22,7 +22,7 @@ WRITE_ANEW: Final = (
     " file anew by `python -m tests.unit.wire_schema`"
 )
 HEADER: Final = struct.Struct(">IQB")
-WITHIN_S: Final = 10.0
+WITHIN_S: Final = 60.0
 DISTANT: Final = (PROTOCOL - 2, PROTOCOL + 2, 60)
 NEAR: Final = (PROTOCOL - 1, PROTOCOL, PROTOCOL + 1)
 

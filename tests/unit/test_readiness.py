@@ -58,7 +58,7 @@ async def _watching(*asked: Asked) -> AsyncIterator[ReadinessWatch]:
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 - a watch tells only whoever asks
             await asyncio.sleep(0)
 

@@ -34,7 +34,7 @@ BATCHES: Final = 40
 AT_ONCE: Final = 5
 PIECE_BYTES: Final = 65_536
 ENDLESS: Final = 1 << 40
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 60.0
 
 
 class Budget(NamedTuple):
