@@ -166,8 +166,8 @@ test: check ## Every check, then every test but the long ones; ARGS="-k name" pi
 test-long: setup ## What takes longer: most seeds, long kills, nodes, other Pythons, more examples
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DURATIONS) -m long $(WITHOUT_RAY) $(ARGS)
 	@$(BIN)/python -m pytest $(DURATIONS) -m long tests/cluster $(ARGS)
-	@RILLFLOW_FUZZ=3 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) -m "not long" \
-	  $(filter-out tests/api/%,$(GENERATED)) $(ARGS)
+	@RILLFLOW_FUZZ=1 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) -m "not long" \
+	  $(GENERATED) $(ARGS)
 	@$(MAKE) test-pythons
 
 .PHONY: test-fast

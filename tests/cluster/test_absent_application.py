@@ -54,7 +54,11 @@ def _of_cluster_file() -> dict[str, str]:
     return {name: value.replace("$PWD/.venv/bin", str(BIN)) for name, value in words}
 
 
-@pytest.fixture(name="cluster", scope="module", params=FRONTS)
+@pytest.fixture(
+    name="cluster",
+    scope="module",
+    params=["haproxy", pytest.param("serve", marks=pytest.mark.long)],
+)
 def _cluster(request: pytest.FixtureRequest) -> Iterator[ServeCluster]:
     with tempfile.TemporaryDirectory(prefix="rr") as name:
         variables = (

@@ -68,7 +68,12 @@ def _without_actors(own: OwnStack) -> None:
 
 
 @pytest.mark.parametrize(
-    "victims", [("DispatcherActor",), ("ExecutionActor",), ("DispatcherActor", "ExecutionActor")]
+    "victims",
+    [
+        pytest.param(("DispatcherActor",), marks=pytest.mark.long),
+        pytest.param(("ExecutionActor",), marks=pytest.mark.long),
+        ("DispatcherActor", "ExecutionActor"),
+    ],
 )
 def test_an_asynchronous_call_goes_on_when_who_has_ordered_it_dies(
     own: OwnStack, api: Api, file: Path, victims: tuple[str, ...]

@@ -126,7 +126,15 @@ def test_it_keeps_to_its_share_of_memory(own: OwnStack) -> None:
     assert sum(map(_proportional_mib, [own.pid, *descendants(own.pid)])) < MOST_RAM_MIB
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_folder_of_a_running_stack_is_said_so(own: OwnStack) -> None:
+    said = _refusal("--port", str(closed_port()), "--data-dir", str(own.data_dir))
+    assert "belongs to a stack that runs" in said
+    assert own.base_url in said
+
+
+@pytest.mark.parametrize(
+    "by", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_stop_leaves_everything_in_the_file_from_which_a_restart_goes_on(
     own: OwnStack, tmp_path: Path, by: signal.Signals
 ) -> None:
@@ -191,7 +199,7 @@ def _watching(own: OwnStack, execution: rillflow.Execution) -> Iterator[subproce
             watching.kill()
 
 
-@pytest.mark.parametrize("process", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("process", ["gcs_server", pytest.param("raylet", marks=pytest.mark.long)])
 def test_the_end_of_a_process_of_ray_is_noticed_told_and_ends_the_stack(
     own: OwnStack, process: str
 ) -> None:
@@ -250,12 +258,6 @@ def test_a_taken_port_is_said_so(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         said = _refusal("--port", port, "--data-dir", str(tmp_path / "data"))
     assert said == f"error: port {port} of 127.0.0.1 is in use; choose another one with --port"
-
-
-def test_a_folder_of_a_running_stack_is_said_so(own: OwnStack) -> None:
-    said = _refusal("--port", str(closed_port()), "--data-dir", str(own.data_dir))
-    assert "belongs to a stack that runs" in said
-    assert own.base_url in said
 
 
 def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:

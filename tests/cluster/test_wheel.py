@@ -144,6 +144,7 @@ def installed(server: Environment, tmp_path: Path) -> Iterator[OwnStack]:
     own.stop()
 
 
+@pytest.mark.long
 def test_the_server_runs_a_workflow(server: Environment, installed: OwnStack, hello: Path) -> None:
     url = ("--url", installed.base_url)
     _must(server.rillflow("validate", hello))
