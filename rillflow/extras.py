@@ -1,4 +1,4 @@
-"""What the plain package does without, and who needs it: the parts that run a server.
+"""The libraries that only ``rillflow[server]`` installs, and what needs them.
 
 ``pip install rillflow`` brings the client, the command line, validation and the testing kit.
 Whatever imports one of the modules here belongs to ``rillflow[server]``.

@@ -1,11 +1,13 @@
-"""The table of routes: every path of the HTTP API, who may call it, and how its body is bounded.
+"""The table of routes: every path of the HTTP API, the role it needs, and how its body is bounded.
 
 The table answers what a reader of the API, of its access control or of its limits asks first:
-which paths exist, which need credentials, which are hot, and how large their bodies may be. It is
-data only. These modules read it:
+which paths exist, which role and which workspace a key needs for them, which are hot, and how
+large their bodies may be. It is data only. These modules read it:
 
 - ``middleware/entry.py``: which paths need the API key, and for which ones HEAD does not stand for
   GET; ``middleware/signatures.py``: which paths need a signature;
+- ``limits/callers.py``: which role a caller needs; ``middleware/audited_changes.py``: which changes
+  are noted; ``middleware/request_meters.py``: which paths are counted under their own names;
 - ``middleware/browsers.py``: which paths take any ``Host``, and may be linked to;
 - ``middleware/form_parameters.py``: which paths take their parameters as a posted form;
 - ``limits/body_pool.py``: how many bytes a body may have;

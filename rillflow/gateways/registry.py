@@ -1,7 +1,7 @@
 """The registry of gateways: chooses by plugin, ``resourceProtocol`` or scheme (spec 4.1).
 
 A dispatcher has one. ``with_http`` registers the built-in gateways; `actors/dispatcher_actor.py`
-adds the one that needs Ray.
+adds those that need Ray.
 
 Used by `actors/dispatcher_actor.py` and `runtime/local.py`.
 """

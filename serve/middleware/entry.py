@@ -1,7 +1,7 @@
 """What every request passes first: its method and path are normalised, its sender is checked.
 
-A slash at the end of a path is dropped, as by Rill Flow's server, and so is a second one at its
-start, which comes from a base address that ends in one. A path with a control character is refused.
+`/flow/get.json/` counts as `/flow/get.json`, as in Rill Flow, and so does `//flow/get.json`, which
+clients send whose base address ends in a slash. A path with a control character is refused.
 HEAD is handled as GET, and its answer is sent without the body. So all that follows compares whole
 paths.
 

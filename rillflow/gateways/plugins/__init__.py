@@ -1,4 +1,4 @@
 """Dispatcher plugins: gateways of the user, loaded and called.
 
-`gateways/registry.py` loads them. To add a dispatcher, write a plugin (see `gateway.py`).
+`gateways/registry.py` loads them. To add a gateway, write a plugin (see `gateway.py`).
 """

@@ -1,4 +1,4 @@
-"""What Ray was started without, as the environment tells that it hands on to its processes.
+"""Settings of Ray that are missing in the environment that it passes to its processes.
 
 Used by `actors/controller_actor.py`.
 """

@@ -1,4 +1,4 @@
-"""The metrics of replicas, which no other process can ask: they tell an owner, which keeps them.
+"""The metrics of Serve replicas, which cannot be queried: each sends its own to one owner.
 
 Used by `actors/execution_actor.py`.
 """

@@ -1,4 +1,4 @@
-"""Actors that did not finish what they were at: what each waits for, and how long it may.
+"""Drains that timed out: what each actor waits for, and when it may be drained again.
 
 Used by `actors/controller_actor.py`.
 """

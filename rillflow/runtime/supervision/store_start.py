@@ -1,4 +1,4 @@
-"""Opening a store at the start of an actor that goes on waiting while the store cannot be opened.
+"""Opens the store of a controller that starts, and tries again until it can be opened.
 
 Used by `actors/controller_actor.py`.
 """
