@@ -4,6 +4,8 @@ Frames are artifacts: the workflow has references to them, and ``join`` gets the
 """
 
 import io
+import os
+import time
 import zlib
 from typing import Any, Final
 
@@ -13,9 +15,11 @@ import numpy as np
 import rillflow
 from rillflow import Artifact
 
-WIDTH: Final = 64
-HEIGHT: Final = 48
+WIDTH: Final = 320
+HEIGHT: Final = 240
 FRAMES_PER_S: Final = 5
+DELAY_S: Final = float(os.environ.get("STUDIO_DELAY_S", "0"))
+"""How long a frame takes at least; `make demo-ray` sets it, so that one sees the progress."""
 
 
 def draw(title: str, frames: int = 12) -> list[dict[str, Any]]:
@@ -24,6 +28,7 @@ def draw(title: str, frames: int = 12) -> list[dict[str, Any]]:
     drawn = []
     for number in range(frames):
         rillflow.progress(number / frames, f"frame {number + 1} of {frames}")
+        time.sleep(DELAY_S)
         frame = _waves(random, number)
         light = float(frame.mean()) / 255
         drawn.append({"frame": frame, "light": light, "contrast": float(frame.std()) / 255})

@@ -7,31 +7,25 @@ Ctrl-C, so that the execution can be looked at in the console.
 """
 
 import argparse
-import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import rillflow
 from rillflow.cli.output.progress import follow
-from rillflow.errors import RillflowError
 
 HERE: Final = Path(__file__).parent
-RILLFLOW: Final = str(Path(sys.executable).with_name("rillflow"))
+sys.path.append(str(HERE.parents[1]))
+
+from examples.demo_processes import RILLFLOW, demo, free_address, port_of, process, save  # noqa: E402
+
 GATEWAY_IN_EXAMPLES: Final = "http://127.0.0.1:8081"
-START_S: Final = 90.0
-STOP_S: Final = 15.0
-DELAY_S: Final = "0.3"
+DELAYS: Final = {"TEXT_TO_VIDEO_DELAY_S": "0.3"}
 
 
 def main() -> int:
@@ -43,33 +37,29 @@ def main() -> int:
     parser.add_argument("--video-dir", type=Path, default=Path(".rillflow/video"))
     parser.add_argument("--keep", action="store_true", help="keep the server up until Ctrl-C")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with tempfile.TemporaryDirectory(prefix="rillflow-demo-") as folder:
-            order = {"topic": given.topic, "scenes": given.scenes}
-            video_dir = given.video_dir.resolve()
-            return run(Path(folder), given.workflow, order, video_dir, keeps=given.keep)
-    except KeyboardInterrupt:
-        print("\nstopped")
-        return 130
-    except (RillflowError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    order = {"topic": given.topic, "scenes": given.scenes}
+    video_dir = given.video_dir.resolve()
+    return demo(
+        partial(run, workflow=given.workflow, order=order, video_dir=video_dir, keeps=given.keep)
+    )
 
 
 def run(
     folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Path, *, keeps: bool
 ) -> int:
     """Run one execution of a workflow and return the exit code."""
-    api, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    serving = ["up", "--port", api.rpartition(":")[2], "--data-dir", str(folder / "data")]
-    functions = ["functions", "serve", "--port", gateway.rpartition(":")[2]]
-    functions.append(str(HERE / "functions.py"))
+    api, gateway = free_address(), free_address()
+    serving = ["up", "--port", port_of(api), "--data-dir", str(folder / "data")]
+    functions = ["functions", "serve", "--port", port_of(gateway), str(HERE / "functions.py")]
+    environment = DELAYS | os.environ
     began = time.monotonic()
-    with process(folder, serving) as stack, process(folder, functions) as server:
+    with (
+        process(folder, serving, environment) as stack,
+        process(folder, functions, environment) as server,
+    ):
         print(f"starting Rillflow at {api} and its functions at {gateway}")
-        wait_for(stack, f"{api}/readyz", folder / "up.log")
-        wait_for(server, f"{gateway}/healthz", folder / "functions.log")
+        stack.wait_for(f"{api}/readyz")
+        server.wait_for(f"{gateway}/healthz")
         print(f"both answer after {time.monotonic() - began:.1f} s\n")
         with rillflow.Client(api) as client:
             text = workflow.read_text(encoding="utf-8").replace(GATEWAY_IN_EXAMPLES, gateway)
@@ -80,12 +70,11 @@ def run(
             print(f"its page: {page_of(api, execution.id)}\n")
             if follow(execution, every_s=0.1) == "FAILED":
                 return 1
-            save(execution.result(), api, video_dir)
+            save_all(execution.result(), api, video_dir)
         if keeps:
             print(f"\nopen {page_of(api, execution.id)}\nCtrl-C stops the server")
-            stack.wait()
+            stack.running.wait()
         print("\nstopping both")
-    print(f"done after {time.monotonic() - began:.1f} s")
     print_next(workflow, descriptor, order)
     return 0
 
@@ -109,59 +98,15 @@ def page_of(api: str, execution_id: str) -> str:
     return f"{api}/console#/execution/{execution_id}"
 
 
-def save(context: Mapping[str, Any], api: str, video_dir: Path) -> None:
+def save_all(context: Mapping[str, Any], api: str, video_dir: Path) -> None:
     """Print what the workflow returned, and save the files that it made."""
     result = context["result"]
     print(f"\nresult: {result}\n")
-    video_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("film", "soundtrack", "captions"):
-        artifact = result[name]
-        file = video_dir / Path(artifact["name"]).name
-        url = f"{api}/flow/artifacts/{artifact['rillflow_artifact']}"
-        with urllib.request.urlopen(url, timeout=30) as content:  # noqa: S310 - http only
-            file.write_bytes(content.read())
+        file = video_dir / Path(result[name]["name"]).name
+        save(result[name], api, file)
         print(f"  {file.stat().st_size:>9,} bytes  {os.path.relpath(file)}")
     print("\n  every browser plays film.webm")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def process(folder: Path, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``rillflow`` beside this process, and stop it whatever happens."""
-    environment = {"TEXT_TO_VIDEO_DELAY_S": DELAY_S, **os.environ}
-    with (folder / f"{arguments[0]}.log").open("wb") as log:
-        child = subprocess.Popen(  # noqa: S603 - our own program
-            [RILLFLOW, *arguments], env=environment, stdout=log, stderr=log
-        )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until a process answers.
-
-    Raises:
-        OSError: It ends before, or takes too long; the message has its last words.
-    """
-    give_up = time.monotonic() + START_S
-    while time.monotonic() < give_up and child.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310 - http only
-            return
-        time.sleep(0.05)
-    raise OSError(f"{url} does not answer:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 if __name__ == "__main__":
