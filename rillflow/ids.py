@@ -28,6 +28,8 @@ _NO_NAME: Final = re.compile(r"[^a-zA-Z0-9]")
 _SHOWN_CHARACTERS: Final = 60
 LONGEST_NAME: Final = 100
 """Characters of a name that is added."""
+LONGEST_DESCRIPTOR_ID: Final = 1_000
+"""Characters of a descriptor id with the further parts that are ignored, since callers keep it."""
 _FORM_OF_DESCRIPTOR_ID: Final = (
     "the form is business:feature, business:feature:alias or business:feature:md5_<hex>"
 )
@@ -90,8 +92,13 @@ def parse_descriptor_id(text: str) -> DescriptorId:
     """Read ``business:feature[:alias | :md5_<hex32>]``; further parts are ignored.
 
     Raises:
-        InvalidIdError: A part is missing or malformed (30109).
+        InvalidIdError: A part is missing or malformed, or the text is too long (30109).
     """
+    if len(text) > LONGEST_DESCRIPTOR_ID:
+        raise InvalidIdError(
+            f"dagDescriptorId:{text[:_SHOWN_CHARACTERS]}... format error",
+            hint=f"it has {len(text)} characters, and up to {LONGEST_DESCRIPTOR_ID} are possible",
+        )
     parts = text.strip().split(":")
     third = parts[2] if len(parts) > 2 else None
     version = third.removeprefix("md5_") if third and third.startswith("md5_") else None

@@ -38,6 +38,10 @@ class TriggerRow(msgspec.Struct, frozen=True, kw_only=True):
     position_ms: int = 0
     progress: str = "{}"
 
+    def bytes_with(self, context: str) -> int:
+        """Return the bytes of all parts whose length callers choose, and of the context."""
+        return len(f"{self.id}{self.descriptor_id}{self.spec}{context}".encode())
+
 
 class TriggerProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a trigger has come; written over what is stored unless that is further."""

@@ -56,7 +56,7 @@ def use_statement(bytes_of_row: str) -> str:
     """Return the statement that adds up triggers; its values are ``use_values``.
 
     Args:
-        bytes_of_row: The expression for the bytes of the columns ``spec`` and ``context``.
+        bytes_of_row: The expression for the bytes of all columns whose length callers choose.
     """
     return f"""
 SELECT count(*), coalesce(sum(size), 0), coalesce(sum(own), 0), coalesce(sum(own * size), 0)

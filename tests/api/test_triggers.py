@@ -278,6 +278,14 @@ async def test_an_execution_that_still_runs_is_not_overlapped() -> None:
         await executions(api, 2)
 
 
+async def test_a_trigger_keeps_no_longer_text_than_a_descriptor_id_has(shared_api: Api) -> None:
+    for long in ("x" * 900_000, "md5_" + "x" * 900_000, "release:" + "x" * 900_000):
+        new = {"descriptor_id": f"shop:order:{long}", "cron": YEARLY}
+        status, code, message = await shared_api.refusal(f"{OURS}/add.json", new)
+        assert (status, code) == (400, 30109)
+        assert len(message) < 200
+
+
 async def test_there_is_room_for_so_many_triggers() -> None:
     async with served() as api:
         new = {"descriptor_id": "shop:order", "cron": YEARLY, "context": {"a": "x" * 250_000}}

@@ -47,6 +47,13 @@ async def test_a_trigger_without_an_id_gets_the_next_number(store: Store) -> Non
     assert (await put(store)).id == "7"
 
 
+async def test_a_number_that_is_taken_is_left_out(store: Store) -> None:
+    for number in ("1", "2", "4"):
+        await put(store, number)
+    assert [(await put(store)).id for _ in range(2)] == ["3", "5"]
+    assert [each.id for each in await store.list_triggers(limit=9)] == ["1", "2", "3", "4", "5"]
+
+
 async def test_of_several_with_one_id_one_is_added(store: Store) -> None:
     added = await asyncio.gather(
         *(store.put_trigger(row("one"), CONTEXT, replace=False) for _ in range(5))
@@ -159,19 +166,19 @@ async def test_the_use_counts_what_is_there(store: Store) -> None:
     await put(store, "b", spec="1234")
     await store.remove_trigger("b", at_ms=1)
     use = await store.trigger_use()
-    assert (use.triggers, use.bytes) == (1, 4 + len(CONTEXT))
+    assert (use.triggers, use.bytes) == (1, len("a" + "shop:order" + "1234" + CONTEXT))
 
 
 async def test_the_use_of_one_workspace_counts_bytes_and_leaves_out_an_alias(store: Store) -> None:
     await put(store, "a", spec="äö", descriptor_id="shop:order")
     await put(store, "b", spec="12", descriptor_id="shop:order:x", owner="shop:order:x")
     await put(store, "c", spec="12", descriptor_id="shopping:order")
-    size = len(CONTEXT)
+    size = len("a" + "shop:order" + CONTEXT)
     use = await store.trigger_use("shop")
-    assert (use.triggers, use.bytes) == (3, 8 + 3 * size)
-    assert (use.triggers_of_one, use.bytes_of_one) == (2, 6 + 2 * size)
+    assert (use.triggers, use.bytes) == (3, 8 + 3 * size + len(":x") + len("ping"))
+    assert (use.triggers_of_one, use.bytes_of_one) == (2, 6 + 2 * size + len(":x"))
     use = await store.trigger_use("shop", besides="shop:order:x")
-    assert (use.triggers, use.bytes) == (2, 6 + 2 * size)
+    assert (use.triggers, use.bytes) == (2, 6 + 2 * size + len("ping"))
     assert (use.triggers_of_one, use.bytes_of_one) == (1, 4 + size)
     assert (await store.trigger_use("sho")).triggers_of_one == 0
 

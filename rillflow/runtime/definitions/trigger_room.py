@@ -47,7 +47,7 @@ class TriggerRoom:
         if not added:
             yield
             return
-        size = sum(len(row.spec.encode()) + len(context.encode()) for row, context in added)
+        size = sum(row.bytes_with(context) for row, context in added)
         async with self._turn:
             use = await self._store.trigger_use(workspace, besides=instead_of)
             _check("", use.triggers + len(added), use.bytes + size, MOST_TRIGGERS, MOST_BYTES)

@@ -34,7 +34,7 @@ class MemoryTriggers(MemoryLifecycle):
         if trigger.id and not replace and self._alive(trigger.id) is not None:
             return None
         trigger_id = trigger.id
-        if not trigger_id:
+        while not trigger_id or (not trigger.id and self._alive(trigger_id) is not None):
             trigger_id, self._next_trigger = str(self._next_trigger), self._next_trigger + 1
         row = self._keep(msgspec.structs.replace(trigger, id=trigger_id), context)
         oldest_ms = row.created_at_ms - KEPT_REMOVED_MS
@@ -134,7 +134,7 @@ class MemoryTriggers(MemoryLifecycle):
     async def trigger_use(self, workspace: str = "", *, besides: str = "") -> TriggerUse:
         """Return what all triggers take, and those of a workspace."""
         found = [
-            (row.descriptor_id.startswith(f"{workspace}:"), len(f"{row.spec}{context}".encode()))
+            (row.descriptor_id.startswith(f"{workspace}:"), row.bytes_with(context))
             for row, context in self._all()
             if not row.owner or row.owner != besides
         ]

@@ -42,7 +42,7 @@ _SEVERAL: Final = f"""
 SELECT {COLUMNS}, context FROM triggers WHERE id = ANY($1::text[]) AND NOT is_removed
 """  # noqa: S608 - names of fields
 
-_USE: Final = numbered(use_statement("octet_length(spec) + octet_length(context)"))
+_USE: Final = numbered(use_statement("octet_length(id || descriptor_id || spec || context)"))
 
 
 class PostgresTriggers:
@@ -61,6 +61,8 @@ class PostgresTriggers:
             refused = trigger.id and not replace
             if refused and await connection.fetchrow(numbered(ONE), trigger.id) is not None:
                 return None
+            while not trigger.id and await connection.fetchrow(numbered(ONE), str(number)):
+                revision, number = await _next_revision(connection, new_ids=1)
             row = msgspec.structs.replace(trigger, id=trigger.id or str(number), revision=revision)
             values = put_values(row, context, row.created_at_ms)
             await connection.execute(numbered(PUT), *values)

@@ -42,7 +42,7 @@ SELECT {COLUMNS}, context FROM triggers
 WHERE id IN (SELECT value FROM json_each(?)) AND NOT is_removed
 """  # noqa: S608 - names of fields
 
-_USE: Final = use_statement("length(CAST(spec AS BLOB)) + length(CAST(context AS BLOB))")
+_USE: Final = use_statement("length(CAST(id || descriptor_id || spec || context AS BLOB))")
 
 
 class SqliteTriggers:
@@ -60,6 +60,8 @@ class SqliteTriggers:
             if trigger.id and not replace and connection.execute(ONE, (trigger.id,)).fetchone():
                 return None
             revision, number = _next_revision(connection, new_ids=0 if trigger.id else 1)
+            while not trigger.id and connection.execute(ONE, (str(number),)).fetchone():
+                revision, number = _next_revision(connection, new_ids=1)
             row = msgspec.structs.replace(trigger, id=trigger.id or str(number), revision=revision)
             connection.execute(PUT, put_values(row, context, row.created_at_ms))
             connection.execute(FORGET, (row.created_at_ms - KEPT_REMOVED_MS,))
