@@ -42,6 +42,7 @@ class LocalRay:
         self._agent_port = agent_port
         self._dashboard = dashboard
         self._node: ForkingNode | None = None
+        self._has_joined = False
 
     def start(self, namespace: str) -> None:
         """Start Ray and join it as a driver.
@@ -75,6 +76,7 @@ class LocalRay:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
+            self._has_joined = True
         except StackError:
             raise
         except Exception as error:  # Ray raises nothing narrower
@@ -113,14 +115,14 @@ class LocalRay:
             self._node.fork_server.tend()
 
     def stop(self) -> None:
-        """End every process of Ray."""
-        is_whole = not self.lost()
+        """End every process of Ray; those of a node that did not start are left to the reaper."""
+        is_whole = self._has_joined and not self.lost()
         node, self._node = self._node, None
         if is_whole:
             ray.shutdown()
         else:
-            # Leaving a stopped Ray takes seconds, and not leaving crashes at the end of the
-            # process.
+            # Leaving a Ray that has stopped, or has not started, takes seconds or does not end,
+            # and not leaving it crashes at the end of the process.
             atexit.unregister(ray.shutdown)
             atexit.register(_end_at_once)
         if node is not None:

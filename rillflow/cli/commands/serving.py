@@ -4,14 +4,13 @@ import importlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rillflow.cli.interruptions import INTERRUPTED, SIGNALS, interruptions
 from rillflow.cli.visible import say
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from rillflow.settings import Settings
 
 CLOCK_TICKS = "SC_CLK_TCK"
-INTERRUPTED = 130
 CALLBACK_PATIENCE_S = 60.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+END_S = 10.0
+"""How long the end of a stack may take that has failed."""
 
 
 ApiPort = Annotated[
@@ -128,22 +127,33 @@ def up(
     _serve(stack, settings, announcement)
 
 
-def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None") -> None:
+def _serve(
+    stack: Any,
+    settings: "Settings",
+    announcement: "Announcement | None",
+    *,
+    end_s: float = END_S,
+) -> None:
     stopped = threading.Event()
-    code = 0
-    with _signals_kept():
-        _on_signals(signal.default_int_handler)
+    code, has_failed = 0, False
+    with interruptions() as signals:
+        signals.handle(signal.default_int_handler)
         try:
             facts = stack.start()
-            _on_signals(lambda *_: stopped.set())
+            signals.handle(lambda *_: stopped.set())
             _banner(facts, settings, announcement)
             stack.run_until(stopped)
             say("\nstopping ...")
         except KeyboardInterrupt:
             code = INTERRUPTED
             say("\nstopping during the start ...")
+        except BaseException:
+            has_failed = True
+            raise
         finally:
-            _on_signals(signal.SIG_IGN)
+            signals.handle(lambda *_: None)
+            if has_failed:
+                signals.end_within(end_s)
             if announcement is not None:
                 announcement.withdraw()
             stack.stop()
@@ -151,25 +161,10 @@ def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None"
     raise typer.Exit(code)
 
 
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Leave signals as they were found, for whoever goes on in this process."""
-    before = [(number, signal.getsignal(number)) for number in SIGNALS]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    """Have Ctrl-C and SIGTERM do the same, also where a shell had one of them ignored."""
-    for number in SIGNALS:
-        signal.signal(number, handler)
-
-
 def _tell_step(step: str) -> None:
-    _on_signals(signal.default_int_handler)  # Ray sets a handler of its own when it starts
+    # Ray sets a handler of its own when it starts.
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
     say(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
 
