@@ -95,7 +95,6 @@ class Standalone:
         list(named_plugins(settings.plugins))  # fails here, instead of in every actor
         self._tell("ray")
         local_ray = importlib.import_module("serve.stack.local_ray")
-        # The process need not wait for it if Ray does not start.
         loading = threading.Thread(target=_front, name="import", daemon=True)
         loading.start()
         self._ray = local_ray.LocalRay(
