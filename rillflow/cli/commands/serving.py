@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rillflow.cli.interruptions import INTERRUPTED, SIGNALS, interruptions
 from rillflow.cli.visible import say
+from rillflow.runtime.process.interruptions import INTERRUPTED, SIGNALS, interruptions
 
 if TYPE_CHECKING:
     from rillflow.local_keys import Announcement
