@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rillflow.cli.visible import say
-from rillflow.runtime.process.interruptions import INTERRUPTED, SIGNALS, interruptions
+from rillflow.runtime.process.stop_signals import INTERRUPTED, SIGNALS, stop_signals
 
 if TYPE_CHECKING:
     from rillflow.local_keys import Announcement
@@ -136,7 +136,7 @@ def _serve(
 ) -> None:
     stopped = threading.Event()
     code, has_failed = 0, False
-    with interruptions() as signals:
+    with stop_signals() as signals:
         signals.handle(signal.default_int_handler)
         try:
             facts = stack.start()

@@ -28,7 +28,7 @@ _STANDARD_ERROR: Final = 2
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
 
-class Interruptions:
+class StopSignals:
     """The signals of a process, from the first one on, and the time that its end may take."""
 
     def __init__(self, waking: int) -> None:
@@ -67,12 +67,12 @@ class Interruptions:
 
 
 @contextmanager
-def interruptions() -> Iterator[Interruptions]:
+def stop_signals() -> Iterator[StopSignals]:
     """Watch the signals; afterwards they are as they were found, for whoever goes on here."""
     handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
     woken, waking = os.pipe()
     os.set_blocking(waking, False)
-    watched = Interruptions(waking)
+    watched = StopSignals(waking)
     thread = threading.Thread(target=watched.watch, args=(woken,), name="signals", daemon=True)
     thread.start()
     before = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
