@@ -15,7 +15,7 @@ Json: TypeAlias = Any
 ADD: Final = "/flow/bg/manage/descriptor/add_descriptor.json"
 WAIT_S: Final = 60
 """How long to wait for what comes at once on a machine of its own, and later on a busy one."""
-LOOK_S: Final = 0.02
+LOOK_S: Final = 0.1
 ENDED: Final = ("SUCCEED", "FAILED")
 
 

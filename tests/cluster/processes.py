@@ -19,7 +19,8 @@ from rillflow.ids import is_execution_id
 ROOT: Final = Path(__file__).parents[2]
 START_S: Final = 240.0
 END_S: Final = 120.0
-LOOK_S: Final = 0.02
+LOOK_S: Final = 0.1
+"""Between two looks at something; each takes processor time, which what is looked at needs."""
 TOO_BUSY: Final = "The current node timed out during startup"
 """What Ray says where its first process took half a minute, which no setting makes longer."""
 LAST_WORDS: Final = 1_000

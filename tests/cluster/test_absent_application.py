@@ -25,7 +25,7 @@ from tests.cluster.serve_cluster import DEPLOY, ServeCluster
 pytestmark = pytest.mark.cluster
 
 CALLBACKS: Final = 3
-PAUSE_S: Final = 0.01
+PAUSE_S: Final = 0.05
 PATIENCE_S: Final = 90.0
 TEXT: Final = """
 workspace: absent

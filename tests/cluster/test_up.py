@@ -245,7 +245,7 @@ def test_ctrl_c_during_the_start_ends_it_as_well(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
     while len(everything := [process.pid, *descendants(process.pid)]) < 3:
-        time.sleep(0.02)
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(END_S) == 130
     wait_until_gone(*everything)
