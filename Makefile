@@ -158,8 +158,8 @@ GENERATED := tests/spec/test_cron.py tests/spec/test_python_flows.py \
 DURATIONS := --durations=15 --durations-min=0.5
 
 .PHONY: test
-test: check ## Every check, then every test but the long ones; ARGS="-k name" picks some
-	@$(if $(ARGS),:,$(MAKE) test-ui)
+test: setup ## Every check, then every test but the long ones; ARGS="-k name" picks some
+	@$(MAKE) $(AT_ONCE) check-code check-ui $(if $(ARGS),,test-ui)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS),))
 
 .PHONY: test-long
@@ -271,8 +271,15 @@ bench-nodes: setup ## What calls between two Ray nodes cost
 bench-profile: setup ## Where the time of a task goes, by process and module (py-spy)
 	@$(BIN)/python -m tests.bench.profiling $(ARGS)
 
+# What is checked in Python and what in TypeScript, at the same time; each prints when it is through.
+AT_ONCE := --jobs=2 --output-sync=target
+
 .PHONY: check
-check: setup check-ui ## Formatting, lint, import contracts, types, dependencies, spelling
+check: setup ## Formatting, lint, import contracts, types, dependencies, spelling
+	@$(MAKE) $(AT_ONCE) check-code check-ui
+
+.PHONY: check-code
+check-code: setup # What is in Python
 	@$(BIN)/ruff format --check --quiet $(CODE) || \
 	  { echo "check: run 'make format'" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(CODE)

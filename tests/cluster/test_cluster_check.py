@@ -74,12 +74,14 @@ def test_a_store_that_cannot_be_reached_is_told_of_every_node(
     assert "s3cret" not in str(lines)
 
 
+@pytest.mark.long
 def test_a_wrong_setting_is_told(nodes: RayNodes, tmp_path: Path) -> None:
     code, lines = _check(nodes, _file(tmp_path, {"RILLFLOW_EXECUTION_ACTORS": "many"}))
     assert code == 1
     assert "the setting execution_actors is wrong" in lines[0]
 
 
+@pytest.mark.long
 def test_a_package_that_a_node_lacks_is_named(nodes: RayNodes, tmp_path: Path) -> None:
     path = _file(tmp_path, {"RILLFLOW_DATA_DIR": str(tmp_path)}, import_path="serve.gone:app")
     code, lines = _check(nodes, path)

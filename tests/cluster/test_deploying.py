@@ -63,6 +63,7 @@ def test_changed_settings_reach_the_actors_that_run(nodes: RayNodes) -> None:
     _check_all_went_well(nodes)
 
 
+@pytest.mark.long
 def test_a_changed_time_limit_counts_after_the_next_deployment(nodes: RayNodes) -> None:
     assert nodes.ask("one") == "SUCCEED"
     assert nodes.ask('deploy {"execution_actors":2,"call_timeout_s":0.2}') is None

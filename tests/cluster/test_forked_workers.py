@@ -49,6 +49,7 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     own.stop()
 
 
+@pytest.mark.long
 def test_copies_have_ids_of_their_own_and_are_answered_what_they_asked() -> None:
     with tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp") as folder:
         program = str(Path(__file__).with_name("forked_driver.py"))

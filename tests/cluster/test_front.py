@@ -99,6 +99,7 @@ def test_programs_here_find_the_key_and_others_are_refused(
     assert key not in keyed.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_3000_unfinished_bodies_leave_room_for_health_keys_and_callbacks(
     keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def _everybody_else_is_answered(
         assert time.monotonic() - began < BUSY_S
 
 
+@pytest.mark.long
 def test_3200_waits_leave_room_for_health_keys_and_callbacks(
     keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

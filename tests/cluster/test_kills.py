@@ -9,7 +9,10 @@ from tests.cluster.processes import OwnStack, kill, proxies, workers
 pytestmark = pytest.mark.cluster
 
 
-@pytest.mark.parametrize("victim", ["ExecutionActor", "DispatcherActor", "ServeReplica"])
+@pytest.mark.parametrize(
+    "victim",
+    ["ExecutionActor", "DispatcherActor", pytest.param("ServeReplica", marks=pytest.mark.long)],
+)
 def test_whatever_was_acknowledged_ends_right_when_its_actors_are_killed(
     other_stack: OwnStack, functions: Functions, victim: str
 ) -> None:

@@ -52,6 +52,7 @@ def _nodes(store_url: str, slow_functions: httpx.Client) -> Iterator[RayNodes]:
             nodes.stop()
 
 
+@pytest.mark.long
 def test_when_a_node_is_killed_its_executions_go_on_elsewhere(
     nodes: RayNodes, functions: Functions
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_cancellation_stops_a_job(api: Api, file: Path) -> None:
     wait_until_gone(pid)
 
 
+@pytest.mark.long
 def test_a_cancellation_while_its_dispatcher_is_dead_stops_a_job(
     cluster: ServeCluster, api: Api, file: Path
 ) -> None:

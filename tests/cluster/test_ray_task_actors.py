@@ -158,6 +158,7 @@ def test_a_cancellation_ends_a_task_actor(own: OwnStack, api: Api, file: Path) -
     assert len(calls_in(file)) == 1
 
 
+@pytest.mark.long
 def test_a_cancellation_while_its_dispatcher_is_dead_ends_a_task_actor(
     own: OwnStack, api: Api, file: Path
 ) -> None:

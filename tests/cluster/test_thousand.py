@@ -18,7 +18,7 @@ from tests.cluster.processes import (
     workers,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 HERE: Final = Path(__file__).parent
 WORKFLOW: Final = HERE.parents[1] / "examples" / "text-to-video" / "workflow.yaml"
@@ -72,7 +72,6 @@ def test_each_of_them_has_a_context_of_its_own(films: list[dict[str, Any]]) -> N
         }
 
 
-@pytest.mark.long
 def test_no_process_grows_with_the_number_of_executions(
     films: list[dict[str, Any]], stack: OwnStack, base_url: str
 ) -> None:

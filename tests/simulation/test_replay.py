@@ -5,19 +5,24 @@ import subprocess
 import sys
 from typing import Final
 
+import pytest
+
 from tests.simulation.world import simulate
 
-SEEDS: Final = 40
-PROGRAM: Final = f"""
+PROGRAM: Final = """
+import sys
 from tests.simulation.world import simulate
-print(*(simulate(seed).digest for seed in range({SEEDS})))
+print(*(simulate(seed).digest for seed in range(*map(int, sys.argv[1:]))))
 """
 
 
-def test_a_seed_leaves_the_same_record_in_every_process() -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(12), pytest.param(range(12, 40), marks=pytest.mark.long)], ids=str
+)
+def test_a_seed_leaves_the_same_record_in_every_process(seeds: range) -> None:
     runs = [
         subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", PROGRAM, str(seeds.start), str(seeds.stop)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -27,7 +32,7 @@ def test_a_seed_leaves_the_same_record_in_every_process() -> None:
     ]
     first, *others = (run.communicate()[0].split() for run in runs)
 
-    assert len(first) == SEEDS
+    assert len(first) == len(seeds)
     assert others == [first, first]
 
 
