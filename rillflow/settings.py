@@ -293,10 +293,10 @@ class Settings(BaseSettings):
     secrets_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """Folder with one file per secret, for secrets without a ``RILLFLOW_SECRET_<NAME>``."""
     secret_hosts: SecretPlaces = {}
-    """Hosts to which each secret may be sent, by the name of the secret: ``host``, ``host:port``,
-    ``*.suffix``, or the protocol of a plugin or language model. A secret without an entry may be
-    sent to any host."""
-
+    """Hosts to which each secret may be sent, by its name: ``host``, ``host:port``, ``*.suffix``,
+    or the protocol of a plugin or language model. Without an entry it may be sent to any host."""
+    kafka_ca_file: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """PEM file of the certificates by which Kafka brokers are known; None means the system's."""
     chatgpt_base_url: BaseUrl = "https://api.openai.com/v1"
     """Base URL of OpenAI's API, or of a compatible one, for tasks of the protocol `chatgpt`."""
     aliyun_ai_base_url: BaseUrl = "https://dashscope.aliyuncs.com/api/v1"

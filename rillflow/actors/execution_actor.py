@@ -75,6 +75,8 @@ from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.submission.intake import Submissions
 from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.runtime.triggers.runner import TriggerRunner
+from rillflow.runtime.triggers.source_runner import SourceRunner
+from rillflow.runtime.triggers.trigger_types import trigger_types
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
@@ -385,6 +387,14 @@ class ExecutionActor:
             partitions=self._partitions,
         )
         self._triggers.start()
+        self._sources = SourceRunner(
+            store=self._store,
+            submissions=submissions,
+            clock=clock,
+            partitions=self._partitions,
+            types=trigger_types(settings),
+        )
+        self._sources.start()
 
     async def _retire_when_done(self) -> None:
         if self._dedicated is None:

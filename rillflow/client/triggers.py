@@ -22,7 +22,7 @@ class Triggers:
     def add(
         self,
         descriptor_id: str,
-        cron: str,
+        cron: str | None = None,
         context: JsonObject | None = None,
         *,
         trigger_id: str | None = None,
@@ -33,12 +33,13 @@ class Triggers:
 
         Args:
             descriptor_id: Which definition it starts.
-            cron: The expression of its times.
+            cron: The expression of its times, if it has times.
             context: The data of the executions.
             trigger_id: Its id; without one it gets the next number.
             replace: Whether a trigger of this id may be there already.
-            fields: ``time_zone``, ``start``, ``end``, ``jitter_s``, ``overlap``, ``catch_up``,
-                ``callback``, ``resource_check`` and ``paused``.
+            fields: ``kafka`` or ``source`` in place of ``cron``; ``time_zone``, ``start``, ``end``,
+                ``jitter_s``, ``overlap``, ``catch_up``, ``callback``, ``resource_check`` and
+                ``paused``.
 
         Raises:
             RequestError: Something is malformed, the id is taken, or there are too many.
@@ -133,7 +134,7 @@ class AsyncTriggers:
     async def add(
         self,
         descriptor_id: str,
-        cron: str,
+        cron: str | None = None,
         context: JsonObject | None = None,
         *,
         trigger_id: str | None = None,
@@ -191,14 +192,16 @@ class AsyncTriggers:
 
 def _new(  # noqa: PLR0913 - the parameters of the endpoint
     descriptor_id: str,
-    cron: str,
+    cron: str | None,
     context: JsonObject | None,
     trigger_id: str | None,
     fields: dict[str, Any],
     *,
     replace: bool,
 ) -> JsonObject:
-    body: JsonObject = {"descriptor_id": descriptor_id, "cron": cron, "context": context or {}}
+    body: JsonObject = {"descriptor_id": descriptor_id, "context": context or {}}
+    if cron is not None:
+        body["cron"] = cron
     if trigger_id is not None:
         body["id"] = trigger_id
     if replace:

@@ -260,6 +260,31 @@ Task: TypeAlias = Annotated[
 ]
 
 
+class KafkaTopic(BaseModel):
+    """The records of a topic that start executions (ours); see docs/triggers.md.
+
+    A key that is none of these is refused.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True
+    )
+
+    brokers: str | None = None
+    topic: str | None = None
+    group: str | None = None
+    offset_reset: str | None = None
+    key_format: str | None = None
+    value_format: str | None = None
+    mapping: dict[str, JsonValue] | None = None
+    filters: dict[str, JsonValue] | None = None
+    dead_letter_topic: str | None = None
+    tls: bool | None = None
+    sasl_mechanism: str | None = None
+    user: str | None = None
+    password: str | None = None
+
+
 class DeclaredTrigger(BaseModel):
     """A trigger that starts executions of the definition (ours); see docs/triggers.md.
 
@@ -278,6 +303,8 @@ class DeclaredTrigger(BaseModel):
     jitter_s: Annotated[float | None, Field(alias="jitterInSeconds")] = None
     overlap: str | None = None
     catch_up: str | None = None
+    kafka: KafkaTopic | None = None
+    source: dict[str, JsonValue] | None = None
     context: dict[str, JsonValue] | None = None
 
 

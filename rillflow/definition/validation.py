@@ -137,8 +137,7 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
 
 def _check_triggers(definition: WorkflowDefinition) -> Iterator[Finding]:
     for wrong in wrong_triggers(definition.triggers or ()):
-        key = (wrong.key,) if wrong.key else ()
-        yield Finding(30410, f"triggers: {wrong.reason}", ("triggers", wrong.number, *key))
+        yield Finding(30410, f"triggers: {wrong.reason}", ("triggers", wrong.number, *wrong.keys))
 
 
 def depth_findings(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:

@@ -1,9 +1,15 @@
-"""Triggers, as a store keeps them: what starts executions, and how far each has come (spec 7.1)."""
+"""Triggers, as a store keeps them, and types of triggers: what starts executions (spec 7.1).
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+Kafka is a type. Installed packages add others by an entry point of the group
+``rillflow.triggers``, whose value is an instance of ``TriggerType``, or a class of one.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
+
+from rillflow.jsontypes import JsonObject
 
 KEPT_REMOVED_MS: Final = 86_400_000
 """How long the row of a removed trigger tells the owners of partitions that it is gone."""
@@ -137,5 +143,80 @@ class Triggers(Protocol):
         """Return what all triggers take, and what those take that start what is in a workspace.
 
         Those that the alias ``besides`` declares do not count.
+        """
+        ...
+
+
+class TriggerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened, and starts an execution.
+
+    Attributes:
+        key: The same for the same event, whoever reads it and how often: it starts one execution.
+        context: The data of the execution, over those of the trigger; None if it starts none.
+        lane: Events of a lane start their executions in order, those of others meanwhile.
+        problem: Why no execution can be made of it; empty if one can.
+        position: What the source needs to acknowledge it.
+    """
+
+    key: str
+    context: JsonObject | None = None
+    lane: str = ""
+    problem: str = ""
+    position: Any = None
+
+
+class EventSource(Protocol):
+    """The events of one trigger, at least once each, for one reader at a time.
+
+    What cannot be done now raises an exception; the source is closed then, and opened again after
+    a pause.
+    """
+
+    async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
+        """Wait a while for the next events, and return them; none is fine.
+
+        Each is returned once, unless the source is opened again before it was acknowledged.
+
+        Args:
+            busy: Lanes whose events are still being worked on; none of theirs is returned.
+        """
+        ...
+
+    async def acknowledge(self, event: TriggerEvent) -> None:
+        """Note that the executions of this event, and those before it in its lane, are on disk."""
+        ...
+
+    async def refuse(self, event: TriggerEvent, reason: str) -> bool:
+        """Put an event aside that starts no execution; False to have the trigger list it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what was opened; what was not acknowledged comes again."""
+        ...
+
+
+@runtime_checkable
+class TriggerType(Protocol):
+    """A type of triggers.
+
+    Attributes:
+        name: The type's, as triggers name it: letters, digits, ``-`` and ``_``.
+    """
+
+    name: str
+
+    def check(self, settings: JsonObject) -> JsonObject:
+        """Return the settings of a trigger as they are stored and shown.
+
+        Raises:
+            CronError: They are malformed; its ``field`` is the name of the wrong one.
+        """
+        ...
+
+    def open(self, trigger_id: str, settings: JsonObject) -> EventSource:
+        """Return the events of a trigger; the event loop runs, and must not be held.
+
+        Raises:
+            RillflowError: They cannot be had now, with the reason.
         """
         ...

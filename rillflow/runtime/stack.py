@@ -48,6 +48,7 @@ from rillflow.runtime.owner.queries import unknown_execution
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.runtime.triggers.registry import TriggerRegistry
+from rillflow.runtime.triggers.trigger_types import installed_checks
 from rillflow.settings import ResourceCheck, Settings
 
 WITH_ARTIFACTS: Final = ("execution", "brief")
@@ -103,8 +104,9 @@ class Stack:
             hook=hook or load_hook(settings.context_hook),
         )
         self._trigger_room = TriggerRoom(self.store)
+        self._trigger_checks = installed_checks()
         self.triggers = TriggerRegistry(
-            self.store, self.submissions, self.clock, self._trigger_room
+            self.store, self.submissions, self.clock, self._trigger_room, self._trigger_checks
         )
 
     async def open(self) -> None:
@@ -141,6 +143,7 @@ class Stack:
             max_bytes=MAX_TEXT_BYTES if checks_length else LARGEST_TEXT_BYTES,
             sender=sender,
             room=self._trigger_room,
+            checks=self._trigger_checks,
         )
 
     async def definition(self, version: str) -> WorkflowDefinition:

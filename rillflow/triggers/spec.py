@@ -25,20 +25,19 @@ from rillflow.triggers.schedule import (
 )
 
 CRON: Final = "cron"
-TYPES: Final = (CRON,)
 LONGEST_ID: Final = 200
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/#-]*")
+_ID: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._:/#-]*")
 _ID_OF_DECLARED: Final = re.compile(r"[A-Za-z0-9]+:[A-Za-z0-9]+:[A-Za-z0-9]+/[A-Za-z0-9]+")
 _CATCH_UPS: Final[Mapping[str, int]] = {"none": 0, "last": 1}
-FIELDS: Final = ("cron", "time_zone", "start", "end", "jitter_s", "overlap", "catch_up", "context")
-"""The fields of a cron trigger, besides its name and what it starts."""
+CRON_FIELDS: Final = ("time_zone", "start", "end", "jitter_s", "overlap", "catch_up")
+"""The fields of a cron trigger that others do not have."""
 
 
 class TriggerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A cron trigger as a store keeps it, without its context.
+    """A trigger as a store keeps it, without its context.
 
     Attributes:
-        cron: The expression.
+        cron: The expression; empty for other types.
         time_zone: The zone of the expression, by its name in the IANA database.
         start_ms: It does not fire before.
         end_ms: It does not fire from then on.
@@ -49,9 +48,10 @@ class TriggerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         resource_check: Check for busy functions as JSON text, for these executions.
         uid: The caller's, for gray and A/B rules.
         body: The body of a request in Rill Flow's form, without the context.
+        config: The settings of a trigger that is no cron trigger; see `triggers/trigger_types.py`.
     """
 
-    cron: str
+    cron: str = ""
     time_zone: str = "UTC"
     start_ms: int = 0
     end_ms: int = NEVER_MS
@@ -62,6 +62,7 @@ class TriggerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     resource_check: str | None = None
     uid: int | None = None
     body: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
 
     def schedule(self) -> Schedule:
         """Return the times of the trigger.
@@ -162,7 +163,7 @@ def check_id(trigger_id: str) -> str:
     if len(trigger_id) > LONGEST_ID or not _ID.fullmatch(trigger_id):
         raise CronError(
             f"the id of a trigger has 1 to {LONGEST_ID} letters, digits and . _ : / # -, and begins"
-            " with a letter or digit"
+            " with a letter, digit, . or _"
         )
     return trigger_id
 

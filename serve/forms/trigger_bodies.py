@@ -19,6 +19,14 @@ class TriggerAnswer(BaseModel):
     message: str | None = None
 
 
+class TriggerRefusal(BaseModel):
+    """An event that started no execution, and why."""
+
+    key: str
+    reason: str
+    at_ms: int
+
+
 class Trigger(BaseModel):
     """A trigger, and what it has done."""
 
@@ -27,13 +35,17 @@ class Trigger(BaseModel):
     descriptor_id: str
     paused: bool
     declared_by: str | None = Field(default=None, description="The definition that declares it.")
-    cron: str
-    time_zone: str
+    cron: str | None = None
+    kafka: dict[str, Any] | None = Field(default=None, description="Topic, group, and so on.")
+    source: dict[str, Any] | None = Field(
+        default=None, description="The settings of a type that a package adds, and `type`."
+    )
+    time_zone: str | None = None
     start: str | None = None
     end: str | None = None
     jitter_s: float | None = None
-    overlap: str
-    catch_up: int | str
+    overlap: str | None = None
+    catch_up: int | str | None = None
     callback: str | None = None
     resource_check: str | None = None
     uid: int | None = None
@@ -45,6 +57,11 @@ class Trigger(BaseModel):
     last_execution: str
     queued_ms: int
     error: str
+    refused: int
+    refusals: list[TriggerRefusal]
+    state: str
+    state_ms: int
+    state_reason: str
     context: dict[str, Any] | None = None
 
 

@@ -18,7 +18,9 @@ from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from rillflow.runtime.triggers.registry import read_context, with_options
-from rillflow.triggers.spec import CRON, read_cron, time_ms
+from rillflow.triggers.kafka import RILL_FLOW_FIELDS, rill_flow_settings
+from rillflow.triggers.spec import CRON, TriggerSpec, read_cron, time_ms
+from rillflow.triggers.trigger_types import KAFKA, ReadTrigger
 from serve.forms.answers import Done
 from serve.forms.bodies import json_response, raw_response, read_json_text
 from serve.forms.documentation import ERRORS, OBJECT, answer
@@ -26,8 +28,9 @@ from serve.forms.parameters import Whole, read_callback_config, read_resource_ch
 from serve.forms.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
 from serve.limits.callers import caller_of
 
-KAFKA: Final = "kafka"
-KAFKA_FIELDS: Final = ("kafka_server", "group_id", "topic")
+RILL_FLOW_TYPES: Final = (CRON, KAFKA)
+NO_KAFKA: Final = "kafka trigger add trigger error"
+CONFLICT: Final = 409
 UNSUPPORTED_TYPE: Final = 30106
 MISSING: Final = 30112
 DONE: Final = {"code": 0}
@@ -59,12 +62,15 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
         callback: str | None = None,
         resource_check: str | None = None,
     ) -> Response:
-        """Add a trigger, which starts executions at the times of a cron expression."""
+        """Add a trigger, which starts executions at the times of cron, or for records of Kafka."""
         body = await _body(request)
-        if type == KAFKA:
-            raise _no_kafka(body)
-        if type != CRON:
+        if type not in RILL_FLOW_TYPES:
             raise _unsupported(type)
+        if type == KAFKA:
+            kafka = _kafka(body, stack.settings.caller_uid)
+            config, check = read_callback_config(callback), read_resource_check(resource_check)
+            kafka = with_options(kafka, config, check)
+            return json_response(await _add_kafka(stack, descriptor_id, kafka))
         try:
             spec = read_cron({"cron": body.get("cron")})
             context = read_context(body)
@@ -72,8 +78,8 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
             return json_response({"code": -1, "err_msg": str(error)})
         given = {name: value for name, value in body.items() if name not in ("cron", "context")}
         config, check = read_callback_config(callback), read_resource_check(resource_check)
-        spec = with_options(msgspec.structs.replace(spec, body=given or None), config, check)
-        row = await stack.triggers.add(descriptor_id, spec, context)
+        cron = ReadTrigger(CRON, msgspec.structs.replace(spec, body=given or None))
+        row = await stack.triggers.add(descriptor_id, with_options(cron, config, check), context)
         return json_response({"code": 0, "data": {"task_id": row.id}})
 
     @routes.post("/flow/trigger/cancel_trigger.json", responses=answer(TriggerAnswer))
@@ -83,7 +89,7 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
         task_id: str,
     ) -> Response:
         """Remove a trigger; a second time is code -1."""
-        if type not in (CRON, KAFKA):
+        if type not in RILL_FLOW_TYPES:
             raise _unsupported(type)
         removed = await stack.triggers.remove(task_id, sees_of(request), kind=type)
         return json_response(DONE if removed else NOT_DONE)
@@ -93,7 +99,7 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/flow/trigger/get_trigger_tasks.json", responses=answer(TriggerAnswer))
     async def get_trigger_tasks(request: Request, type: str) -> Response:  # noqa: A002 - its name
         """List the triggers of a type by id, as they were added."""
-        if type not in (CRON, KAFKA):
+        if type not in RILL_FLOW_TYPES:
             message = f"do not support type: {type}"
             return json_response({"code": -1, "message": message})
         found = await stack.triggers.bodies(type, sees_of(request), take_room=stack.take_room)
@@ -123,7 +129,7 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
 def _add_changes(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/triggers/add.json", responses=answer(Trigger), openapi_extra=OBJECT)
     async def add(request: Request) -> Response:
-        """Add a cron trigger, all of whose fields are in the body."""
+        """Add a trigger, all of whose fields are in the body."""
         body = await _body(request)
         callback = read_callback_config(_option(body, "callback"))
         check = read_resource_check(_option(body, "resource_check"))
@@ -198,10 +204,30 @@ def _unsupported(kind: str) -> RequestError:
     return RequestError(f"do not support type: {kind}", wire_code=UNSUPPORTED_TYPE)
 
 
-def _no_kafka(body: JsonObject) -> RequestError:
-    """Return the refusal of a Kafka trigger, which this release does not have."""
-    given = [body.get(name) for name in KAFKA_FIELDS]
-    if not all(isinstance(each, str) and each.strip() for each in given):
-        return RequestError("kafka trigger add trigger error", wire_code=MISSING)
-    hint = "this release of Rillflow has no Kafka triggers"
-    return RequestError("do not support type: kafka", wire_code=UNSUPPORTED_TYPE, hint=hint)
+def _kafka(body: JsonObject, uid: int) -> ReadTrigger:
+    """Read a Kafka trigger in Rill Flow's form.
+
+    Raises:
+        RequestError: A field is missing, or malformed (30112).
+    """
+    try:
+        settings = rill_flow_settings(body)
+    except CronError as error:
+        raise RequestError(NO_KAFKA, wire_code=MISSING, hint=str(error)) from error
+    if settings is None:
+        hint = f"the body needs {', '.join(RILL_FLOW_FIELDS)}"
+        raise RequestError(NO_KAFKA, wire_code=MISSING, hint=hint)
+    return ReadTrigger(KAFKA, TriggerSpec(config=settings, body=dict(body), uid=uid))
+
+
+async def _add_kafka(stack: Stack, descriptor_id: str, trigger: ReadTrigger) -> JsonObject:
+    """Add a Kafka trigger in Rill Flow's form, unless it is there already."""
+    config = trigger.spec.config or {}
+    trigger_id = f"{config['topic']}#{descriptor_id.strip()}"
+    try:
+        await stack.triggers.add(descriptor_id, trigger, None, trigger_id=trigger_id)
+    except RequestError as error:
+        if error.http_status != CONFLICT:
+            raise
+        return {"code": -1, "message": "task has already existed"}
+    return dict(DONE)

@@ -25,12 +25,15 @@ from rillflow.ports.cluster import (
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
+from rillflow.ports.triggers import TriggerType
 from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions, LocalProcessMeters
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.triggers.runner import TriggerRunner
+from rillflow.runtime.triggers.source_runner import SourceRunner
+from rillflow.runtime.triggers.trigger_types import trigger_types
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.telemetry.meters import Meters
@@ -218,15 +221,25 @@ def _json(response: httpx.Response) -> Any:
     return response.json()
 
 
-def runner_of(stack: Stack, executions: LocalExecutions) -> TriggerRunner:
-    """Return what fires the triggers of a stack."""
-    return TriggerRunner(
+def runners_of(
+    stack: Stack, executions: LocalExecutions, types: Mapping[str, TriggerType] | None
+) -> tuple[TriggerRunner, SourceRunner]:
+    """Return what fires the triggers of a stack, and what reads their sources."""
+    runner = TriggerRunner(
         store=stack.store,
         submissions=stack.submissions,
         executions=executions,
         clock=stack.clock,
         partitions=range(PARTITIONS),
     )
+    sources = SourceRunner(
+        store=stack.store,
+        submissions=stack.submissions,
+        clock=stack.clock,
+        partitions=range(PARTITIONS),
+        types=types or trigger_types(stack.settings),
+    )
+    return runner, sources
 
 
 def client_of(settings: Settings) -> httpx.AsyncClient:
@@ -234,10 +247,18 @@ def client_of(settings: Settings) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=settings.base_url, timeout=2 * LONG_S, verify=TLS)
 
 
-async def started(executions: LocalExecutions, runner: TriggerRunner) -> None:
-    """Start the executions, and what fires triggers."""
+async def started(executions: LocalExecutions, runners: tuple[TriggerRunner, SourceRunner]) -> None:
+    """Start the executions, and what starts them by itself."""
     await executions.start()
-    runner.start()
+    for runner in runners:
+        runner.start()
+
+
+async def stopped(executions: LocalExecutions, runners: tuple[TriggerRunner, SourceRunner]) -> None:
+    """Stop what starts executions, and then these."""
+    for runner in runners:
+        await runner.stop()
+    await executions.stop()
 
 
 @asynccontextmanager
@@ -246,9 +267,10 @@ async def served(
     *,
     store: Store | None = None,
     hook: ContextHook | None = None,
+    types: Mapping[str, TriggerType] | None = None,
     **changes: Any,
 ) -> AsyncIterator[Api]:
-    """Serve the API with these functions behind it and these settings."""
+    """Serve the API with these functions behind it, these settings, and types of triggers."""
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named.
     with socket.socket(proto=socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
@@ -284,13 +306,12 @@ async def served(
                 hook=hook,
                 process_meters=LocalProcessMeters(meters),
             )
-            runner = runner_of(stack, executions)
-            app = create_api(stack, lambda: started(executions, runner))
+            runners = runners_of(stack, executions, types)
+            app = create_api(stack, lambda: started(executions, runners))
             async with listening(door, app):
                 async with client_of(settings) as client:
                     yield Api(client, app, stack, gateway, clock)
-                await runner.stop()
-                await executions.stop()
+                await stopped(executions, runners)
 
 
 @asynccontextmanager

@@ -111,19 +111,6 @@ async def test_a_body_that_is_no_object_and_an_id_of_another_form_are_refused(
     assert refusal == (400, 30109, "dagDescriptorId:shop format error")
 
 
-async def test_a_kafka_trigger_needs_its_fields_and_is_not_there_yet(shared_api: Api) -> None:
-    params = {"type": "kafka", "descriptor_id": "shop:order"}
-    whole = {"kafka_server": "localhost:9092", "group_id": "g", "topic": "t"}
-    for name in whole:
-        body = {**whole, name: " "}
-        refusal = (400, 30112, "kafka trigger add trigger error")
-        assert await shared_api.refusal(ADD, body, **params) == refusal
-    refusal = (400, 30106, "do not support type: kafka")
-    assert await shared_api.refusal(ADD, whole, **params) == refusal
-    assert await shared_api.post(CANCEL, type="kafka", task_id="t#shop:order") == {"code": -1}
-    assert await shared_api.get(TASKS, type="kafka") == {"code": 0, "data": {}}
-
-
 async def test_what_was_added_is_kept_whole_also_by_a_new_server() -> None:
     async with served() as api:
         store = api.stack.store

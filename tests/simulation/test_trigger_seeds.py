@@ -15,6 +15,7 @@ from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.triggers.overlap import Overlap
 from rillflow.triggers.schedule import LATE_MS
 from rillflow.triggers.spec import read_cron
+from rillflow.triggers.trigger_types import ReadTrigger
 from tests.simulation.trigger_world import TriggerWorld
 from tests.simulation.virtual_loop import Life
 
@@ -64,7 +65,7 @@ async def _die_after_the_first_start(world: TriggerWorld) -> None:
     world.wire.failing = 0.0
     registry = TriggerRegistry(world.store, world.submissions(), world.clock)
     spec = read_cron({"cron": "* * * * * *", "overlap": "skip", "catch_up": "none"})
-    await registry.add("shop:order", spec, {}, trigger_id="t")
+    await registry.add("shop:order", ReadTrigger("cron", spec), {}, trigger_id="t")
     life = Life("owner", 0)
     world.loop.spawn(life, world.run_owner())
     while True:

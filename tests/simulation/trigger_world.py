@@ -25,6 +25,7 @@ from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
 from rillflow.triggers.spec import TriggerSpec, read_cron
+from rillflow.triggers.trigger_types import ReadTrigger
 from tests.simulation.surroundings import SimulatedClock
 from tests.simulation.virtual_loop import Life, VirtualLoop
 
@@ -226,7 +227,9 @@ class TriggerWorld:
                 "catch_up": 1000 if overlap == "allow" else self.random.choice([0, 1, 1000]),
             }
             spec = read_cron(fields)
-            row = await registry.add("shop:order", spec, {"a": number}, trigger_id=f"t{number}")
+            row = await registry.add(
+                "shop:order", ReadTrigger("cron", spec), {"a": number}, trigger_id=f"t{number}"
+            )
             self.added[row.id] = spec, row.created_at_ms
             await asyncio.sleep(self.random.uniform(0.0, 3.0))
         for trigger_id in ("t1", "t2"):

@@ -263,6 +263,7 @@ FIELDS: Final[Mapping[str, type[BaseModel]]] = {
     "Polling": model.Polling,
     "Ray options": model.RayOptions,
     "Triggers": model.DeclaredTrigger,
+    "Kafka": model.KafkaTopic,
     "The fields of a choice": model.ChoiceTask,
     "A branch": model.Choice,
     "The fields of a foreach": model.ForeachTask,

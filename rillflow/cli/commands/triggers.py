@@ -26,7 +26,20 @@ Descriptor = Annotated[
     str, typer.Argument(metavar="DESCRIPTOR", help="Which definition: business:feature[:alias]")
 ]
 Expression = Annotated[
-    str, typer.Argument(metavar="CRON", help="Six fields (second first), five, or a macro: @daily")
+    str | None,
+    typer.Argument(metavar="CRON", help="Six fields (second first), five, or a macro: @daily"),
+]
+Kafka = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of CRON, the records of a topic: a JSON object with brokers, topic and more."
+    ),
+]
+SourceSettings = Annotated[
+    str | None,
+    typer.Option(
+        "--source", help="In place of CRON, a type that a package adds: a JSON object with type."
+    ),
 ]
 NewId = Annotated[
     str | None,
@@ -74,7 +87,7 @@ def group() -> None:
 @triggers.command()
 def add(
     descriptor: Descriptor,
-    cron: Expression,
+    cron: Expression = None,
     trigger_id: NewId = None,
     data: Data = "{}",
     time_zone: TimeZone = None,
@@ -83,12 +96,16 @@ def add(
     jitter_s: Jitter = None,
     overlap: OverlapPolicy = None,
     catch_up: CatchUp = None,
+    kafka: Kafka = None,
+    source: SourceSettings = None,
     replace: Replace = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Add a trigger and print its id.
 
     $ rillflow triggers add examples:quickstart "0 2 * * *" --id nightly --time-zone Europe/Berlin
+
+    $ rillflow triggers add shop:order --kafka '{"brokers": "kafka:9092", "topic": "orders"}'
     """
     from rillflow.cli.inputs import json_argument
 
@@ -99,6 +116,8 @@ def add(
         "jitter_s": jitter_s,
         "overlap": overlap,
         "catch_up": catch_up,
+        "kafka": None if kafka is None else json_argument(kafka),
+        "source": None if source is None else json_argument(source),
     }
     with client_of(url) as client:
         added = client.triggers.add(
@@ -192,19 +211,27 @@ def remove(trigger_id: TriggerId, url: Url = DEFAULT_URL) -> None:
 
 def line_of(trigger: Any) -> str:
     """Return a trigger as a line for people."""
-    following = "paused" if trigger["paused"] else _time(trigger.get("next_ms"))
-    parts = [
-        trigger["id"],
-        trigger["descriptor_id"],
-        f"{trigger['cron']} {trigger['time_zone']}",
-        f"next {following}",
-        f"fired {trigger['fired']}",
-    ]
+    parts = [trigger["id"], trigger["descriptor_id"], *_what_and_when(trigger)]
+    parts.append(f"fired {trigger['fired']}")
     if trigger["skipped"]:
         parts.append(f"skipped {trigger['skipped']}")
     if trigger["error"]:
         parts.append(f"error: {trigger['error']}")
     return "  ".join(parts)
+
+
+def _what_and_when(trigger: Any) -> list[str]:
+    """Return what fires a trigger, and when it fires next, or how its source is."""
+    if trigger.get("cron") is not None:
+        following = "paused" if trigger["paused"] else _time(trigger.get("next_ms"))
+        return [f"{trigger['cron']} {trigger['time_zone']}", f"next {following}"]
+    topic = (trigger.get(trigger["type"]) or {}).get("topic")
+    what = trigger["type"] if topic is None else f"{trigger['type']} {topic}"
+    state = "paused" if trigger["paused"] else trigger["state"] or "waits for its owner"
+    if not trigger["paused"] and trigger["state_ms"]:
+        state += f" since {_time(trigger['state_ms'])}"
+    reason = trigger["state_reason"]
+    return [what, f"{state}: {reason}" if reason and not trigger["paused"] else state]
 
 
 def _time(at_ms: int | None) -> str:

@@ -25,6 +25,12 @@ def reference_to(name: str) -> str:
     return f"{_START}{name}}}"
 
 
+def secret_name(text: str) -> str | None:
+    """Return the name of the secret that a text is a reference to; None if it is anything else."""
+    match = _REFERENCE.fullmatch(text)
+    return None if match is None else match[1]
+
+
 def replace_references(text: str, secret_of: Callable[[str], str]) -> str:
     """Replace references by secrets; references inside a secret are not replaced."""
     return _REFERENCE.sub(lambda match: secret_of(match[1]), text)

@@ -1,7 +1,7 @@
 """The catalogue of definitions: adding, resolving and reading one (spec 5.4)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -30,6 +30,7 @@ from rillflow.runtime.definitions.choice_rules import first_that_holds
 from rillflow.runtime.definitions.declared_triggers import declare_triggers, row_of
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
+from rillflow.triggers.trigger_types import Check
 
 RELEASE: Final = "release"
 RESTRICTION_VIOLATION: Final = 30110
@@ -68,11 +69,13 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     max_bytes: int = MAX_TEXT_BYTES,
     sender: str | None = None,
     room: TriggerRoom | None = None,
+    checks: Mapping[str, Check] | None = None,
 ) -> DescriptorId:
     """Validate a definition and make it the newest version of an alias.
 
     The largest takes half a second, so a process that serves others names the ``sender``, and it is
-    read in a thread that senders share fairly.
+    read in a thread that senders share fairly. ``checks`` are those of the types of triggers that
+    packages add.
 
     Raises:
         RequestError: A name is malformed, or is not the definition's (30109, 30110); the id of a
@@ -86,7 +89,7 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
 
     def read() -> tuple[str, list[tuple[TriggerRow, str]]]:
         canonical, triggers = checked(text, (business, feature))
-        return canonical, [row_of(owner, each, at_ms) for each in triggers]
+        return canonical, [row_of(owner, each, at_ms, checks or {}) for each in triggers]
 
     if sender is None:
         canonical, rows = read()

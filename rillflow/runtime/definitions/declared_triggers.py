@@ -3,16 +3,17 @@
 Used by `runtime/definitions/catalogue.py` and `serve/routes/console/definitions.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rillflow.definition.declared_triggers import fields_of
 from rillflow.definition.model import DeclaredTrigger
-from rillflow.errors import RequestError
+from rillflow.errors import CronError, DefinitionError, RequestError
 from rillflow.jsontypes import encode_json
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow, Triggers
-from rillflow.triggers.spec import CRON, encode_spec, read_cron
+from rillflow.triggers.spec import encode_spec
+from rillflow.triggers.trigger_types import Check, read_trigger
 
 CONFLICT: Final = 409
 
@@ -46,15 +47,25 @@ async def remove_declared(
             await store.sync_triggers(f"{business}:{each}:{name}", [], at_ms=at_ms)
 
 
-def row_of(owner: str, trigger: DeclaredTrigger, at_ms: int) -> tuple[TriggerRow, str]:
-    """Return a trigger that an alias declares, as it is stored, and its context."""
+def row_of(
+    owner: str, trigger: DeclaredTrigger, at_ms: int, checks: Mapping[str, Check]
+) -> tuple[TriggerRow, str]:
+    """Return a trigger that an alias declares, as it is stored, and its context.
+
+    Raises:
+        DefinitionError: It is of a type that no installed package adds, or its package refuses it.
+    """
+    try:
+        kind, spec = read_trigger(fields_of(trigger), checks)
+    except CronError as error:
+        raise DefinitionError(30410, f"triggers: {trigger.name}: {error}") from error
     context = "" if trigger.context is None else encode_json(trigger.context).decode()
     row = TriggerRow(
         id=f"{owner}/{trigger.name}",
-        type=CRON,
+        type=kind,
         descriptor_id=owner,
         owner=owner,
-        spec=encode_spec(read_cron(fields_of(trigger))),
+        spec=encode_spec(spec),
         created_at_ms=at_ms,
         position_ms=at_ms,
     )

@@ -3,9 +3,20 @@
 Used by `runtime/triggers`.
 """
 
+from typing import Final
+
 import msgspec
 
-LONGEST_REASON = 300
+LONGEST_REASON: Final = 300
+MOST_REFUSALS: Final = 20
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that started no execution, by its key, and why."""
+
+    key: str
+    reason: str
+    at_ms: int
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -13,11 +24,18 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         fired: How many executions it has started.
-        skipped: How many of its times started none, since an execution still ran.
+        skipped: How many of its times started none, since an execution still ran; or how many
+            events, since they are not wanted.
         last_ms: The last scheduled time that started an execution.
         last_execution: That execution.
         queued_ms: The scheduled time that waits for the end of that execution; 0 for none.
-        error: Why its last time has started none; empty if it has.
+        error: Why its last time or event has started none; empty if it has.
+        refused: How many of its events started none, as they, or their executions, were refused.
+        refusals: The last of those that are kept nowhere else.
+        state: How its source is: ``connecting``, ``connected``, ``failed`` or ``stopped``; empty
+            for a trigger without a source.
+        state_ms: Since when.
+        state_reason: Why it has failed.
     """
 
     fired: int = 0
@@ -26,6 +44,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_execution: str = ""
     queued_ms: int = 0
     error: str = ""
+    refused: int = 0
+    refusals: tuple[Refusal, ...] = ()
+    state: str = ""
+    state_ms: int = 0
+    state_reason: str = ""
 
 
 def encode_progress(progress: Progress) -> str:

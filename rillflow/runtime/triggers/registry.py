@@ -4,7 +4,7 @@ Used by `runtime/stack.py`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -22,21 +22,27 @@ from rillflow.runtime.submission.intake import checked_key
 from rillflow.runtime.triggers.progress import decode_progress
 from rillflow.runtime.triggers.submission_options import Submitter, options_of
 from rillflow.settings import ResourceCheck
+from rillflow.triggers.kafka import rill_flow_details
 from rillflow.triggers.schedule import key_of_firing
 from rillflow.triggers.spec import (
-    CRON,
     TriggerSpec,
     check_id,
     decode_spec,
     encode_spec,
     is_id_of_declared,
-    read_cron,
-    shown,
+)
+from rillflow.triggers.trigger_types import (
+    KAFKA,
+    MOST_SETTINGS_BYTES,
+    Check,
+    ReadTrigger,
+    read_trigger,
+    shown_trigger,
 )
 
 MOST_CONTEXT_BYTES: Final = 256 << 10
-MOST_BODY_BYTES: Final = 16 << 10
-"""What the body of a request in Rill Flow's form may have besides cron and context."""
+MOST_BODY_BYTES: Final = MOST_SETTINGS_BYTES
+"""What a trigger may have besides its context, and its cron expression."""
 MOST_BACKFILLED: Final = 1_000
 BACKFILLED_AT_ONCE: Final = 16
 UNKNOWN_TRIGGER: Final = 30106
@@ -66,8 +72,11 @@ class TriggerRegistry:
         submissions: Submitter,
         clock: Clock,
         room: TriggerRoom | None = None,
+        checks: Mapping[str, Check] | None = None,
     ) -> None:
+        """Use the parts of a stack; ``checks`` are those of the types that packages add."""
         self._store = store
+        self._checks = checks or {}
         self._room = room or TriggerRoom(store)
         self._listing = asyncio.Lock()
         self._submissions = submissions
@@ -76,7 +85,7 @@ class TriggerRegistry:
     async def add(  # noqa: PLR0913 - the parts of a trigger
         self,
         descriptor_id: str,
-        spec: TriggerSpec,
+        trigger: ReadTrigger,
         context: JsonObject | None,
         *,
         trigger_id: str = "",
@@ -85,22 +94,23 @@ class TriggerRegistry:
     ) -> TriggerRow:
         """Add a trigger; when this returns, it is on disk.
 
-        Without an id it gets the next number. It fires the times after now.
+        Without an id it gets the next number. A cron trigger fires the times after now.
 
         Raises:
             RequestError: Something is malformed (30109), the id is taken (409), it is one of
                 declared triggers, or a limit is reached (30110).
         """
         business = parse_descriptor_id(descriptor_id).business
+        kind, spec = trigger
         if trigger_id:
             check_id(trigger_id)
             _refuse_id_of_declared(trigger_id)
         text = "" if context is None else encode_json(context).decode()
-        _check_size(len(text.encode()), len(encode_json(spec.body or {})))
+        _check_size(len(text.encode()), len(encode_json([spec.body, spec.config])))
         now_ms = self._clock.now_ms()
         row = TriggerRow(
             id=trigger_id,
-            type=CRON,
+            type=kind,
             descriptor_id=descriptor_id.strip(),
             spec=encode_spec(spec),
             is_paused=is_paused,
@@ -131,7 +141,7 @@ class TriggerRegistry:
         Raises:
             RequestError: As ``add``; or it would start what they may not see (30108).
         """
-        spec = with_options(read_cron(body), callback, check)
+        trigger = with_options(read_trigger(body, self._checks), callback, check)
         descriptor_id, trigger_id = _text(body, "descriptor_id"), _text(body, "id", default="")
         stored = await self._store.trigger(trigger_id)
         if not sees(parse_descriptor_id(descriptor_id).business):
@@ -142,7 +152,7 @@ class TriggerRegistry:
             raise _taken(trigger_id)
         row = await self.add(
             descriptor_id,
-            spec,
+            trigger,
             read_context(body),
             trigger_id=trigger_id,
             replace=_flag(body, "replace"),
@@ -313,14 +323,15 @@ def read_context(body: JsonObject) -> JsonObject | None:
 
 
 def with_options(
-    spec: TriggerSpec, callback: bytes | None, check: ResourceCheck | None
-) -> TriggerSpec:
+    trigger: ReadTrigger, callback: bytes | None, check: ResourceCheck | None
+) -> ReadTrigger:
     """Add the options of the submissions of a trigger."""
-    return msgspec.structs.replace(
-        spec,
+    spec = msgspec.structs.replace(
+        trigger.spec,
         callback=None if callback is None else callback.decode(),
         resource_check=None if check is None else check.model_dump_json(),
     )
+    return ReadTrigger(trigger.kind, spec)
 
 
 def _text(body: JsonObject, name: str, default: str | None = None) -> str:
@@ -354,10 +365,23 @@ def _add_bodies(text: bytearray, found: Sequence[tuple[TriggerRow, str]]) -> Non
     """Add the members of triggers to the text of an object."""
     for row, context in found:
         spec = decode_spec(row.spec)
-        body: dict[str, Any] = dict(spec.body or {}) | {"cron": spec.cron}
-        if context:
-            body["context"] = msgspec.Raw(context.encode())
+        if row.type == KAFKA:
+            body = _kafka_details(row, spec)
+        else:
+            body = dict(spec.body or {}) | {"cron": spec.cron}
+            if context:
+                body["context"] = msgspec.Raw(context.encode())
         text += (b"," if len(text) > 1 else b"") + encode_json({row.id: body})[1:-1]
+
+
+def _kafka_details(row: TriggerRow, spec: TriggerSpec) -> dict[str, Any]:
+    """Return a Kafka trigger in Rill Flow's form."""
+    return {
+        "descriptor_id": row.descriptor_id,
+        "uid": spec.uid,
+        **rill_flow_details(spec.config or {}),
+        **(spec.body or {}),
+    }
 
 
 def _context(text: str) -> JsonValue:
@@ -374,6 +398,8 @@ async def _all_described(rows: Sequence[TriggerRow], now_ms: int) -> list[dict[s
 
 
 def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
+    if spec.config is not None:
+        raise RequestError("only a cron trigger has scheduled times", wire_code=RESTRICTED)
     times = list(islice(spec.schedule().times(first_ms - 1, last_ms), MOST_BACKFILLED + 1))
     if len(times) > MOST_BACKFILLED:
         raise RequestError(
@@ -386,14 +412,16 @@ def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
 def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
     spec = decode_spec(row.spec)
     progress = msgspec.structs.asdict(decode_progress(row.progress))
-    following = None if row.is_paused else spec.schedule().next_after(max(row.position_ms, now_ms))
+    following = None
+    if not row.is_paused and spec.config is None:
+        following = spec.schedule().next_after(max(row.position_ms, now_ms))
     return {
         "id": row.id,
         "type": row.type,
         "descriptor_id": row.descriptor_id,
         "paused": row.is_paused,
         **({"declared_by": row.owner} if row.owner else {}),
-        **shown(spec),
+        **shown_trigger(row.type, spec),
         "created_ms": row.created_at_ms,
         **({} if following is None else {"next_ms": following}),
         **progress,

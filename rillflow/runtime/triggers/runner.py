@@ -22,6 +22,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.triggers.changes import LOOK_S, TOGETHER, TriggerChanges
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
 from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of
 from rillflow.runtime.triggers.submission_options import Submitter
@@ -31,11 +32,6 @@ from rillflow.triggers.spec import CRON
 
 log = logging.getLogger("rillflow.triggers")
 
-LOOK_S: Final = 1.0
-"""How often the revision in the store is read."""
-ROWS_AT_ONCE: Final = 500
-TOGETHER: Final = 50
-"""Triggers whose contexts are read together, and for which the event loop is held at most."""
 GROUPS_AT_ONCE: Final = 8
 PAUSE_S: Final = 1.0
 SHORTEST_S: Final = 0.001
@@ -63,7 +59,7 @@ class TriggerRunner:
             store=store, submissions=submissions, executions=executions, clock=clock
         )
         self._rates = FiringRates(clock)
-        self._revision = 0
+        self._changes = TriggerChanges(store, self._learn)
         self._triggers: dict[str, ActiveTrigger] = {}
         self._heap: list[tuple[int, int, ActiveTrigger]] = []
         self._numbers = count()
@@ -98,7 +94,7 @@ class TriggerRunner:
         looked_s = -LOOK_S
         while True:
             if self._clock.monotonic_s() - looked_s >= LOOK_S:
-                await self._look()
+                await self._changes.look()
                 looked_s = self._clock.monotonic_s()
             due = self._take_due()
             for first in range(0, len(due), TOGETHER):
@@ -116,24 +112,6 @@ class TriggerRunner:
             await asyncio.wait_for(self._sooner.wait(), max(wait_s, SHORTEST_S))
         except TimeoutError:
             return
-
-    async def _look(self) -> None:
-        """Learn what has changed; a failure is left to the next look."""
-        try:
-            newest = await self._store.newest_trigger_revision()
-            while self._revision < newest:
-                rows = await self._store.changed_triggers(self._revision, limit=ROWS_AT_ONCE)
-                for number, row in enumerate(rows, start=1):
-                    self._learn(row)
-                    self._revision = max(self._revision, row.revision)
-                    if not number % TOGETHER:
-                        await asyncio.sleep(0)
-                if len(rows) < ROWS_AT_ONCE:
-                    self._revision = max(self._revision, newest)
-        except RillflowError as error:
-            log.warning("triggers_not_read", extra={"reason": str(error)})
-        except Exception:
-            log.exception("triggers_not_read")
 
     def _learn(self, row: TriggerRow) -> None:
         """Take a trigger as it is in the store now."""

@@ -1,0 +1,1 @@
+"""Kafka triggers: aiokafka in a thread of its own, whose connections obey the egress rules."""

@@ -1,0 +1,147 @@
+"""What reads a topic, and sends dead letters: a consumer and a producer of aiokafka.
+
+An offset is committed when the executions of its record, and of those before it in its partition,
+are on disk. All of this runs in the thread of Kafka.
+
+Used by `gateways/kafka/source.py`.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeTooLargeError
+
+from rillflow.gateways.kafka.clients import consumer_of, producer_of
+from rillflow.ports.triggers import TriggerEvent
+from rillflow.triggers.kafka_records import Record, RecordError, context_of, key_of_record
+
+MOST_RECORDS: Final = 200
+"""Records that are taken at once, of all partitions."""
+WAIT_MS: Final = 500
+"""How long ``take`` waits for records."""
+ALL_BUSY_S: Final = 0.1
+LOOK_S: Final = 5.0
+"""How often the brokers are asked something, to learn whether they are there."""
+
+
+class KafkaClient:
+    """A consumer, and a producer of dead letters once there is one."""
+
+    def __init__(
+        self,
+        trigger_id: str,
+        settings: Mapping[str, Any],
+        password: str | None,
+        ca_file: Path | None,
+    ) -> None:
+        self._trigger_id = trigger_id
+        self._settings = settings
+        self._password = password
+        self._ca_file = ca_file
+        self._consumer: Any = None  # of a package whose types are incomplete
+        self._producer: AIOKafkaProducer | None = None
+        self._looked_s = 0.0
+
+    async def take(self, busy: Collection[int]) -> list[TriggerEvent]:
+        """Wait a while for records of partitions that are not busy."""
+        consumer = await self._started()
+        await self._look()
+        assigned = consumer.assignment()
+        free = [each for each in assigned if each.partition not in busy]
+        if assigned and not free:
+            await asyncio.sleep(ALL_BUSY_S)
+            return []
+        found = await consumer.getmany(*free, timeout_ms=WAIT_MS, max_records=MOST_RECORDS)
+        events = []
+        for records in found.values():
+            for record in records:
+                events.append(self._event(record))
+                await asyncio.sleep(0)
+        return events
+
+    async def commit(self, record: ConsumerRecord[Any, Any]) -> None:
+        """Commit the offset after a record, unless its partition is another consumer's by now."""
+        place = TopicPartition(record.topic, record.partition)
+        try:
+            await self._consumer.commit({place: record.offset + 1})
+        except (CommitFailedError, IllegalStateError):
+            return  # it is another's: that one reads the record again, and finds it started
+
+    async def send_dead(self, record: ConsumerRecord[Any, Any], reason: str) -> bool:
+        """Send a record to the topic of dead letters; False without one, or if it does not fit."""
+        topic = self._settings.get("dead_letter_topic")
+        if topic is None:
+            return False
+        place = f"{record.topic}/{record.partition}/{record.offset}"
+        told = {"trigger": self._trigger_id, "record": place, "reason": reason}
+        headers = [
+            *record.headers,
+            *((f"rillflow-{name}", text.encode("utf-8", "replace")) for name, text in told.items()),
+        ]
+        if self._producer is None:
+            producer = producer_of(self._settings, self._password, self._ca_file)
+            await _begun(producer)
+            self._producer = producer
+        try:
+            await self._producer.send_and_wait(
+                topic, value=record.value, key=record.key, headers=headers
+            )
+        except MessageSizeTooLargeError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Leave the group, and close all connections."""
+        for each in (self._producer, self._consumer):
+            if each is not None:
+                await each.stop()
+
+    async def _started(self) -> Any:
+        if self._consumer is None:
+            consumer = consumer_of(self._settings, self._trigger_id, self._password, self._ca_file)
+            await _begun(consumer)
+            self._consumer = consumer
+        return self._consumer
+
+    async def _look(self) -> None:
+        """Fail if the brokers are away: the consumer itself tries for ever, and tells nobody."""
+        if time.monotonic() - self._looked_s >= LOOK_S:
+            assigned = self._consumer.assignment()
+            await (self._consumer.end_offsets(assigned) if assigned else self._consumer.topics())
+            self._looked_s = time.monotonic()
+
+    def _event(self, found: ConsumerRecord[Any, Any]) -> TriggerEvent:
+        record = Record(
+            found.topic,
+            found.partition,
+            found.offset,
+            found.timestamp,
+            found.key,
+            found.value,
+            found.headers,
+        )
+        context, problem = None, ""
+        try:
+            context = context_of(self._settings, record)
+        except RecordError as error:
+            problem = str(error)
+        return TriggerEvent(
+            key=key_of_record(record),
+            context=context,
+            lane=str(record.partition),
+            problem=problem,
+            position=found,
+        )
+
+
+async def _begun(client: Any) -> None:
+    """Start a consumer or producer; one that cannot start leaves nothing open."""
+    try:
+        await client.start()
+    except BaseException:
+        await client.stop()
+        raise

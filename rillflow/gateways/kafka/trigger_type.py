@@ -1,0 +1,66 @@
+"""The type ``kafka`` of triggers.
+
+Used by `runtime/triggers/trigger_types.py`.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.kafka.broker_rules import BrokerRules
+from rillflow.gateways.kafka.guarded_loop import KafkaThread
+from rillflow.gateways.kafka.source import KafkaSource
+from rillflow.gateways.messages.egress import EgressPolicy
+from rillflow.gateways.secrets.store import Secrets
+from rillflow.jsontypes import JsonObject
+from rillflow.language.mapping.secret_references import secret_name
+from rillflow.ports.triggers import EventSource
+from rillflow.triggers.kafka import checked_kafka
+
+LOOK_UP_S: Final = 5.0
+"""How long finding the address of a broker may take."""
+
+
+class KafkaTriggers:
+    """Triggers that start an execution for each record of a topic."""
+
+    name = "kafka"
+
+    def __init__(self, *, egress: EgressPolicy, secrets: Secrets, ca_file: Path | None) -> None:
+        self._egress = egress
+        self._secrets = secrets
+        self._ca_file = ca_file
+        self._thread = KafkaThread()
+        self._resolver = GuardedResolver(egress, timeout_s=LOOK_UP_S)
+
+    def check(self, settings: JsonObject) -> JsonObject:
+        """Return the settings of a trigger as they are stored."""
+        return checked_kafka(settings)
+
+    def open(self, trigger_id: str, settings: JsonObject) -> EventSource:
+        """Return the records of a topic.
+
+        Raises:
+            GatewayError: aiokafka is not installed, or the secret is not known.
+        """
+        if find_spec("aiokafka") is None:
+            raise GatewayError("Kafka triggers need aiokafka: pip install 'rillflow[kafka]'")
+        given: dict[str, Any] = settings
+        secret = secret_name(given.get("password", ""))
+        rules = BrokerRules(
+            egress=self._egress,
+            resolver=self._resolver,
+            brokers=given["brokers"],
+            secrets=self._secrets,
+            secret=secret,
+        )
+        return KafkaSource(
+            trigger_id,
+            given,
+            thread=self._thread,
+            rules=rules,
+            password=None if secret is None else self._secrets.value(secret),
+            ca_file=self._ca_file,
+        )

@@ -1,0 +1,258 @@
+"""Reading the events of one trigger: each starts one execution, and is then acknowledged.
+
+Events of a lane are dealt with in order, also when a submission is refused for the load: the same
+event is tried again, and the source gives no more of its lane. A failure of the source closes it,
+and opens it again after a pause. What was not acknowledged comes again, and is found by its key.
+
+Used by `runtime/triggers/source_runner.py`.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from rillflow.backoff import Backoff
+from rillflow.errors import DefectError, RillflowError
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.store import Store
+from rillflow.ports.triggers import (
+    EventSource,
+    TriggerEvent,
+    TriggerProgress,
+    TriggerRow,
+    TriggerType,
+)
+from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS
+from rillflow.runtime.triggers.progress import (
+    LONGEST_REASON,
+    MOST_REFUSALS,
+    Refusal,
+    decode_progress,
+    encode_progress,
+)
+from rillflow.runtime.triggers.submission_options import (
+    Submitter,
+    is_not_now,
+    options_of,
+    was_started_before,
+)
+from rillflow.triggers.spec import decode_spec
+
+log = logging.getLogger("rillflow.triggers")
+
+MOST_LANES: Final = 64
+"""Lanes that are dealt with at the same time."""
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+IDLE_S: Final = 0.05
+"""The shortest wait for a source that has nothing, so that none holds the processor."""
+CLOSE_S: Final = 5.0
+"""How long closing a source may take."""
+
+
+class _ChangedError(Exception):
+    """The trigger was changed, paused or removed; the next look shows how."""
+
+
+class SourceReader:
+    """Reads the events of one trigger, until stopped."""
+
+    def __init__(  # noqa: PLR0913 - the parts that it joins
+        self,
+        row: TriggerRow,
+        kind: TriggerType,
+        *,
+        store: Store,
+        submissions: Submitter,
+        clock: Clock,
+        on_progress: Callable[["SourceReader"], None],
+    ) -> None:
+        """Read a trigger from its row.
+
+        Raises:
+            msgspec.MsgspecError: The row cannot be read.
+        """
+        self.row = row
+        self.progress = decode_progress(row.progress)
+        self._kind = kind
+        self._spec = decode_spec(row.spec)
+        self._store = store
+        self._submissions = submissions
+        self._clock = clock
+        self._on_progress = on_progress
+        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._task = asyncio.create_task(self._run(), name=f"trigger {self.row.id}")
+
+    async def stop(self) -> None:
+        """Read nothing more; what was not acknowledged comes again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def row_of_progress(self) -> TriggerProgress:
+        """Return what the store is to know."""
+        return TriggerProgress(
+            id=self.row.id,
+            position_ms=self.row.position_ms,
+            progress=encode_progress(self.progress),
+        )
+
+    async def _run(self) -> None:
+        while True:
+            self._is("connecting")
+            try:
+                await self._read_once()
+            except _ChangedError:
+                return
+            except RillflowError as error:
+                self._is("failed", str(error))
+            except Exception as error:
+                log.exception("trigger_failed", extra={"trigger": self.row.id})
+                self._is("failed", f"{type(error).__name__}: {error}")
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _read_once(self) -> None:
+        """Open the source, and read it until it fails."""
+        source = self._kind.open(self.row.id, dict(self._spec.config or {}))
+        try:
+            await self._read(source)
+        finally:
+            for task in self._lanes.values():
+                task.cancel()
+            await asyncio.gather(*self._lanes.values(), return_exceptions=True)
+            self._lanes.clear()
+            await self._close(source)
+
+    async def _close(self, source: EventSource) -> None:
+        try:
+            await asyncio.wait_for(source.close(), CLOSE_S)
+        except Exception as error:  # noqa: BLE001 - a source may raise anything, and is gone anyway
+            fields = {"trigger": self.row.id, "reason": str(error) or type(error).__name__}
+            log.warning("trigger_not_closed", extra=fields)
+
+    async def _read(self, source: EventSource) -> None:
+        while True:
+            events = await source.take(frozenset(self._lanes))
+            self._is("connected")
+            self._backoff.reset()
+            if not events:
+                await asyncio.sleep(IDLE_S)
+            by_lane: dict[str, list[TriggerEvent]] = defaultdict(list)
+            for event in events:
+                by_lane[event.lane].append(event)
+            for lane, of_lane in by_lane.items():
+                if lane in self._lanes:
+                    raise DefectError(f"the source gave events of lane {lane}, which is busy")
+                work = self._deal_with(source, of_lane)
+                self._lanes[lane] = asyncio.create_task(work, name=f"trigger {self.row.id} {lane}")
+            await self._collect()
+
+    async def _collect(self) -> None:
+        """Let go of lanes that are done; wait for one if there are too many."""
+        if len(self._lanes) >= MOST_LANES:
+            await asyncio.wait(self._lanes.values(), return_when=asyncio.FIRST_COMPLETED)
+        for lane, task in list(self._lanes.items()):
+            if task.done():
+                del self._lanes[lane]
+                task.result()
+
+    async def _deal_with(self, source: EventSource, events: Sequence[TriggerEvent]) -> None:
+        """Start the executions of events of one lane, in order, and acknowledge them."""
+        base = await self._context_now()
+        for event in events:
+            if event.context is None and not event.problem:
+                self._note(skipped=self.progress.skipped + 1)
+            else:
+                await self._start(source, event, base)
+        await source.acknowledge(events[-1])
+
+    async def _context_now(self) -> JsonObject:
+        """Return the context of the trigger, which is as it was.
+
+        Raises:
+            _ChangedError: It is not: it was changed, paused or removed.
+        """
+        stored = await self._store.trigger(self.row.id)
+        if stored is None or stored[0].revision != self.row.revision or stored[0].is_paused:
+            raise _ChangedError
+        context = decode_json(stored[1].encode()) if stored[1] else {}
+        return context if isinstance(context, dict) else {}
+
+    async def _start(self, source: EventSource, event: TriggerEvent, base: JsonObject) -> None:
+        """Start the execution of an event, whatever the load; put it aside if it is refused."""
+        if event.problem:
+            await self._refuse(source, event, event.problem)
+            return
+        data = encode_json({**base, **(event.context or {})})
+        options = options_of(self._spec, key_of_event(self.row.id, event.key))
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        while True:
+            try:
+                started = await self._submissions.submit(self.row.descriptor_id, data, options)
+            except RillflowError as error:
+                if was_started_before(error):
+                    return
+                if not is_not_now(error):
+                    await self._refuse(source, event, str(error))
+                    return
+                fields = {"trigger": self.row.id, "reason": str(error)}
+                log.warning("trigger_delayed", extra=fields)
+            else:
+                self._note(
+                    fired=self.progress.fired + 1,
+                    last_ms=self._clock.now_ms(),
+                    last_execution=started,
+                    error="",
+                )
+                return
+            await asyncio.sleep(backoff.next_s())
+            await self._context_now()
+
+    async def _refuse(self, source: EventSource, event: TriggerEvent, reason: str) -> None:
+        """Put an event aside: where its source keeps such events, or in the list of the trigger."""
+        reason = reason[:LONGEST_REASON]
+        fields = {"trigger": self.row.id, "event": event.key, "reason": reason}
+        log.warning("trigger_refused", extra=fields)
+        is_kept = await source.refuse(event, reason)
+        refusal = Refusal(key=event.key[:LONGEST_REASON], reason=reason, at_ms=self._clock.now_ms())
+        others = [each for each in self.progress.refusals if each.key != refusal.key]
+        refusals = self.progress.refusals if is_kept else (*others, refusal)[-MOST_REFUSALS:]
+        self._note(refused=self.progress.refused + 1, refusals=tuple(refusals), error=reason)
+        if not is_kept:
+            await self._store.note_trigger_progress([self.row_of_progress()])
+
+    def _note(self, **changes: object) -> None:
+        self.progress = msgspec.structs.replace(self.progress, **changes)
+        self._on_progress(self)
+
+    def _is(self, state: str, reason: str = "") -> None:
+        """Note how the source is, and since when."""
+        reason = reason[:LONGEST_REASON]
+        if state == "connecting" and self.progress.state == "failed":
+            return  # it is told why it failed until it is connected
+        if (self.progress.state, self.progress.state_reason) != (state, reason):
+            is_new = self.progress.state != state
+            state_ms = self._clock.now_ms() if is_new else self.progress.state_ms
+            self._note(state=state, state_ms=state_ms, state_reason=reason)
+            fields = {"trigger": self.row.id, "state": state, "reason": reason}
+            log.info("trigger_source", extra=fields)
+
+
+def key_of_event(trigger_id: str, key: str) -> str:
+    """Return the idempotency key of an event: the same for whoever reads it, and how often."""
+    whole = f"trigger/{trigger_id}/{key}"
+    if len(whole) <= MOST_KEY_CHARACTERS:
+        return whole
+    digest = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+    return f"trigger/event/{digest}"

@@ -1,0 +1,128 @@
+"""Reads the sources of the triggers of some partitions, such as the topics of Kafka triggers.
+
+Like the runner of cron triggers it learns of changes from the revision in the store. While two
+processes own a partition for a moment, both read: an event starts one execution, by its key.
+
+Used by `actors/execution_actor.py`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from rillflow.errors import RillflowError
+from rillflow.ports.clock import Clock
+from rillflow.ports.store import Store
+from rillflow.ports.triggers import TriggerRow, TriggerType
+from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
+from rillflow.runtime.triggers.reading import SourceReader
+from rillflow.runtime.triggers.submission_options import Submitter
+from rillflow.task_set import TaskSet
+from rillflow.triggers.schedule import partition_of_trigger
+
+log = logging.getLogger("rillflow.triggers")
+
+MOST_SOURCES: Final = 100
+"""Sources that one process reads; further triggers wait until others are removed."""
+STORE_S: Final = 1.0
+"""How often progress is stored."""
+
+
+class SourceRunner:
+    """Reads the sources of the triggers of its partitions, until stopped."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        submissions: Submitter,
+        clock: Clock,
+        partitions: Collection[int],
+        types: Mapping[str, TriggerType],
+    ) -> None:
+        self._store = store
+        self._submissions = submissions
+        self._clock = clock
+        self._partitions = frozenset(partitions)
+        self._types = types
+        self._changes = TriggerChanges(store, self._learn)
+        self._readers: dict[str, SourceReader] = {}
+        self._waiting: dict[str, TriggerRow] = {}
+        self._dirty: dict[str, SourceReader] = {}
+        self._stopping = TaskSet[None]()
+        self._loops: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._loops = [
+            asyncio.create_task(self._run(), name="trigger sources"),
+            asyncio.create_task(self._store_progress(), name="progress of trigger sources"),
+        ]
+
+    async def stop(self) -> None:
+        """Read nothing more, and store what was done."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(*(reader.stop() for reader in self._readers.values()))
+        await self._stopping.stop()
+        if self._dirty:
+            await self._write_progress()
+
+    async def _run(self) -> None:
+        while True:
+            await self._changes.look()
+            room = max(MOST_SOURCES - len(self._readers), 0)
+            for row in list(self._waiting.values())[:room]:
+                del self._waiting[row.id]
+                self._open(row)
+            await asyncio.sleep(LOOK_S)
+
+    def _learn(self, row: TriggerRow) -> None:
+        """Take a trigger as it is in the store now."""
+        if row.type not in self._types or partition_of_trigger(row.id) not in self._partitions:
+            return
+        self._waiting.pop(row.id, None)
+        known = self._readers.pop(row.id, None)
+        if known is not None:
+            self._stopping.start(known.stop())
+        if not (row.is_removed or row.is_paused):
+            self._waiting[row.id] = row
+
+    def _open(self, row: TriggerRow) -> None:
+        try:
+            reader = SourceReader(
+                row,
+                self._types[row.type],
+                store=self._store,
+                submissions=self._submissions,
+                clock=self._clock,
+                on_progress=self._note,
+            )
+        except msgspec.MsgspecError as error:
+            log.error("trigger_not_read", extra={"trigger": row.id, "reason": str(error)})  # noqa: TRY400 - the reason says all
+            return
+        self._readers[row.id] = reader
+        reader.start()
+
+    def _note(self, reader: SourceReader) -> None:
+        if self._readers.get(reader.row.id) is reader:
+            self._dirty[reader.row.id] = reader
+
+    async def _store_progress(self) -> None:
+        while True:
+            await asyncio.sleep(STORE_S)
+            if self._dirty:
+                await self._write_progress()
+
+    async def _write_progress(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        try:
+            rows = [each.row_of_progress() for each in dirty.values()]
+            await self._store.note_trigger_progress(rows)
+        except RillflowError as error:
+            log.warning("trigger_progress_not_stored", extra={"reason": str(error)})
+            self._dirty = dirty | self._dirty

@@ -1,0 +1,98 @@
+"""A type of triggers for tests: a log of records in memory, each read at least once."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from rillflow.errors import CronError, UnavailableError
+from rillflow.jsontypes import JsonObject
+from rillflow.ports.triggers import TriggerEvent
+
+
+class RecordLog:
+    """Lanes of records, and how far each was acknowledged.
+
+    Attributes:
+        lanes: The records of each lane; one is its context, or the text of its problem.
+        acknowledged: How many records of each lane were acknowledged.
+        kept: The keys of refused records, with the reasons, where the log keeps these.
+        opened: How often it was opened.
+        broken: Why it cannot be read now; empty if it can.
+    """
+
+    name = "log"
+
+    def __init__(self, *, keeps: bool = False) -> None:
+        self.lanes: dict[str, list[JsonObject | str | None]] = defaultdict(list)
+        self.acknowledged: dict[str, int] = defaultdict(int)
+        self.kept: list[tuple[str, str]] = []
+        self.keeps = keeps
+        self.opened = 0
+        self.closed = 0
+        self.broken = ""
+
+    def check(self, settings: JsonObject) -> JsonObject:
+        """Take any settings but those that name nothing."""
+        if not settings.get("log"):
+            error = CronError("log is missing")
+            error.field = "log"
+            raise error
+        return settings
+
+    def open(self, trigger_id: str, settings: JsonObject) -> "RecordReader":
+        """Read from what was acknowledged on."""
+        del trigger_id, settings
+        if self.broken:
+            raise UnavailableError(self.broken)
+        self.opened += 1
+        return RecordReader(self)
+
+
+class RecordReader:
+    """One reader of the log."""
+
+    def __init__(self, log: RecordLog) -> None:
+        self._log = log
+        self._next = dict(log.acknowledged)
+
+    async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
+        """Return up to two records of each lane."""
+        await asyncio.sleep(0)
+        if self._log.broken:
+            raise UnavailableError(self._log.broken)
+        found = []
+        for lane, records in self._log.lanes.items():
+            if lane not in busy:
+                first = self._next.get(lane, 0)
+                taken = records[first : first + 2]
+                found += [event(lane, first + at, each) for at, each in enumerate(taken)]
+                self._next[lane] = first + len(taken)
+        return found
+
+    async def acknowledge(self, event: TriggerEvent) -> None:
+        """Note that a record, and those before it, are dealt with."""
+        lane, offset = event.position
+        self._log.acknowledged[lane] = max(self._log.acknowledged[lane], offset + 1)
+
+    async def refuse(self, event: TriggerEvent, reason: str) -> bool:
+        """Keep a refused record, if the log does."""
+        if self._log.keeps:
+            self._log.kept.append((event.key, reason))
+        return self._log.keeps
+
+    async def close(self) -> None:
+        """Count that this reader is gone."""
+        self._log.closed += 1
+
+
+def event(lane: str, offset: int, record: Any) -> TriggerEvent:
+    """Return a record as an event."""
+    is_problem = isinstance(record, str)
+    return TriggerEvent(
+        key=f"log/{lane}/{offset}",
+        context=None if is_problem else record,
+        lane=lane,
+        problem=record if is_problem else "",
+        position=(lane, offset),
+    )
