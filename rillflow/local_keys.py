@@ -70,7 +70,9 @@ def kept_key(data_dir: Path) -> str:
 class Announcement:
     """Tells programs of this user that this process serves a stack with a kept key."""
 
-    def __init__(self, data_dir: Path, host: str, port: int, key: str) -> None:
+    def __init__(
+        self, data_dir: Path, host: str, port: int, key: str, *, scheme: str = "http"
+    ) -> None:
         self.page = data_dir.resolve() / PAGE_FILE
         self._note = _notes_dir() / f"{port}.json"
         self._content = {
@@ -81,7 +83,7 @@ class Announcement:
         }
         shown = EVERYWHERE.get(host, host)
         authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-        self._address = f"http://{authority}/console#key={key}"
+        self._address = f"{scheme}://{authority}/console#key={key}"
 
     def make(self) -> None:
         """Write the note, and a page that opens the server's with the key.

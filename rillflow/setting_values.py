@@ -7,10 +7,18 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias, TypeVar
+from typing import Annotated, Final, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from rillflow.closest import closest
@@ -144,14 +152,12 @@ def _secret_places(places: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, .
     return places
 
 
-def _hosts(
-    rates: dict[str, float | None],
-) -> dict[str, float | None]:
+def _hosts(by_host: dict[str, _Entry]) -> dict[str, _Entry]:
     """Refuse what no host of an address can be."""
-    for host in rates:
+    for host in by_host:
         if not _HOST_AND_PORT.fullmatch(host):
             raise ValueError(f"{host!r} is no host or host:port")
-    return rates
+    return by_host
 
 
 def _meant(near: str | None) -> str:
@@ -242,4 +248,41 @@ Switches: TypeAlias = Annotated[dict[str, bool], AfterValidator(_switches)]
 ById: TypeAlias = Annotated[dict[str, _Entry], AfterValidator(_ids)]
 SizeByBusiness: TypeAlias = Annotated[
     dict[str, Annotated[int, Field(ge=1)]], AfterValidator(_businesses)
+]
+
+
+class FlowHealth(BaseModel):
+    """Thresholds below, or above, which submissions are refused; None is no limit.
+
+    Rates are percentages, ``heap`` is a number of running executions. The figures are
+    those of the executions submitted between the offsets, in minutes ago (spec 6.4).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    complete_rate: float | None = None
+    success_rate: float | None = None
+    heap: int | None = None
+    start_offset_min: Annotated[int, Field(ge=0, le=5_256_000)] = 10
+    end_offset_min: Annotated[int, Field(ge=0, le=5_256_000)] = 1
+
+
+class GatewayTls(BaseModel):
+    """Files for TLS with a gateway: who vouches for it, and who calls; in PEM form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca: Folder | None = None
+    certificate: Folder | None = None
+    key: Folder | None = None
+
+    @model_validator(mode="after")
+    def _has_a_certificate(self) -> Self:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key needs its certificate")
+        return self
+
+
+TlsByHost: TypeAlias = Annotated[
+    dict[str, Annotated[GatewayTls, only(GatewayTls)]], AfterValidator(_hosts)
 ]

@@ -31,6 +31,7 @@ from rillflow.setting_values import (
     SWITCHES,
     BaseUrl,
     ById,
+    FlowHealth,
     Folder,
     HostNames,
     HostRates,
@@ -47,6 +48,7 @@ from rillflow.setting_values import (
     SecretPlaces,
     SizeByBusiness,
     Switches,
+    TlsByHost,
     listed,
     only,
 )
@@ -76,22 +78,6 @@ class ResourceCheck(BaseModel):
     key_resources: tuple[str, ...] = ()
 
 
-class FlowHealth(BaseModel):
-    """Thresholds below, or above, which submissions are refused; None is no limit.
-
-    Rates are percentages, ``heap`` is a number of running executions. The figures are
-    those of the executions submitted between the offsets, in minutes ago (spec 6.4).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    complete_rate: float | None = None
-    success_rate: float | None = None
-    heap: int | None = None
-    start_offset_min: Annotated[int, Field(ge=0, le=5_256_000)] = 10
-    end_offset_min: Annotated[int, Field(ge=0, le=5_256_000)] = 1
-
-
 class Settings(BaseSettings):
     """Everything that can be set; times in seconds, sizes in bytes."""
 
@@ -108,6 +94,10 @@ class Settings(BaseSettings):
     """Address on which the HTTP API listens."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port of the HTTP API."""
+    tls_cert: Folder | None = None
+    """File of the certificate, in PEM form, with which the API answers by HTTPS only."""
+    tls_key: Folder | None = None
+    """File of its key, which only this user may read; none if it is in the same file."""
     data_dir: Path = Path(".rillflow")
     """Folder of the embedded store."""
     store: Annotated[str | None, Field(repr=False)] = None
@@ -275,6 +265,10 @@ class Settings(BaseSettings):
     """Most calls to one gateway host that begin in a second; ``forever`` sets no limit."""
     rates_by_host: HostRates = {}
     """Values of ``rate_per_host`` for single hosts, by ``host`` or ``host:port``."""
+    gateway_tls: TlsByHost = {}
+    """Files for HTTPS with single gateways, by ``host`` or ``host:port``: ``ca`` (nobody else is
+    trusted for that host then), ``certificate`` and ``key`` of the caller, in PEM form, for example
+    ``{"gw:8443": {"ca": "ca.pem"}}``."""
     breaker_failures: Annotated[int, Field(ge=0)] = 0
     """Failures in a row that open the circuit of a host or function; 0 never opens it."""
     breaker_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -389,9 +383,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _file_settings(settings_cls)
 
     @model_validator(mode="after")
-    def _signs_with_a_secret(self) -> Self:
+    def _has_what_it_needs(self) -> Self:
         if self.auth_businesses and not self.auth_secret:
             raise ValueError("auth_businesses needs auth_secret, which is empty")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("tls_key needs tls_cert, which is not set")
         return self
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -409,7 +405,8 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Where functions reach this server."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return (self.server_host or f"http://{host}:{self.port}").rstrip("/")
+        scheme = "http" if self.tls_cert is None else "https"
+        return (self.server_host or f"{scheme}://{host}:{self.port}").rstrip("/")
 
     @property
     def calls_private(self) -> bool:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from rillflow.setting_values import IDLE_SWITCHES, SWITCHES
-from rillflow.settings import FlowHealth, ResourceCheck, Settings
+from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, FlowHealth
+from rillflow.settings import ResourceCheck, Settings
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
 CITATION: Final = " (spec "

@@ -16,6 +16,7 @@ import ray
 from rillflow.actors.names import is_dedicated_actor, sent_by_value
 from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import is_controlled
+from rillflow.actors.tls_settings import tls_by_host
 from rillflow.artifact_settings import artifact_settings
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.egress import egress_rules
@@ -222,6 +223,7 @@ def http_settings(settings: Settings) -> HttpSettings:
         limit_per_host=settings.limit_per_host,
         rate_per_host=settings.rate_per_host,
         rates_by_host=settings.rates_by_host,
+        tls_by_host=tls_by_host(settings),
         breaker=BreakerPolicy(
             failures=settings.breaker_failures,
             pause_s=settings.breaker_pause_s,

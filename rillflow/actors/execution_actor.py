@@ -35,6 +35,7 @@ from rillflow.actors.ray_context import (
     is_held_by_another,
     on_the_machine_of_the_store,
 )
+from rillflow.actors.tls_settings import with_own
 from rillflow.artifact_settings import artifact_settings
 from rillflow.artifacts.calls import opened_store
 from rillflow.errors import UnavailableError
@@ -245,15 +246,15 @@ class ExecutionActor:
 
     async def _open(self) -> None:
         """Make calls only once their callbacks will be accepted: many functions send them once."""
-        url = self._settings.callback_base_url
+        url, tls = self._settings.callback_base_url, with_own(self._settings)
         try:
-            come = await until_callbacks_come(url, patience_s=FRONT_S)
+            come = await until_callbacks_come(url, tls, patience_s=FRONT_S)
             self._callbacks_come.set()
             if come:
                 return
             log.warning("callbacks_unreachable", extra={"url": url})
             self._unreachable = url
-            await until_callbacks_come(url, patience_s=math.inf, pause_s=LOOK_S)
+            await until_callbacks_come(url, tls, patience_s=math.inf, pause_s=LOOK_S)
             log.warning("callbacks_reachable", extra={"url": url})
         except Exception:
             log.exception("callbacks_not_checked")

@@ -54,7 +54,12 @@ def haproxy_binary() -> str:
 
 
 def write_haproxy(
-    run_dir: Path, binary: str, *, host: str, limits: tuple[int, float, float, float]
+    run_dir: Path,
+    binary: str,
+    *,
+    host: str,
+    limits: tuple[int, float, float, float],
+    certificate: Path | None = None,
 ) -> Path:
     """Write the program that Serve starts as HAProxy: ``haproxy_config`` in front of the binary.
 
@@ -63,8 +68,11 @@ def write_haproxy(
         binary: What ``haproxy_binary`` has found.
         host: Where the API listens.
         limits: See ``haproxy_config.limits_of``.
+        certificate: The file with which it speaks TLS, with the key in it or beside it; None for
+            no TLS.
     """
-    command = (sys.executable, "-ISE", haproxy_config.__file__, host, *limits, binary)
+    front = (host, *limits, certificate or "")
+    command = (sys.executable, "-ISE", haproxy_config.__file__, *front, binary)
     program = run_dir / "haproxy"
     words = shlex.join(str(word) for word in command)
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")

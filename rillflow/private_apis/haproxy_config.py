@@ -15,6 +15,7 @@ The changes:
 * Serve waits for ever for headers and an hour for bodies. Here both have deadlines, and the API
   gets only complete bodies, or their first ``tune.bufsize`` bytes. So slow bodies occupy
   connections of HAProxy, of which there are many, and none of the API.
+* Serve's HAProxy speaks no TLS with clients. Here it does if there is a certificate.
 * Serve sends each request line, with the seals of callbacks, to UDP port 514, and shows the names
   of its applications (``/-/routes``). Here it does neither.
 
@@ -79,6 +80,9 @@ Clients of this machine have no limit of their own, since a reverse proxy here h
 connections; and only such a proxy is believed for whom it calls.
 """
 RATE_WITHIN_S = 10.0
+BIND = "    bind "
+TLS = "ssl-min-ver TLSv1.2 alpn http/1.1"
+"""HTTP/2 would pass by the limits above, which are of connections."""
 
 
 def without_pages(configuration: str) -> str:
@@ -158,17 +162,35 @@ def roomy(configuration: str, most_files: int) -> str:
 def reached(configuration: str, host: str) -> str:
     """Return a configuration whose front listens on another address than loopback."""
     address = f"bind [{host}]:" if ":" in host else f"bind {host}:"
+    return "".join(
+        line.replace(LOOPBACK, address) if inside else line
+        for line, inside in with_front(configuration)
+    )
+
+
+def encrypted(configuration: str, certificate: str) -> str:
+    """Return a configuration whose front speaks TLS only, with a certificate; as it is without."""
+    if not certificate:
+        return configuration
+    return "".join(
+        f"{line.rstrip()} ssl crt {certificate} {TLS}\n" if inside and BIND in line else line
+        for line, inside in with_front(configuration)
+    )
+
+
+def with_front(configuration: str) -> "list[tuple[str, bool]]":
+    """Return each line, and whether it is one of the front."""
     inside = False
     lines = []
     for line in configuration.splitlines(keepends=True):
         if line[:1].strip():
             inside = line.strip() == FRONT
-        lines.append(line.replace(LOOPBACK, address) if inside else line)
-    return "".join(lines)
+        lines.append((line, inside))
+    return lines
 
 
-def main(host: str, limits: str, command: list[str]) -> None:
-    """Become HAProxy, which listens on an address, with limits."""
+def main(host: str, limits: str, certificate: str, command: list[str]) -> None:
+    """Become HAProxy, which listens on an address, with limits, and with TLS if it is to."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.chdir("/")  # HAProxy does not start in a folder that has been removed
     if "-f" in command:
@@ -176,15 +198,15 @@ def main(host: str, limits: str, command: list[str]) -> None:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(guarded(configuration, host, limits))
+            file.write(guarded(configuration, host, limits, certificate))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 
-def guarded(configuration: str, host: str, limits: str) -> str:
+def guarded(configuration: str, host: str, limits: str, certificate: str = "") -> str:
     """Return a configuration with everything above."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     configuration = roomy(silent(private(patient(without_pages(configuration)))), most_files)
-    return reached(plain(limited(configuration, limits)), host)
+    return encrypted(reached(plain(limited(configuration, limits)), host), certificate)
 
 
 if __name__ == "__main__":
@@ -192,5 +214,6 @@ if __name__ == "__main__":
     main(
         sys.argv[1],
         limits_of(int(_numbers[0]), *(float(number) for number in _numbers[1:])),
-        sys.argv[6:],
+        sys.argv[6],
+        sys.argv[7:],
     )

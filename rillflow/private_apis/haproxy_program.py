@@ -13,6 +13,9 @@ from rillflow.private_apis.haproxy_config import main
 
 _OWN_PATH: Final = "RAY_SERVE_HAPROXY_BINARY_PATH"
 """Names this program, and is also where HAProxy would be looked for first."""
+_CERTIFICATE: Final = "RILLFLOW_TLS_CERT"
+"""Names the certificate in the environment of `ray start`; its key is in the same file, or in one
+of the same name with ``.key`` after it."""
 _AS_SERVE_SAYS: Final = "127.0.0.1"
 """The address that stands for itself: HAProxy listens where Serve's configuration says."""
 
@@ -20,4 +23,4 @@ _AS_SERVE_SAYS: Final = "127.0.0.1"
 def run() -> None:
     """Become HAProxy with the arguments of this program."""
     os.environ.pop(_OWN_PATH, None)
-    main(_AS_SERVE_SAYS, "", [haproxy_binary(), *sys.argv[1:]])
+    main(_AS_SERVE_SAYS, "", os.environ.get(_CERTIFICATE, ""), [haproxy_binary(), *sys.argv[1:]])

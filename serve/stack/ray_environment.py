@@ -80,4 +80,16 @@ def front_program(run_dir: Path, binary: str, settings: Settings) -> Path:
         settings.body_timeout_s,
         settings.body_min_bytes_per_s,
     )
-    return write_haproxy(run_dir, binary, host=settings.host, limits=limits)
+    certificate = None if settings.tls_cert is None else _linked(run_dir, settings)
+    return write_haproxy(
+        run_dir, binary, host=settings.host, limits=limits, certificate=certificate
+    )
+
+
+def _linked(run_dir: Path, settings: Settings) -> Path:
+    """Link certificate and key where HAProxy finds both; it reads them anew when it reloads."""
+    certificate = run_dir / "front.pem"
+    certificate.symlink_to(str(settings.tls_cert))
+    if settings.tls_key is not None:
+        certificate.with_name("front.pem.key").symlink_to(settings.tls_key)
+    return certificate

@@ -8,6 +8,7 @@ import http.client
 import importlib
 import logging
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ from serve.stack.data_folder import DataFolder, refuse_unwritable
 from serve.stack.lease_thread import LeaseThread, holder_of
 from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
 from serve.stack.reaper import MARK
+from serve.stack.tls import refuse_unusable
 
 LOOK_S: Final = 0.05
 CHECK_S: Final = 0.5
@@ -83,6 +85,7 @@ class Standalone:
         self._umask = os.umask(OWN_FILES_ONLY)
         settings = self._settings
         refuse_exposed(settings, settings.host)
+        refuse_unusable(settings)
         if settings.archive_dir is not None:
             refuse_unwritable(settings.archive_dir)
         killed = self._folder.lock()
@@ -140,7 +143,8 @@ class Standalone:
     def _wait_for_answer(self, front: ModuleType) -> None:
         began = time.monotonic()
         check_at = began + CHECK_S
-        while not is_ready(self._settings.host, self._settings.port):
+        is_tls = self._settings.tls_cert is not None
+        while not is_ready(self._settings.host, self._settings.port, is_tls=is_tls):
             self._look_after_ray()
             now = time.monotonic()
             if now > check_at:
@@ -251,9 +255,9 @@ def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def is_ready(host: str, port: int) -> bool:
+def is_ready(host: str, port: int, *, is_tls: bool = False) -> bool:
     """Tell whether the HTTP API answers that it is ready."""
-    connection = http.client.HTTPConnection(_reachable(host), port, timeout=ANSWER_S)
+    connection = _connection(_reachable(host), port, is_tls=is_tls)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -261,6 +265,15 @@ def is_ready(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _connection(host: str, port: int, *, is_tls: bool) -> http.client.HTTPConnection:
+    if not is_tls:
+        return http.client.HTTPConnection(host, port, timeout=ANSWER_S)
+    context = ssl.create_default_context()
+    context.check_hostname = False  # the name is that of another address than loopback
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=ANSWER_S, context=context)
 
 
 def _reachable(host: str) -> str:

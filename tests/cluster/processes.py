@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -77,6 +78,8 @@ class OwnStack:
         self.log = data_dir.with_suffix(".log")
         where = ("--port", str(port), "--data-dir", str(data_dir))
         self._command = [sys.executable, "-m", "rillflow.cli", "up", *where, *options]
+        self.trust: ssl.SSLContext | bool = True
+        """Who vouches for it, where it has a certificate."""
         self.umask = -1
         """What its files are not open to at first; -1 is as here."""
         self.environment = _environment(environment)
@@ -108,7 +111,7 @@ class OwnStack:
     def wait_until_ready(self) -> None:
         """Wait until it answers."""
         give_up = time.monotonic() + START_S
-        with httpx.Client(base_url=self.base_url, trust_env=False) as http:
+        with httpx.Client(base_url=self.base_url, trust_env=False, verify=self.trust) as http:
             while not _is_ready(http):
                 if not self.runs:
                     self._begin_again()

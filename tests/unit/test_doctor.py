@@ -183,7 +183,7 @@ def test_a_running_server_is_asked_instead_of_the_machine() -> None:
 def test_a_server_that_is_not_ready_tells_its_reasons() -> None:
     reasons = [{"code": "dispatcher_missing", "message": "the dispatcher 0 does not answer"}]
     with stand_in(readyz=(503, {"ready": False, "reasons": reasons})) as (url, _):
-        found = only(network.server(url, network.ask(f"{url}/readyz")))
+        found = only(network.server(url, network.ask(f"{url}/readyz", {})))
     assert found.state == "error"
     assert "the dispatcher 0 does not answer" in found.message
 
@@ -191,14 +191,14 @@ def test_a_server_that_is_not_ready_tells_its_reasons() -> None:
 def test_warnings_of_a_server_are_warnings() -> None:
     warnings = [{"code": "callbacks_unreachable", "message": "nobody answers"}]
     with stand_in(readyz={**READY, "warnings": warnings}) as (url, _):
-        found = only(network.server(url, network.ask(f"{url}/readyz")))
+        found = only(network.server(url, network.ask(f"{url}/readyz", {})))
     assert (found.state, "nobody answers" in found.message) == ("warning", True)
 
 
 @pytest.mark.parametrize("body", [[], "text", {"reasons": [1, None]}, {"warnings": [[]]}])
 def test_answers_of_other_programs_are_not_trusted(body: Any) -> None:
     with stand_in(readyz=body) as (url, _):
-        assert only(network.server(url, network.ask(f"{url}/readyz"))).state == "error"
+        assert only(network.server(url, network.ask(f"{url}/readyz", {}))).state == "error"
 
 
 def test_a_server_that_is_asked_for_by_its_address_must_answer() -> None:

@@ -22,13 +22,13 @@ async def test_a_front_that_is_still_starting_is_waited_for(not_yet: int) -> Non
         return web.Response(status=next(statuses))
 
     async with web_server(**{"flow/trigger.json": trigger}) as url:
-        assert await until_callbacks_come(url, patience_s=10)
+        assert await until_callbacks_come(url, {}, patience_s=10)
     assert asked == ["/flow/trigger.json"] * 3
 
 
 async def test_nobody_at_the_address_is_not_waited_for_for_ever() -> None:
     url = f"http://127.0.0.1:{closed_port()}"
-    assert not await until_callbacks_come(url, patience_s=0.2)
+    assert not await until_callbacks_come(url, {}, patience_s=0.2)
 
 
 async def test_calls_that_bring_callbacks_wait_until_those_can_come_and_others_do_not() -> None:

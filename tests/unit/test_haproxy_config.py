@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from ray.serve.config import HTTPOptions
 from rillflow.private_apis import haproxy_config as haproxy_guard
 from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.private_apis.haproxy_config import (
+    encrypted,
     guarded,
     limited,
     limits_of,
@@ -28,6 +30,7 @@ from rillflow.private_apis.haproxy_config import (
 )
 from serve.listening import free_port
 from serve.stack.ray_environment import PREFERENCES
+from tests.certificates import certificate
 from tests.loopback import closed_port
 
 NUMBERS: Final = ("1000", "10.0", "60.0", "500.0")
@@ -202,12 +205,32 @@ def test_what_ray_serve_writes_becomes_one_that_starts_and_tells_nothing(tmp_pat
         assert b" 404 " in routes
 
 
+def test_the_front_speaks_tls_only_where_there_is_a_certificate(tmp_path: Path) -> None:
+    pair = certificate(tmp_path, "front")
+    pair.key.rename(tmp_path / "front.pem.key")
+    assert encrypted(WRITTEN, "") == WRITTEN
+    port = free_port()
+    configuration = encrypted(FRONT.format(port=port), str(pair.certificate))
+    trusting = ssl.create_default_context(cafile=pair.certificate)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with _front(tmp_path, configuration):
+        plain_answer = _answer(port, request)
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            trusting.wrap_socket(connection, server_hostname="localhost") as spoken,
+        ):
+            assert spoken.version() in ("TLSv1.2", "TLSv1.3")
+            spoken.sendall(request)
+            assert spoken.recv(100).startswith(b"HTTP/1.1 200")
+    assert b"ok" not in plain_answer
+
+
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
     path = tmp_path / "haproxy.cfg"
     path.write_text(FRONT.format(port=free_port()), encoding="utf-8")
     gone = tmp_path / "gone"
     gone.mkdir()
-    guard = (sys.executable, "-ISE", haproxy_guard.__file__, "127.0.0.1", *NUMBERS)
+    guard = (sys.executable, "-ISE", haproxy_guard.__file__, "127.0.0.1", *NUMBERS, "")
     command = (*guard, haproxy_binary(), "-c", "-f", str(path))
     checked = subprocess.run(  # noqa: S603 - ours
         ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command],

@@ -67,6 +67,13 @@ WithKey = Annotated[
     ),
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Allow any address without an API key.")]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(help="Certificate, in PEM form: the API then answers by HTTPS only."),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option(help="Key of the certificate, if it is not in the same file.")
+]
 Dashboard = Annotated[
     bool,
     typer.Option(
@@ -87,6 +94,8 @@ def up(
     functions: CallableModules = None,
     key: WithKey = False,
     insecure: Insecure = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     dashboard: Dashboard = False,
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.
@@ -99,6 +108,8 @@ def up(
         $ rillflow up
 
         $ rillflow up --host 0.0.0.0 --key
+
+        $ rillflow up --host 0.0.0.0 --key --tls-cert server.pem --tls-key server.key
 
         $ rillflow up --functions pipeline.py --port 9000 --data-dir /var/lib/rillflow
     """
@@ -113,6 +124,8 @@ def up(
         dispatcher_actors=dispatcher_actors,
         functions=functions or (),
         insecure=insecure or None,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
     )
     _warn(settings)
     # The serving layer stands above this one, so it is known by its name only.
@@ -185,12 +198,12 @@ def _banner(
     ]
     if facts["dashboard_url"]:
         lines.append(f"  dashboard   {facts['dashboard_url']}")
-    if settings.callback_base_url.startswith(("http://0.0.0.0:", "http://[::]:")):
+    if settings.callback_base_url.partition("//")[2].startswith(("0.0.0.0:", "[::]:")):
         lines += [
             "",
             "Functions on other machines cannot call back: set the address of this machine,",
         ]
-        lines += ["RILLFLOW_SERVER_HOST=http://<address>:<port>."]
+        lines += [f"RILLFLOW_SERVER_HOST={settings.base_url.partition(':')[0]}://<address>:<port>."]
     lines += ["", "Ctrl-C stops it."]
     say("\n".join(lines))
 
@@ -263,7 +276,9 @@ def _settings(
         raise typer.BadParameter("api_key (RILLFLOW_API_KEY) is set already; leave --key out")
     key = kept_key(settings.data_dir)
     settings = settings_from({**given, "api_key": key})
-    return settings, Announcement(settings.data_dir, settings.host, settings.port, key)
+    scheme = "http" if settings.tls_cert is None else "https"
+    place = (settings.data_dir, settings.host, settings.port)
+    return settings, Announcement(*place, key, scheme=scheme)
 
 
 def _with_functions(settings: "Settings", functions: Sequence[str]) -> dict[str, Any]:

@@ -9,13 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rillflow.actors.tls_settings import tls_by_host
 from rillflow.cli.doctor.finding import Finding, error, fine, warning
+from rillflow.gateways.http_client.tls_files import (
+    expires_at_s,
+    why_unusable,
+    why_unusable_files,
+)
 from rillflow.gateways.secrets.store import Secrets, unbounded_warning
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.setting_values import idle_switches
 from rillflow.settings import FILE, Settings, is_loopback, unknown_variables
 
 SETTINGS: Final = "settings"
 SECRETS: Final = "secrets"
+TLS: Final = "TLS"
+SOON_DAYS: Final = 14
+DAY_S: Final = 86_400
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -59,3 +69,30 @@ def secrets(settings: Settings) -> Iterator[Finding]:
         yield fine(SECRETS, f"bounded to hosts: {', '.join(bounded)}")
     elif not known.known():
         yield fine(SECRETS, "there are none")
+
+
+def tls(settings: Settings) -> Iterator[Finding]:
+    """Yield whether certificates and keys can be used, and for how long."""
+    if settings.tls_cert is not None:
+        why = why_unusable(settings.tls_cert, settings.tls_key)
+        if why:
+            yield error(TLS, f"the server would not start: {why}", "correct tls_cert and tls_key")
+        else:
+            yield _expiry(settings.tls_cert, settings.tls_key)
+    for host, files in tls_by_host(settings).items():
+        why = why_unusable_files(files)
+        if why:
+            yield error(TLS, f"calls of {host} would fail: {why}", "correct gateway_tls")
+        else:
+            yield fine(TLS, f"the files for {host} can be used")
+    if settings.tls_cert is None and not is_loopback(settings.host):
+        told = f"the API at {settings.host} is not encrypted: keys can be read on the way"
+        yield warning(TLS, told, "--tls-cert and --tls-key, or a proxy with TLS in front of it")
+
+
+def _expiry(certificate: Path, key: Path | None) -> Finding:
+    days = (expires_at_s(certificate, key) - SystemClock().now_ms() / 1000) / DAY_S
+    told = f"the certificate of the API is valid for {days:,.0f} days"
+    if days < SOON_DAYS:
+        return warning(TLS, told, "renew it, and restart the server")
+    return fine(TLS, told)

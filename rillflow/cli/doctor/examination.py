@@ -6,6 +6,7 @@ Used by `cli/commands/doctor.py`.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rillflow.actors.tls_settings import with_own
 from rillflow.cli.doctor import configuration, installation, machine, network
 from rillflow.cli.doctor.finding import Finding, error, one_line
 from rillflow.cli.inputs import settings_from
@@ -31,6 +32,7 @@ def examine(given: Mapping[str, Any], url: str | None) -> Iterator[Finding]:
         return
     yield from _guarded(configuration.SETTINGS, configuration.configuration, settings)
     yield from _guarded(configuration.SECRETS, configuration.secrets, settings)
+    yield from _guarded(configuration.TLS, configuration.tls, settings)
     yield from _guarded(machine.FOLDERS, machine.folders, settings)
     yield from _guarded(machine.FILES, machine.open_files)
     yield from _of_network(settings, url)
@@ -44,9 +46,10 @@ def examine(given: Mapping[str, Any], url: str | None) -> Iterator[Finding]:
 def _of_network(settings: Settings, url: str | None) -> Iterator[Finding]:
     """Yield what concerns addresses; where a server runs, what it says of itself."""
     base = (url or settings.base_url).rstrip("/")
-    alive = network.ask(f"{base}/healthz")
+    tls = with_own(settings)
+    alive = network.ask(f"{base}/healthz", tls)
     if alive.is_ours or url is not None:
-        yield from network.server(base, network.ask(f"{base}/readyz"))
+        yield from network.server(base, network.ask(f"{base}/readyz", tls))
         yield from network.clock("the server", alive.ahead_s)
     else:
         yield from _guarded(machine.MEMORY, machine.memory)

@@ -6,8 +6,9 @@ Used by `cli/doctor/examination.py`.
 """
 
 import socket
+import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
@@ -15,8 +16,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from rillflow.actors.tls_settings import with_own
 from rillflow.cli.doctor.finding import Finding, error, fine, one_line, warning
 from rillflow.definition.addresses import without_user_info
+from rillflow.errors import GatewayError
+from rillflow.gateways.http_client.request_head import origin_of
+from rillflow.gateways.http_client.tls import TlsContexts
+from rillflow.gateways.messages.settings import TlsFiles
 from rillflow.jsontypes import decode_json
 from rillflow.local_keys import EVERYWHERE
 from rillflow.runtime.process.clock import SystemClock
@@ -51,12 +57,17 @@ class Answer(NamedTuple):
         return self.status != 0 and isinstance(self.body, dict) and "status" in self.body
 
 
-def ask(url: str) -> Answer:
-    """Get an address, of which little is read; a server that listens everywhere is asked here."""
+def ask(url: str, tls: Mapping[str, TlsFiles]) -> Answer:
+    """Get an address, of which little is read; a server that listens everywhere is asked here.
+
+    Args:
+        url: The address.
+        tls: The files for HTTPS with single hosts.
+    """
     began_s = time.monotonic()
     try:
         with (
-            httpx.Client(timeout=PATIENCE_S, trust_env=False) as client,
+            httpx.Client(timeout=PATIENCE_S, trust_env=False, verify=_trust(url, tls)) as client,
             client.stream("GET", _here(url)) as response,
         ):
             content = b""
@@ -65,7 +76,7 @@ def ask(url: str) -> Answer:
                 if len(content) > MOST_ANSWER_BYTES or time.monotonic() - began_s > PATIENCE_S:
                     break
             return Answer(response.status_code, _json(content), ahead_s=_ahead_s(response))
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as problem:
+    except (httpx.HTTPError, httpx.InvalidURL, GatewayError, OSError, ValueError) as problem:
         return Answer(0, problem=one_line(problem))
 
 
@@ -119,7 +130,7 @@ def callbacks(settings: Settings, *, is_running: bool) -> Iterator[Finding]:
         else:
             yield fine(CALLBACKS, f"functions are told to call {shown}; no server runs to ask")
         return
-    answer = ask(f"{url}/healthz")
+    answer = ask(f"{url}/healthz", with_own(settings))
     if answer.is_ours:
         yield fine(CALLBACKS, f"{shown} answers")
     else:
@@ -179,6 +190,11 @@ def _lookup_problem(host: str) -> str:
     except (OSError, UnicodeError) as problem:
         return getattr(problem, "strerror", None) or one_line(problem)
     return ""
+
+
+def _trust(url: str, tls: Mapping[str, TlsFiles]) -> ssl.SSLContext | bool:
+    """Return what vouches for a server, as for calls of functions."""
+    return TlsContexts(tls).of(origin_of(url)) if url.startswith("https:") else False
 
 
 def _here(url: str) -> str:

@@ -6,12 +6,13 @@ callbacks can arrive.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.transport import HttpTransport, PooledTransport
 from rillflow.gateways.messages.exchange import HttpCall
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.settings import HttpSettings, TlsFiles
 from rillflow.gateways.messages.targets import parse_http_url
 
 CALLBACKS: Final = "/flow/trigger.json"
@@ -23,7 +24,11 @@ MOST_BYTES: Final = 65_536
 
 
 async def until_callbacks_come(
-    base_url: str, *, patience_s: float, pause_s: float = PAUSE_S
+    base_url: str,
+    tls: Mapping[str, TlsFiles],
+    *,
+    patience_s: float,
+    pause_s: float = PAUSE_S,
 ) -> bool:
     """Wait until the callback route below an address answers; False if it does not in time.
 
@@ -32,7 +37,7 @@ async def until_callbacks_come(
     The request has no parameters, so the route refuses it; any refusal of its own is an answer.
     """
     give_up = time.monotonic() + patience_s
-    transport = PooledTransport(HttpSettings(connect_timeout_s=ANSWER_S))
+    transport = PooledTransport(HttpSettings(connect_timeout_s=ANSWER_S, tls_by_host=tls))
     try:
         while time.monotonic() < give_up:
             if await _answers(transport, base_url + CALLBACKS):

@@ -26,6 +26,7 @@ from rillflow.gateways.http_client.request_head import (
     request_head,
 )
 from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.http_client.tls import TlsContexts
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.settings import HttpSettings
 
@@ -43,6 +44,7 @@ class AiohttpTransport:
     def __init__(self, settings: HttpSettings) -> None:
         """Open connections in the event loop that runs now."""
         self._settings = settings
+        self._tls = TlsContexts(settings.tls_by_host)
         self._names = GuardedResolver(settings.egress, timeout_s=settings.connect_timeout_s)
         connector = aiohttp.TCPConnector(
             resolver=_ResolverAdapter(self._names),
@@ -81,6 +83,7 @@ class AiohttpTransport:
                 headers=_headers(call, origin.authority),
                 data=call.body,
                 allow_redirects=False,
+                ssl=self._tls.of(origin) if origin.is_tls else True,
             ) as response:
                 body = await _read(response, most_bytes, room)
                 headers = {

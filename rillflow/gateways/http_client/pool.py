@@ -4,13 +4,13 @@ Used by `gateways/http_client/transport.py`.
 """
 
 import asyncio
-import ssl
 
 from rillflow.errors import NotConnectedError
 from rillflow.gateways.http_client.connection import HttpConnection
 from rillflow.gateways.http_client.parse_queue import ParseQueue
 from rillflow.gateways.http_client.request_head import Origin, origin_of
 from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.http_client.tls import TlsContexts
 from rillflow.gateways.messages.settings import HttpSettings
 
 
@@ -25,7 +25,7 @@ class Pool:
         self._idle: dict[str, list[HttpConnection]] = {}
         self._wires: set[HttpConnection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._tls = TlsContexts(settings.tls_by_host)
         self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -99,18 +99,12 @@ class Pool:
                 lambda: HttpConnection(origin, address, self._parsing, self._forget),
                 address,
                 place.port,
-                ssl=self._context() if place.is_tls else None,
+                ssl=self._tls.of(place) if place.is_tls else None,
                 server_hostname=place.host if place.is_tls else None,
             )
         if wire.is_open:
             self._wires.add(wire)
         return wire
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(("http/1.1",))
-        return self._tls
 
     def _forget(self, wire: HttpConnection) -> None:
         """Remove a closed connection."""

@@ -22,6 +22,14 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
     longest_pause_s: float = 10.0
 
 
+class TlsFiles(msgspec.Struct, frozen=True):
+    """Files for TLS with a host: who vouches for it, and who calls; None is what the system has."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of outbound calls; times in seconds, sizes in bytes.
 
@@ -55,6 +63,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: int = 1024
     rate_per_host: float | None = None
     rates_by_host: Mapping[str, float | None] = {}
+    tls_by_host: Mapping[str, TlsFiles] = {}
     breaker: BreakerPolicy = BreakerPolicy()
     keep_alive_s: float = 4.0
     transport: Literal["own", "aiohttp"] = "own"

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from rillflow.errors import RequestError
 from rillflow.ports.store import ExecutionFilter, Journal
-from rillflow.settings import FlowHealth
+from rillflow.setting_values import FlowHealth
 
 MINUTE_MS: Final = 60_000
 
