@@ -16,7 +16,6 @@ import ray
 from rillflow.actors.names import is_dedicated_actor, sent_by_value
 from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import is_controlled
-from rillflow.actors.tls_settings import tls_by_host
 from rillflow.artifact_settings import artifact_settings
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.egress import egress_rules
@@ -47,6 +46,7 @@ from rillflow.settings import Settings
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import encode_states
+from rillflow.tls_settings import tls_by_host
 
 
 class DispatcherActor:

@@ -35,7 +35,6 @@ from rillflow.actors.ray_context import (
     is_held_by_another,
     on_the_machine_of_the_store,
 )
-from rillflow.actors.tls_settings import with_own
 from rillflow.artifact_settings import artifact_settings
 from rillflow.artifacts.calls import opened_store
 from rillflow.errors import UnavailableError
@@ -84,6 +83,7 @@ from rillflow.stores.archive import Archive
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import encode_states
+from rillflow.tls_settings import with_own
 
 log = logging.getLogger("rillflow.execution_actor")
 

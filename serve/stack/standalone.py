@@ -89,8 +89,7 @@ class Standalone:
         if settings.archive_dir is not None:
             refuse_unwritable(settings.archive_dir)
         killed = self._folder.lock()
-        patience_s = LEFTOVERS_S if killed else 0.0
-        refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
+        refuse_taken_port(settings.host, settings.port, patience_s=LEFTOVERS_S if killed else 0)
         self._folder.note(url=settings.base_url)
         self._deployed = asyncio.run(_record_in_store(settings))
         self._lease = LeaseThread(settings)

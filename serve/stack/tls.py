@@ -3,10 +3,10 @@
 Used by `serve/stack/standalone.py`.
 """
 
-from rillflow.actors.tls_settings import tls_by_host
 from rillflow.errors import StackError
 from rillflow.gateways.http_client.tls_files import why_unusable, why_unusable_files
 from rillflow.settings import Settings
+from rillflow.tls_settings import tls_by_host
 
 
 def refuse_unusable(settings: Settings) -> None:

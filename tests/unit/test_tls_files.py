@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from rillflow.actors.dispatcher_actor import http_settings
-from rillflow.actors.tls_settings import with_own
 from rillflow.cli.doctor import configuration
 from rillflow.errors import StackError
 from rillflow.gateways.http_client.tls_files import why_unusable
 from rillflow.gateways.messages.settings import TlsFiles
 from rillflow.settings import Settings
+from rillflow.tls_settings import with_own
 from serve.stack.ray_environment import front_program
 from serve.stack.tls import refuse_unusable
 from tests.certificates import HOUR, Pair, certificate

@@ -100,14 +100,9 @@ def up(
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.
 
-    Accepted executions are on disk: when the server is stopped or killed and
-    started again, every execution goes on. Options override RILLFLOW_*
-    variables, and those override rillflow.toml. To listen beyond this machine,
-    the server needs --key, a key in RILLFLOW_API_KEY, or --insecure.
-
-        $ rillflow up
-
-        $ rillflow up --host 0.0.0.0 --key
+    Accepted executions are on disk: when the server is stopped or killed and started again, every
+    execution goes on. Options override RILLFLOW_* variables, and those override rillflow.toml. To
+    listen beyond this machine, the server needs --key, a key in RILLFLOW_API_KEY, or --insecure.
 
         $ rillflow up --host 0.0.0.0 --key --tls-cert server.pem --tls-key server.key
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rillflow.actors.tls_settings import tls_by_host
 from rillflow.cli.doctor.finding import Finding, error, fine, warning
 from rillflow.gateways.http_client.tls_files import (
     expires_at_s,
@@ -20,6 +19,7 @@ from rillflow.gateways.secrets.store import Secrets, unbounded_warning
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.setting_values import idle_switches
 from rillflow.settings import FILE, Settings, is_loopback, unknown_variables
+from rillflow.tls_settings import tls_by_host
 
 SETTINGS: Final = "settings"
 SECRETS: Final = "secrets"

@@ -6,12 +6,12 @@ Used by `cli/commands/doctor.py`.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rillflow.actors.tls_settings import with_own
 from rillflow.cli.doctor import configuration, installation, machine, network
 from rillflow.cli.doctor.finding import Finding, error, one_line
 from rillflow.cli.inputs import settings_from
 from rillflow.errors import RillflowError
 from rillflow.settings import Settings
+from rillflow.tls_settings import with_own
 
 UNEXPECTED = "report this as a defect of Rillflow, or look whether the part is readable"
 

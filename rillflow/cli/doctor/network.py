@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from rillflow.actors.tls_settings import with_own
 from rillflow.cli.doctor.finding import Finding, error, fine, one_line, warning
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import GatewayError
@@ -27,6 +26,7 @@ from rillflow.jsontypes import decode_json
 from rillflow.local_keys import EVERYWHERE
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
+from rillflow.tls_settings import with_own
 
 SERVER: Final = "server"
 CALLBACKS: Final = "callbacks"

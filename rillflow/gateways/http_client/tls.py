@@ -1,6 +1,6 @@
 """TLS of outbound connections: whom a host must be vouched for by, and who calls it.
 
-Used by `gateways/http_client` and `gateways/http`.
+Used by `gateways/http_client` and `cli/doctor`.
 """
 
 import ssl

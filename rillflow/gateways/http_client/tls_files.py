@@ -1,6 +1,6 @@
 """Checks of the files of TLS before anything is started with them.
 
-Used by `cli/doctor`, `serve/stack` and `private_apis`.
+Used by `cli/doctor` and `serve/stack`.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The settings of TLS as the gateways need them.
 
-Used by `actors/dispatcher_actor.py`, `actors/execution_actor.py` and `cli/doctor`.
+Used by `actors`, `cli/doctor` and `serve/stack`.
 """
 
 from collections.abc import Mapping
