@@ -23,6 +23,7 @@ from pydantic_settings import NoDecode
 
 from rillflow.closest import closest
 from rillflow.ids import is_name
+from rillflow.ports.access import Quota
 
 SWITCHES: Final[Mapping[str, bool]] = {
     "ENABLE_AUTH_RESOLVER": False,
@@ -201,12 +202,37 @@ def only(model: type[BaseModel]) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
+class QuotaSetting(BaseModel):
+    """The quota of a workspace; None is no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    submissions_per_s: Annotated[int | None, Field(ge=1)] = None
+    running: Annotated[int | None, Field(ge=1)] = None
+    artifact_bytes: Annotated[int | None, Field(ge=1)] = None
+
+    def as_quota(self) -> Quota:
+        """Return it as the rest of the stack knows it."""
+        return Quota(**self.model_dump())
+
+
 def idle_switches(switches: Iterable[str]) -> list[str]:
     """Say of each switch that is set and decides nothing here that it does not.
 
     They are not refused: settings may be taken over from a Rill Flow.
     """
     return [f"the switch {name} has no effect here" for name in sorted(IDLE_SWITCHES & {*switches})]
+
+
+def matching_id(by_id: Mapping[str, object], business: str, feature: str) -> str | None:
+    """Return the id under which something is set for a service, or else for its business.
+
+    Services are ``business:feature``; ``business_feature`` is understood too.
+    """
+    for candidate in (f"{business}:{feature}", f"{business}_{feature}", business):
+        if candidate in by_id:
+            return candidate
+    return None
 
 
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_base)]
@@ -285,4 +311,7 @@ class GatewayTls(BaseModel):
 
 TlsByHost: TypeAlias = Annotated[
     dict[str, Annotated[GatewayTls, only(GatewayTls)]], AfterValidator(_hosts)
+]
+Quotas: TypeAlias = Annotated[
+    dict[str, Annotated[QuotaSetting, only(QuotaSetting)]], AfterValidator(_businesses)
 ]

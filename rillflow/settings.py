@@ -5,7 +5,7 @@ Maps are written as JSON in the environment and as tables in the file.
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -42,6 +42,7 @@ from rillflow.setting_values import (
     Names,
     Origins,
     Places,
+    Quotas,
     Rate,
     RayJob,
     RuntimeEnvName,
@@ -357,6 +358,8 @@ class Settings(BaseSettings):
     """Whether one busy key resource refuses a submission, instead of all of them (spec Q9)."""
     submit_traffic_limits: ById[Annotated[int, Field(ge=0)]] = {}
     """Most submissions per second, by service id or business id."""
+    workspace_quotas: Quotas = {}
+    """Quotas of workspaces: ``submissions_per_s``, ``running``, ``artifact_bytes``."""
     storage_max_usage_percent: int = 90
     """Memory in use above which submissions are refused; 0 or less, or 100 or more, means never."""
     flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}
@@ -484,14 +487,3 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def matching_id(by_id: Mapping[str, object], business: str, feature: str) -> str | None:
-    """Return the id under which something is set for a service, or else for its business.
-
-    Services are ``business:feature``; ``business_feature`` is understood too.
-    """
-    for candidate in (f"{business}:{feature}", f"{business}_{feature}", business):
-        if candidate in by_id:
-            return candidate
-    return None

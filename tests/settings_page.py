@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, FlowHealth
+from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, FlowHealth, QuotaSetting
 from rillflow.settings import ResourceCheck, Settings
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -65,7 +65,11 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
 
 def _maps() -> Iterator[str]:
     """Describe the entries of maps that are more than one value."""
-    for name, model in (("resource_checks", ResourceCheck), ("flow_health", FlowHealth)):
+    for name, model in (
+        ("resource_checks", ResourceCheck),
+        ("flow_health", FlowHealth),
+        ("workspace_quotas", QuotaSetting),
+    ):
         yield f"\n## Entries of `{name}`\n\n{_paragraphs(model)}\n\n| key | default |\n|---|---|\n"
         for key, field in model.model_fields.items():
             yield f"| `{key}` | {_default(field)} |\n"

@@ -193,6 +193,19 @@ class ArtifactStore:
         ]
         return len(sizes), sum(sizes)
 
+    def total_of_workspace(self, business: str) -> int:
+        """Return the bytes of the artifacts that the executions of a workspace use.
+
+        What several of them use counts for each. It reads the names of all executions' marks.
+
+        Raises:
+            OSError: The store failed.
+        """
+        fs, root = self._file_system()
+        prefix = f"{_hash(business, 8)}-"
+        paths = fs.find(f"{root}/executions")
+        return sum(_size_in(path) for path in paths if path.split("/")[-2].startswith(prefix))
+
     def belongs(self, sha256: str, execution: str) -> bool:
         """Tell whether an execution uses an artifact.
 

@@ -18,6 +18,34 @@ ROLES: Final = ("viewer", "submitter", "operator", "author", "admin")
 """What a key may do; each role may do what those before it may."""
 
 
+class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits; None is none.
+
+    Attributes:
+        submissions_per_s: Executions that may be started in a second.
+        running: Executions that may be unfinished.
+        artifact_bytes: Bytes of artifacts.
+    """
+
+    submissions_per_s: int | None = None
+    running: int | None = None
+    artifact_bytes: int | None = None
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """A key with a quota.
+
+    Attributes:
+        key_id: The first digits of its hash.
+        name: Its name.
+        quota: What it may have.
+    """
+
+    key_id: str
+    name: str
+    quota: Quota
+
+
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """One key. Times are milliseconds since the epoch.
 
@@ -30,6 +58,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         created_at_ms: When it was made.
         expires_at_ms: When it ends by itself; None for never.
         revoked_at_ms: When it was revoked; None if it was not.
+        quota: How much it may have.
     """
 
     name: str
@@ -40,6 +69,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int = 0
     expires_at_ms: int | None = None
     revoked_at_ms: int | None = None
+    quota: Quota = Quota()
 
     def is_valid(self, at_ms: int) -> bool:
         """Tell whether the key may be used at a time."""

@@ -91,7 +91,7 @@ class Stack:
         self.readiness = readiness
         self.task_logs = task_logs or NoTaskLogs()
         self.process_meters = process_meters or NoProcessMeters()
-        self.artifacts = Artifacts(artifact_settings(settings))
+        self.artifacts = Artifacts(artifact_settings(settings), settings.workspace_quotas)
         self.histories = Histories(store)
         self.changes = ChangeHub(executions)
         self.summaries = SharedSummaries(lambda shown: self.inspect(shown, SUMMARY))
@@ -102,6 +102,7 @@ class Stack:
             executions=self.executions,
             clock=self.clock,
             hook=hook or load_hook(settings.context_hook),
+            wait=self.executions.wait,
         )
         self._trigger_room = TriggerRoom(self.store)
         self._trigger_checks = installed_checks()
@@ -115,6 +116,7 @@ class Stack:
 
     async def close(self) -> None:
         """End the streams of changes, drop histories, and close the store."""
+        await self.submissions.quotas.stop()
         await self.changes.stop()
         self.histories.stop()
         self.artifacts.close()

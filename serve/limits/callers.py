@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from rillflow.errors import RequestError
+from rillflow.ports.access import Holder
 from serve.limits.client_addresses import address_of
 from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of
 
@@ -44,12 +45,14 @@ class Caller(NamedTuple):
         key_id: The first digits of its hash; empty for the key of the settings.
         role: What the caller may do.
         workspaces: Those that the caller is limited to; none are all.
+        holder: The key, if it has a quota of submissions.
     """
 
     name: str = ""
     key_id: str = ""
     role: Role = Role.ADMIN
     workspaces: frozenset[str] = frozenset()
+    holder: Holder | None = None
 
     def sees(self, business: str) -> bool:
         """Tell whether the caller may see what is in a workspace."""

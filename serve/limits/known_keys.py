@@ -12,7 +12,7 @@ import logging
 from typing import Final, NamedTuple
 
 from rillflow.errors import StoreError
-from rillflow.ports.access import ApiKey, ApiKeys
+from rillflow.ports.access import ApiKey, ApiKeys, Holder, Quota
 from rillflow.ports.clock import Clock
 from serve.limits.callers import Caller
 from serve.route_table import Role
@@ -21,6 +21,7 @@ log = logging.getLogger("rillflow.api")
 
 HELD: Final = "rillflow.held_key"
 """The key of a request's scope under which its ``HeldKey`` is, if its caller has a named one."""
+NO_QUOTA: Final = Quota()
 FRESH_S: Final = 1.0
 """How long a key that was revoked at another replica may be used here."""
 READ_S: Final = 2.0
@@ -68,7 +69,8 @@ class KnownKeys:
         if key is None or not key.is_valid(self._clock.now_ms()):
             return None
         role = Role[key.role.upper()]
-        return Caller(key.name, key.key_id, role, frozenset(key.workspaces))
+        holder = None if key.quota == NO_QUOTA else Holder(key.key_id, key.name, key.quota)
+        return Caller(key.name, key.key_id, role, frozenset(key.workspaces), holder)
 
     async def _refresh(self) -> None:
         age_s = self._age_s()

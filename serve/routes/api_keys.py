@@ -7,13 +7,14 @@ import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from msgspec import to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.closest import did_you_mean
 from rillflow.errors import RequestError
 from rillflow.ids import is_name
-from rillflow.ports.access import ROLES, ApiKey, digest_of, new_key
+from rillflow.ports.access import ROLES, ApiKey, Quota, digest_of, new_key
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
@@ -24,9 +25,13 @@ MOST_KEYS: Final = 1_000
 """How many keys are kept, with those that were revoked."""
 MOST_WORKSPACES: Final = 50
 KEY_ID_DIGITS: Final = 12
+LARGEST_QUOTA: Final = 10_000
 LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PARAMETERS: Final = ("name", "role", "workspaces", "expires_s")
+_PARAMETERS: Final = (
+    *("name", "role", "workspaces", "expires_s"),
+    *("submissions_per_s", "running"),
+)
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 
@@ -38,12 +43,19 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
     routes = APIRouter(prefix="/flow/keys", tags=["keys"], responses=ERRORS | NOT_FOUND)
 
     @routes.post("/add.json", responses={200: {"description": "The key, shown this once."}})
-    async def add(
+    async def add(  # noqa: PLR0913 - the parameters of the endpoint
         request: Request,
+        *,
         name: KeyName,
         role: Annotated[str, Query(description=f"One of {', '.join(ROLES)}.")],
         workspaces: Names = None,
         expires_s: Annotated[Whole | None, Query(description="Seconds; without an end.")] = None,
+        submissions_per_s: Annotated[
+            Whole | None, Query(description="Executions that it may start in a second.")
+        ] = None,
+        running: Annotated[
+            Whole | None, Query(description="Unfinished executions that it may have started.")
+        ] = None,
     ) -> Response:
         """Make a key. The server keeps its hash only, so the key is shown this once."""
         _require_first(stack)
@@ -58,6 +70,10 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
             workspaces=_checked_workspaces(listed(workspaces)),
             created_at_ms=now_ms,
             expires_at_ms=None if expires_s is None else now_ms + 1000 * _checked_life(expires_s),
+            quota=Quota(
+                submissions_per_s=_checked_most(submissions_per_s, "submissions_per_s"),
+                running=_checked_most(running, "running"),
+            ),
         )
         if not await stack.store.add_api_key(key, most=MOST_KEYS):
             raise RequestError(
@@ -67,6 +83,11 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
         keys.forget()
         return _private({**_shown(key, now_ms), "key": shown})
 
+    _add_others(routes, stack, keys)
+    return routes
+
+
+def _add_others(routes: APIRouter, stack: Stack, keys: KnownKeys) -> None:
     @routes.get("/list.json", responses={200: {"description": "The keys, without them."}})
     async def list_keys() -> Response:
         """List the keys by name, with those that were revoked or have expired."""
@@ -80,8 +101,6 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
             raise RequestError(f"there is no key {name[:100]}", http_status=_NOT_FOUND)
         keys.forget()
         return _private({"name": name, "revoked": True})
-
-    return routes
 
 
 def _require_first(stack: Stack) -> None:
@@ -122,6 +141,7 @@ def _shown(key: ApiKey, now_ms: int) -> dict[str, Any]:
         "expires_at_ms": key.expires_at_ms,
         "revoked_at_ms": key.revoked_at_ms,
         "valid": key.is_valid(now_ms),
+        "quota": to_builtins(key.quota),
     }
 
 
@@ -151,6 +171,12 @@ def _checked_workspaces(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) > MOST_WORKSPACES:
         raise RequestError(f"{len(names)} workspaces are given, and may be {MOST_WORKSPACES}")
     return tuple(dict.fromkeys(names))
+
+
+def _checked_most(number: int | None, name: str) -> int | None:
+    if number is not None and not 0 < number <= LARGEST_QUOTA:
+        raise RequestError(f"{name} must be from 1 to {LARGEST_QUOTA}")
+    return number
 
 
 def _checked_life(expires_s: int) -> int:

@@ -228,8 +228,10 @@ class _ArtifactRequests:
         await self._storing.take(owners)
         try:
             announced = _length_of(request)
+            await self._stack.artifacts.require_room(execution_id, announced)
             with await self._stack.artifacts.run(self._scratch, announced) as draft:
-                await self._receive(request, draft)
+                size = await self._receive(request, draft)
+                await self._stack.artifacts.require_room(execution_id, size)
                 # The body may have taken long, and an artifact stays as long as its execution.
                 await self._require_waiting(execution_id, event)
                 above = await self._stack.executions_above(execution_id)
@@ -241,6 +243,7 @@ class _ArtifactRequests:
                         name=clean_name(query.get("name")),
                     )
                 )
+                self._stack.artifacts.stored(execution_id, size)
         except OSError as error:
             raise _failed(error) from error
         finally:
@@ -335,8 +338,8 @@ class _ArtifactRequests:
         self._fetching.free(owners)
         await self._stack.artifacts.run(content.close)
 
-    async def _receive(self, request: Request, draft: Any) -> None:
-        """Write a body to a file, piece by piece.
+    async def _receive(self, request: Request, draft: Any) -> int:
+        """Write a body to a file, piece by piece; return its size.
 
         Raises:
             TooLargeError: It is larger than an artifact may be.
@@ -365,6 +368,7 @@ class _ArtifactRequests:
                 await self._stack.artifacts.run(self._write, draft, parts)
                 parts = bytearray()
         await self._stack.artifacts.run(draft.seek, 0)
+        return size
 
     def _write(self, draft: BinaryIO, part: bytearray) -> None:
         self._stack.artifacts.store.require_free(len(part))

@@ -53,6 +53,7 @@ from serve.forms.parameters import (
     seconds,
     view_kind,
 )
+from serve.limits.callers import caller_of
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD
 from serve.limits.large_answers import (
@@ -135,6 +136,9 @@ class HotRoutes:
         query = query_of(request.scope)
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
+        holder = caller_of(request.scope).holder
+        if holder is not None:
+            options = options._replace(holder=holder)
         wait_s = seconds(query.get("wait_s"))
         body = await read_json_text(request)
         if wait_s > 0:

@@ -40,6 +40,12 @@ def add(
     expires: Annotated[
         str | None, typer.Option(help="How long the key lives, as in 12h, 90d or 4w.")
     ] = None,
+    submissions_per_s: Annotated[
+        int | None, typer.Option(min=1, help="Executions that it may start in a second.")
+    ] = None,
+    running: Annotated[
+        int | None, typer.Option(min=1, help="Unfinished executions that it may have started.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -57,6 +63,8 @@ def add(
         query["workspaces"] = ",".join(workspace)
     if expires is not None:
         query["expires_s"] = str(_seconds(expires))
+    quota = {"submissions_per_s": submissions_per_s, "running": running}
+    query |= {name: str(most) for name, most in quota.items() if most is not None}
     with client_of(url) as client:
         made: Any = client.manage_keys("add", **query)
     if as_json:
@@ -81,7 +89,8 @@ def list_keys(
         return
     for key in found["keys"]:
         workspaces = ", ".join(key.get("workspaces", [])) or "all workspaces"
-        say(f"{key['name']:<24} {key['role']:<10} {_state(key):<28} {workspaces}")
+        quota = "".join(f"  {name} {most}" for name, most in key.get("quota", {}).items())
+        say(f"{key['name']:<24} {key['role']:<10} {_state(key):<28} {workspaces}{quota}")
 
 
 @keys.command()

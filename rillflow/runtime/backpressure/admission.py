@@ -38,8 +38,8 @@ from rillflow.ports.executions import (
 from rillflow.ports.store import Store
 from rillflow.runtime.backpressure.busy_functions import ResourceRow, resource_limit, unsatisfied
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, Figures, check_health, measure
-from rillflow.setting_values import FlowHealth
-from rillflow.settings import ResourceCheck, Settings, matching_id
+from rillflow.setting_values import FlowHealth, matching_id
+from rillflow.settings import ResourceCheck, Settings
 
 log = logging.getLogger("rillflow.admission")
 

@@ -43,12 +43,14 @@ from rillflow.jsontypes import (
 )
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.language.versions import CURRENT
+from rillflow.ports.access import Holder
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
 from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.backpressure.admission import Admission
+from rillflow.runtime.backpressure.quotas import Quotas, Wait
 from rillflow.runtime.definitions.catalogue import (
     SingleFlight,
     SingleFlightReads,
@@ -82,6 +84,7 @@ class Options(NamedTuple):
         uid: The caller's, for gray and A/B rules; None is the one of the settings.
         idempotency_key: Submissions of a feature with one key and equal data are one.
         resource_check: Replaces the check for busy functions that is set.
+        holder: The key with a quota that submits, if one does.
     """
 
     callback: bytes | None = None
@@ -89,6 +92,7 @@ class Options(NamedTuple):
     uid: int | None = None
     idempotency_key: str | None = None
     resource_check: ResourceCheck | None = None
+    holder: Holder | None = None
 
 
 class Ready(NamedTuple):
@@ -115,8 +119,13 @@ class Submissions:
         clock: Clock,
         hook: ContextHook | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
+        wait: Wait | None = None,
     ) -> None:
-        """Submit to ``executions``; ``entropy`` returns the random bytes of ids and keys."""
+        """Submit to ``executions``.
+
+        ``entropy`` returns the random bytes of ids and keys. ``wait`` waits for the end of an
+        execution, where keys with quotas submit.
+        """
         self._settings = settings
         self._kept = execution_settings(settings)
         self._caller_uid = settings.caller_uid
@@ -130,6 +139,10 @@ class Submissions:
         self._ready = BoundedCache[Ready](DEFINITIONS_BYTES)
         self._reading = SingleFlight[Ready]()
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
+        by_workspace = {name: quota.as_quota() for name, quota in settings.workspace_quotas.items()}
+        self.quotas = Quotas(
+            by_workspace, store=store, executions=executions, clock=clock, wait=wait
+        )
 
     async def definition(self, version: str) -> WorkflowDefinition:
         """Return a stored definition by its md5; recent ones are cached.
@@ -224,7 +237,13 @@ class Submissions:
             key_resources=check.key_resources,
             any_key=self._settings.key_resource_any,
         )
-        (await (send or self._executions.call)(submission)).raise_for_error()
+        deliver = send or self._executions.call
+        if not self.quotas.concern(found.business, options.holder):
+            (await deliver(submission)).raise_for_error()
+            return submission.event.execution_id
+        async with self.quotas.place(found.business, options.holder) as place:
+            (await deliver(submission)).raise_for_error()
+            place.started = submission.event.execution_id
         return submission.event.execution_id
 
     def _event(

@@ -1,0 +1,203 @@
+"""Quotas of submissions: of the key that submits, and of the workspace (ours).
+
+Submissions in a second are counted by one owner for the whole stack, as traffic limits are (spec
+6.3). Unfinished executions of a workspace are counted in the store, about once a second. Those of a
+key are what this process has started for it. A check that cannot be made accepts.
+
+Used by `runtime/submission/intake.py`.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
+
+from rillflow.backoff import Backoff
+from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.errors import (
+    DefectError,
+    OverloadedError,
+    RequestError,
+    RillflowError,
+    StoreError,
+    UnavailableError,
+)
+from rillflow.ids import ExecutionId
+from rillflow.ports.access import Holder, Quota
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Executions, TrafficCall
+from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.task_set import TaskSet
+
+log = logging.getLogger("rillflow.admission")
+
+FRESH_S: Final = 1.0
+"""How old the number of unfinished executions of a workspace may be."""
+LONGEST_ASK_S: Final = 2.0
+WAIT_S: Final = 600.0
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 30.0
+Wait: TypeAlias = Callable[[ExecutionId, float], Awaitable[bool]]
+"""Waits for the end of an execution; False if the time was not enough."""
+UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
+
+
+class Place:
+    """What a submission holds of the quotas while it is made."""
+
+    def __init__(self) -> None:
+        self.started: ExecutionId | None = None
+        """The execution, once it is on disk."""
+
+
+class Quotas:
+    """The quotas of the submissions of one process."""
+
+    def __init__(
+        self,
+        by_workspace: Mapping[str, Quota],
+        *,
+        store: Journal,
+        executions: Executions,
+        clock: Clock,
+        wait: Wait | None = None,
+    ) -> None:
+        """Count at these owners and in this store; keys need ``wait``."""
+        self._by_workspace = by_workspace
+        self._executions = executions
+        self._wait = wait
+        self._unfinished = _Unfinished(store, clock)
+        self._of_keys: Counter[str] = Counter()
+        self._watches = TaskSet[None]()
+
+    def concern(self, business: str, holder: Holder | None) -> bool:
+        """Tell whether a submission counts for any quota."""
+        return holder is not None or business in self._by_workspace
+
+    @asynccontextmanager
+    async def place(self, business: str, holder: Holder | None) -> AsyncIterator[Place]:
+        """Count a submission while it is made, and its execution until it ends.
+
+        Raises:
+            OverloadedError: A quota is reached (429); its message names it.
+        """
+        place = Place()
+        if holder is not None:
+            await self._take_of_key(holder)
+        try:
+            quota = self._by_workspace.get(business)
+            if quota is not None:
+                await self._take_of_workspace(business, quota)
+            yield place
+        finally:
+            if holder is not None and holder.quota.running is not None:
+                if place.started is None or self._wait is None:
+                    self._release(holder.key_id)
+                else:
+                    work = self._until_ended(holder.key_id, place.started, self._wait)
+                    self._watches.start(work)
+
+    async def stop(self) -> None:
+        """Wait for no execution any more."""
+        await self._watches.stop()
+
+    async def _take_of_key(self, holder: Holder) -> None:
+        whose, quota = f"the key {holder.name}", holder.quota
+        if quota.running is not None and self._of_keys[holder.key_id] >= quota.running:
+            raise _reached("running", whose, f"{quota.running} unfinished executions")
+        if quota.running is not None:
+            self._of_keys[holder.key_id] += 1
+        try:
+            await self._take_traffic(f"quota/key/{holder.key_id}", whose, quota)
+        except RillflowError:
+            if quota.running is not None:
+                self._release(holder.key_id)
+            raise
+
+    async def _take_of_workspace(self, business: str, quota: Quota) -> None:
+        whose = f"the workspace {business}"
+        most = quota.running
+        if most is not None and not await self._unfinished.take(business, most):
+            raise _reached("running", whose, f"{most} unfinished executions")
+        await self._take_traffic(f"quota/workspace/{business}", whose, quota)
+
+    async def _take_traffic(self, subject: str, whose: str, quota: Quota) -> None:
+        most = quota.submissions_per_s
+        if most is None:
+            return
+        try:
+            async with asyncio.timeout(LONGEST_ASK_S):
+                reply = await self._executions.call(TrafficCall(subject=subject, limit=most))
+            taken = reply.raise_for_error().changed
+        except (StoreError, UnavailableError, DefectError, TimeoutError):
+            log.warning("quota_not_checked", extra={"subject": subject}, exc_info=True)
+            return
+        if not taken:
+            raise _reached("submissions_per_s", whose, f"{most} submissions a second")
+
+    async def _until_ended(self, key_id: str, execution_id: ExecutionId, wait: Wait) -> None:
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        try:
+            while True:
+                try:
+                    if await wait(execution_id, WAIT_S):
+                        return
+                    backoff.reset()
+                except RequestError:
+                    return  # it is gone
+                except RillflowError:
+                    await asyncio.sleep(backoff.next_s())
+        finally:
+            self._release(key_id)
+
+    def _release(self, key_id: str) -> None:
+        self._of_keys[key_id] -= 1
+        if not self._of_keys[key_id]:
+            del self._of_keys[key_id]
+
+
+class _Unfinished:
+    """How many executions of a workspace are unfinished, as the store knew a moment ago."""
+
+    def __init__(self, store: Journal, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._counted: dict[str, tuple[int, float]] = {}
+        self._added: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def take(self, business: str, most: int) -> bool:
+        """Count one more; False if there are so many already."""
+        if not self._is_fresh(business):
+            async with self._turns.setdefault(business, asyncio.Lock()):
+                if not self._is_fresh(business):
+                    await self._count(business)
+        count, _ = self._counted[business]
+        if count + self._added[business] >= most:
+            return False
+        self._added[business] += 1
+        return True
+
+    def _is_fresh(self, business: str) -> bool:
+        found = self._counted.get(business)
+        return found is not None and self._clock.monotonic_s() - found[1] < FRESH_S
+
+    async def _count(self, business: str) -> None:
+        at_s, before = self._clock.monotonic_s(), self._added[business]
+        try:
+            async with asyncio.timeout(LONGEST_ASK_S):
+                wanted = ExecutionFilter(business=business, statuses=UNFINISHED)
+                count = sum((await self._store.count_executions(wanted)).values())
+        except (StoreError, TimeoutError):
+            log.warning("quota_not_checked", extra={"subject": business}, exc_info=True)
+            count = 0
+        self._counted[business] = count, at_s
+        self._added[business] -= before
+
+
+def _reached(name: str, whose: str, most: str) -> OverloadedError:
+    return OverloadedError(
+        f"the quota {name} of {whose} is reached: {most}", hint="try again later"
+    )

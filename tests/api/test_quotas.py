@@ -1,0 +1,177 @@
+"""A key, or a workspace, starts no more executions than its quota; others are not concerned."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rillflow.client.http import KEY_VARIABLE
+from tests.api.definition_texts import PASS, SUSPENDED
+from tests.api.serving import Api, refusal_of, served
+from tests.api.test_access import FIRST, made, shown
+from tests.api.test_artifact_uploads import stored_files, waiting
+from tests.api.test_keys_command import said
+
+SUBMIT: Final = "/flow/submit.json"
+OURS: Final = "/flow/triggers"
+
+
+async def submitted(api: Api, key: str, **params: Any) -> Any:
+    """Submit with a key, and return the answer."""
+    query = {"descriptor_id": "shop:order", **params}
+    return await api.client.post(SUBMIT, params=query, json={}, headers=shown(key))
+
+
+async def reached(answer: Any, message: str) -> None:
+    assert answer.status_code == 429, answer.text
+    assert refusal_of(answer)[1:] == (30201, message)
+    assert answer.headers["Retry-After"] == "1"
+
+
+async def with_definition(api: Api, text: str) -> None:
+    api.client.headers.update(shown(FIRST))
+    await api.add(text)
+    for name in shown(FIRST):
+        del api.client.headers[name]
+
+
+async def test_a_key_submits_so_often_in_a_second_and_others_go_on() -> None:
+    async with served(api_key=FIRST) as api:
+        await with_definition(api, PASS)
+        api.clock.stop()
+        key = await made(api, "few", "submitter", submissions_per_s=2)
+        other = await made(api, "other", "submitter", submissions_per_s=2)
+        known = await submitted(api, key, idempotency_key="k")
+        assert (await submitted(api, key)).status_code == 200
+        message = "the quota submissions_per_s of the key few is reached: 2 submissions a second"
+        await reached(await submitted(api, key), message)
+        again = await submitted(api, key, idempotency_key="k")
+        assert again.json() == known.json(), "what was accepted before is found"
+        for each in (other, FIRST):
+            assert (await submitted(api, each)).status_code == 200
+        api.clock.advance(1)
+        assert (await submitted(api, key)).status_code == 200
+
+
+async def test_a_key_has_so_many_unfinished_executions() -> None:
+    async with served(api_key=FIRST) as api:
+        await with_definition(api, SUSPENDED)
+        key = await made(api, "few", "submitter", running=2)
+        ids = [(await submitted(api, key)).json()["execution_id"] for _ in range(2)]
+        message = "the quota running of the key few is reached: 2 unfinished executions"
+        await reached(await submitted(api, key), message)
+        waited = await submitted(api, key, wait_s=1)
+        await reached(waited, message)
+        assert (await submitted(api, FIRST)).status_code == 200
+        await api.client.post(
+            "/flow/cancel.json", params={"execution_id": ids[0]}, headers=shown(FIRST)
+        )
+        async with asyncio.timeout(60):
+            while (await submitted(api, key)).status_code != 200:
+                pass  # the end of the execution is on its way
+        await reached(await submitted(api, key), message)
+
+
+async def test_a_submission_that_is_refused_takes_no_place() -> None:
+    async with served(api_key=FIRST) as api:
+        await with_definition(api, PASS)
+        key = await made(api, "few", "submitter", running=1)
+        for _ in range(3):
+            refused = await submitted(api, key, descriptor_id="shop:nothing")
+            assert refused.status_code == 400
+            too_long = await submitted(api, key, callback="ftp://x")
+            assert too_long.status_code != 429
+        assert (await submitted(api, key)).status_code == 200
+
+
+async def test_a_workspace_has_a_quota_whoever_submits() -> None:
+    quotas = {"shop": {"submissions_per_s": 2}}
+    async with served(workspace_quotas=quotas) as api:
+        await api.add(PASS)
+        await api.add(PASS.replace("shop", "free"))
+        api.clock.stop()
+        for _ in range(2):
+            await api.submit("shop:order")
+        refusal = await api.refusal(SUBMIT, descriptor_id="shop:order")
+        message = "the quota submissions_per_s of the workspace shop is reached"
+        assert refusal == (429, 30201, f"{message}: 2 submissions a second")
+        for _ in range(5):
+            await api.submit("free:order")
+
+
+async def test_a_workspace_has_so_many_unfinished_executions() -> None:
+    async with served(workspace_quotas={"shop": {"running": 2}}) as api:
+        await api.add(SUSPENDED)
+        ids = [await api.submit("shop:order") for _ in range(2)]
+        refusal = await api.refusal(SUBMIT, descriptor_id="shop:order")
+        message = "the quota running of the workspace shop is reached: 2 unfinished executions"
+        assert refusal == (429, 30201, message)
+        await api.post("/flow/cancel.json", execution_id=ids[0])
+        await api.ended(ids[0])
+        api.clock.advance(2)
+        await api.submit("shop:order")
+        assert (await api.refusal(SUBMIT, descriptor_id="shop:order"))[0] == 429
+
+
+async def test_firings_of_triggers_count_against_their_workspace_and_come_later() -> None:
+    async with served(workspace_quotas={"shop": {"running": 1}}) as api:
+        await api.add(SUSPENDED)
+        new = {"id": "t", "descriptor_id": "shop:order", "cron": "0 0 0 1 1 *"}
+        await api.post(f"{OURS}/add.json", new)
+        fired = await api.post(f"{OURS}/fire.json", trigger_id="t")
+        assert (await api.refusal(f"{OURS}/fire.json", trigger_id="t"))[0] == 429
+        await api.post("/flow/cancel.json", execution_id=fired["execution_id"])
+        await api.ended(fired["execution_id"])
+        api.clock.advance(2)
+        await api.post(f"{OURS}/fire.json", trigger_id="t")
+
+
+async def test_the_artifacts_of_a_workspace_have_so_many_bytes(tmp_path: Path) -> None:
+    quotas = {"demo": {"artifact_bytes": 1_000}}
+    async with waiting(tmp_path, workspace_quotas=quotas) as (api, url):
+        assert (await api.client.post(url, content=b"a" * 600)).status_code == 200
+        assert (await api.client.post(url, content=b"b" * 300)).status_code == 200
+        message = "the quota artifact_bytes of the workspace demo is reached: 1000 bytes"
+
+        async def unannounced() -> AsyncIterator[bytes]:
+            yield b"c" * 200
+
+        for content in (b"c" * 200, unannounced()):
+            refused = await api.client.post(url, content=content)
+            assert refused.status_code == 429, refused.text
+            assert refusal_of(refused)[1:] == (30201, message)
+        assert len(stored_files(tmp_path)) == 2
+        assert api.stack.artifacts.store.total_of_workspace("demo") == 900
+        assert api.stack.artifacts.store.total_of_workspace("other") == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"submissions_per_s": 0},
+        {"submissions_per_s": -1},
+        {"running": 10_001},
+        {"running": ""},
+        {"submission_per_s": 5},
+        {"running": "many"},
+    ],
+)
+async def test_a_quota_that_would_not_hold_makes_no_key(wrong: dict[str, Any]) -> None:
+    async with served(api_key=FIRST) as api:
+        query = {"name": "few", "role": "submitter", **wrong}
+        answer = await api.client.post("/flow/keys/add.json", params=query, headers=shown(FIRST))
+        assert answer.status_code in (400, 422), answer.text
+        listed = await api.client.get("/flow/keys/list.json", headers=shown(FIRST))
+        assert listed.json()["keys"] == []
+
+
+async def test_the_command_makes_keys_with_quotas_and_lists_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, FIRST)
+    async with served(api_key=FIRST) as api:
+        add = ("keys", "add", "few", "--role", "submitter")
+        assert (await said(api, *add, "--submissions-per-s", "5", "--running", "9"))[0] == 0
+        assert "submissions_per_s 5  running 9" in (await said(api, "keys", "list"))[1]
