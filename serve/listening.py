@@ -10,6 +10,7 @@ import functools
 import os
 import random
 import socket
+import stat
 import tempfile
 import threading
 import time
@@ -27,6 +28,7 @@ _TRIES: Final = 100
 _MOST_RESERVED: Final = 64
 _RESERVED: Final[deque[range]] = deque()
 _LOCK: Final = threading.Lock()
+_PRIVATE: Final = 0o600
 
 
 def free_port(wanted: int = 0) -> int:
@@ -43,6 +45,7 @@ def free_ports(number: int, wanted: int = 0) -> int:
 
     They are reserved for this process, since seconds pass before somebody listens on them: no
     other process of this user is given them. It keeps the latest 64 reservations until it ends.
+    Where the file of reservations cannot be used, ports are given without.
 
     Raises:
         StackError: There are none.
@@ -70,8 +73,10 @@ def _has_reserved(ports: range) -> bool:
 
 
 def _reserve(ports: range) -> bool:
+    file = _reservations()
     try:
-        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, len(ports), ports.start)
+        if file is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(ports), ports.start)
     except (BlockingIOError, PermissionError):
         return False
     _RESERVED.append(ports)
@@ -82,17 +87,28 @@ def _reserve(ports: range) -> bool:
 
 def _give_up(ports: range) -> None:
     _RESERVED.remove(ports)
-    fcntl.lockf(_reservations(), fcntl.LOCK_UN, len(ports), ports.start)
+    file = _reservations()
+    if file is not None:
+        fcntl.lockf(file, fcntl.LOCK_UN, len(ports), ports.start)
 
 
 @functools.cache
-def _reservations() -> int:
+def _reservations() -> int | None:
     """Return the file whose byte N is locked by the process that has reserved port N.
 
-    It is never closed, since closing it would end the locks.
+    It is never closed, since closing it would end the locks. None if another user has made
+    something of its name, who could lock all of it.
     """
     path = Path(tempfile.gettempdir()) / f"rillflow-ports-{os.getuid()}"
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
+    except OSError:
+        return None
+    found = os.fstat(file)
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == _PRIVATE:
+        return file
+    os.close(file)
+    return None
 
 
 def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:

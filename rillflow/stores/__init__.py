@@ -13,6 +13,7 @@ from rillflow.ports.store import Store
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.schema_status import SchemaStatus
 from rillflow.stores.store_check import StoreCheck
+from rillflow.stores.urls import refuse_malformed
 
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
@@ -41,6 +42,7 @@ def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store
 
         return SqliteStore(_sqlite_path(url, rest), large_value_bytes=large_value_bytes)
     if scheme in _POSTGRES_SCHEMES:
+        refuse_malformed(url)
         from rillflow.stores.postgres.store import PostgresStore  # noqa: PLC0415 - asyncpg
 
         return PostgresStore(url, large_value_bytes=large_value_bytes)
@@ -59,6 +61,7 @@ async def schema_status(url: str) -> SchemaStatus:
 
         return await asyncio.to_thread(sqlite_schema.schema_status, _sqlite_path(url, rest))
     if scheme in _POSTGRES_SCHEMES:
+        refuse_malformed(url)
         from rillflow.stores.postgres import schema as postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.schema_status(url)
@@ -81,6 +84,7 @@ async def upgrade_schema(url: str) -> SchemaStatus:
 
         return await asyncio.to_thread(sqlite_schema.upgrade, _sqlite_path(url, rest))
     if scheme in _POSTGRES_SCHEMES:
+        refuse_malformed(url)
         from rillflow.stores.postgres import schema as postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.upgrade(url)
@@ -103,6 +107,7 @@ async def short_check(url: str, now_s: float) -> StoreCheck:
 
         return await asyncio.to_thread(foreign_file.short_check, _sqlite_path(url, rest))
     if scheme in _POSTGRES_SCHEMES:
+        refuse_malformed(url)
         from rillflow.stores.postgres import short_check as of_postgres  # noqa: PLC0415 - asyncpg
 
         return await of_postgres.short_check(url, now_s)

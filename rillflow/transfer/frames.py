@@ -20,6 +20,7 @@ from rillflow.stores.transfer.rows import Integer, MovedExecution
 FORMAT: Final = 1
 """Raised by each release that writes what earlier ones do not read."""
 MOST_FRAME_BYTES: Final = 256 * 1024 * 1024
+MOST_COLUMNS: Final = 40
 LENGTH_BYTES: Final = 4
 COMPRESSION: Final = 3
 _CHUNK_BYTES: Final = 1 << 20
@@ -46,13 +47,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
 
 
 Value: TypeAlias = str | Integer | bool | None
+Row: TypeAlias = Annotated[tuple[Value, ...], msgspec.Meta(max_length=MOST_COLUMNS)]
 
 
 class TableFrame(msgspec.Struct, frozen=True, tag="table"):
     """Rows of a table; of versions, all of one alias, the oldest first."""
 
     table: str
-    rows: Annotated[list[tuple[Value, ...]], msgspec.Meta(max_length=10_000)]
+    rows: Annotated[list[Row], msgspec.Meta(max_length=10_000)]
 
 
 class ExecutionFrame(msgspec.Struct, frozen=True, tag="execution"):
@@ -171,7 +173,7 @@ class FrameReader:
             frame: Frame = _decoder.decode(content)
             self.frames += 1
             self.total_bytes += length
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise self._wrong(str(error)) from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise self._wrong(f"no compressed data ({error})") from error

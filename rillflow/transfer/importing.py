@@ -242,13 +242,17 @@ def rows_of(frame: TableFrame) -> list[tuple[Any, ...]]:
         raise StoreError(f"the file has rows of the table {frame.table[:40]!r}, or none of it")
     for row in frame.rows:
         if not _fits(table, row):
-            raise StoreError(f"the table {frame.table} has no rows like {str(row)[:200]}")
+            raise StoreError(f"the table {frame.table} has no rows like {_shown(row)}")
     if frame.table == DEFINITIONS:
         for definition_id, text in frame.rows:
             _refuse_wrong_text(str(definition_id), str(text))
     if frame.table == VERSIONS and len({row[:3] for row in frame.rows}) > 1:
         raise StoreError("the versions of two aliases are together")
     return list(frame.rows)
+
+
+def _shown(row: tuple[object, ...]) -> str:
+    return ", ".join(repr(value[:20] if isinstance(value, str) else value) for value in row)[:200]
 
 
 def _fits(table: Table, row: tuple[object, ...]) -> bool:

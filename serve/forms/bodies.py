@@ -21,6 +21,7 @@ from serve.limits.body_pool import BodyLimit, pool_of
 KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
 
 JSON: Final = "application/json"
+FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 ANSWER_HEADERS: Final = (
     (b"content-type", JSON.encode()),
     # Errors repeat what was asked; no browser may take that for a page.
@@ -99,6 +100,11 @@ def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> 
 def body_limit(request: Request) -> BodyLimit:
     """Return the limit of a request's body, as the table of routes and the settings say."""
     return pool_of(request.scope).limits.of(request)
+
+
+def is_form(scope: Scope) -> bool:
+    """Tell whether a body is a form, whose parameters are read."""
+    return header_of(scope, b"content-type").partition(";")[0].strip().lower().encode() == FORM_TYPE
 
 
 async def read_body(request: Request, *, check_known: KnownCheck | None = None) -> bytes:

@@ -13,12 +13,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.errors import RillflowError
-from serve.forms.bodies import read_body
+from serve.forms.bodies import is_form, read_body
 from serve.forms.errors import respond_to
 from serve.forms.parameters import nul_refused
 from serve.route_table import FORM, paths_where
 
-FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 WITH_FORM: Final = paths_where(lambda route: route.body is FORM)
 
 
@@ -30,7 +29,7 @@ class FormParameters:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] == "http" and scope["path"] in WITH_FORM and _is_form(scope):
+        if scope["type"] == "http" and scope["path"] in WITH_FORM and is_form(scope):
             try:
                 form = await read_body(Request(scope, receive))
                 if b"%00" in form or b"\0" in form:
@@ -41,10 +40,3 @@ class FormParameters:
             parts = (scope["query_string"], form.strip())
             scope = {**scope, "query_string": b"&".join(filter(None, parts))}
         await self._inside(scope, receive, send)
-
-
-def _is_form(scope: Scope) -> bool:
-    return any(
-        name == b"content-type" and value.partition(b";")[0].strip().lower() == FORM_TYPE
-        for name, value in scope["headers"]
-    )

@@ -16,7 +16,7 @@ from rillflow.errors import RequestError
 from rillflow.ids import is_name
 from rillflow.ports.access import ROLES, ApiKey, Quota, digest_of, new_key
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response
+from serve.forms.bodies import FORM_TYPE, is_form, json_response, read_body
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Names, Whole, listed
 from serve.limits.known_keys import KnownKeys
@@ -34,6 +34,7 @@ _PARAMETERS: Final = (
 )
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
+_UNSUPPORTED_TYPE: Final = 415
 
 KeyName = Annotated[str, Query(description="Letters, digits, `.`, `_` and `-`; up to 64.")]
 
@@ -59,7 +60,7 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
     ) -> Response:
         """Make a key. The server keeps its hash only, so the key is shown this once."""
         _require_first(stack)
-        _refuse_unread(request)
+        await _refuse_unread(request)
         shown, now_ms = new_key(), stack.clock.now_ms()
         digest = digest_of(shown.encode())
         key = ApiKey(
@@ -111,12 +112,18 @@ def _require_first(stack: Stack) -> None:
         )
 
 
-def _refuse_unread(request: Request) -> None:
+async def _refuse_unread(request: Request) -> None:
     """Refuse a limit that would not be read: a key must never be made with more than was meant.
 
     Raises:
-        RequestError: A parameter is empty or misspelt.
+        RequestError: A parameter is empty or misspelt, or the body is no form.
     """
+    if not is_form(request.scope) and await read_body(request):
+        raise RequestError(
+            "the body is not read",
+            hint=f"send parameters in the query, or as {FORM_TYPE.decode()}",
+            http_status=_UNSUPPORTED_TYPE,
+        )
     for name, text in request.query_params.multi_items():
         if name not in _PARAMETERS:
             near = did_you_mean(name, _PARAMETERS)

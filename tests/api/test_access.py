@@ -430,6 +430,28 @@ async def test_a_key_that_is_malformed_or_has_a_taken_name_is_not_made(
 
 
 @MODULE_LOOP
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"workspaces":"video"}', "application/json"),
+        (b"workspaces=video", "text/plain"),
+        (b"workspaces=video", ""),
+        (b"--b\r\n\r\nvideo\r\n--b--", "multipart/form-data; boundary=b"),
+    ],
+)
+async def test_no_key_is_made_with_limits_in_a_body_that_is_not_read(
+    access: Opened, body: bytes, content_type: str
+) -> None:
+    headers = {**shown(FIRST), "Content-Type": content_type}
+    answer = await access.api.client.post(
+        "/flow/keys/add.json?name=limited&role=viewer", content=body, headers=headers
+    )
+    assert (answer.status_code, answer.json()["error"]) == (415, "the body is not read")
+    listed = await access.ask("GET", "/flow/keys/list.json", FIRST)
+    assert "limited" not in [key["name"] for key in listed.json()["keys"]]
+
+
+@MODULE_LOOP
 async def test_nobody_makes_keys_but_who_is_admin_of_everything(access: Opened) -> None:
     query = {"name": "mine", "role": "admin"}
     for key in (access.keys["author"], access.keys["video"]):

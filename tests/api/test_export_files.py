@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from rillflow.transfer.frames import (
     TableFrame,
 )
 from tests.api.moving import executions_in, exported, fill_ended, frames_of, refused
+from tests.unit.commands import run
 
 HEADER: Final = Header(format=1, release="0", exported_at_ms=0)
 ID: Final = new_execution_id("shop", "order", at_ms=1, entropy=bytes(10))
@@ -191,3 +193,28 @@ async def test_a_file_that_is_cut_anywhere_is_told_and_nothing_half_is_written(
 @pytest.fixture(name="ended_url")
 async def _ended_url(tmp_path: Path) -> str:
     return await fill_ended(f"sqlite://{tmp_path}/source/rillflow.db")
+
+
+def test_a_row_of_many_columns_is_refused_before_it_is_read() -> None:
+    columns = 20_000_000
+    row = b"\xdd" + columns.to_bytes(4) + b"\xc0" * columns
+    frame = b"\x83\xa4type\xa5table\xa5table\xa8triggers\xa4rows\x91" + row
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as file:
+        for content in (msgspec.msgpack.encode(HEADER), frame):
+            file.write(len(content).to_bytes(4) + content)
+    reader = FrameReader(io.BytesIO(packed.getvalue()))
+    tracemalloc.start()
+    with pytest.raises(StoreError, match="frame 2 has Expected `array` of length <= 40"):
+        reader.next()
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 4 * len(frame)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for command in (("import", str(pipe)), ("export", str(tmp_path / "x"), "--since", str(pipe))):
+        code, _, errors = run(*command, "--store", f"sqlite:///{tmp_path}/s.db")
+        assert (code, "is not a file; for a pipe say -" in errors) == (1, True), errors

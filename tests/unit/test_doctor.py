@@ -5,9 +5,12 @@ It changes nothing, asks nobody but whom the settings name, and shows no secret.
 
 import asyncio
 import json
+import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +327,58 @@ async def _made(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     await store.close()
+
+
+def heard(head: bytes, drip: bytes = b"") -> tuple[network.Answer, float]:
+    """What a program answers that sends a head, and then a byte a second without an end."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as one, suppress(OSError):
+                one.recv(4_096)
+                one.sendall(head)
+                while drip and not ended.wait(0.2):
+                    one.sendall(drip)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        begun_s = time.monotonic()
+        found = network.ask(f"http://127.0.0.1:{server.getsockname()[1]}/readyz", {})
+        took_s = time.monotonic() - begun_s
+        ended.set()
+        thread.join()
+    return found, took_s
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
+)
+def test_an_answer_that_never_ends_is_not_waited_for(head: bytes) -> None:
+    found, took_s = heard(head, b"x")
+    assert (found.status, found.problem) == (0, "its answer has not come whole within 5 s")
+    assert took_s < 30
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":"ok","ready":false,"reasons":5}',
+        b'{"status":"ok","ready":false,"reasons":[{"message":"' + b"x\\n" * 20_000 + b'"}]}',
+        b'{"status":1,"ready":true,"warnings":[{"message":{"a":1}},7],"reasons":{"a":1}}',
+        b"[" * 100_000,
+    ],
+)
+def test_whatever_a_server_answers_is_told_in_short(body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    answer, _ = heard(head + body)
+    found = list(network.server("http://here", answer))
+    assert found
+    assert all(len(each.message) < 600 and "\n" not in each.message for each in found)
+
+
+@pytest.mark.parametrize("password", ["s3cr#et", "s3cr/et", "s3cr?et", "s3cr[et"])
+def test_no_part_of_a_password_is_shown_that_is_not_encoded(password: str) -> None:
+    found = [*storage.storage(settings_of(store=f"postgresql://u:{password}@127.0.0.1:1/db"))]
+    assert "malformed" in only(found).message
+    assert not any("s3cr" in f"{each.message}{each.remedy}" for each in found)

@@ -233,6 +233,30 @@ def test_a_process_keeps_the_latest_reservations_only() -> None:
         assert given == [NOBODYS + 1]
 
 
+@pytest.mark.parametrize("squatted", ["folder", "link", "open"])
+def test_nobody_keeps_others_from_ports_by_what_lies_in_the_common_folder(
+    tmp_path: Path, squatted: str
+) -> None:
+    path = tmp_path / f"rillflow-ports-{os.getuid()}"
+    if squatted == "folder":
+        path.mkdir()
+    elif squatted == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.touch()
+        path.chmod(0o666)
+    with path.parent.joinpath("held").open("w") as held:
+        if squatted == "open":
+            held = path.open("r+")  # noqa: PLW2901 - the file that is locked
+            fcntl.lockf(held, fcntl.LOCK_EX)
+        code = "from serve.listening import free_port; print(free_port())"
+        printed = subprocess.check_output(  # noqa: S603 - our own program
+            (sys.executable, "-c", code), env={**os.environ, "TMPDIR": str(tmp_path)}, text=True
+        )
+        held.close()
+    assert int(printed) in range(20_000, 32_000)
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StackError, match=r"cannot listen on 192\.0\.2\.99:1"):
         refuse_taken_port("192.0.2.99", 1)

@@ -139,7 +139,7 @@ async def _import(
 def _header(file: Path) -> "Header":
     from rillflow.transfer.frames import FrameReader
 
-    with file.open("rb") as source:
+    with _opened(file) as source:
         return FrameReader(source).header
 
 
@@ -162,5 +162,14 @@ def _read(file: str) -> Iterator[BinaryIO]:
     if file == STANDARD:
         yield sys.stdin.buffer
         return
-    with Path(file).open("rb") as source:
+    with _opened(Path(file)) as source:
+        yield source
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """Open a file; a pipe of a name might never have a writer."""
+    if file.exists() and not file.is_file():
+        raise RequestError(f"{file} is not a file; for a pipe say {STANDARD}")
+    with file.open("rb") as source:
         yield source

@@ -10,6 +10,7 @@ from rillflow.cli.doctor import configuration, installation, machine, network
 from rillflow.cli.doctor.finding import Finding, error, one_line
 from rillflow.cli.inputs import settings_from
 from rillflow.errors import RillflowError
+from rillflow.gateways.messages.settings import TlsFiles
 from rillflow.settings import Settings
 from rillflow.tls_settings import with_own
 
@@ -49,7 +50,7 @@ def _of_network(settings: Settings, url: str | None) -> Iterator[Finding]:
     tls = with_own(settings)
     alive = network.ask(f"{base}/healthz", tls)
     if alive.is_ours or url is not None:
-        yield from network.server(base, network.ask(f"{base}/readyz", tls))
+        yield from _guarded(network.SERVER, lambda: network.server(base, _ready(base, tls)))
         yield from network.clock("the server", alive.ahead_s)
     else:
         yield from _guarded(machine.MEMORY, machine.memory)
@@ -57,6 +58,10 @@ def _of_network(settings: Settings, url: str | None) -> Iterator[Finding]:
     is_own = alive.is_ours and url is None
     yield from _guarded(network.CALLBACKS, lambda: network.callbacks(settings, is_running=is_own))
     yield from _guarded(network.HOSTS, network.gateway_hosts, settings)
+
+
+def _ready(base: str, tls: Mapping[str, TlsFiles]) -> network.Answer:
+    return network.ask(f"{base}/readyz", tls)
 
 
 def _guarded(

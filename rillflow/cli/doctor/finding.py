@@ -3,9 +3,12 @@
 Used by `cli/commands` and `cli/doctor`.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+MOST_SHOWN: Final = 500
+"""Characters of what another program has said."""
 
 State: TypeAlias = Literal["ok", "warning", "error"]
 
@@ -43,4 +46,10 @@ def error(area: str, message: str, remedy: str) -> Finding:
 
 def one_line(problem: BaseException) -> str:
     """Return the text of an exception as one line; its name where it has no text."""
-    return " ".join(str(problem).split()) or type(problem).__name__
+    return one_line_of(problem) or type(problem).__name__
+
+
+def one_line_of(text: object) -> str:
+    """Return what another program has said as one line of bounded length."""
+    words = " ".join(str(text).split())
+    return words if len(words) <= MOST_SHOWN else f"{words[:MOST_SHOWN]}..."

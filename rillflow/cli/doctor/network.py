@@ -5,9 +5,9 @@ Only what the settings name is asked. Of answers little is read, and none is wai
 Used by `cli/doctor/examination.py`.
 """
 
+import asyncio
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from rillflow.cli.doctor.finding import Finding, error, fine, one_line, warning
+from rillflow.cli.doctor.finding import Finding, error, fine, one_line, one_line_of, warning
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.http_client.tls import TlsContexts
 from rillflow.gateways.messages.settings import TlsFiles
-from rillflow.jsontypes import decode_json
+from rillflow.jsontypes import JsonObject, decode_untrusted_json
 from rillflow.local_keys import EVERYWHERE
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
@@ -36,6 +36,7 @@ CLOCK: Final = "clock"
 PATIENCE_S: Final = 5.0
 MOST_ANSWER_BYTES: Final = 256 * 1024
 MOST_HOSTS: Final = 100
+MOST_REASONS: Final = 20
 AT_ONCE: Final = 16
 CLOCK_TOLERANCE_S: Final = 5.0
 
@@ -64,18 +65,25 @@ def ask(url: str, tls: Mapping[str, TlsFiles]) -> Answer:
         url: The address.
         tls: The files for HTTPS with single hosts.
     """
-    began_s = time.monotonic()
+    return asyncio.run(_ask(url, tls))
+
+
+async def _ask(url: str, tls: Mapping[str, TlsFiles]) -> Answer:
     try:
-        with (
-            httpx.Client(timeout=PATIENCE_S, trust_env=False, verify=_trust(url, tls)) as client,
+        trust = _trust(url, tls)
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, verify=trust) as client,
             client.stream("GET", _here(url)) as response,
         ):
             content = b""
-            for part in response.iter_raw(MOST_ANSWER_BYTES):
+            async for part in response.aiter_raw():
                 content += part
-                if len(content) > MOST_ANSWER_BYTES or time.monotonic() - began_s > PATIENCE_S:
+                if len(content) > MOST_ANSWER_BYTES:
                     break
             return Answer(response.status_code, _json(content), ahead_s=_ahead_s(response))
+    except TimeoutError:
+        return Answer(0, problem=f"its answer has not come whole within {PATIENCE_S:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, GatewayError, OSError, ValueError) as problem:
         return Answer(0, problem=one_line(problem))
 
@@ -84,20 +92,25 @@ def server(url: str, ready: Answer) -> Iterator[Finding]:
     """Yield what a server says of itself at ``/readyz``."""
     shown = without_user_info(url)
     body = ready.body if isinstance(ready.body, dict) else {}
-    reasons = [each for each in body.get("reasons", ()) if isinstance(each, dict)]
+    reasons = _objects(body.get("reasons"))
     for each in reasons:
-        told = f"{shown} takes no requests: {each.get('message', each.get('code', 'no reason'))}"
+        why = one_line_of(each.get("message", each.get("code", "no reason")))
+        told = f"{shown} takes no requests: {why}"
         yield error(SERVER, told, "look into its log: rillflow up prints where; see also /readyz")
     if not reasons and not body.get("ready"):
         told = f"{shown} answers {ready.status or ready.problem}, and is not ready"
         yield error(SERVER, told, "wait for its start to end, or look into its log")
-    for each in body.get("warnings", ()):
-        if isinstance(each, dict):
-            yield warning(
-                SERVER, f"{shown}: {each.get('message', '')}", "rillflow cluster status tells more"
-            )
+    for each in _objects(body.get("warnings")):
+        told = one_line_of(each.get("message", ""))
+        yield warning(SERVER, f"{shown}: {told}", "rillflow cluster status tells more")
     if not reasons and body.get("ready"):
         yield fine(SERVER, f"{shown} is ready")
+
+
+def _objects(value: object) -> list[JsonObject]:
+    """Return the first objects of a list that another program has answered."""
+    found = value if isinstance(value, list) else []
+    return [each for each in found[:MOST_REASONS] if isinstance(each, dict)]
 
 
 def clock(name: str, ahead_s: float | None) -> Iterator[Finding]:
@@ -209,7 +222,7 @@ def _here(url: str) -> str:
 
 def _json(content: bytes) -> Any:
     try:
-        return decode_json(content)
+        return decode_untrusted_json(content)
     except ValueError:
         return None
 
