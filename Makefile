@@ -80,7 +80,7 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 
 .PHONY: lock
 lock: $(UV) ## Write requirements.lock anew from pyproject.toml
-	@$(WITH_MIRROR) $(UV) pip compile pyproject.toml --extra server --extra kafka --group dev --universal \
+	@$(WITH_MIRROR) $(UV) pip compile pyproject.toml --extra server --extra kafka --extra otel --group dev --universal \
 	  --generate-hashes --quiet \
 	  --python-version 3.11 --no-emit-index-url --no-annotate \
 	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS)

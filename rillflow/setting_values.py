@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -271,6 +272,13 @@ Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
 Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
 HostRates: TypeAlias = Annotated[dict[str, Limit[Rate]], AfterValidator(_hosts)]
 Switches: TypeAlias = Annotated[dict[str, bool], AfterValidator(_switches)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A part of a whole."""
+TraceQueryHost: TypeAlias = Annotated[
+    str | None,
+    Field(validation_alias=AliasChoices("RILLFLOW_TRACE_QUERY_HOST", "RILL_FLOW_TRACE_QUERY_HOST")),
+]
+"""An address that Rill Flow's variable may name too."""
 ById: TypeAlias = Annotated[dict[str, _Entry], AfterValidator(_ids)]
 SizeByBusiness: TypeAlias = Annotated[
     dict[str, Annotated[int, Field(ge=1)]], AfterValidator(_businesses)

@@ -47,9 +47,11 @@ from rillflow.setting_values import (
     RayJob,
     RuntimeEnvName,
     SecretPlaces,
+    Share,
     SizeByBusiness,
     Switches,
     TlsByHost,
+    TraceQueryHost,
     listed,
     only,
 )
@@ -65,7 +67,6 @@ NO_SETTINGS: Final = frozenset(
 """Variables with that prefix that the command line, a stack's processes and tests have."""
 
 UNKNOWN_CALLER: Final = 127001
-
 _LIKE_PREFIX: Final = re.compile(r"RILL?_?FLOW_")
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
 
@@ -364,12 +365,11 @@ class Settings(BaseSettings):
     """Memory in use above which submissions are refused; 0 or less, or 100 or more, means never."""
     flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}
     """Thresholds of flow health by service id or business id."""
-    trace_query_host: Annotated[
-        str | None,
-        Field(
-            validation_alias=AliasChoices("RILLFLOW_TRACE_QUERY_HOST", "RILL_FLOW_TRACE_QUERY_HOST")
-        ),
-    ] = None
+    trace_sampling: Share = 0.0
+    """Share of the executions that are traced, from 0 to 1; see telemetry.md."""
+    trace_sampling_by_flow: ById[Share] = {}
+    """Values of ``trace_sampling`` by service id or business id."""
+    trace_query_host: TraceQueryHost = None
     """Address to which the console's links to traces lead."""
 
     @classmethod

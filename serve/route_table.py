@@ -290,6 +290,7 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/event.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/changes.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/timeline.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/trace.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/executions.stream", KEY, needs=VIEW_SEEN),
     Route("GET", "/flow/console/v1/execution.stream", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/workspaces.json", KEY, needs=VIEW_SEEN),

@@ -68,11 +68,13 @@ from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.measuring import read_process
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.process.replica_states import ReplicaStates
+from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.submission.intake import Submissions
+from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.source_runner import SourceRunner
@@ -138,6 +140,7 @@ class ExecutionActor:
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
         self._executions = ray_executions(settings)
+        self._spans = span_queue(self._meters) if TraceSampling(settings).is_on else None
         self._host = self._owner()
         self._health = ReadinessWatch([writing(self._store)])
         self._endpoint = self._owner_endpoint()
@@ -180,6 +183,7 @@ class ExecutionActor:
             on_fenced=self._leave_fenced,
             spawner=None if self._dedicated else actor_spawner(settings),
             meters=self._meters,
+            spans=self._spans,
         )
 
     def _owner_endpoint(self) -> OwnerEndpoint:
@@ -343,7 +347,10 @@ class ExecutionActor:
             Whether everything was finished; if not, this actor continues as before.
         """
         await asyncio.shield(self._started)
-        return await self._drain.shut()
+        is_shut = await self._drain.shut()
+        if is_shut and self._spans is not None:
+            await self._spans.flushed()
+        return is_shut
 
     async def unfinished(self) -> list[str]:
         """Tell operators what was not finished when this actor was to leave last, in words."""

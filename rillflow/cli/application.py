@@ -15,6 +15,7 @@ from rillflow.cli.commands import (
     moving,
     serving,
     signalling,
+    tracing,
     triggers,
     validating,
 )
@@ -65,6 +66,7 @@ for command in (
     flows.get,
     flows.watch,
     flows.logs,
+    tracing.trace,
 ):
     app.command()(command)
 app.command("list")(control.list_executions)

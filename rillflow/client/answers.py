@@ -179,6 +179,32 @@ class Audit(Struct):
     next: int | None = None
 
 
+class TracedSpan(Struct):
+    """One span of a trace."""
+
+    id: str
+    parent: str
+    kind: str
+    name: str
+    task: str
+    attempt: Count
+    from_ms: Moment
+    to_ms: Moment | None
+    status: str
+    error: str | None = None
+
+
+class Trace(Struct):
+    """The spans of an execution."""
+
+    execution_id: str
+    spans: list[TracedSpan]
+    at_ms: Moment
+    round: Count
+    tasks_left_out: Count
+    trace_id: str | None = None
+
+
 KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey | Audit]]] = {
     "add": NewKey,
     "list": Keys,

@@ -25,6 +25,7 @@ from rillflow.client.operations import (
     Read,
     ReadCluster,
     ReadLog,
+    ReadTrace,
     Redo,
     RedoMany,
     Request,
@@ -44,9 +45,15 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.definition import parse_callback
-from rillflow.errors import RequestError, ServerError, TooLargeError, UnreachableError
+from rillflow.errors import (
+    RequestError,
+    ServerError,
+    TooLargeError,
+    UnknownExecutionError,
+    UnreachableError,
+)
 from rillflow.gateways.callbacks.arrivals import read_callback
-from rillflow.ids import is_execution_id
+from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
 from rillflow.ports.task_logs import LogText
@@ -205,7 +212,7 @@ class StackTransport:
             case WakeUp() | Finish() | Redo() | Control():
                 event = self._event(request)
                 return (await self._stack.deliver(request.execution_id, event)).changed
-            case ListExecutions() | ReadCluster() | ReadLog():
+            case ListExecutions() | ReadCluster() | ReadLog() | ReadTrace():
                 return await self._look(request)
             case RedoMany():
                 return await self._redo_many(request)
@@ -232,13 +239,21 @@ class StackTransport:
             idempotency_key=checked_key(request.idempotency_key),
         )
 
-    async def _look(self, request: ListExecutions | ReadCluster | ReadLog) -> Any:
+    async def _look(self, request: ListExecutions | ReadCluster | ReadLog | ReadTrace) -> Any:
+        if isinstance(request, ReadTrace):
+            return await self._trace(request.execution_id)
         if isinstance(request, ReadLog):
             found = await self._stack.task_log(request.execution_id, request.task)
             return None if found is None else [_stream(each) for each in found]
         if isinstance(request, ReadCluster):
             return cluster_view(await self._stack.cluster.state(request.executions))
         return await self._list(request)
+
+    async def _trace(self, execution_id: ExecutionId) -> Any:
+        body = await self._stack.inspect(execution_id, "trace")
+        if body is None:
+            raise UnknownExecutionError(f"there is no execution {execution_id}")
+        return decode_json(body)
 
     async def _list(self, request: ListExecutions) -> list[ListedExecution]:
         wanted = ExecutionFilter(

@@ -6,7 +6,15 @@ from typing import Final, TypeVar
 from rillflow.client import exchanges
 from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, run, run_async, steer
 from rillflow.client.mapping_warnings import MappingWarning, mapping_warnings
-from rillflow.client.operations import Control, Finish, ReadLog, Redo, WakeUp, named_tasks
+from rillflow.client.operations import (
+    Control,
+    Finish,
+    ReadLog,
+    ReadTrace,
+    Redo,
+    WakeUp,
+    named_tasks,
+)
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
 from rillflow.client.watching import Look, TaskChange, Watch
 from rillflow.ids import ExecutionId
@@ -78,6 +86,11 @@ class Execution:
         found: list[JsonObject] | None = self._hold(
             exchanges.ask(ReadLog(execution_id=self.id, task=task))
         )
+        return found
+
+    def trace(self) -> JsonObject:
+        """Return what it did when, as spans, since its submission or its last redo."""
+        found: JsonObject = self._hold(exchanges.ask(ReadTrace(execution_id=self.id)))
         return found
 
     def result(
@@ -250,6 +263,11 @@ class AsyncExecution:
         found: list[JsonObject] | None = await self._hold(
             exchanges.ask(ReadLog(execution_id=self.id, task=task))
         )
+        return found
+
+    async def trace(self) -> JsonObject:
+        """Return what it did when, as spans; see ``Execution.trace``."""
+        found: JsonObject = await self._hold(exchanges.ask(ReadTrace(execution_id=self.id)))
         return found
 
     async def result(

@@ -30,7 +30,7 @@ class HttpTransport:
     def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**_options(url, api_key))
+        self._http = httpx.Client(**client_options(url, api_key))
 
     def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -59,7 +59,7 @@ class AsyncHttpTransport:
     def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(**_options(url, api_key))
+        self._http = httpx.AsyncClient(**client_options(url, api_key))
 
     async def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -134,7 +134,7 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
     return UnreachableError(f"no answer from {without_user_info(url)}: {reason}")
 
 
-def _options(url: str, api_key: str | None) -> dict[str, Any]:
+def client_options(url: str, api_key: str | None) -> dict[str, Any]:
     """Return what a client of httpx is made with.
 
     Without a key it is the environment's, or that of the stack that runs here.

@@ -103,6 +103,13 @@ class ReadLog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTrace:
+    """Read the spans of an execution; answers a JSON object (docs/console-api.md)."""
+
+    execution_id: ExecutionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:
     """Send a signal to a suspense task; answers nothing."""
 
@@ -243,6 +250,7 @@ Request: TypeAlias = (
     | Submit
     | Read
     | ReadLog
+    | ReadTrace
     | WakeUp
     | Finish
     | Redo

@@ -11,6 +11,7 @@ from rillflow.client.answers import (
     Listed,
     Stream,
     Task,
+    Trace,
     check,
 )
 from rillflow.client.operations import (
@@ -23,6 +24,7 @@ from rillflow.client.operations import (
     Read,
     ReadCluster,
     ReadLog,
+    ReadTrace,
     Redo,
     RedoMany,
     Request,
@@ -103,14 +105,14 @@ def call_of(request: Request) -> Call:
         return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
     if isinstance(request, Read):
         return _reading(request)
-    if isinstance(request, ListExecutions | ReadCluster | ReadLog | KeyRequest):
+    if isinstance(request, ListExecutions | ReadCluster | ReadLog | ReadTrace | KeyRequest):
         return _looking(request)
     if isinstance(request, RedoMany | TriggerRequest):
         return _of_many(request)
     return _order(request)
 
 
-def _looking(request: ListExecutions | ReadCluster | ReadLog | KeyRequest) -> Call:
+def _looking(request: ListExecutions | ReadCluster | ReadLog | ReadTrace | KeyRequest) -> Call:
     if isinstance(request, KeyRequest):
         method = "GET" if request.action in {"list", "audit"} else "POST"
         folder = "" if request.action == "audit" else "keys/"
@@ -118,6 +120,9 @@ def _looking(request: ListExecutions | ReadCluster | ReadLog | KeyRequest) -> Ca
     if isinstance(request, ReadLog):
         query = {"execution_id": request.execution_id, "task_name": request.task}
         return Call("GET", "/flow/logs.json", query)
+    if isinstance(request, ReadTrace):
+        query = {"execution_id": request.execution_id}
+        return Call("GET", "/flow/console/v1/trace.json", query)
     if isinstance(request, ReadCluster):
         named = ",".join(request.executions)
         return Call("GET", "/flow/cluster.json", {"execution_ids": named} if named else {})
@@ -284,6 +289,8 @@ def _answer(request: Request, value: JsonObject) -> Any:
 
 
 def _state(request: Request, value: JsonObject) -> Any:
+    if isinstance(request, ReadTrace):
+        return check(value, Trace)
     if isinstance(request, ReadCluster):
         return check(value, Cluster)
     return check(value, KEY_ANSWERS[request.action]) if isinstance(request, KeyRequest) else None

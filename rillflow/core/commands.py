@@ -25,6 +25,7 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     name and protocol of the attempt. The function chooses the address of a poll, so that address
     alone does not say which function is polled. ``ray_options`` is a JSON object. ``is_public``
     forbids loopback and private addresses: a function at a public address gave this one.
+    ``traceparent`` is the header of that name, which names the span of the attempt.
     """
 
     execution_id: ExecutionId
@@ -44,6 +45,7 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     called: tuple[str, str | None] | None = None
     ray_options: bytes | None = None
     is_public: bool = False
+    traceparent: str | None = None
 
     @property
     def call(self) -> tuple[str, str, int, int]:

@@ -171,6 +171,7 @@ def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
         resource_name=_callback_config(plan, state).resource_name or "",
         input=state.completion or EMPTY_OBJECT,
         at_ms=state.invoke.time_infos[-1].end_ms or 0,
+        traceparent=state.traceparent_of("", state.completion_attempt),
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.language.versions import FIRST
+from rillflow.telemetry.trace_context import TraceParent, TraceStart
 
 CONTEXT_MAX_BYTES: Final = 8 * 1024 * 1024
 """Limit of what one save may change in a context, and of one input."""
@@ -86,7 +87,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     never). ``id_key`` is the secret from which the ids of its sub-flows are derived; it is empty
     in old journals. With ``strict_mappings`` a mapping rule without effect fails its list.
     ``language`` is the language version; records without one have the first. The limits of a
-    turn and of tasks are None in records of older releases, which had no such limits.
+    turn and of tasks are None in records of older releases, which had no such limits. ``trace`` is
+    None if the execution is not traced.
     """
 
     execution_id: ExecutionId
@@ -109,6 +111,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     turn_max_bytes: int | None = None
     turn_max_task_steps: int | None = None
     execution_max_tasks: int | None = None
+    trace: TraceStart | None = None
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):
@@ -145,6 +148,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     attempt that the verified seal of the address names; it is 0 if seals are required and the
     address has none, and None if seals are not required. ``sub_flow`` is set if a sub-flow sent the
     callback. ``failure`` is the reason why the attempt has failed whatever its conditions say.
+    ``trace`` is the span of the sender, if it has sent one.
     """
 
     task: TaskName
@@ -160,6 +164,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     sealed_attempt: int | None = None
     sub_flow: SubFlowNotice | None = None
     failure: str | None = None
+    trace: TraceParent | None = None
 
 
 class ProgressReported(_Event, frozen=True, kw_only=True):

@@ -97,6 +97,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         turn_max_task_steps=event.turn_max_task_steps,
         execution_max_tasks=event.execution_max_tasks,
         callback=callback if isinstance(callback, dict) else None,
+        trace=event.trace,
     )
     context = _context_of(plan, event)
     state.context = stored_context(context, {}, state.context_max_bytes)
@@ -125,6 +126,8 @@ def _context_of(plan: Plan, event: ExecutionSubmitted) -> JsonObject:
     context["flow_execution_id"] = event.execution_id
     if event.route:
         context.setdefault("flow_root_execution_id", event.route[0].execution_id)
+    if event.trace is not None and event.trace.is_sampled:
+        context["traceId"] = event.trace.trace_id
     return context
 
 

@@ -21,6 +21,7 @@ from rillflow.core.events import (
 )
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.language.versions import FIRST
+from rillflow.telemetry.trace_context import TraceParent, TraceStart, traceparent_of
 
 LONGEST_ERROR: Final = 300
 """Limit of the characters that are kept of an attempt's failure message."""
@@ -37,13 +38,20 @@ StoredObject: TypeAlias = dict[str, Any]
 class TimeInfo(msgspec.Struct, omit_defaults=True):
     """Start and end of one attempt, in milliseconds since the epoch.
 
-    ``error`` is the failure message of this attempt, None if it has not failed.
+    ``error`` is the failure message of this attempt, None if it has not failed. ``attempt`` is its
+    number among the dispatches, 0 if there was none. ``called_ms`` is when it was dispatched, if
+    not at its start, and ``answered_ms`` when its call was answered and left the outcome to come.
+    ``sender`` is the span of the callback that brought it.
     """
 
     start_ms: int
     end_ms: int | None = None
     expected_cost: int | None = None
     error: str | None = None
+    attempt: int = 0
+    called_ms: int | None = None
+    answered_ms: int | None = None
+    sender: TraceParent | None = None
 
 
 class InvokeMsg(msgspec.Struct, omit_defaults=True):
@@ -78,6 +86,22 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
         if excess > 0:
             del infos[KEPT_TIMES : KEPT_TIMES + excess]
             self.times_left_out += excess
+
+    def note_call(self, attempt: int, at_ms: int) -> None:
+        """Record that the last attempt is dispatched, under its number."""
+        info = self.time_infos[-1]
+        info.attempt = attempt
+        if info.start_ms != at_ms:
+            info.called_ms = at_ms
+
+    def note_answer(self, at_ms: int) -> None:
+        """Record that the call of the last attempt was answered, and its outcome is to come."""
+        self.time_infos[-1].answered_ms = at_ms
+
+    def note_sender(self, sender: TraceParent | None) -> None:
+        """Record which span has sent the outcome of the last attempt, if it says so."""
+        if sender is not None and self.time_infos:
+            self.time_infos[-1].sender = sender
 
     def note_error(self, error: str | None) -> None:
         """Keep the failure message of the last attempt; None if it has not failed."""
@@ -243,7 +267,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     all instances, ``warnings_kept`` how many of the latter are kept. ``redone`` tells whether the
     execution was restarted after an end; ``redo_order`` is its parent's last request to do so.
     ``progress_ms`` is when a task last reported its progress.
-    ``language`` is the language version. ``outputs_bytes`` is the sum of ``output_bytes`` of all
+    ``language`` is the language version. ``trace`` is the trace of the execution, None if it has
+    none. ``outputs_bytes`` is the sum of ``output_bytes`` of all
     tasks, and ``made_bytes`` the size of what all turns have made: contexts and inputs together are
     no larger.
     """
@@ -295,6 +320,12 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     execution_max_tasks: int | None = None
     remaining: RemainingSteps | None = None
     progress_ms: int | None = None
+    trace: TraceStart | None = None
+
+    def traceparent_of(self, task: str, attempt: int) -> str | None:
+        """Return the header ``traceparent`` of a call; None if the execution has no trace."""
+        trace = self.trace
+        return None if trace is None else traceparent_of(trace, self.execution_id, task, attempt)
 
     def __post_init__(self) -> None:
         """Use the shared default limits, so that a snapshot omits them."""

@@ -22,6 +22,7 @@ from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import masked_answer
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
+from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
 
 SYNC: Final = "task_sync"
 LATER: Final = ("task_async", "task_scheduler")
@@ -153,7 +154,9 @@ class LanguageModelGateway:
         parts = (_text(fields, name) for name in (f"{asked}_prefix", asked, f"{asked}_suffix"))
         model = _text(fields, "model").strip() or self._model.default_model
         target = parse_http_url(self._base_url.rstrip("/") + self._model.path)
+        traced = ((TRACEPARENT, request.traceparent),) if request.traceparent else ()
         headers = (
+            *traced,
             ("Content-Type", JSON),
             ("Accept-Encoding", "identity"),
             ("User-Agent", "rillflow"),

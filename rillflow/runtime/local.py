@@ -18,6 +18,7 @@ from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.span_queue import SpanQueue
 from rillflow.telemetry.states import ProcessState
 
 
@@ -39,6 +40,7 @@ class LocalExecutions:
         max_unanswered_calls: int = MOST_UNANSWERED,
         on_fenced: Callable[[], None] = lambda: None,
         meters: Meters | None = None,
+        spans: SpanQueue | None = None,
     ) -> None:
         meters = meters or Meters("local")
         measured = MeasuredGateway(gateway, meters, clock)
@@ -63,6 +65,7 @@ class LocalExecutions:
             ),
             on_fenced=on_fenced,
             meters=meters,
+            spans=spans,
         )
         self._watch = CompletionClient("local", self.call, self._ended)
 

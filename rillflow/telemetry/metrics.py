@@ -123,6 +123,13 @@ HELD: Final = Metric(
     Kind.GAUGE,
     "Calls that wait since their function asked for a pause.",
 )
+SPANS: Final = Metric(
+    "rillflow_spans",
+    Kind.COUNTER,
+    "Spans of traced executions that have ended: exported, dropped (the queue is full) or failed"
+    " (the collector has not taken them).",
+    ("outcome",),
+)
 QUEUED: Final = Metric(
     "rillflow_queued_submissions", Kind.GAUGE, "Submissions that are not on disk yet."
 )
@@ -212,7 +219,7 @@ SLOW_TURNS: Final = Metric(
 METRICS: Final = (
     *(SUBMISSIONS, EXECUTIONS_ENDED, EXECUTION_DURATION, TASK_DURATION, TASK_CODES, ENGINE),
     *(SUBMIT_TO_DURABLE, CALLBACK_TO_CALL, APPEND, APPENDED, APPEND_FAILURES, TIMER_LATENESS),
-    *(HOT, TIMERS, UNANSWERED, HELD, QUEUED),
+    *(HOT, TIMERS, UNANSWERED, HELD, QUEUED, SPANS),
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
     *(REQUESTS, REQUEST_LATENCY, ENDPOINTS),
     *(STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),

@@ -11,6 +11,7 @@ Used by `serve`, `serve/routes` and `serve/routes/console`.
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,6 +34,8 @@ from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from rillflow.runtime.stack import Stack
+from rillflow.runtime.submission.tracing import TraceSampling
+from rillflow.telemetry.trace_context import HEADER, parse_traceparent
 from serve.forms.bodies import (
     body_limit,
     header_of,
@@ -68,6 +71,7 @@ from serve.route_table import hot_endpoints
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+_TRACEPARENT: Final = HEADER.encode()
 OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 NOT_KEPT: Final = b'{"result":"ok","kept":false}'
@@ -94,6 +98,7 @@ class HotRoutes:
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self._waits = Waits(stack.settings, _ends_of)
+        self._is_traced = TraceSampling(stack.settings).is_on
         self._unpacking = UnpackingTurns()
         by_path: dict[str, Handler] = {
             "/flow/submit.json": self.submit,
@@ -139,6 +144,8 @@ class HotRoutes:
         holder = caller_of(request.scope).holder
         if holder is not None:
             options = options._replace(holder=holder)
+        if self._is_traced:
+            options = options._replace(traceparent=header_of(request.scope, _TRACEPARENT) or None)
         wait_s = seconds(query.get("wait_s"))
         body = await read_json_text(request)
         if wait_s > 0:
@@ -205,12 +212,12 @@ class HotRoutes:
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
         if not _is_costly(request, body):
-            return await self._deliver(read())
+            return await self._deliver(read(), request)
         async with self._unpacking.turn(execution_id):
             if not sealed_attempt and not await self._stack.awaits(execution_id, asked()):
                 return raw_response(DUPLICATE)
             delivery = await FOR_CALLBACKS.run(execution_id, read)
-        return await self._deliver(delivery)
+        return await self._deliver(delivery, request)
 
     async def _take_progress(
         self,
@@ -271,7 +278,7 @@ class HotRoutes:
             return _delivery_of(callback, mask, at_ms, None, trigger=False)
 
         if not _is_costly(request, body):
-            return await self._deliver(read())
+            return await self._deliver(read(), request)
         execution_id = callback_execution(query)
         # The body alone may name the task; a missing name is reported before other errors.
         task = callback_target(query)[1] if query.keys() & {"task_name", "taskName"} else ""
@@ -282,10 +289,13 @@ class HotRoutes:
             elif not await self._stack.awaits(execution_id, asked):
                 return raw_response(DUPLICATE)
             delivery = await FOR_CALLBACKS.run(execution_id, read)
-        return await self._deliver(delivery)
+        return await self._deliver(delivery, request)
 
-    async def _deliver(self, delivery: _Delivery) -> Response:
+    async def _deliver(self, delivery: _Delivery, request: Request) -> Response:
         execution_id, event, hint_s = delivery
+        if self._is_traced:
+            sender = parse_traceparent(header_of(request.scope, _TRACEPARENT))
+            event = event if sender is None else replace(event, trace=sender)
         reply = await self._stack.deliver(execution_id, event, hint_s=hint_s)
         return raw_response(OK if reply.changed else DUPLICATE)
 

@@ -30,7 +30,9 @@ from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions, LocalProcessMeters
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
+from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.stack import Stack
+from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.source_runner import SourceRunner
 from rillflow.runtime.triggers.trigger_types import trigger_types
@@ -261,6 +263,26 @@ async def stopped(executions: LocalExecutions, runners: tuple[TriggerRunner, Sou
     await executions.stop()
 
 
+def executions_of(
+    settings: Settings, store: Store, registry: GatewayRegistry, clock: MovableClock, meters: Meters
+) -> LocalExecutions:
+    """Return executions with these settings."""
+    return LocalExecutions(
+        store=store,
+        gateway=registry,
+        clock=clock,
+        callback_host=settings.callback_base_url,
+        max_queued_submissions=settings.max_queued_submissions,
+        max_unanswered_calls=settings.max_unanswered_calls,
+        most_hot=settings.hot_executions,
+        hot_bytes=settings.hot_bytes,
+        outputs_max_bytes=settings.outputs_max_bytes,
+        views_max_bytes=settings.answers_max_bytes,
+        meters=meters,
+        spans=span_queue(meters) if TraceSampling(settings).is_on else None,
+    )
+
+
 @asynccontextmanager
 async def served(
     functions: Mapping[str, Any] | None = None,
@@ -274,26 +296,13 @@ async def served(
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named.
     with socket.socket(proto=socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
-        clock = MovableClock()
+        clock, store = MovableClock(), store or open_store("memory:")
         settings = Settings(port=door.getsockname()[1], **changes)
-        store = store or open_store("memory:")
         async with FakeOpenFaaS(functions or {}) as gateway:
             registry = GatewayRegistry.with_http(http_settings(settings), clock)
             meters = Meters("rillflow:execution:0")
             read_hosts(meters, registry.hosts)
-            executions = LocalExecutions(
-                store=store,
-                gateway=registry,
-                clock=clock,
-                callback_host=settings.callback_base_url,
-                max_queued_submissions=settings.max_queued_submissions,
-                max_unanswered_calls=settings.max_unanswered_calls,
-                most_hot=settings.hot_executions,
-                hot_bytes=settings.hot_bytes,
-                outputs_max_bytes=settings.outputs_max_bytes,
-                views_max_bytes=settings.answers_max_bytes,
-                meters=meters,
-            )
+            executions = executions_of(settings, store, registry, clock, meters)
             stack = Stack(
                 settings,
                 store=store,

@@ -116,7 +116,8 @@ MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
 [REHEARSAL] = _take("docs/extending.md", "Hooks")
 BY_CURL = _take_page("docs/http.md")
-[METRICS] = _take_page("docs/telemetry.md")
+[TRACES] = _take("docs/telemetry.md", "Traces")
+[METRICS] = _take("docs/telemetry.md", "Metrics")
 TRIGGER_COMMANDS, TRIGGERS_IN_PYTHON = _take_page("docs/triggers.md")
 
 
@@ -312,6 +313,11 @@ def test_the_page_of_the_http_api_shows_what_is_answered(clone: Clone, by_hand: 
 def test_the_page_of_telemetry_shows_the_metrics(clone: Clone, by_hand: OwnStack) -> None:
     assert by_hand.pid
     assert 'rillflow_process_up{process="rillflow:execution:0"} 1.0\n' in clone.bash(METRICS)
+
+
+def test_the_page_of_telemetry_draws_a_trace(clone: Clone, by_hand: OwnStack) -> None:
+    drawn = clone.bash(TRACES, RILLFLOW_URL=by_hand.base_url)
+    assert re.search(r"^examples:quickstart .* ━+$", drawn, re.MULTILINE), drawn
 
 
 def test_a_film_can_be_played(clone: Clone, by_hand: OwnStack, tmp_path: Path) -> None:

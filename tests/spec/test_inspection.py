@@ -346,4 +346,5 @@ def test_a_sentence_has_clock_times_of_the_day_and_dates_of_other_days() -> None
 
 
 def test_all_views_are_known_by_name() -> None:
-    assert {"summary", "header", "level", "items", "instance", "context_part", "waits"} == KINDS
+    shown = {"summary", "header", "level", "items", "instance", "context_part", "waits", "trace"}
+    assert shown == KINDS

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 from pydantic import BaseModel
 
-from rillflow.core.tasks.functions import retry_wait_s
+from rillflow.core.tasks.retry_waits import retry_wait_s
 from rillflow.definition import MAX_DEPTH, MAX_TEXT_BYTES, find_problems, model, parse_definition
 from rillflow.definition.validation import MOST_EXPANDED_RULES
 from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING

@@ -4,7 +4,8 @@ import importlib
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CLOCK_TICKS = "SC_CLK_TCK"
 CALLBACK_PATIENCE_S = 60.0
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 END_S = 10.0
 """How long the end of a stack may take that has failed."""
 
@@ -81,6 +83,10 @@ Dashboard = Annotated[
         help="Also start Ray's dashboard, for `RAY_AUTH_MODE=token ray list actors`.",
     ),
 ]
+Traced = Annotated[
+    bool,
+    typer.Option("--trace", help="Show the trace of each execution here when it has ended."),
+]
 
 
 def up(
@@ -97,6 +103,7 @@ def up(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     dashboard: Dashboard = False,
+    trace: Traced = False,
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.
 
@@ -123,6 +130,13 @@ def up(
         tls_key=tls_key,
     )
     _warn(settings)
+    stack = _standalone(settings, announcement, dashboard=dashboard)
+    _serve(stack, settings, announcement, traced=trace)
+
+
+def _standalone(
+    settings: "Settings", announcement: "Announcement | None", *, dashboard: bool
+) -> Any:
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.stack.standalone")
 
@@ -131,8 +145,7 @@ def up(
             announcement.make()
         _tell_step(step)
 
-    stack = standalone.Standalone(settings, dashboard=dashboard, tell=tell)
-    _serve(stack, settings, announcement)
+    return standalone.Standalone(settings, dashboard=dashboard, tell=tell)
 
 
 def _serve(
@@ -140,6 +153,7 @@ def _serve(
     settings: "Settings",
     announcement: "Announcement | None",
     *,
+    traced: bool = False,
     end_s: float = END_S,
 ) -> None:
     stopped = threading.Event()
@@ -150,7 +164,8 @@ def _serve(
             facts = stack.start()
             signals.handle(lambda *_: stopped.set())
             _banner(facts, settings, announcement)
-            stack.run_until(stopped)
+            with _ended_traces(settings) if traced else nullcontext():
+                stack.run_until(stopped)
             say("\nstopping ...")
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -167,6 +182,24 @@ def _serve(
             stack.stop()
     say("stopped; accepted executions go on at the next start")
     raise typer.Exit(code)
+
+
+@contextmanager
+def _ended_traces(settings: "Settings") -> Iterator[None]:
+    """Draw the traces of executions as they end."""
+    from rillflow.cli.output.ended_traces import EndedTraces
+
+    key = settings.api_key
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    address = f"[{host}]" if ":" in host else host
+    scheme = "http" if settings.tls_cert is None else "https"
+    url = f"{scheme}://{address}:{settings.port}"
+    traces = EndedTraces(url, None if key is None else key.get_secret_value())
+    traces.start()
+    try:
+        yield
+    finally:
+        traces.stop()
 
 
 def _tell_step(step: str) -> None:

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from rillflow.core.inspection.graphs import items, level
 from rillflow.core.inspection.instances import context_part, instance, waits_of
 from rillflow.core.inspection.overview import header, summary
+from rillflow.core.inspection.traces import trace
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -83,6 +84,10 @@ def _waits(plan: Plan, state: ExecutionState, at_ms: int, asked: Parameters) -> 
     )
 
 
+def _trace(plan: Plan, state: ExecutionState, at_ms: int, _: Parameters) -> JsonObject:
+    return trace(plan, state, at_ms)
+
+
 def _number(asked: Parameters, name: str) -> int:
     return int(asked.get(name, "0"))
 
@@ -95,6 +100,7 @@ _VIEWS: Final[Mapping[str, _View]] = {
     "instance": _instance,
     "context_part": _context,
     "waits": _waits,
+    "trace": _trace,
 }
 KINDS: Final = frozenset(_VIEWS)
 """The names of all views."""

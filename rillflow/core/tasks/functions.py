@@ -16,6 +16,7 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
 from rillflow.core.tasks import controls
 from rillflow.core.tasks.kept_outputs import note_output
+from rillflow.core.tasks.retry_waits import pace_s, retry_wait_s
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import ExecutionError, LanguageError, WorkLimitError
@@ -40,10 +41,6 @@ MESSAGE_CHARACTERS = 4_096
 """Limit of the characters that are kept of an answer's failure message, which brief views show."""
 ID_CHARACTERS = 1_024
 """Limit of the characters that are kept of an id in an answer."""
-UNPACED_ATTEMPTS = 10
-"""How many attempts may follow each other without a wait."""
-LONGEST_PACE_S = 10
-"""The longest wait before a retry for which the author gave no interval."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -66,6 +63,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
         task.invoke.input = merged
     task.attempt += 1
     task.in_flight = True
+    task.invoke.note_call(task.attempt, turn.at_ms)
     task.retry_after_s = task.invoke.hint = task.progress = task.log = None
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
@@ -119,6 +117,7 @@ def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None)
         at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
         secrets=places_in(document, plan.secrets) if plan.secrets else (),
         ray_options=plan.ray_options,
+        traceparent=turn.state.traceparent_of(task.name, task.attempt),
     )
 
 
@@ -207,7 +206,16 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
         _flow_started(turn, task, plan, answer)
     if held is None and event.is_outcome and pattern in ASYNC_PATTERNS:
         held = _as_callback(turn, task, answer)
-    if held is not None and task.status is RUNNING:
+    if task.status is RUNNING:
+        _await_outcome(turn, task, plan, held)
+
+
+def _await_outcome(
+    turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackReceived | None
+) -> None:
+    if held is None:
+        task.invoke.note_answer(turn.at_ms)
+    else:
         finish_held(turn, task, plan, held)
 
 
@@ -319,6 +327,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
         task.invoke.note_error(event.failure)
         fail_attempt(turn, task, plan, ExecutionError(event.failure), None)
         return
+    task.invoke.note_sender(event.trace)
     output = decode_json(event.output)
     document: JsonObject = output if isinstance(output, dict) else {"data": output}
     invoke = task.invoke
@@ -440,34 +449,6 @@ def may_retry(
 def attempts_of(task: TaskState) -> int:
     """Count the attempts made within the present budget of retries."""
     return task.invoke.attempts - task.spent
-
-
-def retry_wait_s(retry: Retry, attempts: int) -> int:
-    """Return how many whole seconds to wait after a number of attempts.
-
-    The wait is ``interval * multiplier ** attempts``: with 3 s and a factor of 2 the second attempt
-    starts 6 s after the first failed, the third 12 s after the second (spec 3.12, Q2).
-    ``maxIntervalInSeconds`` caps it.
-    """
-    interval = max(retry.interval_s or 0, 0)
-    multiplier = retry.multiplier if retry.multiplier and retry.multiplier > 0 else 1.0
-    cap = retry.max_interval_s if retry.max_interval_s and retry.max_interval_s > 0 else None
-    try:
-        wait = interval * multiplier**attempts
-    except OverflowError:
-        wait = float(cap or _LONGEST_WAIT_S)
-    return int(min(wait, cap if cap is not None else _LONGEST_WAIT_S))
-
-
-_LONGEST_WAIT_S = 10 * 365 * 86400
-
-
-def pace_s(attempts: int) -> int:
-    """Return the minimum wait in seconds after attempts that followed each other without a wait.
-
-    Retries without an interval must not use the capacity of other executions.
-    """
-    return min(max(attempts - UNPACED_ATTEMPTS, 0), LONGEST_PACE_S)
 
 
 def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:

@@ -114,6 +114,7 @@ def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
         poll=task.polls,
         called=(name, spec.resource_protocol),
         is_public=task.polls_public,
+        traceparent=turn.state.traceparent_of(task.name, task.attempt),
     )
 
 

@@ -16,6 +16,7 @@ from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import Target, form_quote, http_target
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
+from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -130,6 +131,8 @@ def dispatch_headers(
         "accept-encoding": ("Accept-Encoding", "identity"),
         "user-agent": ("User-Agent", "rillflow"),
     }
+    if request.traceparent is not None:
+        headers[TRACEPARENT] = (TRACEPARENT, request.traceparent)
     if request.pattern in _ASYNC_PATTERNS and not (target and target.is_async_function):
         headers["x-mode"] = ("X-Mode", "async")
     return headers

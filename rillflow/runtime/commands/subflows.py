@@ -29,6 +29,7 @@ from rillflow.ports.executions import Executions, Submission
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
+from rillflow.telemetry.trace_context import TraceParent, TraceStart, attempt_id, trace_id_of
 
 MOST_LEVELS = 5
 UNSUPPORTED = 30606
@@ -38,10 +39,12 @@ class Inherited(NamedTuple):
     """What a sub-flow inherits from the execution that starts it.
 
     ``id_key`` derives the ids of the family; families that an earlier release began have none.
+    ``trace`` is that of the parent, to which the sub-flow's own is linked.
     """
 
     settings: ExecutionSettings
     id_key: bytes = b""
+    trace: TraceStart | None = None
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
@@ -57,7 +60,7 @@ def inherited_from(state: ExecutionState) -> Inherited:
         turn_max_task_steps=state.turn_max_task_steps,
         execution_max_tasks=state.execution_max_tasks,
     )
-    return Inherited(settings, state.id_key)
+    return Inherited(settings, state.id_key, state.trace)
 
 
 async def start_flow(  # noqa: PLR0913 - the ports it joins
@@ -136,6 +139,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         uid=uid,
         id_key=_key_of_child(request, inherited.id_key),
         language=CURRENT,
+        trace=_trace_of_child(child, request, inherited.trace),
         **inherited.settings,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
@@ -166,6 +170,17 @@ def _parent_of(request: DispatchTask) -> ParentLink:
         attempt=request.attempt,
         pattern=request.pattern,
     )
+
+
+def _trace_of_child(
+    child: ExecutionId, request: DispatchTask, trace: TraceStart | None
+) -> TraceStart | None:
+    """Return the trace of a sub-flow: one of its own, sampled if that of its parent is."""
+    if trace is None:
+        return None
+    attempt = attempt_id(request.execution_id, request.task, request.attempt)
+    link = TraceParent(trace.trace_id, attempt, trace.is_sampled)
+    return TraceStart(trace_id_of(child), "", trace.is_sampled, link)
 
 
 def _key_of_child(request: DispatchTask, key: bytes) -> bytes:

@@ -59,11 +59,13 @@ from rillflow.runtime.owner.call_handling import (
 from rillflow.runtime.owner.cold_reads import ColdReads
 from rillflow.runtime.owner.measuring import OwnerMeters
 from rillflow.runtime.owner.recovery import Recovery
+from rillflow.runtime.owner.tracing import OwnerTraces
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
 from rillflow.runtime.process.crash_log import log_crash
 from rillflow.runtime.supervision.restarts import Restarts, Spawner
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.span_queue import SpanQueue
 
 log = logging.getLogger("rillflow.owner")
 
@@ -112,17 +114,17 @@ class ExecutionOwner:
         spawner: Spawner | None = None,
         turns: FairTurns | None = None,
         meters: Meters | None = None,
+        spans: SpanQueue | None = None,
     ) -> None:
         self._store, self._clock = store, clock
         meters = meters or Meters("owner")
-        self._meters = OwnerMeters(meters, clock)
-        self._partitions = tuple(partitions)
-        self._dedicated = dedicated
+        self._meters, self._traces = OwnerMeters(meters, clock), OwnerTraces(spans)
+        self._partitions, self._dedicated = tuple(partitions), dedicated
         self._turns = turns or FairTurns()
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
         self._crashes = CrashHistory(store, record or HandlingRecord())
         self._recovery = Recovery(
-            self._quarantine, self._crashes, self.answers_arrived, self._tell_end
+            self._quarantine, self._crashes, self.answers_arrived, self._found_ended
         )
         self._ownership = OwnerEpoch(store, partitions, dedicated)
         self._rows = JournalRows(self._ownership, limits.snapshot_steps)
@@ -218,6 +220,7 @@ class ExecutionOwner:
         await self._passivation.stop()
         await self._crashes.stop()
         await self._activations.stop()
+        await self._traces.stop()
 
     async def recovered(self) -> None:
         """Wait until all executions that had not ended have been resumed."""
@@ -358,6 +361,7 @@ class ExecutionOwner:
             self.changes.note(execution_id, execution.state.seq, listed_status(execution.state))
         if outcome.over:
             self._tell_end(execution)
+            self._traces.ended(execution, outcome.commands)
         if outcome.over and execution.over:
             # This also means that no redo has restarted it, whose timers may be set already.
             self._timers.forget(execution_id)
@@ -365,6 +369,11 @@ class ExecutionOwner:
             self._crashes.forget(execution_id)
         if self._crashes.suspects:
             self._crashes.survived(execution_id, COMMANDS)
+
+    def _found_ended(self, execution: ActiveExecution) -> None:
+        """Tell of an execution that has ended before this owner began to own it."""
+        self._tell_end(execution)
+        self._traces.told_again(execution)
 
     def _tell_end(self, execution: ActiveExecution) -> None:
         """Tell the watchers of an execution that it has ended durably."""

@@ -61,6 +61,7 @@ from rillflow.runtime.definitions.catalogue import (
 )
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.hooks.chain import ContextHook
+from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.settings import ResourceCheck, Settings
 
 DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
@@ -85,6 +86,7 @@ class Options(NamedTuple):
         idempotency_key: Submissions of a feature with one key and equal data are one.
         resource_check: Replaces the check for busy functions that is set.
         holder: The key with a quota that submits, if one does.
+        traceparent: The header of that name, of anybody.
     """
 
     callback: bytes | None = None
@@ -93,6 +95,7 @@ class Options(NamedTuple):
     idempotency_key: str | None = None
     resource_check: ResourceCheck | None = None
     holder: Holder | None = None
+    traceparent: str | None = None
 
 
 class Ready(NamedTuple):
@@ -128,6 +131,7 @@ class Submissions:
         """
         self._settings = settings
         self._kept = execution_settings(settings)
+        self._traces = TraceSampling(settings)
         self._caller_uid = settings.caller_uid
         self._callback_host = settings.callback_base_url
         self._store = store
@@ -230,7 +234,7 @@ class Submissions:
         submission = Submission(
             business=found.business,
             feature=found.feature,
-            event=self._event(found, data, dedicated=dedicated, uid=uid, callback=options.callback),
+            event=self._event(found, data, options, dedicated=dedicated, uid=uid),
             idempotency_key=options.idempotency_key,
             request_digest=digest,
             check="" if check.check_type == "skip" else check.check_type,
@@ -250,30 +254,30 @@ class Submissions:
         self,
         found: DescriptorId,
         data: bytes,
+        options: Options,
         *,
         dedicated: bool,
         uid: int,
-        callback: bytes | None,
     ) -> ExecutionSubmitted:
         at_ms = self._clock.now_ms()
         entropy = self._entropy(10 + ID_KEY_BYTES)
+        execution_id = new_execution_id(
+            found.business, found.feature, at_ms=at_ms, entropy=entropy[:10], dedicated=dedicated
+        )
         return ExecutionSubmitted(
             at_ms=at_ms,
-            execution_id=new_execution_id(
-                found.business,
-                found.feature,
-                at_ms=at_ms,
-                entropy=entropy[:10],
-                dedicated=dedicated,
-            ),
+            execution_id=execution_id,
             definition_id=found.version or "",
             data=data,
             host=self._callback_host,
-            callback=callback,
+            callback=options.callback,
             dedicated=dedicated,
             uid=uid,
             id_key=entropy[10:],
             language=CURRENT,
+            trace=self._traces.start_of(execution_id, options.traceparent)
+            if self._traces.is_on
+            else None,
             **self._kept,
         )
 

@@ -58,6 +58,11 @@ def _add_execution(routes: APIRouter, stack: Stack) -> None:
         now_ms = stack.clock.now_ms()
         return raw_response(await with_held_calls(stack, bytes(found.body), now_ms))
 
+    @routes.get("/trace.json", responses={200: {"description": "Spans."}})
+    async def trace(execution_id: str, event: Event = None) -> Response:
+        """Show what an execution did when, as spans, since its submission or last redo."""
+        return await shown(stack, execution_id, "trace", event)
+
 
 def _add_tasks(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/graph.json", responses={200: {"description": "Nodes and edges."}})

@@ -1,0 +1,58 @@
+"""The executions of a stack as they end, from its stream of changes.
+
+Used by `cli/output`.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import httpx
+
+from rillflow.client.http import client_options
+from rillflow.ids import is_execution_id
+
+_STREAM: Final = "/flow/console/v1/executions.stream"
+_SILENCE_S: Final = 30.0
+"""The server writes a comment after 15 s without an event."""
+_PAUSE_S: Final = 1.0
+_ENDED: Final = ("succeeded", "failed")
+
+
+def ended_executions(url: str, api_key: str | None, stopped: threading.Event) -> Iterator[str]:
+    """Yield the ids of executions that have ended, until told to stop.
+
+    One may come again, for instance after a redo. Those that end while the stream is cut off,
+    and those with an actor of their own, are not told.
+    """
+    timeout = httpx.Timeout(_SILENCE_S, connect=_PAUSE_S)
+    while not stopped.is_set():
+        try:
+            with httpx.Client(**client_options(url, api_key)) as http:
+                headers = {"Accept": "text/event-stream"}
+                with http.stream("GET", _STREAM, headers=headers, timeout=timeout) as response:
+                    response.raise_for_status()
+                    for line in response.iter_lines():
+                        if stopped.is_set():
+                            return
+                        yield from _ended_in(line)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            pass  # the stack starts or ends, and is asked again
+        stopped.wait(_PAUSE_S)
+
+
+def _ended_in(line: str) -> Iterator[str]:
+    """Yield what a line of the stream says to have ended; other lines say nothing of it."""
+    if not line.startswith("data:"):
+        return
+    try:
+        said: Any = json.loads(line[5:])
+    except ValueError:
+        return
+    listed = said.get("executions") if isinstance(said, dict) else None
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, dict) and each.get("status") in _ENDED:
+            execution_id = each.get("execution_id")
+            if isinstance(execution_id, str) and is_execution_id(execution_id):
+                yield execution_id
