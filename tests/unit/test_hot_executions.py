@@ -1,11 +1,15 @@
 """How many executions stay in memory, and how much memory they take, has limits."""
 
 import math
+import tracemalloc
 from asyncio import Future
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pytest
 
 from rillflow.core import codec, machine
-from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
@@ -41,6 +45,7 @@ PLENTY = 1 << 40
 def _hosted(name: str, encoded_bytes: int = 0) -> ActiveExecution:
     event = _submitted(name, {})
     state, _ = machine.submit(PLAN, event)
+    state.made_bytes = 0
     execution = ActiveExecution(PLAN, state)
     execution.go_on_from((1, encoded_bytes, 7, 8))
     return execution
@@ -105,6 +110,7 @@ def test_a_plan_counts_once_while_any_execution_here_has_it() -> None:
     large = Plan(PLAN.original, "large", size_bytes=3 * LEAST_BYTES)
     for name in ("a", "b"):
         state, _ = machine.submit(large, _submitted(name, {}))
+        state.made_bytes = 0
         hot.put(name, ActiveExecution(large, state))
     assert _names(hot, "a", "b") == ["a", "b"]
     _filled(hot, c=0)
@@ -262,3 +268,56 @@ def test_many_small_values_count_as_what_they_take_in_memory() -> None:
     read = replay(PLAN, stored)
     assert read.encoded_bytes > 2.5 * len(record)
     assert read.snapshot_bytes == len(codec.encode_state(state))
+
+
+def _made(rules: Sequence[str]) -> tuple[ActiveExecution, int]:
+    """An execution after a task without effects but these rules, and the memory that it takes."""
+    listed = "".join(f"      - {rule}\n" for rule in rules)
+    text = (
+        "workspace: memory\ndagName: made\ntype: flow\ntasks:\n"
+        "  - name: make\n    category: function\n    resourceName: http://127.0.0.1:1/x\n"
+        f"    pattern: task_sync\n    outputMappings:\n{listed}    next: wait\n"
+        "  - {name: wait, category: suspense, conditions: ['$.input[?(@.never == 1)]']}\n"
+    )
+    plan = Plan(parse_definition(text), "made")
+    submitted = _submitted("a", {})
+    state, handled = machine.submit(plan, submitted)
+    execution = ActiveExecution(plan, state)
+    execution.note_event(codec.encode_event(submitted), handled)
+    body = b'{"l":{"k":null,"t":"0123456789abcdef"}}'
+    event = DispatchAnswered(at_ms=2, task="make", attempt=1, body=body, http_status=200)
+    tracemalloc.start()
+    handled = machine.handle(plan, state, event)
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    execution.note_event(codec.encode_event(event), handled)
+    return execution, taken_bytes
+
+
+MAPS: Final = [
+    '{source: "$.output.l", target: "$.context.x0"}',
+    *(
+        f'{{source: "$.context.x{level}", target: "$.context.x{level + 1}.{key}"}}'
+        for level in range(14)
+        for key in "ab"
+    ),
+    *(f'{{source: "z", target: "$.context.x{level}"}}' for level in range(14)),
+]
+TEXTS: Final = [
+    '{source: "$.output.l.t", target: "$.context.t"}',
+    *15 * ['{source: "$.context.t", transform: "return source + source;", target: "$.context.t"}'],
+]
+
+
+@pytest.mark.parametrize("rules", [MAPS, TEXTS], ids=["maps", "texts"])
+def test_what_a_short_event_has_made_counts(rules: Sequence[str]) -> None:
+    execution, taken_bytes = _made(rules)
+    assert taken_bytes > 400_000 > 100 * execution.encoded_bytes
+    hot = HotExecutions(100, PLENTY)
+    hot.put("a", execution)
+    assert execution.counted_bytes > taken_bytes // 4
+    small = HotExecutions(100, taken_bytes // 4)
+    hot.drop("a")
+    small.put("a", execution)
+    _filled(small, b=0)
+    assert _names(small, "a", "b") == ["b"]

@@ -175,6 +175,15 @@ class ActiveExecution:
         return self.forgotten or (self.append_under_way if self.stage is Stage.NEW else None)
 
     @property
+    def weight_bytes(self) -> int:
+        """What its values weigh: those that came with its events, or those that it has made.
+
+        A short event can make a large context. Of what is made, texts are a larger part than of
+        what is read, so it weighs half as much.
+        """
+        return max(self.encoded_bytes, self.state.made_bytes // 2)
+
+    @property
     def may_be_large(self) -> bool:
         """Tell whether encoding it, for a reader or a snapshot, might hold the event loop."""
         state = self.state

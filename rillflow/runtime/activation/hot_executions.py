@@ -32,7 +32,7 @@ MOST_TASKS_FOLDED: Final = 64
 LEAST_BYTES: Final = 1_000
 """The memory of an execution besides its values."""
 BYTES_PER_ENCODED: Final = 12
-"""The memory for one byte of an event in the worst case, many small values."""
+"""The memory for one byte of the weight of an execution in the worst case, many small values."""
 
 LARGE_WEIGHT: Final = 1 << 20
 """Executions from this weight on are freed in portions."""
@@ -55,8 +55,8 @@ class HotExecutions:
     """Executions in memory, the least recently used first.
 
     ``most`` limits their number, and ``most_bytes`` their memory, with that of their plans. The
-    memory is estimated by the length of their events, which grows with every event, and is too high
-    rather than too low.
+    memory is estimated by what their events weigh and what these have made, which grows with every
+    event, and is too high rather than too low.
     Executions that were not used recently are folded while no call uses them: half of ``most``, and
     all beyond ``MOST_AWAKE``. A folded execution that is looked up becomes another object with the
     same state, so a user of an object needs a lease on it or an append under way.
@@ -121,7 +121,7 @@ class HotExecutions:
 
     def weigh(self, execution: ActiveExecution) -> None:
         """Note the present size of an execution, and evict others if needed."""
-        self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.encoded_bytes)
+        self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.weight_bytes)
         number = len(self._awake) + len(self._asleep)
         if number > self._most or self._bytes > self._most_bytes:
             execution.begin_lease()
@@ -228,7 +228,7 @@ def free_in_portions(
     Python frees at once what only the execution refers to: for 30 MB that takes a third of a
     second. Whoever calls this refers to it no longer when the event loop has its next turn.
     """
-    if execution.encoded_bytes < LARGE_WEIGHT:
+    if execution.weight_bytes < LARGE_WEIGHT:
         return
     state = execution.state
     values: list[object] = [*state.context.values()]

@@ -209,7 +209,7 @@ class LeaseSource:
         reads_large = not isinstance(call, Query) or call.reads_large
         found = await self._lease_safely(execution_id, waits=waits, reads_large=reads_large)
         if isinstance(found, ActiveExecution):
-            leases.cold_bytes += found.encoded_bytes
+            leases.cold_bytes += found.weight_bytes
         return found
 
     def _may_exist(self, execution_id: ExecutionId) -> bool:
