@@ -121,3 +121,36 @@ def test_a_container_is_read_in_pages_to_its_end(value: JsonValue) -> None:
 )
 def test_a_pointer_that_leads_nowhere_finds_nothing(pointer: str) -> None:
     assert not page_of({"a": [1, 2]}, pointer, 0).found
+
+
+class CountedKey(str):
+    """A key that counts how often somebody asks for its length."""
+
+    __slots__ = ()
+    asked = 0
+
+    def __len__(self) -> int:
+        CountedKey.asked += 1
+        return super().__len__()
+
+
+def test_a_wide_object_that_many_places_hold_is_counted_a_few_times_and_not_for_each() -> None:
+    keys, places, rules = 6_000, 150, 5
+    wide: JsonValue = {CountedKey(f"k{number}"): 0 for number in range(keys)}
+    sizes = Sizes()
+    CountedKey.asked = 0
+    for _ in range(rules):
+        shown: Any = cut([wide] * places, sizes=sizes)
+        assert shown[0][CUT]["length"] == keys
+    assert CountedKey.asked < keys * places
+    assert shown[-1][CUT]["at_least"]
+
+
+def test_long_numbers_are_written_until_that_takes_too_much() -> None:
+    sizes = Sizes()
+    shown: list[Any] = [cut(10**4_000, sizes=sizes) for _ in range(200)]
+    written = [each for each in shown if "head" in each[CUT]]
+    assert 0 < len(written) < 20
+    assert written[0][CUT]["bytes"] == 4_001
+    assert shown[-1][CUT]["at_least"]
+    assert 3_000 < shown[-1][CUT]["length"] <= 4_001

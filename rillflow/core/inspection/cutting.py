@@ -27,6 +27,9 @@ MOST_WORK: Final = 4 << 20
 """How much the sizes of an answer may take to count: a value is 16, and a character one."""
 _VALUE_WORK: Final = 16
 _BITS_OF_DIGIT: Final = 4
+_LONG_NUMBER_BITS: Final = 1_024
+_NUMBER_WORK_BITS: Final = 9
+"""A long number takes the square of its bits to write, and this much less than a character."""
 
 
 class Page(NamedTuple):
@@ -86,6 +89,8 @@ def _counted(value: JsonValue, most_work: int) -> tuple[int, int]:
         least_bytes, work = _counted_together([value], pending)
     while pending and work <= most_work:
         item = pending.pop()
+        if len(item) * _VALUE_WORK > most_work - work:
+            return least_bytes + 2 * len(item), most_work + 1
         keys_bytes = sum(map(len, item)) + 3 * len(item) if isinstance(item, dict) else 0
         if len(item) * _VALUE_WORK + keys_bytes > most_work - work:
             return least_bytes + 1 + len(item) + keys_bytes, most_work + 1
@@ -101,7 +106,7 @@ def _counted_together(
     values: list[JsonValue], pending: list[JsonObject | list[JsonValue]]
 ) -> tuple[int, int]:
     kinds = set(map(type, values))
-    size = 2 * len(values)
+    size, work = 2 * len(values), 0
     if kinds == {str}:
         size += sum(map(len, values))  # type: ignore[arg-type] # all are texts
     elif kinds & {str, int, dict, list}:
@@ -112,7 +117,14 @@ def _counted_together(
                 pending.append(item)
             elif isinstance(item, int):
                 size += item.bit_length() // _BITS_OF_DIGIT
-    return size, size + _VALUE_WORK * len(values)
+                work += _work_of(item)
+    return size, work + size + _VALUE_WORK * len(values)
+
+
+def _work_of(number: int) -> int:
+    """Return what it takes to write a number; nothing for one that is not long."""
+    bits = number.bit_length()
+    return 0 if bits < _LONG_NUMBER_BITS else bits * bits >> _NUMBER_WORK_BITS
 
 
 def _is_within(value: JsonValue, room: int) -> bool:
@@ -208,6 +220,8 @@ def _marker(value: JsonValue, path: str, sizes: Sizes) -> JsonValue:
         facts |= {"kind": "array", "length": len(value)}
     elif isinstance(value, dict):
         facts |= {"kind": "object", "length": len(value)}
+    elif "at_least" in facts:
+        facts |= {"kind": "number", "length": facts["bytes"]}
     else:
         text = encode_json(value)
         facts |= {"kind": "number", "length": len(text), "head": text[:_HEAD].decode()}

@@ -153,13 +153,17 @@ def _trace(field: str, trace: Trace) -> JsonObject:
     }
 
 
-def conditions_of(plan: TaskPlan, state: ExecutionState, data: Data) -> list[JsonValue]:
+def conditions_of(
+    plan: TaskPlan, state: ExecutionState, data: Data, sizes: Sizes | None = None
+) -> list[JsonValue]:
     """Return the conditions of a task, each with why it is true or false for its data.
+
+    ``sizes`` counts how long values are.
 
     Raises:
         RequestError: They together exceed the budget of one turn.
     """
-    budget, sizes = budget_of(state), Sizes()
+    budget, sizes = budget_of(state), sizes or Sizes()
     try:
         return [
             condition_view(

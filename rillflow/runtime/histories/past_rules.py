@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from rillflow.core.inspection.cutting import Sizes
 from rillflow.core.inspection.rules import (
     Applied,
     Data,
@@ -21,13 +22,14 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import COMPLETED
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.mapping.mappings import MappingList
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.histories.history import History
 
 MOST_TRIES: Final = 4
 """How many events that changed a task are looked at for the one that applied its mappings."""
 LONGEST_S: Final = 2.0
-"""How long they are looked at: then the nearest one so far is shown."""
+"""How long they are looked at: then the nearest one so far is shown, if there is one."""
 EXACT: Final = "exact"
 NEAR: Final = "near"
 PREVIEW: Final = "preview"
@@ -41,6 +43,18 @@ class Recorded(NamedTuple):
     is_ended: bool
 
 
+class Effort:
+    """What the rules of one answer may take together, to be applied and to be shown."""
+
+    def __init__(self) -> None:
+        self.sizes = Sizes()
+        self._deadline_s = time.monotonic() + LONGEST_S
+
+    def is_over(self) -> bool:
+        """Tell whether the time is over."""
+        return time.monotonic() > self._deadline_s
+
+
 async def past_rules(history: History, last_seq: int, seq: int, name: str) -> JsonObject | None:
     """Return the rules of an instance as of an event; None if there is no such instance.
 
@@ -52,41 +66,42 @@ async def past_rules(history: History, last_seq: int, seq: int, name: str) -> Js
     task = then.state.tasks.get(name)
     if task is None:
         return None
+    effort = Effort()
     recorded = Recorded(task.invoke.input, task.invoke.output, COMPLETED[task.status])
-    shown = await FOR_HISTORIES.run(lambda: _present(then.plan, then.state, name))
+    shown = await FOR_HISTORIES.run(lambda: _present(then.plan, then.state, name, effort))
     marks = [mark for mark in front.marks.get(name, ()) if mark <= seq]
     if recorded.input is not None and marks:
-        shown["inputs"] = await _inputs(history, marks, name, recorded.input)
+        shown["inputs"] = await _inputs(history, marks, name, recorded.input, effort)
     if recorded.is_ended and marks:
-        shown["outputs"] = await _outputs(history, marks[-1], name)
+        shown["outputs"] = await _outputs(history, marks[-1], name, effort)
     return {"task": name, "seq": seq, **shown}
 
 
-def _present(plan: Plan, state: ExecutionState, name: str) -> JsonObject:
+def _present(plan: Plan, state: ExecutionState, name: str, effort: Effort) -> JsonObject:
     """Return the rules with the data of a state: what they would do now."""
     task_plan = plan.by_name[state.tasks[name].base]
     data = data_of(state, name)
-    inputs = apply_again(plan, state, name, task_plan.inputs, data._replace(input={}, output={}))
+    empty = data._replace(input={}, output={})
+    inputs = _applied(plan, state, name, task_plan.inputs, empty, effort)
     if not data.input:
         data = data._replace(input=inputs.input)
     return {
         "inputs": _list(PREVIEW, state.seq, inputs),
         "outputs": None,
-        "conditions": conditions_of(task_plan, state, data),
+        "conditions": conditions_of(task_plan, state, data, effort.sizes),
     }
 
 
 async def _inputs(
-    history: History, marks: list[int], name: str, recorded: JsonObject
+    history: History, marks: list[int], name: str, recorded: JsonObject, effort: Effort
 ) -> JsonObject:
     """Apply the input mappings with the contexts that may have been theirs, the latest first."""
     nearest: JsonObject | None = None
-    deadline_s = time.monotonic() + LONGEST_S
     for mark in reversed(marks[-MOST_TRIES:]):
         for at in (mark, mark - 1):
-            if not at or (nearest is not None and time.monotonic() > deadline_s):
+            if not at or (nearest is not None and effort.is_over()):
                 continue
-            found = await _applied_at(history, at, name, recorded)
+            found = await _applied_at(history, at, name, recorded, effort)
             if found is None:
                 continue
             if found["basis"] == EXACT:
@@ -96,7 +111,7 @@ async def _inputs(
 
 
 async def _applied_at(
-    history: History, seq: int, name: str, recorded: JsonObject
+    history: History, seq: int, name: str, recorded: JsonObject, effort: Effort
 ) -> JsonObject | None:
     """Apply the input mappings with the context after an event."""
     recorder = await history.at(seq)
@@ -107,13 +122,13 @@ async def _applied_at(
     def applied() -> JsonObject:
         mappings = plan.by_name[state.tasks[name].base].inputs
         data = data_of(state, name)._replace(input={}, output={})
-        found = apply_again(plan, state, name, mappings, data)
+        found = _applied(plan, state, name, mappings, data, effort)
         return _list(_basis(found.input, recorded), seq, found)
 
     return await FOR_HISTORIES.run(applied)
 
 
-async def _outputs(history: History, mark: int, name: str) -> JsonObject | None:
+async def _outputs(history: History, mark: int, name: str, effort: Effort) -> JsonObject | None:
     """Apply the output mappings with the context before the event that ended the task."""
     after = await history.at(mark)
     task = after.state.tasks.get(name)
@@ -127,10 +142,23 @@ async def _outputs(history: History, mark: int, name: str) -> JsonObject | None:
         context = data_of(before.state, name).context if name in before.state.tasks else {}
         data = Data(context, {}, output)
         mappings = before.plan.by_name[base].outputs
-        found = apply_again(before.plan, before.state, name, mappings, data)
+        found = _applied(before.plan, before.state, name, mappings, data, effort)
         return _list(_basis(found.context, kept), mark, found)
 
     return await FOR_HISTORIES.run(applied)
+
+
+def _applied(  # noqa: PLR0913, PLR0917 - what an application consists of
+    plan: Plan,
+    state: ExecutionState,
+    name: str,
+    mappings: MappingList,
+    data: Data,
+    effort: Effort,
+) -> Applied:
+    return apply_again(
+        plan, state, name, mappings, data, sizes=effort.sizes, is_over=effort.is_over
+    )
 
 
 def _basis(given: JsonObject, recorded: Mapping[str, JsonValue]) -> str:
