@@ -13,7 +13,8 @@ from starlette.types import Scope
 
 from rillflow.errors import RequestError
 from rillflow.ports.access import Holder
-from serve.limits.client_addresses import address_of
+from serve.limits.body_pool import is_known
+from serve.limits.client_addresses import address_of, is_this_machine
 from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of
 
 CALLER: Final = "rillflow.caller"
@@ -26,6 +27,7 @@ PARAMETERS: Final = frozenset(
     }
 )
 """Parameters whose values begin with the name of a workspace."""
+_KEY: Final = "key"
 _WORKSPACE: Final = re.compile(r"([a-zA-Z0-9]+)(?:[:_].*)?", re.DOTALL)
 
 
@@ -72,6 +74,25 @@ def caller_of(scope: Scope) -> Caller:
 def sender_of(scope: Scope) -> str:
     """Return in whose fair share a request counts: that of its key by name, or of its address."""
     return caller_of(scope).key_id or address_of(scope)
+
+
+def share_of(scope: Scope) -> str:
+    """Return whose share of limited places a request takes; empty if it may take all places.
+
+    A key by name has a share, and so has an address without a key. Who has the key of the settings
+    may take all, and so may this machine, whose reverse proxy stands for many.
+    """
+    key_id = caller_of(scope).key_id
+    if key_id:
+        return f"{_KEY} {key_id}"
+    return "" if is_known(scope) or is_this_machine(scope) else address_of(scope)
+
+
+def share_of_places(share: str, most: int, most_of_address: int) -> int:
+    """Return how many of so many places a share has: that of a key by name is at least a half."""
+    if not share:
+        return most
+    return max(most // 2, most_of_address) if share.startswith(_KEY) else most_of_address
 
 
 def refuse_role(caller: Caller, path: str) -> None:

@@ -20,8 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.limits.body_pool import is_known
-from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.callers import share_of, share_of_places
 
 log = logging.getLogger("rillflow.api")
 
@@ -38,8 +37,8 @@ ANSWERED_REQUEST: Final[ContextVar[Scope | None]] = ContextVar("answered_request
 class AnswerPool:
     """The unread large answers of one replica, counted from before they are fetched.
 
-    Callers with the key, and those of this machine, may use all of the bytes; each other address
-    has a share. One answer is always sent, however large it is.
+    Callers with the key of the settings, and those of this machine, may use all of the bytes; each
+    key by name and each other address has a share. One answer is always sent, however large it is.
     """
 
     def __init__(
@@ -90,20 +89,20 @@ class AnswerPool:
         self.rooms[id(scope)] = size
 
     def _count(self, scope: Scope, size: int) -> None:
-        address = address_of(scope)
+        share = share_of(scope)
         self.bytes += size
-        self._of_one[address] += size
-        if not self._of_one[address]:
-            del self._of_one[address]
+        self._of_one[share] += size
+        if not self._of_one[share]:
+            del self._of_one[share]
 
     def _check(self, scope: Scope, size: int) -> None:
         if self.bytes and self.bytes + size > self._most:
             raise _too_many("answers_max_bytes", self._most)
-        if not self._of_one or is_known(scope) or is_this_machine(scope):
-            return
-        before = self._of_one[address_of(scope)]
-        if before and before + size > self._most_of_one:
-            raise _too_many("answers_max_bytes_per_address", self._most_of_one)
+        share = share_of(scope)
+        before = self._of_one.get(share, 0)
+        most = share_of_places(share, self._most, self._most_of_one)
+        if before and before + size > most:
+            raise _too_many("answers_max_bytes_per_address", most)
 
     async def respond(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
         """Send a response of any size, or a refusal in its place."""

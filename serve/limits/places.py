@@ -32,18 +32,20 @@ class Places:
         self._of: Counter[str] = Counter()
         self._waiting: set[asyncio.Future[None]] = set()
 
-    async def take(self, owners: tuple[str, ...], wait_s: float = WAIT_S) -> None:
-        """Take a place for all of these owners together.
+    async def take(
+        self, owners: tuple[str, ...], wait_s: float = WAIT_S, *, leaves: int = 0
+    ) -> None:
+        """Take a place for all of these owners together; ``leaves`` remain for others.
 
         Raises:
             OverloadedError: None has become free, or too many wait for one.
         """
-        if not self._fits(owners):
+        if not self._fits(owners, leaves):
             if len(self._waiting) >= MOST_WAITING:
                 raise self._refusal()
             try:
                 async with asyncio.timeout(wait_s):
-                    await self._until_fits(owners)
+                    await self._until_fits(owners, leaves)
             except TimeoutError:
                 raise self._refusal() from None
         self._taken += 1
@@ -60,8 +62,8 @@ class Places:
             if not turn.done():
                 turn.set_result(None)
 
-    async def _until_fits(self, owners: tuple[str, ...]) -> None:
-        while not self._fits(owners):
+    async def _until_fits(self, owners: tuple[str, ...], leaves: int) -> None:
+        while not self._fits(owners, leaves):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.add(turn)
             try:
@@ -69,9 +71,9 @@ class Places:
             finally:
                 self._waiting.discard(turn)
 
-    def _fits(self, owners: tuple[str, ...]) -> bool:
+    def _fits(self, owners: tuple[str, ...], leaves: int) -> bool:
         has_part = all(self._of[owner] < self._most_of_one for owner in owners)
-        return has_part and self._taken < self._most
+        return has_part and self._taken < self._most - leaves
 
     def _refusal(self) -> OverloadedError:
         return OverloadedError(

@@ -18,8 +18,7 @@ from starlette.types import Message, Scope
 
 from rillflow.errors import RequestError, RillflowError
 from rillflow.settings import Settings
-from serve.limits.body_pool import is_known
-from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.callers import share_of, share_of_places
 
 LOOK_S: Final = 1.0
 """Age from which a wait ends when its client disconnects, or its key; most waits are shorter."""
@@ -32,20 +31,20 @@ class Wait:
     the client has disconnected meanwhile, RequestError when its key or session has ended.
     """
 
-    __slots__ = ("_waits", "address", "began_s", "ended_by", "request", "task", "watches")
+    __slots__ = ("_waits", "began_s", "ended_by", "request", "share", "task", "watches")
 
     def __init__(
         self,
         waits: "Waits",
         request: Request,
         task: asyncio.Task[object],
-        address: str,
+        share: str,
         began_s: float,
     ) -> None:
         self._waits = waits
         self.request = request
         self.task = task
-        self.address = address
+        self.share = share
         self.began_s = began_s
         self.ended_by: Exception | None = None
         self.watches: list[asyncio.Task[None]] = []
@@ -93,7 +92,8 @@ class Wait:
 class Waits:
     """The waits of one replica.
 
-    Callers with the key, and this machine's, have all places; each other address has a share.
+    Callers with the key of the settings, and this machine's, have all places; each key by name and
+    each other address has a share.
 
     Args:
         settings: How many may wait.
@@ -120,16 +120,16 @@ class Waits:
         if len(self._waits) >= self._most:
             return None
         scope = request.scope
-        address = address_of(scope)
-        waiting = self._of_one.get(address, 0)
-        if waiting >= self._most_of_one and not (is_known(scope) or is_this_machine(scope)):
+        share = share_of(scope)
+        waiting = self._of_one.get(share, 0)
+        if waiting >= share_of_places(share, self._most, self._most_of_one):
             return None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - requests are answered by tasks
         loop = task.get_loop()
-        wait = Wait(self, request, task, address, loop.time())
+        wait = Wait(self, request, task, share, loop.time())
         self._waits[wait] = None
-        self._of_one[address] = waiting + 1
+        self._of_one[share] = waiting + 1
         if not self._looks:
             self._looks = True
             loop.call_later(LOOK_S, self._look, loop)
@@ -138,9 +138,9 @@ class Waits:
     def end(self, wait: Wait) -> None:
         """Release the place of a wait."""
         del self._waits[wait]
-        self._of_one[wait.address] -= 1
-        if not self._of_one[wait.address]:
-            del self._of_one[wait.address]
+        self._of_one[wait.share] -= 1
+        if not self._of_one[wait.share]:
+            del self._of_one[wait.share]
         for watch in wait.watches:
             watch.cancel()
 

@@ -52,7 +52,10 @@ log = logging.getLogger("rillflow.api")
 AT_ONCE: Final = 16
 """Artifacts that are fetched, and that are stored, at the same time by one replica."""
 AT_ONCE_OF_ONE: Final = 4
-"""Of them, those of one address without a key, and those stored for one execution."""
+"""Of them, those of one address without a key or of one key by name, and those stored for one
+execution."""
+LEFT_TO_FUNCTIONS: Final = 4
+"""Of them, those that readers with a key by name leave to addresses that functions were given."""
 RATE_AFTER_S: Final = 10.0
 """Time that a sender may take before the lowest rate holds."""
 PIECE_S: Final = 30.0
@@ -182,7 +185,8 @@ class _ArtifactRequests:
         """Open an artifact for who may read it, and send what is asked for."""
         reference = await self._readable(sha256, request)
         owners = _sender(request)
-        await self._fetching.take(owners)
+        leaves = LEFT_TO_FUNCTIONS if caller_of(request.scope).key_id else 0
+        await self._fetching.take(owners, leaves=leaves)
         try:
             content, size = await self._stack.artifacts.run(self._opened, reference)
         except OSError as error:
@@ -413,5 +417,8 @@ def _late(rate: float) -> BodyTimeoutError:
 
 
 def _sender(request: Request) -> tuple[str, ...]:
-    """Return whom a place counts for: the address, or nobody if the sender has the key."""
+    """Return whom a place counts for: a key by name, an address, or nobody for the first key."""
+    key_id = caller_of(request.scope).key_id
+    if key_id:
+        return (f"key {key_id}",)
     return () if is_known(request.scope) else (f"address {address_of(request.scope)}",)

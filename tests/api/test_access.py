@@ -15,7 +15,14 @@ import pytest_asyncio
 
 from rillflow.ports.access import ROLES, digest_of
 from rillflow.stores import open_store
-from serve.limits.callers import CALLER, PARAMETERS, Caller, sender_of
+from serve.limits.callers import (
+    CALLER,
+    PARAMETERS,
+    Caller,
+    sender_of,
+    share_of,
+    share_of_places,
+)
 from serve.limits.known_keys import FRESH_S, STALE_S, KnownKeys
 from serve.route_table import ROUTES, Access, Reach, Role, Route, methods
 from tests.api.definition_texts import PASS, SUSPENDED
@@ -467,6 +474,16 @@ async def test_a_server_without_a_key_makes_none() -> None:
         query = {"name": "a", "role": "viewer"}
         status, _, text = await api.refusal("/flow/keys/add.json", **query)
         assert (status, "this server has no API key" in text) == (400, True)
+
+
+def test_places_are_shared_by_keys_by_name_and_those_without_have_theirs_by_address() -> None:
+    here, there = {"client": ("127.0.0.1", 1)}, {"client": ("192.0.2.1", 1)}
+    named = {CALLER: Caller(name="a", key_id="12")}
+    assert share_of(here) == ""
+    assert share_of(there) == "192.0.2.1"
+    assert share_of(here | named) == share_of(there | named) == "key 12"
+    assert [share_of_places(share, 10, 3) for share in ("", "key 12", "192.0.2.1")] == [10, 5, 3]
+    assert share_of_places("key 12", 10, 8) == 8
 
 
 def test_fair_shares_are_those_of_keys_where_all_come_from_one_address() -> None:

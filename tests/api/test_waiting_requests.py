@@ -132,6 +132,22 @@ async def test_an_address_has_its_share_and_this_machine_and_who_has_the_key_hav
         await asyncio.gather(*(one.close() for one in waits))
 
 
+async def test_a_key_by_name_has_half_of_the_places_wherever_it_is_used() -> None:
+    limits: dict[str, Any] = {"waiting_requests": 4, "waiting_requests_per_address": 1}
+    async with suspended(api_key=KEY, **limits) as (api, execution):
+        made = await api.client.post(
+            "/flow/keys/add.json", params={"name": "ci", "role": "viewer", "workspaces": "shop"}
+        )
+        first, named = f"X-Rillflow-Api-Key: {KEY}", f"X-Rillflow-Api-Key: {made.json()['key']}"
+        waits = [await waiting(api, execution, key) for key in (named, named, named, first, first)]
+        told = [asyncio.create_task(one.is_silent(PROMPTLY_S)) for one in waits]
+        done, _ = await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+        assert [await each for each in done] == [False]
+        assert told.index(done.pop()) < 3
+        assert len(await asyncio.gather(*(each.close() for each in waits))) == 5
+        await asyncio.gather(*told, return_exceptions=True)
+
+
 async def test_a_network_of_ipv6_has_the_share_of_one_address() -> None:
     async with suspended(waiting_requests_per_address=1) as (api, execution):
         waits = [

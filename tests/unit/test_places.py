@@ -21,6 +21,15 @@ async def test_one_owner_leaves_places_to_others() -> None:
         await places.take((), wait_s=0)
 
 
+async def test_some_leave_places_to_others() -> None:
+    places = Places(4, 4, "fetched")
+    for _ in range(3):
+        await places.take(("key a",), wait_s=0, leaves=1)
+    with pytest.raises(OverloadedError):
+        await places.take(("key b",), wait_s=0, leaves=1)
+    await places.take(("address a",), wait_s=0)
+
+
 async def test_who_waits_gets_the_place_that_becomes_free() -> None:
     places = Places(4, 1, "stored")
     await places.take(("a",))

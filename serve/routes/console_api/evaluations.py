@@ -25,7 +25,7 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.bodies import json_response, read_json_text
 from serve.forms.documentation import ERRORS, NOT_FOUND, example
-from serve.limits.client_addresses import address_of
+from serve.limits.callers import sender_of
 from serve.routes.console_api.inspecting import Event, last_event, missing
 
 MOST_CHARACTERS: Final = 65_536
@@ -73,7 +73,7 @@ def router(stack: Stack) -> APIRouter:
         last_seq = await last_event(stack, execution_id)
         seq = last_seq if event is None else event
         read = partial(_rules, question)
-        sender, size = address_of(request.scope), len(question.text)
+        sender, size = sender_of(request.scope), len(question.text)
         mappings = await FOR_AUTHORS.run(read, sender=sender, text_bytes=size)
         asked = partial(_answer, question, mappings)
         return json_response(await stack.histories.look(execution_id, seq, asked))

@@ -24,8 +24,7 @@ from serve.forms.console_sessions import SESSION
 from serve.forms.documentation import ERRORS, NOT_FOUND, Responses
 from serve.forms.errors import respond_to
 from serve.forms.search_texts import flow_of, shown_status
-from serve.limits.callers import caller_of, own_workspace
-from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.callers import caller_of, own_workspace, share_of
 from serve.limits.known_keys import HELD
 from serve.routes.console_api.inspecting import require_id, unknown
 
@@ -67,7 +66,7 @@ def router(stack: Stack) -> APIRouter:
         business, feature = flow_of(flow or None)
         business = own_workspace(caller_of(request.scope), business)
         selection = Selection(business or "", feature or "")
-        address = _counted_address(request)
+        address = share_of(request.scope)
         stack.changes.require_place(selection, address)
         after = _position(last_event_id or last_id, stack.changes.life)
         return EventStream(lambda: _of_list(stack, selection, after, address))
@@ -83,7 +82,7 @@ def router(stack: Stack) -> APIRouter:
         """Tell how one execution changes. `Accept` must name `text/event-stream`."""
         _require_stream(accept)
         require_id(execution_id)
-        address = _counted_address(request)
+        address = share_of(request.scope)
         stack.changes.require_place(Selection(execution_id=execution_id), address)
         is_known = execution_id in stack.summaries
         if not is_known and await stack.inspect(execution_id, SUMMARY) is None:
@@ -237,11 +236,6 @@ def _event(name: str | None, kind: str, data: dict[str, Any]) -> bytes:
     """Return one event; its JSON has no line breaks."""
     head = b"" if name is None else b"id: %b\n" % name.encode()
     return head + b"event: %b\ndata: %b\n\n" % (kind.encode(), encode_json(data))
-
-
-def _counted_address(request: Request) -> str:
-    """Return where a reader is; empty for this machine, whose reverse proxy may stand for many."""
-    return "" if is_this_machine(request.scope) else address_of(request.scope)
 
 
 def _require_stream(accept: str) -> None:
