@@ -43,7 +43,7 @@ class Recorded(NamedTuple):
     is_ended: bool
 
 
-class Effort:
+class AnswerBudget:
     """What the rules of one answer may take together, to be applied and to be shown."""
 
     def __init__(self) -> None:
@@ -66,42 +66,42 @@ async def past_rules(history: History, last_seq: int, seq: int, name: str) -> Js
     task = then.state.tasks.get(name)
     if task is None:
         return None
-    effort = Effort()
+    budget = AnswerBudget()
     recorded = Recorded(task.invoke.input, task.invoke.output, COMPLETED[task.status])
-    shown = await FOR_HISTORIES.run(lambda: _present(then.plan, then.state, name, effort))
+    shown = await FOR_HISTORIES.run(lambda: _present(then.plan, then.state, name, budget))
     marks = [mark for mark in front.marks.get(name, ()) if mark <= seq]
     if recorded.input is not None and marks:
-        shown["inputs"] = await _inputs(history, marks, name, recorded.input, effort)
+        shown["inputs"] = await _inputs(history, marks, name, recorded.input, budget)
     if recorded.is_ended and marks:
-        shown["outputs"] = await _outputs(history, marks[-1], name, effort)
+        shown["outputs"] = await _outputs(history, marks[-1], name, budget)
     return {"task": name, "seq": seq, **shown}
 
 
-def _present(plan: Plan, state: ExecutionState, name: str, effort: Effort) -> JsonObject:
+def _present(plan: Plan, state: ExecutionState, name: str, budget: AnswerBudget) -> JsonObject:
     """Return the rules with the data of a state: what they would do now."""
     task_plan = plan.by_name[state.tasks[name].base]
     data = data_of(state, name)
     empty = data._replace(input={}, output={})
-    inputs = _applied(plan, state, name, task_plan.inputs, empty, effort)
+    inputs = _applied(plan, state, name, task_plan.inputs, empty, budget)
     if not data.input:
         data = data._replace(input=inputs.input)
     return {
         "inputs": _list(PREVIEW, state.seq, inputs),
         "outputs": None,
-        "conditions": conditions_of(task_plan, state, data, effort.sizes),
+        "conditions": conditions_of(task_plan, state, data, budget.sizes),
     }
 
 
 async def _inputs(
-    history: History, marks: list[int], name: str, recorded: JsonObject, effort: Effort
+    history: History, marks: list[int], name: str, recorded: JsonObject, budget: AnswerBudget
 ) -> JsonObject:
     """Apply the input mappings with the contexts that may have been theirs, the latest first."""
     nearest: JsonObject | None = None
     for mark in reversed(marks[-MOST_TRIES:]):
         for at in (mark, mark - 1):
-            if not at or (nearest is not None and effort.is_over()):
+            if not at or (nearest is not None and budget.is_over()):
                 continue
-            found = await _applied_at(history, at, name, recorded, effort)
+            found = await _applied_at(history, at, name, recorded, budget)
             if found is None:
                 continue
             if found["basis"] == EXACT:
@@ -111,7 +111,7 @@ async def _inputs(
 
 
 async def _applied_at(
-    history: History, seq: int, name: str, recorded: JsonObject, effort: Effort
+    history: History, seq: int, name: str, recorded: JsonObject, budget: AnswerBudget
 ) -> JsonObject | None:
     """Apply the input mappings with the context after an event."""
     recorder = await history.at(seq)
@@ -122,13 +122,15 @@ async def _applied_at(
     def applied() -> JsonObject:
         mappings = plan.by_name[state.tasks[name].base].inputs
         data = data_of(state, name)._replace(input={}, output={})
-        found = _applied(plan, state, name, mappings, data, effort)
+        found = _applied(plan, state, name, mappings, data, budget)
         return _list(_basis(found.input, recorded), seq, found)
 
     return await FOR_HISTORIES.run(applied)
 
 
-async def _outputs(history: History, mark: int, name: str, effort: Effort) -> JsonObject | None:
+async def _outputs(
+    history: History, mark: int, name: str, budget: AnswerBudget
+) -> JsonObject | None:
     """Apply the output mappings with the context before the event that ended the task."""
     after = await history.at(mark)
     task = after.state.tasks.get(name)
@@ -142,7 +144,7 @@ async def _outputs(history: History, mark: int, name: str, effort: Effort) -> Js
         context = data_of(before.state, name).context if name in before.state.tasks else {}
         data = Data(context, {}, output)
         mappings = before.plan.by_name[base].outputs
-        found = _applied(before.plan, before.state, name, mappings, data, effort)
+        found = _applied(before.plan, before.state, name, mappings, data, budget)
         return _list(_basis(found.context, kept), mark, found)
 
     return await FOR_HISTORIES.run(applied)
@@ -154,10 +156,10 @@ def _applied(  # noqa: PLR0913, PLR0917 - what an application consists of
     name: str,
     mappings: MappingList,
     data: Data,
-    effort: Effort,
+    budget: AnswerBudget,
 ) -> Applied:
     return apply_again(
-        plan, state, name, mappings, data, sizes=effort.sizes, is_over=effort.is_over
+        plan, state, name, mappings, data, sizes=budget.sizes, is_over=budget.is_over
     )
 
 
