@@ -4,7 +4,7 @@ Kafka is a type. Installed packages add others by an entry point of the group
 ``rillflow.triggers``, whose value is an instance of ``TriggerType``, or a class of one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
@@ -190,7 +190,7 @@ class EventSource(Protocol):
         """Put an event aside that starts no execution; False to have the trigger list it."""
         ...
 
-    async def close(self) -> None:
+    def close(self) -> Coroutine[Any, Any, None]:
         """Let go of what was opened; what was not acknowledged comes again."""
         ...
 

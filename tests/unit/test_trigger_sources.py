@@ -279,6 +279,29 @@ async def test_a_source_that_gives_events_of_a_busy_lane_has_failed() -> None:
         assert "lane 0, which is busy" in failed.state_reason
 
 
+async def test_a_source_that_cancels_what_it_waits_for_has_failed_and_is_opened_again() -> None:
+    class Cancelling(RecordReader):
+        async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
+            del busy
+            raise asyncio.CancelledError
+
+        async def close(self) -> None:
+            await super().close()
+            raise asyncio.CancelledError
+
+    class Log(RecordLog):
+        def open(self, trigger_id: str, settings: JsonObject) -> RecordReader:
+            reader = super().open(trigger_id, settings)
+            return Cancelling(self) if self.opened == 1 else reader
+
+    async with a_world(Log()) as world:
+        await world.add()
+        world.log.lanes["0"] += [{"a": 1}]
+        async with world.runs():
+            await until(lambda: world.log.acknowledged["0"] == 1)
+        assert world.log.closed == 2
+
+
 def key_lengths() -> list[str]:
     return [key_of_event("t" * 200, "k" * length) for length in (10, 100, 101)]
 

@@ -86,10 +86,10 @@ class KafkaClient:
             producer = producer_of(self._settings, self._password, self._ca_file)
             await _begun(producer)
             self._producer = producer
+        # aiokafka sends no record that has neither a key nor a value.
+        value = b"" if record.key is None and record.value is None else record.value
         try:
-            await self._producer.send_and_wait(
-                topic, value=record.value, key=record.key, headers=headers
-            )
+            await self._producer.send_and_wait(topic, value=value, key=record.key, headers=headers)
         except MessageSizeTooLargeError:
             return False
         return True

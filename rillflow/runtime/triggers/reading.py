@@ -115,6 +115,10 @@ class SourceReader:
                 await self._read_once()
             except _ChangedError:
                 return
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                self._is("failed", "what the source waited for was cancelled")
             except RillflowError as error:
                 self._is("failed", str(error))
             except Exception as error:
@@ -135,11 +139,18 @@ class SourceReader:
             await self._close(source)
 
     async def _close(self, source: EventSource) -> None:
-        try:
-            await asyncio.wait_for(source.close(), CLOSE_S)
-        except Exception as error:  # noqa: BLE001 - a source may raise anything, and is gone anyway
-            fields = {"trigger": self.row.id, "reason": str(error) or type(error).__name__}
-            log.warning("trigger_not_closed", extra=fields)
+        """Close a source; whatever it raises, or how long it takes, it is gone."""
+        closing = asyncio.create_task(source.close(), name=f"close {self.row.id}")
+        await asyncio.wait([closing], timeout=CLOSE_S)
+        if not closing.done():
+            closing.cancel()
+            reason = f"it takes longer than {CLOSE_S:g} s"
+        elif closing.cancelled():
+            reason = "it was cancelled"
+        else:
+            reason = str(closing.exception() or "")
+        if reason:
+            log.warning("trigger_not_closed", extra={"trigger": self.row.id, "reason": reason})
 
     async def _read(self, source: EventSource) -> None:
         while True:
@@ -247,6 +258,12 @@ class SourceReader:
             self._note(state=state, state_ms=state_ms, state_reason=reason)
             fields = {"trigger": self.row.id, "state": state, "reason": reason}
             log.info("trigger_source", extra=fields)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the current task is to end, or a library has cancelled something of its own."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def key_of_event(trigger_id: str, key: str) -> str:

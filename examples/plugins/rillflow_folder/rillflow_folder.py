@@ -1,0 +1,164 @@
+"""A type of triggers for Rillflow: each new file in a folder starts an execution.
+
+`{"type": "folder", "path": "/in/orders", "pattern": "*.csv"}` is the `source` of such a trigger.
+The folder must lie below one of those that `ROOTS` names, a variable of the server's environment,
+so that whoever adds triggers cannot look around on the server. A file counts when nobody has
+written to it for a second; one that is replaced counts again. What was dealt with is noted in a
+hidden file of the folder.
+"""
+
+import asyncio
+import fnmatch
+import hashlib
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rillflow.errors import CronError
+from rillflow.ports.triggers import TriggerEvent
+
+ROOTS: Final = "RILLFLOW_FOLDERS"
+"""The variable with the folders, with colons between them."""
+LOOK_S: Final = 1.0
+SETTLED_S: Final = 1.0
+MOST_FILES: Final = 10_000
+AT_ONCE: Final = 100
+
+
+class FolderTriggers:
+    """The type `folder`."""
+
+    name = "folder"
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        """Read the allowed folders from an environment."""
+        roots = environment.get(ROOTS, "").split(os.pathsep)
+        self._roots = [Path(root).resolve() for root in roots if root]
+
+    def check(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of a trigger.
+
+        Raises:
+            CronError: One is missing, unknown, or names a folder that is not allowed.
+        """
+        path, pattern = settings.get("path"), settings.get("pattern", "*")
+        if not isinstance(path, str) or not self._is_allowed(path):
+            raise _wrong("path", f"path must be a folder below one of those in {ROOTS}")
+        if not isinstance(pattern, str) or not pattern or "/" in pattern:
+            raise _wrong("pattern", "pattern is for the names of files, such as *.csv")
+        for name in settings.keys() - {"path", "pattern"}:
+            raise _wrong(name, f"a folder has path and pattern, and no {name[:40]!r}")
+        return {"path": path, "pattern": pattern}
+
+    def open(self, trigger_id: str, settings: dict[str, Any]) -> "Folder":
+        """Return the files of a folder.
+
+        Raises:
+            CronError: The folder is not allowed any more.
+        """
+        checked = self.check(settings)
+        return Folder(Path(checked["path"]), checked["pattern"], trigger_id)
+
+    def _is_allowed(self, path: str) -> bool:
+        if "\0" in path or not Path(path).is_absolute():
+            return False
+        place = Path(path).resolve()
+        return any(place.is_relative_to(root) for root in self._roots)
+
+
+class _File(NamedTuple):
+    modified_ns: int
+    name: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}@{self.modified_ns}"
+
+
+class Folder:
+    """The new files of one folder, the oldest first."""
+
+    def __init__(self, folder: Path, pattern: str, trigger_id: str) -> None:
+        """Watch a folder for one trigger."""
+        self._folder = folder
+        self._pattern = pattern
+        digest = hashlib.blake2b(trigger_id.encode(), digest_size=8).hexdigest()
+        self._notes = folder / f".rillflow-{digest}"
+        self._done: set[str] | None = None
+        self._given: set[str] = set()
+
+    async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
+        """Return the files that have come since."""
+        if busy:
+            await asyncio.sleep(LOOK_S / 10)
+            return []
+        found = await asyncio.to_thread(self._new_files)
+        if not found:
+            await asyncio.sleep(LOOK_S)
+        return [self._event(file) for file in found]
+
+    async def acknowledge(self, event: TriggerEvent) -> None:  # noqa: ARG002 - the last one given
+        """Note the files that were given up to this one."""
+        await asyncio.to_thread(self._note)
+
+    async def refuse(self, event: TriggerEvent, reason: str) -> bool:  # noqa: ARG002 - not needed
+        """Leave the file where it is, and have the trigger list it."""
+        return False
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _new_files(self) -> list[_File]:
+        done = self._read_notes()
+        settled_ns = time.time_ns() - int(SETTLED_S * 1e9)
+        found = []
+        with os.scandir(self._folder) as entries:
+            for number, entry in enumerate(entries):
+                if number >= MOST_FILES:
+                    raise OSError(f"{self._folder} has more than {MOST_FILES} files")
+                if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                file = _File(status.st_mtime_ns, entry.name, status.st_size)
+                is_new = file.key not in done and file.modified_ns <= settled_ns
+                if is_new and fnmatch.fnmatchcase(entry.name, self._pattern):
+                    found.append(file)
+        given = sorted(found)[:AT_ONCE]
+        self._given = {file.key for file in given}
+        return given
+
+    def _read_notes(self) -> set[str]:
+        if self._done is None:
+            try:
+                self._done = set(self._notes.read_text("utf-8", "surrogateescape").split("\n"))
+            except FileNotFoundError:
+                self._done = set()
+        return self._done
+
+    def _note(self) -> None:
+        with self._notes.open("a", encoding="utf-8", errors="surrogateescape") as notes:
+            notes.writelines(f"{key}\n" for key in sorted(self._given))
+            notes.flush()
+            os.fsync(notes.fileno())
+        self._read_notes().update(self._given)
+
+    def _event(self, file: _File) -> TriggerEvent:
+        name = file.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return TriggerEvent(
+            key=f"{name}@{file.modified_ns}",
+            context={
+                "path": f"{self._folder}/{name}",
+                "name": name,
+                "bytes": file.size,
+                "modified_ms": file.modified_ns // 1_000_000,
+            },
+        )
+
+
+def _wrong(field: str, reason: str) -> CronError:
+    error = CronError(reason)
+    error.field = field
+    return error
