@@ -242,18 +242,17 @@ def include_routers(api: FastAPI, routers: Iterable[APIRouter], settings: Settin
     Raises:
         RouteTableError: They are not those of the table of routes.
     """
-    included = list(routers)
     add_document(api, settings)
-    # FastAPI does not list the routes of a router that it includes.
-    routes = chain(api.routes, *(router.routes for router in included))
+    # The routes are added as they are. `include_router` would make each anew at the first request,
+    # which held the event loop for a tenth of a second, and match each by two objects.
+    for router in routers:
+        api.router.routes.extend(router.routes)
     check_endpoints(
         (method, route.path)
-        for route in routes
+        for route in api.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     )
-    for router in included:
-        api.include_router(router)
 
 
 async def _answer(_: Request, error: Exception) -> Response:
