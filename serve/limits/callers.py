@@ -19,6 +19,9 @@ from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of
 
 CALLER: Final = "rillflow.caller"
 """The key of a request's scope under which its ``Caller`` is."""
+CHANGE: Final = "rillflow.change"
+"""The key of a request's scope under which the ``AuditEntry`` of a change is. A route that reads
+from the body what it changes puts a better one there."""
 PARAMETERS: Final = frozenset(
     {
         *("execution_id", "executionId", "id", "ids"),

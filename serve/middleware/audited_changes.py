@@ -6,35 +6,76 @@ of executions have, cost nothing. Refused changes are noted too, unless the call
 Used by `serve/api.py`.
 """
 
+import asyncio
 import logging
 from typing import Final
 from urllib.parse import parse_qsl
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import StoreError
 from rillflow.ports.access import AuditEntry
 from rillflow.runtime.stack import Stack
-from serve.limits.callers import caller_of, workspace_in
+from rillflow.task_set import TaskSet
+from serve.limits.callers import CHANGE, caller_of, workspace_in
 from serve.limits.client_addresses import address_of
-from serve.route_table import AUTHOR_SOME, Access, Role, Route, paths_where
 
 log = logging.getLogger("rillflow.audit")
 
 LONGEST_SUBJECT: Final = 300
-SUBJECTS: Final = ("execution_id", "executionId", "service_id", "descriptor_id", "name", "id")
-"""Parameters that name what a change is about; the first that is given counts."""
-NAMES: Final = ("business_id", "feature_name", "alias", "config_key")
-"""Parameters that do so together."""
-
-
-def _is_change(route: Route) -> bool:
-    is_closed = route.access is Access.KEY and not route.hot
-    return is_closed and route.needs.role >= Role.SUBMITTER and "POST" in route.methods
-
-
-CHANGES: Final = paths_where(lambda route: _is_change(route) and route.needs != AUTHOR_SOME)
-"""The routes whose requests are noted."""
+LEFT: Final = 499
+"""The status of a change whose caller has left before it was answered; it may have been made."""
+_EXECUTION: Final = ("execution_id",)
+_ALIAS: Final = ("business_id", "feature_name", "alias")
+_TRIGGER: Final = ("trigger_id",)
+_DESCRIPTORS: Final = "/flow/bg/manage/descriptor"
+SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
+    "/flow/wakeup.json": _EXECUTION,
+    "/flow/redo.json": _EXECUTION,
+    "/flow/multi_redo.json": ("service_id",),
+    "/flow/task_degrade.json": _EXECUTION,
+    "/flow/complete.json": _EXECUTION,
+    "/flow/cancel.json": _EXECUTION,
+    "/flow/pause.json": _EXECUTION,
+    "/flow/resume.json": _EXECUTION,
+    f"{_DESCRIPTORS}/add_descriptor.json": _ALIAS,
+    f"{_DESCRIPTORS}/modify_business.json": _ALIAS[:1],
+    f"{_DESCRIPTORS}/modify_feature.json": _ALIAS[:2],
+    f"{_DESCRIPTORS}/modify_alias.json": _ALIAS,
+    f"{_DESCRIPTORS}/modify_gray.json": _ALIAS,
+    f"{_DESCRIPTORS}/modify_function_ab.json": ("business_id", "config_key"),
+    "/flow/clear_runtime_resources.json": ("service_id",),
+    "/flow/trigger/add_trigger.json": ("descriptor_id",),
+    "/flow/trigger/cancel_trigger.json": ("task_id",),
+    "/flow/triggers/add.json": (),
+    "/flow/triggers/remove.json": _TRIGGER,
+    "/flow/triggers/pause.json": _TRIGGER,
+    "/flow/triggers/resume.json": _TRIGGER,
+    "/flow/triggers/fire.json": _TRIGGER,
+    "/flow/triggers/backfill.json": _TRIGGER,
+    "/flow/template/create_task_template.json": (),
+    "/flow/template/update_task_template.json": (),
+    "/flow/template/enable_task_template.json": ("id",),
+    "/flow/template/disable_task_template.json": ("id",),
+    "/flow/customized/storage/init_bucket.json": _EXECUTION,
+    "/flow/customized/storage/store.json": _EXECUTION,
+    "/flow/customized/storage/load.json": _EXECUTION,
+    "/flow/customized/storage/remove_bucket.json": _EXECUTION,
+    "/flow/customized/storage/remove_element.json": _EXECUTION,
+    "/flow/keys/add.json": ("name",),
+    "/flow/keys/revoke.json": ("name",),
+}
+"""The routes that change something, and the parameters that name what they change together."""
+TOOLS: Final = frozenset(
+    {
+        *("/flow/validate.json", "/flow/convert.json", "/flow/dependency_check.json"),
+        *("/flow/mapping_evaluation.json", "/flow/function_dispatch_params.json"),
+        *("/flow/console/v1/draft.json", "/flow/console/v1/dry_run.json"),
+    }
+)
+"""Routes for authors that change nothing."""
+_OF_NO_WORKSPACE: Final = ("/flow/keys/", "/flow/template/")
 
 
 class AuditedChanges:
@@ -43,19 +84,34 @@ class AuditedChanges:
     def __init__(self, inside: ASGIApp, stack: Stack) -> None:
         self._inside = inside
         self._stack = stack
+        self._notes = TaskSet[None]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http" or scope["path"] not in CHANGES or scope["method"] != "POST":
+        """Pass a request on; it is noted once, also if its caller leaves before the answer."""
+        if scope["type"] != "http" or scope["path"] not in SUBJECTS or scope["method"] != "POST":
             await self._inside(scope, receive, send)
             return
+        entry = await self._entry(scope)
+        scope[CHANGE] = entry
+        is_noted = False
+
+        def begin_note(status: int) -> asyncio.Task[None]:
+            nonlocal is_noted
+            is_noted = True
+            found: AuditEntry = scope[CHANGE]
+            return self._notes.start(self._note(replace(found, status=status)))
 
         async def send_when_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await self._note(self._entry(scope, message["status"]))
+                # A caller who leaves cancels the request, and not the note.
+                await asyncio.shield(begin_note(message["status"]))
             await send(message)
 
-        await self._inside(scope, receive, send_when_noted)
+        try:
+            await self._inside(scope, receive, send_when_noted)
+        finally:
+            if not is_noted:
+                begin_note(LEFT)
 
     async def _note(self, entry: AuditEntry) -> None:
         try:
@@ -65,24 +121,32 @@ class AuditedChanges:
             facts = {"action": entry.action, "key": entry.key, "subject": entry.subject}
             log.warning("audit_not_kept", extra={**facts, "reason": str(error)})
 
-    def _entry(self, scope: Scope, status: int) -> AuditEntry:
-        caller = caller_of(scope)
-        subject = _subject(scope["query_string"])
+    async def _entry(self, scope: Scope) -> AuditEntry:
+        caller, path = caller_of(scope), scope["path"]
+        subject = _subject(scope["query_string"], SUBJECTS[path])
+        workspace = "" if path.startswith(_OF_NO_WORKSPACE) else workspace_in(subject)
+        if SUBJECTS[path] in {_TRIGGER, ("task_id",)}:
+            workspace = await self._workspace_of_trigger(subject)
         return AuditEntry(
             at_ms=self._stack.clock.now_ms(),
-            action=scope["path"].removeprefix("/flow/").removesuffix(".json"),
+            action=path.removeprefix("/flow/").removesuffix(".json"),
             subject=subject,
-            workspace=workspace_in(subject) if not scope["path"].startswith("/flow/keys/") else "",
+            workspace=workspace,
             key=caller.name,
             key_id=caller.key_id,
             address=address_of(scope),
-            status=status,
         )
 
+    async def _workspace_of_trigger(self, trigger_id: str) -> str:
+        """Return the workspace whose workflow a trigger starts, before the trigger is removed."""
+        try:
+            found = await self._stack.store.trigger(trigger_id)
+        except StoreError:
+            return ""  # the change fails for the same reason
+        return "" if found is None else workspace_in(found[0].descriptor_id)
 
-def _subject(query_string: bytes) -> str:
+
+def _subject(query_string: bytes, names: tuple[str, ...]) -> str:
     fields = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
-    named = next((fields[name] for name in SUBJECTS if fields.get(name)), None)
-    if named is None:
-        named = ":".join(fields[name] for name in NAMES if fields.get(name))
+    named = ":".join(fields[name] for name in names if fields.get(name))
     return named.encode(errors="replace").decode()[:LONGEST_SUBJECT]

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from rillflow.errors import CronError, RequestError
 from rillflow.gateways.messages.threads import computed, in_thread, joined
 from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.ports.access import AuditEntry
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from rillflow.runtime.triggers.registry import read_context, with_options
@@ -26,7 +27,7 @@ from serve.forms.bodies import json_response, raw_response, read_json_text
 from serve.forms.documentation import ERRORS, OBJECT, answer
 from serve.forms.parameters import Whole, read_callback_config, read_resource_check
 from serve.forms.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
-from serve.limits.callers import caller_of
+from serve.limits.callers import CHANGE, caller_of, workspace_in
 
 RILL_FLOW_TYPES: Final = (CRON, KAFKA)
 NO_KAFKA: Final = "kafka trigger add trigger error"
@@ -131,6 +132,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     async def add(request: Request) -> Response:
         """Add a trigger, all of whose fields are in the body."""
         body = await _body(request)
+        _tell_subject(request, body)
         callback = read_callback_config(_option(body, "callback"))
         check = read_resource_check(_option(body, "resource_check"))
         return json_response(
@@ -180,6 +182,18 @@ def _add_starts(routes: APIRouter, stack: Stack) -> None:
         from_ms, to_ms = time_ms(begin, "from"), time_ms(end, "to")
         started = await stack.triggers.backfill(trigger_id, (from_ms, to_ms), sees_of(request))
         return json_response({"execution_ids": started})
+
+
+def _tell_subject(request: Request, body: JsonObject) -> None:
+    """Say for the audit which trigger is added; without an id, for which workflow."""
+    descriptor_id, trigger_id = (
+        str(body.get(name) or "")[:300] for name in ("descriptor_id", "id")
+    )
+    entry: AuditEntry | None = request.scope.get(CHANGE)
+    if entry is not None:
+        request.scope[CHANGE] = msgspec.structs.replace(
+            entry, subject=trigger_id or descriptor_id, workspace=workspace_in(descriptor_id)
+        )
 
 
 def sees_of(request: Request) -> Callable[[str], bool]:

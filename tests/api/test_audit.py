@@ -1,14 +1,31 @@
 """The audit has who changed what, before the change is answered; reads and values are not in it."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
+from rillflow.core.events import CancelRequested
 from rillflow.errors import StoreError
 from rillflow.ports.access import AuditEntry
 from rillflow.runtime.retention import Retention
 from rillflow.stores.memory.store import MemoryStore
+from serve.middleware.audited_changes import LEFT, SUBJECTS, TOOLS, AuditedChanges
+from serve.route_table import ROUTES, Access, Role
 from tests.api.definition_texts import PASS
 from tests.api.serving import MovableClock, served
-from tests.api.test_access import FIRST, made, open_access, shown
+from tests.api.test_access import FIRST, Opened, made, open_access, shown
+
+
+async def _nothing(*_: Any) -> Any:
+    """Receive, or send, nothing."""
+
+
+NOBODY: Final = (_nothing, _nothing)
+
+
+async def newest(access: Opened) -> dict[str, Any]:
+    listed = await access.ask("GET", "/flow/audit.json", FIRST, limit="1")
+    entry: dict[str, Any] = listed.json()["entries"][0]
+    return entry
 
 
 async def test_a_change_is_noted_with_key_address_and_time() -> None:
@@ -106,3 +123,87 @@ def test_an_entry_has_no_place_for_values() -> None:
         *("at_ms", "action", "subject", "workspace"),
         *("key", "key_id", "address", "status"),
     }
+
+
+async def test_a_caller_who_leaves_before_the_answer_is_noted() -> None:
+    async with open_access() as access:
+        stack, made_change = access.api.stack, asyncio.Event()
+        execution = access.ids["shop"]
+
+        async def route(*_: Any) -> None:
+            await stack.deliver(execution, CancelRequested(at_ms=stack.clock.now_ms()))
+            made_change.set()
+            await asyncio.Event().wait()
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/flow/cancel.json",
+            "query_string": f"execution_id={execution}".encode(),
+            "headers": [],
+            "client": ("192.0.2.1", 1),
+        }
+        request = asyncio.create_task(AuditedChanges(route, stack)(scope, *NOBODY))
+        await made_change.wait()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        while (entry := await newest(access))["status"] != LEFT:  # noqa: ASYNC110 - in the background
+            await asyncio.sleep(0)
+        assert (entry["action"], entry["subject"]) == ("cancel", execution)
+        assert (entry["workspace"], entry["address"]) == ("shop", "192.0.2.1")
+
+
+async def test_changes_of_triggers_are_noted_with_their_workspace() -> None:
+    async with open_access() as access:
+        trigger = {"id": "nightly", "descriptor_id": "video:order", "cron": "0 0 3 * * *"}
+        author = shown(access.keys["author"])
+        added = await access.api.client.post(
+            "/flow/triggers/add.json", json=trigger, headers=author
+        )
+        assert added.status_code == 200, added.text
+        noted = [await newest(access)]
+        for action in ("pause", "resume", "fire", "remove"):
+            answer = await access.ask(
+                "POST", f"/flow/triggers/{action}.json", access.keys["author"], trigger_id="nightly"
+            )
+            assert answer.status_code == 200, answer.text
+            noted.append(await newest(access))
+    assert [each["action"].rpartition("/")[2] for each in noted] == [
+        *("add", "pause", "resume", "fire", "remove")
+    ]
+    assert {(each["subject"], each["workspace"]) for each in noted} == {("nightly", "video")}
+
+
+async def test_what_a_route_does_not_read_names_no_subject() -> None:
+    async with open_access() as access:
+        await made(access.api, "x", "viewer")
+        decoy = {"execution_id": access.ids["video"]}
+        await access.ask("POST", "/flow/keys/revoke.json", FIRST, name="x", **decoy)
+        revoked = await newest(access)
+        path = "/flow/bg/manage/descriptor/modify_alias.json"
+        named = {"business_id": "shop", "feature_name": "order", "alias": "new"}
+        await access.ask("POST", path, FIRST, **named, **decoy)
+        changed = await newest(access)
+    assert (revoked["subject"], revoked["workspace"]) == ("x", "")
+    assert (changed["subject"], changed["workspace"]) == ("shop:order:new", "shop")
+
+
+def test_every_route_that_changes_something_says_what_it_changes() -> None:
+    changing = {
+        route.path
+        for route in ROUTES
+        if route.access is Access.KEY
+        and not route.hot
+        and route.needs.role >= Role.SUBMITTER
+        and "POST" in route.methods
+    }
+    assert changing == SUBJECTS.keys() | TOOLS
+    assert not SUBJECTS.keys() & TOOLS
+
+
+async def test_subjects_are_parameters_that_routes_read() -> None:
+    async with served() as api:
+        paths = (await api.get("/openapi.json"))["paths"]
+    for path, names in SUBJECTS.items():
+        read = {each["name"] for each in paths[path]["post"].get("parameters", ())}
+        assert read.issuperset(names), path
