@@ -186,7 +186,7 @@ class Load:
 
 @contextmanager
 def under_load(
-    base_url: str, flow: Flow, *, dedicated_every: int = 0, pause_s: float = 0.0
+    base_url: str, flow: Flow, *, dedicated_every: int = 0, pause_s: float = 0.03
 ) -> Iterator[Load]:
     """Keep submitting from many callers; when left, no more is submitted.
 

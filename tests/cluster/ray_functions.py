@@ -168,6 +168,13 @@ def sleeps(file: str, seconds: float) -> str:
     return "slept"
 
 
+def holds(file: str) -> None:
+    """Hold a processor until there is a second file."""
+    _note(file)
+    while not Path(f"{file}.go").exists():
+        time.sleep(0.05)
+
+
 def stubborn(file: str) -> None:
     """Take no notice of what is to end it."""
     _note(file)

@@ -125,9 +125,10 @@ def test_a_cancellation_while_its_dispatcher_is_dead_stops_a_job(
     wait_until_gone(pid)
 
 
+@pytest.mark.long
 def test_the_end_of_its_time_stops_a_job(api: Api, file: Path) -> None:
     given = {"file": str(file), "seconds": 600}
-    execution_id = _submit(api, given, timeline={"timeoutInSeconds": 20})
+    execution_id = _submit(api, given, timeline={"timeoutInSeconds": 30})
     [pid] = begun(file)
     assert failure(api.end(execution_id, WAIT_S))["msg"] == "timeout"
     wait_until_gone(pid)

@@ -35,6 +35,9 @@ from tests.cluster.ray_stack import (
 
 pytestmark = pytest.mark.cluster
 
+FRAMES: Final = 160
+"""Some seconds of a film, in which a busy machine is asked about it more than once."""
+
 
 @pytest.fixture(name="own", scope="module")
 def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
@@ -269,21 +272,22 @@ def test_a_failure_of_ray_is_repeated_as_often_as_the_options_say(api: Api, file
 def test_calls_that_no_processor_limits_have_a_limit_of_their_own(
     api: Api, file: Path, pattern: str
 ) -> None:
-    given = {"file": str(file), "seconds": 2}
+    given = {"text": "waits for the file", "file": str(file)}
     options = {"num_cpus": 0, "num_gpus": 0}
-    text = flow("ray_functions:sleeps", given, pattern=pattern, rayOptions=options)
+    text = flow("ray_functions:prints", given, pattern=pattern, rayOptions=options)
     ids = [api.submit(text, given) for _ in range(5)]
     give_up = time.monotonic() + WAIT_S
     while calls_at(api, "ray://") != (2, 3):
         assert time.monotonic() < give_up, calls_at(api, "ray://")
         time.sleep(LOOK_S)
+    file.touch()
     assert all(api.end(each, WAIT_S).status == "SUCCEED" for each in ids)
 
 
 def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:
     given = {"file": str(file), "seconds": 60}
     run(api, "nothing")  # so that a worker is there
-    told = failure(run(api, "sleeps", given, timeline={"timeoutInSeconds": 3}))["msg"]
+    told = failure(run(api, "sleeps", given, timeline={"timeoutInSeconds": 8}))["msg"]
     assert told == "timeout"
     [pid] = begun(file)
     has_ended(pid, "ray_functions:sleeps")
@@ -303,13 +307,21 @@ def test_a_cancellation_ends_a_function_or_else_its_worker(
 def test_a_function_that_waits_for_a_processor_is_cancelled_and_never_begins(
     api: Api, file: Path
 ) -> None:
-    given = {"file": str(file), "seconds": 3}
-    cpus = os.cpu_count() or 1
-    text = flow("ray_functions:sleeps", given)
+    given, cpus = {"file": str(file)}, os.cpu_count() or 1
+    text = flow("ray_functions:holds", given)
     before = [api.submit(text, given) for _ in range(cpus)]
+    give_up = time.monotonic() + WAIT_S
+    while len(begun(file)) < cpus:
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
     other = file.with_name("other")
-    waits = api.submit(text, {"file": str(other), "seconds": 0})
+    never = {"file": str(other), "seconds": 0}
+    waits = api.submit(flow("ray_functions:sleeps", never), never)
     assert api.ask("POST", "/flow/cancel.json", execution_id=waits).status == 200
+    while calls_at(api, "ray://") != (cpus, 0):
+        assert time.monotonic() < give_up, calls_at(api, "ray://")
+        time.sleep(LOOK_S)
+    Path(f"{file}.go").touch()
     assert all(api.end(each, WAIT_S).status == "SUCCEED" for each in before)
     assert run(api, "nothing").status == "SUCCEED"
     assert not other.exists()
@@ -330,7 +342,7 @@ def test_a_call_is_made_again_as_the_same_attempt_when_its_dispatcher_dies(
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
 def test_the_progress_of_a_function_is_shown_while_it_runs(api: Api, pattern: str) -> None:
-    given = {"frames": 80}
+    given = {"frames": FRAMES}
     execution_id = api.submit(flow("film:render", given, pattern=pattern), given)
     seen: dict[float, str] = {}
     give_up = time.monotonic() + WAIT_S
@@ -342,9 +354,10 @@ def test_the_progress_of_a_function_is_shown_while_it_runs(api: Api, pattern: st
             seen[progress["fraction"]] = progress["message"]
             assert shown["process"] == int(100 * progress["fraction"]) or len(seen) > 1
         time.sleep(LOOK_S)
-    assert all(text == f"frame {round(80 * part)} of 80" for part, text in seen.items())
+    told = {part: f"frame {round(FRAMES * part)} of {FRAMES}" for part in seen}
+    assert seen == told
     ended = api.end(execution_id, WAIT_S)
-    assert ended.context["output"] == {"frames": 80}
+    assert ended.context["output"] == {"frames": FRAMES}
     assert run(api, "film:cut", {"frames": 3}).context["output"] == {"data": 3}
 
 
@@ -452,7 +465,7 @@ def test_one_item_fails_and_is_retried_alone(api: Api, tmp_path: Path) -> None:
 
 def test_a_batch_ends_when_all_of_its_tasks_are_over(api: Api, tmp_path: Path) -> None:
     file = tmp_path / "calls"
-    text = fan_out("slowly", rayOptions={"batch": 3}, timeline={"timeoutInSeconds": 2})
+    text = fan_out("slowly", rayOptions={"batch": 3}, timeline={"timeoutInSeconds": 8})
     ended = api.end(api.submit(text, {"numbers": [1, 2, 3], "file": str(file)}), WAIT_S)
     assert ended.status == "FAILED"
     assert "timeout" in json.dumps(ended.shown)
