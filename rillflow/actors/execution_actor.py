@@ -114,7 +114,7 @@ class ExecutionActor:
         dedicated: ExecutionId | None = None,
     ) -> None:
         own = dedicated_actor_name(dedicated) if dedicated else execution_actor_name(index)
-        write_lines(settings.log_format, own)
+        write_lines(settings.log_format, own, lambda each: _trace_of(self, each))
         self._deployed = deployed
         # Actors of `rillflow up` start together, from the same files.
         self._code_version = code_version() if is_controlled() else ""
@@ -447,6 +447,12 @@ def _reasons(actor: ExecutionActor) -> list[Reason]:
     """Return what is wrong with an actor, as its health tells it."""
     told = [CALLBACKS_UNREACHABLE] if actor._unreachable else []  # noqa: SLF001 - of this module
     return [*actor._health.reasons(), *told]  # noqa: SLF001 - of this module
+
+
+def _trace_of(actor: ExecutionActor, execution_id: str) -> str | None:
+    """Return the id of the trace of an execution that is in memory, for log events."""
+    host = getattr(actor, "_host", None)  # events may be logged before there is one
+    return None if host is None else host.trace_of(execution_id)
 
 
 def _description(actor: ExecutionActor, report: ActorReport) -> bytes:

@@ -110,6 +110,7 @@ class RayTaskGateway:
             settings.max_result_bytes,
             (settings.dispatcher, settings.namespace),
             artifacts=self._artifacts_of(request),
+            traceparent=request.traceparent or "",
         )
 
     def _artifacts_of(self, request: DispatchRequest) -> ArtifactAccess | None:

@@ -143,7 +143,7 @@ class RayJobGateway:
         fields = await fields_of(request)
         return (
             command_of(entrypoint),
-            environment_of(chosen, fields),
+            environment_of(chosen, fields, request.traceparent),
             {key: value for key, value in given.items() if value is not None},
         )
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import ray
 
 from rillflow.errors import GatewayError
+from rillflow.telemetry.trace_context import VARIABLE as TRACEPARENT
 
 INPUT: Final = "RILLFLOW_INPUT"
 INPUT_FILE: Final = "RILLFLOW_INPUT_FILE"
@@ -108,8 +109,10 @@ def command_of(entrypoint: str) -> str:
     )
 
 
-def environment_of(chosen: Mapping[str, Any], fields: bytes) -> dict[str, Any]:
-    """Return the runtime environment of a job with its input.
+def environment_of(
+    chosen: Mapping[str, Any], fields: bytes, traceparent: str | None = None
+) -> dict[str, Any]:
+    """Return the runtime environment of a job with its input, and the span of its attempt.
 
     Raises:
         GatewayError: The input is too large.
@@ -118,4 +121,6 @@ def environment_of(chosen: Mapping[str, Any], fields: bytes) -> dict[str, Any]:
         raise GatewayError(
             f"the input has {len(fields)} bytes of JSON, and a job can be given {MOST_INPUT_BYTES}"
         )
-    return {**chosen, "env_vars": {**chosen.get("env_vars", {}), INPUT: fields.decode()}}
+    traced = {} if traceparent is None else {TRACEPARENT: traceparent}
+    variables = {**traced, **chosen.get("env_vars", {}), INPUT: fields.decode()}
+    return {**chosen, "env_vars": variables}

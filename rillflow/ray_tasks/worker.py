@@ -7,9 +7,11 @@ tested without it.
 import asyncio
 import importlib
 import inspect
+import os
 import sys
 import typing
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +29,7 @@ from rillflow.function_calls.results import described, encoded_result
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.progress_reports import report_yielded
 from rillflow.ray_tasks.targets import FunctionTarget, is_allowed
+from rillflow.telemetry.trace_context import VARIABLE as TRACEPARENT
 
 _loaded: dict[tuple[FunctionTarget, tuple[str, ...]], TypedFunction] = {}
 
@@ -38,7 +41,7 @@ class FunctionCall(NamedTuple):
     folders that are searched for modules before others. A result has ``most_bytes`` at most.
     Progress goes to the actor ``reports_to``, as that of the call of this ``number``. ``artifacts``
     says where artifacts are; None is nowhere. ``feed`` is where the worker may ask for further
-    calls, empty if it may not.
+    calls, empty if it may not. ``traceparent`` names the span of the attempt, if it has one.
     """
 
     target: FunctionTarget
@@ -50,6 +53,7 @@ class FunctionCall(NamedTuple):
     number: int = 0
     artifacts: ArtifactAccess | None = None
     feed: str = ""
+    traceparent: str = ""
 
 
 class Done(NamedTuple):
@@ -72,12 +76,25 @@ def call_function(call: FunctionCall) -> Done:
     """
     try:
         source = None if call.artifacts is None else StoredArtifacts(call.artifacts)
-        with artifacts_from(source):
+        with artifacts_from(source), _traced_by(call.traceparent):
             return done_with(_result_of(call), call.most_bytes)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # what the function has raised may be a class of its own
     except BaseException as error:  # noqa: BLE001 - the function may raise anything
         return failed_by(error)
+
+
+@contextmanager
+def _traced_by(traceparent: str) -> Iterator[None]:
+    """Name the span of the attempt to the function, as OpenTelemetry does for programs."""
+    if not traceparent:
+        yield
+        return
+    os.environ[TRACEPARENT] = traceparent
+    try:
+        yield
+    finally:
+        os.environ.pop(TRACEPARENT, None)
 
 
 def done_with(result: Any, most_bytes: int) -> Done:

@@ -4,7 +4,7 @@ The header is that of W3C Trace Context. Ids are digests of what they are about.
 that knows an execution knows the ids of its trace, and one that exports a span again exports the
 same one.
 
-Used by `core`, `runtime`, `telemetry` and `serve`.
+Used by `core`, `gateways`, `ray_tasks`, `runtime`, `telemetry` and `serve`.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ import re
 from typing import Final, NamedTuple
 
 HEADER: Final = "traceparent"
+VARIABLE: Final = "TRACEPARENT"
+"""The variable of the environment that carries the header to functions and jobs of Ray."""
 _FORM: Final = re.compile(
     r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
 )

@@ -173,6 +173,8 @@ async def test_an_owner_tells_what_went_on_before_it_began(variables: pytest.Mon
                 while (await trace_of(api, execution_id))[-1]["name"] != "wait: callback":
                     pass
             before = await trace_of(api, execution_id)
+            executions: Any = api.stack.executions
+            assert executions.host.trace_of(execution_id) == trace_id_of(execution_id)
         assert not collector.spans
         async with served(trace_sampling=1.0, store=store) as api:
             await api.post("/flow/finish.json", {}, execution_id=execution_id, task_name="A")

@@ -80,3 +80,17 @@ def test_an_exception_is_in_the_object_up_to_a_length() -> None:
     found = object_of("failed", error=ValueError("x" * 2 * LONGEST_TRACEBACK))
     assert found["traceback"].startswith("ValueError: xxx")
     assert len(found["traceback"]) == LONGEST_TRACEBACK
+
+
+def test_an_event_of_a_traced_execution_has_the_id_of_its_trace() -> None:
+    formatter = JsonFormatter("p", {"shop:order_c_1": "a" * 32}.get)
+
+    def shown(**facts: object) -> Any:
+        record = logging.LogRecord("r", logging.ERROR, "host.py", 1, "odd", (), None)
+        vars(record).update(facts)
+        return json.loads(formatter.format(record))
+
+    assert shown(execution_id="shop:order_c_1")["trace_id"] == "a" * 32
+    assert "trace_id" not in shown(execution_id="shop:order_c_2")
+    assert "trace_id" not in shown(execution_id=7)
+    assert "trace_id" not in shown()

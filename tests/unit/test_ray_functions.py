@@ -18,6 +18,7 @@ MODULE: Final = "functions_of_this_test"
 TEXT: Final = """
 from __future__ import annotations
 
+import os
 from asyncio import CancelledError
 from calendar import isleap
 from dataclasses import dataclass
@@ -158,6 +159,10 @@ def silent():
 async def steps(count: int):
     for step in range(count):
         yield step
+
+
+def span():
+    return {"traceparent": os.environ.get("TRACEPARENT")}
 
 
 renamed = area
@@ -350,3 +355,14 @@ def test_modules_inside_an_allowed_one_are_allowed_and_no_others() -> None:
         with pytest.raises(GatewayError, match="ray_modules") as refused:
             refuse_module(function_target(other), ["a.b"])
         assert "--functions" in refused.value.hint
+
+
+def test_a_function_is_told_the_span_of_its_attempt_and_no_other_one(folder: Path) -> None:
+    def call(traceparent: str) -> Any:
+        target = FunctionTarget(MODULE, "span")
+        made = FunctionCall(target, b"{}", (MODULE,), (str(folder),), 1_000)
+        return decode_json(call_function(made._replace(traceparent=traceparent)).body)
+
+    span = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert call(span) == {"traceparent": span}
+    assert call("") == {"traceparent": None}

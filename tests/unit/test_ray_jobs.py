@@ -51,6 +51,8 @@ def test_an_input_that_no_variable_can_have_is_refused() -> None:
     fields = b"x" * MOST_INPUT_BYTES
     variables = environment_of({"pip": ["a"], "env_vars": {"A": "1"}}, fields)
     assert variables == {"pip": ["a"], "env_vars": {"A": "1", "RILLFLOW_INPUT": fields.decode()}}
+    traced = environment_of({}, b"{}", "00-1")
+    assert traced["env_vars"] == {"TRACEPARENT": "00-1", "RILLFLOW_INPUT": "{}"}
     with pytest.raises(GatewayError, match="the input has 98305 bytes of JSON, and a job can be"):
         environment_of({}, fields + b"x")
 

@@ -417,6 +417,12 @@ class ExecutionOwner:
         """Wait until an execution has ended and owes no notice."""
         await self._activations.settled(execution_id)
 
+    def trace_of(self, execution_id: ExecutionId) -> str | None:
+        """Return the id of the trace of an execution in memory, if it is sampled."""
+        execution = self._activations.peek(execution_id)
+        trace = None if execution is None else execution.state.trace
+        return trace.trace_id if trace is not None and trace.is_sampled else None
+
     def knows(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory."""
         return self._activations.find(execution_id) is not None

@@ -5,9 +5,11 @@ Used by `actors`, `serve` and `serve/stack`.
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+TraceOf: TypeAlias = Callable[[str], str | None]
 _FORM: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _OWN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 LONGEST_FACT: Final = 1_000
@@ -37,12 +39,14 @@ class JsonFormatter(logging.Formatter):
 
     ``time`` (UTC), ``level``, ``logger``, ``process``, ``event`` and, after an exception,
     ``traceback`` come first; the fields of the event follow. A field with one of these names gets a
-    ``_`` at its end.
+    ``_`` at its end. An event about a traced execution has its ``trace_id`` besides, as far as
+    ``trace_of`` knows it.
     """
 
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, trace_of: TraceOf | None = None) -> None:
         super().__init__()
         self._process = process
+        self._trace_of = trace_of
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -59,6 +63,10 @@ class JsonFormatter(logging.Formatter):
         for name, value in vars(record).items():
             if name not in _OWN:
                 shown[f"{name}_" if name in _TAKEN else name] = _bounded(value)
+        if self._trace_of is not None and isinstance(shown.get("execution_id"), str):
+            trace_id = self._trace_of(shown["execution_id"])
+            if trace_id is not None:
+                shown.setdefault("trace_id", trace_id)
         return json.dumps(shown, default=str)
 
 
@@ -77,13 +85,16 @@ def _shown(record: logging.LogRecord, name: str) -> str:
     return text if len(text) <= LONGEST_FACT else f"{text[:LONGEST_FACT]}..."
 
 
-def write_lines(log_format: str, process: str) -> None:
+def write_lines(log_format: str, process: str, trace_of: TraceOf | None = None) -> None:
     """Have this process log in a format of the settings, unless logging is set up already.
 
     Args:
         log_format: The setting of that name.
         process: The name of the process, as the metrics have it.
+        trace_of: Tells the id of an execution's trace, None if it is not known.
     """
     if logging.lastResort is not None:
         is_json = log_format == JSON
-        logging.lastResort.setFormatter(JsonFormatter(process) if is_json else LineFormatter())
+        logging.lastResort.setFormatter(
+            JsonFormatter(process, trace_of) if is_json else LineFormatter()
+        )
