@@ -15,6 +15,7 @@ from rillflow.cli.commands import (
     moving,
     serving,
     signalling,
+    status,
     tracing,
     triggers,
     validating,
@@ -80,6 +81,7 @@ for order in (
     control.redo_many,
 ):
     app.command()(order)
+app.command()(status.status)
 app.command()(doctor.doctor)
 app.command()(serving.version)
 app.add_typer(database.db)

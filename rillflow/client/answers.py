@@ -131,6 +131,55 @@ class Cluster(Struct):
     controller: Controller = msgspec.field(default_factory=Controller)
 
 
+class Host(Struct):
+    """A host of gateways, as a dispatcher sees it."""
+
+    name: str
+    state: str
+    under_way: Count
+    waiting: Count
+    held: Count
+    rate_per_s: Number | None = None
+
+
+class Problem(Struct):
+    """Something that is not well."""
+
+    kind: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class Bucket(Struct):
+    """Executions that were submitted in a span of time."""
+
+    succeeded: Count = 0
+    failed: Count = 0
+
+
+class LastHour(Struct):
+    """The executions of the last hour."""
+
+    counts: dict[str, Count]
+    buckets: Annotated[list[Bucket], Meta(max_length=1_000)]
+
+
+class Readiness(Struct):
+    """Whether requests are taken."""
+
+    ready: bool
+
+
+class Operations(Struct):
+    """The state of a server."""
+
+    problems: list[Problem]
+    last_hour: LastHour
+    hosts: list[Host]
+    cluster: Cluster
+    readiness: Readiness
+
+
 class Key(Struct):
     """An API key, without the key."""
 

@@ -229,6 +229,15 @@ class Client:
         found: JsonObject = run(self._transport, ask(ReadCluster(executions=tuple(executions))))
         return found
 
+    def operations(self) -> JsonObject:
+        """Return the state of the whole stack, as ``operations.json`` of the console shows it.
+
+        Raises:
+            RillflowError: The stack refused, or did not answer.
+        """
+        found: JsonObject = run(self._transport, ask(ReadCluster(whole=True)))
+        return found
+
     def manage_keys(self, action: KeyAction, **query: str) -> JsonObject:
         """Make, list or revoke API keys, or read the audit, as the routes of keys do.
 

@@ -246,6 +246,8 @@ class StackTransport:
             found = await self._stack.task_log(request.execution_id, request.task)
             return None if found is None else [_stream(each) for each in found]
         if isinstance(request, ReadCluster):
+            if request.whole:
+                raise RequestError("the state of the whole stack is shown over HTTP only")
             return cluster_view(await self._stack.cluster.state(request.executions))
         return await self._list(request)
 

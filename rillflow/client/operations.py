@@ -216,9 +216,13 @@ class RedoMany:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCluster:
-    """Show the actors beside what is wanted; answers a JSON object as ``cluster.json`` does."""
+    """Show the actors beside what is wanted; answers a JSON object as ``cluster.json`` does.
+
+    With ``whole`` it shows the whole stack instead, as ``operations.json`` of the console does.
+    """
 
     executions: tuple[ExecutionId, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from rillflow.client.answers import (
     Cluster,
     Execution,
     Listed,
+    Operations,
     Stream,
     Task,
     Trace,
@@ -124,6 +125,8 @@ def _looking(request: ListExecutions | ReadCluster | ReadLog | ReadTrace | KeyRe
         query = {"execution_id": request.execution_id}
         return Call("GET", "/flow/console/v1/trace.json", query)
     if isinstance(request, ReadCluster):
+        if request.whole:
+            return Call("GET", "/flow/console/v1/operations.json", {})
         named = ",".join(request.executions)
         return Call("GET", "/flow/cluster.json", {"execution_ids": named} if named else {})
     return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
@@ -292,7 +295,7 @@ def _state(request: Request, value: JsonObject) -> Any:
     if isinstance(request, ReadTrace):
         return check(value, Trace)
     if isinstance(request, ReadCluster):
-        return check(value, Cluster)
+        return check(value, Operations if request.whole else Cluster)
     return check(value, KEY_ANSWERS[request.action]) if isinstance(request, KeyRequest) else None
 
 
