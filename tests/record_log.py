@@ -55,6 +55,7 @@ class RecordReader:
     def __init__(self, log: RecordLog) -> None:
         self._log = log
         self._next = dict(log.acknowledged)
+        self.behind: int | None = None
 
     async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
         """Return up to two records of each lane."""
@@ -68,6 +69,7 @@ class RecordReader:
                 taken = records[first : first + 2]
                 found += [event(lane, first + at, each) for at, each in enumerate(taken)]
                 self._next[lane] = first + len(taken)
+        self.behind = sum(map(len, self._log.lanes.values())) - sum(self._next.values())
         return found
 
     async def acknowledge(self, event: TriggerEvent) -> None:

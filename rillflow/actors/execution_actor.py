@@ -393,6 +393,7 @@ class ExecutionActor:
             executions=self._executions,
             clock=clock,
             partitions=self._partitions,
+            meters=self._meters,
         )
         self._triggers.start()
         self._sources = SourceRunner(
@@ -401,6 +402,7 @@ class ExecutionActor:
             clock=clock,
             partitions=self._partitions,
             types=trigger_types(settings),
+            meters=self._meters,
         )
         self._sources.start()
 

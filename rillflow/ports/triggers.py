@@ -172,6 +172,11 @@ class EventSource(Protocol):
     a pause.
     """
 
+    @property
+    def behind(self) -> int | None:
+        """How many events wait to be taken; None if that is not known."""
+        ...
+
     async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
         """Wait a while for the next events, and return them; none is fine.
 

@@ -199,6 +199,33 @@ MEMORY_USED: Final = Metric(
     "rillflow_machine_memory_used_ratio", Kind.GAUGE, "Share of the machine's memory in use."
 )
 
+# Triggers, by the owners of their partitions.
+TRIGGER_EVENTS: Final = Metric(
+    "rillflow_trigger_events",
+    Kind.COUNTER,
+    "Times and events of triggers, by type and what became of them: started, skipped, refused, or"
+    " delayed, once for each try.",
+    ("type", "outcome"),
+)
+TRIGGER_LATENESS: Final = Metric(
+    "rillflow_trigger_lateness_seconds",
+    Kind.HISTOGRAM,
+    "How long after it was due the execution of a time of a cron trigger was on disk.",
+    bounds=_LONG,
+)
+TRIGGER_SOURCES: Final = Metric(
+    "rillflow_trigger_sources",
+    Kind.GAUGE,
+    "Sources of triggers that are read, by type and state: connecting, connected or failed.",
+    ("type", "state"),
+)
+TRIGGER_LAG: Final = Metric(
+    "rillflow_trigger_lag_events",
+    Kind.GAUGE,
+    "Events that wait in the sources of triggers, as far as these know, by type.",
+    ("type",),
+)
+
 # Every process.
 PROCESS_UP: Final = Metric(
     "rillflow_process_up", Kind.GAUGE, "1 for a process that has answered this scrape, else 0."
@@ -223,6 +250,7 @@ METRICS: Final = (
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
     *(REQUESTS, REQUEST_LATENCY, ENDPOINTS),
     *(STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),
+    *(TRIGGER_EVENTS, TRIGGER_LATENESS, TRIGGER_SOURCES, TRIGGER_LAG),
     *(PROCESS_UP, CPU, RESIDENT, LONGEST_TURN, SLOW_TURNS),
 )
 """All metrics, in the order in which they are shown."""

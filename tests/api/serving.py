@@ -224,7 +224,10 @@ def _json(response: httpx.Response) -> Any:
 
 
 def runners_of(
-    stack: Stack, executions: LocalExecutions, types: Mapping[str, TriggerType] | None
+    stack: Stack,
+    executions: LocalExecutions,
+    types: Mapping[str, TriggerType] | None,
+    meters: Meters,
 ) -> tuple[TriggerRunner, SourceRunner]:
     """Return what fires the triggers of a stack, and what reads their sources."""
     runner = TriggerRunner(
@@ -233,6 +236,7 @@ def runners_of(
         executions=executions,
         clock=stack.clock,
         partitions=range(PARTITIONS),
+        meters=meters,
     )
     sources = SourceRunner(
         store=stack.store,
@@ -240,6 +244,7 @@ def runners_of(
         clock=stack.clock,
         partitions=range(PARTITIONS),
         types=types or trigger_types(stack.settings),
+        meters=meters,
     )
     return runner, sources
 
@@ -315,7 +320,7 @@ async def served(
                 hook=hook,
                 process_meters=LocalProcessMeters(meters),
             )
-            runners = runners_of(stack, executions, types)
+            runners = runners_of(stack, executions, types, meters)
             app = create_api(stack, lambda: started(executions, runners))
             async with listening(door, app):
                 async with client_of(settings) as client:

@@ -89,6 +89,7 @@ class Folder:
         self._notes = folder / f".rillflow-{digest}"
         self._done: set[str] | None = None
         self._given: set[str] = set()
+        self.behind: int | None = None
 
     async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
         """Return the files that have come since."""
@@ -127,6 +128,7 @@ class Folder:
                 if is_new and fnmatch.fnmatchcase(entry.name, self._pattern):
                     found.append(file)
         given = sorted(found)[:AT_ONCE]
+        self.behind = len(found) - len(given)
         self._given = {file.key for file in given}
         return given
 

@@ -26,6 +26,8 @@ WAIT_MS: Final = 500
 ALL_BUSY_S: Final = 0.1
 LOOK_S: Final = 5.0
 """How often the brokers are asked something, to learn whether they are there."""
+ANSWER_S: Final = 20.0
+"""How long they may take to answer that."""
 
 
 class KafkaClient:
@@ -45,6 +47,7 @@ class KafkaClient:
         self._consumer: Any = None  # of a package whose types are incomplete
         self._producer: AIOKafkaProducer | None = None
         self._looked_s = 0.0
+        self.behind: int | None = None
 
     async def take(self, busy: Collection[int]) -> list[TriggerEvent]:
         """Wait a while for records of partitions that are not busy."""
@@ -110,9 +113,24 @@ class KafkaClient:
     async def _look(self) -> None:
         """Fail if the brokers are away: the consumer itself tries for ever, and tells nobody."""
         if time.monotonic() - self._looked_s >= LOOK_S:
-            assigned = self._consumer.assignment()
-            await (self._consumer.end_offsets(assigned) if assigned else self._consumer.topics())
+            async with asyncio.timeout(ANSWER_S):
+                self.behind = await self._waiting()
             self._looked_s = time.monotonic()
+
+    async def _waiting(self) -> int | None:
+        """Ask the brokers how many records of this consumer's partitions were not taken."""
+        assigned = self._consumer.assignment()
+        if not assigned:
+            await self._consumer.topics()
+            return None
+        ends = await self._consumer.end_offsets(assigned)
+        waiting = 0
+        try:
+            for place, end in ends.items():
+                waiting += max(end - await self._consumer.position(place), 0)
+        except IllegalStateError:
+            return None  # a partition was given to another meanwhile
+        return waiting
 
     def _event(self, found: ConsumerRecord[Any, Any]) -> TriggerEvent:
         record = Record(

@@ -38,6 +38,11 @@ class KafkaSource:
         self._mask = Mask({} if password is None else {"password": password})
         self._opened: KafkaClient | None = None
 
+    @property
+    def behind(self) -> int | None:
+        """How many records wait in the partitions that are this consumer's."""
+        return None if self._opened is None else self._opened.behind
+
     async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
         """Wait a while for records of partitions that are not busy."""
 

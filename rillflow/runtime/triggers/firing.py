@@ -17,6 +17,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, WaitableExecutions
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerProgress, TriggerRow
+from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
     LONGEST_REASON,
     Progress,
@@ -31,7 +32,7 @@ from rillflow.runtime.triggers.submission_options import (
 )
 from rillflow.triggers.overlap import Decision, Overlap, decide
 from rillflow.triggers.schedule import Schedule, key_of_firing
-from rillflow.triggers.spec import TriggerSpec, decode_spec
+from rillflow.triggers.spec import CRON, TriggerSpec, decode_spec
 
 log = logging.getLogger("rillflow.triggers")
 
@@ -103,8 +104,10 @@ class Firing:
         submissions: Submitter,
         executions: WaitableExecutions,
         clock: Clock,
+        meters: TriggerMeters,
     ) -> None:
         self._store = store
+        self._meters = meters
         self._submissions = submissions
         self._executions = executions
         self._clock = clock
@@ -127,6 +130,7 @@ class Firing:
         match decision:
             case Decision.SKIP:
                 trigger.note(skipped=trigger.progress.skipped + 1)
+                self._meters.count(CRON, "skipped")
             case Decision.QUEUE:
                 trigger.note(queued_ms=scheduled_ms)
             case Decision.CANCEL_AND_START:
@@ -163,10 +167,15 @@ class Firing:
             if is_not_now(error):
                 raise
             trigger.note(error=str(error)[:LONGEST_REASON], **queued)
+            self._meters.count(CRON, "refused")
             fields = {"trigger": trigger.id, "scheduled_ms": scheduled_ms, "reason": str(error)}
             log.warning("trigger_refused", extra=fields)
             return
         trigger.started(scheduled_ms, execution_id, **queued)
+        self._meters.count(CRON, "started")
+        if trigger.spec.overlap is Overlap.ALLOW:  # others wait for an end
+            due_ms = trigger.schedule.due_ms(trigger.id, scheduled_ms)
+            self._meters.late(self._clock.now_ms() - due_ms)
 
     async def until_last_has_ended(self, trigger: ActiveTrigger) -> bool:
         """Wait for the execution that a trigger has started last; False if it still runs.

@@ -29,6 +29,7 @@ from rillflow.ports.triggers import (
     TriggerType,
 )
 from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS
+from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
     LONGEST_REASON,
     MOST_REFUSALS,
@@ -72,6 +73,7 @@ class SourceReader:
         submissions: Submitter,
         clock: Clock,
         on_progress: Callable[["SourceReader"], None],
+        meters: TriggerMeters,
     ) -> None:
         """Read a trigger from its row.
 
@@ -86,6 +88,8 @@ class SourceReader:
         self._submissions = submissions
         self._clock = clock
         self._on_progress = on_progress
+        self._meters = meters
+        self._source: EventSource | None = None
         self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +103,11 @@ class SourceReader:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def behind(self) -> int | None:
+        """How many events wait, as far as the source knows."""
+        return None if self._source is None else self._source.behind
 
     def row_of_progress(self) -> TriggerProgress:
         """Return what the store is to know."""
@@ -129,9 +138,11 @@ class SourceReader:
     async def _read_once(self) -> None:
         """Open the source, and read it until it fails."""
         source = self._kind.open(self.row.id, dict(self._spec.config or {}))
+        self._source = source
         try:
             await self._read(source)
         finally:
+            self._source = None
             for task in self._lanes.values():
                 task.cancel()
             await asyncio.gather(*self._lanes.values(), return_exceptions=True)
@@ -184,6 +195,7 @@ class SourceReader:
         for event in events:
             if event.context is None and not event.problem:
                 self._note(skipped=self.progress.skipped + 1)
+                self._meters.count(self.row.type, "skipped")
             else:
                 await self._start(source, event, base)
         await source.acknowledge(events[-1])
@@ -219,6 +231,7 @@ class SourceReader:
                     return
                 fields = {"trigger": self.row.id, "reason": str(error)}
                 log.warning("trigger_delayed", extra=fields)
+                self._meters.count(self.row.type, "delayed")
             else:
                 self._note(
                     fired=self.progress.fired + 1,
@@ -226,6 +239,7 @@ class SourceReader:
                     last_execution=started,
                     error="",
                 )
+                self._meters.count(self.row.type, "started")
                 return
             await asyncio.sleep(backoff.next_s())
             await self._context_now()
@@ -236,6 +250,7 @@ class SourceReader:
         fields = {"trigger": self.row.id, "event": event.key, "reason": reason}
         log.warning("trigger_refused", extra=fields)
         is_kept = await source.refuse(event, reason)
+        self._meters.count(self.row.type, "refused")
         refusal = Refusal(key=event.key[:LONGEST_REASON], reason=reason, at_ms=self._clock.now_ms())
         others = [each for each in self.progress.refusals if each.key != refusal.key]
         refusals = self.progress.refusals if is_kept else (*others, refusal)[-MOST_REFUSALS:]

@@ -25,8 +25,10 @@ from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.triggers.changes import LOOK_S, TOGETHER, TriggerChanges
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
 from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of
+from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.task_set import TaskSet
+from rillflow.telemetry.meters import Meters
 from rillflow.triggers.schedule import partition_of_trigger, plan
 from rillflow.triggers.spec import CRON
 
@@ -43,7 +45,7 @@ END_S: Final = 2.0
 class TriggerRunner:
     """Fires the cron triggers of its partitions, until stopped."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it joins
         self,
         *,
         store: Store,
@@ -51,12 +53,18 @@ class TriggerRunner:
         executions: WaitableExecutions,
         clock: Clock,
         partitions: Collection[int],
+        meters: Meters | None = None,
     ) -> None:
+        self._meters = TriggerMeters(meters or Meters(""))
         self._store = store
         self._clock = clock
         self._partitions = frozenset(partitions)
         self._firing = Firing(
-            store=store, submissions=submissions, executions=executions, clock=clock
+            store=store,
+            submissions=submissions,
+            executions=executions,
+            clock=clock,
+            meters=self._meters,
         )
         self._rates = FiringRates(clock)
         self._changes = TriggerChanges(store, self._learn)
@@ -183,6 +191,7 @@ class TriggerRunner:
             await self._fire_all(trigger, context.encode())
         except RillflowError as error:
             log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
+            self._meters.count(CRON, "delayed")
             self._note(trigger)
             self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
         except Exception as error:

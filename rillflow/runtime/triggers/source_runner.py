@@ -8,6 +8,7 @@ Used by `actors/execution_actor.py`.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -18,9 +19,12 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow, TriggerType
 from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
+from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.reading import SourceReader
 from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.task_set import TaskSet
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import Meters
 from rillflow.triggers.schedule import partition_of_trigger
 
 log = logging.getLogger("rillflow.triggers")
@@ -34,7 +38,7 @@ STORE_S: Final = 1.0
 class SourceRunner:
     """Reads the sources of the triggers of its partitions, until stopped."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it joins
         self,
         *,
         store: Store,
@@ -42,7 +46,12 @@ class SourceRunner:
         clock: Clock,
         partitions: Collection[int],
         types: Mapping[str, TriggerType],
+        meters: Meters | None = None,
     ) -> None:
+        meters = meters or Meters("")
+        meters.read(metrics.TRIGGER_SOURCES, self._states)
+        meters.read(metrics.TRIGGER_LAG, self._lags)
+        self._meters = TriggerMeters(meters)
         self._store = store
         self._submissions = submissions
         self._clock = clock
@@ -101,6 +110,7 @@ class SourceRunner:
                 submissions=self._submissions,
                 clock=self._clock,
                 on_progress=self._note,
+                meters=self._meters,
             )
         except msgspec.MsgspecError as error:
             log.error("trigger_not_read", extra={"trigger": row.id, "reason": str(error)})  # noqa: TRY400 - the reason says all
@@ -111,6 +121,19 @@ class SourceRunner:
     def _note(self, reader: SourceReader) -> None:
         if self._readers.get(reader.row.id) is reader:
             self._dirty[reader.row.id] = reader
+
+    def _states(self) -> dict[tuple[str, ...], float]:
+        """Return how many sources there are, by type and state."""
+        found = Counter((each.row.type, each.progress.state) for each in self._readers.values())
+        return {labels: float(number) for labels, number in found.items() if labels[1]}
+
+    def _lags(self) -> dict[tuple[str, ...], float]:
+        """Return how many events wait, by type."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for each in self._readers.values():
+            if each.behind is not None:
+                found[each.row.type,] += each.behind
+        return {labels: float(number) for labels, number in found.items()}
 
     async def _store_progress(self) -> None:
         while True:
