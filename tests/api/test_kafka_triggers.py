@@ -1,13 +1,19 @@
 """Kafka triggers over HTTP, as in spec 7.1 and in our form; none of it needs a broker."""
 
 import asyncio
+import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+from typer.testing import CliRunner
 
+import rillflow
+from rillflow.cli import app
+from rillflow.cli.commands.triggers import line_of
 from rillflow.definition import parse_definition
 from rillflow.errors import DefinitionError
 from tests.api.definition_texts import PASS
@@ -288,3 +294,45 @@ async def test_a_type_that_no_package_adds_is_refused_in_a_definition_and_over_h
     )
     assert refusal[:2] == (400, 30110)
     assert "triggers: new: no package is installed" in refusal[2]
+
+
+async def test_without_aiokafka_a_trigger_is_added_and_its_state_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiokafka", None)
+    async with served() as api:
+        assert await api.post(ADD, WHOLE, **QUERY) == {"code": 0}
+        shown = await in_state(api, "names#shop:order", "failed")
+        assert "pip install 'rillflow[kafka]'" in shown["state_reason"]
+
+
+async def test_a_kafka_trigger_is_added_in_python_and_listed_as_a_line() -> None:
+    async with served() as api, rillflow.AsyncClient(api.stack.settings.base_url) as client:
+        await client.triggers.add("shop:order", kafka=KAFKA, trigger_id="k")
+        await in_state(api, "k", "failed")
+        [listed] = await client.triggers.all()
+        assert listed["type"] == "kafka"
+        line = line_of(listed)
+        assert line.startswith("k  shop:order  kafka names  failed since 20")
+        assert "127.0.0.1:1 cannot be reached" in line
+        await client.triggers.pause("k")
+        [listed] = await client.triggers.all()
+        assert line_of(listed) == "k  shop:order  kafka names  paused  fired 0"
+
+
+async def test_the_command_line_adds_a_kafka_trigger() -> None:
+    async with served() as api:
+        command = [
+            "triggers",
+            "add",
+            "shop:order",
+            "--id",
+            "k",
+            "--url",
+            api.stack.settings.base_url,
+        ]
+        text = json.dumps(KAFKA)
+        done = await asyncio.to_thread(CliRunner().invoke, app, [*command, "--kafka", text])
+        assert (done.exit_code, done.output.strip()) == (0, "k")
+        shown = await api.get(f"{OURS}/show.json", trigger_id="k")
+        assert shown["kafka"]["topic"] == "names"
