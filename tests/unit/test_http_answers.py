@@ -1,14 +1,20 @@
 """Statuses, bodies and redirects mean what spec 4.4 and 9.2 say."""
 
 import gzip
+from typing import Final
+from urllib.parse import urljoin
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
+from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import build_request
 from rillflow.gateways.http.responses import redirected
+from rillflow.gateways.http_client.request_head import origin_of
+from rillflow.gateways.http_client.tls import name_of
 from rillflow.gateways.messages.exchange import Reply
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.settings import HttpSettings, TlsFiles
 from rillflow.jsontypes import decode_json, encode_json
 from tests.loopback import (
     FAILS,
@@ -236,6 +242,58 @@ def test_the_change_to_https_is_no_other_origin(there: str, *, follows: bool) ->
     following = redirected(sent, Reply(307, "", {"location": there}, b""))
     assert following is not None
     assert ("X-Callback-Url" in dict(following.headers)) is follows
+
+
+CERTIFIED: Final = {
+    "gw.example": TlsFiles(certificate="/c.pem", key="/k.pem"),
+    "gw443.example:443": TlsFiles(certificate="/c.pem"),
+    "pinned.example": TlsFiles(ca="/ca.pem"),
+}
+
+
+@pytest.mark.parametrize(
+    ("there", "is_refused"),
+    [
+        ("https://gw.example/admin", True),
+        ("https://gw.example./admin", True),
+        ("https://GW.example:8443/admin", True),
+        ("http://gw.example/admin", True),
+        ("http://gw.example:81/admin", True),
+        ("http://gw443.example/admin", True),
+        ("https://gw443.example:444/admin", False),
+        ("https://pinned.example/x", False),
+        ("https://other.example/x", False),
+        ("/x", False),
+    ],
+)
+def test_no_function_has_a_certificate_of_this_server_shown(
+    there: str, *, is_refused: bool
+) -> None:
+    settings = HttpSettings(tls_by_host=CERTIFIED)
+    sent = build_request(attempt("https://fn.example/f"), settings, now_ms=0)
+    reply = Reply(307, "", {"location": there}, b"")
+    asked = replace(
+        attempt(urljoin("https://fn.example/f", there)),
+        pattern="poll",
+        called=("https://fn.example/f", None),
+    )
+    if is_refused:
+        with pytest.raises(GatewayError, match="gateway_tls has a certificate"):
+            redirected(sent, reply, settings.tls_by_host)
+        with pytest.raises(GatewayError, match="gateway_tls has a certificate"):
+            build_request(asked, settings, now_ms=0)
+    else:
+        assert redirected(sent, reply, settings.tls_by_host) is not None
+        assert build_request(asked, settings, now_ms=0).url
+
+
+def test_a_definition_calls_a_host_with_the_certificate_that_is_for_it() -> None:
+    settings = HttpSettings(tls_by_host=CERTIFIED)
+    sent = build_request(attempt("https://gw.example/f"), settings, now_ms=0)
+    following = redirected(sent, Reply(307, "", {"location": "/g"}, b""), settings.tls_by_host)
+    assert following is not None
+    for host in ("gw.example", "gw.example."):
+        assert name_of(CERTIFIED, origin_of(f"https://{host}")) == "gw.example"
 
 
 def test_user_info_stays_with_its_origin_and_out_of_the_url() -> None:

@@ -6,12 +6,15 @@ were written for. A function may name another host in a redirect, or as its poll
 Used by `gateways/http/requests.py` and `gateways/http/responses.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.http_client.request_head import origin_of
+from rillflow.gateways.http_client.tls import name_of
+from rillflow.gateways.messages.settings import TlsFiles
 from rillflow.gateways.messages.targets import Target, http_target
-from rillflow.ports.gateway import DispatchRequest
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -39,6 +42,23 @@ def redirected_headers(headers: Iterable[tuple[str, str]]) -> Headers:
 def foreign_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the headers that another origin receives."""
     return tuple(pair for pair in headers if pair[0].lower() in _KEPT_HEADERS)
+
+
+def refuse_certificate(target: Target, by_host: Mapping[str, TlsFiles]) -> None:
+    """Refuse an address of another origin that would be shown a certificate of this server.
+
+    A certificate is a key: with it a function would have its caller speak for this server. Without
+    TLS the host could lead the call on to itself with TLS.
+
+    Raises:
+        GatewayError: There is a certificate for its host.
+    """
+    files = by_host.get(name_of(by_host, origin_of(_with_tls(target.origin))))
+    if files is not None and files.certificate is not None:
+        raise GatewayError(
+            f"{HANDLE_FAILS}a function names {target.origin}, for which gateway_tls has a"
+            " certificate: only a definition may call it"
+        )
 
 
 def is_same_origin(target: Target, origin: str) -> bool:

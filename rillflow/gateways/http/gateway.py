@@ -136,7 +136,7 @@ class HttpGateway:
     ) -> tuple[HttpCall, Reply]:
         for _ in range(self._settings.max_redirects + 1):
             reply = await self._exchange(transport, call, reading)
-            following = redirected(call, reply)
+            following = redirected(call, reply, self._settings.tls_by_host)
             if following is None:
                 return call, reply
             call = following

@@ -10,7 +10,12 @@ from typing import Final, NamedTuple
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.callbacks.urls import callback_url, wants_signature
-from rillflow.gateways.http.foreign_origins import foreign_headers, is_foreign, redirected_headers
+from rillflow.gateways.http.foreign_origins import (
+    foreign_headers,
+    is_foreign,
+    redirected_headers,
+    refuse_certificate,
+)
 from rillflow.gateways.messages.exchange import FAILS, HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import Target, form_quote, http_target
@@ -79,8 +84,11 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     url = _url(target, parts.query)
     is_secret = bool(request.secrets)
     sent = tuple(headers.values())
+    if is_poll and is_foreign(request, target):
+        refuse_certificate(target, settings.tls_by_host)
+        sent = foreign_headers(sent)
     if is_poll:
-        sent = redirected_headers(foreign_headers(sent) if is_foreign(request, target) else sent)
+        sent = redirected_headers(sent)
     return HttpCall(method, url, sent, body, is_secret, target.user_info)
 
 

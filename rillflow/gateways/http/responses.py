@@ -3,6 +3,7 @@
 Used by `gateways/http/gateway.py` and `gateways/registry.py`.
 """
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urljoin
 
@@ -13,10 +14,12 @@ from rillflow.gateways.http.foreign_origins import (
     foreign_headers,
     is_same_origin,
     redirected_headers,
+    refuse_certificate,
 )
 from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
+from rillflow.gateways.messages.settings import TlsFiles
 from rillflow.gateways.messages.targets import parse_http_url
 from rillflow.jsontypes import (
     NEVER_TOO_MUCH_BYTES,
@@ -86,16 +89,20 @@ def cut(answer: DispatchAnswer) -> DispatchAnswer:
     return replace(answer, error=answer.error[:LONGEST_ERROR])
 
 
-def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
+def redirected(
+    call: HttpCall, reply: Reply, tls_by_host: Mapping[str, TlsFiles] | None = None
+) -> HttpCall | None:
     """Return the request that a redirect asks for, None if there is none to follow.
 
     A POST answered 301, 302 or 303 continues as GET without a body; 307 and 308 repeat the request.
-    Another origin gets only harmless headers: no credentials, keys, signatures or callback address.
+    Another origin gets only harmless headers: no credentials, keys, signatures or callback address,
+    and no certificate of ``tls_by_host``.
     A call that contains secrets is not redirected to another origin. The change of a host from
     ``http`` to ``https`` is not another origin. A header says that the request was redirected.
 
     Raises:
-        GatewayError: The redirect leaves HTTP, or would send secrets to another origin.
+        GatewayError: The redirect leaves HTTP, or would send secrets, or show a certificate, to
+            another origin.
     """
     location = reply.headers.get("location")
     if reply.status not in _REDIRECTS or not location:
@@ -111,6 +118,7 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     if is_same:
         user_info = user_info or call.user_info
     else:
+        refuse_certificate(target, tls_by_host or {})
         headers = foreign_headers(headers)
     method, body = call.method, call.body
     if _becomes_get(method, reply.status):

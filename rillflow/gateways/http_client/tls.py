@@ -25,14 +25,17 @@ class TlsContexts:
         Raises:
             OSError: A file cannot be read, or holds nothing of the kind.
         """
-        name = next(
-            (each for each in (f"{place.host}:{place.port}", place.host) if each in self._by_host),
-            "",
-        )
+        name = name_of(self._by_host, place)
         context = self._made.get(name)
         if context is None:
             context = self._made[name] = context_of(self._by_host.get(name, TlsFiles()))
         return context
+
+
+def name_of(by_host: Mapping[str, TlsFiles], place: Origin) -> str:
+    """Return the name by which files are set for an origin, empty if there are none for it."""
+    host = place.host.rstrip(".")  # a dot at the end names the same host
+    return next((each for each in (f"{host}:{place.port}", host) if each in by_host), "")
 
 
 def context_of(files: TlsFiles) -> ssl.SSLContext:
