@@ -14,6 +14,7 @@ import uvloop
 from rillflow.core import machine
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import DispatchAnswered
+from rillflow.core.inspection.traces import Trace
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.gateways.http.gateway import HttpGateway
@@ -45,6 +46,7 @@ AT_ONCE: Final = 1000
 def micro(seconds: float) -> Iterator[Figure]:
     """Measure every part, each in a fresh process."""
     yield Figure("core", "events/s", apart(core_events, seconds))
+    yield Figure("traces", "spans/s", apart(derived_spans, seconds))
     for at_once in (64, 5_000):
         rate = apart(owning.executions, at_once, seconds)
         yield Figure(f"owner, {at_once:,} at once", "executions/s", rate)
@@ -90,6 +92,20 @@ def core_events(seconds: float) -> float:
                 handled += 1
 
     return _rate(thousand_events, seconds)
+
+
+def derived_spans(seconds: float) -> float:
+    """Return how many spans an owner derives in a second, of executions of glue that have begun."""
+    submitted = submitted_event("glue", glue("http://127.0.0.1:1"), b'{"n":0}')
+    plan = Plan(parse_definition(glue("http://127.0.0.1:1")), submitted.definition_id)
+    state, _ = machine.submit(plan, submitted)
+    size = len(list(Trace(plan, state).spans()))
+
+    def thousand_spans() -> None:
+        for _ in range(AT_ONCE // size):
+            list(Trace(plan, state).spans())
+
+    return _rate(thousand_spans, seconds)
 
 
 def path_reads(seconds: float) -> float:

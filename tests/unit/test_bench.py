@@ -258,7 +258,11 @@ def test_what_a_process_spends_is_told_for_a_thousand_tasks() -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", [micro.core_events, micro.path_reads, micro.filter_reads, micro.evaluations]
+    "measure",
+    [
+        *(micro.core_events, micro.derived_spans, micro.path_reads, micro.filter_reads),
+        micro.evaluations,
+    ],
 )
 def test_single_parts_can_be_measured(measure: Callable[[float], float]) -> None:
     assert measure(0.001) > 0

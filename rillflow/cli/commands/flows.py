@@ -249,6 +249,10 @@ def logs(
             show_default=False,
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Print what is printed, until the execution ends."),
+    ] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print what the functions of an execution have printed that Ray has called.
@@ -257,11 +261,19 @@ def logs(
     error is printed there. Of long logs only the end is printed.
 
         $ rillflow logs "$id" film
+
+        $ rillflow logs -f "$id"
     """
-    from rillflow.cli.output.logs import print_logs
+    import time
+    from functools import partial
+
+    from rillflow.cli.output.logs import LOOK_S, follow_logs, print_logs
 
     with client_of(url) as client:
-        if not print_logs(client.execution(execution_id), task):
+        execution = client.execution(execution_id)
+        if follow:
+            follow_logs(execution, task, partial(time.sleep, LOOK_S))
+        elif not print_logs(execution, task):
             raise typer.Exit(1)
 
 

@@ -3,11 +3,53 @@
 Used by `cli/commands/flows.py`.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from rillflow.cli.visible import say
 from rillflow.client.executions import Execution
+
+LOOK_S: Final = 1.0
+"""The time between two looks at what functions have printed."""
+_OVERLAP: Final = 400
+"""Characters by which the end of a log that was cut is found again."""
+_ENDED: Final = ("SUCCEED", "FAILED")
+
+
+def follow_logs(execution: Execution, task: str | None, pause: Callable[[], object]) -> bool:
+    """Print what functions print, while they do, until the execution has ended.
+
+    Args:
+        execution: Whose functions.
+        task: Only this one; without it, each line begins with the name of its task.
+        pause: Waits until the next look.
+
+    Returns:
+        Whether any has printed something.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    while True:
+        is_over = execution.status() in _ENDED  # what is printed before the end is seen after it
+        for name in list(_with_log(execution)) if task is None else [task]:
+            for stream in execution.log(name) or []:
+                key = name, str(stream["name"])
+                text = str(stream["text"])
+                whole = text if is_over else text[: text.rfind("\n") + 1]
+                for line in added_text(seen.get(key, ""), whole).splitlines():
+                    _print(line if task else f"{name}: {line}", stream)
+                seen[key] = whole
+        if is_over:
+            return any(seen.values())
+        pause()
+
+
+def added_text(before: str, now: str) -> str:
+    """Return what a log has more than before; of a long one the server shows only the end."""
+    if now.startswith(before):
+        return now[len(before) :]
+    end = before[-_OVERLAP:]
+    at = now.find(end)
+    return now if at < 0 else now[at + len(end) :]
 
 
 def print_logs(execution: Execution, task: str | None) -> bool:

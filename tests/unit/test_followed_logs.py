@@ -1,0 +1,74 @@
+"""`rillflow logs -f` prints each line of functions once, as it comes, until the execution ends."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rillflow.cli.output.logs import added_text, follow_logs
+
+
+class PlayedExecution:
+    """An execution of which each look shows the next of some logs; the last one has ended."""
+
+    def __init__(self, looks: Sequence[dict[str, str]]) -> None:
+        self._looks = list(looks)
+        self.pauses = 0
+
+    def status(self) -> str:
+        return "RUNNING" if len(self._looks) > 1 else "SUCCEED"
+
+    def tasks(self) -> dict[str, Any]:
+        return {**{name: {"log": True} for name in self._looks[0]}, "other": {}}
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        return [{"name": "out", "text": self._looks[0].get(name, ""), "is_cut": False}]
+
+    def pause(self) -> None:
+        self.pauses += 1
+        del self._looks[0]
+
+
+def followed(looks: Sequence[dict[str, str]], task: str | None = None) -> bool:
+    played: Any = PlayedExecution(looks)
+    has_any = follow_logs(played, task, played.pause)
+    assert played.pauses == len(looks) - 1
+    return has_any
+
+
+def test_each_line_is_printed_once_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = [
+        {},
+        {"film": "one\ntw"},
+        {"film": "one\ntwo\n", "cut": "a\n"},
+        {"film": "one\ntwo\nend"},
+    ]
+    assert followed(looks)
+    assert capsys.readouterr().out == "film: one\nfilm: two\ncut: a\nfilm: end\n"
+
+
+def test_of_one_task_the_lines_are_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert followed([{"film": "one\n"}, {"film": "one\n\x1b[31mtwo"}], "film")
+    out = capsys.readouterr().out
+    assert out.startswith("one\n")
+    assert "\x1b" not in out
+
+
+def test_where_nothing_is_printed_it_says_so() -> None:
+    assert not followed([{}, {}])
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "added"),
+    [
+        ("", "a\n", "a\n"),
+        ("a\n", "a\nb\n", "b\n"),
+        ("x" * 1_000 + "end\n", "x" * 500 + "end\nmore\n", "more\n"),
+        ("first attempt\n", "second\n", "second\n"),
+        ("a\n", "", ""),
+    ],
+)
+def test_of_a_log_that_was_cut_only_what_is_new_is_printed(
+    before: str, now: str, added: str
+) -> None:
+    assert added_text(before, now) == added
