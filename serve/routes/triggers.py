@@ -167,9 +167,9 @@ def _add_starts(routes: APIRouter, stack: Stack) -> None:
     ) -> Response:
         """Start an execution now, whatever the schedule says."""
         key = idempotency_key or uuid.uuid4().hex
-        return json_response(
-            {"execution_id": await stack.triggers.fire(trigger_id, key, sees_of(request))}
-        )
+        holder = caller_of(request.scope).holder
+        started = await stack.triggers.fire(trigger_id, key, sees_of(request), holder=holder)
+        return json_response({"execution_id": started})
 
     @routes.post("/flow/triggers/backfill.json", responses=answer(BackfillAnswer))
     async def backfill(
@@ -180,7 +180,12 @@ def _add_starts(routes: APIRouter, stack: Stack) -> None:
     ) -> Response:
         """Start the executions of all scheduled times of a span that were not started."""
         from_ms, to_ms = time_ms(begin, "from"), time_ms(end, "to")
-        started = await stack.triggers.backfill(trigger_id, (from_ms, to_ms), sees_of(request))
+        started = await stack.triggers.backfill(
+            trigger_id,
+            (from_ms, to_ms),
+            sees_of(request),
+            holder=caller_of(request.scope).holder,
+        )
         return json_response({"execution_ids": started})
 
 

@@ -74,6 +74,33 @@ async def test_a_key_has_so_many_unfinished_executions() -> None:
         await reached(await submitted(api, key), message)
 
 
+async def test_what_a_key_starts_by_a_trigger_counts_for_it() -> None:
+    async with served(api_key=FIRST) as api:
+        await with_definition(api, SUSPENDED)
+        trigger = {"id": "hourly", "descriptor_id": "shop:order", "cron": "0 0 * * * *"}
+        added = await api.client.post(f"{OURS}/add.json", json=trigger, headers=shown(FIRST))
+        assert added.status_code == 200, added.text
+        key = await made(api, "few", "author", running=2)
+        message = "the quota running of the key few is reached: 2 unfinished executions"
+
+        async def asked(action: str, **params: str) -> Any:
+            query = {"trigger_id": "hourly", **params}
+            headers = shown(key)
+            return await api.client.post(f"{OURS}/{action}.json", params=query, headers=headers)
+
+        assert (await asked("fire", idempotency_key="a")).status_code == 200
+        span = {"from": "2026-03-01T00:30:00Z", "to": "2026-03-01T10:30:00Z"}
+        await reached(await asked("backfill", **span), message)
+        await reached(await asked("fire", idempotency_key="b"), message)
+        assert (await asked("fire", idempotency_key="a")).status_code == 200
+        listed = await api.client.get(
+            "/flow/get_execution_count.json",
+            params={"service_id": "shop:order", "type": "running"},
+            headers=shown(FIRST),
+        )
+        assert listed.json()["dag"] == {"running": 2}
+
+
 async def test_a_submission_that_is_refused_takes_no_place() -> None:
     async with served(api_key=FIRST) as api:
         await with_definition(api, PASS)

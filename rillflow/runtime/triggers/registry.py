@@ -15,6 +15,7 @@ from rillflow.errors import CronError, RequestError
 from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.ports.access import Holder
 from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.runtime.definitions.trigger_room import RESTRICTED, TriggerRoom
@@ -254,21 +255,37 @@ class TriggerRegistry:
             text += b"}"
             return await in_thread(lambda: bytes(text))
 
-    async def fire(self, trigger_id: str, key: str, sees: Sees = everything) -> ExecutionId:
+    async def fire(
+        self,
+        trigger_id: str,
+        key: str,
+        sees: Sees = everything,
+        *,
+        holder: Holder | None = None,
+    ) -> ExecutionId:
         """Start an execution now, whatever the schedule says; a key makes it happen once.
+
+        It counts for the quota of ``holder``, whose API key starts it.
 
         Raises:
             RillflowError: There is no such trigger, or the submission was refused.
         """
         row, context = await self._known(trigger_id, sees)
         checked = checked_key(f"trigger/{trigger_id}/by-hand/{key}") or ""
-        options = options_of(decode_spec(row.spec), checked)
+        options = options_of(decode_spec(row.spec), checked)._replace(holder=holder)
         return await self._submissions.submit(row.descriptor_id, context.encode(), options)
 
     async def backfill(
-        self, trigger_id: str, span_ms: tuple[int, int], sees: Sees = everything
+        self,
+        trigger_id: str,
+        span_ms: tuple[int, int],
+        sees: Sees = everything,
+        *,
+        holder: Holder | None = None,
     ) -> list[ExecutionId]:
         """Start the executions of all scheduled times of a span, except those that were started.
+
+        They count for the quota of ``holder``, whose API key starts them.
 
         Returns:
             The executions of all times of the span.
@@ -284,7 +301,8 @@ class TriggerRegistry:
 
         async def start(at_ms: int) -> ExecutionId:
             async with turns:
-                options = options_of(spec, key_of_firing(trigger_id, at_ms))
+                key = key_of_firing(trigger_id, at_ms)
+                options = options_of(spec, key)._replace(holder=holder)
                 return await self._submissions.submit(row.descriptor_id, context.encode(), options)
 
         return await _all_or_first_error([start(each) for each in times])
