@@ -21,6 +21,9 @@ DESCENDANTS_MAX: Final = 1_000
 """Limit of the sub-flows of an execution, counted at all levels below it."""
 
 
+_POSTED: Final = '{"text":'
+
+
 class _Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     at_ms: int
 
@@ -149,6 +152,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     address has none, and None if seals are not required. ``sub_flow`` is set if a sub-flow sent the
     callback. ``failure`` is the reason why the attempt has failed whatever its conditions say.
     ``trace`` is the span of the sender, if it has sent one.
+    ``log`` is the end of the log that the function has posted, as in ``ProgressReported``.
     """
 
     task: TaskName
@@ -165,6 +169,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     sub_flow: SubFlowNotice | None = None
     failure: str | None = None
     trace: TraceParent | None = None
+    log: str | None = None
 
 
 class ProgressReported(_Event, frozen=True, kw_only=True):
@@ -172,7 +177,7 @@ class ProgressReported(_Event, frozen=True, kw_only=True):
 
     ``fraction`` is from 0 to 1, None if it is not known. ``attempt`` None means that the caller did
     not say. ``sealed_attempt`` is that of a callback. ``log`` is the place of what the attempt
-    prints, as in ``DispatchAnswered``.
+    prints, as in ``DispatchAnswered``, or the end of the log itself, as JSON of its ``text``.
     """
 
     task: TaskName
@@ -272,3 +277,8 @@ Event: TypeAlias = (
     | ResumeRequested
     | NoticeDelivered
 )
+
+
+def is_posted(log: str) -> bool:
+    """Tell whether a log is text that a function has posted, and no place in the files of Ray."""
+    return log.startswith(_POSTED)

@@ -23,7 +23,7 @@ from rillflow.core.state import DegradeSwitch, InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import controls, functions
 from rillflow.core.tasks.kept_outputs import note_output
-from rillflow.core.tasks.progress import keep_progress
+from rillflow.core.tasks.progress import keep_posted_log, keep_progress
 from rillflow.core.transitions import (
     EXECUTION_TRANSITIONS,
     FINISHED,
@@ -148,6 +148,7 @@ def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived, entr
         return False
     if isinstance(entry, Refusal):
         raise _refused(turn, task, entry)
+    keep_posted_log(turn.state, task, event.log)
     return _finish_function(turn, task, event)
 
 

@@ -266,7 +266,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     ``warnings`` are those of the completion callback; ``mapping_warnings`` counts them and those of
     all instances, ``warnings_kept`` how many of the latter are kept. ``redone`` tells whether the
     execution was restarted after an end; ``redo_order`` is its parent's last request to do so.
-    ``progress_ms`` is when a task last reported its progress.
+    ``progress_ms`` is when a task last reported its progress; ``log_characters`` counts those of
+    all logs that were posted and kept.
     ``language`` is the language version. ``trace`` is the trace of the execution, None if it has
     none. ``outputs_bytes`` is the sum of ``output_bytes`` of all
     tasks, and ``made_bytes`` the size of what all turns have made: contexts and inputs together are
@@ -321,6 +322,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     remaining: RemainingSteps | None = None
     progress_ms: int | None = None
     trace: TraceStart | None = None
+    log_characters: int = 0
 
     def traceparent_of(self, task: str, attempt: int) -> str | None:
         """Return the header ``traceparent`` of a call; None if the execution has no trace."""

@@ -6,6 +6,7 @@ Owners' queries, completion callbacks and dry runs call it. It only reads the st
 from collections.abc import Sequence
 from typing import Any, Final
 
+from rillflow.core.events import is_posted
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.redaction import redacted, redacted_part
 from rillflow.core.state import (
@@ -115,11 +116,26 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
     if task.progress is not None:
         view["progress"] = progress_view(task.progress)
     if task.log is not None:
-        view["log"] = decode_json(task.log.encode())
+        view["log"] = log_view(task.log)
     if task.warning_counts:
         view["mapping_warnings"] = task.mapping_warnings
         view["warnings"] = warnings_view(task.warnings)
     return view
+
+
+def log_view(log: str) -> JsonObject:
+    """Return the place of a log; of one that its function has posted, only that it has done so."""
+    return {"posted": True} if is_posted(log) else _log(log)
+
+
+def posted_log(task: TaskState) -> JsonObject | None:
+    """Return the end of the log that the function of a task has posted."""
+    return _log(task.log) if task.log is not None and is_posted(task.log) else None
+
+
+def _log(text: str) -> JsonObject:
+    log = decode_json(text.encode())
+    return log if isinstance(log, dict) else {}
 
 
 def progress_view(progress: Progress) -> JsonObject:

@@ -21,6 +21,7 @@ from rillflow.closest import did_you_mean
 from rillflow.function_calls.arguments import TypedFunction
 from rillflow.function_calls.failures import FunctionInputError
 from rillflow.functions.artifacts import ServerArtifacts
+from rillflow.functions.call_logs import CallLog, keep_call_logs
 from rillflow.functions.callback_rules import CallbackRules
 from rillflow.functions.calls import Call, Calls
 from rillflow.functions.deliveries import Address
@@ -87,6 +88,7 @@ class Functions:
         self._large_reading = asyncio.Semaphore(1)
         self._is_draining = False
         self.calls_given_up = 0
+        keep_call_logs()
 
     @property
     def names(self) -> list[str]:
@@ -223,9 +225,12 @@ class Functions:
                     arguments, named = await asyncio.to_thread(typed.arguments, fields)
         except FunctionInputError as error:
             raise _bad_input(error) from None
-        report = self._calls.deliveries.reporter(head.callback_url) if head.is_async else _nowhere
+        if head.is_async:
+            report, log = self._calls.deliveries.reporter(head.callback_url)
+        else:
+            report, log = _nowhere, CallLog(lambda: None)
         name = typed.function.__name__
-        return Invocation(name, typed.function, arguments, named, report, artifacts)
+        return Invocation(name, typed.function, arguments, named, report, artifacts, log)
 
     def _artifacts_of(self, head: Head) -> ServerArtifacts:
         check = partial(self._rules.check_host, is_from_here=head.is_from_here)

@@ -146,7 +146,8 @@ class Calls:
             self.room.give_back(call.size_bytes)
         _log(call, outcome)
         if call.key is not None:
-            self._kept.put(call.key, call.digest, outcome, now_s=time.monotonic())
+            kept = outcome._replace(log="")  # thousands are kept
+            self._kept.put(call.key, call.digest, kept, now_s=time.monotonic())
         if call.address is not None:
             self._delivering.start(self._deliver(call, outcome))
         elif call.key is not None:

@@ -9,12 +9,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 
 from rillflow.backoff import Backoff
+from rillflow.functions.call_logs import CallLog
 from rillflow.functions.callback_rules import expiry_s
 from rillflow.functions.running import Outcome
 from rillflow.jsontypes import encode_json
@@ -23,6 +25,8 @@ from rillflow.task_set import TaskSet
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 30.0
+LOG_PAUSE_S: Final = 2.0
+"""What a function logs is posted so long after the first new line, with what came meanwhile."""
 _POST_S: Final = 30.0
 _CONNECT_S: Final = 5.0
 _LATER: Final = frozenset({408, 425, 429})
@@ -80,20 +84,28 @@ class Deliveries:
                 return False
             await asyncio.sleep(pause_s)
 
-    def reporter(self, url: str) -> Send:
-        """Return what posts the progress of a call; it is called in any thread."""
+    def reporter(self, url: str) -> tuple[Send, CallLog]:
+        """Return what posts the progress of a call, and its log; both are used in any thread."""
         loop = asyncio.get_running_loop()
         reporter = _ReportSender(self, url)
 
         def send(fraction: float | None, message: str) -> None:
             loop.call_soon_threadsafe(reporter.take, fraction, message)
 
-        return send
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop has ended before a thread of the function
+                loop.call_soon_threadsafe(reporter.note_log)
 
-    async def post_progress(self, url: str, fraction: float | None, message: str) -> None:
+        reporter.log = CallLog(tell)
+        return send, reporter.log
+
+    async def post_progress(
+        self, url: str, fraction: float | None, message: str, log: str = ""
+    ) -> None:
         """Post a report once; if it is lost, the next one follows."""
         said = {"progress": "" if fraction is None else f"{fraction:.4f}", "message": message}
-        await self._post(_with(url, said), b"", {})
+        headers = {"Content-Type": "text/plain; charset=utf-8"} if log else {}
+        await self._post(_with(url, said), log.encode(errors="replace"), headers)
 
     def start(self, reporter: "_ReportSender") -> None:
         """Have a reporter post what it has, beside this task."""
@@ -116,6 +128,8 @@ class Deliveries:
         }
         if address.call_id:
             headers["X-Call-Id"] = address.call_id
+        if outcome.log:
+            headers["X-Function-Log"] = outcome.log
         return await self._post(url, outcome.body, headers)
 
     async def _post(
@@ -135,13 +149,15 @@ class Deliveries:
 
 
 class _ReportSender:
-    """Posts the latest report of a call, one at a time."""
+    """Posts the latest report of a call, and the end of its log, one at a time."""
 
     def __init__(self, deliveries: Deliveries, url: str) -> None:
         self._deliveries = deliveries
         self._url = url
         self._latest: tuple[float | None, str] | None = None
         self._is_posting = False
+        self._is_noted = False
+        self.log: CallLog | None = None
 
     def take(self, fraction: float | None, message: str) -> None:
         self._latest = fraction, message
@@ -149,11 +165,24 @@ class _ReportSender:
             self._is_posting = True
             self._deliveries.start(self)
 
+    def note_log(self) -> None:
+        """Post the log in a while."""
+        if not self._is_noted:
+            self._is_noted = True
+            asyncio.get_running_loop().call_later(LOG_PAUSE_S, self._take_log)
+
+    def _take_log(self) -> None:
+        self._is_noted = False
+        if self._latest is None:
+            self.take(None, "")
+
     async def post(self) -> None:
         try:
             while self._latest is not None:
                 (fraction, message), self._latest = self._latest, None
-                await self._deliveries.post_progress(self._url, fraction, message)
+                log = self.log.news() if self.log is not None else ""
+                if log or message or fraction is not None:
+                    await self._deliveries.post_progress(self._url, fraction, message, log)
         finally:
             self._is_posting = False
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from rillflow.artifacts.artifact import ArtifactSource, artifacts_from
 from rillflow.function_calls.results import described, encoded_result
+from rillflow.functions.call_logs import CallLog, logging_to
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.progress_reports import Send, report_yielded, reporting_in_context
 
@@ -22,17 +23,22 @@ logger = logging.getLogger("rillflow.functions")
 
 
 class Outcome(NamedTuple):
-    """What came of a call: the body of the answer, and whether the function succeeded."""
+    """What came of a call: the body of the answer, and whether the function succeeded.
+
+    ``log`` is the end of what it has logged, as it travels in a header.
+    """
 
     body: bytes
     succeeded: bool
     duration_s: float
+    log: str = ""
 
 
 class Invocation(NamedTuple):
     """A function with its arguments.
 
     ``report`` is told of its progress, in any thread. ``artifacts`` are those that it may use.
+    ``log`` keeps what it logs.
     """
 
     name: str
@@ -41,21 +47,27 @@ class Invocation(NamedTuple):
     named: Mapping[str, Any]
     report: Send
     artifacts: ArtifactSource
+    log: CallLog
 
 
 async def run(invocation: Invocation, threads: ThreadPoolExecutor, *, most_bytes: int) -> Outcome:
     """Run a function to its end; whatever it raises is its outcome."""
     began_s = time.monotonic()
-    with reporting_in_context(invocation.report), artifacts_from(invocation.artifacts):
+    with (
+        reporting_in_context(invocation.report),
+        artifacts_from(invocation.artifacts),
+        logging_to(invocation.log),
+    ):
         try:
             result = await _result_of(invocation, threads)
             body = await _in_thread(threads, encoded_result, result, most_bytes)
             succeeded = await _in_thread(threads, _has_succeeded, body)
         except BaseException as error:
             if _is_cancelled():
+                invocation.log.end()
                 raise
             body, succeeded = _failed(invocation.name, error), False
-    return Outcome(body, succeeded, time.monotonic() - began_s)
+    return Outcome(body, succeeded, time.monotonic() - began_s, invocation.log.end())
 
 
 async def _result_of(invocation: Invocation, threads: ThreadPoolExecutor) -> Any:

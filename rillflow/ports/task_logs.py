@@ -44,6 +44,17 @@ class LogText(msgspec.Struct, frozen=True):
     is_cut: bool = False
 
 
+class LogEnd(msgspec.Struct, frozen=True):
+    """The end of a log that a function has posted; loggers write to standard error."""
+
+    text: str
+    is_cut: bool = False
+
+    def shown(self) -> LogText:
+        """Return it as the log of a function of Ray is returned."""
+        return LogText("err", self.text, self.is_cut)
+
+
 class TaskLogs(Protocol):
     """Reads logs on the nodes where they are."""
 

@@ -1,7 +1,7 @@
 """The gateway of ``ray://``: an attempt is a Ray task, and what the function returns its answer."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 
 from ray.exceptions import RayError
 
@@ -18,7 +18,7 @@ from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.shared_tasks import SharedTasks
-from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
+from rillflow.ray_tasks.targets import SCHEME, FunctionTarget, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
 from rillflow.ray_tasks.tasks import RayTasks, Result
 from rillflow.ray_tasks.waiting import WaitingCalls
@@ -48,12 +48,12 @@ class RayTaskGateway:
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
         async with self._slot(request), self._inputs.room(len(request.input)):
-            try:
-                call = await self._function_call(request)
-            except GatewayError as error:
-                return failed(request, str(error), error.hint)
             with self.progress.of(request.call) as number:
-                return await self._answer(request, call._replace(number=number))
+                try:
+                    call = await self._function_call(request, number)
+                except GatewayError as error:
+                    return failed(request, str(error), error.hint)
+                return await self._answer(request, call)
 
     async def _answer(self, request: DispatchRequest, call: FunctionCall) -> DispatchAnswer:
         has_outcome = False
@@ -98,17 +98,16 @@ class RayTaskGateway:
             return self._small.slot(SCHEME, request)
         return nullcontext()
 
-    async def _function_call(self, request: DispatchRequest) -> FunctionCall:
+    async def _function_call(self, request: DispatchRequest, number: int) -> FunctionCall:
         settings = self._settings
-        target = function_target(request.resource_name)
-        refuse_module(target, settings.modules)
         return FunctionCall(
-            target,
+            _allowed_target(request.resource_name, settings.modules),
             await fields_of(request),
             settings.modules,
             settings.path,
             settings.max_result_bytes,
             (settings.dispatcher, settings.namespace),
+            number,
             artifacts=self._artifacts_of(request),
             traceparent=request.traceparent or "",
         )
@@ -117,7 +116,7 @@ class RayTaskGateway:
         given = self._settings.artifacts
         if given is None:
             return None
-        execution = execution_key(request.execution_id, (step[0] for step in request.route))
+        execution = _execution_key(request.execution_id, tuple(step[0] for step in request.route))
         return ArtifactAccess(*given[:3], execution, given.min_free_bytes)
 
     async def _result(
@@ -141,3 +140,19 @@ class RayTaskGateway:
             raise
         except (TypeError, ValueError) as error:
             raise refused_options(options, error) from error
+
+
+_execution_key = lru_cache(maxsize=1024)(execution_key)
+"""Of the executions that call now; a foreach makes thousands of calls of one."""
+
+
+@lru_cache(maxsize=256)
+def _allowed_target(resource_name: str, modules: tuple[str, ...]) -> FunctionTarget:
+    """Return the function of a name.
+
+    Raises:
+        GatewayError: It names none, or ``ray_modules`` does not allow its module.
+    """
+    target = function_target(resource_name)
+    refuse_module(target, modules)
+    return target

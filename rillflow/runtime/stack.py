@@ -35,7 +35,7 @@ from rillflow.ports.loops import EventLoops
 from rillflow.ports.process_meters import NoProcessMeters, ProcessMeters
 from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
-from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
+from rillflow.ports.task_logs import LogEnd, LogPlace, LogText, NoTaskLogs, TaskLogs
 from rillflow.runtime.artifacts import Artifacts
 from rillflow.runtime.changes.hub import ChangeHub
 from rillflow.runtime.changes.summaries import SharedSummaries
@@ -237,8 +237,10 @@ class Stack:
             return None
         shown = decode_json(await self.query(execution_id, "task", parent=task) or b"null")
         place = shown["task"].get("log") if isinstance(shown, dict) else None  # type: ignore[union-attr]
-        if place is None:
+        if not isinstance(place, dict):
             return None
+        if "text" in place:
+            return [msgspec.convert(place, LogEnd).shown()]
         return await self.task_logs.read(msgspec.convert(place, LogPlace))
 
     async def require_known(self, execution_id: ExecutionId, event: Event) -> None:

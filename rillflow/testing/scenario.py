@@ -79,6 +79,7 @@ class CallbackDetails(TypedDict, total=False):
     key_succeeded: bool
     trigger: bool
     sub_flow: SubFlowNotice
+    log: str
 
 
 class Scenario:

@@ -24,6 +24,7 @@ from rillflow.gateways.callbacks.arrivals import (
     callback_target,
     read_callback,
     read_finish,
+    read_log,
     read_progress,
 )
 from rillflow.gateways.callbacks.seals import attempt_of_seal
@@ -226,15 +227,19 @@ class HotRoutes:
         target: tuple[ExecutionId, TaskName],
         sealed_attempt: int | None,
     ) -> Response:
-        """Take what a function says about its progress; the body is not read."""
+        """Take what a function says about its progress; a body of plain text is its log."""
         execution_id, task = target
-        fraction, message = read_progress(query, self._secrets.mask().text)
+        mask = self._secrets.mask().text
+        fraction, message = read_progress(query, mask)
+        has_log = header_of(request.scope, b"content-type").startswith("text/plain")
+        log = read_log(await read_body(request), mask) if has_log else None
         event = ProgressReported(
             at_ms=self._stack.clock.now_ms(),
             task=task,
             fraction=fraction,
             message=message,
             sealed_attempt=sealed_attempt,
+            log=log,
         )
         if not sealed_attempt and self._lookups.are_too_many(request.scope):
             await self._stack.require_known(execution_id, event)
@@ -359,6 +364,7 @@ def _delivery_of(
         will_retry=callback.will_retry,
         trigger=trigger,
         sealed_attempt=sealed_attempt,
+        log=callback.log,
     )
     # Without a seal anybody may send it, and its hint takes effect before the rest is checked.
     hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s

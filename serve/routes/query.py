@@ -67,7 +67,7 @@ def _add_logs(routes: APIRouter, stack: Stack) -> None:
 
     @routes.get("/flow/logs.json", responses=answer(ShownLog))
     async def logs(execution_id: str, task_name: str) -> Response:
-        """Show what the last attempt of a task has printed, where its function is one of Ray.
+        """Show what the last attempt of a task has printed on Ray, or posted as its log.
 
         The end of what is long, without the values of secrets.
         """

@@ -91,3 +91,69 @@ async def test_what_runs_no_function_has_no_progress() -> None:
         for unknown in ({"task_name": "none"}, {"execution_id": f"{execution_id[:-1]}x"}):
             response = await api.client.post(TRIGGER, params={**told, **unknown})
             assert response.status_code >= 400
+
+
+async def post_log(
+    api: Api, address: dict[str, str], lines: bytes, kind: str = "text/plain"
+) -> Any:
+    """Post the end of a log with no other progress."""
+    response = await api.client.post(
+        TRIGGER, params={**address, "progress": ""}, content=lines, headers={"Content-Type": kind}
+    )
+    return response.json()
+
+
+async def streams_of(api: Api, address: dict[str, str]) -> Any:
+    told = {"execution_id": address["execution_id"], "task_name": "A"}
+    response = await api.client.get("/flow/logs.json", params=told)
+    return response.json()["ret"].get("streams")
+
+
+async def test_what_a_function_posts_is_its_log_until_the_next_one_comes() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        assert await post_log(api, address, b'{"a": 1}', "application/json") == OK
+        assert await streams_of(api, address) is None, "that is no text"
+        address = await started(api)
+        assert await post_log(api, address, "é\n\udcff".encode(errors="surrogateescape")) == OK
+        [stream] = await streams_of(api, address)
+        assert stream == {"name": "err", "text": "é\n\ufffd", "is_cut": False}
+        assert await post_log(api, address, b"too soon") == NOT_KEPT
+        headers = {"X-Function-Log": "the%20end%0A%C3%A9"}
+        await api.client.post(TRIGGER, params=address, json={}, headers=headers)
+        assert (await api.ended(address["execution_id"]))["tasks"]["A"]["log"] == {"posted": True}
+        [stream] = await streams_of(api, address)
+        assert stream["text"] == "the end\né"
+
+
+async def test_of_a_long_log_the_end_is_kept_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", SECRET)
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        lines = b"x" * 500_000 + SECRET.encode() + b"y" * 3_990
+        assert await post_log(api, address, lines) == OK
+        [stream] = await streams_of(api, address)
+        assert stream["is_cut"]
+        assert len(stream["text"]) == 4_000
+        assert stream["text"].endswith("y" * 3_990)
+        assert SECRET[-9:] not in stream["text"]
+
+
+async def test_control_characters_take_less_of_a_log() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        assert await post_log(api, address, b"\x01" * 5_000 + b"end") == OK
+        [stream] = await streams_of(api, address)
+        assert stream["text"].endswith("\x01end")
+        assert stream["is_cut"]
+
+
+async def test_an_empty_log_is_none() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        headers = {"X-Function-Log": "%20%ZZ"[:3]}
+        await api.client.post(TRIGGER, params=address, json={}, headers=headers)
+        await api.ended(address["execution_id"])
+        assert await streams_of(api, address) is None

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long]
 DRIVER: Final = Path(__file__).with_name("ray_node_driver.py")
 SLEPT: Final = {"body": {"data": "slept"}, "error": None}
 PATTERNS: Final = ("task_sync", "task_async")
+LONG_S: Final = 20
 NOTICED_S: Final = 30.0
 """A node that does not answer is taken for dead after some 4 s; a worker takes a while to start."""
 
@@ -47,7 +48,7 @@ def test_only_the_loss_of_its_own_node_has_a_function_begun_again(
 ) -> None:
     for pattern in PATTERNS:
         file = tmp_path / f"{pattern}-own"
-        nodes.ask(f"call {pattern} {file} 10")
+        nodes.ask(f"call {pattern} {file} {LONG_S}")
         [pid] = begun(file)
         node, _ = _nodes_by(nodes, pid)
         killed_s = time.monotonic()
@@ -60,7 +61,7 @@ def test_only_the_loss_of_its_own_node_has_a_function_begun_again(
         nodes.replace(node)
 
         file = tmp_path / f"{pattern}-other"
-        nodes.ask(f"call {pattern} {file} 15")
+        nodes.ask(f"call {pattern} {file} {LONG_S}")
         [pid] = begun(file)
         _, other = _nodes_by(nodes, pid)
         other.kill()

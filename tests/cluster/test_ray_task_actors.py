@@ -28,6 +28,7 @@ from tests.cluster.ray_stack import (
 
 pytestmark = pytest.mark.cluster
 
+LONG_S: Final = 20.0
 UNCLAIMED: Final = FUNCTIONS.with_name("ray_unclaimed.py")
 ASKERS: Final = FUNCTIONS.with_name("ray_askers.py")
 
@@ -85,6 +86,38 @@ def test_an_asynchronous_call_goes_on_when_who_has_ordered_it_dies(
     ended = api.end(execution_id, WAIT_S)
     assert ended.context["output"] == {"data": "slept"}
     assert len(calls_in(file)) == 1
+    _without_actors(own)
+
+
+@pytest.mark.long
+def test_a_call_of_20_s_is_begun_once_although_the_whole_stack_dies_around_it(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    execution_id = _detached(api, file, seconds=LONG_S)
+    begun_s = time.monotonic()
+    [pid] = begun(file)
+    for number, name in enumerate(("ServeReplica", "DispatcherActor", "ExecutionActor"), start=1):
+        time.sleep(max(0.0, begun_s + number / 4 * LONG_S - time.monotonic()))
+        kill(*workers(own.pid, name))
+    own.wait_until_ready()
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.context["output"] == {"data": "slept"}
+    assert calls_in(file) == [pid]
+    _without_actors(own)
+
+
+@pytest.mark.long
+def test_a_call_of_20_s_whose_own_process_is_killed_is_begun_twice(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    execution_id = _detached(api, file, seconds=LONG_S)
+    [pid] = begun(file)
+    time.sleep(LONG_S / 2)
+    kill(pid)
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.context["output"] == {"data": "slept"}
+    assert len(calls_in(file)) == 2
+    assert len(ended.task("call")["invoke_msg"]["invoke_time_infos"]) == 1
     _without_actors(own)
 
 

@@ -3,6 +3,7 @@
 A report is an event, so whatever a function sends, the journal grows by few of them.
 """
 
+import json
 import math
 from typing import Any, Final
 
@@ -13,8 +14,14 @@ from hypothesis import strategies as st
 
 from rillflow.core import codec
 from rillflow.core.events import DispatchAnswered, Event, ProgressReported
-from rillflow.core.tasks.progress import LOG_CHARACTERS, MESSAGE_CHARACTERS
-from rillflow.core.view import execution_view, task_view
+from rillflow.core.status import TaskStatus
+from rillflow.core.tasks.progress import (
+    LOG_CHARACTERS,
+    MESSAGE_CHARACTERS,
+    MOST_POSTED_CHARACTERS,
+    POSTED_CHARACTERS,
+)
+from rillflow.core.view import execution_view, posted_log, task_view
 from rillflow.errors import ForgedCallbackError, RequestError
 from rillflow.testing import Scenario
 
@@ -171,6 +178,84 @@ def test_the_place_of_a_log_is_kept_once_for_each_attempt_and_with_its_answer() 
     assert flow.task("film").log is None, "the next attempt has begun"
     flow.take(DispatchAnswered(at_ms=9, task="film", attempt=2, error="e", log='{"end":2}'))
     assert task_view(flow.plan, flow.state, flow.task("film"))["log"] == {"end": 2}
+
+
+def posted(text: str, **more: Any) -> ProgressReported:
+    """Return a report with the end of a log."""
+    return ProgressReported(at_ms=1, task="film", log=json.dumps({"text": text}), **more)
+
+
+def post(flow: Scenario, report: ProgressReported) -> bool:
+    """Report it now, and tell whether it is kept."""
+    flow.take(msgspec.structs.replace(report, at_ms=flow.now_ms))
+    return flow.changed
+
+
+def log_of(flow: Scenario) -> Any:
+    found = posted_log(flow.task("film"))
+    return None if found is None else found["text"]
+
+
+def test_the_log_that_a_function_posts_takes_the_place_of_the_last_one() -> None:
+    flow = started()
+    assert post(flow, posted("one\n", fraction=0.4, message="of two"))
+    flow.advance(1)
+    assert post(flow, posted("one\ntwo\n"))
+    assert log_of(flow) == "one\ntwo\n"
+    assert (shown(flow)["fraction"], shown(flow)["message"]) == (0.4, "of two")
+    assert task_view(flow.plan, flow.state, flow.task("film"))["log"] == {"posted": True}
+    flow.finish("film", succeeded=False, log='{"text":"three"}')
+    assert log_of(flow) is None, "the next attempt has begun"
+    flow.finish("film", succeeded=False, log='{"text":"four"}')
+    assert log_of(flow) == "four"
+
+
+def test_logs_are_kept_as_seldom_as_progress_and_long_ones_of_one_execution_more_seldom() -> None:
+    flow = started()
+    assert post(flow, posted("one"))
+    flow.advance(0.999)
+    assert not post(flow, posted("two"))
+    assert log_of(flow) == "one"
+    flow.advance(0.001)
+    assert post(flow, posted("x" * 8_000))
+    flow.finish("film")
+    flow.advance(0.7)
+    long = msgspec.structs.replace(posted("x" * 8_000), task="cut")
+    assert not post(flow, long)
+    flow.advance(0.2)
+    assert post(flow, long)
+
+
+def test_a_function_that_logs_all_day_fills_no_journal() -> None:
+    flow, kept = started(), 0
+    for _ in range(DAY_S // 10):
+        kept += post(flow, posted("line\n" * 800))
+        flow.advance(10)
+    assert 300 < kept < 700
+
+
+def test_the_logs_of_an_execution_have_a_limit_and_progress_goes_on() -> None:
+    flow = started()
+    texts = 0
+    while post(flow, posted(f"{texts} {'x' * 8_000}", fraction=0.5)):
+        if log_of(flow).partition(" ")[0] != str(texts):
+            break
+        texts += 1
+        flow.advance(1 + flow.now_ms / 50_000)
+    assert 0 <= MOST_POSTED_CHARACTERS - flow.state.log_characters < 8_100
+    assert shown(flow)["time"] == flow.now_ms
+    flow.finish("film", log=json.dumps({"text": "the last words" * 500}))
+    assert log_of(flow).startswith(f"{texts - 1} ")
+
+
+def test_a_posted_log_that_is_too_long_is_not_kept() -> None:
+    flow = started()
+    assert post(flow, posted("x" * POSTED_CHARACTERS, fraction=0.5))
+    assert log_of(flow) is None
+    assert shown(flow)["fraction"] == 0.5
+    flow.finish("film", log=json.dumps({"text": "x" * POSTED_CHARACTERS}))
+    assert log_of(flow) is None
+    assert flow.task("film").status is TaskStatus.SUCCEED
 
 
 def test_a_place_that_is_too_long_is_not_kept() -> None:

@@ -255,7 +255,7 @@ def logs(
     ] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Print what the functions of an execution have printed that Ray has called.
+    """Print what the functions of an execution have printed that Ray has called, or have posted.
 
     Of each task it is the last attempt, also while it runs. What went to standard
     error is printed there. Of long logs only the end is printed.

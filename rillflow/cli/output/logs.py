@@ -68,7 +68,8 @@ def print_logs(execution: Execution, task: str | None) -> bool:
         has_any = has_any or bool(streams)
     if not has_any:
         about = "this task" if task else "any task"
-        say(f"there is no log of {about}: it is kept of functions that Ray calls", err=True)
+        kept = "it is kept of functions that Ray calls, or that post it"
+        say(f"there is no log of {about}: {kept}", err=True)
     return has_any
 
 

@@ -8,9 +8,11 @@ so a refused one is lost.
 import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from rillflow.core.tasks.progress import POSTED_CHARACTERS
 from rillflow.errors import RequestError
 from rillflow.gateways.callbacks.bodies import Body, is_cloud_event, read_body, unpacked
 from rillflow.gateways.messages.charsets import in_utf8
@@ -32,6 +34,13 @@ Masking: TypeAlias = Callable[[str], str]
 MESSAGE_CHARACTERS: Final = 200
 """Limit of the characters of a message about progress."""
 
+LOG_HEADER: Final = "x-function-log"
+"""The header of an outcome with the end of the function's log, percent-encoded."""
+LOG_CHARACTERS: Final = 4_000
+"""So many characters of a log that a function posts are kept, the last ones."""
+MOST_LOG_BYTES: Final = 65_536
+"""So many bytes of it are read, the last ones."""
+
 _LONGEST_FACT: Final = 256
 _UNPROCESSABLE: Final = 422
 
@@ -43,7 +52,8 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     body says about itself. ``facts`` is what the gateway says about the call: ``status``,
     ``duration_s``, ``function``, ``call_id``, ``retry``, ``retry_max``, and ``event_id``,
     ``event_type`` of a CloudEvent. ``will_retry`` marks a failure after which the gateway itself
-    tries again. ``retry_interval_s`` is the function's hint, 0 for none.
+    tries again. ``retry_interval_s`` is the function's hint, 0 for none. ``log`` is the end of the
+    function's log, as events have it.
     """
 
     execution_id: str
@@ -56,6 +66,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, JsonValue] = {}
     will_retry: bool = False
     retry_interval_s: int = 0
+    log: str | None = None
 
 
 class _CallFields(NamedTuple):
@@ -131,7 +142,22 @@ def read_callback(
         facts=facts,
         will_retry=not succeeded and _has_retries_left(facts),
         retry_interval_s=retry_interval_of(output),
+        log=read_log(unquote_to_bytes(names.get(LOG_HEADER, "")), mask),
     )
+
+
+def read_log(lines: bytes, mask: Masking = _unmasked) -> str | None:
+    """Return the end of a log that a function has posted, as events have it; None for none."""
+    text = mask(lines[-MOST_LOG_BYTES:].decode(errors="replace"))
+    kept = text[-LOG_CHARACTERS:]
+    if not kept.strip():
+        return None
+    while True:
+        is_cut = len(kept) < len(text) or len(lines) > MOST_LOG_BYTES
+        log = encode_json({"text": kept, "is_cut": is_cut}).decode()
+        if len(log) <= POSTED_CHARACTERS:
+            return log
+        kept = kept[len(kept) // 4 :]  # of control characters, each is six in JSON
 
 
 def read_progress(query: Mapping[str, str], mask: Masking = _unmasked) -> tuple[float | None, str]:

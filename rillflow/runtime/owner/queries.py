@@ -15,7 +15,7 @@ from rillflow.core.events import (
 from rillflow.core.inspection.overview import in_quarantine
 from rillflow.core.inspection.views import SUMMARY, inspect
 from rillflow.core.state import ExecutionState
-from rillflow.core.view import children_view, execution_view, task_view
+from rillflow.core.view import children_view, execution_view, posted_log, task_view
 from rillflow.errors import (
     ExecutionError,
     RequestError,
@@ -128,7 +128,11 @@ def _instance(execution: ActiveExecution, name: str) -> JsonValue:
     if task is None:
         return None
     context = state.groups[task.route].context if task.route else state.context
-    return {"task": task_view(execution.plan, state, task), "context": context}
+    view = task_view(execution.plan, state, task)
+    posted = posted_log(task)
+    if posted is not None:
+        view["log"] = posted
+    return {"task": view, "context": context}
 
 
 def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:

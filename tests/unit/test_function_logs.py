@@ -1,0 +1,64 @@
+"""What the function of an asynchronous call logs is posted as the log of its task, and bounded."""
+
+import asyncio
+import logging
+import threading
+from urllib.parse import unquote
+
+import rillflow
+from rillflow.functions import Functions
+from rillflow.functions.call_logs import MOST_CHARACTERS, MOST_HEADER_BYTES
+from tests.unit.kit_callers import WAIT_S, calling
+
+
+async def test_what_a_function_logs_is_posted_with_its_progress_and_its_outcome() -> None:
+    app = Functions()
+    told, stranger = threading.Event(), logging.getLogger("of_the_user")
+
+    @app.function
+    def logs(number: int) -> int:
+        stranger.warning("frame %s", number)
+        logging.getLogger("rillflow.functions").warning("of the kit")
+        rillflow.progress(0.5)
+        assert told.wait(WAIT_S)
+        threading.Thread(target=lambda: stranger.warning("of nobody")).start()
+        stranger.error("é of %s", number)
+        return number
+
+    async with calling(app) as caller:
+        await caller.accept("/logs", {"number": 1})
+        query, headers, body = await caller.server.next()
+        assert query["progress"] == "0.5000"
+        assert headers["Content-Type"] == "text/plain; charset=utf-8"
+        [line] = body.splitlines()
+        assert line.endswith("WARNING of_the_user: frame 1")
+        stranger.warning("beside the call")
+        told.set()
+        _, headers, body = await caller.server.next()
+        lines = unquote(headers["X-Function-Log"]).splitlines()
+        assert [line.partition("of_the_user: ")[2] for line in lines] == ["frame 1", "é of 1"]
+        assert body == {"data": 1}
+        assert (await caller.call("/logs", {"number": 2})).json() == {"data": 2}
+        assert caller.server.arrived.empty()
+
+
+async def test_a_log_is_bounded_and_posted_a_while_after_its_first_line() -> None:
+    app = Functions()
+    told = asyncio.Event()
+
+    @app.function
+    async def chatters() -> None:
+        for number in range(1_000):
+            logging.getLogger("of_the_user").warning("%05d é", number)
+        await told.wait()
+
+    async with calling(app) as caller:
+        await caller.accept("/chatters")
+        query, _, body = await caller.server.next()
+        assert (query["progress"], query["message"]) == ("", "")
+        assert len(body) <= MOST_CHARACTERS
+        assert body.splitlines()[-1].endswith("00999 é")
+        told.set()
+        _, headers, _ = await caller.server.next()
+        assert len(headers["X-Function-Log"]) <= MOST_HEADER_BYTES
+        assert unquote(headers["X-Function-Log"]).splitlines()[-1].endswith("00999 é")
