@@ -136,25 +136,24 @@ async def read_body(head: Head, receive: Receive, limits: Limits, room: BodyRoom
     """
     if head.headers.get("content-encoding", "identity").lower() != "identity":
         raise CallRefusedError(415, "a packed body is not read", headers={"Accept-Encoding": ""})
-    parts: list[bytes] = []
+    body = bytearray()
     try:
         async with asyncio.timeout(limits.body_s):
             async for part in _parts(receive):
-                _take(part, parts, limits, room)
+                _take(part, body, limits, room)
     except BaseException as error:
-        room.give_back(sum(map(len, parts)))
+        room.give_back(len(body))
         if isinstance(error, TimeoutError):
             raise CallRefusedError(408, "the body did not arrive in time") from None
         raise
-    return b"".join(parts)
+    return bytes(body)
 
 
-def _take(part: bytes, parts: list[bytes], limits: Limits, room: BodyRoom) -> None:
-    own_bytes = sum(map(len, parts))
-    if own_bytes + len(part) > limits.body_bytes:
+def _take(part: bytes, body: bytearray, limits: Limits, room: BodyRoom) -> None:
+    if len(body) + len(part) > limits.body_bytes:
         raise CallRefusedError(413, f"the body has over {limits.body_bytes} bytes")
-    room.take(len(part), own_bytes=own_bytes)
-    parts.append(part)
+    room.take(len(part), own_bytes=len(body))
+    body += part
 
 
 async def _parts(receive: Receive) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from rillflow.function_calls.arguments import TypedFunction
 from rillflow.functions import Functions, Limits
+from rillflow.functions.requests import BodyRoom, Head, read_body
 
 WAIT_S: Final = 20
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -132,3 +133,28 @@ def test_a_function_takes_the_fields_that_it_names_and_with_other_names_any() ->
         "renamed": ["a", "b", "number"],
         "rest": ["a", "b", "number"],
     }
+
+
+class CountedPiece(bytes):
+    """A piece of a body that counts how often somebody asks for its length."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        CountedPiece.asked += 1
+        return super().__len__()
+
+
+async def test_a_body_in_pieces_of_a_byte_costs_by_its_pieces_and_not_by_their_square() -> None:
+    pieces = 2_000
+    left = iter(range(pieces - 1, -1, -1))
+
+    async def receive() -> dict[str, Any]:
+        more = next(left)
+        return {"type": "http.request", "body": CountedPiece(b"x"), "more_body": more > 0}
+
+    room = BodyRoom(MIB)
+    head = Head("POST", "f", is_queued=False, query={}, headers={}, is_from_here=True)
+    body = await read_body(head, receive, Limits(), room)
+    assert (body, room.held_bytes) == (b"x" * pieces, pieces)
+    assert CountedPiece.asked < 10 * pieces
