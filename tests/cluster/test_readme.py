@@ -116,7 +116,7 @@ MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
 [REHEARSAL] = _take("docs/extending.md", "Hooks")
 BY_CURL = _take_page("docs/http.md")
-TRACES, _ = _take("docs/telemetry.md", "Traces")  # the second is what the first prints
+[TRACES] = _take("docs/telemetry.md", "Traces")
 [METRICS] = _take("docs/telemetry.md", "Metrics")
 TRIGGER_COMMANDS, TRIGGERS_IN_PYTHON = _take_page("docs/triggers.md")
 
