@@ -23,7 +23,7 @@ from tests.record_log import RecordLog, RecordReader
 
 pytestmark = pytest.mark.asyncio
 
-SOON_S: Final = 20.0
+SOON_S: Final = 120.0
 SPEC: Final = '{"config":{"log":"a"}}'
 
 
