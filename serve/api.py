@@ -81,6 +81,8 @@ from serve.routes.console_api import (
 )
 from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
+from serve.routes.webhooks.requests import router as webhook_router
+from serve.routes.webhooks.requests import webhooks_of
 
 DESCRIPTION = """
 Rill Flow workflows of serverless functions, run by durable actors on Ray.
@@ -133,7 +135,7 @@ def create_api(
     Raises:
         RouteTableError: The endpoints and the table of routes differ.
     """
-    watch, batches = LoopWatch("replica"), BatchRedo(stack)
+    watch, batches, webhooks = LoopWatch("replica"), BatchRedo(stack), webhooks_of(stack)
     meters, background = _meters_of(watch), TaskSet[None]()
 
     @asynccontextmanager
@@ -152,6 +154,7 @@ def create_api(
         yield
         await background.stop()
         await batches.stop()
+        await webhooks.stop()
         await stack.readiness.stop()
         await stack.close()
         watch.stop()
@@ -164,6 +167,7 @@ def create_api(
     gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys)
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
     pages = [console_pages.router(sessions, keys), metrics.router(stack, meters)]
+    pages.append(webhook_router(stack, webhooks, browsers.refuse_foreign, hot.waits))
     routers = chain(pages, [api_keys.router(stack, keys)], _routers(stack, hot, watch, batches))
     include_routers(api, routers, stack.settings)
     return app

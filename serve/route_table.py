@@ -43,6 +43,9 @@ class Access(Enum):
     """Functions, which have neither; their address carries a seal, where ``callback_keys`` are
     set; for artifacts also where there is an API key."""
 
+    WEBHOOK = "signature of the webhook"
+    """Whoever signs as the trigger of the webhook says; anybody, where it says none."""
+
     OPEN = "anybody"
     """Anybody: health checks, and pages that hold no data."""
 
@@ -150,6 +153,12 @@ CALLBACK: Final = Body(
     business_in="execution_id",
     too_large_status=413,
 )
+EVENT: Final = Body(
+    "event",
+    "What another system tells: JSON, a form, text; a webhook may have a lower limit.",
+    setting="submit_max_bytes",
+    too_large_status=413,
+)
 
 ARTIFACT: Final = Body(
     "artifact",
@@ -160,7 +169,8 @@ ARTIFACT: Final = Body(
 )
 
 BODIES: Final = (
-    *(NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK, ARTIFACT),
+    *(NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK),
+    *(EVENT, ARTIFACT),
 )
 
 
@@ -200,6 +210,7 @@ class Route(NamedTuple):
 KEY: Final = Access.KEY
 SEAL: Final = Access.SEAL
 OPEN: Final = Access.OPEN
+WEBHOOK: Final = Access.WEBHOOK
 
 ROUTES: Final = (
     # Executions: start, read, and what functions report.
@@ -271,6 +282,7 @@ ROUTES: Final = (
     Route("POST", "/flow/triggers/resume.json", KEY, FORM, needs=OPERATE_SOME),
     Route("POST", "/flow/triggers/fire.json", KEY, FORM, needs=OPERATE_SOME),
     Route("POST", "/flow/triggers/backfill.json", KEY, FORM, needs=OPERATE_SOME),
+    Route("POST", "/flow/hooks/{name}", WEBHOOK, EVENT, any_host=True),
     # Lists and counts.
     Route("GET", "/flow/get_execution_ids.json", KEY, needs=VIEW),
     Route("GET", "/flow/get_execution_count.json", KEY, needs=VIEW),

@@ -37,7 +37,8 @@ class Triggers:
             context: The data of the executions.
             trigger_id: Its id; without one it gets the next number.
             replace: Whether a trigger of this id may be there already.
-            fields: ``kafka`` or ``source`` in place of ``cron``; ``time_zone``, ``start``, ``end``,
+            fields: ``kafka``, ``webhook`` or ``source`` in place of ``cron``; ``time_zone``,
+                ``start``, ``end``,
                 ``jitter_s``, ``overlap``, ``catch_up``, ``callback``, ``resource_check`` and
                 ``paused``.
 

@@ -3,10 +3,12 @@
 Used by `definition/validation.py` and `runtime/definitions/declared_triggers.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from rillflow.definition.model import DeclaredTrigger, KafkaTopic
+from pydantic import BaseModel
+
+from rillflow.definition.model import DeclaredTrigger, KafkaTopic, WebhookRequests
 from rillflow.errors import CronError
 from rillflow.ids import LONGEST_NAME, is_name, why_no_name
 from rillflow.jsontypes import JsonObject, encode_json
@@ -24,6 +26,11 @@ _KEYS: Final = {
     "catch_up": "catchUp",
 }
 """Fields of a trigger over HTTP, with their names in a definition."""
+_SETTINGS: Final[Mapping[str, type[BaseModel]]] = {
+    "kafka": KafkaTopic,
+    "webhook": WebhookRequests,
+}
+"""Types of triggers whose settings are an object."""
 
 
 class WrongTrigger(NamedTuple):
@@ -37,16 +44,17 @@ class WrongTrigger(NamedTuple):
 def fields_of(trigger: DeclaredTrigger) -> JsonObject:
     """Return the fields of a trigger by their names over HTTP."""
     given: JsonObject = {name: getattr(trigger, name) for name in (*_KEYS, "source")}
-    if trigger.kafka is not None:
-        given["kafka"] = _present(trigger.kafka.model_dump())
+    for name in _SETTINGS:
+        settings = getattr(trigger, name)
+        given[name] = None if settings is None else _present(settings.model_dump())
     return _present(given)
 
 
 def keys_of(field: str) -> tuple[str, ...]:
     """Return the keys in a definition of a field of a trigger, by its name over HTTP."""
     first, _, second = field.partition(".")
-    if first == "kafka":
-        info = KafkaTopic.model_fields.get(second)
+    if first in _SETTINGS:
+        info = _SETTINGS[first].model_fields.get(second)
         return (first,) if info is None else (first, info.alias or second)
     if first == "source":
         return (first, second) if second else (first,)

@@ -285,6 +285,30 @@ class KafkaTopic(BaseModel):
     password: str | None = None
 
 
+class WebhookRequests(BaseModel):
+    """The requests to a webhook that start executions (ours); see docs/triggers.md.
+
+    A key that is none of these is refused.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True
+    )
+
+    signature: str | None = None
+    secret: str | None = None
+    header: str | None = None
+    prefix: str | None = None
+    algorithm: str | None = None
+    encoding: str | None = None
+    timestamp_header: str | None = None
+    replay_window_s: Annotated[int | None, Field(alias="replayWindowInSeconds")] = None
+    delivery_header: str | None = None
+    max_body_bytes: int | None = None
+    wait_s: Annotated[int | None, Field(alias="waitInSeconds")] = None
+    mapping: dict[str, JsonValue] | None = None
+
+
 class DeclaredTrigger(BaseModel):
     """A trigger that starts executions of the definition (ours); see docs/triggers.md.
 
@@ -304,6 +328,7 @@ class DeclaredTrigger(BaseModel):
     overlap: str | None = None
     catch_up: str | None = None
     kafka: KafkaTopic | None = None
+    webhook: WebhookRequests | None = None
     source: dict[str, JsonValue] | None = None
     context: dict[str, JsonValue] | None = None
 

@@ -1,7 +1,7 @@
 """The types of triggers: which fields each has, and how they are checked, stored and shown.
 
-A trigger has one of the keys ``cron``, ``kafka`` and ``source``, which says what fires it. The
-value of ``source`` names a type that an installed package adds, and has its settings.
+A trigger has one of the keys ``cron``, ``kafka``, ``webhook`` and ``source``, which says what fires
+it. The value of ``source`` names a type that an installed package adds, and has its settings.
 
 Used by `definition/declared_triggers.py`, `runtime/definitions/declared_triggers.py` and
 `runtime/triggers/registry.py`.
@@ -15,13 +15,18 @@ from rillflow.errors import CronError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.triggers.kafka import checked_kafka
 from rillflow.triggers.spec import CRON, CRON_FIELDS, TriggerSpec, read_cron, shown
+from rillflow.triggers.webhooks import checked_webhook
 
 KAFKA: Final = "kafka"
+WEBHOOK: Final = "webhook"
 SOURCE: Final = "source"
 Check: TypeAlias = Callable[[JsonObject], JsonObject]
 """Returns the settings of a trigger as they are stored; raises ``CronError``."""
 
-CHECKS: Final[Mapping[str, Check]] = {KAFKA: checked_kafka}
+CHECKS: Final[Mapping[str, Check]] = {
+    KAFKA: checked_kafka,
+    WEBHOOK: checked_webhook,
+}
 """The types that are built in, besides cron, by the key that has their settings."""
 KEYS: Final = (CRON, *CHECKS, SOURCE)
 MOST_SETTINGS_BYTES: Final = 16 << 10

@@ -37,6 +37,8 @@ class Trigger(BaseModel):
     declared_by: str | None = Field(default=None, description="The definition that declares it.")
     cron: str | None = None
     kafka: dict[str, Any] | None = Field(default=None, description="Topic, group, and so on.")
+    webhook: dict[str, Any] | None = Field(default=None, description="Signature, and so on.")
+    path: str | None = Field(default=None, description="Where a webhook is called.")
     source: dict[str, Any] | None = Field(
         default=None, description="The settings of a type that a package adds, and `type`."
     )

@@ -74,6 +74,11 @@ class BodyLimits:
 
     def __init__(self, settings: Settings) -> None:
         self._by_path = dict(_limits_of_routes(settings))
+        self._by_folder = {
+            path.rpartition("/")[0]: limits
+            for path, limits in self._by_path.items()
+            if path.endswith("}")
+        }
         self.largest_bytes = max(
             limit.bytes for limits in self._by_path.values() for limit in limits.each()
         )
@@ -85,7 +90,7 @@ class BodyLimits:
             RuntimeError: The table of routes says that this route reads no body.
         """
         path = request.scope["path"]
-        limits = self._by_path.get(path)
+        limits = self._by_path.get(path) or self._by_folder.get(path.rpartition("/")[0])
         if limits is None:
             raise RuntimeError(f"{path} reads a body, which its row in serve.route_table denies")
         if not limits.by_business:

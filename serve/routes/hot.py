@@ -98,7 +98,7 @@ class HotRoutes:
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
-        self._waits = Waits(stack.settings, _ends_of)
+        self.waits = Waits(stack.settings, _ends_of)
         self._is_traced = TraceSampling(stack.settings).is_on
         self._unpacking = UnpackingTurns()
         by_path: dict[str, Handler] = {
@@ -150,7 +150,7 @@ class HotRoutes:
         wait_s = seconds(query.get("wait_s"))
         body = await read_json_text(request)
         if wait_s > 0:
-            wait = self._waits.begin(request)
+            wait = self.waits.begin(request)
             if wait is not None:
                 with wait:
                     kind = view_kind(query)
@@ -312,7 +312,7 @@ class HotRoutes:
         if not is_execution_id(execution_id):
             return await ret_response(UNKNOWN_EXECUTION)
         if wait_s > 0:
-            wait = self._waits.begin(request)
+            wait = self.waits.begin(request)
             if wait is not None:
                 with wait:
                     end = await self._stack.executions.end(execution_id, wait_s, kind)

@@ -54,6 +54,7 @@ class MovableClock:
     def __init__(self) -> None:
         self._ahead_ms = 0
         self._stopped_ms: int | None = None
+        self._stopped_s: float | None = None
 
     def advance(self, seconds: float) -> None:
         self._ahead_ms += int(seconds * 1000)
@@ -62,13 +63,19 @@ class MovableClock:
         """Stand still at the beginning of a second, until advanced."""
         self._stopped_ms = time.time_ns() // 1_000_000_000 * 1000
 
+    def stop_all(self) -> None:
+        """Stop the monotonic clock as well, by which rates are counted."""
+        self.stop()
+        self._stopped_s = time.monotonic()
+
     def now_ms(self) -> int:
         if self._stopped_ms is not None:
             return self._stopped_ms + self._ahead_ms
         return time.time_ns() // 1_000_000 + self._ahead_ms
 
     def monotonic_s(self) -> float:
-        return time.monotonic() + self._ahead_ms / 1000
+        now_s = time.monotonic() if self._stopped_s is None else self._stopped_s
+        return now_s + self._ahead_ms / 1000
 
 
 class NoActors:

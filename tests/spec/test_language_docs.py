@@ -263,6 +263,7 @@ FIELDS: Final[Mapping[str, type[BaseModel]]] = {
     "Polling": model.Polling,
     "Ray options": model.RayOptions,
     "Triggers": model.DeclaredTrigger,
+    "Webhooks": model.WebhookRequests,
     "Kafka": model.KafkaTopic,
     "The fields of a choice": model.ChoiceTask,
     "A branch": model.Choice,

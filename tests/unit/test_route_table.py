@@ -37,6 +37,7 @@ def test_exactly_these_routes_need_no_credentials() -> None:
         "/flow/trigger.json",
         "/flow/artifacts",
         "/flow/artifacts/{sha256}",
+        "/flow/hooks/{name}",
         "/",
         "/console",
         "/console/files/{name}",

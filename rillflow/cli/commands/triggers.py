@@ -35,6 +35,12 @@ Kafka = Annotated[
         help="In place of CRON, the records of a topic: a JSON object with brokers, topic and more."
     ),
 ]
+Webhook = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of CRON, signed requests: a JSON object with signature, secret and more."
+    ),
+]
 SourceSettings = Annotated[
     str | None,
     typer.Option(
@@ -97,6 +103,7 @@ def add(
     overlap: OverlapPolicy = None,
     catch_up: CatchUp = None,
     kafka: Kafka = None,
+    webhook: Webhook = None,
     source: SourceSettings = None,
     replace: Replace = False,
     url: Url = DEFAULT_URL,
@@ -104,6 +111,8 @@ def add(
     """Add a trigger and print its id.
 
     $ rillflow triggers add examples:quickstart "0 2 * * *" --id nightly --time-zone Europe/Berlin
+
+    $ rillflow triggers add shop:order --id push --webhook @push.json
 
     $ rillflow triggers add shop:order --kafka '{"brokers": "kafka:9092", "topic": "orders"}'
     """
@@ -117,6 +126,7 @@ def add(
         "overlap": overlap,
         "catch_up": catch_up,
         "kafka": None if kafka is None else json_argument(kafka),
+        "webhook": None if webhook is None else json_argument(webhook),
         "source": None if source is None else json_argument(source),
     }
     with client_of(url) as client:
@@ -225,6 +235,8 @@ def _what_and_when(trigger: Any) -> list[str]:
     if trigger.get("cron") is not None:
         following = "paused" if trigger["paused"] else _time(trigger.get("next_ms"))
         return [f"{trigger['cron']} {trigger['time_zone']}", f"next {following}"]
+    if trigger.get("webhook") is not None:
+        return [trigger["path"], "paused" if trigger["paused"] else "open"]
     topic = (trigger.get(trigger["type"]) or {}).get("topic")
     what = trigger["type"] if topic is None else f"{trigger['type']} {topic}"
     state = "paused" if trigger["paused"] else trigger["state"] or "waits for its owner"

@@ -35,11 +35,13 @@ from rillflow.triggers.spec import (
 from rillflow.triggers.trigger_types import (
     KAFKA,
     MOST_SETTINGS_BYTES,
+    WEBHOOK,
     Check,
     ReadTrigger,
     read_trigger,
     shown_trigger,
 )
+from rillflow.triggers.webhooks import check_name, path_of
 
 MOST_CONTEXT_BYTES: Final = 256 << 10
 MOST_BODY_BYTES: Final = MOST_SETTINGS_BYTES
@@ -106,6 +108,8 @@ class TriggerRegistry:
         if trigger_id:
             check_id(trigger_id)
             _refuse_id_of_declared(trigger_id)
+        if kind == WEBHOOK:
+            check_name(trigger_id)
         text = "" if context is None else encode_json(context).decode()
         _check_size(len(text.encode()), len(encode_json([spec.body, spec.config])))
         now_ms = self._clock.now_ms()
@@ -440,6 +444,7 @@ def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
         "paused": row.is_paused,
         **({"declared_by": row.owner} if row.owner else {}),
         **shown_trigger(row.type, spec),
+        **({"path": path_of(row.id)} if row.type == WEBHOOK else {}),
         "created_ms": row.created_at_ms,
         **({} if following is None else {"next_ms": following}),
         **progress,

@@ -1,0 +1,196 @@
+"""Webhooks: the address where other systems start executions, without a key (ours).
+
+The order of the checks keeps strangers cheap: the address's rate, the name, whether it is paused,
+the headers, the length, then the body, its signature, and only then what it says.
+
+Used by `serve/api.py`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from rillflow.errors import ForeignRequestError, RequestError
+from rillflow.gateways.messages.threads import joined
+from rillflow.gateways.secrets.store import Secrets
+from rillflow.jsontypes import encode_json
+from rillflow.runtime.stack import Stack
+from rillflow.runtime.triggers.webhook_data import refuse_media_type
+from rillflow.runtime.triggers.webhooks import CheckedRequest, Hook, WebhookOutcome, Webhooks
+from rillflow.triggers.signatures import (
+    Headers,
+    Received,
+    SignatureError,
+    SignatureKind,
+    refuse_unsigned,
+)
+from serve.forms.answers import Submitted
+from serve.forms.bodies import body_limit, json_response, raw_response, refuse_announced
+from serve.forms.documentation import ERRORS, answer
+from serve.forms.errors import respond_to
+from serve.limits.body_pool import BodyLimit, BodyLimits, BodyPool
+from serve.limits.waits import Waits
+from serve.limits.webhook_limits import WebhookLimits
+
+UNKNOWN_TRIGGER: Final = 30106
+PAUSED: Final = 30201
+NOT_FOUND: Final = 404
+UNAVAILABLE: Final = 503
+ACCEPTED: Final = 202
+PAUSED_S: Final = 60
+"""When whoever calls a paused webhook is told to come again."""
+
+RefuseForeign = Callable[[Scope], None]
+"""Raises ForeignRequestError for what a page of another site sends, or for a foreign Host."""
+
+
+def webhooks_of(stack: Stack) -> Webhooks:
+    """Return the webhooks of a stack."""
+    settings = stack.settings
+    return Webhooks(
+        store=stack.store,
+        submissions=stack.submissions,
+        run=stack.run,
+        secrets=Secrets(settings.secrets_dir),
+        clock=stack.clock,
+        data_max_bytes=settings.submit_max_bytes,
+    )
+
+
+def router(
+    stack: Stack, webhooks: Webhooks, refuse_foreign: RefuseForeign, waits: Waits
+) -> APIRouter:
+    """Return the route of webhooks."""
+    routes = APIRouter(tags=["triggers"], responses=ERRORS)
+    requests = _WebhookRequests(stack, webhooks, refuse_foreign, waits)
+
+    @routes.post(
+        "/flow/hooks/{name}",
+        responses=answer(Submitted)
+        | {
+            202: {"model": Submitted, "description": "The execution is started."},
+            401: {"description": "The signature is missing, wrong or too old."},
+            404: {"description": "There is no such webhook."},
+            413: {"description": "The body is too large."},
+            415: {"description": "The body is of a type that is not read."},
+            429: {"description": "Too many requests come."},
+        },
+    )
+    async def call_webhook(name: str, request: Request) -> Response:
+        """Start an execution for what another system tells, once for each delivery.
+
+        Without `wait_s` in the webhook the answer is 202 with the execution. With it, it is the
+        end of the execution, if that comes in time.
+        """
+        return await requests.handle(name, request)
+
+    return routes
+
+
+class _WebhookRequests:
+    def __init__(
+        self, stack: Stack, webhooks: Webhooks, refuse_foreign: RefuseForeign, waits: Waits
+    ) -> None:
+        self._webhooks = webhooks
+        self._refuse_foreign = refuse_foreign
+        self._waits = waits
+        self._limits = WebhookLimits(stack.clock)
+        # Who knows no webhook cannot take the places of those who do.
+        limits = BodyLimits(stack.settings)
+        self._bodies = BodyPool(stack.settings, limits, BodyPool(stack.settings, limits))
+
+    async def handle(self, name: str, request: Request) -> Response:
+        """Answer a request."""
+        self._limits.arrived(request.scope)
+        hook = await self._webhooks.find(name)
+        if hook is None:
+            self._limits.failed(request.scope)
+            raise RequestError(
+                "there is no such webhook", wire_code=UNKNOWN_TRIGGER, http_status=NOT_FOUND
+            )
+        if hook.row.is_paused:
+            return _paused()
+        received = await self._received(hook, request)
+        self._limits.signed(hook.row.id)
+        arrived = CheckedRequest(received, request.scope["query_string"])
+        with self._limits.work_on(len(received.body)):
+            started = await self._fire(hook, arrived, request)
+        if started.answer is not None:
+            return json_response(started.answer)
+        return await _told(started)
+
+    async def _received(self, hook: Hook, request: Request) -> Received:
+        """Return a request whose signature is right.
+
+        Raises:
+            SignatureError: It is not.
+            RequestError: Something else is wrong with it.
+        """
+        headers = _headers_of(request)
+        asked = hook.webhook.asks_for()
+        if asked.scheme is SignatureKind.NONE:
+            self._refuse_pages(request.scope)
+        try:
+            refuse_unsigned(asked, headers)
+            refuse_media_type(headers)
+            received = Received(headers, await self._read_body(hook, request))
+            await self._webhooks.check(hook, received)
+        except SignatureError:
+            self._limits.failed(request.scope)
+            raise
+        return received
+
+    async def _read_body(self, hook: Hook, request: Request) -> bytes:
+        limit = _limit_of(hook, body_limit(request))
+        refuse_announced(request, limit)
+        with self._limits.body_of(hook.row.id):
+            return await self._bodies.read(request, limit)
+
+    async def _fire(self, hook: Hook, arrived: CheckedRequest, request: Request) -> WebhookOutcome:
+        wait = self._waits.begin(request) if hook.webhook.wait_s else None
+        if wait is None:
+            return await self._webhooks.fire(hook, arrived, waits=False)
+        with wait:
+            return await self._webhooks.fire(hook, arrived, waits=True)
+
+    def _refuse_pages(self, scope: Scope) -> None:
+        """Refuse what a page of another site sends to a webhook without a signature."""
+        try:
+            self._refuse_foreign(scope)
+        except ForeignRequestError as error:
+            hint = "a webhook with a signature may be called by any host, and for any page"
+            raise error.with_hint(hint) from None
+
+
+def _headers_of(request: Request) -> Headers:
+    headers: dict[str, list[str]] = defaultdict(list)
+    for name, value in request.scope["headers"]:
+        headers[name.decode("latin-1")].append(value.decode("latin-1"))
+    return dict(headers)
+
+
+def _limit_of(hook: Hook, limit: BodyLimit) -> BodyLimit:
+    """Return the limit of a body: the server's, or the webhook's if that is lower."""
+    own = hook.webhook.max_body_bytes
+    return limit._replace(bytes=own, setting="") if 0 < own < limit.bytes else limit
+
+
+def _paused() -> Response:
+    error = RequestError(
+        "this webhook is paused; try again later", wire_code=PAUSED, http_status=UNAVAILABLE
+    )
+    response = respond_to(error)
+    response.headers["Retry-After"] = str(PAUSED_S)
+    return response
+
+
+async def _told(started: WebhookOutcome) -> Response:
+    if started.shown is None:
+        return json_response({"execution_id": started.execution_id}, ACCEPTED)
+    head = b'{"execution_id":%b,"ret":' % encode_json(started.execution_id)
+    return raw_response(await joined(head, started.shown, b"}"))
