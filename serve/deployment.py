@@ -10,8 +10,7 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from rillflow.actors.ray_context import address_of_head, is_controlled
-from rillflow.private_apis.serve_listening import address_of_serve
-from rillflow.private_apis.serve_replica_port import listen_on_the_node_only
+from rillflow.private_apis.serve_listening import address_of_serve, listen_on_the_node_only
 from rillflow.private_apis.uvicorn_deadlines import bound_connections
 from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
 from rillflow.runtime.changes.hub import MOST_STREAMS

@@ -1,13 +1,30 @@
-"""The address and the port on which Serve listens, read inside a replica."""
+"""Where Serve listens: the address of its proxies, and a patch of the replicas' own ports.
+
+Besides the port of the HTTP API, each replica has one for other deployments, which accepts pickled
+Python objects: whoever reaches it, and has Ray's token where there is one, runs code as this user.
+Serve listens on every interface (seen in 2.60), although it announces the node's address only. With
+the patch it listens on the node's address.
+"""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+import ray
+from ray._common.network_utils import build_address
 from ray.serve import context
+from ray.serve._private import replica
 from ray.serve._private.client import ServeControllerClient
 from ray.serve.config import HTTPOptions
 
-from rillflow.private_apis.assumption import Assumption, missing
+from rillflow.private_apis.assumption import (
+    Assumption,
+    missing,
+    not_in_source,
+    other_parameters,
+)
+
+_EVERYWHERE: Final = "[::]:0"
+_add_port: Final = replica.add_port_to_grpc_server
 
 
 def address_of_serve() -> tuple[str, int]:
@@ -16,7 +33,23 @@ def address_of_serve() -> tuple[str, int]:
     return str(options.host), int(options.port)
 
 
-def _differences() -> Iterator[str]:
+def listen_on_the_node_only() -> None:
+    """Patch the replica of this process, before its port is opened."""
+    replica.add_port_to_grpc_server = _add_port_of_node
+
+
+def _add_port_of_node(server: Any, address: str) -> int:
+    if address == _EVERYWHERE:
+        address = build_address(ray.util.get_node_ip_address(), 0)
+    return int(_add_port(server, address))
+
+
+def _of_replicas() -> Iterator[str]:
+    yield from not_in_source(replica, "add_port_to_grpc_server(", f'"{_EVERYWHERE}"')
+    yield from other_parameters(_add_port, "server", "address")
+
+
+def _of_proxies() -> Iterator[str]:
     yield from missing(context, "_get_global_client")
     yield from missing(ServeControllerClient, "http_config")
     yield from missing(HTTPOptions(), "host", "port")
@@ -28,6 +61,15 @@ RELIES_ON: Final = (
         relies_on="ray.serve.context._get_global_client().http_config has host and port",
         seen_with="2.60.0",
         if_it_changes="loud: no replica starts",
-        differences=_differences,
+        differences=_of_proxies,
+    ),
+    Assumption(
+        library="ray[serve]",
+        relies_on="a replica opens its port by add_port_to_grpc_server(server, '[::]:0') of its"
+        " module",
+        seen_with="2.60.0",
+        if_it_changes="silent: the port listens on every interface again"
+        " (tests/cluster/test_closed.py lists the sockets of a stack)",
+        differences=_of_replicas,
     ),
 )

@@ -18,7 +18,7 @@ from rillflow.language.jsonpath.paths import compile_path
 MOST_RECORD_BYTES: Final = 1 << 20
 """Larger records start no execution."""
 MOST_HEADERS: Final = 1_000
-RECORD_STEPS: Final = 500_000
+RECORD_STEPS: Final = 50_000
 RECORD_BYTES: Final = 1 << 25
 """What reading one record may cost."""
 

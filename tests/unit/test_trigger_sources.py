@@ -9,15 +9,22 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from rillflow.errors import OverloadedError, RequestError, RillflowError
+from rillflow.errors import OverloadedError, RequestError, RillflowError, UnavailableError
 from rillflow.ids import PARTITIONS
 from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerEvent, TriggerRow
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS, Options
-from rillflow.runtime.triggers.progress import MOST_REFUSALS, Progress, decode_progress
+from rillflow.runtime.triggers.progress import FAILED, MOST_REFUSALS, Progress, decode_progress
 from rillflow.runtime.triggers.reading import key_of_event
-from rillflow.runtime.triggers.source_runner import MOST_SOURCES, SourceRunner
+from rillflow.runtime.triggers.source_runner import (
+    GIVES_WAY_MS,
+    MOST_OF_ONE,
+    MOST_SOURCES,
+    SUBMISSIONS_AT_ONCE,
+    SourceRunner,
+)
 from rillflow.stores.memory.store import MemoryStore
 from tests.record_log import RecordLog, RecordReader
 
@@ -69,11 +76,13 @@ class World:
         return decode_progress(stored[0].progress)
 
     @asynccontextmanager
-    async def runs(self, partitions: range = range(PARTITIONS)) -> AsyncIterator[SourceRunner]:
+    async def runs(
+        self, partitions: range = range(PARTITIONS), clock: Clock | None = None
+    ) -> AsyncIterator[SourceRunner]:
         runner = SourceRunner(
             store=self.store,
             submissions=self.submitted,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             partitions=partitions,
             types={"log": self.log},
         )
@@ -251,13 +260,76 @@ async def test_the_owner_of_another_partition_does_not_read_it() -> None:
 async def test_so_many_sources_are_read_and_the_others_wait_for_them() -> None:
     async with a_world() as world:
         for number in range(MOST_SOURCES + 3):
-            await world.add(f"t{number}")
+            await world.add(f"t{number}", descriptor_id=f"{'ab'[number % 2]}:order")
         async with world.runs() as runner:
             await until(lambda: world.log.opened >= MOST_SOURCES)
             assert len(runner._readers) == MOST_SOURCES
             for number in range(3):
                 assert await world.store.remove_trigger(f"t{number}", at_ms=1)
             await until(lambda: world.log.opened == MOST_SOURCES + 3)
+
+
+async def test_one_workspace_leaves_room_for_the_sources_of_others() -> None:
+    async with a_world() as world:
+        for number in range(MOST_OF_ONE + 3):
+            await world.add(f"t{number}")
+        await world.add("z", descriptor_id="other:order")
+        async with world.runs() as runner:
+            await until(lambda: world.log.opened > MOST_OF_ONE)
+            assert "z" in runner._readers
+            assert len(runner._waiting) == 3
+
+
+async def test_a_source_that_has_failed_for_long_makes_room_for_one_that_waits() -> None:
+    class Partly(RecordLog):
+        def open(self, trigger_id: str, settings: JsonObject) -> RecordReader:
+            if trigger_id != "z":
+                raise UnavailableError("there is no such broker")
+            return super().open(trigger_id, settings)
+
+    class LaterClock(SystemClock):
+        ahead_ms = 0
+
+        def now_ms(self) -> int:
+            return super().now_ms() + self.ahead_ms
+
+    clock = LaterClock()
+    async with a_world(Partly()) as world:
+        for number in range(MOST_OF_ONE):
+            await world.add(f"t{number}")
+        await world.add("z")
+        async with world.runs(clock=clock) as runner:
+            await until(lambda: _states(runner) == [FAILED] * MOST_OF_ONE)
+            assert list(runner._waiting) == ["z"]
+            clock.ahead_ms = GIVES_WAY_MS
+            await until(lambda: world.log.opened)
+            assert (await world.progress("t0")).state == FAILED
+
+
+def _states(runner: SourceRunner) -> list[str]:
+    return [each.progress.state for each in runner._readers.values()]
+
+
+async def test_so_many_submissions_of_a_workspace_are_under_way_at_once() -> None:
+    class Slow(Submitted):
+        most = under_way = 0
+
+        async def submit(self, descriptor_id: str, data: bytes, options: Options) -> str:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await asyncio.sleep(0)
+            self.under_way -= 1
+            return await super().submit(descriptor_id, data, options)
+
+    async with a_world() as world:
+        slow = world.submitted = Slow()
+        for trigger_id in ("t", "u"):
+            await world.add(trigger_id)
+        for lane in range(2 * SUBMISSIONS_AT_ONCE):
+            world.log.lanes[str(lane)] += [{"a": lane}]
+        async with world.runs():
+            await until(lambda: len(slow.contexts) == 4 * SUBMISSIONS_AT_ONCE)
+        assert slow.most == SUBMISSIONS_AT_ONCE
 
 
 async def test_a_source_that_gives_events_of_a_busy_lane_has_failed() -> None:

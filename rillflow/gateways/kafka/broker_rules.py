@@ -14,7 +14,7 @@ from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.messages.egress import EgressPolicy
 from rillflow.gateways.secrets.store import Secrets
 
-MOST_FRAME_BYTES: Final = 16 << 20
+MOST_FRAME_BYTES: Final = 6 << 20
 """The longest answer of a broker that is taken."""
 
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from rillflow.private_apis.kafka_limits import bound_kafka
+
 CLIENT_ID: Final = "rillflow"
 REQUEST_MS: Final = 10_000
 """How long a broker may take for an answer."""
@@ -20,6 +22,8 @@ MOST_IDLE_MS: Final = 86_400_000
 """A reader that waits for room is alive: it is not to be taken for one that is stuck."""
 RECONSIDERED_MS: Final = 60_000
 """How old what is known of brokers and partitions may be."""
+
+bound_kafka()
 
 
 def consumer_of(

@@ -8,6 +8,7 @@ from itertools import chain, zip_longest
 from typing import Final, TypeAlias
 
 from rillflow.ports.clock import Clock
+from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.definitions.trigger_room import MOST_TRIGGERS_OF_ONE
 from rillflow.runtime.triggers.firing import ActiveTrigger
 
@@ -44,7 +45,12 @@ class FiringRates:
 
 def workspace_of(trigger: ActiveTrigger) -> str:
     """Return the business whose definition a trigger starts."""
-    return trigger.row.descriptor_id.partition(":")[0]
+    return workspace_of_row(trigger.row)
+
+
+def workspace_of_row(row: TriggerRow) -> str:
+    """Return the same of a trigger as it is stored."""
+    return row.descriptor_id.partition(":")[0]
 
 
 def in_turn(triggers: Iterable[ActiveTrigger]) -> list[ActiveTrigger]:

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+FAILED: Final = "failed"
+"""The state of a source that cannot be read."""
 LONGEST_REASON: Final = 300
 MOST_REFUSALS: Final = 20
 

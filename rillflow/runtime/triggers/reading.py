@@ -31,6 +31,7 @@ from rillflow.ports.triggers import (
 from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
+    FAILED,
     LONGEST_REASON,
     MOST_REFUSALS,
     Refusal,
@@ -72,10 +73,11 @@ class SourceReader:
         store: Store,
         submissions: Submitter,
         clock: Clock,
+        places: asyncio.Semaphore,
         on_progress: Callable[["SourceReader"], None],
         meters: TriggerMeters,
     ) -> None:
-        """Read a trigger from its row.
+        """Read a trigger from its row; a submission takes one of the places of its workspace.
 
         Raises:
             msgspec.MsgspecError: The row cannot be read.
@@ -87,6 +89,7 @@ class SourceReader:
         self._store = store
         self._submissions = submissions
         self._clock = clock
+        self._places = places
         self._on_progress = on_progress
         self._meters = meters
         self._source: EventSource | None = None
@@ -127,12 +130,12 @@ class SourceReader:
             except asyncio.CancelledError:
                 if _is_cancelled():
                     raise
-                self._is("failed", "what the source waited for was cancelled")
+                self._is(FAILED, "what the source waited for was cancelled")
             except RillflowError as error:
-                self._is("failed", str(error))
+                self._is(FAILED, str(error))
             except Exception as error:
                 log.exception("trigger_failed", extra={"trigger": self.row.id})
-                self._is("failed", f"{type(error).__name__}: {error}")
+                self._is(FAILED, f"{type(error).__name__}: {error}")
             await asyncio.sleep(self._backoff.next_s())
 
     async def _read_once(self) -> None:
@@ -222,7 +225,8 @@ class SourceReader:
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
-                started = await self._submissions.submit(self.row.descriptor_id, data, options)
+                async with self._places:
+                    started = await self._submissions.submit(self.row.descriptor_id, data, options)
             except RillflowError as error:
                 if was_started_before(error):
                     return
@@ -265,7 +269,7 @@ class SourceReader:
     def _is(self, state: str, reason: str = "") -> None:
         """Note how the source is, and since when."""
         reason = reason[:LONGEST_REASON]
-        if state == "connecting" and self.progress.state == "failed":
+        if state == "connecting" and self.progress.state == FAILED:
             return  # it is told why it failed until it is connected
         if (self.progress.state, self.progress.state_reason) != (state, reason):
             is_new = self.progress.state != state

@@ -8,8 +8,9 @@ Used by `actors/execution_actor.py`.
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,7 +20,9 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow, TriggerType
 from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
+from rillflow.runtime.triggers.firing_rates import workspace_of_row
 from rillflow.runtime.triggers.measuring import TriggerMeters
+from rillflow.runtime.triggers.progress import FAILED, encode_progress
 from rillflow.runtime.triggers.reading import SourceReader
 from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.task_set import TaskSet
@@ -30,7 +33,13 @@ from rillflow.triggers.schedule import partition_of_trigger
 log = logging.getLogger("rillflow.triggers")
 
 MOST_SOURCES: Final = 100
-"""Sources that one process reads; further triggers wait until others are removed."""
+"""Sources that one process reads; further triggers wait until others are removed, or fail."""
+MOST_OF_ONE: Final = MOST_SOURCES // 2
+"""Those of one workspace, so that it leaves room for the others."""
+SUBMISSIONS_AT_ONCE: Final = 16
+"""Submissions under way for the sources of one workspace, so that those of others are not late."""
+GIVES_WAY_MS: Final = 60_000
+"""A source that has failed for so long makes room for triggers that wait."""
 STORE_S: Final = 1.0
 """How often progress is stored."""
 
@@ -60,6 +69,9 @@ class SourceRunner:
         self._changes = TriggerChanges(store, self._learn)
         self._readers: dict[str, SourceReader] = {}
         self._waiting: dict[str, TriggerRow] = {}
+        self._places: dict[str, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, SUBMISSIONS_AT_ONCE)
+        )
         self._dirty: dict[str, SourceReader] = {}
         self._stopping = TaskSet[None]()
         self._loops: list[asyncio.Task[None]] = []
@@ -84,11 +96,33 @@ class SourceRunner:
     async def _run(self) -> None:
         while True:
             await self._changes.look()
-            room = max(MOST_SOURCES - len(self._readers), 0)
-            for row in list(self._waiting.values())[:room]:
-                del self._waiting[row.id]
-                self._open(row)
+            self._open_waiting()
+            if self._waiting:
+                self._have_failed_give_way()
             await asyncio.sleep(LOOK_S)
+
+    def _open_waiting(self) -> None:
+        """Open sources while there is room, of the workspace first that has the fewest."""
+        number = Counter(workspace_of_row(reader.row) for reader in self._readers.values())
+        while self._waiting and len(self._readers) < MOST_SOURCES:
+            row = min(self._waiting.values(), key=lambda each: number[workspace_of_row(each)])
+            workspace = workspace_of_row(row)
+            if number[workspace] >= MOST_OF_ONE:
+                return
+            number[workspace] += 1
+            del self._waiting[row.id]
+            self._open(row)
+
+    def _have_failed_give_way(self) -> None:
+        """Have sources wait, the last of all, that have failed for long."""
+        latest_ms = self._clock.now_ms() - GIVES_WAY_MS
+        for reader in list(self._readers.values()):
+            progress = reader.progress
+            if progress.state == FAILED and progress.state_ms <= latest_ms:
+                del self._readers[reader.row.id]
+                self._stopping.start(reader.stop())
+                kept = encode_progress(progress)
+                self._waiting[reader.row.id] = msgspec.structs.replace(reader.row, progress=kept)
 
     def _learn(self, row: TriggerRow) -> None:
         """Take a trigger as it is in the store now."""
@@ -109,6 +143,7 @@ class SourceRunner:
                 store=self._store,
                 submissions=self._submissions,
                 clock=self._clock,
+                places=self._places[workspace_of_row(row)],
                 on_progress=self._note,
                 meters=self._meters,
             )

@@ -1,0 +1,189 @@
+"""Limits of what brokers, and who writes to a topic, can have aiokafka do.
+
+A batch of 24 KB can unpack to gigabytes, a broker chooses how often a password is hashed, and how
+many topics it names; the library bounds nothing of this. Here it is bounded, in the modules of the
+library that do it.
+
+Used by `gateways/kafka/clients.py`.
+"""
+
+import functools
+import hashlib
+import importlib
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
+
+MOST_BATCH_BYTES: Final = 16 << 20
+"""What a compressed batch of records may unpack to; producers make batches of up to some 1 MB."""
+MOST_ITERATIONS: Final = 100_000
+"""How often a broker may have a password hashed; Kafka's own default is 4,096."""
+MOST_NAMED: Final = 20_000
+"""How many brokers, topics and partitions a broker may name together."""
+_GZIP: Final = 31  # zlib's number for its format, with the largest window
+_SNAPPY_STREAM: Final = b"\x82SNAPPY\0"
+_SNAPPY_STREAM_HEAD: Final = 16
+_SIZE_BYTES: Final = 4
+_MODULES: Final = (
+    *("aiokafka.record.default_records", "aiokafka.record.legacy_records"),
+    *(
+        "aiokafka.record._crecords.default_records",
+        "aiokafka.record._crecords.legacy_records",
+    ),
+)
+
+
+class TooLargeBatchError(RuntimeError):
+    """A compressed batch is damaged, or unpacks to more than may be held."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(
+            f"a compressed batch of records {why or f'unpacks to over {MOST_BATCH_BYTES:,} bytes'};"
+            " remove it from the topic, or set the offset of the group behind it"
+        )
+
+
+def bound_kafka() -> None:
+    """Replace what unpacks batches and hashes passwords, for all clients of this process."""
+    for name in _MODULES:
+        module = importlib.import_module(name)
+        for decoder, bounded in _DECODERS.items():
+            if hasattr(module, decoder):
+                setattr(module, decoder, bounded)
+    importlib.import_module("aiokafka.conn").ScramAuthenticator.create_salted_password = _salted
+    metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
+    if not hasattr(metadata.update_metadata, "__wrapped__"):
+        metadata.update_metadata = _of_bounded_size(metadata.update_metadata)
+
+
+def _of_bounded_size(update: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    @functools.wraps(update)
+    def bounded(cluster: Any, metadata: Any) -> None:
+        # The partitions of a topic are the last of its fields.
+        named = len(metadata.brokers) + sum(1 + len(topic[-1]) for topic in metadata.topics)
+        if named > MOST_NAMED:
+            raise RuntimeError(
+                f"a broker names {named:,} brokers, topics and partitions, and up to {MOST_NAMED:,}"
+                " are taken"
+            )
+        update(cluster, metadata)
+
+    return bounded
+
+
+def _gzip(payload: Any) -> bytes:
+    unpacked, rest = bytearray(), bytes(payload)
+    try:
+        while rest:
+            member = zlib.decompressobj(_GZIP)
+            unpacked += member.decompress(rest, MOST_BATCH_BYTES + 1 - len(unpacked))
+            if len(unpacked) > MOST_BATCH_BYTES:
+                raise TooLargeBatchError
+            if not member.eof:
+                raise TooLargeBatchError("is cut off")
+            rest = member.unused_data
+    except zlib.error as error:
+        raise TooLargeBatchError(f"is damaged ({error})") from error
+    return bytes(unpacked)
+
+
+def _snappy(payload: Any) -> bytes:
+    snappy = importlib.import_module("cramjam").snappy
+    content, unpacked = memoryview(bytes(payload)), bytearray()
+    parts = [content]
+    if bytes(content[: len(_SNAPPY_STREAM)]) == _SNAPPY_STREAM:
+        parts = list(_blocks(content[_SNAPPY_STREAM_HEAD:]))
+    for part in parts:
+        # The length is told first, and that much memory would be taken at once.
+        if len(unpacked) + _made(snappy.decompress_raw_len, part) > MOST_BATCH_BYTES:
+            raise TooLargeBatchError
+        unpacked += _made(snappy.decompress_raw, part)
+    return bytes(unpacked)
+
+
+def _blocks(content: memoryview) -> Iterator[memoryview]:
+    while content:
+        size = int.from_bytes(content[:_SIZE_BYTES])
+        yield content[_SIZE_BYTES : _SIZE_BYTES + size]
+        content = content[_SIZE_BYTES + size :]
+
+
+def _lz4(payload: Any) -> bytes:
+    return _into(importlib.import_module("cramjam").lz4.decompress_into, payload)
+
+
+def _zstd(payload: Any) -> bytes:
+    return _into(importlib.import_module("cramjam").zstd.decompress_into, payload)
+
+
+def _into(decompress_into: Callable[[bytes, bytearray], int], payload: Any) -> bytes:
+    """Unpack into memory of the largest size, of which only what is written is really taken."""
+    room = bytearray(MOST_BATCH_BYTES + 1)
+    size = _made(lambda content: decompress_into(content, room), bytes(payload))
+    if size > MOST_BATCH_BYTES:
+        raise TooLargeBatchError
+    return bytes(memoryview(room)[:size])
+
+
+def _made(unpack: Callable[[Any], Any], content: Any) -> Any:
+    try:
+        return unpack(content)
+    except Exception as error:
+        # Errors of cramjam have no common class, and tell a lack of room in many ways.
+        raise TooLargeBatchError(
+            f"is damaged, or unpacks to over {MOST_BATCH_BYTES:,} bytes"
+        ) from error
+
+
+def _salted(authenticator: Any, salt: bytes, iterations: int) -> None:
+    if iterations > MOST_ITERATIONS:
+        raise RuntimeError(
+            f"the broker asks for {iterations:,} iterations of SCRAM, and up to"
+            f" {MOST_ITERATIONS:,} are made"
+        )
+    authenticator._salted_password = hashlib.pbkdf2_hmac(  # noqa: SLF001 - as the method replaced
+        authenticator._hashname,  # noqa: SLF001 - the same
+        authenticator._sasl_plain_password,  # noqa: SLF001 - the same
+        salt,
+        iterations,
+    )
+
+
+_DECODERS: Final = {
+    "gzip_decode": _gzip,
+    "snappy_decode": _snappy,
+    "lz4_decode": _lz4,
+    "zstd_decode": _zstd,
+}
+
+
+def _differences() -> Iterator[str]:
+    for name in _MODULES:
+        wanted = [each for each in _DECODERS if "default" in name or each != "zstd_decode"]
+        yield from missing(importlib.import_module(name), *wanted)
+    authenticator = importlib.import_module("aiokafka.conn").ScramAuthenticator
+    yield from other_parameters(authenticator.create_salted_password, "salt", "iterations")
+    metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
+    yield from not_in_source(
+        metadata.update_metadata, "metadata.brokers", "is_internal, partitions"
+    )
+    cramjam = importlib.import_module("cramjam")
+    yield from missing(cramjam.snappy, "decompress_raw", "decompress_raw_len")
+    yield from missing(cramjam.lz4, "decompress_into")
+    yield from missing(cramjam.zstd, "decompress_into")
+
+
+RELIES_ON: Final = (
+    Assumption(
+        library="aiokafka",
+        relies_on="its modules for batches find the functions that unpack them by their names in"
+        " these modules; SCRAM hashes the password in a method of its own, and what a broker names"
+        " is taken by one",
+        seen_with="0.14.0",
+        if_it_changes="silent: batches and brokers are not bounded"
+        " (tests/unit/test_kafka_limits.py notices)",
+        differences=_differences,
+    ),
+)

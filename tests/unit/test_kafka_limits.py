@@ -1,0 +1,112 @@
+"""Neither a batch of records nor a broker has a Kafka client take much memory or time."""
+
+import struct
+import tracemalloc
+from typing import Any, Final, NamedTuple
+
+import pytest
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import ScramAuthenticator
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from rillflow.private_apis.kafka_limits import (
+    MOST_BATCH_BYTES,
+    MOST_ITERATIONS,
+    MOST_NAMED,
+    TooLargeBatchError,
+    bound_kafka,
+)
+
+HEAD_BYTES: Final = 61
+CODECS: Final = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+@pytest.fixture(autouse=True)
+def _bounded() -> None:
+    bound_kafka()
+
+
+def batch(codec: int, *values: bytes) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=codec,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=1 << 30,
+    )
+    for offset, value in enumerate(values):
+        builder.append(offset, timestamp=1, key=None, value=value, headers=[])
+    return bytes(builder.build())
+
+
+def values_of(content: bytes) -> list[Any]:
+    read = MemoryRecords(content).next_batch()
+    assert read is not None
+    return [record.value for record in read]
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_what_producers_send_is_read(codec: int) -> None:
+    values = [b"a" * 1_000_000, b"", bytes(range(256)) * 1_000]
+    assert values_of(batch(codec, *values)) == values
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_a_small_batch_does_not_fill_the_memory(codec: int) -> None:
+    content = batch(codec, b"0" * (8 * MOST_BATCH_BYTES))
+    tracemalloc.start()
+    with pytest.raises(TooLargeBatchError, match="set the offset of the group behind it"):
+        values_of(content)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 3 * MOST_BATCH_BYTES + 2 * len(content)
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("rest", [b"\0", b"\xff", struct.pack("<I", 0xFFFFFFF0)], ids=repr)
+def test_what_is_no_compressed_data_is_said_so(codec: int, rest: bytes) -> None:
+    content = batch(codec, b"x" * 5_000)
+    size = len(content) - HEAD_BYTES
+    with pytest.raises((TooLargeBatchError, CorruptRecordException)):
+        values_of(content[:HEAD_BYTES] + (rest * size)[:size])
+
+
+def test_a_broker_has_no_password_hashed_for_minutes() -> None:
+    authenticator = ScramAuthenticator(
+        loop=None,
+        sasl_plain_password="secret",
+        sasl_plain_username="me",
+        sasl_mechanism="SCRAM-SHA-256",
+    )
+    authenticator.create_salted_password(b"salt", 4_096)
+    with pytest.raises(RuntimeError, match="up to 100,000 are made"):
+        authenticator.create_salted_password(b"salt", MOST_ITERATIONS + 1)
+
+
+class Named(NamedTuple):
+    """What a broker answers to the question for metadata."""
+
+    brokers: list[tuple[int, str, int, None]]
+    topics: list[tuple[int, str, bool, list[tuple[int, int, int, list[int], list[int]]]]]
+    controller_id: int = 1
+    API_VERSION: int = 1
+
+
+def test_a_broker_names_so_many_topics_and_partitions() -> None:
+    brokers = [(1, "localhost", 9_092, None)]
+    partitions = [(0, number, 1, [1], [1]) for number in range(1_000)]
+    cluster = ClusterMetadata()
+    cluster.update_metadata(Named(brokers, [(0, "a", False, partitions)]))
+    assert cluster.partitions_for_topic("a") == set(range(1_000))
+    many: list[list[Any]] = [
+        [(0, f"t{number}", False, []) for number in range(MOST_NAMED)],
+        [(0, f"t{number}", False, partitions) for number in range(20)],
+    ]
+    for topics in many:
+        with pytest.raises(RuntimeError, match="up to 20,000 are taken"):
+            cluster.update_metadata(Named(brokers, topics))
+    assert cluster.topics() == {"a"}
