@@ -72,7 +72,16 @@ class _Item:
 class _Task:
     """A Ray task, known by the number of its first call, and the call that it makes now."""
 
-    __slots__ = ("begun_s", "group", "is_ending", "item", "number", "reference", "until_s")
+    __slots__ = (
+        "begun_s",
+        "group",
+        "is_ending",
+        "is_fed",
+        "item",
+        "number",
+        "reference",
+        "until_s",
+    )
 
     def __init__(self, group: "_Group", item: _Item, reference: Any, begun_s: float) -> None:
         self.group = group
@@ -82,18 +91,20 @@ class _Task:
         self.begun_s = begun_s
         self.until_s: float | None = None
         self.is_ending = False
+        self.is_fed = False
 
 
 class _Group:
     """The calls of one function with the same options."""
 
-    __slots__ = ("fresh", "is_quick", "look", "options", "waiting")
+    __slots__ = ("fresh", "is_local", "is_quick", "look", "options", "waiting")
 
     def __init__(self, options: CallOptions) -> None:
         self.options = options
         self.waiting: deque[_Item] = deque()
         self.fresh: dict[int, _Task] = {}
         self.is_quick = False
+        self.is_local = True
         self.look: asyncio.TimerHandle | None = None
 
     def next_item(self) -> _Item | None:
@@ -183,7 +194,7 @@ class SharedTasks:
     def _begin(self, group: _Group, item: _Item) -> None:
         """Start a Ray task; what hinders it is the outcome of the call."""
         # A call that is alone is not worth a connection.
-        is_shared = bool(group.fresh) and not group.options.max_calls
+        is_shared = group.fresh and group.is_local and not group.options.max_calls
         call = item.call._replace(feed=self._feed.path) if is_shared else item.call
         loop = asyncio.get_running_loop()
         try:
@@ -198,6 +209,7 @@ class SharedTasks:
             item.result.set_exception(error)
             return
         task = item.task = _Task(group, item, reference, loop.time())
+        task.is_fed = bool(call.feed)
         self._by_number[task.number] = group.fresh[task.number] = task
         asyncio.wrap_future(reference.future()).add_done_callback(partial(self._ended, task))
 
@@ -207,6 +219,8 @@ class SharedTasks:
         self._by_number.pop(task.number, None)
         group.fresh.pop(task.number, None)
         item, task.item = task.item, None
+        if task.is_fed:
+            self._note_distance(group, ended)
         error = None if ended.cancelled() else ended.exception()
         if item is not None and not item.result.done():
             if error is not None:
@@ -214,6 +228,18 @@ class SharedTasks:
             else:
                 self._take(group, item, ended)
         self._fill(group)
+
+    def _note_distance(self, group: _Group, ended: "asyncio.Future[Any]") -> None:
+        """Share no more if a worker has not reached this process, as one of another node.
+
+        Other nodes have workers to spare, which only calls in Ray's queue make use of.
+        """
+        if ended.cancelled() or ended.exception() is not None:
+            return
+        returned = ended.result()
+        if isinstance(returned, bytes) and returned != _NONE:
+            group.is_local = group.is_quick = False
+            self._begin_waiting(group)
 
     def _take(self, group: _Group, item: _Item, ended: "asyncio.Future[Any]") -> None:
         returned = _NONE if ended.cancelled() else ended.result()
@@ -255,7 +281,8 @@ class SharedTasks:
         return item
 
     def _note(self, group: _Group, took_s: float) -> None:
-        group.is_quick = took_s <= self._limits.quick_s and not group.options.max_calls
+        may_share = group.is_local and self._feed.path and not group.options.max_calls
+        group.is_quick = bool(may_share) and took_s <= self._limits.quick_s
 
     def _fill(self, group: _Group) -> None:
         """Start as many Ray tasks as may wait in Ray's queue."""
@@ -263,6 +290,11 @@ class SharedTasks:
             item = group.next_item()
             if item is not None:
                 self._begin(group, item)
+
+    def _begin_waiting(self, group: _Group) -> None:
+        """Start a Ray task for each call that waits."""
+        while (item := group.next_item()) is not None:
+            self._begin(group, item)
 
     def _wait(self, group: _Group, item: _Item) -> None:
         group.waiting.append(item)
@@ -278,8 +310,7 @@ class SharedTasks:
         oldest = next(iter(group.fresh.values()), None)
         if oldest is not None and oldest.begun_s + self._limits.patience_s < loop.time():
             group.is_quick = False
-            while (item := group.next_item()) is not None:
-                self._begin(group, item)
+            self._begin_waiting(group)
         else:
             group.look = loop.call_later(self._look_s, self._look, group)
 

@@ -325,12 +325,32 @@ async def test_what_is_no_outcome_closes_its_connection_and_hinders_no_other(
 
 async def test_a_worker_of_another_node_returns_its_outcome(tmp_path: Path) -> None:
     async with stage(tmp_path) as scene:
-        await scene.begin(2, 3)
+        await scene.begin(2, 3, 4, 5)
         feed = Feed(str(tmp_path / "elsewhere"))
         assert await asyncio.to_thread(feed.tell, b"") is None
         feed.close()
         scene.ray.started[2].returns(b'{"of":3}')
         assert await scene.body(3) == b'{"of":3}'
+        # Its node has workers to spare: from now on Ray sees all calls.
+        assert scene.begun() == [1, 2, 3, 4, 5]
+        scene.ray.started[3].returns(b"{}")
+        await scene.body(4)
+        await scene.begin(*range(6, 30))
+        assert scene.begun() == list(range(1, 30))
+        assert not any(reference.call.feed for reference in scene.ray.started[3:])
+
+
+async def test_without_a_socket_calls_are_ray_tasks_of_their_own(tmp_path: Path) -> None:
+    scene = Stage(tmp_path, Limits(NEVER_S, NEVER_S, NEVER_S))
+    scene.shared = SharedTasks(scene.ray, "", Limits(NEVER_S, NEVER_S, NEVER_S))
+    await scene.begin(1)
+    scene.ray.started[0].returns(b"{}")
+    await scene.body(1)
+    await scene.begin(*range(2, 20))
+    assert scene.begun() == list(range(1, 20))
+    for reference in scene.ray.started[1:]:
+        reference.returns(b"{}")
+    await asyncio.gather(*scene.calls.values())
 
 
 async def test_no_more_ray_tasks_wait_than_the_limit_however_many_calls_come(
