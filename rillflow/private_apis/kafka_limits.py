@@ -4,16 +4,21 @@ A batch of 24 KB can unpack to gigabytes, a broker chooses how often a password 
 many topics it names; the library bounds nothing of this. Here it is bounded, in the modules of the
 library that do it.
 
+What the library compiles reads behind the end of damaged batches, which ends the process that owns
+executions. So it is told not to use that: its parts in Python raise an error.
+
 Used by `gateways/kafka/clients.py`.
 """
 
 import functools
 import hashlib
 import importlib
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from rillflow.errors import GatewayError
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
 
 MOST_BATCH_BYTES: Final = 16 << 20
@@ -26,13 +31,8 @@ _GZIP: Final = 31  # zlib's number for its format, with the largest window
 _SNAPPY_STREAM: Final = b"\x82SNAPPY\0"
 _SNAPPY_STREAM_HEAD: Final = 16
 _SIZE_BYTES: Final = 4
-_MODULES: Final = (
-    *("aiokafka.record.default_records", "aiokafka.record.legacy_records"),
-    *(
-        "aiokafka.record._crecords.default_records",
-        "aiokafka.record._crecords.legacy_records",
-    ),
-)
+_MODULES: Final = ("aiokafka.record.default_records", "aiokafka.record.legacy_records")
+_NOT_COMPILED: Final = "AIOKAFKA_NO_EXTENSIONS"
 
 
 class TooLargeBatchError(RuntimeError):
@@ -45,8 +45,19 @@ class TooLargeBatchError(RuntimeError):
         )
 
 
+def parse_in_python() -> None:
+    """Keep aiokafka from using what it has compiled; to be called before it is imported."""
+    os.environ[_NOT_COMPILED] = "1"
+
+
 def bound_kafka() -> None:
-    """Replace what unpacks batches and hashes passwords, for all clients of this process."""
+    """Replace what unpacks batches and hashes passwords, for all clients of this process.
+
+    Raises:
+        GatewayError: aiokafka uses what it has compiled, since it was imported too early.
+    """
+    if not importlib.import_module("aiokafka.util").NO_EXTENSIONS:
+        raise GatewayError(f"aiokafka was imported before {_NOT_COMPILED} was set")
     for name in _MODULES:
         module = importlib.import_module(name)
         for decoder, bounded in _DECODERS.items():
@@ -160,6 +171,7 @@ _DECODERS: Final = {
 
 
 def _differences() -> Iterator[str]:
+    yield from missing(importlib.import_module("aiokafka.util"), "NO_EXTENSIONS")
     for name in _MODULES:
         wanted = [each for each in _DECODERS if "default" in name or each != "zstd_decode"]
         yield from missing(importlib.import_module(name), *wanted)

@@ -1,7 +1,10 @@
 """Neither a batch of records nor a broker has a Kafka client take much memory or time."""
 
+import gzip
 import struct
 import tracemalloc
+import zlib
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -110,3 +113,30 @@ def test_a_broker_names_so_many_topics_and_partitions() -> None:
         with pytest.raises(RuntimeError, match="up to 20,000 are taken"):
             cluster.update_metadata(Named(brokers, topics))
     assert cluster.topics() == {"a"}
+
+
+def legacy(inner: bytes) -> bytes:
+    """A message of the format before batches, which holds compressed messages."""
+    value = gzip.compress(inner)
+    body = struct.pack(">bbqii", 1, CODECS["gzip"], 1_000, -1, len(value)) + value
+    return struct.pack(">qiI", 0, len(body) + 4, zlib.crc32(body)) + body
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        b"\0" * 5,
+        struct.pack(">qi", 0, -0x40000000) + b"\0" * 40,
+        struct.pack(">qi", 0, 0x40000000) + b"\0" * 40,
+        struct.pack(">qiIbbqii", 0, 26, 0, 1, 0, 1_000, -1, 4_000) + b"AAAA",
+    ],
+)
+def test_a_damaged_message_ends_no_process_and_shows_no_memory(inner: bytes) -> None:
+    found: list[Any] = []
+    with suppress(Exception):  # whichever: it ends this client only
+        found = values_of(legacy(inner))
+    assert all(len(value) <= len(inner) for value in found)
+
+
+def test_what_is_compiled_is_not_used() -> None:
+    assert MemoryRecords.__module__ == "aiokafka.record.memory_records"

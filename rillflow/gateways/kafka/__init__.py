@@ -1,1 +1,5 @@
 """Kafka triggers: aiokafka in a thread of its own, whose connections obey the egress rules."""
+
+from rillflow.private_apis.kafka_limits import parse_in_python
+
+parse_in_python()
