@@ -22,9 +22,9 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from rillflow.closest import closest
 from rillflow.ids import is_name
 from rillflow.ports.access import Quota
+from rillflow.suggestions import closest
 
 SWITCHES: Final[Mapping[str, bool]] = {
     "ENABLE_AUTH_RESOLVER": False,

@@ -26,7 +26,6 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from rillflow.closest import closest
 from rillflow.setting_values import (
     SWITCHES,
     BaseUrl,
@@ -55,6 +54,7 @@ from rillflow.setting_values import (
     listed,
     only,
 )
+from rillflow.suggestions import closest
 
 MEBIBYTE = 1024 * 1024
 FILE: Final = "rillflow.toml"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 from rillflow.settings import Settings
 
 

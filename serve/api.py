@@ -36,9 +36,6 @@ from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from rillflow.task_set import TaskSet
 from rillflow.telemetry.meters import Meters
-from serve.forms.console_sessions import ConsoleSessions
-from serve.forms.errors import respond_to
-from serve.forms.session_ends import SessionEnds
 from serve.limits.known_keys import KnownKeys
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
@@ -55,16 +52,16 @@ from serve.routes import (
     batch_redo,
     cluster,
     console_pages,
+    contexts,
+    control,
+    definition_tools,
+    dry_runs,
     event_loops,
     health,
     legacy,
     metrics,
-    protection,
-    query,
-    run,
+    overload,
     statistics,
-    tools,
-    trials,
     triggers,
 )
 from serve.routes.batch_redo import BatchRedo
@@ -83,6 +80,9 @@ from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
 from serve.routes.webhooks.requests import router as webhook_router
 from serve.routes.webhooks.requests import webhooks_of
+from serve.schemas.console_sessions import ConsoleSessions
+from serve.schemas.errors import respond_to
+from serve.schemas.session_ends import SessionEnds
 
 DESCRIPTION = """
 Rill Flow workflows of serverless functions, run by durable actors on Ray.
@@ -209,7 +209,7 @@ def _framework(lifespan: Lifespan[FastAPI]) -> FastAPI:
 def _routers(
     stack: Stack, hot: HotRoutes, watch: LoopWatch, batches: BatchRedo
 ) -> Iterator[APIRouter]:
-    yield run.router(stack, hot)
+    yield control.router(stack, hot)
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)
     yield operations.router(stack, watch)
@@ -217,11 +217,11 @@ def _routers(
         artifacts,
         audit,
         cluster,
-        query,
+        contexts,
         statistics,
-        protection,
-        tools,
-        trials,
+        overload,
+        definition_tools,
+        dry_runs,
         triggers,
         definitions,
         definition_rules,

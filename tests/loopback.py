@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from rillflow.gateways.http.gateway import HttpGateway
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (

@@ -18,10 +18,10 @@ from rillflow.errors import RillflowError
 from rillflow.gateways.callbacks.arrivals import read_callback, read_finish
 from rillflow.gateways.http.responses import answered, bounded, redirected
 from rillflow.gateways.http_client.content_encoding import unpacked
-from rillflow.gateways.messages.charsets import declared_charset, in_utf8
-from rillflow.gateways.messages.exchange import HttpCall, Reply
-from rillflow.gateways.messages.hints import retry_after_s, retry_interval_s
-from rillflow.gateways.messages.targets import http_target
+from rillflow.gateways.outbound.charsets import declared_charset, in_utf8
+from rillflow.gateways.outbound.exchange import HttpCall, Reply
+from rillflow.gateways.outbound.hints import retry_after_s, retry_interval_s
+from rillflow.gateways.outbound.targets import http_target
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.ids import is_execution_id, parse_descriptor_id
 from rillflow.jsontypes import decode_json, decode_untrusted_json
@@ -34,7 +34,7 @@ from rillflow.language.mapping.targets import compile_target
 from rillflow.language.text.literals import parse_literal, whole_number
 from rillflow.language.text.loose_json import read_json
 from rillflow.runtime.definitions.input_schema import InputSchema
-from serve.forms.parameters import (
+from serve.schemas.parameters import (
     flag,
     listed,
     read_callback_config,

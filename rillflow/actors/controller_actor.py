@@ -56,10 +56,10 @@ from rillflow.runtime.supervision.convergence import (
     next_step,
     sentence_of,
 )
-from rillflow.runtime.supervision.drains import Drains
 from rillflow.runtime.supervision.rebalancing import Move, next_move
 from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.runtime.supervision.store_start import open_when_possible
+from rillflow.runtime.supervision.unfinished_drains import Drains
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 

@@ -3,7 +3,7 @@
 Ray restarts it after a crash; owners then send the calls again that were not answered
 (`rillflow/runtime/dispatch/client.py`).
 
-Used by `actors/placing.py` and `serve/routes/trials.py`.
+Used by `actors/placing.py` and `serve/routes/dry_runs.py`.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, respo
 from rillflow.actors.ray_context import is_controlled
 from rillflow.artifact_settings import artifact_settings
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.gateways.messages.egress import egress_rules
-from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
+from rillflow.gateways.outbound.egress import egress_rules
+from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
@@ -40,7 +40,7 @@ from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.measuring import read_process
-from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.drain_gate import Drain
 from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
 from rillflow.telemetry import metrics

@@ -59,7 +59,7 @@ from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hook, load_hooks
-from rillflow.runtime.owner.deactivation import until_done
+from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
@@ -67,11 +67,11 @@ from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.measuring import read_process
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
-from rillflow.runtime.process.replica_states import ReplicaStates
+from rillflow.runtime.process.replica_metrics import ReplicaMetrics
 from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
-from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.drain_gate import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.submission.intake import Submissions
 from rillflow.runtime.submission.tracing import TraceSampling
@@ -129,7 +129,7 @@ class ExecutionActor:
         self._watch = LoopWatch(name)
         self._watch.start()
         self._meters = Meters(self._name)
-        self._replicas = ReplicaStates(SystemClock())
+        self._replicas = ReplicaMetrics(SystemClock())
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
         self._life = uuid.uuid4().hex

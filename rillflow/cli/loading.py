@@ -12,10 +12,10 @@ from typing import Any, Final, TypeAlias
 
 import typer
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.problems import find_problems
 from rillflow.errors import DefinitionError, Problem
 from rillflow.flow import Flow
+from rillflow.suggestions import did_you_mean
 
 AnyFlow: TypeAlias = Flow[..., Any]
 

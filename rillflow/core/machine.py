@@ -43,7 +43,7 @@ from rillflow.core.redo import requested as redo
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import RUNNING, DagStatus
 from rillflow.core.stored_context import stored_context
-from rillflow.core.tasks import functions, groups, polling
+from rillflow.core.tasks import function_tasks, groups, polling
 from rillflow.core.tasks.progress import keep_log
 from rillflow.core.transitions import TAKE, task_transitions
 from rillflow.core.turn import Turn, timers_of
@@ -227,7 +227,7 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     if task.poll_url is not None:
         polling.answered(turn, task, event)
     else:
-        functions.answer_arrived(turn, task, event)
+        function_tasks.answer_arrived(turn, task, event)
         if event.error is None and task.status is RUNNING:
             polling.accepted(turn, task, event)
     if turn.state.cancelled:

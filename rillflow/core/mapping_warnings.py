@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from rillflow.closest import did_you_mean
 from rillflow.core.state import ExecutionState, RuleWarning, TaskState
 from rillflow.errors import MappingError
 from rillflow.ids import TaskName
 from rillflow.language.mapping.ineffective_rules import AWAITED, IneffectiveRule
+from rillflow.suggestions import did_you_mean
 
 MOST_OF_TASK: Final = 20
 """Limit of the warnings that one instance keeps."""

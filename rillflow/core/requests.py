@@ -1,6 +1,6 @@
 """Events from outside an execution: callbacks, progress, wake-ups, degrade, cancel and others.
 
-`machine.py` calls these functions. Each one checks first and changes afterwards, so a refused
+`machine.py` calls these function_tasks. Each one checks first and changes afterwards, so a refused
 request leaves the execution as it was. Only the reason why a callback or signal was refused is
 kept, with the task that waits for it.
 """
@@ -21,7 +21,7 @@ from rillflow.core.events import (
 from rillflow.core.redo import reopening
 from rillflow.core.state import DegradeSwitch, InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.tasks import controls, functions
+from rillflow.core.tasks import controls, function_tasks
 from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.tasks.progress import keep_posted_log, keep_progress
 from rillflow.core.transitions import (
@@ -128,7 +128,7 @@ def _notice_received(
     if entry is not TAKE or not reopening.waits_again(turn, task, notice):
         return False
     if not notice.running:
-        functions.finish_held(turn, task, turn.plan_of(task), event)
+        function_tasks.finish_held(turn, task, turn.plan_of(task), event)
     return True
 
 
@@ -200,12 +200,12 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
         return True
     if event.sub_flow is not None:
         # A sub-flow sends no other outcome.
-        functions.finish_held(turn, task, turn.plan_of(task), event)
+        function_tasks.finish_held(turn, task, turn.plan_of(task), event)
         task.told = told
         return True
     before, before_bytes = _SavedMessages.by(task), task.output_bytes
     try:
-        functions.take_callback(turn, task, turn.plan_of(task), event)
+        function_tasks.take_callback(turn, task, turn.plan_of(task), event)
     except CRASHES:
         raise
     except TASK_ERRORS as error:

@@ -4,7 +4,7 @@ A reference counts only where the workflow definition itself contains it: as a l
 mapping, or in ``parameters``. The same text anywhere else came from a submitter or a function and
 is sent unchanged, so that nobody obtains a secret by sending its name.
 
-Used by `core/plan.py` and `core/tasks/functions.py`.
+Used by `core/plan.py` and `core/tasks/function_tasks.py`.
 """
 
 from collections.abc import Iterator, Sequence

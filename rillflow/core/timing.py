@@ -9,7 +9,7 @@ from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus
-from rillflow.core.tasks import controls, functions, polling
+from rillflow.core.tasks import controls, function_tasks, polling
 from rillflow.core.transitions import EXECUTION_TRANSITIONS, TAKE, task_transitions
 from rillflow.core.turn import LATEST_MS, Turn, value_of
 from rillflow.errors import LanguageError, WorkLimitError
@@ -60,12 +60,12 @@ def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
     held, task.held = task.held, None
     task.in_flight = False
     if plan.category == "function" and held is not None:
-        functions.finish_held(turn, task, plan, held)
+        function_tasks.finish_held(turn, task, plan, held)
         return True
     task.invoke.msg = "timeout"
     task.invoke.note_error("timeout")
     if plan.category == "function":
-        functions.retry_or_end(turn, task, plan, {})
+        function_tasks.retry_or_end(turn, task, plan, {})
         return True
     tolerated = plan.spec.tolerance
     if plan.category == "suspense":

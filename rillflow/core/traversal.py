@@ -27,7 +27,7 @@ from rillflow.core.status import (
     DagStatus,
     TaskStatus,
 )
-from rillflow.core.tasks import controls, functions, groups
+from rillflow.core.tasks import controls, function_tasks, groups
 from rillflow.core.turn import CRASHES, SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
 from rillflow.definition.model import Progress, Timeline
 from rillflow.errors import LanguageError
@@ -246,7 +246,7 @@ def skip(turn: Turn, task: TaskState) -> None:
 
 
 _WORK = {
-    "function": functions.run_function,
+    "function": function_tasks.run_function,
     "pass": controls.run_pass,
     "return": controls.run_return,
     "switch": controls.run_switch,

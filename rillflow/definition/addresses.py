@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
+from rillflow.suggestions import did_you_mean
 
 MODEL_PROTOCOLS: Final = ("chatgpt", "aliyun_ai")
 """Protocols of language models, whose addresses name no host."""

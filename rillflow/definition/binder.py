@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
 from pydantic import BaseModel
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.field_readers import Slot, read_text, slots_of
 from rillflow.definition.model import (
     FunctionTask,
@@ -30,6 +29,7 @@ from rillflow.definition.yaml_tree.nodes import (
     shown,
 )
 from rillflow.errors import Problem
+from rillflow.suggestions import did_you_mean
 
 MAX_PROBLEMS: Final = 200
 """How many problems of one definition are told; hostile ones could have any number."""

@@ -25,9 +25,9 @@ from typing import (
 
 from pydantic import BaseModel
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.yaml_tree.nodes import Mapping, Node, Scalar, Sequence, shown
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.suggestions import did_you_mean
 
 
 class ProblemCollector(Protocol):

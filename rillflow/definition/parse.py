@@ -3,7 +3,6 @@
 from itertools import islice
 from typing import Final
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
 from rillflow.definition.model import CallbackConfig, MappingRule, WorkflowDefinition
 from rillflow.definition.validation import MAX_DEPTH, Finding, findings
@@ -11,6 +10,7 @@ from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES, load
 from rillflow.definition.yaml_tree.nodes import Node, place_at, refusal_of
 from rillflow.errors import DefinitionError, Problem
 from rillflow.jsontypes import encode_json
+from rillflow.suggestions import did_you_mean
 
 _SCALARS: Final = (int, float)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from rillflow.closest import did_you_mean
+from rillflow.suggestions import did_you_mean
 
 MOST_MESSAGE: Final = 2_000
 MOST_TRACEBACK: Final = 4_000

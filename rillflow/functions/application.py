@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar
 
 from rillflow.artifacts.artifact import artifacts_from
 from rillflow.artifacts.references import MARK_BYTES, replaced
-from rillflow.closest import did_you_mean
 from rillflow.function_calls.arguments import TypedFunction
 from rillflow.function_calls.failures import FunctionInputError
 from rillflow.functions.artifacts import ServerArtifacts
@@ -38,6 +37,7 @@ from rillflow.functions.requests import (
 )
 from rillflow.functions.running import Invocation
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.suggestions import did_you_mean
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 Result = TypeVar("Result")

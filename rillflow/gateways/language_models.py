@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.requests import JSON, call_id, read_input, text_of
-from rillflow.gateways.messages.exchange import HttpCall
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import parse_http_url
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.outbound.exchange import HttpCall
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.targets import parse_http_url
+from rillflow.gateways.outbound.threads import computed
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import masked_answer
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json

@@ -18,9 +18,9 @@ from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.responses import bounded, cut
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import HTTP_SCHEMES, effective_protocol
-from rillflow.gateways.messages.threads import computed, in_thread
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol
+from rillflow.gateways.outbound.threads import computed, in_thread
 from rillflow.gateways.plugins.gateway import DispatcherPlugin, PluginGateway
 from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,

@@ -10,7 +10,7 @@ from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import read_input
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.outbound.threads import computed
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
 from rillflow.ray_tasks.options import CallOptions, call_options

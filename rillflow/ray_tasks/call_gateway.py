@@ -7,7 +7,7 @@ import ray
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of
 from rillflow.ray_tasks.caller import Caller, CallResult, ServeOptions

@@ -51,7 +51,7 @@ from rillflow.runtime.completion.client import News, encode_news
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.drain_gate import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
 
 MOST_SENDERS: Final = 1000

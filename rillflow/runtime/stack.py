@@ -17,7 +17,7 @@ from rillflow.core.inspection.views import SUMMARY
 from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import UnavailableError
-from rillflow.gateways.messages.threads import joined
+from rillflow.gateways.outbound.threads import joined
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.jsontypes import decode_json
 from rillflow.ports.clock import Clock

@@ -1,8 +1,8 @@
 """The metrics: their names, kinds, labels and meanings, in one table.
 
-Processes count by it, `serve/forms/metric_texts.py` shows by it, and tests compare the alert rules,
-the dashboard and the documentation in `deploy` and `docs/telemetry.md` with it. This module is data
-only.
+Processes count by it, `serve/schemas/metric_texts.py` shows by it, and tests compare the alert
+rules, the dashboard and the documentation in `deploy` and `docs/telemetry.md` with it. This module
+is data only.
 """
 
 from enum import Enum

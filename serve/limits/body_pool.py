@@ -7,10 +7,10 @@ them, have their own, so bodies of anonymous callers leave room for theirs. Requ
 a pool checks all of its bodies twice a second.
 
 How large a body may be is said by the table of routes, with the settings applied. Endpoints name
-no limit. ``entry.py`` assigns each request to a pool, and ``forms/bodies.py`` reads the body with
+no limit. ``entry.py`` assigns each request to a pool, and ``schemas/bodies.py`` reads the body with
 it. This module must not know what is in a body.
 
-Used by `serve/forms`, `serve/limits` and `serve/middleware`.
+Used by `serve/schemas`, `serve/limits` and `serve/middleware`.
 """
 
 import asyncio

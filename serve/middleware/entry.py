@@ -28,14 +28,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ports.access import digest_of
 from rillflow.settings import Settings
-from serve.forms.bodies import HAD_SLASH
-from serve.forms.console_sessions import SESSION, ConsoleSessions
-from serve.forms.errors import respond_to
 from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.limits.callers import CALLER, Caller, refuse_other_workspaces, refuse_role
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.middleware.browsers import Browsers, origin_of
 from serve.route_table import Access, folders_where, paths_where
+from serve.schemas.bodies import HAD_SLASH
+from serve.schemas.console_sessions import SESSION, ConsoleSessions
+from serve.schemas.errors import respond_to
 
 WITHOUT_HEAD: Final = paths_where(lambda route: route.changed_by_get)
 

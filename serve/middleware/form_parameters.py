@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.errors import RillflowError
-from serve.forms.bodies import is_form, read_body
-from serve.forms.errors import respond_to
-from serve.forms.parameters import nul_refused
 from serve.route_table import FORM, paths_where
+from serve.schemas.bodies import is_form, read_body
+from serve.schemas.errors import respond_to
+from serve.schemas.parameters import nul_refused
 
 WITH_FORM: Final = paths_where(lambda route: route.body is FORM)
 

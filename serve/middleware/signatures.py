@@ -25,8 +25,8 @@ from rillflow.errors import RillflowError
 from rillflow.gateways.callbacks.urls import is_of_callback, signature, sorted_query
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
-from serve.forms.errors import respond_to
 from serve.route_table import Access, folders_where, paths_where
+from serve.schemas.errors import respond_to
 
 WITHOUT_SIGNATURE: Final = paths_where(lambda route: route.access is not Access.KEY)
 FOLDERS_WITHOUT_SIGNATURE: Final = folders_where(lambda route: route.access is not Access.KEY)

@@ -8,8 +8,8 @@ Used by `serve/api.py`.
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.forms.errors import respond_to
 from serve.limits.callers import NotAllowedError, caller_of, refuse_other_workspaces
+from serve.schemas.errors import respond_to
 
 
 class OwnWorkspacesOnly:

@@ -11,15 +11,15 @@ from msgspec import to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.closest import did_you_mean
 from rillflow.errors import RequestError
 from rillflow.ids import is_name
 from rillflow.ports.access import ROLES, ApiKey, Quota, digest_of, new_key
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import FORM_TYPE, is_form, json_response, read_body
-from serve.forms.documentation import ERRORS, NOT_FOUND
-from serve.forms.parameters import Names, Whole, listed
+from rillflow.suggestions import did_you_mean
 from serve.limits.known_keys import KnownKeys
+from serve.schemas.bodies import FORM_TYPE, is_form, json_response, read_body
+from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.parameters import Names, Whole, listed
 
 MOST_KEYS: Final = 1_000
 """How many keys are kept, with those that were revoked."""

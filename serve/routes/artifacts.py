@@ -39,13 +39,13 @@ from rillflow.gateways.callbacks.arrivals import callback_target
 from rillflow.gateways.callbacks.seals import attempt_of_seal
 from rillflow.ids import ExecutionId
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response
-from serve.forms.documentation import ERRORS, Responses, text
-from serve.forms.parameters import query_of
 from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
 from serve.limits.client_addresses import address_of
 from serve.limits.places import Places
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS, Responses, text
+from serve.schemas.parameters import query_of
 
 log = logging.getLogger("rillflow.api")
 

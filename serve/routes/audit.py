@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from rillflow.ports.access import NumberedEntry
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response
-from serve.forms.documentation import ERRORS
-from serve.forms.parameters import Whole
 from serve.limits.callers import caller_of
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS
+from serve.schemas.parameters import Whole
 
 MOST_ENTRIES: Final = 200
 

@@ -15,10 +15,11 @@ from rillflow.runtime.backpressure.service_health import MINUTE_MS
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
 from rillflow.task_set import TaskSet
-from serve.forms.answers import Done
-from serve.forms.bodies import raw_response
-from serve.forms.documentation import ERRORS, answer
-from serve.forms.parameters import (
+from serve.routes.hot import OK
+from serve.schemas.answers import Done
+from serve.schemas.bodies import raw_response
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.parameters import (
     Minutes,
     Names,
     Scope,
@@ -28,7 +29,6 @@ from serve.forms.parameters import (
     listed,
     service_of,
 )
-from serve.routes.hot import OK
 
 MOST_BATCHES: Final = 32
 """Batches in progress at a replica above which more are refused: each redoes 50 in a second."""

@@ -12,9 +12,9 @@ from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId, service_of
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.cluster_view import cluster_view
-from serve.forms.answers import Cluster
-from serve.forms.bodies import json_response
-from serve.forms.documentation import ERRORS, answer
+from serve.schemas.answers import Cluster
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS, answer
 
 MOST_IDS: Final = 100
 ExecutionIds: TypeAlias = Annotated[

@@ -20,12 +20,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from rillflow.errors import RequestError, StoreError
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ports.access import digest_of
-from serve.forms.bodies import HAD_SLASH, header_of, json_response, read_json_text
-from serve.forms.console_sessions import ConsoleSessions, OpenSession
 from serve.limits.callers import ADMIN, Caller
 from serve.limits.known_keys import KnownKeys
+from serve.schemas.bodies import HAD_SLASH, header_of, json_response, read_json_text
+from serve.schemas.console_sessions import ConsoleSessions, OpenSession
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 FILES: Final = STATIC / "console" / "files"

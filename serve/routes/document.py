@@ -12,10 +12,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.settings import Settings
-from serve.forms.bodies import json_response
 from serve.route_table import BY_PATH, Access, Body
+from serve.schemas.bodies import json_response
 
 SCHEMES: Final = {
     "api_key": {"type": "apiKey", "in": "header", "name": "X-Rillflow-Api-Key"},

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from rillflow.ports.loops import LoopState
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import EventLoops
-from serve.forms.bodies import json_response
-from serve.forms.documentation import ERRORS, answer
+from serve.schemas.answers import EventLoops
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS, answer
 
 
 def router(stack: Stack, watch: LoopWatch) -> APIRouter:

@@ -14,10 +14,10 @@ from starlette.responses import RedirectResponse, Response
 from rillflow.errors import StoreError
 from rillflow.ports.readiness import Reason
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import Alive
-from serve.forms.bodies import json_response
-from serve.forms.documentation import ERRORS, answer
 from serve.routes.docs_page import docs_page
+from serve.schemas.answers import Alive
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS, answer
 
 
 def router(stack: Stack) -> APIRouter:

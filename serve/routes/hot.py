@@ -28,7 +28,7 @@ from rillflow.gateways.callbacks.arrivals import (
     read_progress,
 )
 from rillflow.gateways.callbacks.seals import attempt_of_seal
-from rillflow.gateways.messages.threads import SHORT_BYTES, joined
+from rillflow.gateways.outbound.threads import SHORT_BYTES, joined
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
@@ -37,27 +37,7 @@ from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.telemetry.trace_context import HEADER, parse_traceparent
-from serve.forms.bodies import (
-    body_limit,
-    header_of,
-    json_response,
-    raw_response,
-    read_body,
-    read_json_text,
-    refuse_other_media,
-    ret_response,
-)
-from serve.forms.console_sessions import SESSION
-from serve.forms.errors import respond_to
-from serve.forms.parameters import (
-    nul_refused,
-    query_of,
-    read_submission,
-    required,
-    seconds,
-    view_kind,
-)
-from serve.limits.callers import caller_of
+from serve.limits.callers import CALLER, caller_of
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD
 from serve.limits.large_answers import (
@@ -69,6 +49,26 @@ from serve.limits.large_answers import (
 from serve.limits.unpacking import UnpackingTurns
 from serve.limits.waits import Waits
 from serve.route_table import hot_endpoints
+from serve.schemas.bodies import (
+    body_limit,
+    header_of,
+    json_response,
+    raw_response,
+    read_body,
+    read_json_text,
+    refuse_other_media,
+    ret_response,
+)
+from serve.schemas.console_sessions import SESSION
+from serve.schemas.errors import respond_to
+from serve.schemas.parameters import (
+    nul_refused,
+    query_of,
+    read_submission,
+    required,
+    seconds,
+    view_kind,
+)
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -142,9 +142,8 @@ class HotRoutes:
         query = query_of(request.scope)
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
-        holder = caller_of(request.scope).holder
-        if holder is not None:
-            options = options._replace(holder=holder)
+        if CALLER in request.scope:
+            options = options._replace(holder=caller_of(request.scope).holder)
         if self._is_traced:
             options = options._replace(traceparent=header_of(request.scope, _TRACEPARENT) or None)
         wait_s = seconds(query.get("wait_s"))

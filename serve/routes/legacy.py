@@ -16,9 +16,9 @@ from starlette.responses import Response
 from rillflow.errors import RequestError
 from rillflow.ids import is_execution_id
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import Envelope
-from serve.forms.bodies import data_response, read_body
-from serve.forms.documentation import ERRORS, OBJECT, answer
+from serve.schemas.answers import Envelope
+from serve.schemas.bodies import data_response, read_body
+from serve.schemas.documentation import ERRORS, OBJECT, answer
 
 NOT_CONFIGURED: Final = 30110
 STORAGE: Final = ("init_bucket", "store", "load", "remove_bucket", "remove_element")

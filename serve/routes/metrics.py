@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RillflowError
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.runtime.definitions.catalogue import SingleFlight
 from rillflow.runtime.stack import Stack
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import MetricState, ProcessState
-from serve.forms.documentation import ERRORS
-from serve.forms.metric_texts import CONTENT_TYPE, metrics_text, rill_flow_text
 from serve.limits.callers import caller_of
+from serve.schemas.documentation import ERRORS
+from serve.schemas.metric_texts import CONTENT_TYPE, metrics_text, rill_flow_text
 
 log = logging.getLogger("rillflow.metrics")
 

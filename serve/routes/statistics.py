@@ -20,11 +20,11 @@ from rillflow.ports.aliases import AliasName
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, measure
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response
-from serve.forms.console_answers import Counts, ExecutionIds, Summary
-from serve.forms.documentation import ERRORS, answer
-from serve.forms.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
 from serve.limits.callers import caller_of
+from serve.schemas.bodies import json_response
+from serve.schemas.console_answers import Counts, ExecutionIds, Summary
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
 
 STATUSES: Final = ("running", "succeed", "failed")
 MOST_LISTED: Final = 100

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.messages.threads import computed, in_thread, joined
+from rillflow.gateways.outbound.threads import computed, in_thread, joined
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.access import AuditEntry
 from rillflow.runtime.stack import Stack
@@ -22,12 +22,12 @@ from rillflow.runtime.triggers.registry import read_context, with_options
 from rillflow.triggers.kafka import RILL_FLOW_FIELDS, rill_flow_settings
 from rillflow.triggers.spec import CRON, TriggerSpec, read_cron, time_ms
 from rillflow.triggers.trigger_types import KAFKA, ReadTrigger
-from serve.forms.answers import Done
-from serve.forms.bodies import json_response, raw_response, read_json_text
-from serve.forms.documentation import ERRORS, OBJECT, answer
-from serve.forms.parameters import Whole, read_callback_config, read_resource_check
-from serve.forms.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
 from serve.limits.callers import CHANGE, caller_of, workspace_in
+from serve.schemas.answers import Done
+from serve.schemas.bodies import json_response, raw_response, read_json_text
+from serve.schemas.documentation import ERRORS, OBJECT, answer
+from serve.schemas.parameters import Whole, read_callback_config, read_resource_check
+from serve.schemas.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
 
 RILL_FLOW_TYPES: Final = (CRON, KAFKA)
 NO_KAFKA: Final = "kafka trigger add trigger error"

@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
-from rillflow.closest import closest
 from rillflow.errors import StackError
+from rillflow.suggestions import closest
 
 MOST_BYTES: Final = 1 << 20
 RELEASE: Final = "RILLFLOW_RELEASE"

@@ -18,9 +18,9 @@ import pytest_asyncio
 from rillflow.errors import StoreError
 from rillflow.stores import open_store
 from rillflow.stores.memory.store import MemoryStore
-from serve.forms.console_sessions import COOKIE, LIFE_S
-from serve.forms.session_ends import FRESH_S
 from serve.routes.console_pages import FILES, STATIC
+from serve.schemas.console_sessions import COOKIE, LIFE_S
+from serve.schemas.session_ends import FRESH_S
 from tests.api.serving import Api, refusal_of, served
 
 KEY: Final = "correct-horse-battery"

@@ -11,7 +11,7 @@ import httpx
 
 from rillflow.runtime.changes.hub import MOST_OF_EXECUTION
 from rillflow.stores import open_store
-from serve.forms.console_sessions import LIFE_S
+from serve.schemas.console_sessions import LIFE_S
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 

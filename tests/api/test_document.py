@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions
 from rillflow.runtime.process.clock import SystemClock

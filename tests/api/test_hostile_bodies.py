@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from rillflow.gateways.callbacks.seals import seal
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from tests.api.definition_texts import SUSPENDED, calling

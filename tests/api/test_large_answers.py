@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from tests.api.serving import served
 from tests.loopback import Talk, raw_server
 

@@ -27,7 +27,7 @@ from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import ReadinessWatch
-from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.drain_gate import Drain
 from rillflow.runtime.routing.router import OwnerRef, Routes
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.core.state import LONGEST_ERROR
-from rillflow.core.tasks.functions import SHOWN_CHARACTERS
+from rillflow.core.tasks.function_tasks import SHOWN_CHARACTERS
 from rillflow.gateways.callbacks.arrivals import MESSAGE_BYTES
 from rillflow.gateways.http.responses import LONGEST_ERROR as LONGEST_DISPATCH_ERROR
 from rillflow.testing import FunctionRequest

@@ -18,7 +18,7 @@ from rillflow.core.inspection.traces import Trace
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.gateways.http.gateway import HttpGateway
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression
 from rillflow.language.jsonpath.paths import compile_path

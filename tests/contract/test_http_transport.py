@@ -12,9 +12,9 @@ from aiohttp import web
 from rillflow.errors import BrokenExchangeError, GatewayError, NotConnectedError
 from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
-from rillflow.gateways.messages.egress import egress_rules
-from rillflow.gateways.messages.exchange import HttpCall
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.egress import egress_rules
+from rillflow.gateways.outbound.exchange import HttpCall
+from rillflow.gateways.outbound.settings import HttpSettings
 from tests.loopback import RawServer, Talk, answering, closed_port, raw_server, web_server
 
 MOST: Final = 1_000_000

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.limits.limiter import CallLimiter
-from rillflow.gateways.messages.exchange import HttpCall, Reply
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.gateways.outbound.exchange import HttpCall, Reply
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.targets import parse_http_url
 from rillflow.ports.gateway import CircuitState, HostState
 from tests.loopback import StoppedClock, attempt
 from tests.simulation.virtual_loop import VirtualLoop

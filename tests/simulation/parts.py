@@ -17,7 +17,7 @@ from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.owner.deactivation import until_done
+from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.routing.router import OwnerRef, Routes
 from tests.loopback import connection_to

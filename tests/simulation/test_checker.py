@@ -16,7 +16,7 @@ from rillflow.core.events import CallbackReceived
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED
-from rillflow.core.tasks import functions
+from rillflow.core.tasks import function_tasks
 from rillflow.core.turn import Turn
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId, partition_of
@@ -91,7 +91,7 @@ def a_late_callback_runs_a_completed_task_again(patch: Patch) -> None:
         task = turn.state.tasks.get(event.task)
         if task is None or turn.over or not COMPLETED[task.status] or not task.attempt:
             return receive(turn, event)
-        functions.run_function(turn, task, turn.plan_of(task), task.invoke.input or {})
+        function_tasks.run_function(turn, task, turn.plan_of(task), task.invoke.input or {})
         return True
 
     patch.setattr(requests, "callback_received", mutant)
@@ -180,7 +180,7 @@ def an_early_callback_is_acknowledged_and_dropped(patch: Patch) -> None:
 
 
 def an_early_callback_is_kept_and_never_applied(patch: Patch) -> None:
-    patch.setattr(functions, "finish_held", do_nothing)
+    patch.setattr(function_tasks, "finish_held", do_nothing)
 
 
 def a_repetition_is_acknowledged_from_memory(patch: Patch) -> None:

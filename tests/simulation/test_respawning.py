@@ -12,7 +12,7 @@ from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.runtime.activation.fencing import DEDICATED_LISTING, listing_partition
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.owner.deactivation import until_done
+from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.router import OwnerRef, Routes
 from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts

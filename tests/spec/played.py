@@ -20,7 +20,7 @@ from rillflow.errors import RillflowError
 from rillflow.gateways.callbacks.arrivals import read_callback
 from rillflow.gateways.http.requests import build_request
 from rillflow.gateways.language_models import LATER, MODELS
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.testing import Scenario
 

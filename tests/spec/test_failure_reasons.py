@@ -2,7 +2,7 @@
 
 import pytest
 
-from rillflow.core.tasks.functions import ID_CHARACTERS, MESSAGE_CHARACTERS
+from rillflow.core.tasks.function_tasks import ID_CHARACTERS, MESSAGE_CHARACTERS
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, each, fn, scenario
 

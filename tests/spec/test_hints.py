@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rillflow.gateways.messages.hints import LONGEST_HINT_S, retry_interval_of, retry_interval_s
+from rillflow.gateways.outbound.hints import LONGEST_HINT_S, retry_interval_of, retry_interval_s
 from rillflow.jsontypes import encode_json
 
 

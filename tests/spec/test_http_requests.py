@@ -11,8 +11,8 @@ import pytest
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import build_request, call_timeout_s, encode_body
-from rillflow.gateways.messages.exchange import HttpCall
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.exchange import HttpCall
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchRequest
 from tests.spec.notation import fn, scenario

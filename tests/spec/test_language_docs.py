@@ -16,7 +16,7 @@ from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_EXPANSION, 
 from rillflow.definition.yaml_tree.loader import MAX_PATTERNS as MOST_DEFINITION_PATTERNS
 from rillflow.definition.yaml_tree.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
-from rillflow.gateways.messages.hints import LONGEST_HINT_S
+from rillflow.gateways.outbound.hints import LONGEST_HINT_S
 from rillflow.jsontypes import MAX_DEPTH as MAX_JSON_DEPTH
 from rillflow.jsontypes import MAX_LONG_DIGITS, MAX_VALUES, encode_json
 from rillflow.language.budget import LONGEST_NUMBER, MAX_BYTES, MAX_STEPS
@@ -36,7 +36,7 @@ from rillflow.language.mapping.targets import MAX_PADDING
 from rillflow.language.text.literals import parse_literal
 from rillflow.language.text.regular_expressions import MAX_PROGRAM
 from rillflow.runtime.commands.subflows import MOST_LEVELS
-from rillflow.runtime.definitions.choice_rules import MOST_RULES, RULE_BUDGET, RULES_MAX_STEPS
+from rillflow.runtime.definitions.alias_rules import MOST_RULES, RULE_BUDGET, RULES_MAX_STEPS
 from rillflow.runtime.definitions.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
 from rillflow.runtime.definitions.json_schema import LONGEST_NAME as LONGEST_SCHEMA_NAME
 from rillflow.runtime.definitions.json_schema import MOST_PATTERNS

@@ -7,7 +7,7 @@ import pytest
 from rillflow.core.commands import SetTimer
 from rillflow.core.plan import Plan
 from rillflow.core.state import LONGEST_ERROR, NOTHING_SAID, TaskState, TimeInfo
-from rillflow.core.tasks.functions import may_retry
+from rillflow.core.tasks.function_tasks import may_retry
 from rillflow.core.tasks.retry_waits import retry_wait_s
 from rillflow.core.view import invoke_view
 from rillflow.definition import parse_definition

@@ -5,7 +5,7 @@ import pytest
 from rillflow.core.redaction import redacted_part
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import GatewayError
-from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.gateways.outbound.targets import parse_http_url
 
 
 @pytest.mark.parametrize(

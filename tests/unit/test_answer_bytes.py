@@ -16,7 +16,7 @@ from aiohttp import web
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.ports.executions import Query, Watch, size_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio import batching

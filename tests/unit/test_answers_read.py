@@ -3,8 +3,8 @@
 import pytest
 
 from rillflow.gateways.http.responses import answered, bounded
-from rillflow.gateways.messages.exchange import Reply
-from rillflow.gateways.messages.hints import retry_interval_s
+from rillflow.gateways.outbound.exchange import Reply
+from rillflow.gateways.outbound.hints import retry_interval_s
 from rillflow.jsontypes import MAX_VALUES, encode_json
 from tests.loopback import attempt
 

@@ -7,7 +7,7 @@ import pytest
 
 from rillflow.errors import RequestError
 from rillflow.language.expressions import MAX_SOURCE_CHARACTERS
-from rillflow.runtime.definitions.choice_rules import (
+from rillflow.runtime.definitions.alias_rules import (
     MOST_RULES,
     RULES_MAX_STEPS,
     first_that_holds,

@@ -10,7 +10,7 @@ import pytest
 
 from rillflow.gateways.limits import circuit_breaker as circuits
 from rillflow.gateways.limits.circuit_breaker import Circuits
-from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
+from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from tests.loopback import (
     FAILS,

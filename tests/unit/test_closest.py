@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from rillflow.closest import closest
 from rillflow.definition import find_problems
+from rillflow.suggestions import closest
 from tests.machine_speed import processor_time
 
 _OF_A_GROUP = """workspace: ws

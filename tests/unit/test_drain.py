@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.drain_gate import Drain
 
 KIND: Final = "Answers"
 

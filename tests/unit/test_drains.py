@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from rillflow.runtime.supervision.drains import Drains
+from rillflow.runtime.supervision.unfinished_drains import Drains
 
 MOST_S: Final = 60.0
 

@@ -6,7 +6,7 @@ import pytest
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.errors import GatewayError
-from rillflow.gateways.messages.egress import EgressRules
+from rillflow.gateways.outbound.egress import EgressRules
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.settings import Settings
 from serve.deployment import listening_on, reached_at

@@ -32,7 +32,7 @@ from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import Outbox
 from rillflow.runtime.routing.router import OwnerRef
-from serve.forms.errors import respond_to
+from serve.schemas.errors import respond_to
 from tests.loopback import attempt
 
 SECRET: Final = "the value of a secret"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 import rillflow
 from rillflow.functions import Functions, Limits
 from rillflow.gateways.callbacks.urls import callback_url
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from tests.unit.kit_callers import TASK, WAIT_S, calling
 
 SECRET: Final = "the-secret-of-the-server"

@@ -13,8 +13,8 @@ from rillflow.gateways.http.requests import build_request
 from rillflow.gateways.http.responses import redirected
 from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.http_client.tls import name_of
-from rillflow.gateways.messages.exchange import Reply
-from rillflow.gateways.messages.settings import HttpSettings, TlsFiles
+from rillflow.gateways.outbound.exchange import Reply
+from rillflow.gateways.outbound.settings import HttpSettings, TlsFiles
 from rillflow.jsontypes import decode_json, encode_json
 from tests.loopback import (
     FAILS,

@@ -9,7 +9,7 @@ import pytest
 from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.kafka.broker_rules import MOST_FRAME_BYTES, BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
-from rillflow.gateways.messages.egress import EgressRules, egress_rules
+from rillflow.gateways.outbound.egress import EgressRules, egress_rules
 from rillflow.gateways.secrets.store import Secrets
 
 pytestmark = pytest.mark.asyncio

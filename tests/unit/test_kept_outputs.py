@@ -20,7 +20,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
 from rillflow.definition import parse_definition
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import MOST_WEIGHT_OF_BYTE, encode_json, most_weight_of, weight_of
 from rillflow.language.versions import CURRENT
 from rillflow.settings import Settings

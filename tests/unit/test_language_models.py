@@ -10,8 +10,8 @@ from aiohttp import web
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.gateways.language_models import ALIYUN_AI, CHATGPT
-from rillflow.gateways.messages.egress import egress_rules
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.egress import egress_rules
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchAnswer

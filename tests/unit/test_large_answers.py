@@ -9,7 +9,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.forms.errors import respond_to
 from serve.limits.large_answers import (
     ANSWERED_REQUEST,
     LARGE_BYTES,
@@ -17,6 +16,7 @@ from serve.limits.large_answers import (
     AnswerPool,
     LargeAnswers,
 )
+from serve.schemas.errors import respond_to
 
 BODY: Final = bytes(range(256)) * (LARGE_BYTES // 256) + b"end"
 SCOPE: Final[dict[str, Any]] = {"type": "http", "client": ("192.0.2.1", 1)}

@@ -5,7 +5,7 @@ import pytest
 from rillflow.core.codec import encode_state
 from rillflow.core.events import CONTEXT_MAX_BYTES
 from rillflow.errors import ExecutionError
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import JsonValue
 from rillflow.settings import Settings
 from rillflow.testing import Scenario

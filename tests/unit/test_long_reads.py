@@ -15,7 +15,7 @@ import pytest
 
 from rillflow.definition import canonical_text, expand_sugar, parse_definition, version_of
 from rillflow.errors import NotReadyError
-from rillflow.gateways.messages.threads import SHORT_BYTES
+from rillflow.gateways.outbound.threads import SHORT_BYTES
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Query, Reply, Submission

@@ -3,7 +3,7 @@
 import pytest
 
 from rillflow.runtime.dispatch.measuring import host_of
-from rillflow.runtime.process.replica_states import KEPT_S, MOST_REPLICAS, ReplicaStates
+from rillflow.runtime.process.replica_metrics import KEPT_S, MOST_REPLICAS, ReplicaMetrics
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import MOST_WORKFLOWS, BoundedNames, Meters
 from rillflow.telemetry.metrics import METRICS, OTHER, Kind
@@ -91,7 +91,7 @@ def test_a_call_is_counted_by_its_host_and_no_secret_of_its_address_is_told(
 
 def test_an_owner_keeps_what_replicas_tell_until_they_have_ended() -> None:
     clock = MovableClock()
-    kept = ReplicaStates(clock)
+    kept = ReplicaMetrics(clock)
     kept.keep(ProcessState("replica:1"))
     clock.advance(KEPT_S - 1)
     kept.keep(ProcessState("replica:2"))

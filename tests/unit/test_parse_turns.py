@@ -10,7 +10,7 @@ import pytest
 from rillflow.errors import BrokenExchangeError
 from rillflow.gateways.http_client.connection import DIRECT_BYTES, HttpConnection
 from rillflow.gateways.http_client.parse_queue import SLICE_S, TURN_S, ParseQueue
-from rillflow.gateways.messages.exchange import Reply
+from rillflow.gateways.outbound.exchange import Reply
 from tests.machine_speed import slowness
 
 WITHIN_S: Final = 60.0

@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rillflow.gateways.messages.targets import form_quote, percent_encoded
+from rillflow.gateways.outbound.targets import form_quote, percent_encoded
 
 TEXTS = st.text(st.one_of(st.characters(codec="utf-8"), st.characters(codec="ascii")), max_size=160)
 

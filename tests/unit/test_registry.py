@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.plugins.gateway import DispatchInfo, Resource
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.gateways.registry import GatewayRegistry

@@ -5,7 +5,7 @@ import pytest
 from rillflow.errors import RequestError
 from rillflow.ids import new_execution_id
 from rillflow.ports.execution_search import Place, Wanted
-from serve.forms.search_texts import (
+from serve.schemas.search_texts import (
     LONGEST_SEARCH,
     cursor_of,
     place_of,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.http.requests import build_request
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.plugins.gateway import DispatchInfo, Resource
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.secrets.masks import Mask

@@ -14,7 +14,7 @@ from rillflow.gateways.http_client.resolver import (
     Places,
     domain_of,
 )
-from rillflow.gateways.messages.egress import EgressRules
+from rillflow.gateways.outbound.egress import EgressRules
 
 PLACES: Final[Places] = [(2, 1, 6, "", ("127.0.0.1", 0))]
 TIMEOUT_S: Final = 0.2

@@ -9,7 +9,7 @@ from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.cli.doctor import configuration
 from rillflow.errors import StackError
 from rillflow.gateways.http_client.tls_files import why_unusable
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 from rillflow.settings import Settings
 from rillflow.tls_settings import with_own
 from serve.stack.ray_environment import front_program

@@ -10,7 +10,7 @@ from rillflow.cli.doctor import configuration, installation, machine, network
 from rillflow.cli.doctor.finding import Finding, error, one_line
 from rillflow.cli.inputs import settings_from
 from rillflow.errors import RillflowError
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 from rillflow.settings import Settings
 from rillflow.tls_settings import with_own
 

@@ -21,7 +21,7 @@ from rillflow.definition.addresses import without_user_info
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.http_client.tls import TlsContexts
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 from rillflow.jsontypes import JsonObject, decode_untrusted_json
 from rillflow.local_keys import EVERYWHERE
 from rillflow.runtime.process.clock import SystemClock

@@ -35,7 +35,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.redaction import redacted
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED
-from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.errors import RillflowError

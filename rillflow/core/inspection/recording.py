@@ -27,7 +27,7 @@ from rillflow.core.inspection.statuses import Status
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED
-from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import StoreError
 from rillflow.jsontypes import JsonObject, JsonValue

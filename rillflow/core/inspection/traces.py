@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from rillflow.core.inspection.statuses import Status, Statuses
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState, TimeInfo
-from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.ids import is_execution_id

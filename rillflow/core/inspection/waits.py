@@ -14,7 +14,7 @@ from rillflow.core.inspection.statuses import MOST_READ, Status, Statuses
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, SATISFIED
-from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.core.view import invoke_view
 from rillflow.definition.addresses import without_user_info

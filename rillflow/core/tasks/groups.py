@@ -11,7 +11,7 @@ from rillflow.core.plan import LevelPlan, TaskPlan
 from rillflow.core.state import STATUS_COUNT, ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
 from rillflow.core.stored_context import stored_context
-from rillflow.core.tasks import controls, functions
+from rillflow.core.tasks import controls, function_tasks
 from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, value_of
 from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
@@ -233,7 +233,7 @@ def _identity(turn: Turn, mapping: IterationMapping, element: JsonValue) -> Json
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     turn.measure(value)
-    return functions.as_text(value)
+    return function_tasks.as_text(value)
 
 
 def concurrency_limit(

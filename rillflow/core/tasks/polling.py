@@ -10,7 +10,7 @@ from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
-from rillflow.core.tasks import functions
+from rillflow.core.tasks import function_tasks
 from rillflow.core.transitions import TAKE, task_transitions
 from rillflow.core.turn import Turn
 from rillflow.definition.model import FunctionTask, Polling
@@ -49,7 +49,7 @@ def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) 
     elif event.http_status == ACCEPTED:
         task.invoke.msg = NO_ADDRESS
         task.invoke.note_error(NO_ADDRESS)
-        functions.retry_or_end(turn, task, plan, {})
+        function_tasks.retry_or_end(turn, task, plan, {})
     else:
         _conclude(turn, task, plan, event)
 
@@ -59,7 +59,7 @@ def accepted(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
     plan = turn.plan_of(task)
     if polls(plan):
         begin(turn, task, plan, event)
-    elif plan.spec_as(FunctionTask).pattern in functions.ASYNC_PATTERNS:
+    elif plan.spec_as(FunctionTask).pattern in function_tasks.ASYNC_PATTERNS:
         _expect_callback(turn, task, event)
 
 
@@ -86,7 +86,7 @@ def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
     if task.poll_url is None:
         task.invoke.msg = f"no callback within {turn.state.expected_callback_s:g} s"
         task.invoke.note_error(task.invoke.msg)
-        functions.retry_or_end(turn, task, turn.plan_of(task), {})
+        function_tasks.retry_or_end(turn, task, turn.plan_of(task), {})
         return True
     task.in_flight = True
     turn.commands.append(poll_command(turn, task))
@@ -122,7 +122,7 @@ def call_under_way(turn: Turn, task: TaskState) -> DispatchTask:
     """Build the command under way, the attempt itself or a poll, as it was first ordered."""
     if task.poll_url is not None:
         return poll_command(turn, task)
-    return functions.dispatch_command(turn, task, turn.plan_of(task))
+    return function_tasks.dispatch_command(turn, task, turn.plan_of(task))
 
 
 def answered(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
@@ -131,14 +131,14 @@ def answered(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
     task.in_flight = False
     held, task.held = task.held, None
     if held is not None:
-        functions.finish_held(turn, task, plan, held)
+        function_tasks.finish_held(turn, task, plan, held)
     elif _is_not_yet(event):
         task.invoke.msg = event.error
         _ask_later(turn, task, plan, event)
     elif event.error is not None:
         task.invoke.msg = event.error
         task.invoke.note_error(event.error)
-        functions.retry_or_end(turn, task, plan, {})
+        function_tasks.retry_or_end(turn, task, plan, {})
     else:
         _conclude(turn, task, plan, event)
 
@@ -163,7 +163,7 @@ def _ask_later(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswe
 
 def read_result(body: bytes | None) -> Result:
     """Read an answer: Azure's ``runtimeStatus``, OpenWhisk's activation, or plain output."""
-    output = functions.parse_answer(body).output or {}
+    output = function_tasks.parse_answer(body).output or {}
     runtime = output.get("runtimeStatus")
     if isinstance(runtime, str):
         result = _document(output.get("output"))
@@ -180,7 +180,7 @@ def _document(value: JsonValue) -> JsonObject:
 
 def _conclude(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
     result = read_result(event.body)
-    said = functions.parse_answer(encode_json(result.output))
+    said = function_tasks.parse_answer(encode_json(result.output))
     outcome = CallbackReceived(
         at_ms=turn.at_ms,
         task=task.name,
@@ -189,4 +189,4 @@ def _conclude(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswer
         msg=said.msg,
         code=said.code,
     )
-    functions.finish_held(turn, task, plan, outcome)
+    function_tasks.finish_held(turn, task, plan, outcome)

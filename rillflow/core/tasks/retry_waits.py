@@ -1,6 +1,6 @@
 """How long a retry waits, by its back-off and by the pace of retries without one (spec 3.12).
 
-Used by `core/tasks/functions.py`.
+Used by `core/tasks/function_tasks.py`.
 """
 
 from rillflow.definition.model import Retry

@@ -11,7 +11,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.core.tasks import polling
-from rillflow.core.tasks.functions import ASYNC_PATTERNS
+from rillflow.core.tasks.function_tasks import ASYNC_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.ids import ExecutionId, TaskName
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.lint.context import names_in, written_by
 from rillflow.definition.model import ForeachTask, WorkflowDefinition
 from rillflow.definition.tasks import all_tasks
 from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import shown
+from rillflow.suggestions import did_you_mean
 
 _MAPPING: Final = 30406
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.misspellings import Spellings
 from rillflow.definition.model import ForeachTask, MappingRule, Task, WorkflowDefinition
 from rillflow.definition.sugar import names_referred_to, rules_of_input
@@ -22,6 +21,7 @@ from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.language.jsonpath.paths import path_tokens
 from rillflow.language.jsonpath.syntax import Names
 from rillflow.language.mapping.secret_references import is_path
+from rillflow.suggestions import did_you_mean
 
 _MAPPING: Final = 30406
 _OURS: Final = ("flow_execution_id", "flow_root_execution_id")

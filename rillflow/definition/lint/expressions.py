@@ -8,13 +8,13 @@ check.
 from collections.abc import Iterator
 from typing import Final
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.language.expressions import Expression, compile_expression
 from rillflow.language.expressions.functions import FUNCTIONS
 from rillflow.language.expressions.functions.refused import REASONS
+from rillflow.suggestions import did_you_mean
 
 IN_MAPPINGS: Final = ("source", "context", "input", "output")
 """The variables of a transform."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.lint.roots import ROOTS, first_name
 from rillflow.definition.model import (
     ChoiceTask,
@@ -24,6 +23,7 @@ from rillflow.definition.model import (
 from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.language.mapping.secret_references import is_path
+from rillflow.suggestions import did_you_mean
 
 _RUN_TIME: Final = 30406
 _ELEMENT: Final = "iteration.element"

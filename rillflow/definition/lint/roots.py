@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.model import MappingRule, Task, WorkflowDefinition
 from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
@@ -19,6 +18,7 @@ from rillflow.errors import LanguageError
 from rillflow.language.jsonpath.paths import path_tokens
 from rillflow.language.jsonpath.syntax import Names
 from rillflow.language.mapping.secret_references import is_path
+from rillflow.suggestions import did_you_mean
 
 ROOTS: Final = frozenset({"context", "input", "output"})
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from rillflow.closest import did_you_mean
 from rillflow.definition.model import MappingRule, WorkflowDefinition
 from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
@@ -17,6 +16,7 @@ from rillflow.language.mapping.dropped_targets import (
     dropped_target,
     dropped_targets,
 )
+from rillflow.suggestions import did_you_mean
 
 _MAPPING: Final = 30406
 _ROOTS: Final = ("context", "input")

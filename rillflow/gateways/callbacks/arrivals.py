@@ -15,8 +15,8 @@ import msgspec
 from rillflow.core.tasks.progress import POSTED_CHARACTERS
 from rillflow.errors import RequestError
 from rillflow.gateways.callbacks.bodies import Body, is_cloud_event, read_body, unpacked
-from rillflow.gateways.messages.charsets import in_utf8
-from rillflow.gateways.messages.hints import retry_interval_of
+from rillflow.gateways.outbound.charsets import in_utf8
+from rillflow.gateways.outbound.hints import retry_interval_of
 from rillflow.jsontypes import (
     EMPTY_OBJECT,
     JsonObject,

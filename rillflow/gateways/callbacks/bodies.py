@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rillflow.errors import TooLargeError
-from rillflow.gateways.messages.charsets import in_utf8
+from rillflow.gateways.outbound.charsets import in_utf8
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 
 CLOUD_EVENT: Final = "application/cloudevents+json"

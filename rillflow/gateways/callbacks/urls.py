@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Final
 
 from rillflow.gateways.callbacks.seals import SEAL, seal
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import percent_encoded
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.targets import percent_encoded
 from rillflow.jsontypes import JsonValue
 
 TRIGGER_PATH: Final = "/flow/trigger.json"

@@ -11,9 +11,9 @@ from typing import Final
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.transport import HttpTransport, PooledTransport
-from rillflow.gateways.messages.exchange import HttpCall
-from rillflow.gateways.messages.settings import HttpSettings, TlsFiles
-from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.gateways.outbound.exchange import HttpCall
+from rillflow.gateways.outbound.settings import HttpSettings, TlsFiles
+from rillflow.gateways.outbound.targets import parse_http_url
 
 CALLBACKS: Final = "/flow/trigger.json"
 NOT_YET: Final = frozenset({404, 502, 503, 504})

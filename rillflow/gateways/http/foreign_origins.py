@@ -12,8 +12,8 @@ from typing import Final, TypeAlias
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.http_client.tls import name_of
-from rillflow.gateways.messages.settings import TlsFiles
-from rillflow.gateways.messages.targets import Target, http_target
+from rillflow.gateways.outbound.settings import TlsFiles
+from rillflow.gateways.outbound.targets import Target, http_target
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]

@@ -22,10 +22,10 @@ from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
-from rillflow.gateways.messages.egress import EgressPolicy
-from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.gateways.outbound.egress import EgressPolicy
+from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 

@@ -9,7 +9,7 @@ from functools import partial
 from rillflow.gateways.http_client.connection import SMALL_BYTES, room_after
 from rillflow.gateways.http_client.content_encoding import Unpacking
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.gateways.messages.threads import computed, in_thread
+from rillflow.gateways.outbound.threads import computed, in_thread
 
 
 class Reading:

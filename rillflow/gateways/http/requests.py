@@ -16,9 +16,9 @@ from rillflow.gateways.http.foreign_origins import (
     redirected_headers,
     refuse_certificate,
 )
-from rillflow.gateways.messages.exchange import FAILS, HttpCall
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import Target, form_quote, http_target
+from rillflow.gateways.outbound.exchange import FAILS, HttpCall
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.targets import Target, form_quote, http_target
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 from rillflow.telemetry.trace_context import HEADER as TRACEPARENT

@@ -16,11 +16,11 @@ from rillflow.gateways.http.foreign_origins import (
     redirected_headers,
     refuse_certificate,
 )
-from rillflow.gateways.messages.charsets import in_utf8
-from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
-from rillflow.gateways.messages.hints import retry_after_s
-from rillflow.gateways.messages.settings import TlsFiles
-from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.gateways.outbound.charsets import in_utf8
+from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
+from rillflow.gateways.outbound.hints import retry_after_s
+from rillflow.gateways.outbound.settings import TlsFiles
+from rillflow.gateways.outbound.targets import parse_http_url
 from rillflow.jsontypes import (
     NEVER_TOO_MUCH_BYTES,
     JsonObject,

@@ -27,8 +27,8 @@ from rillflow.gateways.http_client.request_head import (
 )
 from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.http_client.tls import TlsContexts
-from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
+from rillflow.gateways.outbound.settings import HttpSettings
 
 _USED: Final = (
     *("content-encoding", "content-length", "content-type", "location", "retry-after"),

@@ -14,7 +14,7 @@ import httptools
 
 from rillflow.errors import BrokenExchangeError, GatewayError
 from rillflow.gateways.http_client.parse_queue import ParseQueue
-from rillflow.gateways.messages.exchange import FAILS, Reply
+from rillflow.gateways.outbound.exchange import FAILS, Reply
 
 Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
 """Takes room for so many bytes; returns None, or a future if it has to wait."""

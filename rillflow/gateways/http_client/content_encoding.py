@@ -7,7 +7,7 @@ import zlib
 from typing import Final
 
 from rillflow.errors import BrokenExchangeError, GatewayError
-from rillflow.gateways.messages.exchange import FAILS
+from rillflow.gateways.outbound.exchange import FAILS
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _GZIPS: Final = frozenset({"gzip", "x-gzip"})

@@ -11,7 +11,7 @@ from rillflow.gateways.http_client.parse_queue import ParseQueue
 from rillflow.gateways.http_client.request_head import Origin, origin_of
 from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.http_client.tls import TlsContexts
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 
 
 class Pool:

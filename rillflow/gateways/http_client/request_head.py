@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import yarl
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.messages.exchange import FAILS, HttpCall
+from rillflow.gateways.outbound.exchange import FAILS, HttpCall
 
 
 class Origin(NamedTuple):

@@ -19,8 +19,8 @@ from cachetools import LRUCache
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.concurrency import Caller, HostSlots
 from rillflow.gateways.limits.rates import Rates
-from rillflow.gateways.messages.egress import EgressPolicy
-from rillflow.gateways.messages.exchange import FAILS
+from rillflow.gateways.outbound.egress import EgressPolicy
+from rillflow.gateways.outbound.exchange import FAILS
 
 FRESH_S: Final = 10.0
 """How long an answer of the name server is used."""

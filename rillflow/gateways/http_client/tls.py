@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rillflow.gateways.http_client.request_head import Origin
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 
 
 class TlsContexts:

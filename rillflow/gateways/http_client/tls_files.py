@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rillflow.gateways.http_client.tls import context_of, load_pair
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 
 _GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SUPERUSER: Final = 0

@@ -12,8 +12,8 @@ from typing import Protocol
 from rillflow.gateways.http_client.connection import Room
 from rillflow.gateways.http_client.pool import Pool
 from rillflow.gateways.http_client.request_head import request_head
-from rillflow.gateways.messages.exchange import HttpCall, Reply
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.exchange import HttpCall, Reply
+from rillflow.gateways.outbound.settings import HttpSettings
 
 
 class HttpTransport(Protocol):

@@ -11,7 +11,7 @@ from typing import Final
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.resolver import GuardedResolver
-from rillflow.gateways.messages.egress import EgressPolicy
+from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.secrets.store import Secrets
 
 MOST_FRAME_BYTES: Final = 6 << 20

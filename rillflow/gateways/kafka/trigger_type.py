@@ -12,7 +12,7 @@ from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.kafka.broker_rules import BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
 from rillflow.gateways.kafka.source import KafkaSource
-from rillflow.gateways.messages.egress import EgressPolicy
+from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.secrets.store import Secrets
 from rillflow.jsontypes import JsonObject
 from rillflow.language.mapping.secret_references import secret_name

@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from rillflow.gateways.messages.settings import BreakerPolicy
+from rillflow.gateways.outbound.settings import BreakerPolicy
 
 MOST_KNOWN: Final = 10_000
 """Limit of hosts and functions that are remembered; those without failures are dropped first."""

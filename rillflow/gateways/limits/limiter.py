@@ -11,9 +11,9 @@ from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.limits.circuit_breaker import Circuit, Circuits
 from rillflow.gateways.limits.concurrency import Caller, HostSlots, Usage, caller_of
 from rillflow.gateways.limits.rates import Rates
-from rillflow.gateways.messages.exchange import HttpCall, Reply
-from rillflow.gateways.messages.hints import retry_after_s
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.exchange import HttpCall, Reply
+from rillflow.gateways.outbound.hints import retry_after_s
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import CircuitState, DispatchRequest, HostState
 

@@ -19,8 +19,8 @@ import msgspec
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import call_timeout_s, dispatch_headers, ran_out, read_input
-from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed

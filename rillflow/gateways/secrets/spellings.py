@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus
 
 import re2
 
-from rillflow.gateways.messages.targets import form_quote
+from rillflow.gateways.outbound.targets import form_quote
 from rillflow.jsontypes import encode_json
 
 SHORTEST_MASKED: Final = 4

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import read_input
 from rillflow.gateways.http_client.request_head import origin_of
-from rillflow.gateways.messages.targets import HTTP_SCHEMES, effective_protocol, http_target
+from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol, http_target
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.language.mapping.secret_references import Keys, replace_references

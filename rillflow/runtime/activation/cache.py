@@ -17,7 +17,7 @@ from rillflow.errors import (
     NotReadyError,
     StoreError,
 )
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage

@@ -20,7 +20,7 @@ from rillflow.errors import (
     StoreError,
 )
 from rillflow.gateways.limits.answer_budget import CallId
-from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import (
     Call,

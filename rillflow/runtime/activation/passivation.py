@@ -13,7 +13,7 @@ from rillflow.core import codec
 from rillflow.core.machine import waits_for_others_only
 from rillflow.core.state import copied
 from rillflow.errors import StoreError
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution

@@ -19,7 +19,7 @@ from itertools import count
 from math import inf
 from typing import Final, TypeAlias, TypeVar
 
-from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import ahead_of, decoded_ahead
 from rillflow.ports.executions import Call, Reply, Submission, text_of

@@ -4,7 +4,7 @@ Checks that need another process are made only if a setting requires them. The o
 execution checks for busy functions when it handles the submission. A check that cannot be made
 accepts. ``SubmissionLimit`` counts at each owner, and before it in each process that submits.
 
-Used by `actors`, `runtime`, and `serve/routes/protection.py`.
+Used by `actors`, `runtime`, and `serve/routes/overload.py`.
 """
 
 import asyncio

@@ -53,7 +53,11 @@ class Place:
 
 
 class Quotas:
-    """The quotas of the submissions of one process."""
+    """The quotas of the submissions of one process.
+
+    Attributes:
+        by_workspace: The quotas of workspaces that have some.
+    """
 
     def __init__(
         self,
@@ -65,16 +69,12 @@ class Quotas:
         wait: Wait | None = None,
     ) -> None:
         """Count at these owners and in this store; keys need ``wait``."""
-        self._by_workspace = by_workspace
+        self.by_workspace = by_workspace
         self._executions = executions
         self._wait = wait
         self._unfinished = _Unfinished(store, clock)
         self._of_keys: Counter[str] = Counter()
         self._watches = TaskSet[None]()
-
-    def concern(self, business: str, holder: Holder | None) -> bool:
-        """Tell whether a submission counts for any quota."""
-        return holder is not None or business in self._by_workspace
 
     @asynccontextmanager
     async def place(self, business: str, holder: Holder | None) -> AsyncIterator[Place]:
@@ -87,7 +87,7 @@ class Quotas:
         if holder is not None:
             await self._take_of_key(holder)
         try:
-            quota = self._by_workspace.get(business)
+            quota = self.by_workspace.get(business)
             if quota is not None:
                 await self._take_of_workspace(business, quota)
             yield place

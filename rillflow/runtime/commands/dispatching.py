@@ -11,7 +11,7 @@ from rillflow.core.commands import DispatchTask
 from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
-from rillflow.gateways.messages.hints import retry_interval_s
+from rillflow.gateways.outbound.hints import retry_interval_s
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock

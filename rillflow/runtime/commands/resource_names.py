@@ -13,16 +13,16 @@ from rillflow.core.commands import DispatchTask
 from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import Resource
 from rillflow.errors import DefinitionError, RequestError
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.outbound.threads import computed
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.definitions.alias_rules import first_that_holds
 from rillflow.runtime.definitions.catalogue import (
     parse_stored,
     resolve_descriptor,
     stored_text,
 )
-from rillflow.runtime.definitions.choice_rules import first_that_holds
 
 AB_SCHEME: Final = "ab://"
 REFERENCE_SCHEME: Final = "resourceRef://"

@@ -17,7 +17,7 @@ from rillflow.definition import (
 )
 from rillflow.definition.model import DeclaredTrigger, WorkflowDefinition
 from rillflow.errors import NotReadyError, RequestError, UnknownDescriptorError
-from rillflow.gateways.messages.threads import SHORT_BYTES
+from rillflow.gateways.outbound.threads import SHORT_BYTES
 from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
@@ -26,7 +26,7 @@ from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
-from rillflow.runtime.definitions.choice_rules import first_that_holds
+from rillflow.runtime.definitions.alias_rules import first_that_holds
 from rillflow.runtime.definitions.declared_triggers import declare_triggers, row_of
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.trigger_room import TriggerRoom

@@ -24,7 +24,7 @@ from rillflow.errors import (
     WorkLimitError,
 )
 from rillflow.gateways.http.requests import build_request
-from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.mappings import Mapped, compile_mappings

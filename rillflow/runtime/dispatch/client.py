@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
-from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable

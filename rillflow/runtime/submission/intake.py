@@ -25,8 +25,8 @@ from rillflow.errors import (
     StoreError,
     UnavailableError,
 )
-from rillflow.gateways.messages.targets import HTTP_SCHEMES, scheme_of
-from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_thread
+from rillflow.gateways.outbound.targets import HTTP_SCHEMES, scheme_of
+from rillflow.gateways.outbound.threads import SHORT_BYTES, computed, in_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
     DescriptorId,
@@ -242,7 +242,7 @@ class Submissions:
             any_key=self._settings.key_resource_any,
         )
         deliver = send or self._executions.call
-        if not self.quotas.concern(found.business, options.holder):
+        if options.holder is None and found.business not in self.quotas.by_workspace:
             (await deliver(submission)).raise_for_error()
             return submission.event.execution_id
         async with self.quotas.place(found.business, options.holder) as place:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.access import Holder

@@ -6,7 +6,7 @@ Used by `actors/execution_actor.py` and `runtime/stack.py`.
 from collections.abc import Mapping
 
 from rillflow.gateways.kafka.trigger_type import KafkaTriggers
-from rillflow.gateways.messages.egress import egress_rules
+from rillflow.gateways.outbound.egress import egress_rules
 from rillflow.gateways.plugins.trigger_types import installed_trigger_types
 from rillflow.gateways.secrets.store import Secrets
 from rillflow.ports.triggers import TriggerType

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from rillflow.core.stored_context import Cleaner
 from rillflow.errors import ExecutionError, LanguageError, RequestError, WorkLimitError
-from rillflow.gateways.messages.charsets import in_utf8
+from rillflow.gateways.outbound.charsets import in_utf8
 from rillflow.jsontypes import (
     JsonObject,
     JsonValue,

@@ -11,7 +11,7 @@ import logging
 from typing import Any, Final, NamedTuple, Protocol
 
 from rillflow.errors import GatewayError, OverloadedError, RequestError, RillflowError
-from rillflow.gateways.messages.threads import SHORT_BYTES, computed
+from rillflow.gateways.outbound.threads import SHORT_BYTES, computed
 from rillflow.gateways.secrets.store import Secrets
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject

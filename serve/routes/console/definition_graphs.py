@@ -5,7 +5,7 @@ Used by `serve/routes/console/listings.py`.
 
 from rillflow.definition import collapse_sugar
 from rillflow.definition.model import FunctionTask, Task, WorkflowDefinition
-from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.jsontypes import JsonObject
 
 

@@ -16,14 +16,14 @@ from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
+from rillflow.runtime.definitions.alias_rules import refuse_beyond_limits
 from rillflow.runtime.definitions.catalogue import check_names
-from rillflow.runtime.definitions.choice_rules import refuse_beyond_limits
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response
-from serve.forms.console_answers import AbKeys, AbTable, Grays, RuleSet
-from serve.forms.documentation import ERRORS, answer
-from serve.forms.parameters import Flag
 from serve.routes.console.definitions import PREFIX
+from serve.schemas.bodies import json_response
+from serve.schemas.console_answers import AbKeys, AbTable, Grays, RuleSet
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.parameters import Flag
 
 PROTOCOLS: Final = ("rillflow://", "http://", "https://", "resourceRef://")
 

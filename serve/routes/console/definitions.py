@@ -17,9 +17,10 @@ from rillflow.runtime.definitions.catalogue import check_names, resolve_descript
 from rillflow.runtime.definitions.declared_triggers import remove_declared
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
-from serve.forms.answers import Flag as FlagAnswer
-from serve.forms.bodies import error_body, json_response, read_text
-from serve.forms.console_answers import (
+from serve.limits.callers import caller_of, sender_of
+from serve.schemas.answers import Flag as FlagAnswer
+from serve.schemas.bodies import error_body, json_response, read_text
+from serve.schemas.console_answers import (
     AddedDescriptor,
     Aliases,
     Businesses,
@@ -27,9 +28,8 @@ from serve.forms.console_answers import (
     Features,
     Versions,
 )
-from serve.forms.documentation import ERRORS, OBJECT, TEXT, answer
-from serve.forms.parameters import Flag, user_id
-from serve.limits.callers import caller_of, sender_of
+from serve.schemas.documentation import ERRORS, OBJECT, TEXT, answer
+from serve.schemas.parameters import Flag, user_id
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
 RESTRICTION_VIOLATION: Final = 30110

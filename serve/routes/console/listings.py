@@ -19,26 +19,26 @@ from rillflow.errors import (
     RequestError,
     UnknownDescriptorError,
 )
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.outbound.threads import computed
 from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at_ms
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import Envelope
-from serve.forms.bodies import data_response, json_response, read_body
-from serve.forms.console_answers import (
+from serve.limits.callers import caller_of, own_workspace
+from serve.routes.console.definition_graphs import definition_graph
+from serve.routes.hot import UNKNOWN_EXECUTION
+from serve.schemas.answers import Envelope
+from serve.schemas.bodies import data_response, json_response, read_body
+from serve.schemas.console_answers import (
     BusinessOptions,
     DescriptorPage,
     ExecutionEnvelope,
     ExecutionPage,
     User,
 )
-from serve.forms.documentation import ERRORS, OBJECT, answer
-from serve.forms.parameters import Milliseconds, RequiredWhole, Whole
-from serve.limits.callers import caller_of, own_workspace
-from serve.routes.console.definition_graphs import definition_graph
-from serve.routes.hot import UNKNOWN_EXECUTION
+from serve.schemas.documentation import ERRORS, OBJECT, answer
+from serve.schemas.parameters import Milliseconds, RequiredWhole, Whole
 
 MOST_ON_PAGE: Final = 1000
 MOST_SKIPPED: Final = 1 << 40

@@ -12,16 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RequestError
-from rillflow.gateways.messages.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.jsontypes import encode_json
 from rillflow.ports.templates import TemplateChange, TemplateFilter, Templates
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
-from serve.forms.bodies import json_response, raw_response, read_json_text
-from serve.forms.console_answers import ChangeResult, CreatedTemplate, Records
-from serve.forms.documentation import ERRORS, OBJECT, answer
-from serve.forms.parameters import Whole
-from serve.forms.template_bodies import read_change, read_new_template, refused
 from serve.routes.console.template_metadata import (
     FIELDS,
     FUNCTION_TYPE,
@@ -30,6 +25,11 @@ from serve.routes.console.template_metadata import (
     meta_template,
     user_template,
 )
+from serve.schemas.bodies import json_response, raw_response, read_json_text
+from serve.schemas.console_answers import ChangeResult, CreatedTemplate, Records
+from serve.schemas.documentation import ERRORS, OBJECT, answer
+from serve.schemas.parameters import Whole
+from serve.schemas.template_bodies import read_change, read_new_template, refused
 
 NODE_CATEGORIES: Final = {"meta": 0, "template": 1}
 PAGE_SIZES: Final = (10, 500)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from cachetools import LRUCache
 
 from rillflow.core.plan import LevelPlan, Plan
-from rillflow.core.tasks.functions import FLOW_PATTERNS
+from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import DefinitionError, RequestError
 from rillflow.ports.aliases import AliasName, AliasRow

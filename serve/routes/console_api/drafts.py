@@ -32,11 +32,11 @@ from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.previews import problem_view, problems_of
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import execution_settings, json_object
-from serve.forms.bodies import raw_response, read_json_text, read_text
-from serve.forms.documentation import ERRORS, NOT_FOUND, TEXT, example
 from serve.limits.callers import sender_of
 from serve.routes.console_api.inspecting import last_event
 from serve.routes.console_api.workflows import difference_view, lines_of, resolved_definition
+from serve.schemas.bodies import raw_response, read_json_text, read_text
+from serve.schemas.documentation import ERRORS, NOT_FOUND, TEXT, example
 
 PastExecution = Annotated[
     str, Query(description="Its answers are taken where none is given, and its input.")

@@ -13,10 +13,10 @@ from rillflow.errors import RequestError, UnknownExecutionError
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import raw_response
-from serve.forms.documentation import ERRORS, NOT_FOUND
-from serve.forms.parameters import Whole
 from serve.routes.console_api.held_calls import with_held_calls
+from serve.schemas.bodies import raw_response
+from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.parameters import Whole
 
 _NO_SUCH: Final = 404
 _CONFLICT: Final = 409

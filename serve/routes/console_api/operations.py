@@ -15,11 +15,11 @@ from rillflow.ports.loops import LoopState
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.cluster_view import cluster_view
-from serve.forms.bodies import json_response
-from serve.forms.documentation import ERRORS, NOT_FOUND
-from serve.forms.search_texts import read_search
 from serve.routes.console_api.held_calls import busy_functions
 from serve.routes.console_api.searching import counted
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.search_texts import read_search
 
 MOST_HOSTS: Final = 500
 MOST_PROBLEMS: Final = 100

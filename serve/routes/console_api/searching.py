@@ -20,10 +20,11 @@ from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.execution_search import FoundExecution, Place
 from rillflow.ports.store import LATEST_MS
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response, raw_response
-from serve.forms.documentation import ERRORS, NOT_FOUND
-from serve.forms.parameters import Names, Whole, listed
-from serve.forms.search_texts import (
+from serve.limits.callers import caller_of, own_workspace
+from serve.schemas.bodies import json_response, raw_response
+from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.parameters import Names, Whole, listed
+from serve.schemas.search_texts import (
     ANY_UNFINISHED,
     STORED,
     Search,
@@ -32,7 +33,6 @@ from serve.forms.search_texts import (
     read_search,
     shown_status,
 )
-from serve.limits.callers import caller_of, own_workspace
 
 MOST_ROWS: Final = 200
 MOST_ASKED: Final = 200

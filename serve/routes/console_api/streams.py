@@ -20,13 +20,13 @@ from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.changes.hub import Batch, ChangeHub, Selection
 from rillflow.runtime.changes.summaries import STALE_S, ShownSummary
 from rillflow.runtime.stack import Stack
-from serve.forms.console_sessions import SESSION
-from serve.forms.documentation import ERRORS, NOT_FOUND, Responses
-from serve.forms.errors import respond_to
-from serve.forms.search_texts import flow_of, shown_status
 from serve.limits.callers import caller_of, own_workspace, share_of
 from serve.limits.known_keys import HELD
 from serve.routes.console_api.inspecting import require_id, unknown
+from serve.schemas.console_sessions import SESSION
+from serve.schemas.documentation import ERRORS, NOT_FOUND, Responses
+from serve.schemas.errors import respond_to
+from serve.schemas.search_texts import flow_of, shown_status
 
 SILENCE_S: Final = 15.0
 """After so long without a change, a comment shows that the stream lives."""

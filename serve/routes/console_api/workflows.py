@@ -23,12 +23,12 @@ from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference
 from rillflow.runtime.stack import Stack
-from serve.forms.bodies import json_response, raw_response
-from serve.forms.documentation import ERRORS, NOT_FOUND
-from serve.forms.parameters import Whole
-from serve.forms.search_texts import flow_of, version_of
 from serve.limits.callers import Caller, caller_of, sender_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
+from serve.schemas.bodies import json_response, raw_response
+from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.parameters import Whole
+from serve.schemas.search_texts import flow_of, version_of
 
 MOST_ROWS: Final = 200
 MOST_HUNKS: Final = 1_000

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from rillflow.errors import ForeignRequestError, RequestError
-from rillflow.gateways.messages.threads import joined
+from rillflow.gateways.outbound.threads import joined
 from rillflow.gateways.secrets.store import Secrets
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
@@ -29,13 +29,13 @@ from rillflow.triggers.signatures import (
     SignatureKind,
     refuse_unsigned,
 )
-from serve.forms.answers import Submitted
-from serve.forms.bodies import body_limit, json_response, raw_response, refuse_announced
-from serve.forms.documentation import ERRORS, answer
-from serve.forms.errors import respond_to
 from serve.limits.body_pool import BodyLimit, BodyLimits, BodyPool
 from serve.limits.waits import Waits
 from serve.limits.webhook_limits import WebhookLimits
+from serve.schemas.answers import Submitted
+from serve.schemas.bodies import body_limit, json_response, raw_response, refuse_announced
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.errors import respond_to
 
 UNKNOWN_TRIGGER: Final = 30106
 PAUSED: Final = 30201

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rillflow.gateways.messages.settings import TlsFiles
+from rillflow.gateways.outbound.settings import TlsFiles
 from tests.certificates import Pair, certificate
 from tests.loopback import FAILS, call
 

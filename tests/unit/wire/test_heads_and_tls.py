@@ -11,7 +11,7 @@ import pytest
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.request_head import request_head
-from rillflow.gateways.messages.exchange import HttpCall
+from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.jsontypes import decode_json, encode_json
 from tests.loopback import (
     FAILS,

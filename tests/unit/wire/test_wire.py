@@ -14,7 +14,7 @@ import pytest
 
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http_client.transport import PooledTransport
-from rillflow.gateways.messages.exchange import HttpCall
+from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.jsontypes import encode_json
 from tests.loopback import (
     FAILS,

@@ -4,7 +4,7 @@ Clients check every address to which a name resolves, literal addresses, and eve
 neither DNS nor a redirect evades it.
 
 Used by `actors/dispatcher_actor.py`, `gateways/http_client/resolver.py` and
-`gateways/messages/settings.py`.
+`gateways/outbound/settings.py`.
 """
 
 import ipaddress

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
-from serve.forms.answers import Refusal
+from serve.schemas.answers import Refusal
 
 Extra: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from rillflow.artifacts.addresses import ArtifactSettings
-from rillflow.gateways.messages.egress import EgressPolicy, EgressRules
+from rillflow.gateways.outbound.egress import EgressPolicy, EgressRules
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True):

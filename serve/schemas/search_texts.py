@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from rillflow.closest import closest
 from rillflow.core.inspection.statuses import UNFINISHED, Status
 from rillflow.errors import RequestError
 from rillflow.ids import is_execution_id, is_name, submitted_at_ms
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.execution_search import Place, Wanted
 from rillflow.ports.store import LATEST_MS
+from rillflow.suggestions import closest
 
 ANY_UNFINISHED: Final = "unfinished"
 STORED: Final[Mapping[str, tuple[str, ...]]] = {

@@ -4,7 +4,7 @@ Python has codecs that are not charsets, one of them (``punycode``) with quadrat
 every unknown name for ever. So a charset is looked up only if its name is in a list of those in
 use.
 
-Used by `gateways/callbacks`, `gateways/http` and `serve/forms`.
+Used by `gateways/callbacks`, `gateways/http` and `serve/schemas`.
 """
 
 import codecs

@@ -25,7 +25,7 @@ from rillflow.errors import (
     UnavailableError,
     UnfinishedBodyError,
 )
-from serve.forms.bodies import INTERNAL, UNSUPPORTED, error_body, error_response
+from serve.schemas.bodies import INTERNAL, UNSUPPORTED, error_body, error_response
 
 log = logging.getLogger("rillflow.api")
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from rillflow.errors import RequestError, RillflowError
-from rillflow.gateways.messages.charsets import in_utf8
-from rillflow.gateways.messages.threads import joined
+from rillflow.gateways.outbound.charsets import in_utf8
+from rillflow.gateways.outbound.threads import joined
 from rillflow.jsontypes import encode_json
 from rillflow.plain_words import in_plain_words
 from serve.limits.body_pool import BodyLimit, pool_of

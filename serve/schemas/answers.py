@@ -3,7 +3,7 @@
 Routers name them as response models. Answers are written from stored JSON and do not pass through
 these models; ``tests/api/test_document.py`` compares the two.
 
-Used by `serve/forms`, `serve/routes` and `serve/routes/console`.
+Used by `serve/schemas`, `serve/routes` and `serve/routes/console`.
 """
 
 from typing import Any, Literal, TypeAlias

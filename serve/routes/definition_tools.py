@@ -24,10 +24,10 @@ from rillflow.runtime.definitions.previews import (
     problems_of,
 )
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import ShownDependencies, ShownExecution, Validation
-from serve.forms.bodies import json_response, read_text, ret_response
-from serve.forms.documentation import ERRORS, TEXT, answer
 from serve.limits.callers import sender_of
+from serve.schemas.answers import ShownDependencies, ShownExecution, Validation
+from serve.schemas.bodies import json_response, read_text, ret_response
+from serve.schemas.documentation import ERRORS, TEXT, answer
 
 NOT_REQUIRED: Final[dict[str, Any]] = {
     "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}

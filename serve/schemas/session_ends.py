@@ -3,7 +3,7 @@
 The store has them for all replicas. They are read at most once a second, and only while somebody
 uses a session.
 
-Used by `serve/api.py` and `serve/forms`.
+Used by `serve/api.py` and `serve/schemas`.
 """
 
 import asyncio

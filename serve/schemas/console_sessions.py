@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
-from serve.forms.session_ends import Session, SessionEnds
+from serve.schemas.session_ends import Session, SessionEnds
 
 COOKIE: Final = "rillflow_console"
 TOKEN_HEADER: Final = b"x-rillflow-session"

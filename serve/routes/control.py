@@ -24,15 +24,15 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.errors import ExecutionError, RequestError, RillflowError
-from rillflow.gateways.messages.threads import SHORT_BYTES, computed
+from rillflow.gateways.outbound.threads import SHORT_BYTES, computed
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
-from serve.forms.answers import Completed, Done, Refusal, ShownExecution, Submitted
-from serve.forms.bodies import json_response, raw_response, read_json_text
-from serve.forms.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
-from serve.forms.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 from serve.routes.hot import OK, HotRoutes
+from serve.schemas.answers import Completed, Done, Refusal, ShownExecution, Submitted
+from serve.schemas.bodies import json_response, raw_response, read_json_text
+from serve.schemas.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
+from serve.schemas.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 
 NO_EXECUTION = 30606
 

@@ -15,7 +15,7 @@ KEPT_S: Final = 60.0
 """A replica that has told nothing for so long has ended."""
 
 
-class ReplicaStates:
+class ReplicaMetrics:
     """What each replica has told last."""
 
     def __init__(self, clock: Clock) -> None:

@@ -8,17 +8,17 @@ Used by `serve/api.py`.
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.outbound.threads import computed
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.task_logs import LogText
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import ShownContext, ShownGroup, ShownLog
-from serve.forms.bodies import json_response, ret_response
-from serve.forms.documentation import ERRORS, answer
-from serve.forms.parameters import RequiredWhole, Whole
+from serve.schemas.answers import ShownContext, ShownGroup, ShownLog
+from serve.schemas.bodies import json_response, ret_response
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.parameters import RequiredWhole, Whole
 
 NO_ID = {"code": -1, "msg": "executionId is empty!"}
 NO_GROUP = {"code": -1, "msg": "executionId or parent is empty or missing group_index!"}

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from serve.forms.answers import Execution
+from serve.schemas.answers import Execution
 
 Object: TypeAlias = dict[str, Any]
 

@@ -21,12 +21,12 @@ from rillflow.runtime.backpressure.admission import Health
 from rillflow.runtime.backpressure.busy_functions import ResourceRow
 from rillflow.runtime.stack import Stack
 from rillflow.settings import ResourceCheck
-from serve.forms.answers import Flag as FlagAnswer
-from serve.forms.answers import Gateways
-from serve.forms.bodies import json_response
-from serve.forms.console_answers import StatusCheck
-from serve.forms.documentation import ERRORS, answer
-from serve.forms.parameters import Names, OptionalFlag, listed, read_resource_check, service_of
+from serve.schemas.answers import Flag as FlagAnswer
+from serve.schemas.answers import Gateways
+from serve.schemas.bodies import json_response
+from serve.schemas.console_answers import StatusCheck
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.parameters import Names, OptionalFlag, listed, read_resource_check, service_of
 
 
 def router(stack: Stack) -> APIRouter:
