@@ -149,9 +149,15 @@ def _secret_places(places: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, .
         if not _SECRET.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a secret")
         for host in hosts:
-            if not _HOST.fullmatch(host) and not _HOST_AND_PORT.fullmatch(host):
-                raise ValueError(f"{host!r} is no host, host:port, *.suffix or protocol")
+            _called_place(host)
     return places
+
+
+def _called_place(text: str) -> str:
+    """Refuse what is no host, with a port or without."""
+    if not _HOST.fullmatch(text) and not _HOST_AND_PORT.fullmatch(text):
+        raise ValueError(f"{text!r} is no host, host:port, *.suffix or protocol")
+    return text
 
 
 def _hosts(by_host: dict[str, _Entry]) -> dict[str, _Entry]:
@@ -258,6 +264,9 @@ Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]
 Places: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(listed)
+]
+CalledPlaces: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_called_place)], ...], NoDecode, BeforeValidator(listed)
 ]
 HostNames: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_host_name)], ...], NoDecode, BeforeValidator(listed)

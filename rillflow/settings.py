@@ -30,6 +30,7 @@ from rillflow.setting_values import (
     SWITCHES,
     BaseUrl,
     ById,
+    CalledPlaces,
     FlowHealth,
     Folder,
     HostNames,
@@ -291,6 +292,9 @@ class Settings(BaseSettings):
     secret_hosts: SecretPlaces = {}
     """Hosts to which each secret may be sent, by its name: ``host``, ``host:port``, ``*.suffix``,
     or the protocol of a plugin or language model. Without an entry it may be sent to any host."""
+    kafka_brokers: CalledPlaces = ()
+    """Brokers that triggers may read from: ``host:port``, ``host`` or ``*.suffix``; none by
+    default. Name those that you trust: a broker decides what its clients compute and keep."""
     kafka_ca_file: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """PEM file of the certificates by which Kafka brokers are known; None means the system's."""
     chatgpt_base_url: BaseUrl = "https://api.openai.com/v1"

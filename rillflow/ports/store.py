@@ -112,7 +112,10 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which executions to list or count; None selects any. Times are submit times, inclusive."""
+    """Which executions to list or count; None selects any. Times are submit times, inclusive.
+
+    With ``roots_only`` sub-flows are left out.
+    """
 
     execution_id: ExecutionId | None = None
     business: str | None = None
@@ -121,6 +124,7 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
+    roots_only: bool = False
 
 
 DEATHS_KEPT_MS: Final = 7 * 86_400_000

@@ -32,6 +32,7 @@ _SNAPPY_STREAM: Final = b"\x82SNAPPY\0"
 _SNAPPY_STREAM_HEAD: Final = 16
 _SIZE_BYTES: Final = 4
 _MODULES: Final = ("aiokafka.record.default_records", "aiokafka.record.legacy_records")
+_OLD: Final = "LegacyRecordBatch"
 _NOT_COMPILED: Final = "AIOKAFKA_NO_EXTENSIONS"
 
 
@@ -64,6 +65,8 @@ def bound_kafka() -> None:
             if hasattr(module, decoder):
                 setattr(module, decoder, bounded)
     importlib.import_module("aiokafka.conn").ScramAuthenticator.create_salted_password = _salted
+    # Their parser follows lengths that a message names, for ever where they are negative.
+    setattr(importlib.import_module("aiokafka.record.memory_records"), _OLD, _refuse_old)
     metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
     if not hasattr(metadata.update_metadata, "__wrapped__"):
         metadata.update_metadata = _of_bounded_size(metadata.update_metadata)
@@ -148,6 +151,10 @@ def _made(unpack: Callable[[Any], Any], content: Any) -> Any:
         ) from error
 
 
+def _refuse_old(_content: Any, magic: int) -> None:
+    raise RuntimeError(f"messages of the format {magic}, before Kafka 0.11, are not read")
+
+
 def _salted(authenticator: Any, salt: bytes, iterations: int) -> None:
     if iterations > MOST_ITERATIONS:
         raise RuntimeError(
@@ -177,6 +184,8 @@ def _differences() -> Iterator[str]:
         yield from missing(importlib.import_module(name), *wanted)
     authenticator = importlib.import_module("aiokafka.conn").ScramAuthenticator
     yield from other_parameters(authenticator.create_salted_password, "salt", "iterations")
+    records = importlib.import_module("aiokafka.record.memory_records")
+    yield from not_in_source(records, "return LegacyRecordBatch(next_slice, magic)")
     metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
     yield from not_in_source(
         metadata.update_metadata, "metadata.brokers", "is_internal, partitions"

@@ -4,13 +4,18 @@ Used by `stores/memory/journal.py`, `stores/postgres/journal.py` and `stores/sql
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rillflow.ports.store import ExecutionFilter
 
+IS_NULL: Final = "IS NULL"
+
 
 class Condition(NamedTuple):
-    """One comparison of a column with one value (a tuple of them for ``IN``)."""
+    """One comparison of a column with one value (a tuple of them for ``IN``).
+
+    The value of ``IS_NULL`` means nothing.
+    """
 
     column: str
     operator: str
@@ -27,5 +32,6 @@ def conditions_of(wanted: ExecutionFilter) -> Iterator[Condition]:
         Condition("code", "=", wanted.code),
         Condition("submitted_at_ms", ">=", wanted.from_ms),
         Condition("submitted_at_ms", "<=", wanted.to_ms),
+        Condition("parent_id", IS_NULL, True if wanted.roots_only else None),
     )
     return (condition for condition in given if condition.value is not None)

@@ -9,7 +9,7 @@ Used by `serve/routes/webhooks`.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -30,8 +30,12 @@ PER_WEBHOOK_S: Final = 100
 BURST_OF_WEBHOOK: Final = 1_000
 MOST_BODIES_OF_WEBHOOK: Final = 256
 """Bodies of one webhook that arrive at once; a replica waits for four times as many in all."""
+MOST_BODIES_OF_ADDRESS: Final = MOST_BODIES_OF_WEBHOOK // 8
+"""Those that one address sends to it, unless that is this machine."""
 MOST_AT_WORK_BYTES: Final = 64 << 20
-"""What the bodies that are worked on may have together."""
+"""What the bodies that are worked on may have together, and half of it those of one workspace."""
+SMALL_BYTES: Final = 16 << 10
+"""Smaller bodies do not count: their number is limited by rates."""
 
 
 class Rates:
@@ -65,8 +69,8 @@ class WebhookLimits:
     def __init__(self, clock: Clock) -> None:
         self._addresses = Rates(PER_ADDRESS_S, BURST_OF_ADDRESS, clock)
         self._webhooks = Rates(PER_WEBHOOK_S, BURST_OF_WEBHOOK, clock)
-        self._bodies: Counter[str] = Counter()
-        self._bytes = 0
+        self._bodies: Counter[tuple[str, str]] = Counter()
+        self._work: Counter[str] = Counter()
 
     def arrived(self, scope: Scope) -> None:
         """Count a request of an address.
@@ -97,43 +101,65 @@ class WebhookLimits:
         self._webhooks.count(trigger_id)
 
     @contextmanager
-    def body_of(self, trigger_id: str) -> Iterator[None]:
+    def body_of(self, trigger_id: str, scope: Scope) -> Iterator[None]:
         """Hold a place for a body while it arrives.
 
         Raises:
-            OverloadedError: Too many of its webhook arrive (429).
+            OverloadedError: Too many of its webhook arrive, or of one address there (429).
         """
-        if self._bodies[trigger_id] >= MOST_BODIES_OF_WEBHOOK:
-            raise OverloadedError(
-                "too many requests to this webhook are arriving",
-                hint=f"{MOST_BODIES_OF_WEBHOOK} may at once",
-            )
-        self._bodies[trigger_id] += 1
+        own = "" if is_this_machine(scope) else address_of(scope)
+        places = {(trigger_id, ""): MOST_BODIES_OF_WEBHOOK}
+        places |= {(trigger_id, own): MOST_BODIES_OF_ADDRESS} if own else {}
+        for place, most in places.items():
+            if self._bodies[place] >= most:
+                raise OverloadedError(
+                    "too many requests to this webhook are arriving", hint=f"{most} may at once"
+                )
+        self._bodies.update(places.keys())
         try:
             yield
         finally:
-            self._bodies[trigger_id] -= 1
-            if not self._bodies[trigger_id]:
-                del self._bodies[trigger_id]
+            self._bodies.subtract(places.keys())
+            for place in places:
+                if not self._bodies[place]:
+                    del self._bodies[place]
 
     @contextmanager
-    def work_on(self, size_bytes: int) -> Iterator[None]:
+    def work_on(self, workspace: str, size_bytes: int) -> Iterator[Callable[[], None]]:
         """Hold room for a body while it is read, and its execution is started; one always may.
 
+        Yields what gives the room back earlier.
+
         Raises:
-            OverloadedError: Others take all of it (503).
+            OverloadedError: Others take all of it, or its workspace a half (503).
         """
-        if self._bytes and self._bytes + size_bytes > MOST_AT_WORK_BYTES:
+        taken = 0 if size_bytes <= SMALL_BYTES else size_bytes
+        all_bytes, own_bytes = self._work.total(), self._work[workspace]
+        if taken and (
+            (own_bytes and own_bytes + taken > MOST_AT_WORK_BYTES // 2)
+            or (all_bytes and all_bytes + taken > MOST_AT_WORK_BYTES)
+        ):
             raise OverloadedError(
                 "too many large requests to webhooks are being read",
                 http_status=503,
-                hint=f"they may have {MOST_AT_WORK_BYTES} bytes together",
+                hint=f"they may have {MOST_AT_WORK_BYTES} bytes together, and a half of it those"
+                " of one workspace",
             )
-        self._bytes += size_bytes
+        self._work[workspace] += taken
+        is_held = True
+
+        def give_back() -> None:
+            nonlocal is_held
+            if is_held:
+                is_held = False
+                self._work[workspace] -= taken
+                if not self._work[workspace]:
+                    del self._work[workspace]
+
         try:
-            yield
+            yield give_back
         finally:
-            self._bytes -= size_bytes
+            give_back()
 
 
 def _too_many(which: str, per_s: int) -> OverloadedError:

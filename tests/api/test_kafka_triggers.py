@@ -21,6 +21,7 @@ from tests.api.serving import LONG_S, Api, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+BROKERS: Final = ("127.0.0.1", "localhost")
 ADD: Final = "/flow/trigger/add_trigger.json"
 CANCEL: Final = "/flow/trigger/cancel_trigger.json"
 TASKS: Final = "/flow/trigger/get_trigger_tasks.json"
@@ -195,7 +196,7 @@ async def test_what_is_wrong_with_a_kafka_trigger_is_told(
 
 
 async def test_a_broker_that_is_not_there_is_told_and_since_when(closed_port: int) -> None:
-    async with served() as api:
+    async with served(kafka_brokers=BROKERS) as api:
         kafka = {"brokers": f"127.0.0.1:{closed_port}", "topic": "names"}
         new = {"id": "k", "descriptor_id": "shop:order", "kafka": kafka}
         added = await api.post(f"{OURS}/add.json", new)
@@ -209,7 +210,7 @@ async def test_a_broker_that_the_egress_rules_deny_is_not_connected_to() -> None
         broker.bind(("127.0.0.1", 0))
         broker.listen()
         broker.settimeout(0)
-        async with served(egress_private=False) as api:
+        async with served(kafka_brokers=BROKERS, egress_private=False) as api:
             for name, host in (("number", "127.0.0.1"), ("word", "localhost")):
                 kafka = {"brokers": f"{host}:{broker.getsockname()[1]}", "topic": "names"}
                 new = {"id": name, "descriptor_id": "shop:order", "kafka": kafka}
@@ -221,8 +222,22 @@ async def test_a_broker_that_the_egress_rules_deny_is_not_connected_to() -> None
             broker.accept()
 
 
+@pytest.mark.parametrize("named", [(), ("localhost",), ("127.0.0.1:2",)])
+async def test_a_broker_that_the_operator_does_not_name_is_not_connected_to(
+    named: tuple[str, ...],
+) -> None:
+    async with served(kafka_brokers=named) as api:
+        new = {"id": "k", "descriptor_id": "shop:order", "kafka": KAFKA}
+        await api.post(f"{OURS}/add.json", new)
+        shown = await in_state(api, "k", "failed")
+        assert shown["state_reason"] == (
+            "triggers may not read from 127.0.0.1:1: kafka_brokers (RILLFLOW_KAFKA_BROKERS) names"
+            " the brokers from which they may"
+        )
+
+
 async def test_a_secret_that_is_not_known_is_named_and_no_other() -> None:
-    async with served() as api:
+    async with served(kafka_brokers=BROKERS) as api:
         kafka = KAFKA | {"user": "u", "password": "${secret:NOT_THERE}"}
         new = {"id": "k", "descriptor_id": "shop:order", "kafka": kafka}
         await api.post(f"{OURS}/add.json", new)
@@ -307,7 +322,10 @@ async def test_without_aiokafka_a_trigger_is_added_and_its_state_says_what_to_in
 
 
 async def test_a_kafka_trigger_is_added_in_python_and_listed_as_a_line() -> None:
-    async with served() as api, rillflow.AsyncClient(api.stack.settings.base_url) as client:
+    async with (
+        served(kafka_brokers=BROKERS) as api,
+        rillflow.AsyncClient(api.stack.settings.base_url) as client,
+    ):
         await client.triggers.add("shop:order", kafka=KAFKA, trigger_id="k")
         await in_state(api, "k", "failed")
         [listed] = await client.triggers.all()

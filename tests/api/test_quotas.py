@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.client.http import KEY_VARIABLE
+from rillflow.ports.store import ExecutionFilter
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 from tests.api.test_access import FIRST, made, shown
@@ -16,6 +17,18 @@ from tests.api.test_keys_command import said
 
 SUBMIT: Final = "/flow/submit.json"
 OURS: Final = "/flow/triggers"
+FOREIGN: Final = """
+workspace: video
+dagName: many
+type: flow
+tasks:
+  - name: start
+    category: foreach
+    inputMappings: [{ source: "$.context.list", target: "$.input.list" }]
+    iterationMapping: { collection: "$.input.list", item: one }
+    tasks:
+      - { name: a, category: function, pattern: flow_async, resourceName: rillflow://shop:order }
+"""
 
 
 async def submitted(api: Api, key: str, **params: Any) -> Any:
@@ -139,6 +152,19 @@ async def test_a_workspace_has_so_many_unfinished_executions() -> None:
         await api.ended(ids[0])
         api.clock.advance(2)
         await api.submit("shop:order")
+        assert (await api.refusal(SUBMIT, descriptor_id="shop:order"))[0] == 429
+
+
+async def test_sub_flows_that_another_workspace_starts_use_up_no_quota() -> None:
+    async with served(workspace_quotas={"shop": {"running": 2}}) as api:
+        await api.add(SUSPENDED)
+        await api.add(FOREIGN)
+        started = await api.submit("video:many", {"list": [1, 2, 3, 4, 5]})
+        await api.ended(started)
+        wanted = ExecutionFilter(business="shop")
+        assert sum((await api.stack.store.count_executions(wanted)).values()) == 5
+        for _ in range(2):
+            await api.submit("shop:order")
         assert (await api.refusal(SUBMIT, descriptor_id="shop:order"))[0] == 429
 
 

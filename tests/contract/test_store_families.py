@@ -120,3 +120,10 @@ async def test_once_the_outermost_is_removed_the_next_counts_for_the_rest(store:
 
 async def _purge(store: Store, number: int) -> list[ExecutionId]:
     return await store.purge([id_of(number)], ended_before_ms=LATER_MS, most_records=100)
+
+
+async def test_sub_flows_can_be_left_out(store: Store) -> None:
+    await store.append([submit(1), submit(2, parent_id=id_of(1)), submit(3)])
+    for wanted, number in ((ExecutionFilter(), 3), (ExecutionFilter(roots_only=True), 2)):
+        assert len(await store.list_executions(wanted, limit=9)) == number
+        assert sum((await store.count_executions(wanted)).values()) == number

@@ -1,5 +1,6 @@
 """Requests to webhooks are limited by address and by webhook; room that was taken is given back."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from serve.limits.webhook_limits import (
     BURST_OF_WEBHOOK,
     COST_OF_FAILURE,
     MOST_AT_WORK_BYTES,
+    MOST_BODIES_OF_ADDRESS,
     MOST_BODIES_OF_WEBHOOK,
     MOST_KNOWN,
     PER_ADDRESS_S,
+    SMALL_BYTES,
     Rates,
     WebhookLimits,
 )
@@ -59,14 +62,48 @@ def test_a_webhook_has_its_own_rate() -> None:
 def test_places_and_room_are_given_back_whatever_happens() -> None:
     limits = WebhookLimits(StoppedClock())
     for _ in range(2 * MOST_BODIES_OF_WEBHOOK):
-        with pytest.raises(ValueError, match="gone"), limits.body_of("a"):
+        with pytest.raises(ValueError, match="gone"), limits.body_of("a", of("127.0.0.1")):
             raise ValueError("gone")
-    with limits.work_on(MOST_AT_WORK_BYTES + 1):  # one always may
-        with pytest.raises(OverloadedError) as refused, limits.work_on(1):
+    large = SMALL_BYTES + 1
+    with limits.work_on("a", MOST_AT_WORK_BYTES + 1):  # one always may
+        with pytest.raises(OverloadedError) as refused, limits.work_on("b", large):
             pass
         assert refused.value.http_status == 503
-    with limits.work_on(1), limits.work_on(MOST_AT_WORK_BYTES - 1):
+        with limits.work_on("a", SMALL_BYTES), limits.work_on("b", SMALL_BYTES):
+            pass
+    with limits.work_on("a", large), limits.work_on("b", MOST_AT_WORK_BYTES - large):
         pass
+
+
+def test_one_address_leaves_places_for_the_bodies_of_others() -> None:
+    limits = WebhookLimits(StoppedClock())
+    with ExitStack() as held:
+        for _ in range(MOST_BODIES_OF_ADDRESS):
+            held.enter_context(limits.body_of("a", of("203.0.113.7")))
+        with pytest.raises(OverloadedError), limits.body_of("a", of("203.0.113.7")):
+            pass
+        for taken in ("203.0.113.8", "127.0.0.1"):
+            with limits.body_of("a", of(taken)), limits.body_of("b", of("203.0.113.7")):
+                pass
+        for _ in range(MOST_BODIES_OF_WEBHOOK - MOST_BODIES_OF_ADDRESS):
+            held.enter_context(limits.body_of("a", of("127.0.0.1")))
+        with pytest.raises(OverloadedError), limits.body_of("a", of("203.0.113.8")):
+            pass
+    assert not limits._bodies
+
+
+def test_one_workspace_leaves_half_of_the_room_and_a_wait_none_taken() -> None:
+    limits = WebhookLimits(StoppedClock())
+    half = MOST_AT_WORK_BYTES // 2
+    with limits.work_on("a", half) as give_back:
+        with pytest.raises(OverloadedError), limits.work_on("a", SMALL_BYTES + 1):
+            pass
+        with limits.work_on("b", half):
+            pass
+        give_back()
+        give_back()
+        with limits.work_on("a", half), limits.work_on("b", half):
+            pass
 
 
 def test_no_more_addresses_are_remembered_than_there_is_room_for() -> None:

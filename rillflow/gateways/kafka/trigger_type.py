@@ -3,6 +3,7 @@
 Used by `runtime/triggers/trigger_types.py`.
 """
 
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from rillflow.gateways.kafka.broker_rules import BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
 from rillflow.gateways.kafka.source import KafkaSource
 from rillflow.gateways.outbound.egress import EgressPolicy
-from rillflow.gateways.secrets.store import Secrets
+from rillflow.gateways.secrets.store import Secrets, is_at
 from rillflow.jsontypes import JsonObject
 from rillflow.language.mapping.secret_references import secret_name
 from rillflow.ports.triggers import EventSource
@@ -28,7 +29,16 @@ class KafkaTriggers:
 
     name = "kafka"
 
-    def __init__(self, *, egress: EgressPolicy, secrets: Secrets, ca_file: Path | None) -> None:
+    def __init__(
+        self,
+        *,
+        brokers: Collection[str],
+        egress: EgressPolicy,
+        secrets: Secrets,
+        ca_file: Path | None,
+    ) -> None:
+        """Read from these brokers only, and from those that they name."""
+        self._brokers = brokers
         self._egress = egress
         self._secrets = secrets
         self._ca_file = ca_file
@@ -43,11 +53,18 @@ class KafkaTriggers:
         """Return the records of a topic.
 
         Raises:
-            GatewayError: aiokafka is not installed, or the secret is not known.
+            GatewayError: aiokafka is not installed, a broker may not be read from, or the secret
+                is not known.
         """
         if find_spec("aiokafka") is None:
             raise GatewayError("Kafka triggers need aiokafka: pip install 'rillflow[kafka]'")
         given: dict[str, Any] = settings
+        for place in given["brokers"]:
+            if not any(is_at(place, each) for each in self._brokers):
+                raise GatewayError(
+                    f"triggers may not read from {place}: kafka_brokers (RILLFLOW_KAFKA_BROKERS)"
+                    " names the brokers from which they may"
+                )
         secret = secret_name(given.get("password", ""))
         rules = BrokerRules(
             egress=self._egress,

@@ -73,7 +73,7 @@ class Secrets:
             GatewayError: ``secret_hosts`` names other places for it.
         """
         allowed = self._hosts.get(name)
-        if allowed is not None and not any(_is_at(place, each) for each in allowed):
+        if allowed is not None and not any(is_at(place, each) for each in allowed):
             raise GatewayError(
                 f"the secret {name} may not be sent to {place}",
                 hint=f"secret_hosts has the hosts that {name} may be sent to",
@@ -192,8 +192,8 @@ def _place_of(request: DispatchRequest) -> str:
     return f"{origin.host}:{origin.port}"
 
 
-def _is_at(place: str, allowed: str) -> bool:
-    """Tell whether a place matches an entry of ``secret_hosts``."""
+def is_at(place: str, allowed: str) -> bool:
+    """Tell whether ``host:port`` matches ``host``, ``host:port`` or ``*.suffix``."""
     place, allowed = place.lower(), allowed.lower()
     host = place.rpartition(":")[0] or place
     if allowed.startswith("*."):

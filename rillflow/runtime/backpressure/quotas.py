@@ -188,7 +188,8 @@ class _Unfinished:
         at_s, before = self._clock.monotonic_s(), self._added[business]
         try:
             async with asyncio.timeout(LONGEST_ASK_S):
-                wanted = ExecutionFilter(business=business, statuses=UNFINISHED)
+                # Sub-flows may be started from another workspace, which must not use up this one.
+                wanted = ExecutionFilter(business=business, statuses=UNFINISHED, roots_only=True)
                 count = sum((await self._store.count_executions(wanted)).values())
         except (StoreError, TimeoutError):
             log.warning("quota_not_checked", extra={"subject": business}, exc_info=True)

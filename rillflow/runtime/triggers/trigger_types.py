@@ -17,6 +17,7 @@ from rillflow.triggers.trigger_types import Check
 def trigger_types(settings: Settings) -> Mapping[str, TriggerType]:
     """Return the types by name, with what the settings let them do."""
     kafka = KafkaTriggers(
+        brokers=settings.kafka_brokers,
         egress=egress_rules(
             allow=settings.egress_allow, deny=settings.egress_deny, private=settings.calls_private
         ),

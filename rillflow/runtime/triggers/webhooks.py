@@ -8,6 +8,7 @@ Used by `serve/routes/webhooks`.
 
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from rillflow.errors import GatewayError, OverloadedError, RequestError, RillflowError
@@ -59,6 +60,11 @@ class Hook(NamedTuple):
     spec: TriggerSpec
     webhook: Webhook
     context: bytes
+
+    @property
+    def workspace(self) -> str:
+        """The business whose definition it starts."""
+        return self.row.descriptor_id.partition(":")[0]
 
 
 class CheckedRequest(NamedTuple):
@@ -172,10 +178,17 @@ class Webhooks:
 
         await computed(len(received.body), check)
 
-    async def fire(self, hook: Hook, arrived: CheckedRequest, *, waits: bool) -> WebhookOutcome:
+    async def fire(
+        self,
+        hook: Hook,
+        arrived: CheckedRequest,
+        *,
+        before_wait: Callable[[], None] | None = None,
+    ) -> WebhookOutcome:
         """Start the execution of a request whose signature is right, unless one was started.
 
-        With ``waits``, wait for its end, as long as the webhook says.
+        With ``before_wait``, which is called once the body has been read, wait for its end, as
+        long as the webhook says.
 
         Raises:
             RequestError: The body cannot be read, or its data are refused.
@@ -185,7 +198,9 @@ class Webhooks:
         if read.answer is not None:
             return WebhookOutcome(answer=read.answer)
         try:
-            started = await self._start(hook, arrived, read, waits=waits)
+            if before_wait is not None:
+                before_wait()
+            started = await self._start(hook, arrived, read, waits=before_wait is not None)
         except RillflowError as error:
             fields = {"trigger": hook.row.id, "reason": str(error)}
             log.warning("trigger_refused", extra=fields)

@@ -28,7 +28,7 @@ from rillflow.stores.append_plan import (
     ancestors_of,
     are_small,
 )
-from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.execution_filters import IS_NULL, conditions_of
 from rillflow.stores.large_values import (
     LARGE_VALUE_BYTES,
     ReadLimit,
@@ -42,6 +42,7 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "IN": lambda mine, wanted: mine in wanted,
     ">=": operator.ge,
     "<=": operator.le,
+    IS_NULL: lambda mine, _: mine is None,
 }
 
 

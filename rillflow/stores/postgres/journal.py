@@ -20,7 +20,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.execution_filters import IS_NULL, conditions_of
 from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
@@ -226,7 +226,9 @@ def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]
     clauses, values = list(more), list[object]()
     for column, operator, value in conditions_of(wanted):
         placeholder = f"${len(values) + 1}"
-        if isinstance(value, tuple):
+        if operator == IS_NULL:
+            clauses.append(f"{column} {operator}")
+        elif isinstance(value, tuple):
             clauses.append(f"{column} = ANY({placeholder}::text[])")
             values.append(list(value))
         else:

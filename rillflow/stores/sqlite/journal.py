@@ -20,7 +20,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.execution_filters import IS_NULL, conditions_of
 from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
@@ -246,7 +246,9 @@ def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]
     """Return a WHERE clause, empty if the filter selects everything, and its values."""
     clauses, values = list(more), list[object]()
     for column, operator, value in conditions_of(wanted):
-        if isinstance(value, tuple):
+        if operator == IS_NULL:
+            clauses.append(f"{column} {operator}")
+        elif isinstance(value, tuple):
             clauses.append(f"{column} {operator} {_ANY_OF}")
             values.append(msgspec.json.encode(value).decode())
         else:

@@ -118,8 +118,8 @@ class _WebhookRequests:
         received = await self._received(hook, request)
         self._limits.signed(hook.row.id)
         arrived = CheckedRequest(received, request.scope["query_string"])
-        with self._limits.work_on(len(received.body)):
-            started = await self._fire(hook, arrived, request)
+        with self._limits.work_on(hook.workspace, len(received.body)) as give_back:
+            started = await self._fire(hook, arrived, request, give_back)
         if started.answer is not None:
             return json_response(started.answer)
         return await _told(started)
@@ -148,15 +148,21 @@ class _WebhookRequests:
     async def _read_body(self, hook: Hook, request: Request) -> bytes:
         limit = _limit_of(hook, body_limit(request))
         refuse_announced(request, limit)
-        with self._limits.body_of(hook.row.id):
+        with self._limits.body_of(hook.row.id, request.scope):
             return await self._bodies.read(request, limit)
 
-    async def _fire(self, hook: Hook, arrived: CheckedRequest, request: Request) -> WebhookOutcome:
+    async def _fire(
+        self,
+        hook: Hook,
+        arrived: CheckedRequest,
+        request: Request,
+        give_back: Callable[[], None],
+    ) -> WebhookOutcome:
         wait = self._waits.begin(request) if hook.webhook.wait_s else None
         if wait is None:
-            return await self._webhooks.fire(hook, arrived, waits=False)
+            return await self._webhooks.fire(hook, arrived)
         with wait:
-            return await self._webhooks.fire(hook, arrived, waits=True)
+            return await self._webhooks.fire(hook, arrived, before_wait=give_back)
 
     def _refuse_pages(self, scope: Scope) -> None:
         """Refuse what a page of another site sends to a webhook without a signature."""
