@@ -147,6 +147,7 @@ if [ $$failed -ne 0 ]; then echo "tests have failed, further up" >&2; exit $$fai
 endef
 GENERATED := tests/spec/test_cron.py tests/spec/test_python_flows.py \
   tests/spec/test_shared_values.py tests/spec/test_trigger_schedules.py \
+  tests/spec/test_webhook_signatures.py \
   tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
   tests/spec/test_transform_fuzz.py tests/spec/test_expression_memory.py \
   tests/spec/test_callbacks.py tests/spec/test_laws.py tests/spec/test_canonical.py \

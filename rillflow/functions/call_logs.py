@@ -39,7 +39,7 @@ class CallLog:
         with self._lock:
             if self._has_ended:
                 return
-            self._text = f"{self._text}{line[-MOST_CHARACTERS:]}\n"[-MOST_CHARACTERS:]
+            self._text = _end_of(f"{self._text}{line}\n", MOST_CHARACTERS)
             self._is_new = True
         self._tell()
 
@@ -57,12 +57,23 @@ class CallLog:
         with self._lock:
             self._has_ended, self._is_new = True, False
             text = self._text
-        encoded = [quote(character.encode(errors="replace")) for character in text]
-        first, size_bytes = len(encoded), 0
-        while first and size_bytes + len(encoded[first - 1]) <= MOST_HEADER_BYTES:
-            first -= 1
-            size_bytes += len(encoded[first])
-        return "".join(encoded[first:])
+        kept: list[str] = []
+        left_bytes = MOST_HEADER_BYTES
+        for line in reversed(text.splitlines(keepends=True)):
+            encoded = quote(line.encode(errors="replace"))
+            left_bytes -= len(encoded)
+            if left_bytes < 0:
+                break
+            kept.append(encoded)
+        return "".join(reversed(kept))
+
+
+def _end_of(text: str, most: int) -> str:
+    """Return the last whole lines of a text: a part of one may hold a part of a secret."""
+    if len(text) <= most:
+        return text
+    end = text[-most:].partition("\n")[2]
+    return end or f"(a line of {len(text.splitlines()[-1]):,} characters)\n"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ Used by `serve/routes/webhooks`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -102,11 +102,20 @@ class WebhookLimits:
 
     @contextmanager
     def body_of(self, trigger_id: str, scope: Scope) -> Iterator[None]:
-        """Hold a place for a body while it arrives.
+        """Hold a place for a body while it arrives; a small one comes whole, and needs none.
 
         Raises:
             OverloadedError: Too many of its webhook arrive, or of one address there (429).
         """
+        found = (value for name, value in scope["headers"] if name == b"content-length")
+        length = next(found, b"")
+        if (
+            length.isdigit()
+            and len(length) < len(b"%d" % MOST_AT_WORK_BYTES)
+            and (int(length) <= SMALL_BYTES)
+        ):
+            yield
+            return
         own = "" if is_this_machine(scope) else address_of(scope)
         places = {(trigger_id, ""): MOST_BODIES_OF_WEBHOOK}
         places |= {(trigger_id, own): MOST_BODIES_OF_ADDRESS} if own else {}
@@ -125,10 +134,8 @@ class WebhookLimits:
                     del self._bodies[place]
 
     @contextmanager
-    def work_on(self, workspace: str, size_bytes: int) -> Iterator[Callable[[], None]]:
+    def work_on(self, workspace: str, size_bytes: int) -> Iterator[None]:
         """Hold room for a body while it is read, and its execution is started; one always may.
-
-        Yields what gives the room back earlier.
 
         Raises:
             OverloadedError: Others take all of it, or its workspace a half (503).
@@ -146,20 +153,12 @@ class WebhookLimits:
                 " of one workspace",
             )
         self._work[workspace] += taken
-        is_held = True
-
-        def give_back() -> None:
-            nonlocal is_held
-            if is_held:
-                is_held = False
-                self._work[workspace] -= taken
-                if not self._work[workspace]:
-                    del self._work[workspace]
-
         try:
-            yield give_back
+            yield
         finally:
-            give_back()
+            self._work[workspace] -= taken
+            if not self._work[workspace]:
+                del self._work[workspace]
 
 
 def _too_many(which: str, per_s: int) -> OverloadedError:

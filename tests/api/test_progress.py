@@ -132,13 +132,21 @@ async def test_of_a_long_log_the_end_is_kept_without_secrets(
     monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", SECRET)
     async with served({"work": accepts}) as api:
         address = await started(api)
-        lines = b"x" * 500_000 + SECRET.encode() + b"y" * 3_990
+        lines = b"x" * 50_000 + SECRET.encode() + b"y" * 3_990
         assert await post_log(api, address, lines) == OK
         [stream] = await streams_of(api, address)
         assert stream["is_cut"]
         assert len(stream["text"]) == 4_000
         assert stream["text"].endswith("y" * 3_990)
         assert SECRET[-9:] not in stream["text"]
+
+
+async def test_a_log_that_is_too_long_is_named_and_not_cut() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        assert await post_log(api, address, b"x" * 100_000) == OK
+        [stream] = await streams_of(api, address)
+        assert stream["text"].startswith("(a log of 100000 bytes, of which none is kept")
 
 
 async def test_control_characters_take_less_of_a_log() -> None:

@@ -82,7 +82,8 @@ async def test_a_link_of_another_page_leads_where_the_table_says_so(plain: Api) 
     }
     for method, route in ENDPOINTS:
         is_refused = await status_of(plain, method, route.path, **visit) == 403
-        assert is_refused != (route.linked and method == "GET"), route
+        if route.access is not Access.WEBHOOK:  # an unknown one is not found, whoever asks
+            assert is_refused != (route.linked and method == "GET"), route
 
 
 @MODULE_LOOP
@@ -97,6 +98,8 @@ async def test_head_stands_for_get_where_the_table_says_so(plain: Api) -> None:
 @MODULE_LOOP
 async def test_a_body_over_the_limit_of_the_table_is_refused(plain: Api) -> None:
     for method, route in ENDPOINTS:
+        if route.access is Access.WEBHOOK:
+            continue  # each has its own limit, see test_webhooks.py
         answer = await announced(plain, method, route.path, 1 << 40)
         if route.body is NONE:
             assert TOO_LARGE not in answer, route

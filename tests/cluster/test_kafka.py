@@ -17,7 +17,6 @@ from tests.cluster.kafka_broker import PASSWORD, USER, KafkaBroker
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.long]
 
-BROKERS: Final = ("127.0.0.1", "localhost", "kafka.test")
 OURS: Final = "/flow/triggers"
 LOOK_S: Final = 0.1
 WAIT_S: Final = 100.0
@@ -37,6 +36,12 @@ def _broker() -> Iterator[KafkaBroker]:
     broker = KafkaBroker()
     yield broker
     broker.forget()
+
+
+def places_of(broker: KafkaBroker) -> tuple[str, ...]:
+    """Return what the operator names so that triggers may read from the broker."""
+    hosts = (each.rpartition(":")[0] for each in (broker.address, broker.secret_address))
+    return (*hosts, "kafka.test")
 
 
 async def send(broker: KafkaBroker, topic: str, *records: dict[str, Any]) -> None:
@@ -107,7 +112,7 @@ async def committed(broker: KafkaBroker, group: str) -> dict[int, int]:
 
 async def test_a_record_starts_an_execution_with_what_is_mapped(broker: KafkaBroker) -> None:
     await broker.make_topic("mapped", 2)
-    async with served(kafka_brokers=BROKERS) as api:
+    async with served(kafka_brokers=places_of(broker)) as api:
         await api.add(PASS)
         mapping = {"a": "$.value.n", "user": "$.key", "kind": "$.headers.kind", "at": "$.offset"}
         filters = {"$.headers.kind": ["new", "old"]}
@@ -136,7 +141,7 @@ async def test_what_starts_no_execution_goes_to_the_topic_of_dead_letters(
 ) -> None:
     await broker.make_topic("strict")
     await broker.make_topic("dead")
-    async with served(kafka_brokers=BROKERS) as api:
+    async with served(kafka_brokers=places_of(broker)) as api:
         await api.add(STRICT)
         await add(api, broker, "strict", dead_letter_topic="dead")
         large = b'{"a":"%s"}' % (b"x" * 2_000_000)
@@ -178,7 +183,7 @@ async def test_a_broker_that_goes_away_and_comes_back_costs_no_record_and_repeat
     broker: KafkaBroker,
 ) -> None:
     await broker.make_topic("away")
-    async with served(kafka_brokers=BROKERS) as api:
+    async with served(kafka_brokers=places_of(broker)) as api:
         await api.add(PASS)
         await add(api, broker, "away")
         await send(broker, "away", *numbered(0, 20))
@@ -209,7 +214,7 @@ async def another_owner(api: Api) -> AsyncIterator[None]:
 
 async def test_a_rebalance_between_two_owners_starts_each_record_once(broker: KafkaBroker) -> None:
     await broker.make_topic("shared", 4)
-    async with served(kafka_brokers=BROKERS) as api:
+    async with served(kafka_brokers=places_of(broker)) as api:
         await api.add(PASS)
         await add(api, broker, "shared")
         sent = 0
@@ -231,7 +236,7 @@ async def test_a_password_is_a_secret_that_is_never_shown(
     await broker.make_topic("closed")
     (tmp_path / "GOOD").write_text(PASSWORD)
     (tmp_path / "WRONG").write_text("battery staple")
-    async with served(kafka_brokers=BROKERS, secrets_dir=tmp_path) as api:
+    async with served(kafka_brokers=places_of(broker), secrets_dir=tmp_path) as api:
         await api.add(PASS)
         user = {"brokers": broker.secret_address, "user": USER}
         await add(api, broker, "closed", **user, password="${secret:WRONG}")
@@ -243,7 +248,9 @@ async def test_a_password_is_a_secret_that_is_never_shown(
         shown = await shown_once(api, "closed", fired=1, state="connected")
         assert PASSWORD not in str(added) + str(shown)
     async with served(
-        kafka_brokers=BROKERS, secrets_dir=tmp_path, secret_hosts={"GOOD": ("kafka.test",)}
+        kafka_brokers=places_of(broker),
+        secrets_dir=tmp_path,
+        secret_hosts={"GOOD": ("kafka.test",)},
     ) as api:
         await add(api, broker, "closed", **user, password="${secret:GOOD}")
         bounded = await shown_once(api, "closed", state="failed")
@@ -251,7 +258,7 @@ async def test_a_password_is_a_secret_that_is_never_shown(
 
 
 async def test_a_topic_that_is_not_there_is_told(broker: KafkaBroker) -> None:
-    async with served(kafka_brokers=BROKERS) as api:
+    async with served(kafka_brokers=places_of(broker)) as api:
         await add(api, broker, "nowhere")
         failed = await shown_once(api, "nowhere", state="failed")
         assert "nowhere" in failed["state_reason"] or "Topic" in failed["state_reason"]

@@ -11,10 +11,12 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,6 +30,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 import rillflow
 from rillflow.definition import parse_definition
 from rillflow.runtime.process.log_lines import LineFormatter
+from rillflow.settings import Settings
 from rillflow.stores import upgrade_schema
 from serve.listening import free_port
 from serve.middleware.signatures import request_signature
@@ -62,6 +65,7 @@ DOCUMENTS: Final = (
 )
 COMMAND: Final = re.compile(r"`((?:ray|serve|rillflow|curl|pip|python|bash) [^`]+)`")
 ANSWER: Final = re.compile(r"^# (\{.*)$", re.MULTILINE)
+WITH_PROGRAMS: Final = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 MARK: Final = "-- the next block"
 PLAYER: Final = """#!/bin/sh
 for word; do
@@ -110,7 +114,11 @@ PYTHON_PAGE = _take_page("docs/python.md")
 [DEPLOYING] = _take("docs/operations.md", "Real machines")
 [UPGRADING] = _take("docs/operations.md", "Upgrade, and back")
 [STOPPING] = _take("docs/operations.md", "Stop")
+[WATCHING] = _take("docs/operations.md", "Watch")
+[GATEWAY_TLS] = _take("docs/operations.md", "TLS")
+[EXAMINING] = _take("docs/operations.md", "Examine")
 *BACKING_UP, RESTORING = _take("docs/backup.md", "The embedded store")
+[MOVING] = _take("docs/backup.md", "Move to another store")
 [WITH_POSTGRES] = _take("docs/backup.md", "PostgreSQL")
 MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
@@ -368,6 +376,38 @@ def test_a_store_is_backed_up_while_it_serves_and_restored_when_it_is_stopped(
         ids = {each.id for each in client.executions(business="examples")}
     assert kept in ids
     assert lost not in ids
+
+
+def test_a_store_is_moved_while_it_serves_and_its_difference_when_it_is_stopped(
+    clone: Clone, by_hand: OwnStack, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/moved.db"
+    block = MOVING.replace("postgresql://rillflow@localhost/rillflow", url)
+    serving, stopped = block.split("# Ctrl-C in `rillflow up`\n")
+    difference, starting = stopped.rstrip().rsplit("\n", 1)
+    assert starting == f"rillflow up --store {url}"
+    with rillflow.Client(by_hand.base_url) as client:
+        early = client.submit(client.add(WORKFLOW), {"name": "Ann"}).id
+        clone.bash(serving, PATH=WITH_PROGRAMS)
+        late = client.submit(client.add(WORKFLOW), {"name": "Eve"}).id
+    by_hand.stop()
+    clone.bash(difference, PATH=WITH_PROGRAMS)
+    by_hand.start()
+    with sqlite3.connect(tmp_path / "moved.db") as moved:
+        ids = {row[0] for row in moved.execute("SELECT execution_id FROM executions")}
+    assert {early, late} <= ids
+
+
+def test_a_stack_is_examined_and_watched(clone: Clone, by_hand: OwnStack) -> None:
+    here: Any = {"PATH": WITH_PROGRAMS, "RILLFLOW_URL": by_hand.base_url}
+    assert "store" in clone.bash(f"{EXAMINING.strip()} || true", **here)
+    assert clone.bash(WATCHING.replace(" --watch", ""), **here).strip()
+
+
+def test_the_files_for_gateways_are_settings() -> None:
+    settings = Settings(**tomllib.loads(GATEWAY_TLS))
+    [host] = settings.gateway_tls
+    assert host == "functions.internal:8443"
 
 
 def test_a_postgresql_database_is_dumped_and_restored(server: PostgresServer) -> None:

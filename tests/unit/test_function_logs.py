@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import rillflow
 from rillflow.functions import Functions
-from rillflow.functions.call_logs import MOST_CHARACTERS, MOST_HEADER_BYTES
+from rillflow.functions.call_logs import MOST_CHARACTERS, MOST_HEADER_BYTES, CallLog
 from tests.unit.kit_callers import WAIT_S, calling
 
 
@@ -62,3 +62,16 @@ async def test_a_log_is_bounded_and_posted_a_while_after_its_first_line() -> Non
         _, headers, _ = await caller.server.next()
         assert len(headers["X-Function-Log"]) <= MOST_HEADER_BYTES
         assert unquote(headers["X-Function-Log"]).splitlines()[-1].endswith("00999 é")
+
+
+async def test_a_log_is_cut_at_the_ends_of_lines() -> None:
+    log = CallLog(lambda: None)
+    log.add("secret-" * 1_000)
+    assert log.news() == "(a line of 7,000 characters)\n"
+    for number in range(1_000):
+        log.add(f"{number:04} {'x' * 40}")
+    lines = log.news().splitlines()
+    assert lines[-1].startswith("0999 ")
+    assert {len(line) for line in lines} == {45}
+    for line in log.end().split("%0A")[:-1]:
+        assert len(unquote(line)) == 45

@@ -167,12 +167,13 @@ def _serve(
             with _ended_traces(settings) if traced else nullcontext():
                 stack.run_until(stopped)
             say("\nstopping ...")
-        except KeyboardInterrupt:
+        except BaseException as error:
+            # What the signal interrupts may make another error of it.
+            if not (isinstance(error, KeyboardInterrupt) or signals.have_come):
+                has_failed = True
+                raise
             code = INTERRUPTED
             say("\nstopping during the start ...")
-        except BaseException:
-            has_failed = True
-            raise
         finally:
             signals.handle(lambda *_: None)
             if has_failed:

@@ -148,12 +148,18 @@ def read_callback(
 
 def read_log(lines: bytes, mask: Masking = _unmasked) -> str | None:
     """Return the end of a log that a function has posted, as events have it; None for none."""
-    text = mask(lines[-MOST_LOG_BYTES:].decode(errors="replace"))
+    if len(lines) > MOST_LOG_BYTES:
+        lines = b"(a log of %d bytes, of which none is kept: up to %d may be posted)" % (
+            len(lines),
+            MOST_LOG_BYTES,
+        )
+    # Masked before it is cut, so that no part of a secret is left at the cut.
+    text = mask(lines.decode(errors="replace"))
     kept = text[-LOG_CHARACTERS:]
     if not kept.strip():
         return None
     while True:
-        is_cut = len(kept) < len(text) or len(lines) > MOST_LOG_BYTES
+        is_cut = len(kept) < len(text)
         log = encode_json({"text": kept, "is_cut": is_cut}).decode()
         if len(log) <= POSTED_CHARACTERS:
             return log

@@ -8,7 +8,8 @@ Used by `gateways/kafka/source.py`.
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +17,12 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeTooLargeError
 
 from rillflow.gateways.kafka.clients import consumer_of, producer_of
+from rillflow.gateways.kafka.record_room import OwnRoom, RecordRoom
+from rillflow.jsontypes import memory_of
 from rillflow.ports.triggers import TriggerEvent
 from rillflow.triggers.kafka_records import Record, RecordError, context_of, key_of_record
 
-MOST_RECORDS: Final = 200
+MOST_RECORDS: Final = 50
 """Records that are taken at once, of all partitions."""
 WAIT_MS: Final = 500
 """How long ``take`` waits for records."""
@@ -39,7 +42,10 @@ class KafkaClient:
         settings: Mapping[str, Any],
         password: str | None,
         ca_file: Path | None,
+        room: RecordRoom,
     ) -> None:
+        self._room = OwnRoom(room)
+        self._held: dict[TopicPartition, deque[ConsumerRecord[Any, Any]]] = defaultdict(deque)
         self._trigger_id = trigger_id
         self._settings = settings
         self._password = password
@@ -50,21 +56,37 @@ class KafkaClient:
         self.behind: int | None = None
 
     async def take(self, busy: Collection[int]) -> list[TriggerEvent]:
-        """Wait a while for records of partitions that are not busy."""
+        """Wait a while for records of partitions that are not busy, and for which there is room."""
         consumer = await self._started()
         await self._look()
         assigned = consumer.assignment()
+        for place in self._held.keys() - assigned:
+            del self._held[place]  # Whoever has the partition now reads them again.
         free = [each for each in assigned if each.partition not in busy]
-        if assigned and not free:
+        empty = [each for each in free if not self._held[each]]
+        waits = len(empty) == len(free)
+        if empty or not assigned:
+            wait_ms = WAIT_MS if waits else 0
+            found = await consumer.getmany(*empty, timeout_ms=wait_ms, max_records=MOST_RECORDS)
+            for place, records in found.items():
+                self._held[place].extend(records)
+        events = [event async for event in self._taken(free)]
+        if not events and (not waits or (assigned and not free)):
             await asyncio.sleep(ALL_BUSY_S)
-            return []
-        found = await consumer.getmany(*free, timeout_ms=WAIT_MS, max_records=MOST_RECORDS)
-        events = []
-        for records in found.values():
-            for record in records:
-                events.append(self._event(record))
-                await asyncio.sleep(0)
         return events
+
+    async def _taken(self, free: Sequence[TopicPartition]) -> AsyncIterator[TriggerEvent]:
+        """Yield the next records of partitions as events, while there is room for them."""
+        for place in free:
+            records = self._held[place]
+            while records:
+                size_bytes = sum(
+                    memory_of(part or b"") for part in (records[0].key, records[0].value)
+                )
+                if not self._room.take(place.partition, size_bytes):
+                    return
+                yield self._event(records.popleft())
+                await asyncio.sleep(0)
 
     async def commit(self, record: ConsumerRecord[Any, Any]) -> None:
         """Commit the offset after a record, unless its partition is another consumer's by now."""
@@ -73,6 +95,8 @@ class KafkaClient:
             await self._consumer.commit({place: record.offset + 1})
         except (CommitFailedError, IllegalStateError):
             return  # it is another's: that one reads the record again, and finds it started
+        finally:
+            self._room.give_back(record.partition)
 
     async def send_dead(self, record: ConsumerRecord[Any, Any], reason: str) -> bool:
         """Send a record to the topic of dead letters; False without one, or if it does not fit."""
@@ -99,6 +123,8 @@ class KafkaClient:
 
     async def close(self) -> None:
         """Leave the group, and close all connections."""
+        self._room.close()
+        self._held.clear()
         for each in (self._producer, self._consumer):
             if each is not None:
                 await each.stop()

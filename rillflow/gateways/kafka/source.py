@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rillflow.errors import GatewayError
 from rillflow.gateways.kafka.broker_rules import BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
+from rillflow.gateways.kafka.record_room import RecordRoom
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.ports.triggers import TriggerEvent
 
@@ -31,8 +32,9 @@ class KafkaSource:
         rules: BrokerRules,
         password: str | None,
         ca_file: Path | None,
+        room: RecordRoom,
     ) -> None:
-        self._given = trigger_id, settings, password, ca_file
+        self._given = trigger_id, settings, password, ca_file, room
         self._thread = thread
         self._rules = rules
         self._mask = Mask({} if password is None else {"password": password})

@@ -12,6 +12,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.kafka.broker_rules import BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
+from rillflow.gateways.kafka.record_room import RecordRoom
 from rillflow.gateways.kafka.source import KafkaSource
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.secrets.store import Secrets, is_at
@@ -43,6 +44,7 @@ class KafkaTriggers:
         self._secrets = secrets
         self._ca_file = ca_file
         self._thread = KafkaThread()
+        self._room = RecordRoom()
         self._resolver = GuardedResolver(egress, timeout_s=LOOK_UP_S)
 
     def check(self, settings: JsonObject) -> JsonObject:
@@ -80,4 +82,5 @@ class KafkaTriggers:
             rules=rules,
             password=None if secret is None else self._secrets.value(secret),
             ca_file=self._ca_file,
+            room=self._room,
         )

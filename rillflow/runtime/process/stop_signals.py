@@ -36,6 +36,11 @@ class StopSignals:
         self._first_s: float | None = None
         self._ends_s: float | None = None
 
+    @property
+    def have_come(self) -> bool:
+        """Whether there was a signal."""
+        return self._first_s is not None
+
     def handle(self, handler: Handler) -> None:
         """Have both signals do the same, also where a shell had one of them ignored."""
         for number in SIGNALS:

@@ -8,8 +8,7 @@ Used by `serve/routes/webhooks`.
 
 import hashlib
 import logging
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from rillflow.errors import GatewayError, OverloadedError, RequestError, RillflowError
 from rillflow.gateways.outbound.threads import SHORT_BYTES, computed
@@ -20,7 +19,6 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.fair_thread import FairThread
-from rillflow.runtime.submission.intake import Options
 from rillflow.runtime.triggers.submission_options import (
     Submitter,
     is_not_now,
@@ -39,7 +37,6 @@ log = logging.getLogger("rillflow.triggers")
 UNAVAILABLE: Final = 503
 LONGEST_CHALLENGE: Final = 1_000
 TOO_MANY: Final = 429
-VIEW: Final = "brief"
 IDS_IN_BODIES: Final = {SignatureKind.STRIPE: "id", SignatureKind.SLACK: "event_id"}
 """Fields of bodies that have the id of a delivery, which the signature covers there."""
 FOR_WEBHOOKS: Final = FairThread(most=512, most_of_one=256, name="webhooks")
@@ -84,23 +81,11 @@ class WebhookOutcome(NamedTuple):
 
     Attributes:
         execution_id: The execution; empty if the request only tried whether somebody answers.
-        shown: The view of its end, if it was waited for and has ended.
         answer: What such a try is answered with.
     """
 
     execution_id: ExecutionId = ""
-    shown: bytes | None = None
     answer: JsonObject | None = None
-
-
-class Run(Protocol):
-    """Starts an execution, waits for its end, and reads it: ``Stack.run``."""
-
-    async def __call__(
-        self, descriptor_id: str, data: bytes, options: Options, *, timeout_s: float, kind: str
-    ) -> tuple[ExecutionId, bytes | None]:
-        """Return the execution, and its view if it has ended in time."""
-        ...
 
 
 class _Read(NamedTuple):
@@ -114,19 +99,17 @@ class _Read(NamedTuple):
 class Webhooks:
     """Finds the webhooks of a stack, checks their requests, and starts executions."""
 
-    def __init__(  # noqa: PLR0913 - the ports it joins
+    def __init__(
         self,
         *,
         store: Store,
         submissions: Submitter,
-        run: Run,
         secrets: Secrets,
         clock: Clock,
         data_max_bytes: int,
     ) -> None:
         self._store = store
         self._submissions = submissions
-        self._run = run
         self._secrets = secrets
         self._clock = clock
         self._data_max_bytes = data_max_bytes
@@ -178,17 +161,8 @@ class Webhooks:
 
         await computed(len(received.body), check)
 
-    async def fire(
-        self,
-        hook: Hook,
-        arrived: CheckedRequest,
-        *,
-        before_wait: Callable[[], None] | None = None,
-    ) -> WebhookOutcome:
+    async def fire(self, hook: Hook, arrived: CheckedRequest) -> WebhookOutcome:
         """Start the execution of a request whose signature is right, unless one was started.
-
-        With ``before_wait``, which is called once the body has been read, wait for its end, as
-        long as the webhook says.
 
         Raises:
             RequestError: The body cannot be read, or its data are refused.
@@ -198,9 +172,7 @@ class Webhooks:
         if read.answer is not None:
             return WebhookOutcome(answer=read.answer)
         try:
-            if before_wait is not None:
-                before_wait()
-            started = await self._start(hook, arrived, read, waits=before_wait is not None)
+            started = await self._start(hook, arrived, read)
         except RillflowError as error:
             fields = {"trigger": hook.row.id, "reason": str(error)}
             log.warning("trigger_refused", extra=fields)
@@ -208,8 +180,8 @@ class Webhooks:
             if is_not_now(error) and error.http_status < TOO_MANY:
                 raise OverloadedError(str(error), http_status=UNAVAILABLE) from error
             raise
-        self._progress.started(hook.row.id, started.execution_id)
-        return started
+        self._progress.started(hook.row.id, started)
+        return WebhookOutcome(started)
 
     async def _read(self, hook: Hook, arrived: CheckedRequest) -> _Read:
         headers, body = arrived.received
@@ -227,29 +199,21 @@ class Webhooks:
             return read()
         return await FOR_WEBHOOKS.run(hook.row.id, read)
 
-    async def _start(
-        self, hook: Hook, arrived: CheckedRequest, read: _Read, *, waits: bool
-    ) -> WebhookOutcome:
+    async def _start(self, hook: Hook, arrived: CheckedRequest, read: _Read) -> ExecutionId:
         keys = _keys(hook, arrived.received.body, read.delivery, self._clock.now_ms())
         for earlier in keys[1:]:
             found = await self._started(hook, earlier)
             if found is not None:
-                return WebhookOutcome(found)
+                return found
         options, descriptor_id = options_of(hook.spec, keys[0]), hook.row.descriptor_id
         try:
-            if not waits:
-                return WebhookOutcome(
-                    await self._submissions.submit(descriptor_id, read.data, options)
-                )
-            wait_s = float(hook.webhook.wait_s)
-            ran = self._run(descriptor_id, read.data, options, timeout_s=wait_s, kind=VIEW)
-            return WebhookOutcome(*await ran)
+            return await self._submissions.submit(descriptor_id, read.data, options)
         except RillflowError as error:
             # A delivery that comes again may have other headers, and with them other data.
             found = await self._started(hook, keys[0]) if was_started_before(error) else None
             if found is None:
                 raise
-            return WebhookOutcome(found)
+            return found
 
     async def _started(self, hook: Hook, key: str) -> ExecutionId | None:
         address = parse_descriptor_id(hook.row.descriptor_id)

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from rillflow.errors import ForeignRequestError, RequestError
 from rillflow.gateways.outbound.threads import joined
 from rillflow.gateways.secrets.store import Secrets
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.triggers.webhook_data import refuse_media_type
@@ -42,6 +43,7 @@ PAUSED: Final = 30201
 NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
 ACCEPTED: Final = 202
+VIEW: Final = "brief"
 PAUSED_S: Final = 60
 """When whoever calls a paused webhook is told to come again."""
 
@@ -55,7 +57,6 @@ def webhooks_of(stack: Stack) -> Webhooks:
     return Webhooks(
         store=stack.store,
         submissions=stack.submissions,
-        run=stack.run,
         secrets=Secrets(settings.secrets_dir),
         clock=stack.clock,
         data_max_bytes=settings.submit_max_bytes,
@@ -96,6 +97,7 @@ class _WebhookRequests:
     def __init__(
         self, stack: Stack, webhooks: Webhooks, refuse_foreign: RefuseForeign, waits: Waits
     ) -> None:
+        self._stack = stack
         self._webhooks = webhooks
         self._refuse_foreign = refuse_foreign
         self._waits = waits
@@ -115,14 +117,33 @@ class _WebhookRequests:
             )
         if hook.row.is_paused:
             return _paused()
+        wait = self._waits.begin(request) if hook.webhook.wait_s else None
+        if wait is None:
+            return await self._ended(await self._start(hook, request), 0)
+        with wait:
+            return await self._ended(await self._start(hook, request), hook.webhook.wait_s)
+
+    async def _start(self, hook: Hook, request: Request) -> WebhookOutcome:
+        """Start the execution; nothing of the body is held afterwards."""
         received = await self._received(hook, request)
         self._limits.signed(hook.row.id)
         arrived = CheckedRequest(received, request.scope["query_string"])
-        with self._limits.work_on(hook.workspace, len(received.body)) as give_back:
-            started = await self._fire(hook, arrived, request, give_back)
+        with self._limits.work_on(hook.workspace, len(received.body)):
+            return await self._webhooks.fire(hook, arrived)
+
+    async def _ended(self, started: WebhookOutcome, wait_s: float) -> Response:
+        """Answer with the end of an execution, if it comes in time."""
         if started.answer is not None:
             return json_response(started.answer)
-        return await _told(started)
+        execution_id = started.execution_id
+        if wait_s:
+            end = await self._stack.executions.end(execution_id, wait_s, VIEW)
+            if end.has_ended:
+                return await _told(execution_id, end.body or await self._view(execution_id))
+        return json_response({"execution_id": execution_id}, ACCEPTED)
+
+    async def _view(self, execution_id: ExecutionId) -> bytes:
+        return await self._stack.query(execution_id, VIEW) or b"null"
 
     async def _received(self, hook: Hook, request: Request) -> Received:
         """Return a request whose signature is right.
@@ -150,19 +171,6 @@ class _WebhookRequests:
         refuse_announced(request, limit)
         with self._limits.body_of(hook.row.id, request.scope):
             return await self._bodies.read(request, limit)
-
-    async def _fire(
-        self,
-        hook: Hook,
-        arrived: CheckedRequest,
-        request: Request,
-        give_back: Callable[[], None],
-    ) -> WebhookOutcome:
-        wait = self._waits.begin(request) if hook.webhook.wait_s else None
-        if wait is None:
-            return await self._webhooks.fire(hook, arrived)
-        with wait:
-            return await self._webhooks.fire(hook, arrived, before_wait=give_back)
 
     def _refuse_pages(self, scope: Scope) -> None:
         """Refuse what a page of another site sends to a webhook without a signature."""
@@ -195,8 +203,6 @@ def _paused() -> Response:
     return response
 
 
-async def _told(started: WebhookOutcome) -> Response:
-    if started.shown is None:
-        return json_response({"execution_id": started.execution_id}, ACCEPTED)
-    head = b'{"execution_id":%b,"ret":' % encode_json(started.execution_id)
-    return raw_response(await joined(head, started.shown, b"}"))
+async def _told(execution_id: ExecutionId, shown: bytes) -> Response:
+    head = b'{"execution_id":%b,"ret":' % encode_json(execution_id)
+    return raw_response(await joined(head, shown, b"}"))
