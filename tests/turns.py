@@ -53,6 +53,7 @@ def measured_turns() -> Iterator[Turns]:
     gc.collect()  # what there is now is old then, and is not gone through again at once
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     selector.select = select
+    turns.begin()  # after the look for garbage
     try:
         yield turns
     finally:

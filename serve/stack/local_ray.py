@@ -114,8 +114,12 @@ class LocalRay:
         if self._node is not None and self._node.fork_server is not None:
             self._node.fork_server.tend()
 
-    def stop(self) -> None:
-        """End every process of Ray; those of a node that did not start are left to the reaper."""
+    def stop(self, exit_code: int = 1) -> None:
+        """End every process of Ray; those of a node that did not start are left to the reaper.
+
+        Args:
+            exit_code: With which this process ends where Ray cannot be left in order.
+        """
         is_whole = self._has_joined and not self.lost()
         node, self._node = self._node, None
         if is_whole:
@@ -124,7 +128,7 @@ class LocalRay:
             # Leaving a Ray that has stopped, or has not started, takes seconds or does not end,
             # and not leaving it crashes at the end of the process.
             atexit.unregister(ray.shutdown)
-            atexit.register(_end_at_once)
+            atexit.register(_end_at_once, exit_code)
         if node is not None:
             node.kill_all_processes(check_alive=False, allow_graceful=is_whole, wait=True)
             if node.fork_server is not None:
@@ -152,9 +156,9 @@ def _ensure_token() -> None:
         os.umask(umask)
 
 
-def _end_at_once() -> None:
+def _end_at_once(exit_code: int) -> None:
     """End this process, which has logged the reason, without Ray's exit handlers."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(exit_code)

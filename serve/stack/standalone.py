@@ -196,11 +196,15 @@ class Standalone:
             except Exception:
                 log.exception("actors_not_looked_for")
 
-    def stop(self) -> None:
-        """End everything at once; accepted executions continue at the next start."""
+    def stop(self, exit_code: int = 1) -> None:
+        """End everything at once; accepted executions continue at the next start.
+
+        Args:
+            exit_code: With which this process ends where Ray cannot be left in order.
+        """
         try:
             if self._ray is not None:
-                self._ray.stop()
+                self._ray.stop(exit_code)
                 self._ray = None
         finally:
             if self._reaper is not None:

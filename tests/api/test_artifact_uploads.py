@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 
 from serve.routes.artifacts import AT_ONCE_OF_ONE, PIECE_S
-from tests.api.serving import Api, served
+from tests.api.serving import LONG_S, Api, served
 from tests.api.test_artifacts import FILM, FLOW
 
 MAKES: Final = FLOW.partition("    next: measure")[0].replace("PATTERN", "task_async")
@@ -155,7 +155,9 @@ async def test_files_of_one_execution_take_a_part_of_the_places(tmp_path: Path) 
         ]
         for _ in uploads:
             await began.get()
-        more = await api.client.post(url, content=FILM)
+        async with asyncio.timeout(LONG_S):  # until the server has begun with all of them
+            while (more := await api.client.post(url, content=FILM)).status_code == 200:
+                pass
         assert more.status_code == 429
         assert "4 of one sender" in more.text
         may_end.set()

@@ -43,7 +43,7 @@ class Stack:
     def run_until(self, stopped):
         stopped.wait()
 
-    def stop(self):
+    def stop(self, exit_code):
         say("ending")
         if STOP == "hangs":
             hang()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rillflow.cli.visible import say
-from rillflow.runtime.process.stop_signals import INTERRUPTED, SIGNALS, stop_signals
+from rillflow.runtime.process.stop_signals import FAILED, INTERRUPTED, SIGNALS, stop_signals
 
 if TYPE_CHECKING:
     from rillflow.local_keys import Announcement
@@ -180,7 +180,7 @@ def _serve(
                 signals.end_within(end_s)
             if announcement is not None:
                 announcement.withdraw()
-            stack.stop()
+            stack.stop(code or FAILED)
     say("stopped; accepted executions go on at the next start")
     raise typer.Exit(code)
 
