@@ -12,6 +12,7 @@ The changes:
   Serve is told 127.0.0.1 for both, and this program sets the address of HAProxy.
 * If the API does not answer, Serve's HAProxy answers 500, which means that a retry is useless. Here
   it answers 502, 503 or 504.
+* A request that Serve had for a replica that dies is answered 500 in plain text. Here it is 503.
 * Serve waits for ever for headers and an hour for bodies. Here both have deadlines, and the API
   gets only complete bodies, or their first ``tune.bufsize`` bytes. So slow bodies occupy
   connections of HAProxy, of which there are many, and none of the API.
@@ -52,6 +53,13 @@ OWN_SOCKET = " mode 600 "
 MOST_CONNECTIONS = 16_384
 SPARE_FILES = 200
 FRONT = "frontend http_frontend"
+UNAVAILABLE = (
+    "    http-after-response set-header Retry-After 1"
+    " if { status 500 } { res.hdr(content-type) -m beg text/plain }\n"
+    "    http-after-response set-status 503"
+    " if { status 500 } { res.hdr(content-type) -m beg text/plain }\n"
+)
+"""What the API answers is JSON, also a 500: plain text is of Serve, whose replica has died."""
 LIMITED = """\
     option disable-h2-upgrade
     timeout http-request 30s
@@ -206,7 +214,8 @@ def guarded(configuration: str, host: str, limits: str, certificate: str = "") -
     """Return a configuration with everything above."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     configuration = roomy(silent(private(patient(without_pages(configuration)))), most_files)
-    return encrypted(reached(plain(limited(configuration, limits)), host), certificate)
+    configuration = plain(limited(configuration, UNAVAILABLE + limits))
+    return encrypted(reached(configuration, host), certificate)
 
 
 if __name__ == "__main__":

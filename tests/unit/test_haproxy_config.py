@@ -116,6 +116,22 @@ def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path) -> None:
     assert b"script" not in body
 
 
+def test_a_500_in_plain_text_is_of_a_replica_that_died_and_worth_a_retry(tmp_path: Path) -> None:
+    port = free_port()
+    given = "    http-request return status 500 content-type {} string x if {{ path /{} }}\n"
+    answers = "".join(given.format(*of) for of in (("text/plain", "a"), ("application/json", "b")))
+    written = FRONT.format(port=port).replace(
+        "    http-request return", answers + "    http-request return", 1
+    )
+    with _front(tmp_path, guarded(written, "127.0.0.1", "")):
+        heads = [
+            _answer(port, b"GET /%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path)
+            for path in (b"a", b"b", b"c")
+        ]
+    assert [head.split()[1] for head in heads] == [b"503", b"500", b"200"]
+    assert [b"retry-after: 1" in head.lower() for head in heads] == [True, False, False]
+
+
 def test_headers_that_do_not_come_within_30_s_are_answered_408(tmp_path: Path) -> None:
     port = free_port()
     configuration = limited(FRONT.format(port=port), LIMITS)
