@@ -11,10 +11,11 @@ Used by `gateways/kafka/clients.py`.
 """
 
 import functools
+import gzip
 import hashlib
 import importlib
+import io
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -27,11 +28,11 @@ MOST_ITERATIONS: Final = 100_000
 """How often a broker may have a password hashed; Kafka's own default is 4,096."""
 MOST_NAMED: Final = 20_000
 """How many brokers, topics and partitions a broker may name together."""
-_GZIP: Final = 31  # zlib's number for its format, with the largest window
 _SNAPPY_STREAM: Final = b"\x82SNAPPY\0"
 _SNAPPY_STREAM_HEAD: Final = 16
 _SIZE_BYTES: Final = 4
-_MODULES: Final = ("aiokafka.record.default_records", "aiokafka.record.legacy_records")
+_PIECE_BYTES: Final = 1 << 16
+_BATCHES: Final = "aiokafka.record.default_records"
 _OLD: Final = "LegacyRecordBatch"
 _CHECK: Final = "calc_crc32c"
 _NOT_COMPILED: Final = "AIOKAFKA_NO_EXTENSIONS"
@@ -60,17 +61,15 @@ def bound_kafka() -> None:
     """
     if not importlib.import_module("aiokafka.util").NO_EXTENSIONS:
         raise GatewayError(f"aiokafka was imported before {_NOT_COMPILED} was set")
-    for name in _MODULES:
-        module = importlib.import_module(name)
-        for decoder, bounded in _DECODERS.items():
-            if hasattr(module, decoder):
-                setattr(module, decoder, bounded)
+    batches = importlib.import_module(_BATCHES)
+    for decoder, bounded in _DECODERS.items():
+        setattr(batches, decoder, bounded)
     importlib.import_module("aiokafka.conn").ScramAuthenticator.create_salted_password = _salted
     # Their parser follows lengths that a message names, for ever where they are negative.
     setattr(importlib.import_module("aiokafka.record.memory_records"), _OLD, _refuse_old)
     # The check sums alone are compiled: in Python they take 84 ms for each megabyte.
     checks = importlib.import_module("aiokafka.record._crecords.cutil").crc32c_cython
-    setattr(importlib.import_module(_MODULES[0]), _CHECK, checks)
+    setattr(batches, _CHECK, checks)
     metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
     if not hasattr(metadata.update_metadata, "__wrapped__"):
         metadata.update_metadata = _of_bounded_size(metadata.update_metadata)
@@ -92,19 +91,16 @@ def _of_bounded_size(update: Callable[[Any, Any], None]) -> Callable[[Any, Any],
 
 
 def _gzip(payload: Any) -> bytes:
-    unpacked, rest = bytearray(), bytes(payload)
-    try:
-        while rest:
-            member = zlib.decompressobj(_GZIP)
-            unpacked += member.decompress(rest, MOST_BATCH_BYTES + 1 - len(unpacked))
-            if len(unpacked) > MOST_BATCH_BYTES:
-                raise TooLargeBatchError
-            if not member.eof:
-                raise TooLargeBatchError("is cut off")
-            rest = member.unused_data
-    except zlib.error as error:
-        raise TooLargeBatchError(f"is damaged ({error})") from error
-    return bytes(unpacked)
+    return _into(_gunzip_into, payload)
+
+
+def _gunzip_into(content: bytes, room: bytearray) -> int:
+    # As a file, since its reader takes time by the length also where there are many parts.
+    size = 0
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed, memoryview(room) as view:
+        while read := packed.readinto(view[size : size + _PIECE_BYTES]):
+            size += read
+    return size
 
 
 def _snappy(payload: Any) -> bytes:
@@ -183,14 +179,11 @@ _DECODERS: Final = {
 
 def _differences() -> Iterator[str]:
     yield from missing(importlib.import_module("aiokafka.util"), "NO_EXTENSIONS")
-    for name in _MODULES:
-        wanted = [each for each in _DECODERS if "default" in name or each != "zstd_decode"]
-        yield from missing(importlib.import_module(name), *wanted)
+    yield from missing(importlib.import_module(_BATCHES), *_DECODERS, _CHECK)
     authenticator = importlib.import_module("aiokafka.conn").ScramAuthenticator
     yield from other_parameters(authenticator.create_salted_password, "salt", "iterations")
     records = importlib.import_module("aiokafka.record.memory_records")
     yield from not_in_source(records, "return LegacyRecordBatch(next_slice, magic)")
-    yield from missing(importlib.import_module(_MODULES[0]), _CHECK)
     yield from missing(importlib.import_module("aiokafka.record._crecords.cutil"), "crc32c_cython")
     metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
     yield from not_in_source(
@@ -205,8 +198,8 @@ def _differences() -> Iterator[str]:
 RELIES_ON: Final = (
     Assumption(
         library="aiokafka",
-        relies_on="its modules for batches find the functions that unpack them by their names in"
-        " these modules; SCRAM hashes the password in a method of its own, and what a broker names"
+        relies_on="its module for batches finds the functions that unpack them by their names in"
+        " this module; SCRAM hashes the password in a method of its own, and what a broker names"
         " is taken by one",
         seen_with="0.14.0",
         if_it_changes="silent: batches and brokers are not bounded"

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import time
 import tracemalloc
 import zlib
 from typing import Any, Final, NamedTuple
@@ -10,6 +11,7 @@ import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import ScramAuthenticator
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -75,6 +77,17 @@ def test_what_is_no_compressed_data_is_said_so(codec: int, rest: bytes) -> None:
     size = len(content) - HEAD_BYTES
     with pytest.raises((TooLargeBatchError, CorruptRecordException)):
         values_of(content[:HEAD_BYTES] + (rest * size)[:size])
+
+
+def test_many_empty_parts_take_time_by_their_length_only() -> None:
+    decoder = default_records.gzip_decode
+    part = gzip.compress(b"")
+    spent_s = []
+    for number in (2_000, 20_000):
+        begun_s = time.process_time()
+        assert decoder(part * number) == b""
+        spent_s.append(time.process_time() - begun_s)
+    assert spent_s[1] < 40 * max(spent_s[0], 0.005)
 
 
 def test_a_broker_has_no_password_hashed_for_minutes() -> None:

@@ -19,6 +19,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.fair_thread import FairThread
+from rillflow.runtime.triggers.firing_rates import workspace_of_row
 from rillflow.runtime.triggers.submission_options import (
     Submitter,
     is_not_now,
@@ -61,7 +62,7 @@ class Hook(NamedTuple):
     @property
     def workspace(self) -> str:
         """The business whose definition it starts."""
-        return self.row.descriptor_id.partition(":")[0]
+        return workspace_of_row(self.row)
 
 
 class CheckedRequest(NamedTuple):
