@@ -83,11 +83,11 @@ def test_many_empty_parts_take_time_by_their_length_only() -> None:
     decoder = default_records.gzip_decode
     part = gzip.compress(b"")
     spent_s = []
-    for number in (2_000, 20_000):
+    for number in (10_000, 100_000):
         begun_s = time.process_time()
         assert decoder(part * number) == b""
         spent_s.append(time.process_time() - begun_s)
-    assert spent_s[1] < 40 * max(spent_s[0], 0.005)
+    assert spent_s[1] < 25 * spent_s[0]
 
 
 def test_a_broker_has_no_password_hashed_for_minutes() -> None:
