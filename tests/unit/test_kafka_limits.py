@@ -87,7 +87,7 @@ def test_many_empty_parts_take_time_by_their_length_only() -> None:
         begun_s = time.process_time()
         assert decoder(part * number) == b""
         spent_s.append(time.process_time() - begun_s)
-    assert spent_s[1] < 25 * spent_s[0]
+    assert spent_s[1] < 40 * spent_s[0]  # the square would be 100
 
 
 def test_a_broker_has_no_password_hashed_for_minutes() -> None:
