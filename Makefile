@@ -256,6 +256,10 @@ bench-stored: setup ## Start with 1,000,000 executions that wait in the store, 1
 bench-recovery: setup ## How soon executions go on after a kill -9
 	@$(BIN)/python -m tests.bench.recovery $(ARGS)
 
+.PHONY: bench-triggers
+bench-triggers: setup ## How late 1,000 triggers of one second are, and what 10,000 cost that wait
+	@$(BIN)/python -m tests.bench.firing $(ARGS)
+
 .PHONY: bench-capacity
 bench-capacity: setup ## How many of each part a rate takes; ARGS=--measure, what each costs
 	@$(BIN)/python -m tests.bench.capacity $(ARGS)

@@ -151,6 +151,8 @@ class Settings(BaseSettings):
 
     log_format: Literal["lines", "json"] = "lines"
     """Format of logs: ``lines`` for people, or one ``json`` object a line."""
+    profile_log: bool = False
+    """Whether actors log every 10 s how often executions, tasks and calls took how long."""
     keep_audit_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 365 * 86_400.0
     """How long the audit is kept; ``forever`` sets no limit."""
 

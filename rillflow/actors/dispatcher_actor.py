@@ -45,6 +45,7 @@ from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.profile import profile_of
 from rillflow.telemetry.states import encode_states
 from rillflow.tls_settings import tls_by_host
 
@@ -79,7 +80,7 @@ class DispatcherActor:
         def hosts() -> list[HostState]:
             return [*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts(), *ray_jobs.hosts()]
 
-        self._meters = Meters(name)
+        self._meters = Meters(name, profile=profile_of(is_told=settings.profile_log))
         self._namespace = settings.namespace
         life = uuid.uuid4()
         self._life = life.hex

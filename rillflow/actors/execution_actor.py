@@ -78,12 +78,14 @@ from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.source_runner import SourceRunner
+from rillflow.runtime.triggers.tracing import TriggerSpans
 from rillflow.runtime.triggers.trigger_types import trigger_types
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.profile import profile_of
 from rillflow.telemetry.states import encode_states
 from rillflow.tls_settings import with_own
 
@@ -128,7 +130,7 @@ class ExecutionActor:
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
         self._watch.start()
-        self._meters = Meters(self._name)
+        self._meters = Meters(self._name, profile=profile_of(is_told=settings.profile_log))
         self._replicas = ReplicaMetrics(SystemClock())
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
@@ -387,23 +389,17 @@ class ExecutionActor:
             hook=load_hook(settings.context_hook),
         )
         await asyncio.shield(self._started)
-        self._triggers = TriggerRunner(
-            store=self._store,
-            submissions=submissions,
-            executions=self._executions,
-            clock=clock,
-            partitions=self._partitions,
-            meters=self._meters,
-        )
+        parts: dict[str, Any] = {
+            "store": self._store,
+            "submissions": submissions,
+            "clock": clock,
+            "partitions": self._partitions,
+            "meters": self._meters,
+            "spans": self._spans and TriggerSpans(self._spans, TraceSampling(settings)),
+        }
+        self._triggers = TriggerRunner(executions=self._executions, **parts)
         self._triggers.start()
-        self._sources = SourceRunner(
-            store=self._store,
-            submissions=submissions,
-            clock=clock,
-            partitions=self._partitions,
-            types=trigger_types(settings),
-            meters=self._meters,
-        )
+        self._sources = SourceRunner(types=trigger_types(settings), **parts)
         self._sources.start()
 
     async def _retire_when_done(self) -> None:

@@ -197,6 +197,12 @@ class Journal(Protocol):
         """List executions of partitions that have not ended and do not rest, oldest first."""
         ...
 
+    async def ended_since(
+        self, partitions: Sequence[int], *, since_ms: int, limit: int
+    ) -> list[tuple[ExecutionId, int]]:
+        """List executions of partitions that ended at a time or later, and when, the last first."""
+        ...
+
     async def note_death(self, death: Death) -> None:
         """Store a death, durably; storing it again changes nothing.
 

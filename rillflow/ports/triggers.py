@@ -156,6 +156,7 @@ class TriggerEvent(msgspec.Struct, frozen=True, kw_only=True):
         lane: Events of a lane start their executions in order, those of others meanwhile.
         problem: Why no execution can be made of it; empty if one can.
         position: What the source needs to acknowledge it.
+        traceparent: The header of that name, if whoever has sent the event has sent one.
     """
 
     key: str
@@ -163,6 +164,7 @@ class TriggerEvent(msgspec.Struct, frozen=True, kw_only=True):
     lane: str = ""
     problem: str = ""
     position: Any = None
+    traceparent: str | None = None
 
 
 class EventSource(Protocol):

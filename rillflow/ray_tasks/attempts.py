@@ -23,6 +23,7 @@ from rillflow.ray_tasks.system_failures import (
 )
 from rillflow.ray_tasks.targets import SCHEME
 from rillflow.ray_tasks.tasks import Result
+from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
 
 _SIGNS = "generate_auth"
 
@@ -106,6 +107,8 @@ def _log_environment(options: CallOptions, error: Exception) -> None:
 async def fields_of(request: DispatchRequest) -> bytes:
     """Return the input of a call as a JSON object; a large one is read beside the event loop.
 
+    A field ``traceparent`` of that word gets the header, which is empty without a trace.
+
     Raises:
         GatewayError: It is none.
     """
@@ -115,6 +118,9 @@ async def fields_of(request: DispatchRequest) -> bytes:
 def _fields_of(request: DispatchRequest) -> bytes:
     fields = read_input(request)
     fields.pop(_SIGNS, None)
+    if fields.get(TRACEPARENT) == TRACEPARENT:
+        # Neither actors, nor deployments, nor batches have an environment of one call.
+        fields[TRACEPARENT] = request.traceparent or ""
     return encode_json(fields)
 
 

@@ -1,17 +1,22 @@
 """The export of spans by OTLP, over HTTP or gRPC, as the variables ``OTEL_*`` say.
 
-It is the only module that imports OpenTelemetry, and does so when a process begins to export.
+It is the only module that imports OpenTelemetry, and does so when a process begins to export. The
+exporters of OpenTelemetry connect, send and try again. What they send is encoded by
+`telemetry/otlp_encoder.py`, unless a later version of them does not take it: then they are given
+spans, which their own encoder takes ten times as long for.
 
 Used by `runtime/process`.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from rillflow.telemetry.span_queue import Export, TracedSpans
+from rillflow.telemetry.otlp_encoder import SpanEncoder
+from rillflow.telemetry.span_queue import Export, TracedSpans, span_count
 from rillflow.telemetry.spans import ATTEMPT, EXECUTION, Span
 
 if TYPE_CHECKING:
@@ -21,6 +26,9 @@ HOW_TO_INSTALL: Final = "traces need more packages: pip install 'rillflow[otel]'
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _LOGGERS: Final = ("opentelemetry.exporter", "opentelemetry.sdk")
 _NAME: Final = "rillflow"
+
+Send: TypeAlias = Callable[[Sequence[TracedSpans]], bool]
+"""Sends spans, which may block; tells whether they were taken."""
 
 
 def is_installed() -> bool:
@@ -48,26 +56,50 @@ def otlp_export(environment: Mapping[str, str], process: str) -> Export:
         ImportError: The packages of ``rillflow[otel]`` are not installed.
         ValueError: A variable has a value that OpenTelemetry does not know.
     """
-    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415 - an extra
-
     reason = _LastReason()
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.propagate, logger.handlers = False, [reason]
-    exporter = _exporter(environment)
-    spans = _Spans(environment, process)
+    spans = LibrarySpans(environment, process)
+    exporter = exporter_of(environment)
+    send = encoded_sender(exporter, spans) or span_sender(exporter, spans)
 
     def export(batch: Sequence[TracedSpans]) -> str | None:
         reason.text = ""
-        result = exporter.export(list(spans.of(batch)))
-        if result is SpanExportResult.SUCCESS:
-            return None
-        return reason.text or "the collector did not take them"
+        is_taken = send(batch)
+        return None if is_taken else reason.text or "the collector did not take them"
 
     return export
 
 
-def _exporter(environment: Mapping[str, str]) -> Any:
+def encoded_sender(exporter: Any, spans: "LibrarySpans") -> Send | None:
+    """Return what sends encoded spans by an exporter of OpenTelemetry; None if it takes none.
+
+    Neither exporter has a public way for spans that are encoded already.
+    """
+    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415 - an extra
+
+    encoder, parsed = spans.encoder()
+    if all(hasattr(exporter, name) for name in ("_translate_data", "_count_data", "_export")):
+        exporter._translate_data = lambda batch: parsed(encoder.request(batch))  # noqa: SLF001 - see above
+        exporter._count_data = span_count  # noqa: SLF001 - see above
+        send_batch = exporter._export  # noqa: SLF001 - see above
+        return lambda batch: send_batch(batch) is SpanExportResult.SUCCESS
+    send_bytes = getattr(getattr(exporter, "_client", None), "export", None)
+    if send_bytes is None or [*signature(send_bytes).parameters] != ["data"]:
+        return None
+    return lambda batch: bool(send_bytes(encoder.request(batch)).success)
+
+
+def span_sender(exporter: Any, spans: "LibrarySpans") -> Send:
+    """Return what sends spans by any exporter of OpenTelemetry, which encodes them."""
+    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415 - an extra
+
+    return lambda batch: exporter.export(list(spans.of(batch))) is SpanExportResult.SUCCESS
+
+
+def exporter_of(environment: Mapping[str, str]) -> Any:
+    """Return the exporter that the environment names, which reads the environment too."""
     protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), "")
     if protocol.strip().lower() == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import (  # noqa: PLC0415 - an extra
@@ -96,7 +128,7 @@ class _LastReason(logging.Handler):
         self.text = record.getMessage()[:300]
 
 
-class _Spans:
+class LibrarySpans:
     """Makes spans of OpenTelemetry out of ours."""
 
     def __init__(self, environment: Mapping[str, str], process: str) -> None:
@@ -125,6 +157,24 @@ class _Spans:
             for span in traced.spans:
                 if span.end_ms is not None:
                     yield self._made(trace_id, span, span.end_ms)
+
+    def encoder(self) -> "tuple[SpanEncoder, Callable[[bytes], Any]]":
+        """Return an encoder for this process, and what reads a request that it has encoded."""
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import (  # noqa: PLC0415 - an extra
+            encode_spans,
+        )
+
+        any_span = Span(
+            span_id="1" * 16, parent_id="", kind="", name="", start_ms=0, end_ms=0, status=""
+        )
+        request = encode_spans([*self.of([TracedSpans("1" * 32, [any_span])])])
+        [resource] = request.resource_spans
+        [scope] = resource.scope_spans
+        del scope.spans[:]
+        encoded_scope = scope.SerializeToString()
+        del resource.scope_spans[:]
+        encoder = SpanEncoder(resource.SerializeToString(), encoded_scope)
+        return encoder, type(request).FromString
 
     def _made(self, trace_id: int, span: Span, end_ms: int) -> "ReadableSpan":
         is_root = span.kind == EXECUTION

@@ -7,11 +7,13 @@ many are counted apart, all others together. So a series never changes its meani
 Used by `actors`, `runtime` and `serve`.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from rillflow.telemetry.metrics import OTHER, Kind, Metric
+from rillflow.telemetry.profile import Profile
 from rillflow.telemetry.states import Labels, MetricState, ProcessState
 
 MOST_WORKFLOWS: Final = 200
@@ -19,6 +21,10 @@ MOST_HOSTS: Final = 100
 MOST_CODES: Final = 50
 """How many names of a label a process counts apart."""
 LONGEST_NAME: Final = 200
+WINDOW_S: Final = 60.0
+"""The largest observation is that of a window, and of the one before."""
+LARGEST: Final = "_max"
+"""Ends the name under which a process tells the largest observations of a metric."""
 
 
 class BoundedNames:
@@ -63,48 +69,64 @@ class Counter:
         return [(labels, [value]) for labels, value in self.values.items()]
 
 
-class Summary:
-    """The number of observations and their sum, for each combination of labels."""
+class Timer:
+    """Observations by labels; the last two numbers of each are the largest of two windows of time.
+
+    They are the largest of the present window and of the one before, which ``turn`` ends.
+    """
 
     __slots__ = ("values",)
 
     def __init__(self) -> None:
         self.values: dict[Labels, list[float]] = {}
 
+    def state(self) -> list[tuple[Labels, list[float]]]:
+        """Return what was observed."""
+        return [(labels, found[:-2]) for labels, found in self.values.items()]
+
+    def largest(self) -> list[tuple[Labels, list[float]]]:
+        """Return the largest observation of the last two windows."""
+        return [(labels, [max(found[-2:])]) for labels, found in self.values.items()]
+
+    def turn(self) -> None:
+        """Begin a window."""
+        for found in self.values.values():
+            found[-2:] = 0.0, found[-2]
+
+
+class Summary(Timer):
+    """The number of observations and their sum, for each combination of labels."""
+
+    __slots__ = ()
+
     def observe(self, labels: Labels, value: float) -> None:
         """Note a value."""
         found = self.values.get(labels)
         if found is None:
-            self.values[labels] = [1, value]
-        else:
-            found[0] += 1
-            found[1] += value
-
-    def state(self) -> list[tuple[Labels, list[float]]]:
-        """Return what was observed."""
-        return [(labels, [*found]) for labels, found in self.values.items()]
+            self.values[labels] = [1, value, value, 0.0]
+            return
+        found[0] += 1
+        found[1] += value
+        found[2] = max(found[2], value)
 
 
-class Histogram:
+class Histogram(Timer):
     """The observations in each bucket, for each combination of labels."""
 
-    __slots__ = ("_bounds", "values")
+    __slots__ = ("_bounds",)
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
+        super().__init__()
         self._bounds = bounds
-        self.values: dict[Labels, list[float]] = {}
 
     def observe(self, value: float, labels: Labels = ()) -> None:
         """Note a value."""
         found = self.values.get(labels)
         if found is None:
-            found = self.values[labels] = [0] * (len(self._bounds) + 2)
+            found = self.values[labels] = [0] * (len(self._bounds) + 4)
         found[bisect_left(self._bounds, value)] += 1
-        found[-1] += value
-
-    def state(self) -> list[tuple[Labels, list[float]]]:
-        """Return what was observed."""
-        return [(labels, [*found]) for labels, found in self.values.items()]
+        found[-3] += value
+        found[-2] = max(found[-2], value)
 
 
 Read = Callable[[], Mapping[Labels, float]]
@@ -113,10 +135,21 @@ Read = Callable[[], Mapping[Labels, float]]
 class Meters:
     """All meters of one process."""
 
-    def __init__(self, process: str) -> None:
-        """Measure for ``process``, a name that operators know and that each start may change."""
+    def __init__(
+        self,
+        process: str,
+        now_s: Callable[[], float] = time.monotonic,
+        profile: Profile | None = None,
+    ) -> None:
+        """Measure for ``process``, a name that operators know and that each start may change.
+
+        Some of it is noted in a ``profile`` as well, if the process tells one.
+        """
         self.process = process
+        self._now_s = now_s
+        self._turned_s = now_s()
         self.workflows = BoundedNames(MOST_WORKFLOWS)
+        self.profile = profile
         self._kept: dict[str, Counter | Summary | Histogram] = {}
         self._read: dict[str, Read] = {}
 
@@ -147,10 +180,21 @@ class Meters:
     def state(self) -> ProcessState:
         """Return what was counted and measured until now."""
         metrics = [MetricState(name, kept.state()) for name, kept in self._kept.items()]
+        metrics += self._largest()
         for name, read in self._read.items():
             values = [(labels, [float(value)]) for labels, value in read().items()]
             metrics.append(MetricState(name, values))
         return ProcessState(self.process, metrics)
+
+    def _largest(self) -> list[MetricState]:
+        """Return the largest observations of the last minute or two, and begin a new window."""
+        timers = [(name, kept) for name, kept in self._kept.items() if isinstance(kept, Timer)]
+        found = [MetricState(name + LARGEST, kept.largest()) for name, kept in timers]
+        if self._now_s() - self._turned_s >= WINDOW_S:
+            self._turned_s = self._now_s()
+            for _, kept in timers:
+                kept.turn()
+        return found
 
 
 def _of(metric: Metric, kind: Kind) -> str:

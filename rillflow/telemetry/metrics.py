@@ -43,6 +43,7 @@ OTHER: Final = "other"
 
 _SHORT: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _CALLS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+_LATE: Final = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 _LONG: Final = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 86_400.0)
 
 # Executions, by their owners.
@@ -70,6 +71,13 @@ TASK_DURATION: Final = Metric(
     Kind.SUMMARY,
     "Time from the first attempt of tasks to their end, by category and outcome.",
     (WORKFLOW, "category", "outcome"),
+)
+TASK_RUN: Final = Metric(
+    "rillflow_task_run_seconds",
+    Kind.SUMMARY,
+    "Time that tasks have run, by category: the last call of a function until its answer, of other"
+    " tasks what the owner has computed for their last event.",
+    (WORKFLOW, "category"),
 )
 TASK_CODES: Final = Metric(
     "rillflow_task_failure_codes",
@@ -211,7 +219,7 @@ TRIGGER_LATENESS: Final = Metric(
     "rillflow_trigger_lateness_seconds",
     Kind.HISTOGRAM,
     "How long after it was due the execution of a time of a cron trigger was on disk.",
-    bounds=_LONG,
+    bounds=_LATE,
 )
 TRIGGER_SOURCES: Final = Metric(
     "rillflow_trigger_sources",
@@ -244,7 +252,15 @@ SLOW_TURNS: Final = Metric(
 )
 
 METRICS: Final = (
-    *(SUBMISSIONS, EXECUTIONS_ENDED, EXECUTION_DURATION, TASK_DURATION, TASK_CODES, ENGINE),
+    *(
+        SUBMISSIONS,
+        EXECUTIONS_ENDED,
+        EXECUTION_DURATION,
+        TASK_DURATION,
+        TASK_RUN,
+        TASK_CODES,
+        ENGINE,
+    ),
     *(SUBMIT_TO_DURABLE, CALLBACK_TO_CALL, APPEND, APPENDED, APPEND_FAILURES, TIMER_LATENESS),
     *(HOT, TIMERS, UNANSWERED, HELD, QUEUED, SPANS),
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),

@@ -37,6 +37,11 @@ class TracedSpans(NamedTuple):
     spans: Sequence[Span]
 
 
+def span_count(batch: Sequence[TracedSpans]) -> int:
+    """Return how many spans there are in some traces."""
+    return sum(len(each.spans) for each in batch)
+
+
 Export: TypeAlias = Callable[[Sequence[TracedSpans]], str | None]
 """Sends spans, which may block; returns why they were not taken, None if they were."""
 
@@ -145,7 +150,7 @@ class SpanQueue:
         return batch
 
     def _send(self, batch: Sequence[TracedSpans]) -> None:
-        size = sum(len(each.spans) for each in batch)
+        size = span_count(batch)
         try:
             reason = self._export(batch)
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises must not end the thread

@@ -16,6 +16,8 @@ EXECUTION: Final = "execution"
 TASK: Final = "task"
 ATTEMPT: Final = "attempt"
 WAIT: Final = "wait"
+STORE: Final = "store"
+TRIGGER: Final = "trigger"
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ VARIABLE: Final = "TRACEPARENT"
 _FORM: Final = re.compile(
     r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
 )
-_LONGEST: Final = 256
+LONGEST: Final = 256
 """Later versions of the header may be longer than the 55 characters of version 00."""
 _LENGTH: Final = 55
 _SAMPLED: Final = 1
@@ -56,7 +56,7 @@ class TraceStart(NamedTuple):
 
 def parse_traceparent(text: str | None) -> TraceParent | None:
     """Read a header of anybody; None if it is none, since it must not make a request fail."""
-    if text is None or not _LENGTH <= len(text) <= _LONGEST:
+    if text is None or not _LENGTH <= len(text) <= LONGEST:
         return None
     found = _FORM.fullmatch(text)
     if found is None:

@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSimError
 
 from rillflow.errors import CronError
+from rillflow.triggers.month_days import MonthDays
 
 LONGEST_TEXT: Final = 256
 LONGEST_ZONE: Final = 64
@@ -32,6 +33,9 @@ MACROS: Final = {
 }
 DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
+_TO_SUNDAY: Final = re.compile(r"-SUN(?![A-Z#])")
+_FROM_SUNDAY: Final = re.compile(r"(?<![0-9#])7-")
+_EACH_DAY: Final = re.compile(r"(?<![^,])\*/")
 _LAST_DAY: Final = re.compile(rf"({'|'.join(DAYS)})L")
 _FIELDS: Final = (5, 6)
 _DAY_OF_MONTH: Final = 3
@@ -52,7 +56,7 @@ class Cron:
         fields = _fields(text)
         try:
             # Any time without a change of clocks will do: it is replaced in ``next_after``.
-            prototype = CronSim(" ".join(fields), datetime(2000, 1, 1, tzinfo=zone))
+            prototype = MonthDays(fields, datetime(2000, 1, 1, tzinfo=zone))
         except (CronSimError, ValueError) as error:
             raise CronError(f"{error} in the cron expression {text!r}") from error
         prototype.day_and = True
@@ -155,12 +159,14 @@ def _fields(text: str) -> list[str]:
             "Cron expression must consist of 6 fields (second minute hour day month weekday), or 5"
             f" without the second; {text!r} has {len(fields)}"
         )
-    if len(fields) == min(_FIELDS):
+    is_of_spring = len(fields) == max(_FIELDS)
+    if not is_of_spring:
         fields.insert(0, "0")
     for day in (_DAY_OF_MONTH, _DAY_OF_WEEK):
         if fields[day] == "?":
             fields[day] = "*"
-    fields[_DAY_OF_WEEK] = _LAST_DAY.sub(
-        lambda found: f"{DAYS.index(found[1])}L", fields[_DAY_OF_WEEK]
-    )
+    week = _LAST_DAY.sub(lambda found: f"{DAYS.index(found[1])}L", fields[_DAY_OF_WEEK])
+    week = _FROM_SUNDAY.sub("0-", _TO_SUNDAY.sub("-7", week))
+    # In Spring, every second day begins with Monday; with five fields, with Sunday.
+    fields[_DAY_OF_WEEK] = _EACH_DAY.sub("1-7/", week) if is_of_spring else week
     return fields

@@ -14,6 +14,7 @@ from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
+from rillflow.telemetry.trace_context import HEADER, LONGEST
 
 MOST_RECORD_BYTES: Final = 1 << 20
 """Larger records start no execution."""
@@ -71,6 +72,12 @@ def context_of(settings: Mapping[str, Any], record: Record) -> JsonObject | None
     if not isinstance(value, dict):
         raise RecordError("the value is no JSON object: give the trigger a mapping")
     return value
+
+
+def sender_of(record: Record) -> str | None:
+    """Return the header ``traceparent`` of a record, of the trace of its producer."""
+    found = next((value for name, value in record.headers if name == HEADER), None)
+    return None if found is None else found[:LONGEST].decode("latin-1")
 
 
 def _check_size(record: Record) -> None:

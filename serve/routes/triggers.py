@@ -64,9 +64,9 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
         resource_check: str | None = None,
     ) -> Response:
         """Add a trigger, which starts executions at the times of cron, or for records of Kafka."""
-        body = await _body(request)
         if type not in RILL_FLOW_TYPES:
             raise _unsupported(type)
+        body = await _body(request, is_required=True)
         if type == KAFKA:
             kafka = _kafka(body, stack.settings.caller_uid)
             config, check = read_callback_config(callback), read_resource_check(resource_check)
@@ -77,7 +77,7 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
             context = read_context(body)
         except CronError as error:
             return json_response({"code": -1, "err_msg": str(error)})
-        given = {name: value for name, value in body.items() if name not in ("cron", "context")}
+        given = _rest_of_cron(body, spec.cron)
         config, check = read_callback_config(callback), read_resource_check(resource_check)
         cron = ReadTrigger(CRON, msgspec.structs.replace(spec, body=given or None))
         row = await stack.triggers.add(descriptor_id, with_options(cron, config, check), context)
@@ -206,9 +206,20 @@ def sees_of(request: Request) -> Callable[[str], bool]:
     return caller_of(request.scope).sees
 
 
-async def _body(request: Request) -> JsonObject:
+async def _body(request: Request, *, is_required: bool = False) -> JsonObject:
     body = await read_json_text(request)
+    if is_required and not body.strip():
+        raise RequestError("Required request body is missing", http_status=422)
     return await computed(len(body), lambda: json_object(body))
+
+
+def _rest_of_cron(body: JsonObject, cron: str) -> JsonObject:
+    """Return what a body has besides its context, and its expression if that is kept as it is."""
+    return {
+        name: value
+        for name, value in body.items()
+        if name != "context" and (name, value) != ("cron", cron)
+    }
 
 
 def _option(body: JsonObject, name: str) -> str | None:

@@ -24,11 +24,13 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import LARGEST
 from rillflow.telemetry.metrics import METRICS, OTHER, PROCESS_UP, WORKFLOW, Kind, Metric
 from rillflow.telemetry.states import Labels, ProcessState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PROCESS: Final = "process"
+LONGEST_REQUEST: Final = "Longest HTTP request of the last minute or two, by path."
 APPLICATION: Final = {"application": "rill-flow-web"}
 """The label of Rill Flow's metrics."""
 _NO_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
@@ -73,8 +75,14 @@ def rill_flow_text(
         for metric, named in _RILL_FLOW:
             rows = _seen(metric, by_name.get(metric.name, []), sees)
             families += _renamed(metric, rows, named)
+            largest = _seen(metric, by_name.get(metric.name + LARGEST, []), sees)
+            families += _renamed_largest(metric, largest, named)
     if sees is None:
-        families.append(_family(metrics.REQUESTS, by_name.get(metrics.REQUESTS.name, [])))
+        requests = metrics.REQUESTS
+        families.append(_family(requests, by_name.get(requests.name, [])))
+        name = requests.name + LARGEST
+        largest_request = Metric(name, Kind.GAUGE, LONGEST_REQUEST, requests.labels)
+        families.append(_family(largest_request, by_name.get(name, [])))
     return _text(families)
 
 
@@ -159,6 +167,10 @@ def _complete_task(labels: Mapping[str, str]) -> tuple[str, dict[str, str]] | No
     return f"flow_meter_dag_complete_{labels['category']}_{_service(labels)}_seconds", {}
 
 
+def _run(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    return f"flow_meter_dag_{labels['category']}_{_service(labels)}_seconds", {}
+
+
 def _rate(status: str) -> Named:
     def named(labels: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
         if labels.get("status", status) != status:
@@ -193,6 +205,7 @@ _RILL_FLOW: Final[tuple[tuple[Metric, Named], ...]] = (
     (metrics.SUBMISSIONS, _rate("running")),
     (metrics.EXECUTIONS_ENDED, _rate("succeed")),
     (metrics.EXECUTIONS_ENDED, _rate("failed")),
+    (metrics.TASK_RUN, _run),
     (metrics.TASK_CODES, _code),
     (metrics.SUBMISSIONS, _sub_flows),
     (metrics.ENDPOINTS, _endpoint),
@@ -214,6 +227,26 @@ def _renamed(metric: Metric, rows: Iterable[Row], named: Named) -> list[Family]:
         for place, number in enumerate(told):
             total[place] += number
     return [_renamed_family(metric, name, series) for name, series in sums.items()]
+
+
+def _renamed_largest(metric: Metric, rows: Iterable[Row], named: Named) -> list[Family]:
+    """Return the largest observations of timers under names of Rill Flow."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for process, values, (number,) in rows:
+        renamed = named(dict(zip(metric.labels, values, strict=True)))
+        if renamed is not None:
+            name, labels = renamed
+            key = tuple({**APPLICATION, **labels, PROCESS: process}.items())
+            series = found.setdefault(name, {})
+            series[key] = max(series.get(key, 0.0), number)
+    families: list[Family] = []
+    for name, series in found.items():
+        labels_of_all = [label for label, _ in next(iter(series))]
+        gauge = GaugeMetricFamily(name + LARGEST, metric.meaning, labels=labels_of_all)
+        for key, number in series.items():
+            gauge.add_metric([value for _, value in key], number)
+        families.append(gauge)
+    return families
 
 
 def _renamed_family(

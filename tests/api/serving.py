@@ -35,10 +35,12 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.source_runner import SourceRunner
+from rillflow.runtime.triggers.tracing import TriggerSpans
 from rillflow.runtime.triggers.trigger_types import trigger_types
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.span_queue import SpanQueue
 from rillflow.testing import FakeOpenFaaS
 from serve.api import create_api
 
@@ -235,24 +237,20 @@ def runners_of(
     executions: LocalExecutions,
     types: Mapping[str, TriggerType] | None,
     meters: Meters,
+    queue: SpanQueue | None,
 ) -> tuple[TriggerRunner, SourceRunner]:
     """Return what fires the triggers of a stack, and what reads their sources."""
-    runner = TriggerRunner(
-        store=stack.store,
-        submissions=stack.submissions,
-        executions=executions,
-        clock=stack.clock,
-        partitions=range(PARTITIONS),
-        meters=meters,
-    )
-    sources = SourceRunner(
-        store=stack.store,
-        submissions=stack.submissions,
-        clock=stack.clock,
-        partitions=range(PARTITIONS),
-        types=types or trigger_types(stack.settings),
-        meters=meters,
-    )
+    sampling = TraceSampling(stack.settings)
+    parts: dict[str, Any] = {
+        "store": stack.store,
+        "submissions": stack.submissions,
+        "clock": stack.clock,
+        "partitions": range(PARTITIONS),
+        "meters": meters,
+        "spans": None if queue is None else TriggerSpans(queue, sampling),
+    }
+    runner = TriggerRunner(executions=executions, **parts)
+    sources = SourceRunner(types=types or trigger_types(stack.settings), **parts)
     return runner, sources
 
 
@@ -275,8 +273,13 @@ async def stopped(executions: LocalExecutions, runners: tuple[TriggerRunner, Sou
     await executions.stop()
 
 
-def executions_of(
-    settings: Settings, store: Store, registry: GatewayRegistry, clock: MovableClock, meters: Meters
+def executions_of(  # noqa: PLR0917 - the parts that it joins
+    settings: Settings,
+    store: Store,
+    registry: GatewayRegistry,
+    clock: MovableClock,
+    meters: Meters,
+    spans: SpanQueue | None,
 ) -> LocalExecutions:
     """Return executions with these settings."""
     return LocalExecutions(
@@ -291,7 +294,7 @@ def executions_of(
         outputs_max_bytes=settings.outputs_max_bytes,
         views_max_bytes=settings.answers_max_bytes,
         meters=meters,
-        spans=span_queue(meters) if TraceSampling(settings).is_on else None,
+        spans=spans,
     )
 
 
@@ -314,7 +317,8 @@ async def served(
             registry = GatewayRegistry.with_http(http_settings(settings), clock)
             meters = Meters("rillflow:execution:0")
             read_hosts(meters, registry.hosts)
-            executions = executions_of(settings, store, registry, clock, meters)
+            spans = span_queue(meters) if TraceSampling(settings).is_on else None
+            executions = executions_of(settings, store, registry, clock, meters, spans)
             stack = Stack(
                 settings,
                 store=store,
@@ -327,7 +331,7 @@ async def served(
                 hook=hook,
                 process_meters=LocalProcessMeters(meters),
             )
-            runners = runners_of(stack, executions, types, meters)
+            runners = runners_of(stack, executions, types, meters, spans)
             app = create_api(stack, lambda: started(executions, runners))
             async with listening(door, app):
                 async with client_of(settings) as client:

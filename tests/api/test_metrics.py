@@ -138,6 +138,12 @@ async def test_rill_flows_names_are_told_with_its_label() -> None:
     assert total(found, "flow_meter_dag_complete_flow_shop_order_seconds_count") == 1
     assert total(found, "flow_meter_dag_complete_function_shop_order_seconds_count") == 1
     assert total(found, "flow_meter_dag_cost_shop_order_seconds_sum") > 0
+    assert total(found, "flow_meter_dag_function_shop_order_seconds_count") == 1
+    assert total(found, "flow_meter_dag_cost_shop_order_seconds_max") > 0
+    names = {sample.name for sample in found}
+    assert {name.removesuffix("_count") for name in names if name.endswith("seconds_count")} == {
+        name.removesuffix("_max") for name in names if name.endswith("seconds_max")
+    }
     assert total(found, "submit_json_shop_order_seconds_count", status="SUCCESS") == 1
     own = {sample.labels["application"] for sample in found if "shop_order" in sample.name}
     assert own == {"rill-flow-web"}
@@ -150,6 +156,7 @@ async def test_a_switch_closes_rill_flows_metrics() -> None:
         found = await samples(api, "/actuator/prometheus")
         assert {sample.name for sample in found} == {
             "http_server_requests_seconds_count",
+            "http_server_requests_seconds_max",
             "http_server_requests_seconds_sum",
         }
 

@@ -59,6 +59,14 @@ class Collector:
                 await self._news.wait()
         return [self.spans[span_id] for span_id in wanted]
 
+    async def until_named(self, name: str) -> list[Any]:
+        """Wait for a span of a name, and return the first one."""
+        async with asyncio.timeout(LONG_S):
+            while not (found := [each for each in self.spans.values() if each.name == name]):
+                self._news.clear()
+                await self._news.wait()
+        return found[:1]
+
 
 def _facts(attributes: Any) -> dict[str, str]:
     return {each.key: each.value.string_value for each in attributes}
@@ -183,6 +191,73 @@ async def test_an_owner_tells_what_went_on_before_it_began(variables: pytest.Mon
     starts = [span.start_time_unix_nano // 1_000_000 for span in found]
     assert starts == [span["from_ms"] for span in before]
     assert {span.trace_id.hex() for span in found} == {trace_id_of(execution_id)}
+
+
+async def test_an_owner_tells_what_ended_just_before_the_last_one_died(
+    variables: pytest.MonkeyPatch,
+) -> None:
+    collector, store = Collector(), open_store("memory:")
+    async with over_http(collector) as values:
+        set_all(variables, values)
+        variables.setenv("OTEL_SDK_DISABLED", "true")  # the first owner tells nothing
+        async with served(trace_sampling=1.0, store=store) as api:
+            execution_id = await submitted(api, await api.add(PASS))
+            await api.ended(execution_id)
+        variables.delenv("OTEL_SDK_DISABLED")
+        async with served(trace_sampling=1.0, store=store) as api:
+            before = await trace_of(api, execution_id)
+            await collector.until(span["id"] for span in before)
+
+
+async def test_appends_of_a_sampled_execution_are_spans_of_the_store(
+    variables: pytest.MonkeyPatch,
+) -> None:
+    collector = Collector()
+    async with over_http(collector) as values:
+        set_all(variables, values)
+        async with served({"work": lambda _: {"a": 1}}, trace_sampling=1.0) as api:
+            execution_id = await submitted(api, await api.add(calling("work")))
+            await api.ended(execution_id)
+            [root] = await collector.until([root_id(execution_id, 1)])
+    appends = [span for span in collector.spans.values() if span.name == "store: append"]
+    assert len(appends) == 2  # the submission, and the answer of the function
+    assert {span.parent_span_id for span in appends} == {root.span_id}
+    assert all(span.end_time_unix_nano >= root.start_time_unix_nano for span in appends)
+
+
+async def test_an_execution_is_linked_with_the_trigger_that_has_started_it(
+    variables: pytest.MonkeyPatch,
+) -> None:
+    collector = Collector()
+    async with over_http(collector) as values:
+        set_all(variables, values)
+        async with served(trace_sampling=1.0) as api:
+            params = {"type": "cron", "descriptor_id": await api.add(PASS)}
+            await api.post("/flow/trigger/add_trigger.json", {"cron": "* * * * * *"}, **params)
+            [fired] = await collector.until_named("trigger 1")
+            execution_id = _facts(fired.attributes)["rillflow.execution_id"]
+            [root] = await collector.until([root_id(execution_id, 1)])
+    assert [link.span_id for link in fired.links] == [root.span_id]
+    assert [link.trace_id for link in fired.links] == [root.trace_id]
+    assert [link.span_id for link in root.links] == [fired.span_id]
+    assert [link.trace_id for link in root.links] == [fired.trace_id]
+    assert fired.start_time_unix_nano <= fired.end_time_unix_nano
+    assert fired.start_time_unix_nano % 1_000_000_000 == 0  # it was due at a whole second
+
+
+async def test_the_execution_of_a_webhook_goes_on_with_the_trace_of_its_sender() -> None:
+    async with served(trace_sampling=1.0) as api:
+        hook = {
+            "id": "hook",
+            "descriptor_id": await api.add(PASS),
+            "webhook": {"signature": "none"},
+        }
+        await api.post("/flow/triggers/add.json", hook)
+        started = await api.client.post(
+            "/flow/hooks/hook", json={}, headers={"traceparent": CALLER}
+        )
+        ended = await api.ended(started.json()["execution_id"])
+    assert ended["context"]["traceId"] == CALLER[3:35]
 
 
 async def trace_of(api: Api, execution_id: str) -> list[Any]:

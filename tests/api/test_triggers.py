@@ -10,6 +10,7 @@ from rillflow.errors import UnreadAnswersError
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.definitions.trigger_room import MOST_BYTES_OF_ONE
 from rillflow.runtime.triggers.registry import MOST_CONTEXT_BYTES
+from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import LONG_S, Api, served
 from tests.machine_speed import slowness
@@ -67,6 +68,7 @@ async def test_a_cron_trigger_starts_an_execution_each_second_until_it_is_cancel
 async def test_an_unknown_type_is_refused(shared_api: Api) -> None:
     refusal = (400, 30106, "do not support type: foo")
     assert await shared_api.refusal(ADD, {}, type="foo", descriptor_id="shop:order") == refusal
+    assert await shared_api.refusal(ADD, b"", type="foo", descriptor_id="shop:order") == refusal
     assert await shared_api.refusal(CANCEL, type="foo", task_id="1") == refusal
     shown = await shared_api.get(TASKS, type="foo")
     assert shown == {"code": -1, "message": "do not support type: foo"}
@@ -106,6 +108,7 @@ async def test_a_body_that_is_no_object_and_an_id_of_another_form_are_refused(
 ) -> None:
     params = {"type": "cron", "descriptor_id": "shop:order"}
     assert (await shared_api.refusal(ADD, "[1]", **params))[:2] == (422, 30109)
+    assert (await shared_api.refusal(ADD, b"", **params))[:2] == (422, 30109)
     params["descriptor_id"] = "shop"
     refusal = await shared_api.refusal(ADD, EVERY_SECOND, **params)
     assert refusal == (400, 30109, "dagDescriptorId:shop format error")
@@ -115,7 +118,7 @@ async def test_what_was_added_is_kept_whole_also_by_a_new_server() -> None:
     async with served() as api:
         store = api.stack.store
         await api.add(PASS)
-        body = {"cron": YEARLY, "context": {"a": {"b": [1]}}, "note": "mine"}
+        body = {"cron": f" {YEARLY} ", "context": {"a": {"b": [1]}}, "note": "mine"}
         params = {
             "type": "cron",
             "descriptor_id": "shop:order",
@@ -263,6 +266,27 @@ async def test_an_execution_that_still_runs_is_not_overlapped() -> None:
         [only] = await executions(api, 1)
         await api.post("/flow/cancel.json", execution_id=only["execution_id"])
         await executions(api, 2)
+
+
+class AskedStore(MemoryStore):
+    """A store that counts how often it is asked for an idempotency key."""
+
+    asked = 0
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[str, str] | None:
+        self.asked += 1
+        return await super().find_by_idempotency_key(business, feature, key)
+
+
+async def test_a_time_that_nobody_can_have_fired_before_is_not_looked_for() -> None:
+    store = AskedStore()
+    async with served(store=store) as api:
+        await api.post(ADD, EVERY_SECOND, type="cron", descriptor_id=await api.add(PASS))
+        await executions(api, 4)
+    # Only of a second that began before the trigger was learned of.
+    assert store.asked <= 1
 
 
 async def test_a_trigger_keeps_no_longer_text_than_a_descriptor_id_has(shared_api: Api) -> None:

@@ -1,17 +1,22 @@
 """What ``serve deploy`` changes reaches the actors that run, and what it cannot do it says."""
 
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from rillflow.stores.sqlite.backup import backup
-from tests.api.definition_texts import SUSPENDED
+from tests.api.definition_texts import PASS, SUSPENDED
+from tests.certificates import certificate
 from tests.cluster.api import Api, Functions
+from tests.cluster.ray_head import BIN, START_S
 from tests.cluster.serve_cluster import ServeCluster
 from tests.loopback import closed_port
 
@@ -132,6 +137,47 @@ def _dedicated(cluster: ServeCluster) -> Any:
         for actor in state["actors"]
         if not actor["partitions"] and actor["epoch"]
     )
+
+
+@pytest.mark.long
+def test_with_a_certificate_where_ray_is_started_the_front_speaks_https_only() -> None:
+    with tempfile.TemporaryDirectory(prefix="rr") as name:
+        pair = certificate(Path(name))
+        pair.key.rename(f"{pair.certificate}.key")
+        cluster = ServeCluster(
+            Path(name),
+            RAY_SERVE_HAPROXY_BINARY_PATH=str(BIN / "rillflow-haproxy"),
+            RILLFLOW_TLS_CERT=str(pair.certificate),
+        )
+        base = f"https://127.0.0.1:{cluster.port}"
+        trust = ssl.create_default_context(cafile=pair.certificate)
+        try:
+            cluster.head.start()
+            cluster.deploy(RILLFLOW_SERVER_HOST=base)
+            with httpx.Client(base_url=base, verify=trust, trust_env=False, timeout=LONG_S) as http:
+                _until_answered(http)
+                add = "/flow/bg/manage/descriptor/add_descriptor.json"
+                address = {"business_id": "shop", "feature_name": "order", "alias": "release"}
+                http.post(add, params=address, content=PASS).raise_for_status()
+                submitted = http.post("/flow/submit.json", params={"descriptor_id": "shop:order"})
+                wanted = {"execution_id": submitted.json()["execution_id"], "wait_s": 20}
+                shown = http.get("/flow/get.json", params=wanted).json()
+                assert shown["ret"]["dag_status"] == "SUCCEED"
+            plain = base.replace("https", "http")
+            with pytest.raises(httpx.HTTPError):
+                httpx.get(f"{plain}/healthz", timeout=LONG_S).raise_for_status()
+        finally:
+            cluster.head.kill()
+
+
+def _until_answered(http: httpx.Client) -> None:
+    give_up_s = time.monotonic() + START_S
+    while True:
+        with suppress(httpx.HTTPError):
+            if http.get("/readyz").is_success:
+                return
+        assert time.monotonic() < give_up_s
+        time.sleep(LOOK_S)
 
 
 def _until(cluster: ServeCluster, is_so: Any) -> Any:

@@ -42,6 +42,16 @@ def times(text: str, zone: str, after: str, count: int) -> list[str]:
         ("0 0 0 1 jan,Feb *", "2026-02-01T00:00:00+00:00"),
         ("0 0 0 ? * 7", "2026-01-04T00:00:00+00:00"),
         ("0 0 0 29 2 *", "2028-02-29T00:00:00+00:00"),
+        ("0 0 0 15W * *", "2026-01-15T00:00:00+00:00"),
+        ("0 0 0 17W 1 *", "2026-01-16T00:00:00+00:00"),
+        ("0 0 0 18w 1 *", "2026-01-19T00:00:00+00:00"),
+        ("0 0 0 1W 8 *", "2026-08-03T00:00:00+00:00"),
+        ("0 0 0 31W 5 *", "2026-05-29T00:00:00+00:00"),
+        ("0 0 0 L-3 2 ?", "2026-02-25T00:00:00+00:00"),
+        ("0 0 0 20,L-30,24W 1 *", "2026-01-20T00:00:00+00:00"),
+        ("0 0 0 ? * SAT-SUN", "2026-01-03T00:00:00+00:00"),
+        ("0 0 0 ? * 7-2", "2026-01-04T00:00:00+00:00"),
+        ("0 0 0 ? * SUN-MON", "2026-01-04T00:00:00+00:00"),
         ("@hourly", "2026-01-01T01:00:00+00:00"),
         ("@Yearly", "2027-01-01T00:00:00+00:00"),
         ("@weekly", "2026-01-04T00:00:00+00:00"),
@@ -49,6 +59,38 @@ def times(text: str, zone: str, after: str, count: int) -> list[str]:
 )
 def test_the_first_time_of_an_expression(text: str, first: str) -> None:
     assert times(text, "UTC", "2026-01-01T00:00:00+00:00", 1) == [first]
+
+
+@pytest.mark.parametrize(
+    ("days", "dates"),
+    [
+        ("FRI-SUN", "02 03 04 09"),
+        ("6-7", "03 04 10 11"),
+        ("*/2", "02 04 05 07"),
+        ("MON-SUN/3", "01 04 05 08"),
+        ("SUN-TUE", "04 05 06 11"),
+        ("THU,*/3", "01 04 05 08"),
+    ],
+)
+def test_a_week_begins_with_monday_and_ends_with_sunday(days: str, dates: str) -> None:
+    found = times(f"0 0 0 ? * {days}", "UTC", "2025-12-31T12:00:00+00:00", 4)
+    assert " ".join(each[8:10] for each in found) == dates
+
+
+def test_with_five_fields_every_second_day_begins_with_sunday() -> None:
+    assert times("0 0 * * */2", "UTC", "2026-01-03T12:00:00+00:00", 2) == [
+        "2026-01-04T00:00:00+00:00",
+        "2026-01-06T00:00:00+00:00",
+    ]
+
+
+def test_the_nearest_workday_is_in_the_same_month() -> None:
+    assert times("0 0 0 1W,31W * ?", "UTC", "2026-07-31T12:00:00+00:00", 4) == [
+        "2026-08-03T00:00:00+00:00",
+        "2026-08-31T00:00:00+00:00",
+        "2026-09-01T00:00:00+00:00",
+        "2026-10-01T00:00:00+00:00",
+    ]
 
 
 def test_a_day_must_be_one_of_the_month_and_one_of_the_week() -> None:
@@ -103,7 +145,11 @@ def test_a_trigger_of_every_half_hour_follows_the_real_time() -> None:
         ("? * * * * *", "Bad second"),
         ("*/0 * * * * *", "Bad second"),
         ("5-1 * * * * *", "Bad second"),
-        ("0 0 0 15W * ?", "Bad day-of-month"),
+        ("0 0 0 1-5W * ?", "Bad day-of-month"),
+        ("0 0 0 0W * ?", "Bad day-of-month"),
+        ("0 0 0 L-31 * ?", "Bad day-of-month"),
+        ("0 0 0 31W 2,4 ?", "never matches"),
+        ("0 0 0 ? * SAT-MON", "Bad day-of-week"),
         ("@every 5m", "no macro"),
         ("0 0 0 30 2 *", "Bad day-of-month"),
         ("0 0 0 31 2,4 MON", "never matches"),
@@ -139,7 +185,7 @@ FIELDS = st.tuples(
     st.sampled_from(["*", "0", "*/15", "7,30"]),
     st.sampled_from(["*", "0", "*/20", "10-12", "59"]),
     st.sampled_from(["*", "2", "1-3", "*/5", "23"]),
-    st.sampled_from(["*", "1", "29", "L", "10-20"]),
+    st.sampled_from(["*", "1", "29", "L", "10-20", "L-2"]),
     st.sampled_from(["*", "2", "3,10", "*/4"]),
     st.sampled_from(["*", "MON", "0-3", "5L", "2#1"]),
 )
@@ -181,8 +227,8 @@ def test_without_changes_of_clocks_every_time_has_the_fields(
     at = datetime.fromtimestamp(found / 1000, UTC)
     for text, value in zip(fields[:3], (at.second, at.minute, at.hour), strict=True):
         assert _holds(text, value)
-    if fields[3] == "L":
-        assert (at + timedelta(days=1)).day == 1
+    if fields[3] in {"L", "L-2"}:
+        assert (at + timedelta(days=1 if fields[3] == "L" else 3)).day == 1
     elif fields[3] != "*":
         assert _holds(fields[3], at.day)
     if fields[5] == "MON":

@@ -14,9 +14,8 @@ from tests.loopback import ManualClock
 
 def active(trigger_id: str, descriptor_id: str) -> ActiveTrigger:
     spec = '{"cron":"* * * * * *"}'
-    return ActiveTrigger(
-        TriggerRow(id=trigger_id, type="cron", descriptor_id=descriptor_id, spec=spec)
-    )
+    row = TriggerRow(id=trigger_id, type="cron", descriptor_id=descriptor_id, spec=spec)
+    return ActiveTrigger(row, 0)
 
 
 def test_workspaces_take_turns() -> None:

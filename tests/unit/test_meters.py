@@ -5,7 +5,7 @@ import pytest
 from rillflow.runtime.dispatch.measuring import host_of
 from rillflow.runtime.process.replica_metrics import KEPT_S, MOST_REPLICAS, ReplicaMetrics
 from rillflow.telemetry import metrics
-from rillflow.telemetry.meters import MOST_WORKFLOWS, BoundedNames, Meters
+from rillflow.telemetry.meters import LARGEST, MOST_WORKFLOWS, WINDOW_S, BoundedNames, Meters
 from rillflow.telemetry.metrics import METRICS, OTHER, Kind
 from rillflow.telemetry.states import ProcessState, decode_states, encode_states
 from tests.api.serving import MovableClock
@@ -59,6 +59,28 @@ def test_a_histogram_counts_each_value_in_one_bucket_and_keeps_the_sum() -> None
     assert numbers[:4] == [2, 0, 0, 1]
     assert numbers[-2:] == [1, pytest.approx(9.0036)]
     assert len(numbers) == len(metrics.APPEND.bounds) + 2
+
+
+def test_the_largest_observation_is_that_of_the_last_minute_or_two() -> None:
+    at_s = [0.0]
+    meters = Meters("p", lambda: at_s[0])
+    summary, histogram = meters.summary(metrics.ENGINE), meters.histogram(metrics.APPEND)
+
+    def largest() -> dict[str, list[float]]:
+        found = (each for each in meters.state().metrics if each.name.endswith(LARGEST))
+        return {each.name: [value for _, [value] in each.values] for each in found}
+
+    for value in (0.5, 3.0, 1.0):
+        summary.observe(("shop:order",), value)
+        histogram.observe(value)
+    assert largest() == {"rillflow_engine_seconds_max": [3.0], "rillflow_append_seconds_max": [3.0]}
+    at_s[0] = WINDOW_S
+    assert largest()["rillflow_engine_seconds_max"] == [3.0]
+    summary.observe(("shop:order",), 2.0)
+    at_s[0] = 2 * WINDOW_S
+    assert largest()["rillflow_engine_seconds_max"] == [3.0]
+    assert largest()["rillflow_engine_seconds_max"] == [2.0]
+    assert summary.state() == [(("shop:order",), [4, 6.5])]
 
 
 def test_a_counter_without_labels_begins_at_0_so_that_the_first_one_is_a_rise() -> None:

@@ -20,7 +20,13 @@ from rillflow.gateways.kafka.clients import consumer_of, producer_of
 from rillflow.gateways.kafka.record_room import OwnRoom, RecordRoom
 from rillflow.jsontypes import memory_of
 from rillflow.ports.triggers import TriggerEvent
-from rillflow.triggers.kafka_records import Record, RecordError, context_of, key_of_record
+from rillflow.triggers.kafka_records import (
+    Record,
+    RecordError,
+    context_of,
+    key_of_record,
+    sender_of,
+)
 
 MOST_RECORDS: Final = 50
 """Records that are taken at once, of all partitions."""
@@ -179,6 +185,7 @@ class KafkaClient:
             lane=str(record.partition),
             problem=problem,
             position=found,
+            traceparent=sender_of(record),
         )
 
 

@@ -106,6 +106,7 @@ class ActiveExecution:
 
     __slots__ = (
         "__weakref__",
+        "append_times_ms",
         "append_under_way",
         "counted_bytes",
         "encoded_bytes",
@@ -134,6 +135,7 @@ class ActiveExecution:
         self.counted_bytes = 0
         self.pending = 0
         self.leases = 0
+        self.append_times_ms: list[tuple[int, int]] = []
         self.append_under_way: asyncio.Future[None] | None = None
         self.forgotten: asyncio.Future[None] | None = None
         self.noted_as_resting: bool | None = False

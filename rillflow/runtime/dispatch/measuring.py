@@ -12,6 +12,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, Hos
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import MOST_HOSTS, BoundedNames, Meters
 from rillflow.telemetry.metrics import OTHER
+from rillflow.telemetry.profile import CALLS_ILL, CALLS_WELL
 from rillflow.telemetry.states import Labels
 
 MOST_ADDRESSES: Final = 5_000
@@ -38,6 +39,7 @@ class MeasuredGateway:
         self._now_s = clock.monotonic_s
         self._names = BoundedNames(MOST_HOSTS)
         self._hosts: dict[str, str] = {}
+        self._profile = meters.profile
         self._attempts = meters.counter(metrics.ATTEMPTS)
         self._duration = meters.histogram(metrics.CALL_DURATION)
 
@@ -47,8 +49,11 @@ class MeasuredGateway:
         answer = await self._gateway.call(request)
         address = request.resource_name
         host = self._hosts.get(address) or self._remembered(address)
-        self._duration.observe(self._now_s() - began_s, (host,))
-        self._attempts.add((host, "success" if answer.error is None else "failure"))
+        taken_s, is_well = self._now_s() - began_s, answer.error is None
+        self._duration.observe(taken_s, (host,))
+        self._attempts.add((host, "success" if is_well else "failure"))
+        if self._profile is not None:
+            self._profile.note(CALLS_WELL if is_well else CALLS_ILL, host, taken_s)
         return answer
 
     async def close(self) -> None:

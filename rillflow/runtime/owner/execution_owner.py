@@ -118,7 +118,7 @@ class ExecutionOwner:
     ) -> None:
         self._store, self._clock = store, clock
         meters = meters or Meters("owner")
-        self._meters, self._traces = OwnerMeters(meters, clock), OwnerTraces(spans)
+        self._meters, self._traces = OwnerMeters(meters, clock), OwnerTraces(spans, clock, store)
         self._partitions, self._dedicated = tuple(partitions), dedicated
         self._turns = turns or FairTurns()
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
@@ -202,6 +202,8 @@ class ExecutionOwner:
         else:
             unfinished = await self._store.unfinished(self._partitions)
             self._activations.unresumed.update(unfinished)
+            if self._traces.is_on:
+                self._activations.unresumed.update(await self._traces.untold(self._partitions))
         self._timers.start()
         self._background = [
             asyncio.create_task(self._recovery.run(), name="recovery"),
@@ -320,9 +322,11 @@ class ExecutionOwner:
     async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
         if not written:
             return None
-        began_s = self._meters.now_s()
+        began_s, began_ms = self._meters.now_s(), self._clock.now_ms()
         error = await self._writer.append([each.append for each in written if each.append])
         self._meters.appended(len(written), began_s, is_written=error is None)
+        if self._traces.is_on and error is None:
+            self._traces.appended(written, began_ms)
         return error
 
     def _carry_out(

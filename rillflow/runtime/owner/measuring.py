@@ -15,6 +15,7 @@ from rillflow.runtime.owner.call_handling import CallOutcome
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import MOST_CODES, BoundedNames, Meters
 from rillflow.telemetry.metrics import OTHER
+from rillflow.telemetry.profile import COMPLETE, ENGINE
 
 _STATUSES: Final = {"DAG_SUCCEED": "succeed", "DAG_FAILED": "failed"}
 _OUTCOMES: Final = {
@@ -29,12 +30,14 @@ class OwnerMeters:
 
     def __init__(self, meters: Meters, clock: Clock) -> None:
         self.now_s = clock.monotonic_s
+        self._profile = meters.profile
         self._workflows = meters.workflows
         self._codes = BoundedNames(MOST_CODES)
         self._submissions = meters.counter(metrics.SUBMISSIONS)
         self._ended = meters.counter(metrics.EXECUTIONS_ENDED)
         self._duration = meters.histogram(metrics.EXECUTION_DURATION)
         self._tasks = meters.summary(metrics.TASK_DURATION)
+        self._runs = meters.summary(metrics.TASK_RUN)
         self._task_codes = meters.counter(metrics.TASK_CODES)
         self._engine = meters.summary(metrics.ENGINE)
         self._durable = meters.histogram(metrics.SUBMIT_TO_DURABLE)
@@ -71,37 +74,55 @@ class OwnerMeters:
                 continue
             workflow = self._workflows.shown(append.execution_id.partition("_c_")[0])
             self._engine.observe((workflow,), share_s)
+            if self._profile is not None:
+                self._profile.note(ENGINE, workflow, share_s)
             if append.new is not None:
                 origin = "client" if append.new.parent_id is None else "parent"
                 self._submissions.add((workflow, origin))
                 self._durable.observe(durable_s - began_s)
             if outcome.commands:
-                sends_calls = self._note_ends(execution, workflow, outcome)
+                sends_calls = self._note_ends(execution, workflow, outcome, share_s)
                 if sends_calls and outcome.is_callback:
                     self._next_call.observe(calls_s)
 
-    def _note_ends(self, execution: ActiveExecution, workflow: str, outcome: CallOutcome) -> bool:
-        """Note what has ended; return whether calls are sent."""
+    def _note_ends(
+        self, execution: ActiveExecution, workflow: str, outcome: CallOutcome, share_s: float
+    ) -> bool:
+        """Note what has ended, by an event that took so long; return whether calls are sent."""
         sends_calls = False
         for command in outcome.commands:
             kind = command.__class__
             if kind is DispatchTask:
                 sends_calls = True
             elif kind is Announce:
-                self._note_end(execution, workflow, cast("Announce", command), outcome.at_ms)
+                announced = cast("Announce", command)
+                self._note_end(execution, workflow, announced, outcome.at_ms, share_s)
         return sends_calls
 
     def _note_end(
-        self, execution: ActiveExecution, workflow: str, announced: Announce, at_ms: int
+        self,
+        execution: ActiveExecution,
+        workflow: str,
+        announced: Announce,
+        at_ms: int,
+        share_s: float,
     ) -> None:
         if announced.task:
-            self._note_task(execution, workflow, announced, at_ms)
+            self._note_task(execution, workflow, announced, at_ms, share_s)
         elif status := _STATUSES.get(announced.kind):
             self._ended.add((workflow, status))
-            self._duration.observe(_since_start_s(execution.state.invoke, -1, at_ms), (workflow,))
+            taken_s = _since_start_s(execution.state.invoke, -1, at_ms)
+            self._duration.observe(taken_s, (workflow,))
+            if self._profile is not None:
+                self._profile.note(COMPLETE, workflow, taken_s)
 
     def _note_task(
-        self, execution: ActiveExecution, workflow: str, announced: Announce, at_ms: int
+        self,
+        execution: ActiveExecution,
+        workflow: str,
+        announced: Announce,
+        at_ms: int,
+        share_s: float,
     ) -> None:
         outcome = _OUTCOMES.get(announced.kind, OTHER)
         task: TaskState | None = execution.state.tasks.get(announced.task)
@@ -112,9 +133,22 @@ class OwnerMeters:
         category = OTHER if planned is None else planned.category
         taken_s = _since_start_s(task.invoke, task.spent, at_ms)
         self._tasks.observe((workflow, category, outcome), taken_s)
+        if self._profile is not None:
+            self._profile.note(COMPLETE, f"{category}_{workflow}", taken_s)
+        if outcome != "skipped":
+            self._runs.observe((workflow, category), _run_s(task.invoke, at_ms, share_s))
         code = task.invoke.code
         if code is not None and outcome != "succeeded":
             self._task_codes.add((workflow, self._codes.shown(code)))
+
+
+def _run_s(invoke: InvokeMsg, at_ms: int, share_s: float) -> float:
+    """Return how long the last call of a task took; without one, what the event took."""
+    last = invoke.time_infos[-1] if invoke.time_infos else None
+    if last is None or not last.attempt:
+        return share_s
+    begun_ms = last.called_ms or last.start_ms
+    return max(((last.answered_ms or last.end_ms or at_ms) - begun_ms) / 1000, 0.0)
 
 
 def _since_start_s(invoke: InvokeMsg, number: int, at_ms: int) -> float:

@@ -63,6 +63,7 @@ from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.settings import ResourceCheck, Settings
+from rillflow.telemetry.trace_context import TraceParent
 
 DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
 """Limit of the memory of the definitions that a replica keeps."""
@@ -87,6 +88,9 @@ class Options(NamedTuple):
         resource_check: Replaces the check for busy functions that is set.
         holder: The key with a quota that submits, if one does.
         traceparent: The header of that name, of anybody.
+        link: The span of the trigger that submits.
+        is_new: Whether nothing has been submitted under the key, most likely: it is not looked for
+            before, and found by the store if there is one.
     """
 
     callback: bytes | None = None
@@ -96,6 +100,8 @@ class Options(NamedTuple):
     resource_check: ResourceCheck | None = None
     holder: Holder | None = None
     traceparent: str | None = None
+    link: TraceParent | None = None
+    is_new: bool = False
 
 
 class Ready(NamedTuple):
@@ -182,7 +188,7 @@ class Submissions:
         if key is None:
             return await self._start(descriptor_id, document, options, data=data, send=send)
         digest = await computed(len(data), lambda: _digest(document))
-        found = await self._find(descriptor_id, key, digest)
+        found = None if options.is_new else await self._find(descriptor_id, key, digest)
         if found is not None:
             return found
         try:
@@ -275,7 +281,7 @@ class Submissions:
             uid=uid,
             id_key=entropy[10:],
             language=CURRENT,
-            trace=self._traces.start_of(execution_id, options.traceparent)
+            trace=self._traces.start_of(execution_id, options.traceparent, options.link)
             if self._traces.is_on
             else None,
             **self._kept,

@@ -30,6 +30,7 @@ from rillflow.runtime.triggers.submission_options import (
     options_of,
     was_started_before,
 )
+from rillflow.runtime.triggers.tracing import span_of
 from rillflow.triggers.overlap import Decision, Overlap, decide
 from rillflow.triggers.schedule import Schedule, key_of_firing
 from rillflow.triggers.spec import CRON, TriggerSpec, decode_spec
@@ -49,6 +50,7 @@ class ActiveTrigger:
     __slots__ = (
         "backoff",
         "id",
+        "learned_ms",
         "position_ms",
         "progress",
         "revision",
@@ -58,8 +60,8 @@ class ActiveTrigger:
         "waits",
     )
 
-    def __init__(self, row: TriggerRow) -> None:
-        """Read a trigger from its row.
+    def __init__(self, row: TriggerRow, learned_ms: int) -> None:
+        """Read a trigger from its row, as this process has learned of it at a time.
 
         Raises:
             msgspec.MsgspecError: The row cannot be read.
@@ -67,6 +69,7 @@ class ActiveTrigger:
         """
         self.id = row.id
         self.row = row
+        self.learned_ms = learned_ms
         self.revision = row.revision
         self.spec: TriggerSpec = decode_spec(row.spec)
         self.schedule: Schedule = self.spec.schedule()
@@ -154,7 +157,12 @@ class Firing:
         Raises:
             RillflowError: It cannot be done now, and may be done later.
         """
-        options = options_of(trigger.spec, key_of_firing(trigger.id, scheduled_ms))
+        key = key_of_firing(trigger.id, scheduled_ms)
+        options = options_of(trigger.spec, key)._replace(
+            link=span_of(key),
+            # What was due later was fired by nobody before.
+            is_new=scheduled_ms > trigger.learned_ms,
+        )
         queued = {"queued_ms": 0} if trigger.progress.queued_ms == scheduled_ms else {}
         try:
             execution_id = await self._submissions.submit(
@@ -172,10 +180,10 @@ class Firing:
             log.warning("trigger_refused", extra=fields)
             return
         trigger.started(scheduled_ms, execution_id, **queued)
-        self._meters.count(CRON, "started")
+        due_ms, now_ms = trigger.schedule.due_ms(trigger.id, scheduled_ms), self._clock.now_ms()
+        self._meters.started(trigger.row, key, execution_id, due_ms, now_ms)
         if trigger.spec.overlap is Overlap.ALLOW:  # others wait for an end
-            due_ms = trigger.schedule.due_ms(trigger.id, scheduled_ms)
-            self._meters.late(self._clock.now_ms() - due_ms)
+            self._meters.late(now_ms - due_ms)
 
     async def until_last_has_ended(self, trigger: ActiveTrigger) -> bool:
         """Wait for the execution that a trigger has started last; False if it still runs.

@@ -44,6 +44,7 @@ from rillflow.runtime.triggers.submission_options import (
     options_of,
     was_started_before,
 )
+from rillflow.runtime.triggers.tracing import span_of
 from rillflow.triggers.spec import decode_spec
 
 log = logging.getLogger("rillflow.triggers")
@@ -221,7 +222,9 @@ class SourceReader:
             await self._refuse(source, event, event.problem)
             return
         data = encode_json({**base, **(event.context or {})})
-        options = options_of(self._spec, key_of_event(self.row.id, event.key))
+        begun_ms, sender = self._clock.now_ms(), event.traceparent
+        key = key_of_event(self.row.id, event.key)
+        options = options_of(self._spec, key)._replace(traceparent=sender, link=span_of(key))
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
@@ -237,13 +240,14 @@ class SourceReader:
                 log.warning("trigger_delayed", extra=fields)
                 self._meters.count(self.row.type, "delayed")
             else:
+                now_ms = self._clock.now_ms()
                 self._note(
                     fired=self.progress.fired + 1,
-                    last_ms=self._clock.now_ms(),
+                    last_ms=now_ms,
                     last_execution=started,
                     error="",
                 )
-                self._meters.count(self.row.type, "started")
+                self._meters.started(self.row, key, started, begun_ms, now_ms, sender)
                 return
             await asyncio.sleep(backoff.next_s())
             await self._context_now()

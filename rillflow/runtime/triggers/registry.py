@@ -390,7 +390,7 @@ def _add_bodies(text: bytearray, found: Sequence[tuple[TriggerRow, str]]) -> Non
         if row.type == KAFKA:
             body = _kafka_details(row, spec)
         else:
-            body = dict(spec.body or {}) | {"cron": spec.cron}
+            body = {"cron": spec.cron} | (spec.body or {})
             if context:
                 body["context"] = msgspec.Raw(context.encode())
         text += (b"," if len(text) > 1 else b"") + encode_json({row.id: body})[1:-1]

@@ -27,6 +27,7 @@ from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
 from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.submission_options import Submitter
+from rillflow.runtime.triggers.tracing import TriggerSpans
 from rillflow.task_set import TaskSet
 from rillflow.telemetry.meters import Meters
 from rillflow.triggers.schedule import partition_of_trigger, plan
@@ -54,8 +55,9 @@ class TriggerRunner:
         clock: Clock,
         partitions: Collection[int],
         meters: Meters | None = None,
+        spans: TriggerSpans | None = None,
     ) -> None:
-        self._meters = TriggerMeters(meters or Meters(""))
+        self._meters = TriggerMeters(meters or Meters(""), spans)
         self._store = store
         self._clock = clock
         self._partitions = frozenset(partitions)
@@ -129,7 +131,7 @@ class TriggerRunner:
         if row.is_removed or row.is_paused:
             return
         try:
-            trigger = ActiveTrigger(row)
+            trigger = ActiveTrigger(row, self._clock.now_ms())
         except (RillflowError, msgspec.MsgspecError) as error:
             log.error("trigger_not_read", extra={"trigger": row.id, "reason": str(error)})  # noqa: TRY400 - the reason says all
             return

@@ -25,6 +25,7 @@ from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import FAILED, encode_progress
 from rillflow.runtime.triggers.reading import SourceReader
 from rillflow.runtime.triggers.submission_options import Submitter
+from rillflow.runtime.triggers.tracing import TriggerSpans
 from rillflow.task_set import TaskSet
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
@@ -56,11 +57,12 @@ class SourceRunner:
         partitions: Collection[int],
         types: Mapping[str, TriggerType],
         meters: Meters | None = None,
+        spans: TriggerSpans | None = None,
     ) -> None:
         meters = meters or Meters("")
         meters.read(metrics.TRIGGER_SOURCES, self._states)
         meters.read(metrics.TRIGGER_LAG, self._lags)
-        self._meters = TriggerMeters(meters)
+        self._meters = TriggerMeters(meters, spans)
         self._store = store
         self._submissions = submissions
         self._clock = clock

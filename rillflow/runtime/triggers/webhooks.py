@@ -28,6 +28,7 @@ from rillflow.runtime.triggers.submission_options import (
 )
 from rillflow.runtime.triggers.webhook_data import data_of, read_request
 from rillflow.runtime.triggers.webhook_progress import WebhookProgress
+from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
 from rillflow.triggers.signatures import Headers, Received, SignatureKind, check_signature
 from rillflow.triggers.spec import TriggerSpec, decode_spec
 from rillflow.triggers.trigger_types import WEBHOOK
@@ -206,7 +207,9 @@ class Webhooks:
             found = await self._started(hook, earlier)
             if found is not None:
                 return found
-        options, descriptor_id = options_of(hook.spec, keys[0]), hook.row.descriptor_id
+        sender = "".join(arrived.received.headers.get(TRACEPARENT, ())[:1])
+        options = options_of(hook.spec, keys[0])._replace(traceparent=sender)
+        descriptor_id = hook.row.descriptor_id
         try:
             return await self._submissions.submit(descriptor_id, read.data, options)
         except RillflowError as error:

@@ -192,6 +192,20 @@ class MemoryJournal(MemoryLifecycle):
             if row.partition in wanted and row.finished_at_ms is None and not row.rests
         ]
 
+    async def ended_since(
+        self, partitions: Sequence[int], *, since_ms: int, limit: int
+    ) -> list[tuple[ExecutionId, int]]:
+        """List executions of partitions that ended at a time or later, and when, the last first."""
+        self._check_open()
+        wanted = set(partitions)
+        found = [
+            (row.execution_id, row.finished_at_ms)
+            for row in self._oldest_first()
+            if row.finished_at_ms is not None and row.partition in wanted
+        ]
+        lately = [each for each in found if each[1] >= since_ms]
+        return sorted(lately, key=lambda each: each[1], reverse=True)[:limit]
+
     async def note_death(self, death: Death) -> None:
         """Keep a death; keeping it again changes nothing."""
         self._check_open()

@@ -66,6 +66,11 @@ SELECT execution_id FROM executions
 WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
 """
+_ENDED: Final = """
+SELECT execution_id, finished_at_ms FROM executions
+WHERE finished_at_ms >= $2 AND partition = ANY($1::bigint[])
+ORDER BY finished_at_ms DESC LIMIT $3
+"""
 _NOTE_DEATH: Final = "INSERT INTO deaths VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 _DROP_DEATHS: Final = """
 DELETE FROM deaths WHERE at_ms < $1 AND NOT EXISTS
@@ -151,6 +156,13 @@ class PostgresJournal:
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
         """List executions of partitions that have not ended and do not rest, oldest first."""
         return await self._database.column(_UNFINISHED, list(partitions))
+
+    async def ended_since(
+        self, partitions: Sequence[int], *, since_ms: int, limit: int
+    ) -> list[tuple[ExecutionId, int]]:
+        """List executions of partitions that ended at a time or later, and when, the last first."""
+        rows = await self._database.rows(_ENDED, list(partitions), since_ms, limit)
+        return [(row[0], row[1]) for row in rows]
 
     async def note_death(self, death: Death) -> None:
         """Keep a death; keeping it again changes nothing."""

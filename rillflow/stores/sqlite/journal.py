@@ -44,6 +44,11 @@ SELECT execution_id FROM executions
 WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
 """
+_ENDED: Final = """
+SELECT execution_id, finished_at_ms FROM executions
+WHERE finished_at_ms >= ?2 AND partition IN (SELECT value FROM json_each(?1))
+ORDER BY finished_at_ms DESC LIMIT ?3
+"""
 _NOTE_DEATH: Final = "INSERT OR IGNORE INTO deaths VALUES (?, ?, ?, ?)"
 _DROP_DEATHS: Final = """
 DELETE FROM deaths WHERE at_ms < ? AND NOT EXISTS
@@ -118,6 +123,15 @@ class SqliteJournal:
         wanted = msgspec.json.encode(list(partitions)).decode()
         return await self._database.scan(
             lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
+        )
+
+    async def ended_since(
+        self, partitions: Sequence[int], *, since_ms: int, limit: int
+    ) -> list[tuple[ExecutionId, int]]:
+        """List executions of partitions that ended at a time or later, and when, the last first."""
+        wanted = msgspec.json.encode(list(partitions)).decode()
+        return await self._database.scan(
+            lambda connection: connection.execute(_ENDED, (wanted, since_ms, limit)).fetchall()
         )
 
     async def note_death(self, death: Death) -> None:
