@@ -307,6 +307,7 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/execution.stream", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/workspaces.json", KEY, needs=VIEW_SEEN),
     Route("GET", "/flow/console/v1/versions.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/version_counts.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/definition.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/diff.json", KEY, needs=VIEW_STACK),
     Route("GET", "/flow/console/v1/uses.json", KEY, needs=VIEW_STACK),

@@ -1,6 +1,6 @@
 """Clients of a stack, sync and async; over HTTP unless they are given another way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -156,6 +156,7 @@ class Client:
         code: str | None = None,
         from_ms: int | None = None,
         to_ms: int | None = None,
+        context: Mapping[str, str] | None = None,
         limit: int = LISTED,
     ) -> list[ListedExecution]:
         """List executions, sub-flows included, newest first; None and blank mean any.
@@ -168,6 +169,7 @@ class Client:
             code: Only those that failed with this code.
             from_ms: Only those submitted then or later, in milliseconds since the epoch.
             to_ms: Only those submitted then or earlier.
+            context: Only those with these values of search keys (``searchKeys``), by name.
             limit: How many at most.
 
         Raises:
@@ -180,6 +182,7 @@ class Client:
             code=code,
             from_ms=from_ms,
             to_ms=to_ms,
+            context=tuple((context or {}).items()),
         )
         return run(self._transport, executions(wanted, limit))
 
@@ -326,6 +329,7 @@ class AsyncClient:
         code: str | None = None,
         from_ms: int | None = None,
         to_ms: int | None = None,
+        context: Mapping[str, str] | None = None,
         limit: int = LISTED,
     ) -> list[ListedExecution]:
         """List executions, newest first; see ``Client.executions``."""
@@ -336,6 +340,7 @@ class AsyncClient:
             code=code,
             from_ms=from_ms,
             to_ms=to_ms,
+            context=tuple((context or {}).items()),
         )
         return await run_async(self._transport, executions(wanted, limit))
 

@@ -265,6 +265,7 @@ class StackTransport:
             code=request.code,
             from_ms=request.from_ms,
             to_ms=request.to_ms,
+            keys=request.context,
         )
         skipped = (request.page - 1) * request.page_size
         found = await self._stack.store.list_executions(

@@ -163,6 +163,7 @@ class ListExecutions:
     """List executions, newest first; answers a list of ``ListedExecution``.
 
     None and blank mean any. Times are submit times in milliseconds since the epoch, inclusive.
+    ``context`` are names and values of search keys.
 
     Raises:
         RequestError: There is no such status, which a server takes for any, or no such time.
@@ -176,6 +177,7 @@ class ListExecutions:
     to_ms: int | None = None
     page: int = 1
     page_size: int = 20
+    context: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Bring what is asked for into its one form."""

@@ -223,6 +223,7 @@ def _listing(request: ListExecutions) -> dict[str, str]:
         "endTime": request.to_ms,
         "page": request.page,
         "pageSize": request.page_size,
+        "context": encode(dict(request.context)).decode() if request.context else None,
     }
     return {name: str(value) for name, value in wanted.items() if value is not None}
 

@@ -20,6 +20,7 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
+from rillflow.definition.search_keys import search_keys_of
 from rillflow.definition.validation import split_names
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
@@ -244,6 +245,7 @@ class Plan:
         "definition_id",
         "level",
         "original",
+        "search_keys",
         "size_bytes",
         "strict",
     )
@@ -256,6 +258,7 @@ class Plan:
         self.definition = normalise(definition)
         self.definition_id = definition_id
         self.strict = bool(definition.strict)
+        self.search_keys = search_keys_of(definition.search_keys)
         self.level = LevelPlan(self.definition.tasks or ())
         self.by_name: dict[str, TaskPlan] = {plan.base: plan for plan in self.level.walk()}
         self.callback_inputs = self.compile_callback_inputs(self.definition.callback)

@@ -4,23 +4,16 @@
 requested as such, are not masked.
 """
 
-import re
 from typing import Final
 
 from rillflow.definition.addresses import without_user_info
+from rillflow.definition.secret_names import is_secret_name, names_secret
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.text.literals import parse_literal
 
 MASK: Final = "***"
-
-_NOT_ALPHANUMERIC: Final = re.compile(r"[^A-Za-z0-9]")
-_BETWEEN_NAMES: Final = re.compile(r"[^\w-]+")
-_SECRET_ENDINGS: Final = (
-    *("password", "passwd", "pwd", "secret", "secretkey", "apikey", "accesskey", "privatekey"),
-    *("authorization", "token", "cookie", "credential", "credentials", "generateauth"),
-)
 _ADDRESSES: Final = frozenset({"resourceName", "calculated_resource_name"})
 _VALUES: Final = frozenset({"parameters", "input"})
 """Fields of a task that hold values, not parts of the definition."""
@@ -31,17 +24,12 @@ def redacted(value: JsonValue) -> JsonValue:
     """Return a value in which everything with the name of a secret is masked (spec Q47)."""
     if isinstance(value, dict):
         return {
-            key: MASK if _is_secret(key) and item is not None else redacted(item)
+            key: MASK if is_secret_name(key) and item is not None else redacted(item)
             for key, item in value.items()
         }
     if isinstance(value, list):
         return [redacted(item) for item in value]
     return value
-
-
-def names_secret(text: str) -> bool:
-    """Tell whether a path or a rule has a name that suggests a secret."""
-    return any(map(_is_secret, _BETWEEN_NAMES.split(text)))
 
 
 def redacted_part(part: JsonObject) -> JsonObject:
@@ -85,7 +73,3 @@ def _redacted_literal(source: str) -> str:
         return source
     masked = redacted(value)
     return source if masked == value else encode_json(masked).decode()
-
-
-def _is_secret(key: str) -> bool:
-    return _NOT_ALPHANUMERIC.sub("", key).lower().endswith(_SECRET_ENDINGS)

@@ -84,6 +84,7 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = {
         "strict": "Whether a mapping rule without effect is a failure.",
         "rayOptions": "The resources that calls of Ray need, for tasks that do not say otherwise.",
         "triggers": "When executions start by themselves.",
+        "searchKeys": "Paths of the context, as in `$.context.user`, by whose values one searches.",
     },
     "DeclaredTrigger": {
         "name": "The name among the triggers of the definition.",

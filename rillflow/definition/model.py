@@ -354,6 +354,7 @@ class WorkflowDefinition(_Spec):
     strict: bool | None = None
     ray_options: RayOptions | None = None
     triggers: tuple[DeclaredTrigger, ...] | None = None
+    search_keys: tuple[str, ...] | None = None
 
 
 Choice.model_rebuild()

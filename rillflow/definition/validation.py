@@ -22,6 +22,7 @@ from rillflow.definition.model import (
     WorkflowDefinition,
 )
 from rillflow.definition.ray_options import wrong_options
+from rillflow.definition.search_keys import wrong_search_keys
 from rillflow.definition.sugar import END_TASK, rules_of_input
 from rillflow.definition.tasks import Level, all_tasks, levels
 from rillflow.definition.yaml_tree.nodes import Path
@@ -130,6 +131,7 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
             yield from _check_references(task.name, rules, common)
     yield from _check_ray_options(definition.ray_options, ("rayOptions",))
     yield from _check_triggers(definition)
+    yield from _check_search_keys(definition)
     of_output = _rules_of_sugar(definition.output, ("output",))
     yield from _check_references(END_TASK, of_output, common)
     yield from _check_expansion(definition, common)
@@ -138,6 +140,12 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
 def _check_triggers(definition: WorkflowDefinition) -> Iterator[Finding]:
     for wrong in wrong_triggers(definition.triggers or ()):
         yield Finding(30410, f"triggers: {wrong.reason}", ("triggers", wrong.number, *wrong.keys))
+
+
+def _check_search_keys(definition: WorkflowDefinition) -> Iterator[Finding]:
+    for wrong in wrong_search_keys(definition.search_keys or ()):
+        where = ("searchKeys", wrong.number)
+        yield Finding(30406, f"searchKeys: {wrong.reason}", where, hint=wrong.hint)
 
 
 def depth_findings(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:

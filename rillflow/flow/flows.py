@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack
 
@@ -35,6 +35,7 @@ class FlowOptions(TypedDict, total=False):
         strict: A mapping rule without effect is a failure.
         callback: The address that receives the completion notice.
         ray_options: What calls of Ray need, for tasks that do not say otherwise.
+        search_keys: Paths of the context by whose values one searches, as in ``$.context.user``.
         check_input: Whether a submission that does not fit the parameters is refused, as it is
             by default.
     """
@@ -45,6 +46,7 @@ class FlowOptions(TypedDict, total=False):
     strict: bool
     callback: str
     ray_options: dict[str, Any]
+    search_keys: Sequence[str]
     check_input: bool
 
 
@@ -149,6 +151,7 @@ class Flow(Generic[P, R]):
             "timeline": timeline_of(options.get("timeout_s")),
             "callback": None if callback is None else CallbackConfig(resource_name=callback),
             "ray_options": None if ray is None else RayOptions(**ray),
+            "search_keys": tuple(options.get("search_keys", ())) or None,
         }
 
 

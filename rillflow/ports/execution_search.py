@@ -15,7 +15,8 @@ from rillflow.ids import ExecutionId
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Which executions a search finds; None selects any. Times are submit times, inclusive.
 
-    ``feature`` is used together with ``business`` only.
+    ``feature`` is used together with ``business`` only. ``keys`` are names and values of search
+    keys, all of which an execution must have.
     """
 
     execution_id: ExecutionId | None = None
@@ -26,6 +27,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     definition_id: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
+    keys: tuple[tuple[str, str], ...] = ()
 
 
 class Place(NamedTuple):
@@ -33,6 +35,18 @@ class Place(NamedTuple):
 
     submitted_at_ms: int
     key: int
+
+
+class VersionCount(NamedTuple):
+    """How many executions of a version have each status.
+
+    ``from_ms`` is the submit time from which they were counted, None for all of them.
+    ``is_whole`` is False if there are more since the time that was asked for.
+    """
+
+    counts: dict[str, int]
+    from_ms: int | None
+    is_whole: bool
 
 
 class FoundExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +86,14 @@ class ExecutionSearch(Protocol):
         """Count executions by status, in each span of submit times between two edges.
 
         A span contains its first edge and not its second. Statuses that do not occur are omitted.
+        """
+        ...
+
+    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
+        """Count the executions of the one version that a search wants, by status.
+
+        Of each status up to ``most`` are counted, the newest. Where one has as many, all statuses
+        are counted from the time on since which none has more.
         """
         ...
 

@@ -65,7 +65,9 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     nothing but a snapshot may come after later records, and is refused after a newer snapshot; its
     caller knows that the records up to ``snapshot_seq`` are stored. ``rests`` says
     whether the execution waits for others only, so that a new owner need not read it; None keeps
-    the stored value.
+    the stored value. ``search_values`` replace those by which the execution is found (names of
+    search keys with values, each name once); None keeps them, and may be given together with a
+    status only where there are none.
     """
 
     execution_id: ExecutionId
@@ -79,6 +81,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: bytes | None = None
     snapshot_seq: int = 0
     rests: bool | None = None
+    search_values: tuple[tuple[str, str], ...] | None = None
 
 
 class StoredExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +117,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which executions to list or count; None selects any. Times are submit times, inclusive.
 
-    With ``roots_only`` sub-flows are left out.
+    With ``roots_only`` sub-flows are left out. ``keys`` are names and values of search keys.
     """
 
     execution_id: ExecutionId | None = None
@@ -125,6 +128,7 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     from_ms: int | None = None
     to_ms: int | None = None
     roots_only: bool = False
+    keys: tuple[tuple[str, str], ...] = ()
 
 
 DEATHS_KEPT_MS: Final = 7 * 86_400_000

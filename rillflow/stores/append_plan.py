@@ -100,7 +100,8 @@ class AppendPlan:
     replace what is stored, by execution key. A snapshot is (seq, bytes). ``payloads`` are to be
     inserted unless they exist. For the executions in ``snapshot_payloads``, payloads to which
     neither a record nor the new snapshot refers are to be deleted. ``descendants`` replaces the
-    number of sub-flows of an execution, at all levels.
+    number of sub-flows of an execution, at all levels. ``search_values`` replace those of an
+    execution; they are written after everything that its row says.
 
     The ``families`` are the stored ancestors of new executions. ``snapshot_seqs`` are the numbers
     of the stored snapshots of the executions that ``with_late_snapshots`` lists.
@@ -128,6 +129,7 @@ class AppendPlan:
         self.snapshot_payloads: dict[int, tuple[bytes, ...]] = {}
         self.rests: dict[int, bool] = {}
         self.descendants: dict[int, int] = {}
+        self.search_values: dict[int, tuple[tuple[str, str], ...]] = {}
 
     def add(self, appends: Sequence[Append]) -> None:
         """Add the appends of one caller, all or none of them.
@@ -222,6 +224,8 @@ class AppendPlan:
         for record in append.records:
             self.records.append((key, seq, record))
             seq += 1
+        if append.search_values is not None:
+            self.search_values[key] = append.search_values
         if append.snapshot is not None:
             self.snapshots[key] = (append.snapshot_seq, append.snapshot)
             self.snapshot_payloads.pop(key, None)

@@ -11,6 +11,10 @@ from rillflow.ports.store import ExecutionFilter
 IS_NULL: Final = "IS NULL"
 
 
+HAS_VALUE: Final = "IN (SELECT key FROM search_keys WHERE name = {} AND value = {})"
+"""An operator of the column ``key``; its value is the name of a search key and its value."""
+
+
 class Condition(NamedTuple):
     """One comparison of a column with one value (a tuple of them for ``IN``).
 
@@ -34,4 +38,5 @@ def conditions_of(wanted: ExecutionFilter) -> Iterator[Condition]:
         Condition("submitted_at_ms", "<=", wanted.to_ms),
         Condition("parent_id", IS_NULL, True if wanted.roots_only else None),
     )
-    return (condition for condition in given if condition.value is not None)
+    yield from (condition for condition in given if condition.value is not None)
+    yield from (Condition("key", HAS_VALUE, key) for key in wanted.keys)

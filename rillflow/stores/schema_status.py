@@ -20,6 +20,7 @@ MIGRATIONS: Final = (
     "sessions of the console that were ended",
     "API keys by name",
     "the audit",
+    "search keys, and an index of executions by version",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -1,22 +1,40 @@
 """The SQL of searches among executions, for the SQL adapters.
 
-An index of a flow or of all executions is in the order of status and submit time, so rows in the
-order of submit times come from one part of it for each status. A statement therefore reads each of
-these parts as far as the page needs, and merges them. Placeholders are ``?``, or ``$1`` to ``$n``.
+An index of a flow, of a version or of all executions is in the order of status and submit time, so
+rows in the order of submit times come from one part of it for each status. A statement therefore
+reads each of these parts as far as the page needs, and merges them. The values of search keys have
+a table of their own with such indexes. Placeholders are ``?``, or ``$1`` to ``$n``.
 
 Used by `stores/postgres/searching.py` and `stores/sqlite/searching.py`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.ports.execution_search import FoundExecution, Place, Wanted
 
 COLUMNS: Final = ", ".join(FoundExecution.__struct_fields__)
+_Conditions: TypeAlias = tuple[tuple[str, object], ...]
 MOST_PARTS: Final = 100
 """More parts than this are not merged: a business with more is looked for among all executions."""
 _BY_NO_INDEX: Final = "{} || '' = ?"
 """A condition for which a planner cannot choose an index that has another order."""
+
+_EXECUTIONS: Final = "executions"
+_SEARCH_KEYS: Final = "search_keys"
+_HAS_VALUE: Final = (
+    "EXISTS (SELECT 1 FROM search_keys AS other"
+    " WHERE other.key = {}.key AND other.name = ? AND other.value = ?)"
+)
+_OF_VERSION: Final = """(
+    SELECT definition_id FROM executions WHERE executions.key = search_keys.key) = ?"""
+_MANY: Final = 1_000
+
+KEY_COUNT: Final = f"""
+SELECT count(*) FROM (
+    SELECT 1 FROM search_keys WHERE name = {{0}} AND value = {{1}} LIMIT {_MANY}) AS found
+"""  # noqa: S608 - own text
+"""How many executions have a value of a search key, counted as far as it matters."""
 
 STATUSES: Final = """
 WITH RECURSIVE known (status) AS (
@@ -38,16 +56,18 @@ SELECT feature FROM known WHERE feature IS NOT NULL LIMIT {1}
 
 
 class Part(NamedTuple):
-    """A part of an index: conditions that select it, and their values."""
+    """A part of an index: conditions that select it, their values, and the table."""
 
     conditions: tuple[str, ...]
     values: tuple[object, ...]
+    table: str = _EXECUTIONS
 
 
 def needs_features(wanted: Wanted) -> bool:
     """Tell whether the features of the business must be known to find the parts."""
     is_of_business = wanted.business is not None and wanted.feature is None
-    return is_of_business and not _is_narrow(wanted)
+    is_by_version = wanted.definition_id is not None and not wanted.keys
+    return is_of_business and not is_by_version and not _is_narrow(wanted)
 
 
 def parts_of(
@@ -56,22 +76,46 @@ def parts_of(
     """Return the parts of indexes in which a search finds its executions, with their statuses.
 
     ``statuses`` are those that occur, if the search names none. ``features`` are those of the
-    business, if they are needed.
+    business, if they are needed. Of several search keys the first is looked for in the index.
     """
     chosen = statuses if wanted.statuses is None else tuple(dict.fromkeys(wanted.statuses))
     times = tuple(_times_of(wanted))
     if _is_narrow(wanted):
-        narrow = tuple(_narrow(wanted))
+        narrow = (*_narrow(wanted), *_having(wanted.keys, _EXECUTIONS))
         return tuple(
             (status, _part(*narrow, (_BY_NO_INDEX.format("status"), status), *times))
             for status in chosen
         )
-    version = [("definition_id = ?", wanted.definition_id)] if wanted.definition_id else []
+    if wanted.keys:
+        return tuple(_keyed(wanted, features, chosen, times))
+    if wanted.definition_id is not None:
+        version = (("definition_id = ?", wanted.definition_id), *_outside_indexes(wanted))
+        return tuple((status, _part(*version, ("status = ?", status), *times)) for status in chosen)
     return tuple(
-        (status, _part(*flow, ("status = ?", status), *version, *times))
+        (status, _part(*flow, ("status = ?", status), *times))
         for flow in _flows_of(wanted, features, len(chosen))
         for status in chosen
     )
+
+
+def _keyed(
+    wanted: Wanted, features: Sequence[str], statuses: Sequence[str], times: _Conditions
+) -> Iterator[tuple[str, Part]]:
+    """Yield the parts of a search by the values of search keys."""
+    (name, value), *others = wanted.keys
+    has_value: _Conditions = (("name = ?", name), ("value = ?", value))
+    more: _Conditions = tuple(_having(others, _SEARCH_KEYS))
+    if wanted.definition_id is not None:
+        more = (*more, (_OF_VERSION, wanted.definition_id))
+    for flow in _flows_of(wanted, features, len(statuses)):
+        for status in statuses:
+            part = _part(*flow, *has_value, ("status = ?", status), *times, *more)
+            yield status, part._replace(table=_SEARCH_KEYS)
+
+
+def _having(keys: Sequence[tuple[str, str]], table: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the conditions that a row of a table has values of search keys."""
+    return ((_HAS_VALUE.format(table), key) for key in keys)
 
 
 def page_statement(
@@ -85,12 +129,12 @@ def page_statement(
     texts: list[str] = []
     values: list[object] = []
     for part in parts:
-        conditions, given = part
+        conditions, given = part.conditions, part.values
         if before is not None:
             conditions = (*conditions, "(submitted_at_ms, key) < (?, ?)")
             given = (*given, *before)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        part_text = f"SELECT submitted_at_ms, key FROM executions {where} {order} LIMIT ?"  # noqa: S608 - columns are our own, values are bound
+        part_text = f"SELECT submitted_at_ms, key FROM {part.table} {where} {order} LIMIT ?"  # noqa: S608 - columns are our own, values are bound
         texts.append(f"SELECT * FROM ({part_text}) AS part")  # noqa: S608 - see above
         values += (*given, limit)
     merged = f"SELECT key FROM ({' UNION ALL '.join(texts)} {order} LIMIT ?) AS merged"  # noqa: S608 - see above
@@ -101,7 +145,7 @@ def page_statement(
 def oldest_statement(parts: Sequence[Part]) -> tuple[str, list[object]]:
     """Return the statement for the oldest submit time of some parts, and its values."""
     found = " UNION ALL ".join(
-        f"SELECT (SELECT min(submitted_at_ms) FROM executions {_where(part)}) AS oldest"  # noqa: S608 - columns are our own, values are bound
+        f"SELECT (SELECT min(submitted_at_ms) FROM {part.table} {_where(part)}) AS oldest"  # noqa: S608 - columns are our own, values are bound
         for part in parts
     )
     values = [value for part in parts for value in part.values]
@@ -116,8 +160,18 @@ def count_statement(part: Part, spans: str) -> str:
     """
     conditions = ("submitted_at_ms >= begins", "submitted_at_ms < ends", *part.conditions)
     return (
-        f"SELECT number, (SELECT count(*) FROM executions WHERE {' AND '.join(conditions)})"  # noqa: S608 - columns are our own, values are bound
+        f"SELECT number, (SELECT count(*) FROM {part.table} WHERE {' AND '.join(conditions)})"  # noqa: S608 - columns are our own, values are bound
         f" FROM {spans}"
+    )
+
+
+def newest_statement(part: Part, most: int) -> tuple[str, list[object]]:
+    """Return the statement for the number and the oldest submit time of the newest of a part."""
+    newest = f"SELECT submitted_at_ms FROM {part.table} {_where(part)}"  # noqa: S608 - columns are our own, values are bound
+    limited = f"{newest} ORDER BY submitted_at_ms DESC LIMIT ?"
+    return (
+        f"SELECT count(*), min(submitted_at_ms) FROM ({limited}) AS newest",  # noqa: S608 - see above
+        [*part.values, most],
     )
 
 
@@ -136,11 +190,18 @@ def _narrow(wanted: Wanted) -> Iterator[tuple[str, object]]:
     given = (
         ("execution_id = ?", wanted.execution_id),
         ("parent_id = ?", wanted.parent_id),
-        (_BY_NO_INDEX.format("business"), wanted.business),
-        ("feature = ?", wanted.feature if wanted.business is not None else None),
-        ("definition_id = ?", wanted.definition_id),
+        *_outside_indexes(wanted),
+        (_BY_NO_INDEX.format("definition_id"), wanted.definition_id),
     )
     yield from ((condition, value) for condition, value in given if value is not None)
+
+
+def _outside_indexes(wanted: Wanted) -> Iterator[tuple[str, object]]:
+    """Yield the conditions of a business and a feature that choose no index."""
+    if wanted.business is not None:
+        yield _BY_NO_INDEX.format("business"), wanted.business
+        if wanted.feature is not None:
+            yield _BY_NO_INDEX.format("feature"), wanted.feature
 
 
 def _flows_of(
@@ -166,7 +227,11 @@ def _times_of(wanted: Wanted) -> Iterator[tuple[str, object]]:
 
 
 def _part(*conditions: tuple[str, object]) -> Part:
-    return Part(tuple(text for text, _ in conditions), tuple(value for _, value in conditions))
+    """Return a part; a condition with several values has them as a tuple."""
+    values: list[object] = []
+    for _, value in conditions:
+        values += value if isinstance(value, tuple) else (value,)
+    return Part(tuple(text for text, _ in conditions), tuple(values))
 
 
 def _where(part: Part) -> str:

@@ -8,7 +8,7 @@ Used by `cli/commands`.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from rillflow.core.codec import decode_event, decode_state
 from rillflow.core.status import DagStatus
 from rillflow.definition import MAX_TEXT_BYTES, parse_definition
+from rillflow.definition.search_keys import LONGEST_VALUE, MOST_SEARCH_KEYS, is_key_name
 from rillflow.errors import ConflictError, DefinitionError, StoreError
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.runtime.activation.fencing import listing_partition
@@ -206,9 +207,20 @@ def refuse_wrong(moved: MovedExecution) -> str:
         wrong = f"{row.status[:40]!r} is no status"
     elif moved.last_seq < 1 or not 0 <= moved.snapshot_seq <= moved.last_seq:
         wrong = f"it has {moved.last_seq} records and a snapshot of record {moved.snapshot_seq}"
+    elif not _are_search_values(moved.search_values):
+        wrong = "it has values of search keys that no execution has"
     if wrong:
         raise StoreError(f"{row.execution_id}: {wrong}")
     return row.execution_id
+
+
+def _are_search_values(values: Sequence[tuple[str, str]]) -> bool:
+    names = {name for name, _ in values}
+    return (
+        len(names) == len(values) <= MOST_SEARCH_KEYS
+        and all(map(is_key_name, names))
+        and all(value.isprintable() and 0 < len(value) <= LONGEST_VALUE for _, value in values)
+    )
 
 
 def with_place(

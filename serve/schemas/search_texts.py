@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+import msgspec
+
 from rillflow.core.inspection.statuses import UNFINISHED, Status
+from rillflow.definition.search_keys import LONGEST_VALUE, is_key_name
 from rillflow.errors import RequestError
 from rillflow.ids import is_execution_id, is_name, submitted_at_ms
 from rillflow.jsontypes import JsonObject
@@ -29,6 +32,10 @@ _OWNERS: Final = frozenset({*UNFINISHED, Status.CANCELLED})
 STATUSES: Final = (*STORED, *sorted(_OWNERS))
 LONGEST_SEARCH: Final = 4_096
 _MOST_WORDS: Final = 50
+_WORD: Final = re.compile(r'(?:[^\s"]|"[^"]*(?:"|\Z))+')
+"""A word; between quotation marks it may have spaces."""
+_CONTEXT: Final = "context."
+MOST_KEYS: Final = 4
 _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")
 _AGE_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _VERSION: Final = re.compile(r"(?:md5_)?([0-9a-f]{32})")
@@ -60,7 +67,8 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
         RequestError: A word or a value is malformed (30109).
     """
     fields = {name: text.strip() for name, text in given.items() if text and text.strip()}
-    _add_words(fields, fields.pop("q", ""))
+    keys: dict[str, str] = {}
+    _add_words(fields, keys, fields.pop("q", ""))
     statuses = _statuses(fields.pop("status", ""))
     business, feature = flow_of(fields.get("flow"))
     execution_id, uuid = _id(fields.get("id"))
@@ -84,6 +92,7 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
         definition_id=version,
         from_ms=from_ms,
         to_ms=to_ms,
+        keys=tuple(keys.items()),
     )
     shown: JsonObject = {
         "status": list(statuses),
@@ -93,6 +102,7 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
         "id": fields.get("id"),
         "parent": parent,
         "version": version,
+        "context": dict(keys),
     }
     return Search(wanted, statuses, _OWNERS & set(statuses), uuid, shown)
 
@@ -100,6 +110,14 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
 def shown_status(stored: str) -> str:
     """Return the word for a status of the store."""
     return next((word for word, names in STORED.items() if stored in names), ANY_UNFINISHED)
+
+
+def by_word(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by the words for statuses of the store, each of which is there."""
+    found = dict.fromkeys(map(str, STORED), 0)
+    for stored, number in counts.items():
+        found[shown_status(stored)] += number
+    return found
 
 
 def cursor_of(place: Place) -> str:
@@ -127,23 +145,71 @@ def place_of(cursor: str | None) -> Place | None:
     return Place(int(at_ms), int(key))
 
 
-def _add_words(fields: dict[str, str], text: str) -> None:
+def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> None:
     if len(text) > LONGEST_SEARCH:
         raise RequestError(f"the search has {len(text)} characters, and may have {LONGEST_SEARCH}")
-    words = text.split()
+    words = _WORD.findall(text)
     if len(words) > _MOST_WORDS:
         raise RequestError(f"the search has {len(words)} words, and may have {_MOST_WORDS}")
     for number, word in enumerate(words, start=1):
-        key, colon, value = word.partition(":")
-        if not colon or key not in _KEYS:
-            key, value = _bare(word, number)
-        if not value:
-            raise _malformed(key, word, f"word {number} of the search has no value")
+        key, value = _key_and_value(word, number)
+        if key.startswith(_CONTEXT):
+            _add_key(keys, key.removeprefix(_CONTEXT), value, number)
+            continue
         if key in fields and fields[key] != value:
             if key != "status":
                 raise _malformed(key, word, f"it is given twice; word {number} differs")
             value = f"{fields[key]},{value}"
         fields[key] = value
+
+
+def _key_and_value(word: str, number: int) -> tuple[str, str]:
+    key, colon, value = word.partition(":")
+    if not colon or not (key in _KEYS or key.startswith(_CONTEXT)):
+        key, value = _bare(word, number)
+    if len(value) > 1 and value.startswith('"') and value.endswith('"'):
+        value = value[1:-1]
+    if not value:
+        raise _malformed(key[:100], word, f"word {number} of the search has no value")
+    return key, value
+
+
+def _add_key(keys: dict[str, str], name: str, value: str, number: int) -> None:
+    _refuse_no_key(name, value, f"word {number} of the search")
+    if keys.setdefault(name, value) != value:
+        hint = f"an execution has one value of {name}"
+        raise RequestError(f"context.{name} is given twice; word {number} differs", hint=hint)
+    if len(keys) > MOST_KEYS:
+        raise RequestError(f"a search has up to {MOST_KEYS} search keys")
+
+
+def keys_of(text: str) -> tuple[tuple[str, str], ...]:
+    """Read search keys with their values from a JSON object; no text is none.
+
+    Raises:
+        RequestError: It is something else (30109).
+    """
+    if not text.strip():
+        return ()
+    try:
+        keys = msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.MsgspecError as error:
+        hint = 'it is a JSON object of texts, as in {"user": "bob"}'
+        raise RequestError(f"context is malformed: {text[:100]}", hint=hint) from error
+    if len(keys) > MOST_KEYS:
+        raise RequestError(f"a search has up to {MOST_KEYS} search keys, not {len(keys)}")
+    for name, value in keys.items():
+        _refuse_no_key(name, value, "context")
+    return tuple(keys.items())
+
+
+def _refuse_no_key(name: str, value: str, place: str) -> None:
+    if not is_key_name(name):
+        hint = "definitions declare search keys (searchKeys): context.user:bob, context.order.id:7"
+        raise RequestError(f"{place} has no search key: {name[:100]}", hint=hint)
+    if len(value) > LONGEST_VALUE or not value.isprintable():
+        reason = f"a value has up to {LONGEST_VALUE} characters, which can be printed"
+        raise RequestError(f"{place} has no value of a search key: {value[:100]!r}", hint=reason)
 
 
 def _bare(word: str, number: int) -> tuple[str, str]:
@@ -157,7 +223,7 @@ def _bare(word: str, number: int) -> tuple[str, str]:
     hint = f"; is {meant}: meant" if meant else ""
     raise RequestError(
         f"word {number} of the search is not understood: {word[:100]}",
-        hint=f"the keys are {', '.join(_KEYS)}{hint}",
+        hint=f"the keys are {', '.join(_KEYS)}, and context.NAME{hint}",
     )
 
 

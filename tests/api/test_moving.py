@@ -293,3 +293,18 @@ async def test_a_pipe_does_as_well_as_a_file(ended_url: str, tmp_path: Path) -> 
 
 def _program() -> str:
     return f"{sys.executable} -m rillflow.cli"
+
+
+async def test_executions_are_found_by_their_search_keys_in_the_other_store(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = urls
+    keyed = SUSPENDED + "searchKeys: [$.context.user]\n"
+    async with source(here) as (api, _):
+        bob = await api.submit(await api.add(keyed), {"user": "bob"})
+        await api.submit(await api.add(keyed), {"user": "eve"})
+    await exported(here, tmp_path / "file")
+    await imported(there, tmp_path / "file")
+    async with source(there) as (api, _):
+        page = await api.get("/flow/console/v1/executions.json", q="context.user:bob")
+        assert [row["execution_id"] for row in page["rows"]] == [bob]

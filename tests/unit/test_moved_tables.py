@@ -15,7 +15,9 @@ from rillflow.stores.sqlite.schema import migrate
 from rillflow.stores.transfer.rows import COLUMNS
 from rillflow.stores.transfer.tables import TABLES, TRIGGERS, VERSIONS
 
-WITH_EXECUTIONS: Final = {"executions", "journal", "snapshots", "payloads", "descendants"}
+WITH_EXECUTIONS: Final = {
+    *("executions", "journal", "snapshots", "payloads", "descendants", "search_keys")
+}
 IN_THE_HEADER: Final = {"trigger_counter"}
 STAY: Final = {
     *("epochs", "owners", "deployment", "lease"),  # each store has its own

@@ -1,7 +1,7 @@
 """Commands that list and control executions over HTTP."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
@@ -47,6 +47,15 @@ Since = Annotated[
         help="Only executions submitted since then: an age such as 90s, 15m, 2h or 7d, or a"
         " time such as 2026-01-31T12:00.",
         show_default=False,
+    ),
+]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="NAME:VALUE",
+        help="Only executions with this value of a search key (searchKeys), such as user:bob."
+        " May be repeated.",
     ),
 ]
 Limit = Annotated[
@@ -103,6 +112,7 @@ def list_executions(
     status: Status = None,
     code: Code = None,
     since: Since = None,
+    context: Context = None,
     limit: Limit = None,
     ids: OnlyIds = False,
     as_json: AsJson = False,
@@ -132,6 +142,7 @@ def list_executions(
             status=status,
             code=code,
             from_ms=None if since is None else moment_ms(since),
+            context=_values_of(context or ()),
             limit=most,
         )
         if len(found) == most:
@@ -140,13 +151,22 @@ def list_executions(
             print_json(list_as_json(client, found))
         elif by is not None:
             print_by_actor(client, found)
-        elif ids:
-            for one in found:
-                say(one.id)
         else:
-            print_list(client, found)
+            print_list(client, found, ids_only=ids)
     if not found and not as_json:
         say("there is no such execution", err=True)
+
+
+def _values_of(given: Sequence[str]) -> dict[str, str]:
+    """Read values of search keys, each written NAME:VALUE."""
+    values: dict[str, str] = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not (name and colon and value):
+            raise typer.BadParameter(f"--context is NAME:VALUE, as in user:bob, not {text}")
+        if values.setdefault(name, value) != value:
+            raise typer.BadParameter(f"--context gives {name} two values")
+    return values
 
 
 def cancel(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:

@@ -59,8 +59,12 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
         show_task(console, name, task, SystemClock().now_ms(), whole=True)
 
 
-def print_list(client: Client, found: Sequence[ListedExecution]) -> None:
-    """Print each execution: when it was submitted, its status, its id, and more."""
+def print_list(client: Client, found: Sequence[ListedExecution], *, ids_only: bool = False) -> None:
+    """Print each execution: when it was submitted, its status, its id, and more; or its id."""
+    if ids_only:
+        for one in found:
+            say(one.id)
+        return
     console = console_of()
     show_list(console, found, lambda one: _detail(client, one), SystemClock().now_ms())
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from rillflow.core.inspection.cutting import Sizes, cut
 from rillflow.core.mapping_warnings import warnings_of
 from rillflow.core.plan import Plan, TaskPlan
-from rillflow.core.redaction import MASK, names_secret, redacted
+from rillflow.core.redaction import MASK, redacted
 from rillflow.core.state import ExecutionState
 from rillflow.core.turn import Turn, trigger_address
 from rillflow.definition.model import (
@@ -26,6 +26,7 @@ from rillflow.definition.model import (
     SuspenseTask,
     SwitchTask,
 )
+from rillflow.definition.secret_names import names_secret
 from rillflow.errors import LanguageError, RequestError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget

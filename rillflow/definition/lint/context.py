@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rillflow.definition.misspellings import Spellings
 from rillflow.definition.model import ForeachTask, MappingRule, Task, WorkflowDefinition
+from rillflow.definition.search_keys import key_names
 from rillflow.definition.sugar import names_referred_to, rules_of_input
 from rillflow.definition.tasks import Level, levels
 from rillflow.definition.validation import Finding
@@ -106,6 +107,10 @@ def _of_top(
     rules = (callback.input_mappings if callback is not None else None) or ()
     shared_lists = dict(definition.common_mapping or {})
     after = list(_list_reads(rules, ("callback", "inputMappings"), shared_lists))
+    after += (
+        (name.partition(".")[0], ("searchKeys", number))
+        for number, name in enumerate(key_names(definition.search_keys))
+    )
     if submitted is None:
         yield from _slips(reads, known)
         yield from _slips(after, {*known, *(definition.output or ())})
@@ -145,7 +150,7 @@ class _Order:
 
     def is_too_early(self, path: Path, key: str) -> bool:
         """Tell whether all tasks that write a key can only run after the one that reads it."""
-        position = path[1]
+        position = path[1] if path[0] == "tasks" else None
         if not isinstance(position, int) or len(self._tasks) > _MOST_TASKS:
             return False
         if position not in self._later:

@@ -16,6 +16,7 @@ from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED
+from rillflow.definition.search_keys import SearchValues
 from rillflow.jsontypes import most_weight_of
 
 SMALL_BYTES: Final = 64 * 1024
@@ -102,6 +103,8 @@ class ActiveExecution:
         forgotten: Done when it is dropped; set while it is distrusted.
         noted_as_resting: What the store says, None if it was read while that may have
             been about to change.
+        noted_search_values: What the store has as values of its search keys, None if that is not
+            known.
     """
 
     __slots__ = (
@@ -114,6 +117,7 @@ class ActiveExecution:
         "lacks_snapshot",
         "leases",
         "noted_as_resting",
+        "noted_search_values",
         "pending",
         "plan",
         "replay_steps",
@@ -139,6 +143,7 @@ class ActiveExecution:
         self.append_under_way: asyncio.Future[None] | None = None
         self.forgotten: asyncio.Future[None] | None = None
         self.noted_as_resting: bool | None = False
+        self.noted_search_values: SearchValues | None = None
 
     # -- queries ----------------------------------------------------------------------
 
@@ -228,6 +233,10 @@ class ActiveExecution:
     def note_rest(self, *, rests: bool | None) -> None:
         """Note whether the store lists the execution as resting."""
         self.noted_as_resting = rests
+
+    def note_search_values(self, values: SearchValues) -> None:
+        """Note the values of search keys that the store gets."""
+        self.noted_search_values = values
 
     # -- stages: for the activation cache only -----------------------------------------
 

@@ -17,6 +17,7 @@ from rillflow.core.events import Event
 from rillflow.core.machine import Handled
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.definition.search_keys import SearchValues, search_values
 from rillflow.errors import (
     ConflictError,
     CrashedError,
@@ -90,11 +91,7 @@ class JournalRows:
         status, closing, snapshot = None, None, None
         progress = progress_of(execution)
         if progress.settled and not before.settled:
-            closing = Closing(
-                status=_LISTED[state.status],
-                code=state.invoke.code,
-                finished_at_ms=event.at_ms,
-            )
+            closing = _closing(state, event.at_ms)
         elif new is not None or (progress is not before and progress != before):
             status = _LISTED[state.status]
         if closing is not None or (
@@ -105,6 +102,7 @@ class JournalRows:
             else:
                 snapshot = codec.encode_state(state)
                 execution.note_snapshot(snapshot)
+        is_told = status is not None or closing is not None
         scope, epoch = self._ownership.fence_of(state.execution_id)
         return Append(
             execution_id=state.execution_id,
@@ -118,6 +116,7 @@ class JournalRows:
             snapshot=snapshot,
             snapshot_seq=execution.written if snapshot else 0,
             rests=rests,
+            search_values=_changed_keys(execution, is_told) if execution.plan.search_keys else None,
         )
 
     def owes_snapshot(self, execution: ActiveExecution) -> bool:
@@ -158,6 +157,22 @@ class JournalRows:
             snapshot=snapshot,
             snapshot_seq=seq,
         )
+
+
+def _closing(state: ExecutionState, at_ms: int) -> Closing:
+    return Closing(status=_LISTED[state.status], code=state.invoke.code, finished_at_ms=at_ms)
+
+
+def _changed_keys(execution: ActiveExecution, is_told: bool) -> SearchValues | None:  # noqa: FBT001 - called for each event
+    """Return the values of search keys, None if the store has them.
+
+    They are written anew with each status that is told, which the index has, too.
+    """
+    values = search_values(execution.plan.search_keys, execution.state.context)
+    if not is_told and values == execution.noted_search_values:
+        return None
+    execution.note_search_values(values)
+    return values
 
 
 def listed_status(state: ExecutionState) -> str:

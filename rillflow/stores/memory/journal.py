@@ -78,7 +78,7 @@ class _Stored:
     """One execution: its row, its last snapshot with its seq, all records, and large values.
 
     ``in_records`` are the hashes of the values that records refer to, ``descendants`` how
-    many sub-flows are counted for it.
+    many sub-flows are counted for it, ``search_values`` by which it is found.
     """
 
     __slots__ = (
@@ -87,6 +87,7 @@ class _Stored:
         "payloads",
         "records",
         "row",
+        "search_values",
         "snapshot",
         "snapshot_seq",
     )
@@ -99,6 +100,7 @@ class _Stored:
         self.payloads: dict[bytes, bytes] = {}
         self.in_records: set[bytes] = set()
         self.descendants = 0
+        self.search_values: dict[str, str] = {}
 
 
 class MemoryJournal(MemoryLifecycle):
@@ -334,12 +336,14 @@ class MemoryJournal(MemoryLifecycle):
         for execution, rests in plan.rests.items():
             stored = self._by_key[execution]
             stored.row = stored.row._replace(rests=rests)
+        self._write_beside_rows(plan)
+
+    def _write_beside_rows(self, plan: AppendPlan) -> None:
+        for execution, values in plan.search_values.items():
+            self._by_key[execution].search_values = dict(values)
         for execution, (seq, snapshot) in plan.snapshots.items():
             stored = self._by_key[execution]
             stored.snapshot_seq, stored.snapshot = seq, snapshot
-        self._write_payloads(plan)
-
-    def _write_payloads(self, plan: AppendPlan) -> None:
         for execution, sha256, in_record, value in plan.payloads:
             stored = self._by_key[execution]
             stored.payloads.setdefault(sha256, value)
@@ -355,11 +359,13 @@ class MemoryJournal(MemoryLifecycle):
         return sorted(rows, key=lambda row: (row.submitted_at_ms, row.key))
 
     def _matching(self, wanted: ExecutionFilter) -> list[ExecutionRow]:
-        conditions = tuple(conditions_of(wanted))
+        keys = set(wanted.keys)
+        conditions = [each for each in conditions_of(wanted) if each.operator in _COMPARE]
         return [
             row
             for row in self._oldest_first()
-            if all(
+            if keys <= self._by_key[row.key].search_values.items()
+            and all(
                 _COMPARE[each.operator](getattr(row, each.column), each.value)
                 for each in conditions
             )

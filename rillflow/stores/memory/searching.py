@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, Place, Wanted
+from rillflow.ports.execution_search import FoundExecution, Place, VersionCount, Wanted
 from rillflow.stores.append_plan import ExecutionRow
 from rillflow.stores.large_values import joined_records
 from rillflow.stores.memory.journal import MemoryJournal
+from rillflow.stores.version_counts import PartCount, common_window, version_count
 
 
 class MemorySearch(MemoryJournal):
@@ -33,6 +34,23 @@ class MemorySearch(MemoryJournal):
             for begins, ends in pairwise(edges_ms)
         ]
 
+    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
+        """Count the executions of the one version that a search wants, by status."""
+        found = self._newest_of(wanted, most)
+        window = common_window(found, wanted, most)
+        if window != wanted:
+            found = self._newest_of(window, most)
+        return version_count(found, window, wanted)
+
+    def _newest_of(self, wanted: Wanted, most: int) -> list[PartCount]:
+        times: dict[str, list[int]] = {}
+        for row in self._found(wanted):
+            times.setdefault(row.status, []).append(row.submitted_at_ms)
+        return [
+            PartCount(status, min(len(of_status), most), of_status[-most:][0])
+            for status, of_status in times.items()
+        ]
+
     async def oldest_submission(self, wanted: Wanted) -> int | None:
         """Return the submit time of the oldest execution that is found, None for none."""
         oldest = next(self._found(wanted), None)
@@ -51,7 +69,12 @@ class MemorySearch(MemoryJournal):
 
     def _found(self, wanted: Wanted) -> Iterator[ExecutionRow]:
         self._check_open()
-        return (row for row in self._oldest_first() if _is_found(row, wanted))
+        keys = set(wanted.keys)
+        return (
+            row
+            for row in self._oldest_first()
+            if _is_found(row, wanted) and keys <= self._by_key[row.key].search_values.items()
+        )
 
 
 def _is_found(row: ExecutionRow, wanted: Wanted) -> bool:

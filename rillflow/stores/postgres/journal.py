@@ -20,7 +20,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.execution_filters import IS_NULL, conditions_of
+from rillflow.stores.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
@@ -240,6 +240,9 @@ def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]
         placeholder = f"${len(values) + 1}"
         if operator == IS_NULL:
             clauses.append(f"{column} {operator}")
+        elif operator == HAS_VALUE and isinstance(value, tuple):
+            clauses.append(f"{column} {operator.format(placeholder, f'${len(values) + 2}')}")
+            values += value
         elif isinstance(value, tuple):
             clauses.append(f"{column} = ANY({placeholder}::text[])")
             values.append(list(value))

@@ -235,6 +235,25 @@ _AUDIT: Final = """
     CREATE INDEX audit_by_workspace ON audit (workspace, number);
 """
 
+_SEARCH_KEYS: Final = """
+    -- Values by which executions are found, with what the rows of the executions say.
+    CREATE TABLE search_keys (
+        key bigint NOT NULL,
+        name text COLLATE "C" NOT NULL,
+        value text COLLATE "C" NOT NULL,
+        business text COLLATE "C" NOT NULL,
+        feature text COLLATE "C" NOT NULL,
+        status text COLLATE "C" NOT NULL,
+        submitted_at_ms bigint NOT NULL,
+        PRIMARY KEY (key, name)
+    );
+    CREATE INDEX search_keys_of_all ON search_keys (name, value, status, submitted_at_ms, key);
+    CREATE INDEX search_keys_of_flow
+        ON search_keys (business, feature, name, value, status, submitted_at_ms, key);
+    CREATE INDEX executions_by_version
+        ON executions (definition_id, status, submitted_at_ms, key);
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -259,6 +278,7 @@ MIGRATIONS: Final = (
     _SESSIONS,
     _API_KEYS,
     _AUDIT,
+    _SEARCH_KEYS,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -7,28 +7,34 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+import msgspec
+
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, Place, Wanted
+from rillflow.ports.execution_search import FoundExecution, Place, VersionCount, Wanted
 from rillflow.stores.large_values import joined_records, references_in
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.journal import damage
 from rillflow.stores.search_statements import (
     FEATURES,
+    KEY_COUNT,
     MOST_PARTS,
     STATUSES,
     Part,
     count_statement,
     needs_features,
+    newest_statement,
     numbered,
     oldest_statement,
     page_statement,
     parts_of,
 )
 from rillflow.stores.stored_rows import damage_told, found_execution
+from rillflow.stores.version_counts import PartCount, common_window, version_count
 
 _SPANS: Final = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS spans (begins, ends, number)"
 _FEATURES: Final = FEATURES.format("$1", "$2")
+_KEY_COUNT: Final = KEY_COUNT.format("$1", "$2")
 _RECORDS: Final = """
 SELECT record FROM journal
 WHERE execution = (SELECT key FROM executions WHERE execution_id = $1) AND seq > $2
@@ -70,6 +76,22 @@ class PostgresSearch:
                     span[status] = span.get(status, 0) + found
         return counts
 
+    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
+        """Count the executions of the one version that a search wants, by status."""
+        found = await self._newest(wanted, most)
+        window = common_window(found, wanted, most)
+        if window != wanted:
+            found = await self._newest(window, most)
+        return version_count(found, window, wanted)
+
+    async def _newest(self, wanted: Wanted, most: int) -> list[PartCount]:
+        found = []
+        for status, part in await self._parts(wanted):
+            statement, values = newest_statement(part, most)
+            ((count, oldest_ms),) = await self._database.rows(numbered(statement), *values)
+            found.append(PartCount(status, count, oldest_ms))
+        return found
+
     async def oldest_submission(self, wanted: Wanted) -> int | None:
         """Return the submit time of the oldest execution that is found, None for none."""
         parts = [part for _, part in await self._parts(wanted)]
@@ -97,6 +119,10 @@ class PostgresSearch:
         if statuses is None:
             statuses = tuple(await self._database.column(STATUSES))
         features: tuple[str, ...] = ()
+        if len(wanted.keys) > 1:
+            counts = {each: await self._database.column(_KEY_COUNT, *each) for each in wanted.keys}
+            rare = sorted(wanted.keys, key=counts.__getitem__)
+            wanted = msgspec.structs.replace(wanted, keys=tuple(rare))
         if needs_features(wanted):
             found = await self._database.column(_FEATURES, wanted.business, MOST_PARTS + 1)
             features = tuple(found)

@@ -115,6 +115,13 @@ WHERE excluded.in_record AND NOT payloads.in_record
 _DROP_PAYLOADS: Final = """
 DELETE FROM payloads WHERE execution = $1 AND NOT in_record AND sha256 <> ALL($2::bytea[])
 """
+_DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key = ANY($1::bigint[])"
+_PUT_SEARCH_KEYS: Final = """
+INSERT INTO search_keys (key, name, value, business, feature, status, submitted_at_ms)
+SELECT key, name, value, business, feature, status, submitted_at_ms
+FROM unnest($1::bigint[], $2::text[], $3::text[]) AS given (key, name, value)
+    JOIN executions USING (key)
+"""
 
 
 class _Ticket(NamedTuple):
@@ -298,6 +305,16 @@ async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
         await connection.executemany(_PUT_PAYLOAD, plan.payloads)
     for key, kept in plan.snapshot_payloads.items():
         await connection.execute(_DROP_PAYLOADS, key, list(kept))
+    if plan.search_values:
+        await _put_search_values(connection, plan)
+
+
+async def _put_search_values(connection: asyncpg.Connection, plan: AppendPlan) -> None:
+    """Replace the values of search keys, with what the rows of their executions say now."""
+    await connection.execute(_DROP_SEARCH_KEYS, list(plan.search_values))
+    rows = [(key, *each) for key, values in plan.search_values.items() for each in values]
+    if rows:
+        await connection.execute(_PUT_SEARCH_KEYS, *_columns(rows))
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:

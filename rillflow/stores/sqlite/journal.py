@@ -20,7 +20,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.execution_filters import IS_NULL, conditions_of
+from rillflow.stores.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
@@ -262,6 +262,9 @@ def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]
     for column, operator, value in conditions_of(wanted):
         if operator == IS_NULL:
             clauses.append(f"{column} {operator}")
+        elif operator == HAS_VALUE and isinstance(value, tuple):
+            clauses.append(f"{column} {operator.format('?', '?')}")
+            values += value
         elif isinstance(value, tuple):
             clauses.append(f"{column} {operator} {_ANY_OF}")
             values.append(msgspec.json.encode(value).decode())

@@ -55,6 +55,15 @@ _UPDATE_RESTS: Final = (
     "UPDATE executions SET rests = ? WHERE key IN (SELECT value FROM json_each(?))"
 )
 
+_DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key IN (SELECT value FROM json_each(?))"
+_PUT_SEARCH_KEYS: Final = """
+INSERT INTO search_keys (key, name, value, business, feature, status, submitted_at_ms)
+SELECT executions.key, json_extract(given.value, '$[1]'), json_extract(given.value, '$[2]'),
+    business, feature, status, submitted_at_ms
+FROM json_each(?) AS given CROSS JOIN executions
+    ON executions.key = json_extract(given.value, '$[0]')
+"""
+
 _FAMILIES: Final = """
 SELECT execution_id, executions.key, coalesce(started, 0)
 FROM json_each(?) AS wanted CROSS JOIN executions ON execution_id = wanted.value
@@ -158,3 +167,12 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
     for key, wanted in plan.snapshot_payloads.items():
         hashes = _json.encode([sha256.hex().upper() for sha256 in wanted])
         connection.execute(_DROP_PAYLOADS, (key, hashes.decode()))
+    if plan.search_values:
+        _put_search_values(connection, plan)
+
+
+def _put_search_values(connection: sqlite3.Connection, plan: AppendPlan) -> None:
+    """Replace the values of search keys, with what the rows of their executions say now."""
+    connection.execute(_DROP_SEARCH_KEYS, (_json.encode(list(plan.search_values)).decode(),))
+    rows = [(key, *each) for key, values in plan.search_values.items() for each in values]
+    connection.execute(_PUT_SEARCH_KEYS, (_json.encode(rows).decode(),))

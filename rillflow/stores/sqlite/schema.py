@@ -243,6 +243,24 @@ _AUDIT: Final = (
     "CREATE INDEX audit_by_workspace ON audit (workspace, number)",
 )
 
+_SEARCH_KEYS: Final = (
+    # Values by which executions are found, with what the rows of the executions say.
+    """CREATE TABLE search_keys (
+        key INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        business TEXT NOT NULL,
+        feature TEXT NOT NULL,
+        status TEXT NOT NULL,
+        submitted_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (key, name)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX search_keys_of_all ON search_keys (name, value, status, submitted_at_ms, key)",
+    """CREATE INDEX search_keys_of_flow
+        ON search_keys (business, feature, name, value, status, submitted_at_ms, key)""",
+    "CREATE INDEX executions_by_version ON executions (definition_id, status, submitted_at_ms)",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -259,6 +277,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _SESSIONS,
     _API_KEYS,
     _AUDIT,
+    _SEARCH_KEYS,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -11,15 +11,17 @@ from typing import Final
 import msgspec
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, Place, Wanted
+from rillflow.ports.execution_search import FoundExecution, Place, VersionCount, Wanted
 from rillflow.stores.large_values import joined_records, references_in
 from rillflow.stores.search_statements import (
     FEATURES,
+    KEY_COUNT,
     MOST_PARTS,
     STATUSES,
     Part,
     count_statement,
     needs_features,
+    newest_statement,
     oldest_statement,
     page_statement,
     parts_of,
@@ -27,12 +29,14 @@ from rillflow.stores.search_statements import (
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.stored_rows import damage_told, found_execution
+from rillflow.stores.version_counts import PartCount, common_window, version_count
 
 _SPANS: Final = """(
     SELECT key AS number, json_extract(value, '$[0]') AS begins, json_extract(value, '$[1]') AS ends
     FROM json_each(?)) AS spans
 """
 _FEATURES: Final = FEATURES.format("?1", "?2")
+_KEY_COUNT: Final = KEY_COUNT.format("?", "?")
 _KEY: Final = "SELECT key FROM executions WHERE execution_id = ?"
 _RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq LIMIT ?"
 _PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
@@ -70,6 +74,25 @@ class SqliteSearch:
                     if found:
                         counts[number][status] = counts[number].get(status, 0) + found
             return counts
+
+        return await self._database.scan(count)
+
+    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
+        """Count the executions of the one version that a search wants, by status."""
+
+        def counted(connection: sqlite3.Connection, wanted: Wanted) -> list[PartCount]:
+            found = []
+            for status, part in _parts(connection, wanted):
+                ((count, oldest_ms),) = connection.execute(*newest_statement(part, most))
+                found.append(PartCount(status, count, oldest_ms))
+            return found
+
+        def count(connection: sqlite3.Connection) -> VersionCount:
+            found = counted(connection, wanted)
+            window = common_window(found, wanted, most)
+            if window != wanted:
+                found = counted(connection, window)
+            return version_count(found, window, wanted)
 
         return await self._database.scan(count)
 
@@ -112,6 +135,9 @@ def _parts(connection: sqlite3.Connection, wanted: Wanted) -> tuple[tuple[str, P
     if statuses is None:
         statuses = tuple(status for (status,) in connection.execute(STATUSES))
     features: tuple[str, ...] = ()
+    if len(wanted.keys) > 1:
+        rare = sorted(wanted.keys, key=lambda each: connection.execute(_KEY_COUNT, each).fetchone())
+        wanted = msgspec.structs.replace(wanted, keys=tuple(rare))
     if needs_features(wanted):
         values = (wanted.business, MOST_PARTS + 1)
         features = tuple(feature for (feature,) in connection.execute(_FEATURES, values))

@@ -32,6 +32,7 @@ _RECORDS: Final = (
 )
 _PAYLOADS: Final = "SELECT sha256, in_record FROM payloads WHERE execution = ?"
 _PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
+_SEARCH_VALUES: Final = "SELECT name, value FROM search_keys WHERE key = ? ORDER BY name"
 _SNAPSHOT: Final = "SELECT snapshot FROM snapshots WHERE execution = ?"
 _ALIASES: Final = """
 SELECT DISTINCT business, feature, alias FROM versions
@@ -79,11 +80,13 @@ class Reader:
         *columns, last_seq, snapshot_seq, descendants, records = rows[0]
         fields: dict[str, Any] = dict(zip(COLUMNS, columns, strict=True))
         fields |= {name: bool(fields[name]) for name in _BOOLEANS}
+        values = await self._session.rows(_SEARCH_VALUES, key)
         found = MovedExecution(
             row=ExecutionRow(**fields),
             last_seq=last_seq,
             snapshot_seq=snapshot_seq,
             descendants=descendants,
+            search_values=tuple((name, value) for name, value in values),
         )
         return Found(key, found, records)
 

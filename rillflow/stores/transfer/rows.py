@@ -39,10 +39,12 @@ class MovedExecution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution with how much of it there is.
 
     ``last_seq`` is the number of its last record, ``snapshot_seq`` that of its snapshot, 0 without
-    one, and ``descendants`` how many sub-flows are counted for it, None for none.
+    one, and ``descendants`` how many sub-flows are counted for it, None for none. ``search_values``
+    are names of search keys with their values.
     """
 
     row: ExecutionRow
     last_seq: Integer
     snapshot_seq: Integer = 0
     descendants: Integer | None = None
+    search_values: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=100)] = ()

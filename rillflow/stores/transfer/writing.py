@@ -44,6 +44,11 @@ INSERT INTO descendants (execution, started) VALUES (?, ?)
 ON CONFLICT (execution) DO UPDATE SET started = excluded.started
 WHERE excluded.started > descendants.started
 """
+_DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key = ?"
+_PUT_SEARCH_KEY: Final = """
+INSERT INTO search_keys (key, name, value, business, feature, status, submitted_at_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _HAS_DEFINITION: Final = "SELECT 1 FROM definitions WHERE definition_id = ?"
 _OF_ALIAS: Final = """
 SELECT business, feature, alias, version, created_at_ms FROM versions
@@ -222,6 +227,10 @@ class Writer:
         row = moved.row
         outcome = (row.status, row.code, row.finished_at_ms, row.rests)
         await self._session.run(_UPDATE, *outcome, place.key)
+        await self._session.run(_DROP_SEARCH_KEYS, place.key)
+        facts = (row.business, row.feature, row.status, row.submitted_at_ms)
+        for name, value in moved.search_values:
+            await self._session.run(_PUT_SEARCH_KEY, place.key, name, value, *facts)
         return True
 
 

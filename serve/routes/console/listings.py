@@ -39,6 +39,7 @@ from serve.schemas.console_answers import (
 )
 from serve.schemas.documentation import ERRORS, OBJECT, answer
 from serve.schemas.parameters import Milliseconds, RequiredWhole, Whole
+from serve.schemas.search_texts import keys_of
 
 MOST_ON_PAGE: Final = 1000
 MOST_SKIPPED: Final = 1 << 40
@@ -143,6 +144,7 @@ def _add_executions(routes: APIRouter, stack: Stack) -> None:
         end_ms: Annotated[Milliseconds | None, Query(alias="endTime")] = None,
         page: Whole = 1,
         page_size: Annotated[Whole, Query(alias="pageSize")] = 20,
+        context: Annotated[str, Query(description="Values of search keys, as a JSON object.")] = "",
     ) -> Response:
         """List executions, newest first, or just the one of an id."""
         one = id.strip() or execution_id.strip()
@@ -156,6 +158,7 @@ def _add_executions(routes: APIRouter, stack: Stack) -> None:
             code=code.strip() or None,
             from_ms=start_ms,
             to_ms=stack.clock.now_ms() if end_ms is None else end_ms,
+            keys=keys_of(context),
         )
         return json_response(await _page(stack, wanted, page, page_size))
 

@@ -28,6 +28,7 @@ from serve.schemas.search_texts import (
     ANY_UNFINISHED,
     STORED,
     Search,
+    by_word,
     cursor_of,
     place_of,
     read_search,
@@ -216,7 +217,7 @@ async def counted(stack: Stack, search: Search, buckets: int, now_ms: int) -> di
     edges, step_ms = _edges(from_ms, to_ms, buckets)
     last_ms = LATEST_MS + 1 if wanted.to_ms is None else to_ms + 1
     found = await stack.store.count_by_time(wanted, [*edges, max(last_ms, edges[-1] + 1)])
-    shown = [_by_word(each) for each in found]
+    shown = [by_word(each) for each in found]
     totals = {word: sum(each[word] for each in shown) for word in STORED}
     return {
         "total": sum(totals.values()),
@@ -241,13 +242,6 @@ def _edges(from_ms: int, to_ms: int, buckets: int) -> tuple[list[int], int]:
     step_ms = next(fits, span_ms)
     first = from_ms // step_ms * step_ms
     return list(range(first, to_ms + 1, step_ms))[: max(buckets, 1)], step_ms
-
-
-def _by_word(counts: dict[str, int]) -> dict[str, int]:
-    found = dict.fromkeys(map(str, STORED), 0)
-    for stored, number in counts.items():
-        found[shown_status(stored)] += number
-    return found
 
 
 async def _unfinished(stack: Stack, search: Search, number: int) -> dict[str, int] | None:

@@ -6,19 +6,23 @@ Used by `serve/api.py`.
 from functools import cache
 from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.core.inspection.graphs import definition_graph
+from rillflow.core.inspection.statuses import Status
 from rillflow.core.plan import Plan
 from rillflow.definition import canonical_text, collapse_sugar
 from rillflow.definition.language_schema import language_schema
 from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.search_keys import key_names
 from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.aliases import AliasName, AliasRow, ListedVersion
+from rillflow.ports.execution_search import VersionCount, Wanted
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference
@@ -27,11 +31,15 @@ from serve.limits.callers import Caller, caller_of, sender_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 from serve.schemas.bodies import json_response, raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
-from serve.schemas.parameters import Whole
-from serve.schemas.search_texts import flow_of, version_of
+from serve.schemas.parameters import Whole, listed
+from serve.schemas.search_texts import by_word, flow_of, read_search, version_of
 
 MOST_ROWS: Final = 200
 MOST_HUNKS: Final = 1_000
+MOST_COUNTED: Final = 20
+"""How many versions are counted for one answer."""
+NEWEST_COUNTED: Final = 20_000
+"""How many executions of a version are counted of each status."""
 _NO_SUCH: Final = 404
 _MOST_DIGITS: Final = 16
 
@@ -42,6 +50,7 @@ def router(stack: Stack) -> APIRouter:
     _add_listings(routes, stack)
     _add_texts(routes, stack)
     _add_uses(routes, stack)
+    _add_counts(routes, stack)
     return routes
 
 
@@ -217,6 +226,7 @@ def _shown(definition: WorkflowDefinition, version: str, found: DescriptorId) ->
             "input_schema": definition.input_schema,
             "default_context": definition.default_context,
             "strict": bool(definition.strict),
+            "search_keys": key_names(definition.search_keys),
             "graph": definition_graph(Plan(definition, version).level),
         }
     )
@@ -259,6 +269,44 @@ def _add_uses(routes: APIRouter, stack: Stack) -> None:
         wanted = ":".join(_flow(flow))
         most = min(max(limit, 1), MOST_CALLS)
         return json_response(await called_flows.page(wanted, Place.of(cursor), most))
+
+
+def _add_counts(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/version_counts.json", responses={200: {"description": "By version."}})
+    async def version_counts(
+        flow: str, versions: Annotated[list[str], Query()], since: str | None = None
+    ) -> Response:
+        """Count the executions of versions of a workflow, and tell how many succeeded."""
+        business, feature = _flow(flow)
+        wanted = dict.fromkeys(version_of(each) or "" for each in listed(versions))
+        if not 1 <= len(wanted) <= MOST_COUNTED:
+            hint = f"name 1 to {MOST_COUNTED}"
+            raise RequestError(f"{len(wanted)} versions are named", hint=hint)
+        now_ms = stack.clock.now_ms()
+        from_ms = read_search({"since": since}, now_ms).wanted.from_ms
+        asked = Wanted(business=business, feature=feature, from_ms=from_ms)
+        counts = {
+            version: await stack.store.count_version(
+                msgspec.structs.replace(asked, definition_id=version), NEWEST_COUNTED
+            )
+            for version in wanted
+        }
+        shown = {version: version_count_view(each) for version, each in counts.items()}
+        return json_response({"flow": flow, "versions": shown, "at_ms": now_ms})
+
+
+def version_count_view(found: VersionCount) -> dict[str, Any]:
+    """Return the counts of a version as answers show them."""
+    counts = by_word(found.counts)
+    succeeded, failed = counts[Status.SUCCEEDED], counts[Status.FAILED]
+    ended = succeeded + failed
+    return {
+        "counts": counts,
+        "total": sum(counts.values()),
+        "success_rate": succeeded / ended if ended else None,
+        "from_ms": found.from_ms,
+        "is_whole": found.is_whole,
+    }
 
 
 def _flow(text: str) -> tuple[str, str]:
