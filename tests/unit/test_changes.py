@@ -10,11 +10,13 @@ from rillflow.errors import OverloadedError, UnavailableError
 from rillflow.ports.changes import AwaitChanges, Change, Changes, decode_changes, encode_changes
 from rillflow.runtime.changes.feed import LISTENS_S, ChangeFeed
 from rillflow.runtime.changes.hub import (
+    MOST_NAMED,
     MOST_OF_ADDRESS,
     MOST_OF_EXECUTION,
     MOST_STREAMS,
     MOST_TOLD_AT_ONCE,
     MOST_WAITING,
+    TOLD_PER_S,
     Batch,
     ChangeHub,
     ChangeStream,
@@ -285,3 +287,43 @@ def test_a_selection_has_its_flow_and_no_other() -> None:
         Selection("shop", "order"),
         Selection(execution_id=one),
     }
+
+
+async def test_a_list_names_the_last_changes_and_counts_the_others() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    busy = MOST_NAMED * 20
+    async with hub.stream(Selection("shop"), None) as stream:
+        await until(lambda: owners.feeds[0].is_heard)
+        for number in range(busy):
+            owners.feeds[0].note(f"{ORDER}{number}", 1, "running")
+        told = await stream.next(5)
+        assert told is not None
+        assert ids(told) == [f"{ORDER}{number}" for number in range(busy - MOST_NAMED, busy)]
+        assert told.more == busy - MOST_NAMED
+        position = hub.number
+    async with hub.stream(Selection("shop"), position - 1) as again:
+        missed = await again.next(5)
+        assert missed is not None
+        assert missed.changes is None
+    await hub.stop()
+
+
+async def test_many_lists_that_change_without_pause_are_told_less_often() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as opened:
+        streams = [
+            await opened.enter_async_context(hub.stream(Selection(), None))
+            for _ in range(int(TOLD_PER_S / 2))
+        ]
+        await until(lambda: owners.feeds[0].is_heard)
+        begun_s = loop.time()
+        for number in range(1, 5):
+            owners.feeds[0].note(f"{ORDER}1", number, "running")
+            assert ids(await streams[0].next(60)) == [f"{ORDER}1"]
+        took_s = loop.time() - begun_s
+    # The first is told at once, and each later one half a second after the one before.
+    assert took_s > 1.4
+    await hub.stop()

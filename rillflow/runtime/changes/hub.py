@@ -40,8 +40,12 @@ MOST_KEPT: Final = 600
 """How many batches are kept for streams that come back: those of a minute at least."""
 MOST_TOLD_AT_ONCE: Final = 50
 """How many streams are told a batch before others get their turn."""
-MOST_AT_ONCE: Final = 1_000
-"""How many executions a batch tells; if more have changed, lists are to be read anew."""
+MOST_KEPT_CHANGES: Final = 1_000
+"""A batch of more is not kept: who has missed it reads its list anew."""
+MOST_NAMED: Final = 100
+"""How many executions a batch names to a list, the last that changed; the others are counted."""
+TOLD_PER_S: Final = 1_000
+"""How many events all lists together are told in a second; with more of them, they wait longer."""
 
 
 class Selection(NamedTuple):
@@ -56,11 +60,13 @@ class Batch(msgspec.Struct):
     """Changes of a tenth of a second; None says that some were lost.
 
     All streams of a selection get the same one, and keep in ``text`` what they send for it.
+    ``more`` counts the changes that are left out, which are earlier.
     """
 
     number: int
     changes: tuple[Change, ...] | None
     text: bytes = b""
+    more: int = 0
 
 
 class ChangeStream:
@@ -69,21 +75,38 @@ class ChangeStream:
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
         self.is_slow = False
-        self._batches: asyncio.Queue[Batch] = asyncio.Queue(MOST_WAITING)
+        self._batches = deque[Batch]()
+        self._waiting: asyncio.Future[None] | None = None
 
     def tell(self, batch: Batch) -> None:
         """Add a batch; a stream that reads nothing is marked as slow."""
-        if self._batches.full():
+        if len(self._batches) >= MOST_WAITING:
             self.is_slow = True
-        else:
-            self._batches.put_nowait(batch)
+            return
+        self._batches.append(batch)
+        if self._waiting is not None:
+            _wake(self._waiting)
 
     async def next(self, timeout_s: float) -> Batch | None:
-        """Return the next batch, None if there was none in time."""
-        try:
-            return await asyncio.wait_for(self._batches.get(), timeout_s)
-        except TimeoutError:
-            return None
+        """Return the next batch, None if there was none in time.
+
+        Many streams wait here for each batch, so it costs neither a task nor a queue.
+        """
+        if not self._batches:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            timer = loop.call_later(timeout_s, _wake, self._waiting)
+            try:
+                await self._waiting
+            finally:
+                timer.cancel()
+                self._waiting = None
+        return self._batches.popleft() if self._batches else None
+
+
+def _wake(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class ChangeHub:
@@ -240,29 +263,38 @@ class ChangeHub:
                 continue
             await asyncio.sleep(COLLECT_S)
             self._news.clear()
-            await self._tell_all()
+            told = await self._tell_all()
             self._ask_all()
+            if told > TOLD_PER_S * COLLECT_S:
+                await asyncio.sleep(told / TOLD_PER_S - COLLECT_S)
         for asker in self._askers.values():
             asker.cancel()
         self._askers.clear()
         self._kept.clear()
         self._number += 1  # a stream that comes back later has missed something
 
-    async def _tell_all(self) -> None:
-        """Tell all streams, a part of them at a time: each writes to its client once it is told."""
+    async def _tell_all(self) -> int:
+        """Tell all streams, a part of them at a time: each writes to its client once it is told.
+
+        Returns:
+            How many were told something.
+        """
         pending, self._pending = self._pending, {}
-        is_lost, self._is_lost = self._is_lost or len(pending) > MOST_AT_ONCE, False
+        is_lost, self._is_lost = self._is_lost, False
         self._number += 1
         batch = Batch(self._number, None if is_lost else tuple(pending.values()))
-        self._kept.append(batch)
-        selected = _Parts(batch)
+        is_kept = len(pending) <= MOST_KEPT_CHANGES
+        self._kept.append(batch if is_kept else Batch(self._number, None))
+        selected, told = _Parts(batch), 0
         # A stream that is opened meanwhile begins after this batch.
         for number, stream in enumerate(list(self._streams), start=1):
             chosen = selected.of(stream.selection)
             if chosen.changes is None or chosen.changes:
                 stream.tell(chosen)
+                told += 1
             if number % MOST_TOLD_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        return told
 
 
 def _kinds_of(selection: Selection, address: str) -> list[tuple[str, str]]:
@@ -299,8 +331,10 @@ class _Parts:
         if part is None:
             if self._changes is None:
                 self._changes = _by_selection(self._batch.changes)
-            changes = tuple(self._changes.get(selection, ()))
-            part = self._parts[selection] = Batch(self._batch.number, changes)
+            changes = self._changes.get(selection, [])
+            named = tuple(changes[-MOST_NAMED:])
+            more = len(changes) - len(named)
+            part = self._parts[selection] = Batch(self._batch.number, named, more=more)
         return part
 
 

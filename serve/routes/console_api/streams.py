@@ -190,7 +190,7 @@ def _listed(hub: ChangeHub, batch: Batch, at_ms: int) -> bytes:
         }
         for change in batch.changes
     ]
-    told = {"at_ms": at_ms, "executions": executions}
+    told = {"at_ms": at_ms, "executions": executions, "more": batch.more}
     return _event(_name(hub, batch.number), "changed", told)
 
 
