@@ -5,12 +5,16 @@ these two fields, and there are macros. A time that a change of the clocks leave
 the first one after the gap. A time that comes twice counts once, unless minute or hour begin with
 ``*``: such a trigger follows the real time.
 
+The library looks for the next time day by day; whole months are passed over here, so that an
+expression that matches rarely, or never, costs no more than others.
+
 Used by `triggers/schedule.py`.
 """
 
+import calendar
 import copy
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -32,6 +36,7 @@ MACROS: Final = {
     "@hourly": "0 0 * * * *",
 }
 DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+LONGEST_YEARS: Final = 50
 LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
 _TO_SUNDAY: Final = re.compile(r"-SUN(?![A-Z#])")
 _FROM_SUNDAY: Final = re.compile(r"(?<![0-9#])7-")
@@ -42,6 +47,52 @@ _DAY_OF_MONTH: Final = 3
 _DAY_OF_WEEK: Final = 5
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_KEPT: Final = 4_096
+
+
+class _Search(MonthDays):
+    """Looks for the next time, and for its day month by month.
+
+    Which days of a month match depends on its length and the day of the week of its first day
+    only.
+    """
+
+    def __init__(self, fields: list[str], at: datetime) -> None:
+        super().__init__(fields, at)
+        self._matching: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def advance_day(self) -> bool:
+        """Go to the next day that matches, unless this one does.
+
+        Raises:
+            StopIteration: There is none within 50 years.
+        """
+        day = self.dt.date()
+        if self.match_day(day):
+            return False
+        found = self._day_after(day)
+        if found is None:
+            raise StopIteration
+        self.dt = datetime.combine(found, time(), tzinfo=self.dt.tzinfo)
+        return True
+
+    def _day_after(self, day: date) -> date | None:
+        for year in range(day.year, min(day.year + LONGEST_YEARS, LATEST.year) + 1):
+            for month in sorted(self.months):
+                if (year, month) < (day.year, day.month):
+                    continue
+                passed = day.day if (year, month) == (day.year, day.month) else 0
+                for number in self._days_of(year, month):
+                    if number > passed:
+                        return date(year, month, number)
+        return None
+
+    def _days_of(self, year: int, month: int) -> tuple[int, ...]:
+        shape = calendar.monthrange(year, month)
+        known = self._matching.get(shape)
+        if known is None:
+            days = (date(year, month, number) for number in range(1, shape[1] + 1))
+            known = self._matching[shape] = tuple(it.day for it in days if self.match_day(it))
+        return known
 
 
 class Cron:
@@ -56,7 +107,7 @@ class Cron:
         fields = _fields(text)
         try:
             # Any time without a change of clocks will do: it is replaced in ``next_after``.
-            prototype = MonthDays(fields, datetime(2000, 1, 1, tzinfo=zone))
+            prototype = _Search(fields, datetime(2000, 1, 1, tzinfo=zone))
         except (CronSimError, ValueError) as error:
             raise CronError(f"{error} in the cron expression {text!r}") from error
         prototype.day_and = True

@@ -1,9 +1,13 @@
 """A cron expression has six fields or five, and a time zone whose clocks may change (spec 7.1)."""
 
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -249,3 +253,48 @@ def _holds(text: str, value: int) -> bool:
 def test_every_macro_is_an_expression() -> None:
     for macro, text in MACROS.items():
         assert Cron.parse(macro).next_after(5) == Cron.parse(text).next_after(5)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("day", ["1-7 * 1#5", "29 2 1", "30 2 *", "L 2 1#1", "*/31 * 0#5"])
+def test_an_expression_that_matches_rarely_or_never_costs_no_more_than_others(
+    day: str, zone: str
+) -> None:
+    looked = 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal looked
+        looked += event == "call" and frame.f_code is CronSim.match_day.__code__
+
+    sys.setprofile(note)
+    try:
+        with suppress(CronError):
+            Cron.parse(f"1 2 0 {day}", zone)
+    finally:
+        sys.setprofile(None)
+    assert looked < 1_500  # day by day it would be 18,000 for 50 years
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["*", "1-7", "L", "LW", "29", "29-31", "15", "*/5", "1,31", "2-30/9"]),
+    st.sampled_from(["*", "2", "2,4", "6-9", "12", "*/3"]),
+    st.sampled_from(["*", "1", "1#5", "1#1", "5L", "0", "1-5", "6#2", "7"]),
+    st.sampled_from(["0", "*", "2", "23"]),
+    st.datetimes(datetime(1970, 1, 2), datetime(2080, 1, 1)),  # noqa: DTZ001 - made UTC below
+)
+def test_the_next_times_are_those_that_the_library_finds_day_by_day(
+    day: str, month: str, weekday: str, hour: str, after: datetime
+) -> None:
+    text, after = f"0 30 {hour} {day} {month} {weekday}", after.replace(microsecond=0, tzinfo=UTC)
+    walk = CronSim(text, after)
+    walk.day_and = True
+    found = after
+    for _ in range(3):
+        wanted: datetime | None = next(walk, None)
+        at_ms = Cron(text, UTC).find_after(int(found.timestamp()))
+        assert (wanted is None) == (at_ms is None)
+        if wanted is None or at_ms is None:
+            break
+        found = datetime.fromtimestamp(at_ms / 1000, UTC)
+        assert found == wanted
