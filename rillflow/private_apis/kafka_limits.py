@@ -10,15 +10,18 @@ executions. So it is told not to use that: its parts in Python raise an error.
 Used by `gateways/kafka/clients.py`.
 """
 
+import asyncio
 import functools
 import gzip
 import hashlib
 import importlib
 import io
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
+from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
 
@@ -28,11 +31,19 @@ MOST_ITERATIONS: Final = 100_000
 """How often a broker may have a password hashed; Kafka's own default is 4,096."""
 MOST_NAMED: Final = 20_000
 """How many brokers, topics and partitions a broker may name together."""
+FETCH_S: Final = 0.01
+"""Fetches of one broker begin so far from each other at least; it sends what has come meanwhile."""
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+"""Limits of the pause before a fetch that asks for the same as the last, which brought nothing."""
+HELD_S: Final = 0.25
+"""A broker that has nothing holds a fetch longer than this; one that does so needs no pause."""
 _SNAPPY_STREAM: Final = b"\x82SNAPPY\0"
 _SNAPPY_STREAM_HEAD: Final = 16
 _SIZE_BYTES: Final = 4
 _PIECE_BYTES: Final = 1 << 16
 _BATCHES: Final = "aiokafka.record.default_records"
+_FETCHER: Final = "aiokafka.consumer.fetcher"
 _OLD: Final = "LegacyRecordBatch"
 _CHECK: Final = "calc_crc32c"
 _NOT_COMPILED: Final = "AIOKAFKA_NO_EXTENSIONS"
@@ -73,6 +84,58 @@ def bound_kafka() -> None:
     metadata = importlib.import_module("aiokafka.cluster").ClusterMetadata
     if not hasattr(metadata.update_metadata, "__wrapped__"):
         metadata.update_metadata = _of_bounded_size(metadata.update_metadata)
+    fetcher = importlib.import_module(_FETCHER).Fetcher
+    if not hasattr(fetcher._proc_fetch_request, "__wrapped__"):  # noqa: SLF001 - it is replaced
+        fetcher._proc_fetch_request = paced(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
+
+
+class FetchPace:
+    """When the next fetch of one broker begins.
+
+    A broker that has no new record holds a fetch for a while. One that answers it at once would be
+    asked again at once.
+    """
+
+    def __init__(self) -> None:
+        self._asked: Sequence[object] = ()
+        self._began_s = -LONGEST_PAUSE_S
+        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+
+    def pause_s(self, asked: Sequence[object], now_s: float) -> float:
+        """Return how long to wait before a fetch from these positions."""
+        took_s = now_s - self._began_s
+        pause_s = max(FETCH_S - took_s, 0.0)
+        if asked != self._asked or took_s > HELD_S:
+            self._backoff.reset()
+        else:
+            pause_s = self._backoff.next_s()
+        self._asked = asked
+        self._began_s = now_s + pause_s
+        return pause_s
+
+
+_Fetch: TypeAlias = Callable[[Any, Any, int, Any], Awaitable[bool]]
+_paces: weakref.WeakKeyDictionary[Any, dict[int, FetchPace]] = weakref.WeakKeyDictionary()
+
+
+def paced(fetch: _Fetch) -> _Fetch:
+    """Have fetches of a broker begin in their pace."""
+
+    @functools.wraps(fetch)
+    async def wrapped(fetcher: Any, assignment: Any, node_id: int, request: Any) -> bool:
+        pace = _paces.setdefault(fetcher, {}).setdefault(node_id, FetchPace())
+        asked = [
+            (topic, partition, offset)
+            for topic, partitions in request.topics
+            for partition, offset, _ in partitions
+        ]
+        try:
+            await asyncio.sleep(pace.pause_s(asked, asyncio.get_running_loop().time()))
+        except asyncio.CancelledError:
+            return False  # as the method does, whose caller waits for it
+        return await fetch(fetcher, assignment, node_id, request)
+
+    return wrapped
 
 
 def _of_bounded_size(update: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -189,6 +252,9 @@ def _differences() -> Iterator[str]:
     yield from not_in_source(
         metadata.update_metadata, "metadata.brokers", "is_internal, partitions"
     )
+    fetch = importlib.import_module(_FETCHER).Fetcher._proc_fetch_request  # noqa: SLF001 - replaced
+    yield from other_parameters(fetch, "assignment", "node_id", "request")
+    yield from not_in_source(fetch, "for partition, offset, _ in partitions")
     cramjam = importlib.import_module("cramjam")
     yield from missing(cramjam.snappy, "decompress_raw", "decompress_raw_len")
     yield from missing(cramjam.lz4, "decompress_into")
@@ -199,10 +265,10 @@ RELIES_ON: Final = (
     Assumption(
         library="aiokafka",
         relies_on="its module for batches finds the functions that unpack them by their names in"
-        " this module; SCRAM hashes the password in a method of its own, and what a broker names"
-        " is taken by one",
+        " this module; SCRAM hashes the password in a method of its own, what a broker names"
+        " is taken by one, and each fetch is made by one",
         seen_with="0.14.0",
-        if_it_changes="silent: batches and brokers are not bounded"
+        if_it_changes="silent: batches, brokers and fetches are not bounded"
         " (tests/unit/test_kafka_limits.py notices)",
         differences=_differences,
     ),

@@ -1,5 +1,6 @@
 """Neither a batch of records nor a broker has a Kafka client take much memory or time."""
 
+import asyncio
 import gzip
 import struct
 import time
@@ -10,17 +11,24 @@ from typing import Any, Final, NamedTuple
 import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import ScramAuthenticator
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from rillflow.private_apis.kafka_limits import (
+    FETCH_S,
+    FIRST_PAUSE_S,
+    HELD_S,
+    LONGEST_PAUSE_S,
     MOST_BATCH_BYTES,
     MOST_ITERATIONS,
     MOST_NAMED,
+    FetchPace,
     TooLargeBatchError,
     bound_kafka,
+    paced,
 )
 
 HEAD_BYTES: Final = 61
@@ -142,3 +150,62 @@ def test_messages_of_old_formats_are_not_read() -> None:
 
 def test_what_is_compiled_is_not_used() -> None:
     assert MemoryRecords.__module__ == "aiokafka.record.memory_records"
+
+
+def fetches(pace: FetchPace, seconds: float, answer_s: float, step: int) -> int:
+    """Return how many fetches a broker gets that answers each after a time, with new records."""
+    now_s, offset, count = 0.0, 0, 0
+    while now_s < seconds:
+        now_s += pace.pause_s([("topic", 0, offset)], now_s) + answer_s
+        offset += step
+        count += 1
+    return count
+
+
+def test_a_broker_that_answers_the_same_fetch_at_once_is_asked_less_and_less() -> None:
+    assert fetches(FetchPace(), 60.0, 0.0001, 0) <= 60 / LONGEST_PAUSE_S + 8
+
+
+def test_a_broker_that_pretends_to_go_on_is_asked_a_hundred_times_a_second_at_most() -> None:
+    assert fetches(FetchPace(), 60.0, 0.0001, 1) <= 60 / FETCH_S + 1
+
+
+def test_a_broker_that_holds_a_fetch_while_it_has_nothing_is_asked_without_a_pause() -> None:
+    answer_s = 2 * HELD_S
+    assert fetches(FetchPace(), 60.0, answer_s, 0) == pytest.approx(60 / answer_s, abs=1)
+
+
+def test_after_new_records_the_pause_begins_anew() -> None:
+    pace, asked = FetchPace(), [("topic", 0, 1)]
+    now_s = 100.0
+    for _ in range(10):
+        now_s += pace.pause_s(asked, now_s)
+    assert pace.pause_s(asked, now_s) == LONGEST_PAUSE_S
+    now_s += LONGEST_PAUSE_S
+    assert pace.pause_s([("topic", 0, 2)], now_s) <= FETCH_S
+
+
+class Asked(NamedTuple):
+    """A request, and what is fetched."""
+
+    topics: list[tuple[str, list[tuple[int, int, int]]]]
+
+
+class Consumer:
+    """What fetches."""
+
+
+async def test_each_fetch_of_the_library_has_its_pace() -> None:
+    request, consumer = Asked([("topic", [(0, 5, 1)])]), Consumer()
+    began_s: list[float] = []
+
+    async def fetch(*_: Any) -> bool:
+        began_s.append(asyncio.get_running_loop().time())
+        return True
+
+    in_pace = paced(fetch)
+    for _ in range(3):
+        assert await in_pace(consumer, None, 1, request)
+    assert began_s[1] - began_s[0] >= FIRST_PAUSE_S * 0.9
+    assert began_s[2] - began_s[1] >= 2 * FIRST_PAUSE_S * 0.9
+    assert hasattr(Fetcher._proc_fetch_request, "__wrapped__")

@@ -16,9 +16,11 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeTooLargeError
 
+from rillflow.core.stored_context import Cleaner
+from rillflow.errors import ExecutionError
 from rillflow.gateways.kafka.clients import consumer_of, producer_of
 from rillflow.gateways.kafka.record_room import OwnRoom, RecordRoom
-from rillflow.jsontypes import memory_of
+from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
 from rillflow.triggers.kafka_records import (
     Record,
@@ -30,6 +32,10 @@ from rillflow.triggers.kafka_records import (
 
 MOST_RECORDS: Final = 50
 """Records that are taken at once, of all partitions."""
+MOST_CONTEXT_BYTES: Final = 4 << 20
+"""What the context that a mapping makes of a record may weigh: a value may be in it many times."""
+HEADER_BYTES: Final = 100
+"""The memory of a header beside its name and value."""
 WAIT_MS: Final = 500
 """How long ``take`` waits for records."""
 ALL_BUSY_S: Final = 0.1
@@ -69,15 +75,22 @@ class KafkaClient:
         for place in self._held.keys() - assigned:
             del self._held[place]  # Whoever has the partition now reads them again.
         free = [each for each in assigned if each.partition not in busy]
-        empty = [each for each in free if not self._held[each]]
-        waits = len(empty) == len(free)
-        if empty or not assigned:
-            wait_ms = WAIT_MS if waits else 0
-            found = await consumer.getmany(*empty, timeout_ms=wait_ms, max_records=MOST_RECORDS)
-            for place, records in found.items():
-                self._held[place].extend(records)
-        events = [event async for event in self._taken(free)]
-        if not events and (not waits or (assigned and not free)):
+        waits = not any(self._held[each] for each in free)
+        events: list[TriggerEvent] = []
+        wait_ms = WAIT_MS if waits else 0
+        while len(events) < MOST_RECORDS and not self._room.is_full:
+            empty = [each for each in free if not self._held[each]]
+            if empty or not assigned:
+                # One by one: what is fetched takes memory before it is known how much.
+                found = await consumer.getmany(*empty, timeout_ms=wait_ms, max_records=1)
+                for place, records in found.items():
+                    self._held[place].extend(records)
+            taken = [event async for event in self._taken(free)]
+            if not taken:
+                break
+            events += taken
+            wait_ms = 0
+        if not events and (not waits or self._room.is_full or (assigned and not free)):
             await asyncio.sleep(ALL_BUSY_S)
         return events
 
@@ -86,12 +99,10 @@ class KafkaClient:
         for place in free:
             records = self._held[place]
             while records:
-                size_bytes = sum(
-                    memory_of(part or b"") for part in (records[0].key, records[0].value)
-                )
+                size_bytes = _memory_of(records[0])
                 if not self._room.take(place.partition, size_bytes):
                     return
-                yield self._event(records.popleft())
+                yield self._event(records.popleft(), size_bytes)
                 await asyncio.sleep(0)
 
     async def commit(self, record: ConsumerRecord[Any, Any]) -> None:
@@ -164,7 +175,7 @@ class KafkaClient:
             return None  # a partition was given to another meanwhile
         return waiting
 
-    def _event(self, found: ConsumerRecord[Any, Any]) -> TriggerEvent:
+    def _event(self, found: ConsumerRecord[Any, Any], size_bytes: int) -> TriggerEvent:
         record = Record(
             found.topic,
             found.partition,
@@ -176,7 +187,9 @@ class KafkaClient:
         )
         context, problem = None, ""
         try:
-            context = context_of(self._settings, record)
+            made = context_of(self._settings, record)
+            self._room.add(record.partition, max(_weight_of(made) - size_bytes, 0))
+            context = made
         except RecordError as error:
             problem = str(error)
         return TriggerEvent(
@@ -187,6 +200,27 @@ class KafkaClient:
             position=found,
             traceparent=sender_of(record),
         )
+
+
+def _memory_of(record: ConsumerRecord[Any, Any]) -> int:
+    headers = sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in record.headers)
+    return headers + sum(memory_of(part or b"") for part in (record.key, record.value))
+
+
+def _weight_of(context: JsonObject | None) -> int:
+    """Return what a context weighs, values that are in it several times as often.
+
+    Raises:
+        RecordError: It is too much for an execution.
+    """
+    if context is None:
+        return 0
+    cleaner = Cleaner(MOST_CONTEXT_BYTES)
+    try:
+        cleaner.clean(context)
+    except ExecutionError as error:
+        raise RecordError(f"what the mapping makes of the record is too large: {error}") from error
+    return MOST_CONTEXT_BYTES - cleaner.left
 
 
 async def _begun(client: Any) -> None:

@@ -41,6 +41,18 @@ class OwnRoom:
         self._room.taken_bytes += size_bytes
         return True
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no further record is to be fetched."""
+        own_bytes, all_bytes = self._lanes.total(), self._room.taken_bytes
+        return own_bytes >= MOST_OF_ONE_BYTES or (own_bytes > 0 and all_bytes >= MOST_BYTES)
+
+    def add(self, lane: int, size_bytes: int) -> None:
+        """Take more room for a record than was known before, whether or not there is any."""
+        if lane in self._lanes:
+            self._lanes[lane] += size_bytes
+            self._room.taken_bytes += size_bytes
+
     def give_back(self, lane: int) -> None:
         """Give back what the records of a lane have taken."""
         self._room.taken_bytes -= self._lanes.pop(lane, 0)

@@ -1,0 +1,119 @@
+"""What records take is known before they are decoded, and no more are fetched than have room."""
+
+from typing import Any, Final
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from rillflow.gateways.kafka.client import MOST_CONTEXT_BYTES, MOST_RECORDS, KafkaClient
+from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, RecordRoom
+from rillflow.triggers.kafka import checked_kafka
+
+LARGE: Final = b'"' + b"x" * (4 << 20) + b'"'
+LONG: Final = 100_000
+
+
+def record(partition: int, offset: int, **changes: Any) -> ConsumerRecord[Any, Any]:
+    fields: dict[str, Any] = {
+        "topic": "t",
+        "partition": partition,
+        "offset": offset,
+        "timestamp": 1,
+        "timestamp_type": 0,
+        "key": None,
+        "value": b"{}",
+        "checksum": None,
+        "serialized_key_size": -1,
+        "serialized_value_size": -1,
+        "headers": (),
+    }
+    return ConsumerRecord(**(fields | changes))
+
+
+class Consumer:
+    """Partitions without an end; it makes a record when that is asked for."""
+
+    def __init__(self, partitions: int, **changes: Any) -> None:
+        self._at = {TopicPartition("t", number): 0 for number in range(partitions)}
+        self._changes = changes
+
+    @property
+    def made(self) -> int:
+        """How many records were fetched."""
+        return sum(self._at.values())
+
+    def assignment(self) -> set[TopicPartition]:
+        return {*self._at}
+
+    async def end_offsets(self, places: set[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, LONG)
+
+    async def position(self, place: TopicPartition) -> int:
+        return self._at[place]
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        del offsets
+
+    async def getmany(
+        self, *places: TopicPartition, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[ConsumerRecord[Any, Any]]]:
+        del timeout_ms
+        found: dict[TopicPartition, list[ConsumerRecord[Any, Any]]] = {}
+        for _ in range(max_records):
+            place = min(places, key=lambda each: self._at[each])
+            made = record(place.partition, self._at[place], **self._changes)
+            found.setdefault(place, []).append(made)
+            self._at[place] += 1
+        return found
+
+
+class Client(KafkaClient):
+    """A client of that consumer."""
+
+    def __init__(self, consumer: Consumer, **settings: Any) -> None:
+        given = checked_kafka({"brokers": "k:9092", "topic": "t", **settings})
+        super().__init__("trigger", given, None, None, RecordRoom())
+        self.consumer = consumer
+
+    async def _started(self) -> Any:
+        self._consumer = self.consumer
+        return self.consumer
+
+
+@pytest.mark.parametrize(
+    "large",
+    [{"value": LARGE}, {"value": None, "headers": (("h", LARGE),)}, {"key": LARGE}],
+    ids=["value", "headers", "key"],
+)
+async def test_no_more_records_are_fetched_than_have_room(large: dict[str, Any]) -> None:
+    consumer = Consumer(12, **large)
+    client, busy = Client(consumer), set[int]()
+    for _ in range(20):
+        events = await client.take(busy)
+        busy |= {int(event.lane) for event in events}
+    assert len(busy) == 1
+    assert consumer.made <= 2
+
+
+async def test_small_records_are_taken_together() -> None:
+    client = Client(Consumer(3))
+    events = await client.take(())
+    assert len(events) == MOST_RECORDS
+    assert {event.lane for event in events} == {"0", "1", "2"}
+
+
+async def test_a_context_with_one_value_many_times_is_no_execution() -> None:
+    mapping = {f"f{number}": "$.value" for number in range(40)}
+    consumer = Consumer(1, value=b"[" + b"1.1," * 50_000 + b"1.1]")
+    client = Client(consumer, mapping=mapping)
+    [event] = (await client.take(()))[:1]
+    assert event.context is None
+    assert event.problem.startswith("what the mapping makes of the record is too large")
+
+
+async def test_the_room_counts_what_the_mapping_makes() -> None:
+    mapping = {f"f{number}": "$.value" for number in range(40)}
+    text = b'"' + b"x" * (MOST_CONTEXT_BYTES // 45) + b'"'
+    assert 5 * len(text) < MOST_OF_ONE_BYTES
+    events = await Client(Consumer(9, value=text), mapping=mapping).take(())
+    assert [event.problem for event in events] == [""]
