@@ -64,10 +64,14 @@ _EXPONENTS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 
 
 class DecodedEarly(NamedTuple):
-    """A text that was decoded before its time; the text is held, since it is known by identity."""
+    """A text that was decoded before its time; the text is held, since it is known by identity.
+
+    ``error`` says why it is no JSON, None if it is.
+    """
 
     text: bytes
     value: JsonValue
+    error: str | None = None
 
 
 _ahead: dict[int, DecodedEarly] = {}
@@ -110,6 +114,8 @@ def decode_json(text: bytes | str) -> JsonValue:
     if len(text) > _SMALL_BYTES and _ahead:
         known = _ahead.get(id(text))
         if known is not None:
+            if known.error is not None:
+                raise ValueError(known.error)
             return known.value
     if len(text) > MAX_DEPTH:
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
@@ -120,17 +126,17 @@ def decode_json(text: bytes | str) -> JsonValue:
     return value
 
 
-def ahead_of(text: bytes) -> DecodedEarly | None:
-    """Decode a text before its time, in a thread perhaps; None when it is no JSON."""
+def ahead_of(text: bytes) -> DecodedEarly:
+    """Decode a text before its time, in a thread perhaps."""
     try:
         return DecodedEarly(text, decode_json(text))
-    except ValueError:
-        return None
+    except ValueError as error:
+        return DecodedEarly(text, None, str(error))
 
 
 @contextmanager
 def decoded_ahead(texts: Sequence[DecodedEarly]) -> Iterator[None]:
-    """Let ``decode_json`` return what was decoded of these texts, of the very same objects."""
+    """Let ``decode_json`` return, or raise, what came of these texts, of the very same objects."""
     _ahead.update((id(each.text), each) for each in texts)
     try:
         yield

@@ -1,7 +1,7 @@
 """The form in which contexts are stored, and the limits of their size and depth (spec 3.14)."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue
@@ -15,6 +15,8 @@ _FREE_BYTES: Final = 256  # one save may change this much without being charged
 _WORD_BITS: Final = 64
 _SQUARED_BITS_PER_BYTE: Final = 5_000  # 14,000 bits take as long as 40 KB of text
 _CONTAINERS: Final = (dict, list)  # a union type would be built anew for each value
+_WALKED: Final = frozenset(_CONTAINERS)
+_LONGEST_WORD: Final = 2**_WORD_BITS - 1
 _WIDE: Final = 32  # entries of a map whose copy is charged
 
 
@@ -162,6 +164,9 @@ class Cleaner:
         if not nesting:
             raise self._too_deep()
         self._take(8 + 8 * len(value))
+        if len(value) > _WIDE and _WALKED.isdisjoint(kinds := set(map(type, value))):
+            self._take(_size_of_scalars(value, kinds))
+            return value
         size = 0
         changed: list[JsonValue] | None = None
         for index, item in enumerate(value):
@@ -178,6 +183,20 @@ class Cleaner:
                 size += _size_of(item) - 8
         self._take(size)
         return value if changed is None else changed
+
+
+def _size_of_scalars(values: list[JsonValue], kinds: set[type]) -> int:
+    """Return what the texts and long numbers of a wide list take beyond their places."""
+    size = 0
+    if str in kinds:
+        texts = values if len(kinds) == 1 else [it for it in values if it.__class__ is str]
+        size += sum(map(len, cast("list[str]", texts)))
+    if int in kinds:
+        found = values if len(kinds) == 1 else [it for it in values if it.__class__ is int]
+        numbers = cast("list[int]", found)
+        if max(numbers) > _LONGEST_WORD or min(numbers) < -_LONGEST_WORD:
+            size += sum(_size_of(it) - 8 for it in numbers)
+    return size
 
 
 def _size_of(value: JsonValue) -> int:

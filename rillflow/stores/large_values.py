@@ -33,6 +33,8 @@ _DEEPEST: Final = 32
 _MOST_VALUES: Final = 2_000_000
 _MOST_RESPELLED: Final = 20_000
 """A value that contains more values is stored in its own spelling, not decoded and re-encoded."""
+_MOST_RESPELLED_BYTES: Final = 1 << 20
+"""What follows so many bytes of an append is stored as it is, too: the owner's loop waits."""
 _END: Final = 64
 _TRIES: Final = 8
 
@@ -226,6 +228,7 @@ class _Cutter:
         self._limit = limit
         # By length and ends: comparing bytes is cheaper than hashing or parsing them.
         self._known: dict[tuple[int, bytes, bytes], tuple[bytes, _Reference, bytes]] = {}
+        self._left_bytes = _MOST_RESPELLED_BYTES
 
     def cut_record(self, record: bytes, payloads: Payloads) -> bytes:
         """Return a record without the values that are moved to ``payloads``."""
@@ -266,10 +269,16 @@ class _Cutter:
         key = _ends(value)
         known = self._known.get(key)
         if known is None or known[0] != value:
-            spelling, payload = (0, value) if is_ours else _spelled(value)
+            spelling, payload = (0, value) if is_ours else self._spelled(value)
             reference = _Reference(hashlib.sha256(payload).digest(), spelling)
             known = self._known[key] = (value, reference, payload)
         return known[1], known[2]
+
+    def _spelled(self, value: bytes) -> tuple[int, bytes]:
+        if len(value) > self._left_bytes:
+            return 0, value
+        self._left_bytes -= len(value)
+        return _spelled(value)
 
     def _in_fields(self, field: object) -> Iterator[bytes]:
         """Yield the large values of an event in order: its JSON texts, or parts of them."""

@@ -10,6 +10,7 @@ from rillflow.core.stored_context import Cleaner
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonValue
 from tests.fuzzing import examples
+from tests.machine_speed import processor_time
 
 values: Final[st.SearchStrategy[JsonValue]] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
@@ -57,3 +58,28 @@ def test_all_values_share_one_budget(first: JsonValue, second: JsonValue) -> Non
     assert [cleaner.clean(first), cleaner.clean(second)] == [cleaned(first), cleaned(second)]
     with pytest.raises(ExecutionError, match="exceed the limit"):
         cleaner.clean(0)
+
+
+@pytest.mark.parametrize(
+    "scalars",
+    [
+        ["ab", "", "long" * 9],
+        [1, -(2**63), 2**64 - 1, True],
+        [2**64, -(2**200), 0],
+        ["ab", 1, 1.5, None, False, 2**90],
+        [None],
+        [1.5, 2.5],
+    ],
+)
+def test_a_wide_list_without_containers_counts_what_its_values_do(scalars: list[JsonValue]) -> None:
+    wide = scalars * 20
+    assert Cleaner(size_of(wide)).clean(wide) is wide
+    with pytest.raises(ExecutionError, match="exceed the limit"):
+        Cleaner(size_of(wide) - 1).clean(wide)
+
+
+@pytest.mark.parametrize("value", ["ab", 7, 1.5, None], ids=str)
+def test_a_list_as_wide_as_an_answer_may_be_is_not_walked_value_by_value(value: JsonValue) -> None:
+    wide = [value] * 290_000
+    with processor_time(0.03):
+        Cleaner(1 << 24).clean(wide)

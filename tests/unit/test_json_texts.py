@@ -216,5 +216,12 @@ def test_a_text_that_was_decoded_ahead_is_not_decoded_again() -> None:
     assert decode_json(text) == ahead.value
 
 
-def test_nothing_is_known_ahead_of_what_is_no_json() -> None:
-    assert ahead_of(b'["' + b"x" * 5_000) is None
+def test_why_a_text_is_no_json_is_known_ahead_too() -> None:
+    text = b'["' + b"x" * 5_000
+    ahead = ahead_of(text)
+    known = decoded_ahead([ahead._replace(error="known ahead")])
+    with known, pytest.raises(ValueError, match="known ahead"):
+        decode_json(text)
+    with pytest.raises(ValueError, match="truncated"):
+        decode_json(text)
+    assert "truncated" in (ahead.error or "")

@@ -187,3 +187,12 @@ def test_a_value_that_is_missing_is_named_with_its_execution() -> None:
     [sha256] = payloads_of(slim)
     with pytest.raises(DamagedError, match=f"a:b_c_1: .*{sha256.hex()} is missing"):
         joined(stored_of(slim), {})
+
+
+def test_what_is_respelled_of_an_append_is_bounded_and_the_rest_is_stored_as_it_is() -> None:
+    parts = [f"{number}" + "\n\u00e9" * 60_000 for number in range(20)]
+    body = json.dumps(parts).encode()
+    slim = tried((answer(body),), limit=LARGE_VALUE_BYTES)
+    spelled = [b"\\u" in payload for payload in payloads_of(slim).values()]
+    # A megabyte, of parts of 480 KB, has the spelling of our encoder, which other records share.
+    assert (spelled.count(False), spelled.count(True)) == (2, 18)

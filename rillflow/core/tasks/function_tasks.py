@@ -37,6 +37,7 @@ _FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "exec
 """Keys by which an answer describes itself."""
 SHOWN_CHARACTERS = 512
 """Limit of the characters of an unreadable answer that become the task's message."""
+_SHOWN_BYTES = 4 * SHOWN_CHARACTERS
 MESSAGE_CHARACTERS = 4_096
 """Limit of the characters that are kept of an answer's failure message, which brief views show."""
 ID_CHARACTERS = 1_024
@@ -152,7 +153,8 @@ def parse_answer(body: bytes | None) -> Answer:
 
 def no_result(body: bytes | None) -> str:
     """Return why a function's answer is no result; spec 3.10 leaves the message open."""
-    text = (body or b"").decode(errors="replace").strip()
+    shown = (body or b"").lstrip()[:_SHOWN_BYTES]  # of megabytes only what is told is decoded
+    text = shown.decode(errors="replace").strip()
     if not text or text == "null":
         return "the answer of the function is empty, and a result is JSON"
     return f"the answer of the function is not JSON: {text[:SHOWN_CHARACTERS]}"

@@ -234,6 +234,6 @@ async def decoded_first(
     large: Sequence[bytes], take: Callable[[], Awaitable[list[Reply]]]
 ) -> list[Reply]:
     """Decode the large texts of some calls, then handle the calls; the core finds them decoded."""
-    ahead = await in_thread(lambda: list(filter(None, map(ahead_of, large))))
+    ahead = await in_thread(lambda: list(map(ahead_of, large)))
     with decoded_ahead(ahead):
         return await take()
