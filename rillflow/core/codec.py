@@ -18,6 +18,8 @@ from rillflow.core.state import ExecutionState, GroupState, TaskState
 from rillflow.errors import StoreError
 from rillflow.jsontypes import encoded_parts
 
+MOST_CHECKED_BYTES: Final = 1 << 20
+"""The values of what is longer are not decoded to check it."""
 FORMAT: Final = 1
 _MARK: Final = bytes([FORMAT])
 APART_FORMAT: Final = 2
@@ -38,6 +40,7 @@ _task_decoder = msgspec.json.Decoder(TaskState)
 _group_decoder = msgspec.json.Decoder(GroupState)
 _apart_packer = msgspec.msgpack.Encoder()
 _apart_unpacker = msgspec.msgpack.Decoder(ApartState)
+_form_of_event = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
 Entry = TypeVar("Entry")
 
@@ -70,6 +73,25 @@ def decode_event(record: bytes) -> Event:
     except msgspec.MsgspecError as error:
         raise StoreError(f"a journal record cannot be read: {error}") from error
     return event
+
+
+def check_event(record: bytes) -> None:
+    """Check that a journal record from elsewhere can be read, within little memory.
+
+    A value may take a byte of a record, and 80 of memory, so of a long record only the form is
+    checked.
+
+    Raises:
+        StoreError: It is damaged or of a newer format.
+    """
+    if len(record) <= MOST_CHECKED_BYTES:
+        decode_event(record)
+        return
+    _check_format(record)
+    try:
+        _form_of_event.decode(record[1:])
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"a journal record cannot be read: {error}") from error
 
 
 def encode_state(state: ExecutionState) -> bytes:
@@ -166,6 +188,23 @@ def decode_state(snapshot: bytes) -> ExecutionState:
         StoreError: The snapshot is damaged or of a newer format.
     """
     return _decoded(snapshot, _state_decoder.decode)
+
+
+def check_state(snapshot: bytes) -> None:
+    """Check a snapshot from elsewhere as ``check_event`` does a record.
+
+    Raises:
+        StoreError: It is damaged or of a newer format.
+    """
+    if len(snapshot) <= MOST_CHECKED_BYTES:
+        decode_state(snapshot)
+        return
+    if not snapshot.startswith(_APART_MARK):
+        _check_format(snapshot)
+    try:
+        _fields_decoder.decode(memoryview(snapshot)[1:])
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"a snapshot cannot be read: {error}") from error
 
 
 def _decoded(snapshot: bytes, decode: Callable[[memoryview], ExecutionState]) -> ExecutionState:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rillflow.core.codec import decode_event, decode_state
+from rillflow.core.codec import check_event, check_state
 from rillflow.core.status import DagStatus
 from rillflow.definition import MAX_TEXT_BYTES, parse_definition
 from rillflow.definition.search_keys import LONGEST_VALUE, MOST_SEARCH_KEYS, is_key_name
@@ -175,7 +175,7 @@ class Import:
             if not isinstance(frame, RecordsFrame):
                 raise StoreError(f"{execution_id}: record {seq} of {moved.last_seq} is missing")
             for number, record in enumerate(frame.records, start=seq):
-                with_place(f"{execution_id}: record {number}", record, payloads, decode_event)
+                with_place(f"{execution_id}: record {number}", record, payloads, check_event)
             await self._writer.records(place, execution_id, seq, frame.records)
             seq += len(frame.records)
         if seq != moved.last_seq + 1:
@@ -185,7 +185,7 @@ class Import:
         frame = self._reader.next()
         if not isinstance(frame, SnapshotFrame):
             raise StoreError(f"{execution_id}: its snapshot is missing")
-        with_place(f"{execution_id}: its snapshot", frame.snapshot, payloads, decode_state)
+        with_place(f"{execution_id}: its snapshot", frame.snapshot, payloads, check_state)
         return frame.snapshot
 
 
@@ -224,7 +224,7 @@ def _are_search_values(values: Sequence[tuple[str, str]]) -> bool:
 
 
 def with_place(
-    place: str, data: bytes, payloads: set[bytes], decode: Callable[[bytes], object]
+    place: str, data: bytes, payloads: set[bytes], check: Callable[[bytes], object]
 ) -> None:
     """Check that what is stored of an execution can be read, as far as it is no large value.
 
@@ -234,7 +234,7 @@ def with_place(
     missing = False
     try:
         if not data.startswith(PIECES_MARK):
-            decode(data)
+            check(data)
         else:
             missing = not references_in((data,)) <= payloads
     except (StoreError, msgspec.MsgspecError, ValueError, RecursionError, IndexError) as error:

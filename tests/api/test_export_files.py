@@ -5,12 +5,14 @@ import hashlib
 import io
 import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 
+from rillflow.core.codec import check_event, check_state
 from rillflow.errors import StoreError
 from rillflow.ids import new_execution_id
 from rillflow.runtime.activation.fencing import listing_partition
@@ -218,3 +220,19 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     for command in (("import", str(pipe)), ("export", str(tmp_path / "x"), "--since", str(pipe))):
         code, _, errors = run(*command, "--store", f"sqlite:///{tmp_path}/s.db")
         assert (code, "is not a file; for a pipe say -" in errors) == (1, True), errors
+
+
+@pytest.mark.parametrize("check", [check_state, check_event])
+def test_a_part_of_an_execution_is_checked_in_little_memory(check: Callable[[bytes], None]) -> None:
+    head = b'{"execution_id":"a:b_c_1","definition_id":"x","host":"h","context":{"a":['
+    values: dict[object, bytes] = {check_state: head + b",".join([b"{}"] * 1_000_000) + b"]}}"}
+    values[check_event] = b"\x92\xa1x\xdd" + (3_000_000).to_bytes(4) + b"\x80" * 3_000_000
+    part = b"\x01" + values[check]
+    tracemalloc.start()
+    check(part)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2 * len(part)
+    for damaged in (part[:-5], b"\x07" + part[1:], part + b"x"):
+        with pytest.raises(StoreError, match="cannot"):
+            check(damaged)
