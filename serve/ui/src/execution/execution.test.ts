@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Execution, GroupState, TaskDetail, Wait } from "../api/types";
+import { sizeOfCut } from "../parts/json_view";
 import { partsOf } from "./group_bar";
 import { sentenceOf } from "./header";
 import { deedsOf as deedsOfTask } from "./inspector";
@@ -108,4 +109,10 @@ test("a ruler has few round marks", () => {
     expect(ticks(ms).length).toBeLessThanOrEqual(7);
     expect(ticks(ms).at(-1)).toBeLessThanOrEqual(ms);
   }
+});
+
+test("a size that was not counted to its end is not told as if it were exact", () => {
+  const cut = { path: "$.context.x", kind: "list", bytes: 4_000_000, length: 90_000 };
+  expect(sizeOfCut(cut)).not.toContain("more than");
+  expect(sizeOfCut({ ...cut, at_least: true })).toBe(`more than ${sizeOfCut(cut)}`);
 });

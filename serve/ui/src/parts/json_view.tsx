@@ -9,6 +9,7 @@ interface Cut {
   readonly path: string;
   readonly kind: string;
   readonly bytes: number;
+  readonly at_least?: boolean;
   readonly length: number;
   readonly head?: string;
 }
@@ -58,11 +59,17 @@ function Value({
   );
 }
 
+/** Tell how long a cut value is; not all of a very long one was counted. */
+export function sizeOfCut(cut: Cut): string {
+  const told = { size: size(cut.bytes) };
+  return cut.at_least === true ? t("context.cut_at_least", told) : t("context.cut", told);
+}
+
 export function CutNote({ cut }: { cut: Cut }): JSX.Element {
   return (
     <>
       {cut.head !== undefined && <span className="j-string">{JSON.stringify(cut.head)}</span>}{" "}
-      <span className="muted">{t("context.cut", { size: size(cut.bytes) })}</span>
+      <span className="muted">{sizeOfCut(cut)}</span>
     </>
   );
 }

@@ -222,6 +222,7 @@ export const en = {
   "context.label": "Context",
   "context.changed": "What event {seq} changed",
   "context.cut": "{size}, cut",
+  "context.cut_at_least": "more than {size}, cut",
   "context.show": "Show more",
   "context.empty": "The context is empty.",
   "context.size": "{size}",

@@ -221,6 +221,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "context.label": "上下文",
   "context.changed": "事件 {seq} 的变化",
   "context.cut": "{size}，已截断",
+  "context.cut_at_least": "超过 {size}，已截断",
   "context.show": "显示更多",
   "context.empty": "上下文为空。",
   "context.size": "{size}",
