@@ -117,6 +117,9 @@ def environment_of(
     Raises:
         GatewayError: The input is too large.
     """
+    # Ray replaces ``$NAME`` in all values by variables of the node, which has secrets. In JSON a
+    # ``$`` stands in texts only.
+    fields = fields.replace(b"$", rb"\u0024")
     if len(fields) > MOST_INPUT_BYTES:
         raise GatewayError(
             f"the input has {len(fields)} bytes of JSON, and a job can be given {MOST_INPUT_BYTES}"

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,23 @@ def ran(entrypoint: str, given: Any, folder: str) -> subprocess.CompletedProcess
         text=True,
         check=False,
     )
+
+
+def test_ray_puts_no_variable_of_the_node_into_the_input() -> None:
+    given = {"$HOME": ["${HOME}", "$RILLFLOW_NAMES_NOTHING", "costs $5", "\\$HOME", "é$"]}
+    variables = environment_of({}, json.dumps(given).encode())["env_vars"]
+    code = (
+        "import json, os, sys; from ray._private.utils import update_envs;"
+        "update_envs(json.load(sys.stdin)); print(os.environ['RILLFLOW_INPUT'])"
+    )
+    ran = subprocess.run(  # noqa: S603 - in a process of its own, whose environment is changed
+        [sys.executable, "-c", code],
+        input=json.dumps(variables),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(ran.stdout) == given
 
 
 def test_the_input_is_in_a_file_that_is_gone_after_the_job(tmp_path: Any) -> None:
