@@ -28,6 +28,7 @@ def artifact_settings(settings: Settings) -> ArtifactSettings:
         max_bytes=settings.artifact_max_bytes,
         execution_max_bytes=settings.artifacts_max_bytes,
         min_free_bytes=settings.artifacts_min_free_bytes,
+        total_bytes=settings.artifacts_total_bytes,
         base_url=settings.callback_base_url,
         secrets=tuple(secrets),
         ttl_s=settings.callback_ttl_s,

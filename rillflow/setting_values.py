@@ -61,6 +61,9 @@ IDLE_SWITCHES: Final = frozenset(
 )
 """Those that may be set for Rill Flow's sake, and decide nothing here."""
 
+EVERY_WORKSPACE: Final = "*"
+"""Stands for all workspaces in ``subflow_workspaces``."""
+
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
 _SECRET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -196,6 +199,14 @@ def _businesses(by_id: dict[str, _Entry]) -> dict[str, _Entry]:
     return by_id
 
 
+def _workspaces(by_workspace: dict[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Refuse what is neither a workspace nor ``*``."""
+    for name in by_workspace.keys() | set().union(*by_workspace.values()):
+        if name != EVERY_WORKSPACE and not is_name(name):
+            raise ValueError(f"{name!r} is no workspace, and * is all")
+    return by_workspace
+
+
 def only(model: type[BaseModel]) -> BeforeValidator:
     """Return what refuses keys that the entries of a map do not have."""
 
@@ -329,6 +340,7 @@ class GatewayTls(BaseModel):
 TlsByHost: TypeAlias = Annotated[
     dict[str, Annotated[GatewayTls, only(GatewayTls)]], AfterValidator(_hosts)
 ]
+WorkspacesByWorkspace: TypeAlias = Annotated[dict[str, frozenset[str]], AfterValidator(_workspaces)]
 Quotas: TypeAlias = Annotated[
     dict[str, Annotated[QuotaSetting, only(QuotaSetting)]], AfterValidator(_businesses)
 ]

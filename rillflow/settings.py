@@ -52,6 +52,7 @@ from rillflow.setting_values import (
     Switches,
     TlsByHost,
     TraceQueryHost,
+    WorkspacesByWorkspace,
     listed,
     only,
 )
@@ -148,6 +149,8 @@ class Settings(BaseSettings):
     """Most bytes of the artifacts of one execution."""
     artifacts_min_free_bytes: Annotated[int, Field(ge=0)] = 1024 * MEBIBYTE
     """Space of a local disk that artifacts leave free; what would take more is answered 503."""
+    artifacts_total_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Most bytes of all artifacts in the store; what would take more is answered 503."""
 
     log_format: Literal["lines", "json"] = "lines"
     """Format of logs: ``lines`` for people, or one ``json`` object a line."""
@@ -367,6 +370,9 @@ class Settings(BaseSettings):
     """Most submissions per second, by service id or business id."""
     workspace_quotas: Quotas = {}
     """Quotas of workspaces: ``submissions_per_s``, ``running``, ``artifact_bytes``."""
+    subflow_workspaces: WorkspacesByWorkspace = {}
+    """Workspaces in which those of each workspace, or of ``*``, may start sub-flows beside their
+    own; in all if it is not set."""
     storage_max_usage_percent: int = 90
     """Memory in use above which submissions are refused; 0 or less, or 100 or more, means never."""
     flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}

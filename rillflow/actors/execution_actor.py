@@ -179,6 +179,7 @@ class ExecutionActor:
                 hot_bytes=settings.hot_bytes,
                 outputs_max_bytes=settings.outputs_max_bytes,
                 views_max_bytes=settings.answers_max_bytes,
+                subflow_workspaces=settings.subflow_workspaces,
             ),
             guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,
@@ -362,16 +363,15 @@ class ExecutionActor:
         """Remove old executions of the whole stack; one actor does it for all."""
         if index != 0 or self._dedicated is not None:
             return
-        settings = self._settings
         retention = Retention(
             self._store,
             SystemClock(),
-            keep_s=settings.keep_finished_s,
-            keep_count=settings.keep_finished_count,
-            archive=Archive(settings.archive_dir) if settings.archive_dir else None,
-            artifacts=opened_store(*artifact_settings(settings)[:4]),
+            keep_s=self._settings.keep_finished_s,
+            keep_count=self._settings.keep_finished_count,
+            archive=Archive(self._settings.archive_dir) if self._settings.archive_dir else None,
+            artifacts=opened_store(*artifact_settings(self._settings)[:5]),
             audit=self._store,
-            keep_audit_s=settings.keep_audit_s,
+            keep_audit_s=self._settings.keep_audit_s,
         )
         await asyncio.shield(self._started)
         await retention.run()

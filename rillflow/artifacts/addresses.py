@@ -29,6 +29,7 @@ class ArtifactSettings(NamedTuple):
         max_bytes: Limit of one artifact.
         execution_max_bytes: Limit of all artifacts of an execution together.
         min_free_bytes: Space that artifacts leave free on a local disk.
+        total_bytes: Limit of the contents of the whole store; None is no limit.
         base_url: Where functions reach this server.
         secrets: Any of them may have sealed an address; the first one seals. Without any the
             server asks nobody for a key, and addresses are not sealed.
@@ -41,6 +42,7 @@ class ArtifactSettings(NamedTuple):
     max_bytes: int
     execution_max_bytes: int
     min_free_bytes: int = 0
+    total_bytes: int | None = None
     base_url: str = ""
     secrets: tuple[str, ...] = ()
     ttl_s: int = 0

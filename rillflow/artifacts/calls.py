@@ -18,13 +18,14 @@ class ArtifactAccess(NamedTuple):
     execution_max_bytes: int
     execution: str
     min_free_bytes: int = 0
+    total_bytes: int | None = None
 
 
 class StoredArtifacts:
     """Artifacts of one execution; whatever it opens stays as long as the execution does."""
 
     def __init__(self, access: ArtifactAccess) -> None:
-        self._store = opened_store(*access[:3], access.min_free_bytes)
+        self._store = opened_store(*access[:3], *access[4:])
         self._execution = access.execution
 
     def check(self, reference: ArtifactReference, url: str) -> None:
@@ -48,7 +49,11 @@ class StoredArtifacts:
 
 @lru_cache(maxsize=4)
 def opened_store(
-    url: str, max_bytes: int, execution_max_bytes: int, min_free_bytes: int = 0
+    url: str,
+    max_bytes: int,
+    execution_max_bytes: int,
+    min_free_bytes: int = 0,
+    total_bytes: int | None = None,
 ) -> ArtifactStore:
     """Return the store at a URL, the same one for all calls of this process."""
     return ArtifactStore(
@@ -56,4 +61,5 @@ def opened_store(
         max_bytes=max_bytes,
         execution_max_bytes=execution_max_bytes,
         min_free_bytes=min_free_bytes,
+        total_bytes=total_bytes,
     )

@@ -38,6 +38,7 @@ from rillflow.artifacts.references import (
     clean_name,
     is_sha256,
 )
+from rillflow.artifacts.store_total import StoreTotal, bytes_in
 from rillflow.errors import ArtifactLostError, TooLargeError
 
 TRASH_S: Final = 3_600.0
@@ -54,15 +55,24 @@ class ArtifactStore:
         max_bytes: Limit of one artifact.
         execution_max_bytes: Limit of all artifacts of an execution together.
         min_free_bytes: Space that artifacts leave free on a local disk.
+        total_bytes: Limit of the contents of the whole store, those in the trash too. What other
+            processes store within ten seconds may exceed it.
     """
 
     def __init__(
-        self, url: str, *, max_bytes: int, execution_max_bytes: int, min_free_bytes: int = 0
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        execution_max_bytes: int,
+        min_free_bytes: int = 0,
+        total_bytes: int | None = None,
     ) -> None:
         self._url = url
         self.max_bytes = max_bytes
         self._execution_max_bytes = execution_max_bytes
         self._min_free_bytes = min_free_bytes
+        self._total = StoreTotal(total_bytes)
         self._opened: tuple[Any, str] | None = None
 
     def put(
@@ -83,9 +93,11 @@ class ArtifactStore:
             )
             user = _user(execution)
             self._check_room(user, reference)
+            self._require_total(reference)
             self._mark(user, reference, user.marks)
             fs, root = self._file_system()
             if not fs.exists(f"{root}/data/{sha256}"):
+                self._total.add(size)
                 if self._is_local:
                     Path(draft.name).replace(f"{root}/data/{sha256}")
                 else:
@@ -118,6 +130,15 @@ class ArtifactStore:
                 errno.ENOSPC,
                 "the disk for artifacts is full: artifacts_min_free_bytes"
                 f" ({self._min_free_bytes}) must stay free",
+            )
+
+    def _require_total(self, reference: ArtifactReference) -> None:
+        """Refuse contents that are new, and for which the whole store has no room."""
+        fs, root = self._file_system()
+        if self._total.most_bytes is not None and not fs.exists(self._place_of(reference)):
+            folders = (f"{root}/data", f"{root}/trash")
+            self._total.require(
+                reference.size_bytes, lambda: sum(bytes_in(fs, each) for each in folders)
             )
 
     def adopt(self, execution: str, reference: ArtifactReference) -> None:

@@ -117,7 +117,7 @@ class RayTaskGateway:
         if given is None:
             return None
         execution = _execution_key(request.execution_id, tuple(step[0] for step in request.route))
-        return ArtifactAccess(*given[:3], execution, given.min_free_bytes)
+        return ArtifactAccess(*given[:3], execution, *given[3:5])
 
     async def _result(
         self, request: DispatchRequest, call: FunctionCall, options: CallOptions

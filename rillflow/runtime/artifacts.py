@@ -41,7 +41,7 @@ class Artifacts:
     @property
     def store(self) -> ArtifactStore:
         """The store, which is opened when it is first used."""
-        return opened_store(*self.settings[:4])
+        return opened_store(*self.settings[:5])
 
     async def counted(self, execution_id: ExecutionId, shown: bytes) -> bytes:
         """Return a view with the number and the bytes of the artifacts of its execution.

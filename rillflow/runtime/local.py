@@ -1,6 +1,7 @@
 """All parts in one process, without Ray: for tests, simulation and benchmarks."""
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.gateways.registry import GatewayRegistry
@@ -12,6 +13,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequ
 from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.store import Store
 from rillflow.runtime.backpressure.admission import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
+from rillflow.runtime.commands.subflows import Workspaces
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.measuring import MeasuredGateway
 from rillflow.runtime.dispatch.pool import DispatchPool
@@ -36,6 +38,7 @@ class LocalExecutions:
         hot_bytes: int = 1 << 29,
         outputs_max_bytes: int = OUTPUTS_MAX_BYTES,
         views_max_bytes: int = VIEWS_MAX_BYTES,
+        subflow_workspaces: Workspaces = MappingProxyType({}),
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
         on_fenced: Callable[[], None] = lambda: None,
@@ -62,6 +65,7 @@ class LocalExecutions:
                 hot_bytes=hot_bytes,
                 outputs_max_bytes=outputs_max_bytes,
                 views_max_bytes=views_max_bytes,
+                subflow_workspaces=subflow_workspaces,
             ),
             on_fenced=on_fenced,
             meters=meters,

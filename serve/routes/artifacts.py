@@ -408,6 +408,8 @@ def _length_of(request: Request) -> int:
 def _failed(error: OSError) -> StoreError:
     if error.errno == errno.ENOSPC:
         return StoreError("the disk for artifacts is full; see artifacts_min_free_bytes")
+    if error.errno == errno.EDQUOT:
+        return StoreError(str(error.strerror))
     return StoreError("the store of artifacts does not answer")
 
 

@@ -293,6 +293,7 @@ def executions_of(  # noqa: PLR0917 - the parts that it joins
         hot_bytes=settings.hot_bytes,
         outputs_max_bytes=settings.outputs_max_bytes,
         views_max_bytes=settings.answers_max_bytes,
+        subflow_workspaces=settings.subflow_workspaces,
         meters=meters,
         spans=spans,
     )

@@ -189,6 +189,15 @@ async def test_the_winner_may_be_a_sub_flow() -> None:
         )
 
 
+async def test_a_winner_in_a_workspace_that_is_not_allowed_is_refused() -> None:
+    async with served(subflow_workspaces={"*": []}) as api:
+        await set_rule(api, "rillflow://tools:inner", "default")
+        shown = await api.run(calling("greeter", resource="ab://", pattern="flow_sync"), {"a": 3})
+        assert shown["dag_status"] == "FAILED"
+        told = shown["tasks"]["A"]["invoke_msg"]["msg"]
+        assert "the workspace shop may not start workflows of the workspace tools" in told
+
+
 async def test_without_a_default_the_task_fails(api: Api) -> None:
     shown = await api.run(calling("greeter", resource="ab://"))
     assert shown["dag_status"] == "FAILED"

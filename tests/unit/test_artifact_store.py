@@ -274,3 +274,20 @@ def test_a_local_disk_keeps_the_room_free_that_it_must(tmp_path: Path) -> None:
     assert list((tmp_path / "artifacts" / "data").iterdir()) == []
     roomy = ArtifactStore(url, max_bytes=99, execution_max_bytes=99, min_free_bytes=1)
     assert read(roomy, put(roomy, ONE, b"a film")) == b"a film"
+
+
+def test_the_whole_store_takes_no_more_than_it_may(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/artifacts"
+    store = ArtifactStore(url, max_bytes=99, execution_max_bytes=999, total_bytes=20)
+    assert put(store, ONE, b"ten bytes!").size_bytes == 10
+    assert put(store, TWO, b"ten bytes?").size_bytes == 10
+    with pytest.raises(OSError, match="artifacts_total_bytes") as caught:
+        put(store, ONE, b"one more")
+    assert caught.value.errno == errno.EDQUOT
+    assert put(store, ONE, b"ten bytes?").size_bytes == 10, "it is there already"
+    # Another process counts what is there.
+    again = ArtifactStore(url, max_bytes=99, execution_max_bytes=999, total_bytes=20)
+    with pytest.raises(OSError, match="artifacts_total_bytes"):
+        put(again, ONE, b"one more")
+    roomy = ArtifactStore(url, max_bytes=99, execution_max_bytes=999, total_bytes=28)
+    assert put(roomy, ONE, b"one more").size_bytes == 8

@@ -4,8 +4,10 @@ What a call uses stays in memory, whatever the limit of executions in memory say
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Final
 
 import pytest
@@ -15,7 +17,7 @@ from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersErr
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.activation.cache import LARGE_BYTES
+from rillflow.runtime.activation.cache import LARGE_BYTES, RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.owner.cold_reads import MOST_AT_ONCE, MOST_WAITING, ColdReads
@@ -24,6 +26,7 @@ from tests.api.definition_texts import SUSPENDED
 from tests.unit.test_long_reads import Owned
 
 SHORT_S: Final = 30
+SLOW_S: Final = 0.2
 HOT_BYTES: Final = 1 << 20
 
 
@@ -36,7 +39,7 @@ class CountingStore(MemoryStore):
 
     def begin(self) -> None:
         """Count from now on."""
-        self.most = self.most_large = 0
+        self.most = self.most_large = self.large = 0
         self._under_way: list[bool] = []
 
     async def load(
@@ -44,6 +47,7 @@ class CountingStore(MemoryStore):
     ) -> StoredExecution | None:
         is_large = most_bytes is None
         self._under_way.append(is_large)
+        self.large += is_large
         self.most = max(self.most, len(self._under_way))
         self.most_large = max(self.most_large, sum(self._under_way))
         await asyncio.sleep(0)
@@ -56,8 +60,8 @@ class CountingStore(MemoryStore):
 class Counted(Owned):
     """An owner that keeps one execution in memory, over a store that counts reads."""
 
-    def __init__(self) -> None:
-        self.counting = CountingStore()
+    def __init__(self, store: CountingStore | None = None) -> None:
+        self.counting = store or CountingStore()
         super().__init__(self.counting, hot_bytes=HOT_BYTES)
 
     async def cold(self, number: int, size_bytes: int) -> list[ExecutionId]:
@@ -136,13 +140,13 @@ async def test_more_readers_than_may_wait_are_refused() -> None:
     places = ColdReads()
 
     async def read() -> None:
-        async with places.place():
+        async with places.place(str(next(numbers))):
             await gate.wait()
 
-    gate = asyncio.Event()
+    gate, numbers = asyncio.Event(), count()
     async with AsyncExitStack() as readers:
         for _ in range(MOST_AT_ONCE):
-            await readers.enter_async_context(places.place())
+            await readers.enter_async_context(places.place(str(next(numbers))))
         waiting = [asyncio.create_task(read()) for _ in range(MOST_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(UnreadAnswersError, match="try again later"):
@@ -154,3 +158,76 @@ async def test_more_readers_than_may_wait_are_refused() -> None:
     gate.set()
     async with asyncio.timeout(SHORT_S):
         await asyncio.gather(*waiting)
+
+
+async def test_readers_of_one_execution_share_its_reading_and_its_place(owned: Counted) -> None:
+    ids = await owned.cold(4, LARGE_BYTES)
+    asked = [owned.status_of(each) for _ in range(10) for each in ids]
+    async with asyncio.timeout(SHORT_S):
+        told = await asyncio.gather(*(owned.owner.call_many([each]) for each in asked))
+    assert all(reply.error is None for [reply] in told)
+    assert owned.counting.large == len(ids)
+
+
+async def test_a_reader_who_leaves_takes_no_place_from_those_who_wait_with_it() -> None:
+    places, read = ColdReads(), list[str]()
+    gate, second, third = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hold(name: str) -> None:
+        async with places.place(name):
+            read.append(name)
+            if name == "b":
+                second.set()
+            if name == "c":
+                third.set()
+            await gate.wait()
+
+    held = [asyncio.create_task(hold(name)) for name in "abcc"]
+    async with asyncio.timeout(SHORT_S):
+        await second.wait()
+    assert read == ["a", "b"]
+    held[2].cancel()
+    held[0].cancel()
+    await asyncio.wait({held[0], held[2]})
+    async with asyncio.timeout(SHORT_S):
+        await third.wait()
+    assert read == ["a", "b", "c"]
+    gate.set()
+    await asyncio.gather(*held, return_exceptions=True)
+    async with places.place("d"), places.place("e"):
+        pass
+
+
+class SlowStore(CountingStore):
+    """A store that takes a while for large executions."""
+
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
+        if most_bytes is None:
+            await asyncio.to_thread(threading.Event().wait, SLOW_S)
+        return await super().load(execution_id, most_bytes)
+
+
+async def test_two_that_run_and_do_not_fit_together_each_have_their_time_in_memory() -> None:
+    owned = Counted(SlowStore())
+    await owned.store.open()
+    await owned.owner.start()
+    try:
+        first, second = await owned.cold(2, LARGE_BYTES)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(SHORT_S):
+            await owned.owner.call_many([woken(first)])
+            since_s, reads = loop.time(), owned.counting.large
+            other = asyncio.create_task(owned.owner.call_many([woken(second)]))
+            await other
+            assert loop.time() - since_s >= (1 + RESIDENCE) * SLOW_S * 0.9
+            assert owned.counting.large == reads + 1
+    finally:
+        await owned.owner.stop()
+        await owned.store.close()
+
+
+def woken(execution_id: ExecutionId) -> Delivery:
+    event = WakeUpReceived(at_ms=2, data=b"{}", task="wait")
+    return Delivery(execution_id=execution_id, event=event)

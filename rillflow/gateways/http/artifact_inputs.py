@@ -51,7 +51,7 @@ async def with_addresses(
 
 def _with_addresses(request: DispatchRequest, settings: ArtifactSettings, now_ms: int) -> bytes:
     execution = execution_key(request.execution_id, (step[0] for step in request.route))
-    artifacts = StoredArtifacts(ArtifactAccess(*settings[:3], execution, settings.min_free_bytes))
+    artifacts = StoredArtifacts(ArtifactAccess(*settings[:3], execution, *settings[3:5]))
     made: dict[ArtifactReference, JsonObject] = {}
     asked: set[str] = set()
     references = 0

@@ -39,6 +39,9 @@ LARGE_BYTES: Final = 1 << 20
 _NEW: Final = Stage.NEW
 _ACTIVE: Final = Stage.ACTIVE
 _DISTRUSTED: Final = Stage.DISTRUSTED
+RESIDENCE: Final = 2
+"""A large execution stays so many times as long as reading it took, before the next one is read."""
+LONGEST_RESIDENCE_S: Final = 5.0
 SHARE_OF_ENDED: Final = 8
 """Ended executions may take this share of the memory that the others have."""
 
@@ -124,6 +127,8 @@ class ActivationCache:
 
     Large executions are read one at a time, each after what was read before it could be evicted:
     so the memory beyond ``hot_bytes`` is that of the executions in use, and of one that is read.
+    Where the next would evict the last one, it is read when that has had its time in memory: two
+    that run and do not fit together would otherwise do little but read each other anew.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -154,6 +159,7 @@ class ActivationCache:
         self._loading: dict[ExecutionId, _Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._reading_large = asyncio.Lock()
+        self._resident_until_s = 0.0
 
     @property
     def active(self) -> int:
@@ -401,12 +407,25 @@ class ActivationCache:
                 raise
             if not waits:
                 raise NotReadyError(str(error)) from error
-            async with self._reading_large:
-                with self._crashes.beside(execution_id, REPLAY):
-                    return await self._read(execution_id, None, waits=True)
+            return await self._read_large(execution_id)
         finally:
             if self._is_loading(execution_id):
                 del self._loading[execution_id]
+
+    async def _read_large(self, execution_id: ExecutionId) -> ActiveExecution | None:
+        loop = asyncio.get_running_loop()
+        async with self._reading_large:
+            begun_s = loop.time()
+            if self._hot.is_full and begun_s < self._resident_until_s:
+                await asyncio.sleep(self._resident_until_s - begun_s)
+                begun_s = loop.time()
+            with self._crashes.beside(execution_id, REPLAY):
+                execution = await self._read(execution_id, None, waits=True)
+            ended_s = loop.time()
+            if execution is not None and not execution.settled:
+                residence_s = min(RESIDENCE * (ended_s - begun_s), LONGEST_RESIDENCE_S)
+                self._resident_until_s = ended_s + residence_s
+            return execution
 
     def _is_loading(self, execution_id: ExecutionId) -> bool:
         """Tell whether this task is the one whose result counts."""

@@ -128,6 +128,11 @@ class HotExecutions:
             self._shed()
             execution.end_lease()
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the executions take so much memory that a large one more evicts others."""
+        return self._bytes > self._most_bytes // 2
+
     def drop(self, execution_id: ExecutionId) -> None:
         """Drop an execution from memory."""
         each = self._awake.pop(execution_id, None) or self._asleep.pop(execution_id, None)

@@ -5,6 +5,7 @@ Used by `runtime/commands/runner.py` and `runtime/owner/call_handling.py`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
@@ -28,6 +29,7 @@ from rillflow.runtime.backpressure.sync import HintSync
 from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect
 from rillflow.runtime.commands.subflows import (
     Inherited,
+    Workspaces,
     child_of,
     inherited_from,
     start_flow,
@@ -65,7 +67,9 @@ class Dispatching:
         crashed: Crashed,
         host: str,
         follows: bool,
+        subflow_workspaces: Workspaces = MappingProxyType({}),
     ) -> None:
+        self._subflow_workspaces = subflow_workspaces
         self._clock = clock
         self._catalogue = catalogue
         self._executions = executions
@@ -202,6 +206,7 @@ class Dispatching:
                 clock=self._clock,
                 host=self._host,
                 inherited=inherited,
+                workspaces=self._subflow_workspaces,
             )
         )
         child = child_of(answer)

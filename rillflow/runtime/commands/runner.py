@@ -36,6 +36,7 @@ from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 from rillflow.runtime.aio.retrying import retry_until_answered
 from rillflow.runtime.commands.dispatching import Dispatching, Find, StillAwaited
+from rillflow.runtime.commands.subflows import Workspaces
 from rillflow.runtime.commands.timers import Timer, Timers
 from rillflow.runtime.hooks.chain import HookChain, Moment
 
@@ -64,6 +65,7 @@ class CommandRunner:
         host: str,
         guards: HookChain,
         follows: bool,
+        subflow_workspaces: Workspaces,
     ) -> None:
         self._clock = clock
         self._executions = executions
@@ -86,6 +88,7 @@ class CommandRunner:
             crashed=crashed,
             host=host,
             follows=follows,
+            subflow_workspaces=subflow_workspaces,
         )
 
     def carry_out(

@@ -3,7 +3,9 @@
 Used by `runtime/commands/dispatching.py`.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import (
@@ -21,7 +23,7 @@ from rillflow.errors import (
     StoreError,
     UnavailableError,
 )
-from rillflow.ids import ExecutionId, child_execution_id, child_id_key
+from rillflow.ids import ExecutionId, child_execution_id, child_id_key, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
@@ -29,10 +31,14 @@ from rillflow.ports.executions import Executions, Submission
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
+from rillflow.setting_values import EVERY_WORKSPACE
 from rillflow.telemetry.trace_context import TraceParent, TraceStart, attempt_id, trace_id_of
 
 MOST_LEVELS = 5
 UNSUPPORTED = 30606
+
+
+Workspaces: TypeAlias = Mapping[str, frozenset[str]]
 
 
 class Inherited(NamedTuple):
@@ -71,10 +77,12 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     clock: Clock,
     host: str,
     inherited: Inherited,
+    workspaces: Workspaces = MappingProxyType({}),
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; a repetition finds the same execution.
 
-    The submitter, for gray and A/B rules, is ``uid`` of the data, or else 0.
+    The submitter, for gray and A/B rules, is ``uid`` of the data, or else 0. ``workspaces`` are
+    those in which workspaces may start sub-flows beside their own; without any they may in all.
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason of the failure.
@@ -85,6 +93,7 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
         DefectError: Its owner met a defect, perhaps after it started the sub-flow; retry.
     """
     try:
+        refuse_workspace(request, workspaces)
         child = await _submit(request, catalogue, executions, clock, host, inherited)
     except QuotaError as error:
         return failed(request, f"{HANDLE_FAILS}{error}")
@@ -118,7 +127,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     route = _route_of(request)
     data = decode_json(request.input)
     document: JsonObject = data if isinstance(data, dict) else {}
-    target = request.resource_name.partition("://")[2] or request.resource_name
+    target = _target_of(request)
     uid = _uid(document)
     found = await resolve_descriptor(catalogue, target, uid=uid, data=document)
     child = child_execution_id(
@@ -145,6 +154,29 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
+
+
+def refuse_workspace(request: DispatchTask, workspaces: Workspaces) -> None:
+    """Refuse a sub-flow of another workspace before it is looked up: whether it is there is secret.
+
+    Raises:
+        RequestError: The workspace of the execution may start none there.
+        InvalidIdError: The sub-flow has no name of a workflow.
+    """
+    if not workspaces:
+        return
+    own = request.execution_id.partition(":")[0]
+    other = parse_descriptor_id(_target_of(request)).business
+    allowed = workspaces.get(own, workspaces.get(EVERY_WORKSPACE, frozenset()))
+    if other != own and allowed.isdisjoint((other, EVERY_WORKSPACE)):
+        raise RequestError(
+            f"the workspace {own} may not start workflows of the workspace {other}: the setting"
+            " subflow_workspaces names those where it may"
+        )
+
+
+def _target_of(request: DispatchTask) -> str:
+    return request.resource_name.partition("://")[2] or request.resource_name
 
 
 def _route_of(request: DispatchTask) -> tuple[RouteStep, ...]:

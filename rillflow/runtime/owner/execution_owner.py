@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from rillflow.core import machine
@@ -45,6 +46,7 @@ from rillflow.runtime.aio.fair_turns import (
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.changes.feed import ChangeFeed
 from rillflow.runtime.commands.runner import CommandRunner
+from rillflow.runtime.commands.subflows import Workspaces
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.crashes.crash_history import COMMANDS, CrashHistory, HandlingRecord
@@ -81,6 +83,8 @@ class OwnerLimits(NamedTuple):
         snapshot_steps: After how many steps of replay a snapshot is taken.
         outputs_max_bytes: What the outputs of a foreach may take together.
         views_max_bytes: What large answers that are being read may take together.
+        subflow_workspaces: In which workspaces those of its executions may start sub-flows beside
+            their own; without any they may in all.
     """
 
     most_hot: int = 20_000
@@ -88,6 +92,7 @@ class OwnerLimits(NamedTuple):
     snapshot_steps: int = SNAPSHOT_STEPS
     outputs_max_bytes: int = OUTPUTS_MAX_BYTES
     views_max_bytes: int = VIEWS_MAX_BYTES
+    subflow_workspaces: Workspaces = MappingProxyType({})
 
 
 DEFAULT_LIMITS: Final = OwnerLimits()
@@ -138,7 +143,7 @@ class ExecutionOwner:
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
         meters.read(metrics.HOT, lambda: {(): self.active})
         meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
-        self._commands = self._command_runner(dispatcher, executions, callback_host, guards)
+        self._commands = self._command_runner(dispatcher, executions, callback_host, guards, limits)
         self.held = self._commands.outbound.held
         self._recovery.join(self._activations, self._commands)
         self.watchers, self.views = CompletionServer(clock), Views(clock, limits.views_max_bytes)
@@ -160,7 +165,12 @@ class ExecutionOwner:
         )
 
     def _command_runner(
-        self, dispatcher: Dispatcher, executions: Executions, host: str, guards: HookChain
+        self,
+        dispatcher: Dispatcher,
+        executions: Executions,
+        host: str,
+        guards: HookChain,
+        limits: OwnerLimits,
     ) -> CommandRunner:
         return CommandRunner(
             clock=self._clock,
@@ -175,6 +185,7 @@ class ExecutionOwner:
             host=host,
             guards=guards,
             follows=self._dedicated is not None,
+            subflow_workspaces=limits.subflow_workspaces,
         )
 
     def _call_handling(self, guards: HookChain, limits: OwnerLimits) -> CallHandling:
@@ -267,7 +278,7 @@ class ExecutionOwner:
         if not waits or not self._leases.reads_cold(calls[0]):
             return await self._call_twice(calls, waits=waits)
         try:
-            async with self._cold_reads.place():
+            async with self._cold_reads.place(calls[0].execution_id):
                 replies = await self._call_twice(calls[:1], waits=True)
                 await self.views.encoded(replies[0].view)
                 return replies
