@@ -89,7 +89,7 @@ def bound_kafka() -> None:
         fetcher._proc_fetch_request = paced(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
 
 
-class FetchPace:
+class ReadPace:
     """When the next fetch of one broker begins.
 
     A broker that has no new record holds a fetch for a while. One that answers it at once would be
@@ -115,7 +115,7 @@ class FetchPace:
 
 
 _Fetch: TypeAlias = Callable[[Any, Any, int, Any], Awaitable[bool]]
-_paces: weakref.WeakKeyDictionary[Any, dict[int, FetchPace]] = weakref.WeakKeyDictionary()
+_paces: weakref.WeakKeyDictionary[Any, dict[int, ReadPace]] = weakref.WeakKeyDictionary()
 
 
 def paced(fetch: _Fetch) -> _Fetch:
@@ -123,7 +123,7 @@ def paced(fetch: _Fetch) -> _Fetch:
 
     @functools.wraps(fetch)
     async def wrapped(fetcher: Any, assignment: Any, node_id: int, request: Any) -> bool:
-        pace = _paces.setdefault(fetcher, {}).setdefault(node_id, FetchPace())
+        pace = _paces.setdefault(fetcher, {}).setdefault(node_id, ReadPace())
         asked = [
             (topic, partition, offset)
             for topic, partitions in request.topics

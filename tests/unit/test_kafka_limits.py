@@ -25,7 +25,7 @@ from rillflow.private_apis.kafka_limits import (
     MOST_BATCH_BYTES,
     MOST_ITERATIONS,
     MOST_NAMED,
-    FetchPace,
+    ReadPace,
     TooLargeBatchError,
     bound_kafka,
     paced,
@@ -152,7 +152,7 @@ def test_what_is_compiled_is_not_used() -> None:
     assert MemoryRecords.__module__ == "aiokafka.record.memory_records"
 
 
-def fetches(pace: FetchPace, seconds: float, answer_s: float, step: int) -> int:
+def fetches(pace: ReadPace, seconds: float, answer_s: float, step: int) -> int:
     """Return how many fetches a broker gets that answers each after a time, with new records."""
     now_s, offset, count = 0.0, 0, 0
     while now_s < seconds:
@@ -163,20 +163,20 @@ def fetches(pace: FetchPace, seconds: float, answer_s: float, step: int) -> int:
 
 
 def test_a_broker_that_answers_the_same_fetch_at_once_is_asked_less_and_less() -> None:
-    assert fetches(FetchPace(), 60.0, 0.0001, 0) <= 60 / LONGEST_PAUSE_S + 8
+    assert fetches(ReadPace(), 60.0, 0.0001, 0) <= 60 / LONGEST_PAUSE_S + 8
 
 
 def test_a_broker_that_pretends_to_go_on_is_asked_a_hundred_times_a_second_at_most() -> None:
-    assert fetches(FetchPace(), 60.0, 0.0001, 1) <= 60 / FETCH_S + 1
+    assert fetches(ReadPace(), 60.0, 0.0001, 1) <= 60 / FETCH_S + 1
 
 
 def test_a_broker_that_holds_a_fetch_while_it_has_nothing_is_asked_without_a_pause() -> None:
     answer_s = 2 * HELD_S
-    assert fetches(FetchPace(), 60.0, answer_s, 0) == pytest.approx(60 / answer_s, abs=1)
+    assert fetches(ReadPace(), 60.0, answer_s, 0) == pytest.approx(60 / answer_s, abs=1)
 
 
 def test_after_new_records_the_pause_begins_anew() -> None:
-    pace, asked = FetchPace(), [("topic", 0, 1)]
+    pace, asked = ReadPace(), [("topic", 0, 1)]
     now_s = 100.0
     for _ in range(10):
         now_s += pace.pause_s(asked, now_s)
