@@ -371,8 +371,7 @@ class Settings(BaseSettings):
     workspace_quotas: Quotas = {}
     """Quotas of workspaces: ``submissions_per_s``, ``running``, ``artifact_bytes``."""
     subflow_workspaces: WorkspacesByWorkspace = {}
-    """Workspaces in which those of each workspace, or of ``*``, may start sub-flows beside their
-    own; in all if it is not set."""
+    """Where workflows of each workspace, or of ``*``, may start sub-flows beside their own one."""
     storage_max_usage_percent: int = 90
     """Memory in use above which submissions are refused; 0 or less, or 100 or more, means never."""
     flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}
