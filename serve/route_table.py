@@ -354,6 +354,7 @@ ROUTES: Final = (
     # Telemetry.
     Route("GET", "/metrics", KEY, needs=VIEW_SEEN),
     Route("GET", "/actuator/prometheus", KEY, needs=VIEW_SEEN),
+    Route("GET", "/actuator/metrics", KEY, needs=VIEW_SEEN),
     # Health, and the description of the API.
     Route("GET", "/healthz", OPEN, health=True, any_host=True),
     Route("GET", "/readyz", OPEN, health=True, any_host=True),

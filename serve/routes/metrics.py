@@ -21,8 +21,15 @@ from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import MetricState, ProcessState
 from serve.limits.callers import caller_of
-from serve.schemas.documentation import ERRORS
-from serve.schemas.metric_texts import CONTENT_TYPE, metrics_text, rill_flow_text
+from serve.schemas.answers import MetricNames
+from serve.schemas.bodies import json_response
+from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.metric_texts import (
+    CONTENT_TYPE,
+    metrics_text,
+    rill_flow_names,
+    rill_flow_text,
+)
 
 log = logging.getLogger("rillflow.metrics")
 
@@ -53,6 +60,14 @@ def router(stack: Stack, meters: Meters) -> APIRouter:
         found, is_open = await states(), stack.settings.switch("ENABLE_OPEN_PROMETHEUS")
         sees = _sees(request)
         return _text_response(await in_thread(lambda: rill_flow_text(found, sees, is_open=is_open)))
+
+    @routes.get("/actuator/metrics", responses=answer(MetricNames))
+    async def rill_flow_metric_names(request: Request) -> Response:
+        """List the names of the metrics that `/actuator/prometheus` shows."""
+        found, is_open = await states(), stack.settings.switch("ENABLE_OPEN_PROMETHEUS")
+        sees = _sees(request)
+        names = await in_thread(lambda: rill_flow_names(found, sees, is_open=is_open))
+        return json_response({"names": names})
 
     return routes
 

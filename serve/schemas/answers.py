@@ -466,3 +466,9 @@ class Cluster(BaseModel):
     holders: dict[str, Holder] | None = Field(
         default=None, description="The actor of each execution that was asked for."
     )
+
+
+class MetricNames(BaseModel):
+    """The names of metrics."""
+
+    names: list[str]

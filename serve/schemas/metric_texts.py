@@ -69,6 +69,23 @@ def rill_flow_text(
         is_open: Whether the switch ``ENABLE_OPEN_PROMETHEUS`` is on; without it only the requests
             are shown.
     """
+    return _text(_rill_flow_families(states, sees, is_open=is_open))
+
+
+def rill_flow_names(
+    states: Sequence[ProcessState],
+    sees: Callable[[str], bool] | None = None,
+    *,
+    is_open: bool,
+) -> list[str]:
+    """Return the names of what ``rill_flow_text`` shows, each once, in order."""
+    families = _rill_flow_families(states, sees, is_open=is_open)
+    return sorted({family.name for family in families if family.samples})
+
+
+def _rill_flow_families(
+    states: Sequence[ProcessState], sees: Callable[[str], bool] | None, *, is_open: bool
+) -> list[Family]:
     by_name = _rows(states)
     families: list[Family] = []
     if is_open:
@@ -83,7 +100,7 @@ def rill_flow_text(
         name = requests.name + LARGEST
         largest_request = Metric(name, Kind.GAUGE, LONGEST_REQUEST, requests.labels)
         families.append(_family(largest_request, by_name.get(name, [])))
-    return _text(families)
+    return families
 
 
 def _rows(states: Sequence[ProcessState]) -> dict[str, list[Row]]:

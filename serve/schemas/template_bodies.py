@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from rillflow.errors import RequestError
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.templates import MOST_NAME_CHARACTERS, TaskTemplate, TemplateChange
 from serve.schemas.bodies import INTERNAL
 
@@ -22,6 +22,8 @@ MOST_BYTES: Final = 65_535
 TYPES: Final = range(3)
 CATEGORIES: Final = ("choice", "foreach", "function", "pass", "return", "suspense", "switch")
 TEXTS: Final = ("name", "category", "icon", "task_yaml", "schema", "output")
+SCHEMAS: Final = ("schema", "output")
+"""Texts of JSON, which may be objects: the form of the console sends text."""
 LARGEST_ID: Final = 2**63 - 1
 
 
@@ -63,6 +65,8 @@ def _fields(body: JsonObject) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in TEXTS:
         value = body.get(name)
+        if name in SCHEMAS and isinstance(value, dict):
+            value = encode_json(value).decode()
         if value is not None:
             fields[name] = _text(name, value)
     kind, enable = _whole("type", body.get("type")), _whole("enable", body.get("enable"))

@@ -220,6 +220,9 @@ async def test_metrics_of_a_workspace_are_its_own_and_no_sums(access: Opened) ->
         assert all("video" in line for line in lines), lines
         everything = await access.ask("GET", path, access.keys["viewer"])
         assert "shop" in everything.text
+    names = await access.ask("GET", "/actuator/metrics", access.keys["video"])
+    assert names.json()["names"]
+    assert all("video" in name for name in names.json()["names"])
 
 
 @MODULE_LOOP

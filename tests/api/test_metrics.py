@@ -150,6 +150,14 @@ async def test_rill_flows_names_are_told_with_its_label() -> None:
     assert total(found, "http_server_requests_seconds_count", uri="/flow/submit.json") == 1
 
 
+async def test_the_names_of_rill_flows_metrics_are_listed() -> None:
+    async with served() as api:
+        await api.run(PASS)
+        names = (await api.get("/actuator/metrics"))["names"]
+    assert names == sorted(set(names))
+    assert {"flow_meter_dag_cost_shop_order_seconds", "http_server_requests_seconds"} <= {*names}
+
+
 async def test_a_switch_closes_rill_flows_metrics() -> None:
     async with served(switches={"ENABLE_OPEN_PROMETHEUS": False}) as api:
         await api.run(PASS)

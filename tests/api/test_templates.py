@@ -193,6 +193,15 @@ async def _check_updates(api: Api) -> None:
     assert await api.post(path, {"id": number, "name": "other"}) == {"code": 0}
 
 
+async def test_a_schema_may_be_an_object() -> None:
+    async with served() as api:
+        new = {"name": "mine", "type": 0, "category": "pass", "schema": {"type": "object"}}
+        created = await api.post(f"{TEMPLATE}/create_task_template.json", new)
+        number = created["data"]["id"]
+        [shown] = (await api.get(f"{TEMPLATE}/get_task_templates.json", id=number))["data"]
+        assert shown["schema"] == '{"type":"object"}'
+
+
 async def test_a_template_without_a_body_or_an_id_is_refused_as_mistyped(shared_api: Api) -> None:
     missing = await shared_api.refusal(f"{TEMPLATE}/create_task_template.json", b"")
     assert missing[:2] == (422, 30109)

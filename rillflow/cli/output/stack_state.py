@@ -113,10 +113,10 @@ def shown(state: Mapping[str, Any], url: str, at: str) -> RenderableType:
     title.append(f"  {at}", "dim")
     parts: list[RenderableType] = [title]
     for name, told in facts(state):
-        line = Text(f"  {name:<11}", "dim").append(told, "not dim")
+        parts.append(Text(f"  {name:<11}", "dim").append(told, "not dim"))
         if name == "last hour":
-            line.append(f"  {_bars(state)}", "cyan not dim")
-        parts.append(line)
+            # On a line of its own, sixty minutes fit into 80 columns.
+            parts.append(Text(f"  {'':<11}{_bars(state)}", "cyan", no_wrap=True, overflow="crop"))
     said = problems(state)
     parts += [Text(f"  ✗ {each}", "red") for each in said[:MOST_PROBLEMS]]
     for head, rows in ((HOSTS, hosts(state)), (ACTORS, actors(state))):
