@@ -23,16 +23,20 @@ from rillflow.actors.execution_actor import spawn_dedicated
 from rillflow.actors.launch import sqlite_on_many_nodes
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
 from rillflow.actors.placing import (
+    Rebalancing,
     WaitingWorkers,
     dispatchers,
-    find_nodes,
     owners,
     places,
+    standby_places,
     start,
+    wanted_nodes,
 )
 from rillflow.actors.ray_context import holder_of
 from rillflow.actors.reports import ObservedActor, Reports
 from rillflow.actors.starts import Starts
+from rillflow.actors.takeover.actor_watch import ActorWatch
+from rillflow.actors.takeover.takeovers import START_S, Takeovers
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import StoreError
 from rillflow.ports.cluster import ControllerReport
@@ -56,7 +60,7 @@ from rillflow.runtime.supervision.convergence import (
     next_step,
     sentence_of,
 )
-from rillflow.runtime.supervision.rebalancing import Move, next_move
+from rillflow.runtime.supervision.rebalancing import Move
 from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.runtime.supervision.store_start import open_when_possible
 from rillflow.runtime.supervision.unfinished_drains import Drains
@@ -65,8 +69,6 @@ from rillflow.stores import open_store
 
 log = logging.getLogger("rillflow.controller")
 
-START_S: Final = 30.0
-"""How long an actor that was moved may take to answer."""
 LOOK_S: Final = 5.0
 """Between looks while everything is as wanted; rebalancing has a setting of its own."""
 WORK_S: Final = 0.2
@@ -101,15 +103,24 @@ class ControllerActor:
             *((name, DISPATCHER) for name in dispatchers(settings)),
             *((name, EXECUTION) for name in owners(settings)),
         ]
-        self._known: set[str] = set()
+        self._balancing = Rebalancing(settings)
         self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
         self._starts = Starts(self._reports)
         self._workers = WaitingWorkers()
         self._looking = asyncio.Lock()
+        self._takeovers = Takeovers(
+            self._looking, self._workers, self._reports, self._restart, self._start_actor
+        )
+        self._actor_watch = ActorWatch(
+            settings.namespace, self._names, self._store, self._takeovers.take_over
+        )
+        self._wanted_nodes = self._takeovers.nodes = partial(
+            wanted_nodes, settings, self._actor_watch.unreachable
+        )
+        self._watching: asyncio.Task[None] | None = None
         self._ends = end_for_good
         self._steps = 0
         self._moves = 0
-        self._balance_at = 0.0
         self._reason: str | None = "the controller has not looked yet"
         self._cause = ""
         self._warnings = [each.sentence for each in lacking(os.environ)]
@@ -204,9 +215,9 @@ class ControllerActor:
             What they have not finished, in words; the next deployment on this store goes on.
         """
         async with self._looking:
-            self._running.cancel()
-            if self._renewing is not None:
-                self._renewing.cancel()
+            for task in (self._running, self._renewing, self._watching):
+                if task is not None:
+                    task.cancel()
             self._say("the deployment is being stopped")
             return await self._ends(self._settings, self._reports, self._lease, drains=drains)
 
@@ -221,6 +232,7 @@ class ControllerActor:
             self._lease = StoreLease(self._store, holder)
             await self._renew(self._lease)
             self._renewing = asyncio.create_task(self._keep_lease(self._lease), name="lease")
+            self._watching = asyncio.create_task(self._actor_watch.run(), name="takeover")
         except Exception:
             # A defect; Ray restarts this actor.
             log.exception("start_failed")
@@ -244,8 +256,7 @@ class ControllerActor:
         await asyncio.to_thread(self._end_earlier_controller)
         while True:
             try:
-                async with self._looking:
-                    pause_s = await self._look()
+                pause_s = await self._look()
             except Exception:
                 # Somebody did not answer, or a step was broken off and an actor is missing.
                 log.exception("look_failed")
@@ -264,35 +275,41 @@ class ControllerActor:
         """Do what is to do next; return how long to wait before the next look."""
         lease, held = self._lease, self._held
         if lease is not None and held is not None and (held.successor or not lease.holds(held)):
-            await self._leave_the_store(lease)
+            async with self._looking:
+                await self._leave_the_store(lease)
             return RENEW_S
         stored = await self._store.deployment()
         if stored is not None and stored.version > self._wanted.version:
             self._say("a later deployment is about to take over")
             return WORK_S
+        takeovers = self._takeovers.count
+        # Who does not answer takes seconds, in which others may have to take over from it.
         seen = await self._reports.take()
-        await self._starts.check(seen)
-        step = next_step(
-            self._wanted,
-            self._names,
-            [each.running for each in seen],
-            stays=self._drains.left_alone(),
-            given_up=self._reports.given_up(),
-            failing=self._starts.failing(),
-        )
-        if step is None:
-            # Actors stay on the machine of the file; a replica on another one does not start.
-            self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
-        else:
-            self._say(sentence_of(step), self._causes(seen))
-        if step is None or (isinstance(step, Wait) and step.may_last):
-            await self._balance(seen)
-            return self._until_next_look_s()
-        if isinstance(step, Wait):
+        async with self._looking:
+            if takeovers != self._takeovers.count:
+                return WORK_S  # What was seen is out of date.
+            await self._starts.check(seen)
+            step = next_step(
+                self._wanted,
+                self._names,
+                [each.running for each in seen],
+                stays=self._drains.left_alone(),
+                given_up=self._reports.given_up(),
+                failing=self._starts.failing(),
+            )
+            if step is None:
+                # Actors stay on the machine of the file; a replica on another one does not start.
+                self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
+            else:
+                self._say(sentence_of(step), self._causes(seen))
+            if step is None or (isinstance(step, Wait) and step.may_last):
+                await self._balance(seen)
+                return self._until_next_look_s()
+            if isinstance(step, Wait):
+                return WORK_S
+            self._steps += 1
+            await self._carry_out(step, {each.running.name: each for each in seen})
             return WORK_S
-        self._steps += 1
-        await self._carry_out(step, {each.running.name: each for each in seen})
-        return WORK_S
 
     def _causes(self, seen: list[ObservedActor]) -> str:
         others = {each.running.name for each in seen if each.running.deployment != self._wanted}
@@ -330,8 +347,7 @@ class ControllerActor:
     async def _carry_out(self, step: Step, seen: dict[str, ObservedActor]) -> None:
         match step:
             case Start(names):
-                nodes = await asyncio.to_thread(find_nodes, self._settings)
-                where = places(self._settings, nodes.wanted)
+                where = places(self._settings, await asyncio.to_thread(self._wanted_nodes))
                 for name in names:
                     actor = await asyncio.to_thread(self._start_actor, name, where[name])
                     self._starts.begun(name, actor)
@@ -346,8 +362,7 @@ class ControllerActor:
         """End actors once all have finished what they are at, or have had time enough."""
         owning = [each for each in actors if each.running.kind == EXECUTION]
         if owning:  # Those of another partition map start next.
-            nodes = await asyncio.to_thread(find_nodes, self._settings)
-            where = places(self._settings, nodes.wanted)
+            where = places(self._settings, await asyncio.to_thread(self._wanted_nodes))
             await self._workers.prepare([where[name] for name in owners(self._settings)])
         has_left = await self._leave(actors)
         await self._workers.release()
@@ -418,31 +433,21 @@ class ControllerActor:
         return has_left
 
     def _node_of(self, seen: ObservedActor) -> str | None:
-        nodes = find_nodes(self._settings).wanted
+        nodes = self._wanted_nodes()
         if len(nodes) <= 1:
             return None
         return seen.node if seen.node in nodes else nodes[0]
 
     async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
-        rebalance_s = self._settings.rebalance_s
-        if not rebalance_s or time.monotonic() < self._balance_at:
-            return
-        self._balance_at = time.monotonic() + rebalance_s
-        living, wanted = await asyncio.to_thread(find_nodes, self._settings)
-        nodes = {each.running.name: each.node for each in seen}
-        # What comes and goes is not worth a move: a node counts from the second look at which
-        # it is wanted, and no more from the second at which it is not. One that goes, at once.
-        steady = self._known.intersection(living).union(set(wanted).intersection(nodes.values()))
-        self._known = set(wanted)
-        kinds = [
-            {name: nodes[name] for name in names}
-            for names in (owners(self._settings), dispatchers(self._settings))
-        ]
-        move = next_move(kinds, steady, self._drains.left_alone())
+        gone = self._actor_watch.unreachable()
+        move = await self._balancing.next_move(seen, self._drains.left_alone(), gone)
         if move is not None:
             actors = {each.running.name: each for each in seen}
             await self._move(move, actors[move.actor])
+        else:
+            nodes = await asyncio.to_thread(self._wanted_nodes)
+            await self._workers.stand_by(standby_places([each.node for each in seen], nodes))
 
     async def _move(self, move: Move, seen: ObservedActor) -> None:
         if not await self._leave_prepared(seen, move.node, is_bounded=False):

@@ -31,6 +31,7 @@ from rillflow.actors.names import (
 from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
 from rillflow.actors.ray_context import (
     environment_digest,
+    here,
     is_controlled,
     is_held_by_another,
     on_the_machine_of_the_store,
@@ -58,7 +59,7 @@ from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.hooks.loading import load_hook, load_hooks
+from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
@@ -73,13 +74,10 @@ from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain_gate import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
-from rillflow.runtime.submission.intake import Submissions
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.supervision.deployed import code_version, of_stored
-from rillflow.runtime.triggers.runner import TriggerRunner
-from rillflow.runtime.triggers.source_runner import SourceRunner
-from rillflow.runtime.triggers.tracing import TriggerSpans
-from rillflow.runtime.triggers.trigger_types import trigger_types
+from rillflow.runtime.supervision.lease_renewal import renewed_lease
+from rillflow.runtime.triggers.trigger_start import start_triggers
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
@@ -187,6 +185,7 @@ class ExecutionActor:
             spawner=None if self._dedicated else actor_spawner(settings),
             meters=self._meters,
             spans=self._spans,
+            holder=here(self._name),
         )
 
     def _owner_endpoint(self) -> OwnerEndpoint:
@@ -213,6 +212,7 @@ class ExecutionActor:
         try:
             await self._store.open()
             await self._compare()
+            await _take_lease(self)
             await self._host.start()
             if self._dedicated is None:
                 self._health.start()
@@ -380,27 +380,15 @@ class ExecutionActor:
         """Fire the triggers of the partitions of this actor."""
         if not self._partitions:
             return
-        settings, clock = self._settings, SystemClock()
-        submissions = Submissions(
-            settings,
-            store=self._store,
-            executions=self._executions,
-            clock=clock,
-            hook=load_hook(settings.context_hook),
-        )
         await asyncio.shield(self._started)
-        parts: dict[str, Any] = {
-            "store": self._store,
-            "submissions": submissions,
-            "clock": clock,
-            "partitions": self._partitions,
-            "meters": self._meters,
-            "spans": self._spans and TriggerSpans(self._spans, TraceSampling(settings)),
-        }
-        self._triggers = TriggerRunner(executions=self._executions, **parts)
-        self._triggers.start()
-        self._sources = SourceRunner(types=trigger_types(settings), **parts)
-        self._sources.start()
+        self._triggers = start_triggers(
+            self._settings,
+            self._store,
+            self._executions,
+            self._partitions,
+            meters=self._meters,
+            spans=self._spans,
+        )
 
     async def _retire_when_done(self) -> None:
         if self._dedicated is None:
@@ -439,6 +427,23 @@ class ExecutionActor:
         """End this process: a newer owner has taken over, or Ray restarts this one."""
         log.error("fenced_exit")
         os._exit(1)
+
+
+async def _take_lease(actor: ExecutionActor) -> None:
+    """Show from now on that this process runs; Ray alone looks after dedicated actors.
+
+    Not a method, which processes of the release before would not know (``sent_by_value``).
+    """
+    if actor._dedicated is not None:  # noqa: SLF001 - of this module
+        return
+    store = partial(open_store, actor._settings.store_url)  # noqa: SLF001 - of this module
+    holder = actor._name, actor._life  # noqa: SLF001 - of this module
+    await renewed_lease(
+        actor._store,  # noqa: SLF001 - of this module
+        store,
+        holder,
+        lost=actor._leave_fenced,  # noqa: SLF001 - of this module
+    )
 
 
 def _reasons(actor: ExecutionActor) -> list[Reason]:

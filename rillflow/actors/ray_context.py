@@ -12,6 +12,7 @@ from typing import Any, Final
 import ray
 
 from rillflow.actors.peers import RUN_DIR
+from rillflow.jsontypes import JsonObject
 from rillflow.ports.lease import DeploymentName, Leases
 from rillflow.private_apis.ray_state import cluster_id
 from rillflow.settings import Settings
@@ -22,6 +23,15 @@ _HEAD: Final = "node:__internal_head__"
 def is_controlled() -> bool:
     """Tell whether a controller looks after the actors, as in every stack but ``rillflow up``."""
     return RUN_DIR not in os.environ
+
+
+def here(actor: str) -> JsonObject:
+    """Return where an actor of this process is, as it is shown to people."""
+    return {
+        "actor": actor,
+        "node": ray.get_runtime_context().get_node_id(),
+        "address": ray.util.get_node_ip_address(),
+    }
 
 
 def environment_digest() -> str:

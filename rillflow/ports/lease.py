@@ -1,6 +1,10 @@
-"""The lease of a store: which deployment may run on it, as the store keeps it.
+"""Leases, as the store keeps them: of the deployment that may run on it, and of its owners.
 
 Epochs keep two deployments from writing to one execution; the lease keeps them from trying.
+
+By its own lease an execution actor shows that its process runs. An owner takes it before it takes
+its partitions, and renews it. Whoever looks after the actors sees which leases are not renewed any
+more. Epochs, and not leases, keep two owners from writing to one execution.
 """
 
 from typing import NamedTuple, Protocol
@@ -56,6 +60,40 @@ class Leases(Protocol):
         Returns:
             Whether it was the next one; if not, nothing was written.
         """
+        ...
+
+
+class OwnerLease(NamedTuple):
+    """The lease of one execution actor.
+
+    Attributes:
+        name: The name of the actor.
+        life: Which of its processes took the lease last.
+        renewals: How often that process has renewed it.
+    """
+
+    name: str
+    life: str
+    renewals: int
+
+
+class OwnerLeases(Protocol):
+    """The leases of the execution actors of a deployment, one for each name."""
+
+    async def take_owner_lease(self, name: str, life: str) -> None:
+        """Give the lease of a name to a process, whoever had it before."""
+        ...
+
+    async def renew_owner_lease(self, name: str, life: str) -> bool:
+        """Renew a lease; a crash of the store may undo the latest renewals.
+
+        Returns:
+            Whether this process has it; if not, another one has taken it.
+        """
+        ...
+
+    async def owner_leases(self) -> list[OwnerLease]:
+        """Return all leases by name."""
         ...
 
 

@@ -15,7 +15,7 @@ from rillflow.ports.access import ApiKeys, Audit
 from rillflow.ports.aliases import AliasListings
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
-from rillflow.ports.lease import Leases
+from rillflow.ports.lease import Leases, OwnerLeases
 from rillflow.ports.sessions import EndedSessions
 from rillflow.ports.templates import Templates
 from rillflow.ports.triggers import Triggers
@@ -361,6 +361,7 @@ class Store(
     AliasListings,
     Deployments,
     Leases,
+    OwnerLeases,
     Templates,
     Triggers,
     EndedSessions,

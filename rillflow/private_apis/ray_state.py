@@ -8,6 +8,7 @@ from ray._private import process_watcher, worker
 from ray._private.state import state
 from ray._private.worker import global_worker
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined] # Ray has no types
+from ray.actor import ActorHandle
 
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 
@@ -31,6 +32,16 @@ def cluster_id() -> str:
     return str(client.cluster_id.hex())
 
 
+def place_of(actor: Any) -> tuple[bool, str]:
+    """Return whether Ray takes an actor for alive, and the id of its node; it asks the GCS.
+
+    Neither says that the process runs: Ray learns of the death of a node after some seconds, and
+    never that a process has been stopped.
+    """
+    facts = state.actor_table(actor._actor_id.hex())  # noqa: SLF001 - no public function has it
+    return facts.get("State") == "ALIVE", facts.get("Address", {}).get("NodeID", "")
+
+
 def ask_gcs(timeout_s: float) -> None:
     """Ask the GCS whether it lives; it blocks.
 
@@ -48,7 +59,9 @@ def raylet_pid() -> int | None:
 
 
 def _differences() -> Iterator[str]:
-    yield from missing(state, "get_draining_nodes", "available_resources_per_node")
+    yield from missing(state, "get_draining_nodes", "available_resources_per_node", "actor_table")
+    yield from not_in_source(type(state), '"State": gcs_pb2', '"NodeID": binary_to_hex')
+    yield from missing(ActorHandle, "_actor_id")
     yield from not_in_source(worker, "worker.gcs_client = ")
     yield from missing(InnerGcsClient, "check_alive", "cluster_id")
 
@@ -60,7 +73,8 @@ def _differences_of_workers() -> Iterator[str]:
 RELIES_ON: Final = (
     Assumption(
         library="ray",
-        relies_on="ray._private.state.state tells draining nodes and free resources;"
+        relies_on="ray._private.state.state tells draining nodes, free resources and, by the"
+        " _actor_id of a handle, where an actor is;"
         " global_worker.gcs_client.check_alive asks the GCS, and cluster_id names the cluster",
         seen_with="2.60.0",
         if_it_changes="loud: the controller fails, and /readyz says that the GCS does not answer",

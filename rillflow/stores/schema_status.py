@@ -21,6 +21,7 @@ MIGRATIONS: Final = (
     "API keys by name",
     "the audit",
     "search keys, and an index of executions by version",
+    "the leases of execution actors",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -24,7 +24,7 @@ from rillflow.errors import StackError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import UNSAID, protocol_of, refuse_distant
 from serve.stack.cluster_check import examine, joined
-from serve.stack.deployment_file import is_ours, read_deployment_file, text_with_release
+from serve.stack.deployment_file import is_ours, read_deployment_file, text_to_send
 
 DASHBOARD: Final = "RAY_DASHBOARD_ADDRESS"
 LOOK_S: Final = 0.5
@@ -79,7 +79,8 @@ def deploy(path: Path, address: str | None, tell: Tell, *, is_upgrade: bool = Fa
             who = f"the code on the nodes ({examined.code})"
             refuse_distant(protocol_of(running), f"what runs ({running})", ours, who)
         tell(f"from code {running} to {examined.code}" if running else f"code {examined.code}")
-        _send(path, examined.code, dashboard)
+        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+        _send(text_to_send(path, examined.code, nodes), path, dashboard)
         _wait_until_rolled(schema, examined.namespace, examined.code, tell)
 
 
@@ -150,15 +151,15 @@ def _own_applications() -> list[str]:
     return [name for name, each in applications.items() if OURS in each.deployments]
 
 
-def _send(path: Path, code: str, dashboard: str) -> None:
-    """Send the file to Serve, with the version of the code, so that other code is a change.
+def _send(text: str, path: Path, dashboard: str) -> None:
+    """Send what a file has Serve deploy.
 
     Raises:
         StackError: Serve does not take it.
     """
     where = os.environ.get(DASHBOARD) or f"http://{dashboard}"
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        file.write(text_with_release(path, code))
+        file.write(text)
         file.flush()
         command = [*SENDING, file.name, "--address", where]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program

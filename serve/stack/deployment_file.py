@@ -18,6 +18,8 @@ from rillflow.errors import StackError
 from rillflow.suggestions import closest
 
 MOST_BYTES: Final = 1 << 20
+REPLICAS: Final = 2
+"""How many there are where nodes and file allow it, and the file says nothing."""
 RELEASE: Final = "RILLFLOW_RELEASE"
 
 
@@ -54,17 +56,30 @@ def is_ours(import_path: str) -> bool:
     return import_path.startswith("serve.")
 
 
-def text_with_release(path: Path, release: str) -> str:
-    """Return a file that Serve takes, with another release where it names none itself.
+def text_to_send(path: Path, release: str, nodes: int) -> str:
+    """Return a file that Serve takes, with what it leaves to whoever sends it.
 
-    Serve starts nothing anew for a file that is as it was, whatever the code is meanwhile.
+    Args:
+        path: The file.
+        release: Named where the file names none. Serve starts nothing anew for a file that is as
+            it was, whatever the code is meanwhile.
+        nodes: How many there are. From two on there are two replicas, where the file says no
+            ``min_replicas``, so that the loss of one costs no request more than a repetition.
     """
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for application in content["applications"]:
         if is_ours(str(application["import_path"])):
             environment = application.setdefault("runtime_env", {}).setdefault("env_vars", {})
             environment.setdefault(RELEASE, release)
+            for deployment in application.get("deployments", ()):
+                _have_replicas(deployment, min(nodes, REPLICAS))
     return yaml.safe_dump(content, sort_keys=False)
+
+
+def _have_replicas(deployment: dict[str, Any], least: int) -> None:
+    scaling = deployment.get("autoscaling_config")
+    if isinstance(scaling, dict) and scaling.get("max_replicas", least) >= least:
+        scaling.setdefault("min_replicas", least)
 
 
 def _overlooked(content: Mapping[str, Any], schema: BaseModel, place: str) -> Iterator[str]:

@@ -3,9 +3,14 @@
 Import it only after the environment is set, because Serve reads it at import.
 """
 
+import asyncio
 import logging
+import threading
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
+import ray
 from ray import serve
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.schema import ApplicationStatus
@@ -13,13 +18,18 @@ from ray.serve.schema import ApplicationStatus
 from rillflow.actors.directory import names_of_actors
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.placing import dispatchers, owners
+from rillflow.actors.takeover.actor_watch import ActorWatch, Stopped
 from rillflow.errors import StackError
 from rillflow.ports.deployment import Deployment
+from rillflow.runtime.supervision.convergence import DISPATCHER, EXECUTION, Kind
 from rillflow.settings import Settings
+from rillflow.stores import open_store
 from serve.deployment import build
 
 REQUEST_TIMEOUT_S: Final = 660
 KEEP_ALIVE_S: Final = 75
+ACTORS_S: Final = 10.0
+"""How often it checks whether all actors are there."""
 APPLICATION: Final = "rillflow"
 log = logging.getLogger("rillflow.local_front")
 
@@ -51,6 +61,43 @@ def start_missing(settings: Settings, deployed: Deployment) -> None:
     if missing:
         log.warning("actors_missing", extra={"actors": missing})
         launch_actors(settings, deployed)
+
+
+def keep_actors(settings: Settings, deployed: Deployment, stopped: threading.Event) -> None:
+    """Start what is missing, and what has stopped without Ray having noticed, until ``stopped``."""
+    asyncio.run(_keep_actors(settings, deployed, stopped))
+
+
+async def _keep_actors(settings: Settings, deployed: Deployment, stopped: threading.Event) -> None:
+    store = open_store(settings.store_url)
+    await store.open()
+    names: list[tuple[str, Kind]] = [
+        *((name, DISPATCHER) for name in dispatchers(settings)),
+        *((name, EXECUTION) for name in owners(settings)),
+    ]
+    take_over = partial(_take_over, settings, deployed)
+    watching = asyncio.create_task(
+        ActorWatch(settings.namespace, names, store, take_over).run(), name="takeover"
+    )
+    try:
+        while not stopped.is_set():
+            await asyncio.to_thread(stopped.wait, ACTORS_S)
+            try:
+                await asyncio.to_thread(start_missing, settings, deployed)
+            except Exception:
+                log.exception("actors_not_looked_for")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await store.close()
+
+
+async def _take_over(settings: Settings, deployed: Deployment, stopped: Sequence[Stopped]) -> None:
+    """End actors that have stopped, and start others of their names."""
+    for each in stopped:
+        log.warning("actor_taken_over", extra={"actor": each.name})
+        await asyncio.to_thread(ray.kill, each.actor)
+    await asyncio.to_thread(launch_actors, settings, deployed)
 
 
 def _start_serve(port: int) -> None:

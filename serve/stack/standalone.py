@@ -39,8 +39,6 @@ from serve.stack.tls import refuse_unusable
 LOOK_S: Final = 0.05
 CHECK_S: Final = 0.5
 ANSWER_S: Final = 5.0
-ACTORS_S: Final = 10.0
-"""How often it checks whether all actors run."""
 START_S: Final = 120.0
 OWN_FILES_ONLY: Final = 0o077
 """The umask of every process of a stack: its files are for its owner only."""
@@ -189,12 +187,12 @@ class Standalone:
             )
 
     def _keep_actors(self, stopped: threading.Event) -> None:
-        front = _front()
-        while not stopped.wait(ACTORS_S):
+        while not stopped.is_set():
             try:
-                front.start_missing(self._settings, self._deployed)
+                _front().keep_actors(self._settings, self._deployed, stopped)
             except Exception:
                 log.exception("actors_not_looked_for")
+                stopped.wait(CHECK_S)
 
     def stop(self, exit_code: int = 1) -> None:
         """End everything at once; accepted executions continue at the next start.

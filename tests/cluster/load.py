@@ -114,6 +114,13 @@ def check_mixture_calls(calls: list[Json], kills: int) -> None:
     assert all(names.count(name) <= 1 + kills for name in keys), names
 
 
+def ended_ms(shown: Json) -> int:
+    """Return when the last task of an execution ended, by the clock of this machine."""
+    infos = (task.get("invoke_msg", {}) for task in shown["tasks"].values())
+    times = (each["invoke_time_infos"] for each in infos if each.get("invoke_time_infos"))
+    return max(int(each[-1]["end_time"]) for each in times if "end_time" in each[-1])
+
+
 class Refusal(NamedTuple):
     """A submission without success: its status, and what was said."""
 

@@ -27,12 +27,16 @@ IMPATIENT: Final = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
+# Ray notices the death of a node within the hours after a test.
+DEAF: Final = IMPATIENT | {"RAY_health_check_failure_threshold": "10000"}
 
 
 class RayNode:
-    """One node as ``ray start`` makes it: a raylet and all processes below it."""
+    """One node as ``ray start`` in a folder makes it: a raylet and all processes below it."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str], *options: str) -> None:
+    def __init__(
+        self, log: Path, environment: Mapping[str, str], *options: str, cwd: Path = ROOT
+    ) -> None:
         command = [
             *(RAY, "start", "--block", "--num-cpus=2"),
             *(f"--object-store-memory={80 * 1024 * 1024}", "--min-worker-port=0"),
@@ -42,7 +46,7 @@ class RayNode:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, cwd=ROOT, env=environment
+                command, stdout=output, stderr=output, cwd=cwd, env=environment
             )
         self._wait_until_started()
 
@@ -80,6 +84,7 @@ class RayNodes:
         others: How many nodes beside the head there are at first.
         driver: The script that joins and carries out what it is asked.
         told: More that it is told by its command line.
+        health: How soon Ray notices that a node has died.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class RayNodes:
         others: int = 1,
         driver: Path = DRIVER,
         told: Sequence[str] = (),
+        health: Mapping[str, str] = IMPATIENT,
     ) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
@@ -103,7 +109,7 @@ class RayNodes:
         self._environment = {
             **os.environ,
             **PREFERENCES,
-            **IMPATIENT,
+            **health,
             "RAY_AUTH_TOKEN_PATH": str(token),
             "PYTHONPATH": str(ROOT),
         }

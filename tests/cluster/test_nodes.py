@@ -4,9 +4,12 @@ A cluster does not outlive its head: another one goes on with its executions.
 """
 
 import asyncio
+import logging
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +17,16 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.cluster.api import Functions
-from tests.cluster.load import check_mixture_calls, mixture, under_load
+from rillflow.runtime.process.clock import SystemClock
+from tests.cluster.api import Api, Functions
+from tests.cluster.load import Load, check_mixture_calls, ended_ms, mixture, under_load
 from tests.cluster.processes import announced, wait_until_gone
-from tests.cluster.ray_nodes import RayNodes
+from tests.cluster.ray_nodes import DEAF, IMPATIENT, RayNodes
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.cluster
+
+log = logging.getLogger(__name__)
 
 EXECUTIONS: Final = 50
 LOAD: Final = 200
@@ -43,9 +49,24 @@ def _slow_functions() -> Iterator[httpx.Client]:
 
 @pytest.fixture(name="nodes")
 def _nodes(store_url: str, slow_functions: httpx.Client) -> Iterator[RayNodes]:
+    with _two_nodes(store_url, slow_functions, IMPATIENT) as nodes:
+        yield nodes
+
+
+@pytest.fixture(name="deaf_nodes")
+def _deaf_nodes(store_url: str, slow_functions: httpx.Client) -> Iterator[RayNodes]:
+    with _two_nodes(store_url, slow_functions, DEAF) as nodes:
+        yield nodes
+
+
+@contextmanager
+def _two_nodes(
+    store_url: str, slow_functions: httpx.Client, health: Mapping[str, str]
+) -> Iterator[RayNodes]:
+    told = (str(slow_functions.base_url).rstrip("/"),)
     # The sockets of Ray need a short path.
     with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), store_url, told=(str(slow_functions.base_url).rstrip("/"),))
+        nodes = RayNodes(Path(folder), store_url, told=told, health=health)
         try:
             yield nodes
         finally:
@@ -53,18 +74,21 @@ def _nodes(store_url: str, slow_functions: httpx.Client) -> Iterator[RayNodes]:
 
 
 @pytest.mark.long
-def test_when_a_node_is_killed_its_executions_go_on_elsewhere(
-    nodes: RayNodes, functions: Functions
+def test_when_a_node_is_killed_its_executions_go_on_elsewhere_before_ray_notices(
+    deaf_nodes: RayNodes, functions: Functions
 ) -> None:
+    nodes = deaf_nodes
     base_url = nodes.ask("serve")
     before = _on_both_nodes(nodes)
     with under_load(base_url, mixture(functions.url)) as load:
         load.wait_for(LOAD // 2)
+        killed_ms = SystemClock().now_ms()
         nodes.other.kill()
         load.wait_for(LOAD)
     load.check_ends()
     load.check_refusals()
     _check_moved(before, nodes.ask("owners"))
+    log.warning("from the kill to the end: %s", _delays(base_url, load, killed_ms))
     for execution_id in load.acknowledged:
         check_mixture_calls(functions.calls(execution_id), kills=1)
 
@@ -132,6 +156,15 @@ def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
                 assert [task for task, _ in calls] == ["a", "b", "c"]
         finally:
             nodes.stop()
+
+
+def _delays(base_url: str, load: Load, killed_ms: int) -> str:
+    """Say how long after a kill those executions ended that were under way then."""
+    with Api(base_url) as api:
+        ended = sorted(ended_ms(api.get(each)) - killed_ms for each in load.acknowledged)
+    late = [each / 1000 for each in ended if each > 0][: LOAD // 2]
+    gaps = [after - before for before, after in pairwise([0.0, *late])]
+    return f"longest gap {max(gaps):.2f} s, median {late[len(late) // 2]:.2f} s"
 
 
 def _running(nodes: RayNodes, slow_functions: httpx.Client) -> tuple[dict[str, Any], list[str]]:

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +18,12 @@ import pytest
 from rillflow.ports.deployment import PROTOCOL, protocol_of
 from tests.api.definition_texts import SUSPENDED
 from tests.cluster.api import Api, Functions
-from tests.cluster.load import CALLERS, Load, steps, under_load
+from tests.cluster.load import CALLERS, Load, ended_ms, steps, under_load
 from tests.cluster.other_release import make_release, shipped
 from tests.cluster.processes import ROOT
+from tests.cluster.ray_nodes import IMPATIENT, RayNode
 from tests.cluster.serve_cluster import ServeCluster
+from tests.postgres_server import PostgresServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
@@ -39,6 +42,7 @@ ray.init(address='auto', log_to_driver=False, logging_level='ERROR')
 for each in ray.util.list_named_actors(all_namespaces=True): print(each['name'])
 " """
 COUNTS: Final = {"RILLFLOW_EXECUTION_ACTORS": "2", "RILLFLOW_DISPATCHER_ACTORS": "1"}
+ON_TWO_NODES: Final = COUNTS | {"RILLFLOW_DISPATCHER_ACTORS": "2"}
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -72,6 +76,25 @@ def _cluster(folder: Path, earlier: str) -> Iterator[ServeCluster]:
         cluster.head.kill()
 
 
+@pytest.fixture(name="two_nodes")
+def _two_nodes(server: PostgresServer, earlier: str) -> Iterator[ServeCluster]:
+    with tempfile.TemporaryDirectory(prefix="ru", dir="/tmp") as name, ExitStack() as ends:
+        cluster = ServeCluster(Path(name), RILLFLOW_STORE=server.new_database(), **IMPATIENT)
+        ends.callback(cluster.head.kill)
+        cluster.head.start(cluster.folder)
+        head = cluster.head
+        second = RayNode(
+            cluster.folder / "second.log",
+            head.environment,
+            f"--address={head.address}",
+            cwd=cluster.folder,
+        )
+        ends.callback(second.kill)
+        cluster.write(earlier, **ON_TWO_NODES)
+        assert "everything runs as wanted" in cluster.control(f"deploy {FILE}")
+        yield cluster
+
+
 def _until_rolled(cluster: ServeCluster, protocol: int) -> Any:
     give_up = time.monotonic() + LONG_S
     while True:
@@ -90,27 +113,38 @@ def _check_calls(functions: Functions, load: Load) -> None:
         assert [call["task"] for call in calls] == [f"step{number}" for number in range(1, 6)]
 
 
-def _ended_ms(shown: Any) -> int:
-    """Return when the last task of an execution ended."""
-    infos = (task["invoke_msg"]["invoke_time_infos"] for task in shown["tasks"].values())
-    return max(int(each[-1]["end_time"]) for each in infos)
-
-
 def _longest_gap_s(api: Api, load: Load) -> float:
-    ends = sorted(_ended_ms(api.get(each)) for each in load.acknowledged)
+    ends = sorted(ended_ms(api.get(each)) for each in load.acknowledged)
     return max(after - before for before, after in pairwise(ends)) / 1000
 
 
 def test_nothing_is_lost_wrong_or_doubled_on_the_way_there_and_back(
     cluster: ServeCluster, functions: Functions, earlier: str, ours: str
 ) -> None:
+    _check_the_way_there_and_back(cluster, functions, (ours, earlier), COUNTS)
+
+
+def test_nothing_is_lost_wrong_or_doubled_on_two_nodes_either(
+    two_nodes: ServeCluster, functions: Functions, earlier: str, ours: str
+) -> None:
+    state = two_nodes.cluster()
+    assert len({actor["node"] for actor in state["actors"]}) == 2
+    _check_the_way_there_and_back(two_nodes, functions, (ours, earlier), ON_TWO_NODES)
+
+
+def _check_the_way_there_and_back(
+    cluster: ServeCluster,
+    functions: Functions,
+    releases: tuple[str, str],
+    variables: dict[str, str],
+) -> None:
     base_url = f"http://127.0.0.1:{cluster.port}"
     flow = steps(functions.url)
-    for code, protocol in ((ours, PROTOCOL), (earlier, PROTOCOL - 1)):
+    for code, protocol in zip(releases, (PROTOCOL, PROTOCOL - 1), strict=True):
         with under_load(base_url, flow, pause_s=CALLERS / RATE_PER_S) as load:
             load.wait_for(BEFORE)
-            cluster.write(code, **COUNTS)
-            if code == ours:
+            cluster.write(code, **variables)
+            if code == releases[0]:
                 assert "everything runs as wanted" in cluster.control(f"upgrade {FILE}")
             else:
                 cluster.head.run(f"serve deploy {FILE}", cluster.folder)

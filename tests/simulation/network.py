@@ -55,20 +55,27 @@ class Network:
     ) -> None:
         """Carry calls; ``is_gone`` tells who has left for good.
 
-        ``dropped`` hears of the answers that a dispatcher has, and that nobody takes.
+        ``dropped`` hears of the answers that a dispatcher has, and that nobody takes. ``moved``
+        tells which owner has ended, since others own its partitions now.
         """
         self._around = around
         self.is_gone = is_gone
+        self.moved: Callable[[str], bool] = lambda _: False
         self._dropped = dropped
         self._addresses: dict[str, Address] = {}
+
+    def has_moved(self, name: str) -> bool:
+        """Tell callers of an owner whether it has ended."""
+        return self.moved(name)
 
     def register(self, life: Life, serve: Serve) -> None:
         """Be reached under the life's name, in the place of whoever was before."""
         self._addresses[life.name] = Address(life, serve)
 
-    def connection_to(self, name: str) -> Connection:
-        """Return a way to whoever has a name."""
+    def connection_to(self, name: str, leaves: Callable[[str], bool] | None = None) -> Connection:
+        """Return a way to whoever has a name; ``leaves`` tells in other ways who is gone."""
         reached: Address | None = None
+        is_gone = leaves or self.is_gone
 
         async def call(message: bytes) -> bytes:
             nonlocal reached
@@ -82,12 +89,15 @@ class Network:
                     return await self._call_once(address, message)
                 except ConnectionError as error:
                     reached = None
-                    if self.is_gone(name):
+                    if is_gone(name):
                         # Whoever has found this out hears of it later.
                         await asyncio.sleep(self._delay_s())
                         self._note_dropped(message)
                         raise GoneError(f"{name} has left") from error
                     if self._around.loop.time() > give_up_s:
+                        if self.moved(name):
+                            self._note_dropped(message)
+                            raise GoneError(f"{name} has ended") from error
                         raise UnavailableError(f"{name} cannot be reached") from error
                 await asyncio.sleep(PAUSE_S)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import TypeAlias
 
-from rillflow.errors import StoreError, UnavailableError
+from rillflow.errors import GoneError, NotOwnerError, StoreError, UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_replies
 from rillflow.ports.gateway import Gateway
@@ -14,11 +14,12 @@ from rillflow.ports.store import Store
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import HandlingRecord
-from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
+from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.routing.router import OwnerRef, Routes
 from tests.loopback import connection_to
 from tests.simulation.network import Network
@@ -36,11 +37,22 @@ class Executions(Routes):
     """The executions of a run, by id."""
 
     def __init__(self, network: Network, hosts: int, watcher: str, spawn: Spawn) -> None:
-        homes = [
-            OwnerRef(network.connection_to(host_name(index)), watcher=watcher)
-            for index in range(hosts)
-        ]
-        super().__init__(homes, _DedicatedHomes(network, watcher, spawn))
+        def owner_at(index: int) -> OwnerRef:
+            connection = network.connection_to(host_name(index), network.has_moved)
+            return OwnerRef(_moving(connection), watcher=watcher)
+
+        homes = list(map(owner_at, range(hosts)))
+        super().__init__(homes, _DedicatedHomes(network, watcher, spawn), owner_at)
+
+
+def _moving(connection: Connection) -> Connection:
+    async def call(message: bytes) -> bytes:
+        try:
+            return await connection(message)
+        except GoneError as error:
+            raise NotOwnerError("it owns nothing now") from error
+
+    return call
 
 
 class _DedicatedHomes:
@@ -127,21 +139,20 @@ class HostProcess:
         retire: Callable[[Life], None],
         guards: HookChain | None = None,
         record: HandlingRecord | None = None,
+        own: OwnPartitions | None = None,
     ) -> None:
-        self.life = life
-        self._around = around
-        self._store = store
-        self._promises = promises
+        self.life, self._around, self._store = life, around, store
+        self._promises, self._retire = promises, retire
         self._dedicated = owns if isinstance(owns, str) else None
-        self._retire = retire
         self._leaving = False
         connections = [network.connection_to(dispatcher_name(each)) for each in range(dispatchers)]
         self.lanes = DispatcherClient(life.name, connections)
+        homes = Executions(network, hosts, repr(life), spawn)
         self.host = ExecutionOwner(
             store=store,
             clock=clock,
             dispatcher=self.lanes,
-            executions=Executions(network, hosts, repr(life), spawn),
+            executions=homes,
             callback_host="http://rillflow.test",
             partitions=() if isinstance(owns, str) else owns,
             dedicated=self._dedicated,
@@ -152,7 +163,9 @@ class HostProcess:
             spawner=None if self._dedicated else _Spawner(spawn, living),
             turns=_counted_turns(snapshot_steps),
         )
-        self._endpoint = OwnerEndpoint(self.host, self.lanes, life=repr(life))
+        self._endpoint = OwnerEndpoint(
+            self.host, self.lanes, life=repr(life), own=own, forward=homes.forward
+        )
         self._started = around.loop.spawn(life, self._start(), name="start")
         self._retirement = around.loop.spawn(life, self._retire_when_done(), name="retire")
         self._beat = around.loop.spawn(life, self.lanes.beat(), name="beat")
@@ -256,6 +269,11 @@ class Supervisor:
     def lose(self, name: str) -> None:
         """End a process for good, in the midst of its work."""
         self.retire(self.newest[name], self._starts[name])
+
+    def abandon(self, name: str) -> None:
+        """Give a name up without ending its process, which could not be reached."""
+        del self.newest[name]
+        del self._starts[name]
 
     def _mourn(self, life: Life) -> None:
         if self.resting or self.newest.get(life.name) is not life:

@@ -84,9 +84,7 @@ class World:
         self.promises = Promises(around)
         self.store = FlakyStore(around, self.promises)
         self.supervisor = Supervisor(around)
-        self._network = Network(
-            around, lambda name: not self.supervisor.supervises(name), self.promises.dropped
-        )
+        self._network = Network(around, self._is_gone, self.promises.dropped)
         self.processes: dict[Life, HostProcess] = {}
         self.dispatchers: dict[Life, DispatcherProcess] = {}
         clock = SimulatedClock(around.loop)
@@ -185,6 +183,10 @@ class World:
             return life
 
         return start
+
+    def _is_gone(self, name: str) -> bool:
+        """Tell whether a process has left for good, so that what is for it may be dropped."""
+        return not self.supervisor.supervises(name)
 
     def _watched(self, life: Life) -> dict[str, Any]:
         """Return what else an owner is given, in worlds where something may be fatal to it."""
@@ -319,7 +321,9 @@ class World:
                 self.around.break_promise(f"{execution_id}: the store tells another story")
             for life in self.supervisor.newest.values():
                 process = self.processes.get(life)
-                execution = process.host._activations.find(execution_id) if process else None
+                if process is None or not process.host._ownership.is_near(execution_id):
+                    continue  # What others own is read to judge calls that were ordered before.
+                execution = process.host._activations.find(execution_id)
                 if execution is not None and codec.encode_state(execution.state) != wanted:
                     self.around.break_promise(f"{execution_id}: {life} remembers it differently")
 
@@ -370,7 +374,7 @@ def simulate(seed: int, *, defects: float = 0.0) -> Finding:
     finding = _run(seed, weather, workflows)
     if workflows.sure and weather != FAIR and not finding.broken:
         calm = _run(seed, FAIR, workflows)
-        return finding._replace(broken=calm.broken + _differences(finding, calm))
+        return finding._replace(broken=calm.broken + differences(finding, calm))
     return finding
 
 
@@ -391,7 +395,7 @@ def live(world: World) -> Finding:
     return finding
 
 
-def _differences(stormy: Finding, calm: Finding) -> tuple[str, ...]:
+def differences(stormy: Finding, calm: Finding) -> tuple[str, ...]:
     """Compare the contexts of the submitted executions."""
     return tuple(
         f"execution {number} ended with {stormy.contexts.get(number)} instead of {context}"

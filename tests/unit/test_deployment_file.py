@@ -1,5 +1,6 @@
 """A deployment file that Serve would take for another one is refused, with its mistake."""
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from serve.stack.deployment_file import (
     MOST_BYTES,
     RELEASE,
     read_deployment_file,
-    text_with_release,
+    text_to_send,
 )
 
 FILE: Final = Path(__file__).parents[2] / "serve" / "config.yaml"
@@ -70,6 +71,37 @@ def test_a_file_names_the_release_of_the_code_unless_it_says_another(tmp_path: P
         application = {"import_path": "serve.app:app", "runtime_env": {"env_vars": own}}
         other = {"import_path": "other:app"}
         path.write_text(yaml.safe_dump({"applications": [application, other]}), "utf-8")
-        sent = yaml.safe_load(text_with_release(path, "0.2+x/2"))
+        sent = yaml.safe_load(text_to_send(path, "0.2+x/2", 1))
         assert sent["applications"][0]["runtime_env"]["env_vars"] == {RELEASE: expected}
         assert sent["applications"][1] == other
+
+
+@pytest.mark.parametrize(
+    ("nodes", "scaling", "least"),
+    [
+        (1, {"max_replicas": 5}, 1),
+        (2, {"max_replicas": 5}, 2),
+        (9, {"max_replicas": 5}, 2),
+        (2, {"min_replicas": 1, "max_replicas": 5}, 1),
+        (2, {"max_replicas": 1}, None),
+        (2, None, None),
+    ],
+)
+def test_from_two_nodes_on_there_are_two_replicas_unless_the_file_says_otherwise(
+    tmp_path: Path, nodes: int, scaling: dict[str, int] | None, least: int | None
+) -> None:
+    path = tmp_path / "config.yaml"
+    replicas = {"name": "rillflow-api", **({"autoscaling_config": scaling} if scaling else {})}
+    other = {"import_path": "other:app", "deployments": [replicas]}
+    own = {"import_path": "serve.app:app", "deployments": [replicas]}
+    path.write_text(json.dumps({"applications": [own, other]}), "utf-8")
+    sent, unchanged = yaml.safe_load(text_to_send(path, "0.2+x/2", nodes))["applications"]
+    assert sent["deployments"][0].get("autoscaling_config", {}).get("min_replicas") == least
+    assert unchanged == other
+
+
+def test_the_file_of_the_repository_leaves_the_number_to_the_nodes() -> None:
+    for nodes in (1, 2):
+        sent = yaml.safe_load(text_to_send(FILE, "0.2+x/2", nodes))
+        [deployment] = sent["applications"][0]["deployments"]
+        assert deployment["autoscaling_config"]["min_replicas"] == nodes

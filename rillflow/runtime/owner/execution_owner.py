@@ -20,6 +20,7 @@ from rillflow.core import machine
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.errors import ConflictError, CrashedError, RillflowError, UnreadAnswersError
 from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Call, Delivery, Executions, Reply, reply_to_error
@@ -120,12 +121,12 @@ class ExecutionOwner:
         turns: FairTurns | None = None,
         meters: Meters | None = None,
         spans: SpanQueue | None = None,
+        holder: JsonObject | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
-        meters = meters or Meters("owner")
+        self._store, self._clock, meters = store, clock, meters or Meters("owner")
         self._meters, self._traces = OwnerMeters(meters, clock), OwnerTraces(spans, clock, store)
         self._partitions, self._dedicated = tuple(partitions), dedicated
-        self._turns = turns or FairTurns()
+        self._turns, most = turns or FairTurns(), limits.views_max_bytes
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
         self._crashes = CrashHistory(store, record or HandlingRecord())
         self._recovery = Recovery(
@@ -146,8 +147,8 @@ class ExecutionOwner:
         self._commands = self._command_runner(dispatcher, executions, callback_host, guards, limits)
         self.held = self._commands.outbound.held
         self._recovery.join(self._activations, self._commands)
-        self.watchers, self.views = CompletionServer(clock), Views(clock, limits.views_max_bytes)
         self.changes, self._cold_reads = ChangeFeed(clock), ColdReads()
+        self.watchers, self.views = CompletionServer(clock), Views(clock, most, holder)
         self._calls = self._call_handling(guards, limits)
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._background: list[asyncio.Task[None]] = []

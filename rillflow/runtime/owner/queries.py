@@ -32,6 +32,7 @@ DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
 _SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status", SUMMARY, "header"})
 _SHOW_QUARANTINE = frozenset({"execution", "brief", SUMMARY, "header"})
+_SHOW_HOLDER: Final = frozenset({"execution", "header", "waits"})
 _OF_STATE: Final[dict[str, Callable[[ExecutionState], JsonValue]]] = {
     "context": lambda state: state.context,
     "status": lambda state: {"dag_status": state.status.name},
@@ -40,20 +41,29 @@ _OF_STATE: Final[dict[str, Callable[[ExecutionState], JsonValue]]] = {
 
 
 def answer_query(
-    query: Query, execution: ActiveExecution | None, at_ms: int, *, quarantine: str | None = None
+    query: Query,
+    execution: ActiveExecution | None,
+    at_ms: int,
+    *,
+    quarantine: str | None = None,
+    holder: JsonObject | None = None,
 ) -> Reply:
     """Answer a query as JSON; the body is None for what does not exist.
 
-    ``quarantine`` says why an execution is not run any more.
+    ``quarantine`` says why an execution is not run any more, and ``holder`` where it is held.
     """
     if execution is None:
         return Reply(changed=False)
-    value = value_of(query, execution, at_ms, quarantine)
+    value = value_of(query, execution, at_ms, quarantine, holder)
     return Reply(changed=False, body=None if value is None else encode_json(value))
 
 
 def value_of(
-    query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
+    query: Query,
+    execution: ActiveExecution,
+    at_ms: int,
+    quarantine: str | None,
+    holder: JsonObject | None = None,
 ) -> JsonValue:
     """Return the value of a query, None for what does not exist."""
     if query.inspected is None:
@@ -64,6 +74,8 @@ def value_of(
     if quarantine and isinstance(value, dict) and query.kind in _SHOW_QUARANTINE:
         held = in_quarantine(quarantine) if query.inspected is not None else {}
         value = {**value, **held, "quarantine": quarantine}
+    if holder and isinstance(value, dict) and query.kind in _SHOW_HOLDER and not execution.over:
+        value = {**value, "holder": holder}
     return value
 
 

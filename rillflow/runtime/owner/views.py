@@ -26,7 +26,7 @@ from rillflow.errors import (
     UnreadAnswersError,
 )
 from rillflow.ids import ExecutionId
-from rillflow.jsontypes import encoded_parts
+from rillflow.jsontypes import JsonObject, encoded_parts
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Query, Reply, ViewPart, reply_to_error
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -91,9 +91,18 @@ class _View:
 class Views:
     """The views of the executions of one owner."""
 
-    def __init__(self, clock: Clock, most_bytes: int = VIEWS_MAX_BYTES) -> None:
-        """Return no larger views at once, and keep no more bytes of large views."""
+    def __init__(
+        self,
+        clock: Clock,
+        most_bytes: int = VIEWS_MAX_BYTES,
+        holder: JsonObject | None = None,
+    ) -> None:
+        """Return no larger views at once, and keep no more bytes of large views.
+
+        ``holder`` says where the executions are held that have not ended.
+        """
         self._clock = clock
+        self._holder = holder
         self._most = most_bytes
         self._life = uuid.uuid4().hex
         self._numbers = count(1)
@@ -112,7 +121,9 @@ class Views:
         """
         at_ms = self._clock.now_ms()
         if execution is None or query.kind in _NEVER_LARGE or not execution.may_be_large:
-            return queries.answer_query(query, execution, at_ms, quarantine=quarantine)
+            return queries.answer_query(
+                query, execution, at_ms, quarantine=quarantine, holder=self._holder
+            )
         period = 0 if execution.over else at_ms // _SHOWN_FOR_MS
         key = _Key(
             ref(execution),
@@ -217,7 +228,7 @@ class Views:
     def _parts(
         self, query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
     ) -> Iterator[bytes]:
-        value = queries.value_of(query, execution, at_ms, quarantine)
+        value = queries.value_of(query, execution, at_ms, quarantine, self._holder)
         if value is None:
             return
         left = self._most

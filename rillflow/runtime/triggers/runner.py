@@ -5,7 +5,7 @@ of a trigger, which it reads with each firing. A firing is a submission whose id
 made of the trigger and the scheduled time, so a second owner, or a repetition after a crash, starts
 nothing twice: nothing here has to be exclusive.
 
-Used by `actors/execution_actor.py`.
+Used by `runtime/triggers/trigger_start.py`.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 Like the runner of cron triggers it learns of changes from the revision in the store. While two
 processes own a partition for a moment, both read: an event starts one execution, by its key.
 
-Used by `actors/execution_actor.py`.
+Used by `runtime/triggers/trigger_start.py`.
 """
 
 import asyncio

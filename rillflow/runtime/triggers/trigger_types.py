@@ -1,6 +1,6 @@
 """The types of triggers that have a source: Kafka, and those of installed packages.
 
-Used by `actors/execution_actor.py` and `runtime/stack.py`.
+Used by `runtime/triggers/trigger_start.py` and `runtime/stack.py`.
 """
 
 from collections.abc import Mapping

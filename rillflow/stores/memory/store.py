@@ -6,7 +6,7 @@ Used by `stores`.
 from rillflow.stores.memory.access import MemoryApiKeys, MemoryAudit
 from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.deployments import MemoryDeployments
-from rillflow.stores.memory.leases import MemoryLeases
+from rillflow.stores.memory.leases import MemoryLeases, MemoryOwnerLeases
 from rillflow.stores.memory.searching import MemorySearch
 from rillflow.stores.memory.sessions import MemorySessions
 from rillflow.stores.memory.templates import MemoryTemplates
@@ -18,6 +18,7 @@ class MemoryStore(
     MemoryCatalogue,
     MemoryDeployments,
     MemoryLeases,
+    MemoryOwnerLeases,
     MemoryTemplates,
     MemoryTriggers,
     MemorySessions,

@@ -1,11 +1,11 @@
-"""The lease of the PostgreSQL store.
+"""The leases of the PostgreSQL store.
 
 Used by `stores/postgres/store.py`.
 """
 
 from typing import Final
 
-from rillflow.ports.lease import Lease, decode_lease, encode_lease
+from rillflow.ports.lease import Lease, OwnerLease, decode_lease, encode_lease
 from rillflow.stores.postgres.database import PostgresDatabase
 
 # Clocks of clients differ; that of the server is the same for all.
@@ -21,6 +21,17 @@ UPDATE lease SET turn = $1, lease = $2,
     renewed_s = CASE WHEN $3 THEN extract(epoch FROM clock_timestamp()) ELSE renewed_s END
 WHERE turn = $1 - 1 RETURNING turn
 """
+_TAKE_OWN: Final = """
+INSERT INTO owner_leases VALUES ($1, $2, 0)
+ON CONFLICT (name) DO UPDATE SET life = excluded.life, renewals = 0
+"""
+# A renewal need not survive a crash of the server, so its commit does not wait for the disk.
+_RENEW_OWN: Final = """
+UPDATE owner_leases SET renewals = renewals + 1
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unsynchronised
+WHERE name = $1 AND life = $2 RETURNING name
+"""
+_READ_OWN: Final = "SELECT name, life, renewals FROM owner_leases ORDER BY name"
 
 
 class PostgresLeases:
@@ -41,3 +52,22 @@ class PostgresLeases:
             if lease.turn == 1:
                 return await connection.fetchval(_FIRST, *row) is not None
             return await connection.fetchval(_NEXT, *row, renews) is not None
+
+
+class PostgresOwnerLeases:
+    """The leases by name; see the ``OwnerLeases`` port."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def take_owner_lease(self, name: str, life: str) -> None:
+        """Give the lease of a name to a process."""
+        await self._database.execute(_TAKE_OWN, name, life)
+
+    async def renew_owner_lease(self, name: str, life: str) -> bool:
+        """Renew a lease, if this process has it."""
+        return await self._database.value(_RENEW_OWN, name, life) is not None
+
+    async def owner_leases(self) -> list[OwnerLease]:
+        """Return all leases by name."""
+        return [OwnerLease(*row) for row in await self._database.rows(_READ_OWN)]

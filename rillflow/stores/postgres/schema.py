@@ -254,6 +254,15 @@ _SEARCH_KEYS: Final = """
         ON executions (definition_id, status, submitted_at_ms, key);
 """
 
+_OWNER_LEASES: Final = """
+    -- Which process of an execution actor runs, and how often it has said so.
+    CREATE TABLE owner_leases (
+        name text COLLATE "C" PRIMARY KEY,
+        life text NOT NULL,
+        renewals bigint NOT NULL
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -279,6 +288,7 @@ MIGRATIONS: Final = (
     _API_KEYS,
     _AUDIT,
     _SEARCH_KEYS,
+    _OWNER_LEASES,
 )
 VERSION: Final = len(MIGRATIONS)
 

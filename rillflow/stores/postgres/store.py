@@ -10,7 +10,7 @@ from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
-from rillflow.stores.postgres.leases import PostgresLeases
+from rillflow.stores.postgres.leases import PostgresLeases, PostgresOwnerLeases
 from rillflow.stores.postgres.searching import PostgresSearch
 from rillflow.stores.postgres.sessions import PostgresSessions
 from rillflow.stores.postgres.templates import PostgresTemplates
@@ -24,6 +24,7 @@ class PostgresStore(
     PostgresAliases,
     PostgresDeployments,
     PostgresLeases,
+    PostgresOwnerLeases,
     PostgresTemplates,
     PostgresTriggers,
     PostgresSessions,
@@ -44,6 +45,7 @@ class PostgresStore(
         PostgresAliases.__init__(self, database)
         PostgresDeployments.__init__(self, database)
         PostgresLeases.__init__(self, database)
+        PostgresOwnerLeases.__init__(self, database)
         PostgresTemplates.__init__(self, database)
         PostgresTriggers.__init__(self, database)
         PostgresSessions.__init__(self, database)

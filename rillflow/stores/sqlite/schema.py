@@ -261,6 +261,15 @@ _SEARCH_KEYS: Final = (
     "CREATE INDEX executions_by_version ON executions (definition_id, status, submitted_at_ms)",
 )
 
+_OWNER_LEASES: Final = (
+    # Which process of an execution actor runs, and how often it has said so.
+    """CREATE TABLE owner_leases (
+        name TEXT PRIMARY KEY,
+        life TEXT NOT NULL,
+        renewals INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -278,6 +287,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _API_KEYS,
     _AUDIT,
     _SEARCH_KEYS,
+    _OWNER_LEASES,
 )
 VERSION: Final = len(MIGRATIONS)
 

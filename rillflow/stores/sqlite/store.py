@@ -12,7 +12,7 @@ from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.deployments import SqliteDeployments
 from rillflow.stores.sqlite.journal import SqliteJournal
-from rillflow.stores.sqlite.leases import SqliteLeases
+from rillflow.stores.sqlite.leases import SqliteLeases, SqliteOwnerLeases
 from rillflow.stores.sqlite.schema import rewrite_version
 from rillflow.stores.sqlite.searching import SqliteSearch
 from rillflow.stores.sqlite.sessions import SqliteSessions
@@ -27,6 +27,7 @@ class SqliteStore(
     SqliteAliases,
     SqliteDeployments,
     SqliteLeases,
+    SqliteOwnerLeases,
     SqliteTemplates,
     SqliteTriggers,
     SqliteSessions,
@@ -48,6 +49,7 @@ class SqliteStore(
         SqliteAliases.__init__(self, database)
         SqliteDeployments.__init__(self, database)
         SqliteLeases.__init__(self, database)
+        SqliteOwnerLeases.__init__(self, database)
         SqliteTemplates.__init__(self, database)
         SqliteTriggers.__init__(self, database)
         SqliteSessions.__init__(self, database)

@@ -1,0 +1,40 @@
+"""Whatever fails while owners become more and fewer, roll, stop and are taken over: all is kept.
+
+Each seed is a world of its own, as in `test_seeds.py`.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.simulation.changing_world import simulate_changing
+
+SEEDS: Final = 400
+IN_ONE_TEST: Final = 20
+AT_EVERY_RUN: Final = 20
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def _firsts() -> Iterator[Any]:
+    for first in range(0, SEEDS, IN_ONE_TEST):
+        marks = () if first < AT_EVERY_RUN else (pytest.mark.long,)
+        yield pytest.param(first, marks=marks)
+
+
+@pytest.mark.parametrize("first", list(_firsts()))
+def test_every_promise_is_kept(first: int) -> None:
+    takeovers = changes = 0
+    for seed in range(first, first + IN_ONE_TEST):
+        finding, taken, changed = simulate_changing(seed)
+        assert finding.broken == (), f"python -m tests.simulation --changing --seed {seed}"
+        takeovers, changes = takeovers + taken, changes + changed
+    assert takeovers
+    assert changes
