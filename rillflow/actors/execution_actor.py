@@ -437,13 +437,8 @@ async def _take_lease(actor: ExecutionActor) -> None:
     if actor._dedicated is not None:  # noqa: SLF001 - of this module
         return
     store = partial(open_store, actor._settings.store_url)  # noqa: SLF001 - of this module
-    holder = actor._name, actor._life  # noqa: SLF001 - of this module
-    await renewed_lease(
-        actor._store,  # noqa: SLF001 - of this module
-        store,
-        holder,
-        lost=actor._leave_fenced,  # noqa: SLF001 - of this module
-    )
+    holder, lost = (actor._name, actor._life), actor._leave_fenced  # noqa: SLF001 - of this module
+    await renewed_lease(actor._store, store, holder, lost=lost)  # noqa: SLF001 - of this module
 
 
 def _reasons(actor: ExecutionActor) -> list[Reason]:

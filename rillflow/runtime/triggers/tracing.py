@@ -3,7 +3,7 @@
 Each has a trace of its own, to which the execution's is linked. It is made where a trigger fires,
 so it is lost if that process ends before it is exported; the execution's own spans are not.
 
-Used by `actors/execution_actor.py` and `runtime/triggers`.
+Used by `runtime/triggers`.
 """
 
 from rillflow.ids import ExecutionId

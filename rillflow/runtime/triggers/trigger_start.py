@@ -21,7 +21,7 @@ from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.span_queue import SpanQueue
 
 
-def start_triggers(
+def start_triggers(  # noqa: PLR0913 - the parts that it joins
     settings: Settings,
     store: Store,
     executions: WaitableExecutions,
