@@ -20,9 +20,12 @@ USER: Final = "rillflow"
 
 
 class PostgresServer:
-    """One running server; every database it makes is new and empty."""
+    """One running server; every database it makes is new and empty.
 
-    def __init__(self) -> None:
+    One that is a ``standby_of`` another has a copy of all that is in it, and follows it.
+    """
+
+    def __init__(self, standby_of: "PostgresServer | None" = None) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="rillflow-postgres-"))
         self.binaries = _binaries(self._home)
         self._numbers = count(1)
@@ -31,9 +34,19 @@ class PostgresServer:
             os.chown(self._home, user, -1)
         self._data = str(self._home / "data")
         self._pid_file = self._home / "data" / "postmaster.pid"
-        access = ("--username", USER, "--auth", "trust", "--no-sync")
-        self._run("initdb", "--pgdata", self._data, *access)
+        if standby_of is None:
+            access = ("--username", USER, "--auth", "trust", "--no-sync")
+            self._run("initdb", "--pgdata", self._data, *access)
+        else:
+            there = ("--host", str(standby_of.home), "--username", USER)
+            how = ("--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
+            self._run("pg_basebackup", "--pgdata", self._data, *there, *how)
         self.start()
+
+    @property
+    def home(self) -> Path:
+        """The folder with its socket."""
+        return self._home
 
     @property
     def pid(self) -> int:
@@ -49,6 +62,14 @@ class PostgresServer:
         where = ("--pgdata", self._data, "--log", str(self._home / "log"))
         self._run("pg_ctl", "start", "--wait", *where, "-o", options)
 
+    def kill(self) -> None:
+        """End it as it is, without a word to anybody."""
+        self._run("pg_ctl", "stop", "--wait", "--pgdata", self._data, "--mode", "immediate")
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self._run("pg_ctl", "promote", "--wait", "--pgdata", self._data)
+
     def new_database(self) -> str:
         """Create a database and return its URL."""
         name = f"test{next(self._numbers)}"
@@ -57,7 +78,8 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End the server and forget its data."""
-        self._run("pg_ctl", "stop", "--wait", "--pgdata", self._data, "--mode", "immediate")
+        if self._pid_file.exists():
+            self.kill()
         shutil.rmtree(self._home)
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -164,6 +164,10 @@ class AppendPlan:
         for append in appends:
             self._take(append, staged[append.execution_id].key)
 
+    def place_of(self, execution_id: ExecutionId) -> Place | None:
+        """Return the place of an execution after what was added."""
+        return self._places.get(execution_id)
+
     def _check_snapshot(self, append: Append, key: int) -> None:
         if not _is_late_snapshot(append):
             return

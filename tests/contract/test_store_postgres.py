@@ -100,14 +100,16 @@ async def test_a_take_waits_for_an_append_that_has_passed_the_check(
 ) -> None:
     old = await store.take_partitions([PARTITION])
     await store.append([submit(1, epoch=old)])
-    async with other.transaction():
-        # Holds the append of the old owner between its check and its commit.
-        await other.execute("LOCK TABLE journal IN EXCLUSIVE MODE")
-        appending = asyncio.create_task(store.append([follow(1, 2, b"old", epoch=old)]))
-        await _until_blocked(other, 1)
-        taking = asyncio.create_task(store.take_partitions([PARTITION]))
-        await _until_blocked(other, 2)
-        assert not taking.done()
+    held = other.transaction()
+    await held.start()
+    # Holds the append of the old owner between its check and its commit: a record is in its way.
+    await other.execute("INSERT INTO journal SELECT key, 2, 'other' FROM executions")
+    appending = asyncio.create_task(store.append([follow(1, 2, b"old", epoch=old)]))
+    await _until_blocked(other, 1)
+    taking = asyncio.create_task(store.take_partitions([PARTITION]))
+    await _until_blocked(other, 2)
+    assert not taking.done()
+    await held.rollback()
     await appending
     await taking
     with pytest.raises(FencedError):

@@ -30,6 +30,15 @@ from rillflow.stores.append_plan import (
     first_stored,
     with_late_snapshots,
 )
+from rillflow.stores.postgres.append_statements import (
+    columns_of,
+    fenced_arguments,
+    fenced_statement,
+    is_of_one_statement,
+    plain_statement,
+    rows_of,
+)
+from rillflow.stores.postgres.known_places import KnownPlaces
 from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
 
 _LARGEST_GROUP: Final = 1_024
@@ -37,12 +46,21 @@ _LARGEST_GROUP: Final = 1_024
 SILENCE_S: Final = 30.0
 """After this a silent connection is cut; its host may have disappeared."""
 
-_SETTINGS: Final = {
+WRITER_SETTINGS: Final = {
     "synchronous_commit": "on",
     "application_name": "rillflow writer",
     # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
     "idle_in_transaction_session_timeout": "5s",
+    # The statements read single rows by their keys. A plan for unknown values is as good as any,
+    # and one that was made while the tables were small must not read them whole later.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
 }
+_KEYS_AT_ONCE: Final = 512
+"""Keys of executions are fetched from the database in lots of so many."""
 
 # A missing row could not be locked, so the partition gets one with the oldest epoch.
 _ENSURE_OWNERS: Final = """
@@ -58,7 +76,7 @@ ORDER BY partition FOR SHARE OF owners
 _PLACES: Final = """
 SELECT execution_id, key, coalesce(
     (SELECT max(seq) FROM journal WHERE execution = key),
-    (SELECT seq FROM snapshots WHERE execution = key), 0)
+    (SELECT seq FROM snapshots WHERE execution = key), 0), finished_at_ms IS NULL
 FROM executions WHERE execution_id = ANY($1::text[])
 """
 _ANCESTORS: Final = "SELECT execution_id, key FROM executions WHERE execution_id = ANY($1::text[])"
@@ -71,41 +89,14 @@ _LOCK_FAMILIES: Final = """
 SELECT execution, started FROM descendants WHERE execution = ANY($1::bigint[])
 ORDER BY execution FOR UPDATE
 """
-_PUT_DESCENDANTS: Final = """
-UPDATE descendants SET started = given.started
-FROM unnest($1::bigint[], $2::bigint[]) AS given (execution, started)
-WHERE descendants.execution = given.execution
-"""
 _NEW_KEYS: Final = """
 SELECT (SELECT version FROM rillflow_schema),
     ARRAY(SELECT nextval('execution_keys') FROM generate_series(1, $1))
 """
-_PUT_EXECUTIONS: Final = """
-INSERT INTO executions SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],
-    $5::bigint[], $6::text[], $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::text[],
-    $12::text[], $13::text[], $14::bigint[], $15::boolean[])
-"""
-_PUT_RECORDS: Final = """
-INSERT INTO journal SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
-"""
-_PUT_OUTCOMES: Final = """
-UPDATE executions SET status = given.status, code = given.code,
-    finished_at_ms = given.finished_at_ms
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
-    AS given (key, status, code, finished_at_ms)
-WHERE executions.key = given.key
-"""
-_PUT_RESTS: Final = """
-UPDATE executions SET rests = given.rests
-FROM unnest($1::bigint[], $2::boolean[]) AS given (key, rests) WHERE executions.key = given.key
-"""
+_MORE_KEYS: Final = "SELECT nextval('execution_keys') FROM generate_series(1, $1::bigint)"
 _SNAPSHOT_SEQS: Final = """
 SELECT execution_id, seq FROM executions JOIN snapshots ON execution = key
 WHERE execution_id = ANY($1::text[])
-"""
-_PUT_SNAPSHOTS: Final = """
-INSERT INTO snapshots SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
-ON CONFLICT (execution) DO UPDATE SET seq = excluded.seq, snapshot = excluded.snapshot
 """
 _PUT_PAYLOAD: Final = """
 INSERT INTO payloads VALUES ($1, $2, $3, $4)
@@ -152,6 +143,8 @@ class PostgresWriter:
         self._stopped = False
         self._connection: asyncpg.Connection | None = None
         self._known_partitions: set[int] = set()
+        self._known = KnownPlaces()
+        self._keys: deque[int] = deque()
         self._task = asyncio.create_task(self._run(), name="rillflow-writer")
 
     async def stop(self) -> None:
@@ -191,6 +184,7 @@ class PostgresWriter:
         try:
             refusals = await self._write(tickets)
         except Exception as error:  # noqa: BLE001 - the task survives whatever a group brings
+            self._known.forget()
             if len(tickets) > 1 and not _is_outage(error):
                 for ticket in tickets:
                     await self._commit([ticket])
@@ -204,7 +198,7 @@ class PostgresWriter:
     async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
-                self._url, server_settings=_SETTINGS, timeout=self._silence_s
+                self._url, server_settings=WRITER_SETTINGS, timeout=self._silence_s
             )
         # Cutting it wakes all waiting calls; a time-out would wait for a rollback again.
         loop = asyncio.get_running_loop()
@@ -219,11 +213,46 @@ class PostgresWriter:
     ) -> list[StoreError | None]:
         appends = [append for ticket in tickets for append in ticket.appends]
         await self._ensure_owners({append.partition for append in appends})
+        if await self._write_known(connection, tickets, appends):
+            return [None] * len(tickets)
         async with connection.transaction():
-            plan = await _plan_for(connection, appends)
+            plan, unfinished = await _plan_for(connection, appends)
             refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
             await _write_plan(connection, plan)
+        if any(refusals):
+            self._known.forget()
+        else:
+            self._known.keep(appends, plan, unfinished)
         return refusals
+
+    async def _write_known(
+        self, connection: asyncpg.Connection, tickets: Sequence[_Ticket], appends: Sequence[Append]
+    ) -> bool:
+        """Write a group by one statement, if all that it needs is known; tell whether it did."""
+        wanted = sum(append.new is not None for append in appends)
+        if len(self._keys) < wanted:
+            rows = await connection.fetch(_MORE_KEYS, max(wanted, _KEYS_AT_ONCE))
+            self._keys.extend(key for (key,) in rows)
+        known = self._known.plan_for(appends, iter(self._keys.popleft, None))
+        if known is None:
+            return False
+        plan, epochs = known
+        if any(_refusal(plan, ticket.appends) for ticket in tickets):
+            return False
+        if not is_of_one_statement(plan):
+            return False
+        rows = rows_of(plan)
+        statement = fenced_statement(tuple(rows))
+        is_written = False
+        # What is taken, by whom ever, is told by what reads first.
+        with suppress(asyncpg.IntegrityConstraintViolationError):
+            arguments = fenced_arguments(epochs, VERSION, rows)
+            is_written = await connection.fetchval(statement, *arguments)
+        if is_written:
+            self._known.keep(appends, plan)
+        else:
+            self._known.forget()
+        return is_written
 
     async def _ensure_owners(self, partitions: set[int]) -> None:
         """Create the rows to lock, in a transaction before the one that locks them.
@@ -243,18 +272,22 @@ class PostgresWriter:
                 await connection.close(timeout=1)
 
 
-async def _plan_for(connection: asyncpg.Connection, appends: Sequence[Append]) -> AppendPlan:
+async def _plan_for(
+    connection: asyncpg.Connection, appends: Sequence[Append]
+) -> tuple[AppendPlan, list[ExecutionId]]:
+    """Return an empty plan, and which of its executions have not ended."""
     partitions = list({append.partition for append in appends})
     owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
     # A later statement sees what the owner before committed while this one waited.
     places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
-    return AppendPlan(
+    plan = AppendPlan(
         epochs=dict(owners),
-        places={each: Place(key, last_seq) for each, key, last_seq in places},
+        places={each: Place(key, last_seq) for each, key, last_seq, _ in places},
         keys=await _new_keys(connection, sum(append.new is not None for append in appends)),
         families=await _families(connection, appends),
         snapshot_seqs=await _snapshot_seqs(connection, with_late_snapshots(appends)),
     )
+    return plan, [each for each, _, _, is_unfinished in places if is_unfinished]
 
 
 async def _snapshot_seqs(
@@ -289,17 +322,8 @@ async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int
 
 
 async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
-    tables: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
-        (_PUT_EXECUTIONS, plan.executions),
-        (_PUT_RECORDS, plan.records),
-        (_PUT_DESCENDANTS, [*plan.descendants.items()]),
-        (_PUT_OUTCOMES, [(key, *outcome) for key, outcome in plan.outcomes.items()]),
-        (_PUT_RESTS, [*plan.rests.items()]),
-        (_PUT_SNAPSHOTS, [(key, *snapshot) for key, snapshot in plan.snapshots.items()]),
-    )
-    for statement, rows in tables:
-        if rows:
-            await connection.execute(statement, *_columns(rows))
+    for name, rows in rows_of(plan).items():
+        await connection.execute(plain_statement(name), *columns_of(rows))
     if plan.payloads:
         # One by one: together they may exceed the limit of a statement.
         await connection.executemany(_PUT_PAYLOAD, plan.payloads)
@@ -314,11 +338,7 @@ async def _put_search_values(connection: asyncpg.Connection, plan: AppendPlan) -
     await connection.execute(_DROP_SEARCH_KEYS, list(plan.search_values))
     rows = [(key, *each) for key, values in plan.search_values.items() for each in values]
     if rows:
-        await connection.execute(_PUT_SEARCH_KEYS, *_columns(rows))
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(_PUT_SEARCH_KEYS, *columns_of(rows))
 
 
 def _refusal(plan: AppendPlan, appends: Sequence[Append]) -> StoreError | None:
