@@ -180,6 +180,11 @@ class _Owner(OwnerRef):
         self._starting = asyncio.Lock()
         super().__init__(self._call, watcher=uuid.uuid4().hex, limit=limit)
 
+    @property
+    def is_near(self) -> bool:
+        """Tell whether the owner is on this node, as far as is known."""
+        return self._peer.way in {"none", "socket"}
+
     async def _call(self, message: bytes) -> bytes:
         if self._start is not None:
             async with self._starting:

@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable
 
 import ray
 
+from rillflow.actors.connections.frames import Response, response_of
+from rillflow.actors.connections.sockets import SocketServer
 from rillflow.actors.names import is_dedicated_actor, sent_by_value
-from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
+from rillflow.actors.peers import Peer
 from rillflow.actors.ray_context import is_controlled
 from rillflow.artifact_settings import artifact_settings
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
@@ -100,7 +102,7 @@ class DispatcherActor:
             self._endpoint.connection_of, SystemClock(), registry.masked
         ).begin
         self._drain, self._name = Drain(), name
-        self._exchanged, self._describe = exchanged, encode_description
+        self._describe = encode_description
         self._started = asyncio.create_task(self._socket.start(), name="socket")
         tune_gc()
 
@@ -117,7 +119,7 @@ class DispatcherActor:
     @sent_by_value
     async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
-        return await self._exchanged(protocol, lambda: self._wait_for_answer(message), self._name)
+        return await self._socket.exchange(protocol, message)
 
     async def take(self, message: bytes) -> Response:
         """Handle a message of an actor of a release that does not say its protocol."""

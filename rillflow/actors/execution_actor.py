@@ -13,6 +13,8 @@ from typing import Any
 
 import ray
 
+from rillflow.actors.connections.frames import Response, response_of
+from rillflow.actors.connections.sockets import SocketServer
 from rillflow.actors.directory import (
     ACTOR_OPTIONS,
     ActorSpawner,
@@ -28,7 +30,7 @@ from rillflow.actors.names import (
     partitions_of,
     sent_by_value,
 )
-from rillflow.actors.peers import Peer, Response, SocketServer, exchanged, response_of
+from rillflow.actors.peers import Peer
 from rillflow.actors.ray_context import (
     environment_digest,
     here,
@@ -122,8 +124,7 @@ class ExecutionActor:
         self._dedicated = dedicated
         self._leaving = False
         self._fenced: asyncio.Task[None] | None = None
-        self._drain = Drain()
-        self._gate = AnswerGate()
+        self._drain, self._gate = Drain(), AnswerGate()
         name = dedicated or execution_actor_name(index)
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
@@ -135,7 +136,6 @@ class ExecutionActor:
         self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
         self._unreachable = ""
-        self._exchanged = exchanged
         self._describe = partial(_description, self)
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
@@ -307,7 +307,7 @@ class ExecutionActor:
     @sent_by_value
     async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
-        return await self._exchanged(protocol, lambda: self._answer(message), self._name)
+        return await self._socket.exchange(protocol, message)
 
     async def take(self, message: bytes) -> Response:
         """Handle a message of an actor of a release that does not say its protocol."""

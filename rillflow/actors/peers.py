@@ -1,287 +1,33 @@
-"""A peer: another actor, by name. Reached over a socket on this machine, else over Ray.
+"""A peer: another actor, by name. Reached over a socket on this machine, over TCP on another one.
 
-A socket costs much less per message than a Ray call; ``docs/decisions/processes`` has the figures.
-A frame on it is a header (length, number, kind) and a payload, which is a message
-(``rillflow/ports/messages.py``), its answer, or a refusal. The kind also has the protocol of its
-sender (``rillflow/ports/deployment.py``); one of a release that does not say it is answered without
-it, as it expects. The socket is in a folder that only this user can enter. Sockets, and the methods
-that actors offer over Ray, return a ``Response``. So no Rillflow error becomes a Ray exception, and
-each has the same class on both sides.
+Where the port on the other machine cannot be reached, each message is a call over Ray, which costs
+much more; ``docs/decisions/processes`` has the figures.
 
 Used by `actors`.
 """
 
 import asyncio
 import logging
-import os
-import struct
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 import ray
 
-from rillflow.errors import (
-    DefectError,
-    GoneError,
-    ProtocolError,
-    RillflowError,
-    UnavailableError,
-)
+from rillflow.actors.connections import network
+from rillflow.actors.connections.frames import Response, SocketConnection, answer_of
+from rillflow.actors.connections.sockets import ASK_ADDRESS
+from rillflow.errors import DefectError, GoneError, RillflowError, UnavailableError
 from rillflow.ports.cluster import protocol_of_report
 from rillflow.ports.deployment import PROTOCOL, UNSAID, refuse_distant
-from rillflow.ports.executions import decode_refusal, encode_refusal
-from rillflow.task_set import TaskSet
+from rillflow.ports.messages import decode_network_address
 
 log = logging.getLogger("rillflow.peers")
 
-ANSWER: Final = 1
-REFUSAL: Final = 2
-
-
-class Response(NamedTuple):
-    """An ``ANSWER`` with its bytes, or a ``REFUSAL`` with an encoded error."""
-
-    kind: int
-    payload: bytes
-
-
-async def response_of(answer: Awaitable[bytes], process: str) -> Response:
-    """Wait for an answer; an unexpected exception is logged here, and reported by its type only."""
-    try:
-        return Response(ANSWER, await answer)
-    except Exception as error:  # noqa: BLE001 - told to the sender
-        return refusal_of(error, process)
-
-
-def refusal_of(error: Exception, process: str) -> Response:
-    """Tell of an error in the place of an answer; an unexpected one is logged here."""
-    if isinstance(error, RillflowError):
-        return Response(REFUSAL, encode_refusal(error))
-    log.error("message_failed", exc_info=error, extra={"actor": process})
-    return Response(REFUSAL, encode_refusal(DefectError.of(error, process)))
-
-
-def answer_of(response: Response) -> bytes:
-    """Return an answer.
-
-    Raises:
-        RillflowError: The other actor refused, or met a defect.
-    """
-    if response.kind == ANSWER:
-        return response.payload
-    raise decode_refusal(response.payload)
-
-
-async def exchanged(
-    theirs: int, ask: Callable[[], Awaitable[bytes]], process: str
-) -> tuple[int, int, bytes]:
-    """Answer a message over Ray of a process with the protocol ``theirs``.
-
-    Returns:
-        The protocol of this process, the kind of the response and its payload.
-    """
-    try:
-        refuse_distant(theirs, f"a process that asks {process}")
-    except ProtocolError as error:
-        return PROTOCOL, *refusal_of(error, process)
-    return PROTOCOL, *await response_of(ask(), process)
-
-
-Serve: TypeAlias = Callable[[bytes], bytes | Awaitable[bytes]]
-"""Answers a message, at once where there is nothing to wait for: that takes no task."""
-
-RUN_DIR: Final = "RILLFLOW_RUN_DIR"
-"""Environment variable with the folder that is removed with the stack, if there is one."""
-
-JOINED_BYTES: Final = 64 * 1024
-"""A payload up to this size is copied, so that it is written together with its head."""
-_HEADER: Final = struct.Struct(">IQB")
-_REQUEST: Final = 0
-"""The kind of a request frame; others are the kinds of a response."""
-_KIND_BITS: Final = 2
-_KIND: Final = (1 << _KIND_BITS) - 1
-_OURS: Final = PROTOCOL << _KIND_BITS
-"""Added to a kind: the protocol of this process."""
-
-
-class _Frames(asyncio.Protocol):
-    """Splits received data into frames."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._wanted = 0
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        if len(buffer) < self._wanted:
-            return
-        start, self._wanted = 0, 0
-        with memoryview(buffer) as view:
-            while len(buffer) - start >= _HEADER.size:
-                length, number, kind = _HEADER.unpack_from(buffer, start)
-                end = start + _HEADER.size + length
-                if len(buffer) < end:
-                    self._wanted = end - start
-                    break
-                with view[start + _HEADER.size : end] as payload:
-                    self.frame_received(number, kind, payload)
-                start = end
-        del buffer[:start]
-
-    def send(self, number: int, kind: int, payload: bytes) -> None:
-        """Send a frame."""
-        if self.transport is None or self.transport.is_closing():
-            return
-        head = _HEADER.pack(len(payload), number, kind)
-        if len(payload) <= JOINED_BYTES:
-            self.transport.write(head + payload)
-        else:
-            self.transport.write(head)
-            self.transport.write(payload)
-
-    def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
-        """Handle a frame; the payload is valid until this returns."""
-        raise AssertionError(number, kind, payload)
-
-
-class _ServerConnection(_Frames):
-    def __init__(self, serve: Serve, process: str) -> None:
-        super().__init__()
-        self._serve = serve
-        self._process = process
-        self._under_way = TaskSet[None]()
-
-    def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
-        ours = _OURS if kind > _KIND else 0
-        try:
-            if kind != _OURS | _REQUEST:
-                refuse_distant(kind >> _KIND_BITS or UNSAID, f"a process that asks {self._process}")
-            answer = self._serve(bytes(payload))
-        except Exception as error:  # noqa: BLE001 - the sender is told
-            refusal = refusal_of(error, self._process)
-            self.send(number, ours | refusal.kind, refusal.payload)
-            return
-        if isinstance(answer, bytes):
-            self.send(number, ours | ANSWER, answer)
-        else:
-            self._under_way.start(self._answer(number, ours, answer))
-
-    async def _answer(self, number: int, ours: int, answer: Awaitable[bytes]) -> None:
-        response = await response_of(answer, self._process)
-        self.send(number, ours | response.kind, response.payload)
-
-
-class SocketServer:
-    """Answers the messages of other actors on this machine."""
-
-    def __init__(self, serve: Serve, process: str) -> None:
-        """Answer by ``serve``; errors call this process ``process``."""
-        self._serve = serve
-        self._process = process
-        # After a kill, whoever removes the place removes this actor's folder.
-        run_dir = os.environ.get(RUN_DIR, os.devnull)
-        place = run_dir if Path(run_dir).is_dir() else None
-        self._folder = tempfile.TemporaryDirectory(prefix="rillflow-", dir=place)
-        self._server: asyncio.AbstractServer | None = None
-
-    @property
-    def path(self) -> str:
-        """Where the socket is."""
-        return str(Path(self._folder.name) / "socket")
-
-    def beside(self, name: str) -> str:
-        """Return where another socket of this process may be, in the same folder."""
-        return str(Path(self._folder.name) / name)
-
-    async def start(self) -> None:
-        """Start to answer."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._accept, self.path)
-
-    def _accept(self) -> _ServerConnection:
-        return _ServerConnection(self._serve, self._process)
-
-    def close(self) -> None:
-        """Accept no new connections, and remove the socket."""
-        if self._server is not None:
-            self._server.close()
-        self._folder.cleanup()
-
-
-class SocketConnection(_Frames):
-    """The client side of a connection; many messages may be under way on it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next = 0
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self.lost = False
-
-    @classmethod
-    async def connect(cls, path: str) -> "SocketConnection":
-        """Open a connection.
-
-        Raises:
-            OSError: No server answers there.
-        """
-        _, connection = await asyncio.get_running_loop().create_unix_connection(cls, path)
-        return connection
-
-    async def call(self, message: bytes) -> bytes:
-        """Send a message and return its answer.
-
-        Raises:
-            ConnectionError: The connection was lost; whether the request took effect is unknown.
-            RillflowError: The other side refused, or met a defect.
-        """
-        if self.lost:
-            raise ConnectionError("the connection is lost")
-        number = self._next
-        self._next += 1
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self.send(number, _OURS | _REQUEST, message)
-        try:
-            return await future
-        finally:
-            self._waiting.pop(number, None)
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self.transport is not None:
-            self.transport.close()
-
-    def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
-        """Pass an answer to its caller."""
-        future = self._waiting.get(number)
-        if future is None or future.done():
-            return
-        try:
-            if kind & ~_KIND != _OURS:
-                refuse_distant(kind >> _KIND_BITS or UNSAID, "the process that answers")
-            if kind & _KIND == ANSWER:
-                future.set_result(bytes(payload))
-            else:
-                future.set_exception(decode_refusal(bytes(payload)))
-        except ProtocolError as error:
-            future.set_exception(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail all calls under way."""
-        self.lost = True
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(ConnectionError(f"the connection was lost: {exc}"))
-
-
+Way: TypeAlias = Literal["none", "socket", "network", "ray"]
+MOST_FAILURES: Final = 3
+"""A port that was refused so many times in turn cannot be reached."""
+LOOK_AGAIN_S: Final = 60.0
+"""Between attempts to reach a port that could not be reached; messages go over Ray meanwhile."""
 REACH_S = 30.0
 PAUSE_S = 0.1
 
@@ -311,7 +57,19 @@ class Peer:
         self._connection: SocketConnection | None = None
         self._connecting = asyncio.Lock()
         self._over_ray = False
+        self._look_again_s = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._failures = 0
         self._protocol = UNSAID
+
+    @property
+    def way(self) -> Way:
+        """How messages go now, or went last; ``none`` before the first one."""
+        if self._over_ray:
+            return "ray"
+        if self._connection is None:
+            return "none"
+        return "network" if isinstance(self._connection, network.NetworkConnection) else "socket"
 
     def close(self) -> None:
         """Close the connection; a call that is under way is repeated."""
@@ -368,21 +126,40 @@ class Peer:
 
     async def _call_once(self, message: bytes) -> bytes:
         if self._connection is None or self._connection.lost:
-            await self._connect()
+            await self._reach()
         if self._connection is not None:
             return await self._connection.call(message)
-        actor = await self._find()
+        return await self._call_over_ray(await self._find(), message)
+
+    async def _call_over_ray(self, actor: Any, message: bytes) -> bytes:
         if self._protocol <= UNSAID:
             return answer_of(Response(*await actor.take.remote(message)))
         theirs, kind, payload = await actor.exchange.remote(PROTOCOL, message)
         refuse_distant(theirs, self.name)
         return answer_of(Response(kind, payload))
 
+    async def _reach(self) -> None:
+        """Connect; while messages go over Ray, look again at times, and wait for nothing."""
+        if not self._over_ray:
+            await self._connect()
+        elif self._looking is None and time.monotonic() > self._look_again_s:
+            self._looking = asyncio.create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        try:
+            await self._connect()
+        except (ray.exceptions.RayError, _MissingActorError, RillflowError, OSError) as error:
+            log.debug("not_reached", extra={"actor": self.name, "reason": str(error)})
+        finally:
+            self._looking = None
+
     async def _connect(self) -> None:
         async with self._connecting:
-            if self._over_ray or (self._connection is not None and not self._connection.lost):
+            is_connected = self._connection is not None and not self._connection.lost
+            if is_connected or (self._over_ray and time.monotonic() < self._look_again_s):
                 return
             self._connection = None
+            self._look_again_s = time.monotonic() + LOOK_AGAIN_S
             actor = await self._find()
             node, path = await actor.socket.remote()
             if node == ray.get_runtime_context().get_node_id():
@@ -390,7 +167,34 @@ class Peer:
             else:
                 self._protocol = await _protocol_of(actor)
                 refuse_distant(self._protocol, self.name)
-                self._over_ray = True
+                self._connection = await self._over_network(actor)
+            self._over_ray = self._connection is None
+
+    async def _over_network(self, actor: Any) -> SocketConnection | None:
+        """Connect to an actor on another node; None if that cannot be.
+
+        Raises:
+            OSError: It failed, and may succeed soon: the actor may just have ended.
+        """
+        if self._protocol <= UNSAID:
+            return None
+        try:
+            address = decode_network_address(await self._call_over_ray(actor, ASK_ADDRESS))
+        except DefectError:
+            return None  # It does not know the question.
+        if address is None:
+            return None
+        try:
+            connection = await network.connect(address)
+        except OSError as error:
+            self._failures += 1
+            if self._failures < MOST_FAILURES and not isinstance(error, TimeoutError):
+                raise
+            told = {"actor": self.name, "address": repr(address), "reason": repr(error)}
+            log.warning("messages_go_over_ray", extra=told)
+            return None
+        self._failures = 0
+        return connection
 
 
 async def _protocol_of(actor: Any) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import ray
 
-from rillflow.actors.peers import RUN_DIR
+from rillflow.actors.connections.sockets import RUN_DIR
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.lease import DeploymentName, Leases
 from rillflow.private_apis.ray_state import cluster_id

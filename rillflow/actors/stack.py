@@ -22,10 +22,11 @@ def ray_stack(settings: Settings) -> Stack:
         RequestError: The ``context_hook`` of the settings cannot be loaded.
     """
     store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
-    return Stack(
+    executions = ray_executions(settings)
+    stack = Stack(
         settings,
         store=store,
-        executions=ray_executions(settings),
+        executions=executions,
         dispatchers=RayDispatchers(settings),
         loops=RayEventLoops(settings),
         cluster=RayCluster(settings, store),
@@ -33,3 +34,5 @@ def ray_stack(settings: Settings) -> Stack:
         task_logs=RayTaskLogs(),
         process_meters=RayProcessMeters(settings),
     )
+    stack.submissions.suits = executions.suits
+    return stack

@@ -124,6 +124,25 @@ class GetMeters(msgspec.Struct, frozen=True, tag=True, array_like=True):
     asks: bool = True
 
 
+class GetNetworkAddress(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Query where other nodes reach this process. Answered with a ``NetworkAddress`` or None.
+
+    It is answered over Ray only, which asks for the token of the cluster: the answer has a key.
+    """
+
+
+class NetworkAddress(msgspec.Struct, frozen=True, array_like=True):
+    """Where a process is reached over TCP, and the key by which it lets others in."""
+
+    host: str
+    port: int
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Leave the key out of logs."""
+        return f"NetworkAddress({self.host}:{self.port})"
+
+
 OwnerMessage: TypeAlias = (
     Calls | Answers | ViewPart | AwaitEnds | AwaitChanges | GetHealth | GetPartitionMap
 )
@@ -135,11 +154,12 @@ _encoder = msgspec.msgpack.Encoder()
 _owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | GetLoopState | GetMeters)
 _calls_decoder = msgspec.msgpack.Decoder(list[tuple[str, str, int, int]])
 _map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
+_address_decoder = msgspec.msgpack.Decoder(NetworkAddress | None)
 _dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | GetLoopState | GetMeters)
 
 
 def encode_message(
-    message: OwnerMessage | DispatcherMessage | GetLoopState | GetMeters,
+    message: OwnerMessage | DispatcherMessage | GetLoopState | GetMeters | GetNetworkAddress,
 ) -> bytes:
     """Encode a message."""
     return _encoder.encode(message)
@@ -183,3 +203,14 @@ def encode_map(version: int, owners: int) -> bytes:
 def decode_map(data: bytes) -> tuple[int, int]:
     """Decode the answer to a ``GetPartitionMap``."""
     return _map_decoder.decode(data)
+
+
+def encode_network_address(address: NetworkAddress | None) -> bytes:
+    """Encode the answer to a ``GetNetworkAddress``."""
+    return _encoder.encode(address)
+
+
+def decode_network_address(data: bytes) -> NetworkAddress | None:
+    """Decode the answer to a ``GetNetworkAddress``."""
+    address: NetworkAddress | None = _address_decoder.decode(data)
+    return address

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.actors.peers import SocketConnection, SocketServer
+from rillflow.actors.connections.frames import SocketConnection
+from rillflow.actors.connections.sockets import SocketServer
 from rillflow.errors import UnavailableError
 from rillflow.ids import new_execution_id
 from rillflow.runtime.routing.router import OwnerRef, Routes

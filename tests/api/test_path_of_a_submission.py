@@ -18,7 +18,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from rillflow.actors.peers import SocketConnection, SocketServer, _ServerConnection
+from rillflow.actors.connections.frames import ServerConnection, SocketConnection
+from rillflow.actors.connections.sockets import SocketServer
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
 from rillflow.ports.messages import GetLoopState, GetMeters, decode_owner_message
@@ -42,6 +43,7 @@ PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.
 ON_A_CLUSTER: Final = (
     "rillflow/actors/directory.py",
     "rillflow/actors/execution_actor.py",
+    "rillflow/actors/peers.py",
     "rillflow/runtime/process/clock.py",
 )
 """That, and the clock of the machine, which tests replace."""
@@ -146,8 +148,8 @@ async def served_over_a_socket() -> AsyncIterator[Api]:
 
 
 def _is_answer_of_owner(frame: FrameType) -> bool:
-    is_sent = frame.f_code is _ServerConnection.send.__code__
-    return is_sent and isinstance(frame.f_locals["self"], _ServerConnection)
+    is_sent = frame.f_code is ServerConnection.send.__code__
+    return is_sent and isinstance(frame.f_locals["self"], ServerConnection)
 
 
 def _is_of_the_owner(frame: FrameType | None) -> bool:

@@ -1,11 +1,11 @@
-"""Calls between two actors of one machine: over a socket, and over Ray.
+"""Calls between two actors: over a socket, over TCP as between nodes, and over Ray.
 
     python -m tests.bench.messages [seconds]
 
 For 1 and for 64 calls under way it prints how many are answered in a second, how long each takes
 (median), and how much processor time it costs the caller, the called actor, and the processes of
 Ray. A call carries the message of a query, of some 80 bytes, and its reply, as large calls do not
-differ: they travel in batches. Both ways run uvloop, as the actors of a stack do. The last lines
+differ: they travel in batches. All ways run uvloop, as the actors of a stack do. The last lines
 say what encoding and decoding take.
 """
 
@@ -20,9 +20,18 @@ from typing import Any, Final, NamedTuple
 import ray
 import uvloop
 
-from rillflow.actors.peers import Peer, Response, SocketServer, response_of
+from rillflow.actors.connections.frames import ANSWER
+from rillflow.actors.connections.sockets import ASK_ADDRESS, SocketServer
+from rillflow.actors.peers import Peer
+from rillflow.ports.cluster import ActorReport
+from rillflow.ports.deployment import PROTOCOL
 from rillflow.ports.executions import Query, Reply, decode_replies, encode_replies
-from rillflow.ports.messages import Calls, decode_owner_message, encode_message
+from rillflow.ports.messages import (
+    Calls,
+    decode_owner_message,
+    encode_message,
+    encode_network_address,
+)
 from tests.bench.stacks import cpu_s
 from tests.cluster.processes import descendants
 
@@ -38,21 +47,28 @@ CODED: Final = 100_000
 class Answering:
     """An actor that answers each call with a small body."""
 
-    def __init__(self, name: str, *, is_near: bool) -> None:
-        self._name = name
-        self._is_near = is_near
-        self._socket = SocketServer(self._answer, name)
+    def __init__(self, way: str) -> None:
+        self._way = way
+        self._socket = SocketServer(self._answer, way)
         self._started = asyncio.create_task(self._socket.start())
 
     async def socket(self) -> tuple[str, str]:
-        """Return where it is reached on its node; the far one says another node."""
+        """Return where it is reached on its node; all but one say another node."""
         await self._started
         node: str = ray.get_runtime_context().get_node_id()
-        return node if self._is_near else "another", self._socket.path
+        return node if self._way == "socket" else "another", self._socket.path
 
-    async def take(self, message: bytes) -> Response:
-        """Take a message over Ray."""
-        return await response_of(self._answer(message), self._name)
+    async def report(self) -> ActorReport:
+        """Return what the other side looks at: the protocol."""
+        return ActorReport(
+            name=self._way, node="", pid=0, life="", is_ready=True, code_version=f"/{PROTOCOL}"
+        )
+
+    async def exchange(self, protocol: int, message: bytes) -> tuple[int, int, bytes]:
+        """Take a message over Ray; one that is reached so has no address."""
+        if self._way == "ray" and message == ASK_ADDRESS:
+            return PROTOCOL, ANSWER, encode_network_address(None)
+        return await self._socket.exchange(protocol, message)
 
     async def cpu_s(self) -> float:
         """Return the processor time of this process."""
@@ -151,8 +167,8 @@ def main() -> None:
     handles = {
         way: actor.options(
             name=way, num_cpus=0, max_concurrency=10_000, enable_task_events=False
-        ).remote(way, is_near=way == "socket")
-        for way in ("socket", "ray")
+        ).remote(way)
+        for way in ("socket", "network", "ray")
     }
     uvloop.run(_measure(handles, seconds))
     ray.shutdown()

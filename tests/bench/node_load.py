@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
@@ -26,40 +26,67 @@ from tests.bench.workloads import glue
 
 ANSWER: Final = "answer: "
 SECONDS: Final = 4.0
-TASKS: Final = 5
 END_S: Final = 60.0
 HEAD: Final = (
-    "| owner | dispatcher | c=1, p50 | c=64 | owner, CPU ms a task | dispatcher, CPU ms a task |",
-    "|---|---|---|---|---|---|",
+    "| owners | dispatchers | c=1, p50 | c=64 | CPU ms each: owners | dispatchers | driver |",
+    "|---|---|---|---|---|---|---|",
 )
 
 
-async def measure(store: str, functions: str) -> list[str]:
-    """Return a table of all ways to place an owner and a dispatcher on two nodes."""
+class Placement(NamedTuple):
+    """The node of each owner and of each dispatcher."""
+
+    owners: tuple[str, ...]
+    dispatchers: tuple[str, ...]
+
+
+async def measure(store: str, functions: str, rounds: int) -> list[str]:
+    """Return a table of ways to place owners and dispatchers on two nodes, one after the other."""
     front = await _front()
     settings = Settings(store=store, callback_host=front, egress_allow=("127.0.0.1",))
     here, there = find_nodes(settings).living
+    named = {here: "here", there: "there"}
+    placements = (
+        Placement((here,), (here,)),
+        Placement((here,), (there,)),
+        Placement((there,), (here,)),
+        Placement((there,), (there,)),
+        Placement((here, here), (here, here)),
+        Placement((here, there), (here, there)),
+    )
     rows = []
-    for number, (owner, dispatcher) in enumerate(
-        ((here, here), (here, there), (there, here), (there, there))
-    ):
-        own = settings.model_copy(update={"namespace": f"placement{number}"})
-        places = ["there" if node == there else "here" for node in (owner, dispatcher)]
-        figures = await _measure(own, owner, dispatcher, functions)
+    for number in range(rounds * len(placements)):
+        placement = placements[number % len(placements)]
+        own = settings.model_copy(
+            update={
+                "namespace": f"placement{number}",
+                "execution_actors": len(placement.owners),
+                "dispatcher_actors": len(placement.dispatchers),
+            }
+        )
+        figures = await _measure(own, placement, functions)
+        places = (", ".join(named[node] for node in nodes) for nodes in placement)
         rows.append(f"| {' | '.join([*places, *figures])} |")
     return [*HEAD, *rows]
 
 
-async def _measure(settings: Settings, owner: str, dispatcher: str, functions: str) -> list[str]:
+async def _measure(settings: Settings, placement: Placement, functions: str) -> list[str]:
     stack = ray_stack(settings)
     await stack.open()
     deployed = await record(settings, stack.store)
-    actors = [
-        start(settings, deployed, dispatcher_actor_name(0), dispatcher),
-        start(settings, deployed, execution_actor_name(0), owner),
+    dispatchers = [
+        start(settings, deployed, dispatcher_actor_name(number), node)
+        for number, node in enumerate(placement.dispatchers)
     ]
-    dispatcher_pid = (await actors[0].facts.remote())["pid"]
-    owner_pid = (await actors[1].ready.remote())["pid"]
+    owners = [
+        start(settings, deployed, execution_actor_name(number), node)
+        for number, node in enumerate(placement.owners)
+    ]
+    pids = (
+        [(await each.ready.remote())["pid"] for each in owners],
+        [(await each.facts.remote())["pid"] for each in dispatchers],
+        [os.getpid()],
+    )
     await stack.add_descriptor("bench", "glue", "release", glue(functions))
 
     async def once() -> None:
@@ -67,13 +94,16 @@ async def _measure(settings: Settings, owner: str, dispatcher: str, functions: s
         assert await stack.wait(execution_id, END_S), "an execution does not end"
 
     alone = await sampled(once, 1, SECONDS / 2)
-    pids, begun = (owner_pid, dispatcher_pid), time.monotonic()
-    before = [cpu_s(pid) for pid in pids]
+    begun = time.monotonic()
+    before = [sum(map(cpu_s, each)) for each in pids]
     crowd = await sampled(once, 64, SECONDS)
-    tasks = crowd.per_s * TASKS * (time.monotonic() - begun)
-    spent = [(cpu_s(pid) - was) * 1000 / tasks for pid, was in zip(pids, before, strict=True)]
+    executions = crowd.per_s * (time.monotonic() - begun)
+    spent = [
+        (sum(map(cpu_s, each)) - was) * 1000 / executions
+        for each, was in zip(pids, before, strict=True)
+    ]
     await stack.close()
-    for actor in actors:
+    for actor in (*owners, *dispatchers):
         ray.kill(actor)
     return [
         f"{alone.percentile_ms(50):.1f} ms",
@@ -97,11 +127,11 @@ async def _refuse(_: web.Request) -> web.Response:
 
 
 async def main(address: str, store: str, functions: str) -> None:
-    """Join the cluster, say so, and measure when asked to."""
+    """Join the cluster, say so, and measure when asked to, as many rounds as asked for."""
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     _say("joined")
-    await asyncio.to_thread(sys.stdin.readline)
-    _say(await measure(store, functions))
+    asked = await asyncio.to_thread(sys.stdin.readline)
+    _say(await measure(store, functions, int(asked.split()[1])))
 
 
 def _say(answer: object) -> None:

@@ -1,10 +1,13 @@
 """What it costs that parts of a stack are on two nodes: ``make bench-nodes``.
 
+    python -m tests.bench.nodes [rounds]
+
 Both nodes are raylets on this machine and share its cores, and PostgreSQL does too. So this
 shows what calls between nodes take of processors and time, without a network in between,
 and not that two nodes do more than one.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +24,7 @@ def main() -> None:
             store = server.new_database()
             nodes = RayNodes(Path(folder), store, driver=HERE / "node_load.py", told=(url,))
             try:
-                for row in nodes.ask("measure"):
+                for row in nodes.ask(f"measure {sys.argv[1] if len(sys.argv) > 1 else 1}"):
                     print(row)
             finally:
                 nodes.stop()

@@ -14,7 +14,9 @@ from typing import Any
 import ray
 
 from rillflow.actors import peers
-from rillflow.actors.peers import Peer, Response, SocketServer, response_of
+from rillflow.actors.connections.frames import Response, response_of
+from rillflow.actors.connections.sockets import SocketServer
+from rillflow.actors.peers import Peer
 from rillflow.errors import (
     DamagedError,
     FencedError,

@@ -8,6 +8,7 @@ and JSON:
 ``launch``     starts two execution actors and a dispatcher, and waits until they take calls
 ``serve``      the same, and serves the HTTP API of these actors; its address
 ``owners``     the execution actors: name to process id and node id
+``ways``       how messages reach the actors from the driver: name to way
 ``submit N``   submits N executions of three calls, one after the other; their ids
 ``ends ID...`` waits until executions have ended; id to status
 """
@@ -24,9 +25,11 @@ import ray
 import uvicorn
 
 from rillflow.actors.deployment import deploy
-from rillflow.actors.names import execution_actor_name
+from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.actors.peers import Peer
 from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
+from rillflow.ports.messages import GetLoopState, encode_message
 from rillflow.settings import Settings
 from serve.api import create_api
 from tests.cluster.driving import obey
@@ -91,6 +94,14 @@ class Driver:
             facts, (node, _) = await actor.ready.remote(), await actor.socket.remote()
             found[name] = {"pid": facts["pid"], "node": node}
         return found
+
+    async def ways(self) -> dict[str, str]:
+        """Ask each actor something, and tell how that went there."""
+        names = (dispatcher_actor_name(0), *map(execution_actor_name, range(ACTORS)))
+        peers = [Peer(name, self._settings.namespace) for name in names]
+        for peer in peers:
+            await peer.call(encode_message(GetLoopState()))
+        return {peer.name: peer.way for peer in peers}
 
     async def submit(self, count: str) -> list[str]:
         """Submit executions."""

@@ -80,6 +80,8 @@ def test_when_a_node_is_killed_its_executions_go_on_elsewhere_before_ray_notices
     nodes = deaf_nodes
     base_url = nodes.ask("serve")
     before = _on_both_nodes(nodes)
+    # Ray only starts them, and finds them.
+    assert set(nodes.ask("ways").values()) == {"socket", "network"}
     with under_load(base_url, mixture(functions.url)) as load:
         load.wait_for(LOAD // 2)
         killed_ms = SystemClock().now_ms()

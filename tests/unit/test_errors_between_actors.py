@@ -15,7 +15,8 @@ from typing import Final
 import pytest
 
 from rillflow import errors
-from rillflow.actors.peers import Serve, SocketConnection, SocketServer
+from rillflow.actors.connections.frames import Serve, SocketConnection
+from rillflow.actors.connections.sockets import SocketServer
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest

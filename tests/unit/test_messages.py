@@ -5,7 +5,7 @@ from typing import Any, Final, get_args
 import msgspec
 import pytest
 
-from rillflow.actors.peers import REFUSAL, answer_of, response_of
+from rillflow.actors.connections.frames import REFUSAL, answer_of, response_of
 from rillflow.errors import DefectError
 from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.executions import Query, ViewPart

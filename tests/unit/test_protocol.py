@@ -10,7 +10,8 @@ from typing import Final
 
 import pytest
 
-from rillflow.actors.peers import ANSWER, REFUSAL, SocketConnection, SocketServer, exchanged
+from rillflow.actors.connections.frames import ANSWER, REFUSAL, SocketConnection, exchanged
+from rillflow.actors.connections.sockets import SocketServer
 from rillflow.errors import ProtocolError
 from rillflow.ports.deployment import PROTOCOL, UNSAID, protocol_of, refuse_distant
 from rillflow.ports.executions import decode_refusal

@@ -51,6 +51,8 @@ LONGEST_ASK_S = 2.0
 MOVE_S: Final = 30.0
 """How long a call waits for the owner of an execution whose partition moves."""
 MOVE_PAUSE_S: Final = 0.1
+BUSY_CALLS: Final = 16
+"""An owner for which so many calls of one process wait, or are under way, has enough to do."""
 NOBODY = ""
 """The watcher of a call that only has to find, or start, the owner."""
 
@@ -74,6 +76,16 @@ class OwnerRef:
     def is_idle(self) -> bool:
         """Tell whether no call and no waiting caller uses it now."""
         return not len(self._calls) and not len(self._watch)
+
+    @property
+    def is_near(self) -> bool:
+        """Tell whether the owner is on this node, as far as is known."""
+        return True
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether calls of this process pile up for the owner."""
+        return len(self._calls) >= BUSY_CALLS
 
     async def ask(self, call: Call) -> Reply:
         """Make one call.
@@ -193,6 +205,16 @@ class Routes:
         self._dedicated = dedicated
         self._owner_at = owner_at
         self._map_version = 0
+
+    def suits(self, execution_id: ExecutionId) -> bool:
+        """Tell whether a new execution of this id has an owner on this node, unless all are busy.
+
+        So its messages stay on the node, and where one node has more to do than its owners can, the
+        owners of other nodes take what is too much.
+        """
+        if self._home(execution_id).is_near:
+            return True
+        return not any(owner.is_near and not owner.is_busy for owner in self._owners)
 
     async def call(self, call: Call) -> Reply:
         """Make one call at the owner of its execution.

@@ -70,6 +70,8 @@ DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
 MOST_CALLBACK_RULES: Final = 1_000
 """Limit of the rules of a submission's own callback, which are compiled when the execution ends."""
 MOST_KEY_CHARACTERS: Final = 255
+MOST_DRAWS: Final = 32
+"""How many ids are drawn at most until one suits."""
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
 TRAVERSAL_FAILED: Final = 30603
@@ -135,6 +137,8 @@ class Submissions:
         ``entropy`` returns the random bytes of ids and keys. ``wait`` waits for the end of an
         execution, where keys with quotas submit.
         """
+        self.suits: Callable[[ExecutionId], bool] = lambda _: True
+        """Whether an id is as good as any: it decides who owns the execution."""
         self._settings = settings
         self._kept = execution_settings(settings)
         self._traces = TraceSampling(settings)
@@ -266,10 +270,17 @@ class Submissions:
         uid: int,
     ) -> ExecutionSubmitted:
         at_ms = self._clock.now_ms()
-        entropy = self._entropy(10 + ID_KEY_BYTES)
-        execution_id = new_execution_id(
-            found.business, found.feature, at_ms=at_ms, entropy=entropy[:10], dedicated=dedicated
-        )
+        for _ in range(MOST_DRAWS):
+            entropy = self._entropy(10 + ID_KEY_BYTES)
+            execution_id = new_execution_id(
+                found.business,
+                found.feature,
+                at_ms=at_ms,
+                entropy=entropy[:10],
+                dedicated=dedicated,
+            )
+            if dedicated or self.suits(execution_id):
+                break
         return ExecutionSubmitted(
             at_ms=at_ms,
             execution_id=execution_id,

@@ -1,0 +1,1 @@
+"""Connections between actors: frames, and where they are sent and received."""
