@@ -36,6 +36,7 @@ from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from rillflow.task_set import TaskSet
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.minutes import Minutes
 from serve.limits.known_keys import KnownKeys
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
@@ -69,8 +70,10 @@ from serve.routes.console import definition_rules, definitions, listings, templa
 from serve.routes.console_api import (
     drafts,
     evaluations,
+    firings,
     inspecting,
     journals,
+    minutes,
     operations,
     searching,
     streams,
@@ -136,7 +139,7 @@ def create_api(
         RouteTableError: The endpoints and the table of routes differ.
     """
     watch, batches, webhooks = LoopWatch("replica"), BatchRedo(stack), webhooks_of(stack)
-    meters, background = _meters_of(watch), TaskSet[None]()
+    meters, background, kept = _meters_of(watch), TaskSet[None](), Minutes()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -151,6 +154,7 @@ def create_api(
             waiting=stack.settings.waiting_requests,
         )
         background.start(metrics.tell_metrics(stack, meters))
+        background.start(minutes.keep_minutes(stack, meters, kept))
         yield
         await background.stop()
         await batches.stop()
@@ -168,8 +172,8 @@ def create_api(
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
     pages = [console_pages.router(sessions, keys), metrics.router(stack, meters)]
     pages.append(webhook_router(stack, webhooks, browsers.refuse_foreign, hot.waits))
-    routers = chain(pages, [api_keys.router(stack, keys)], _routers(stack, hot, watch, batches))
-    include_routers(api, routers, stack.settings)
+    pages += [minutes.router(stack, kept), api_keys.router(stack, keys)]
+    include_routers(api, chain(pages, _routers(stack, hot, watch, batches)), stack.settings)
     return app
 
 
@@ -234,6 +238,7 @@ def _routers(
         workflows,
         drafts,
         evaluations,
+        firings,
         legacy,
         health,
     ):

@@ -6,7 +6,7 @@ at them in Chromium (``tests/cluster/browsers.py``).
 
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from playwright.sync_api import Page, expect
 
@@ -36,6 +36,20 @@ tasks:
   - {{name: ship, category: pass}}
 """
 
+TRIGGERS: Final[dict[str, dict[str, Any]]] = {
+    "nightly": {
+        "descriptor_id": "examples:quickstart",
+        "cron": "0 2 * * *",
+        "time_zone": "Europe/Berlin",
+        "context": {"name": "Bob"},
+    },
+    "reminder": {"descriptor_id": "examples:suspense", "cron": "0 9 * * MON-FRI", "paused": True},
+    "push": {
+        "descriptor_id": "examples:quickstart",
+        "webhook": {"signature": "none", "mapping": {"name": "$.body.pusher.name"}},
+    },
+}
+
 
 def main() -> None:
     """Run workflows, and take a picture of each page."""
@@ -59,6 +73,9 @@ def run(api: Api, gateway: str) -> tuple[str, str]:
     for name in ("Bob", "Alice", "Eve", "Kim"):
         api.submit("examples:quickstart", {"name": name}, wait_s=20)
         api.submit("examples:suspense", {"name": name})
+    for name, trigger in TRIGGERS.items():
+        api.ask("POST", "/flow/triggers/add.json", body={"id": name, **trigger})
+    api.ask("POST", "/flow/triggers/fire.json", trigger_id="nightly")
     families = api.submit("examples:subflow", {"names": ["Bob", "Alice", "Eve", "Kim"]}, wait_s=20)
     order = api.submit(FAILING.format(gateway=gateway), {"name": "Bob"}, wait_s=20)
     return order, families
@@ -74,6 +91,7 @@ def take(base_url: str, executions: tuple[str, str]) -> None:
         "workflows": "workflows/examples:suspense",
         "editor": "editor/shop:order",
         "dry_run": "editor/shop:order?tab=try",
+        "triggers": "triggers",
         "operations": "operations",
     }
     with running() as browser:

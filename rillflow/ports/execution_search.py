@@ -101,6 +101,12 @@ class ExecutionSearch(Protocol):
         """Return the submit time of the oldest execution that is found, None for none."""
         ...
 
+    async def idempotency_keys(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, str]:
+        """Return the keys with which executions were submitted; one without a key is left out."""
+        ...
+
     async def read_journal(
         self, execution_id: ExecutionId, *, after_seq: int, limit: int
     ) -> list[bytes]:

@@ -15,8 +15,10 @@ CODE: Final = "\n".join(
     for path in (ROOT / folder).rglob("*.py")
 )
 PLACES: Final = r'"{0}"|\b{0}\b *[:=]'
-OF_USERS: Final = frozenset({"A", "B", "a", "b", "film", "shop:order_c_...", "..."})
-"""Names of tasks and keys of a context, which are anybody's."""
+OF_USERS: Final = frozenset(
+    {"A", "B", "a", "b", "film", "shop:order_c_...", "...", "0123456789abcdef0123456789abcdef"}
+)
+"""Names of tasks and versions and keys of a context, which are anybody's."""
 
 
 def keys_of(value: Any) -> Iterator[str]:

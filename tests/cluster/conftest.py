@@ -13,15 +13,17 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from playwright.sync_api import Browser
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 import rillflow
 from tests.cluster.api import Api, Functions
-from tests.cluster.browsers import chromium
+from tests.cluster.browsers import Visit, chromium, running
+from tests.cluster.console_visits import KEY, signed_in
 from tests.cluster.functions import CHAT_KEY
 from tests.cluster.old_executions import fill
 from tests.cluster.processes import (
@@ -30,6 +32,7 @@ from tests.cluster.processes import (
     RayDriver,
     announced,
     function_gateway,
+    function_server,
     install,
 )
 from tests.loopback import closed_port
@@ -202,6 +205,49 @@ def _driver(stack: OwnStack) -> Iterator[RayDriver]:
     driver = RayDriver(stack.ray_address)
     yield driver
     driver.close()
+
+
+@pytest.fixture(name="console", scope="module")
+def _console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A stack with an API key, whose console is looked at."""
+    data_dir = tmp_path_factory.mktemp("console") / "data"
+    stack = OwnStack(data_dir, closed_port(), RILLFLOW_API_KEY=KEY)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(name="console_functions", scope="module")
+def _console_functions() -> Iterator[str]:
+    with function_server(ROOT / "examples" / "functions.py") as url:
+        yield url
+
+
+@pytest.fixture(name="console_api", scope="module")
+def _console_api(console: OwnStack) -> Iterator[Api]:
+    with Api(console.base_url) as api:
+        api.http.headers["Authorization"] = f"Bearer {KEY}"
+        yield api
+
+
+@pytest.fixture(name="browser", scope="module")
+def _browser() -> Iterator[Browser]:
+    with running() as browser:
+        yield browser
+
+
+@pytest.fixture(name="signed_in", scope="module")
+def _signed_in(browser: Browser, console: OwnStack) -> Any:
+    return signed_in(browser, console.base_url)
+
+
+@pytest.fixture(name="visit")
+def _visit(browser: Browser, console: OwnStack, signed_in: Any) -> Iterator[Visit]:
+    visit = Visit(browser, console.base_url, storage_state=signed_in)
+    yield visit
+    visit.close()
 
 
 @pytest.hookimpl(trylast=True)

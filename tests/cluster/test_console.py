@@ -6,107 +6,48 @@ the button that mends it is on the page where they learned it.
 
 import json
 import re
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from tests.cluster.api import Api
-from tests.cluster.browsers import Visit, running
-from tests.cluster.processes import ROOT, OwnStack, function_server
-from tests.loopback import closed_port
+from tests.cluster.browsers import Visit
+from tests.cluster.console_visits import (
+    HOSTILE,
+    KEY,
+    MAKING,
+    SHOP,
+    add_trigger,
+    approve,
+    draw,
+    example,
+    row,
+    viewer_key,
+)
+from tests.cluster.processes import OwnStack, function_server
 
 pytestmark = pytest.mark.cluster
 
-KEY: Final = "correct-horse-battery"
-GATEWAY_IN_EXAMPLES: Final = "http://127.0.0.1:8081"
 NARROW: Final[ViewportSize] = {"width": 390, "height": 844}
 WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
-SHOP: Final = """
-workspace: shop
-dagName: order
-type: flow
-tasks:
-  - name: reserve
-    title: Reserve the goods
-    category: function
-    pattern: task_sync
-    resourceName: "{gateway}/function/nothing"
-    next: charge
-    inputMappings: [{{source: $.context.nmae, target: $.input.name}}]
-  - name: charge
-    category: pass
-"""
-HOSTILE: Final = (
-    """<script>document.title = "evil"</script>\u202e" onerror=alert(1) '""" + "x" * 3_000
-)
 
 
 @pytest.fixture(name="own", scope="module")
-def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    own = OwnStack(tmp_path_factory.mktemp("console") / "data", closed_port(), RILLFLOW_API_KEY=KEY)
-    try:
-        own.start()
-        yield own
-    finally:
-        own.stop()
-
-
-@pytest.fixture(name="gateway", scope="module")
-def _gateway() -> Iterator[str]:
-    with function_server(ROOT / "examples" / "functions.py") as url:
-        yield url
+def _own(console: OwnStack) -> OwnStack:
+    return console
 
 
 @pytest.fixture(name="api", scope="module")
-def _api(own: OwnStack) -> Iterator[Api]:
-    with Api(own.base_url) as api:
-        api.http.headers["Authorization"] = f"Bearer {KEY}"
-        yield api
+def _api(console_api: Api) -> Api:
+    return console_api
 
 
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    with running() as browser:
-        yield browser
-
-
-@pytest.fixture(name="signed_in", scope="module")
-def _signed_in(browser: Browser, own: OwnStack) -> Any:
-    """The cookies of somebody who has shown the key on the page for it."""
-    visit = Visit(browser, own.base_url)
-    page = visit.open()
-    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-    assert not visit.inaccessible()
-    page.get_by_label("API key").fill("wrong")
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("the API key is wrong")
-    page.get_by_label("API key").fill(KEY)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("combobox", name="Search")).to_be_visible()
-    assert KEY not in page.evaluate("document.cookie + JSON.stringify({...localStorage})")
-    state = visit.context.storage_state()
-    visit.close()
-    return state
-
-
-@pytest.fixture(name="visit")
-def _visit(browser: Browser, own: OwnStack, signed_in: Any) -> Iterator[Visit]:
-    visit = Visit(browser, own.base_url, storage_state=signed_in)
-    yield visit
-    visit.close()
-
-
-def example(name: str, gateway: str) -> str:
-    text = (ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
-    return text.replace(GATEWAY_IN_EXAMPLES, gateway)
-
-
-def row(page: Page, execution_id: str) -> Any:
-    uuid = execution_id.rpartition("_")[2]
-    return page.get_by_role("row").filter(has=page.get_by_text(uuid[:8], exact=True))
+@pytest.fixture(name="gateway", scope="module")
+def _gateway(console_functions: str) -> str:
+    return console_functions
 
 
 def test_a_server_without_executions_says_how_to_submit_the_first(visit: Visit) -> None:
@@ -310,9 +251,16 @@ def test_text_and_graph_are_selected_both_ways_and_the_palette_keeps_comments(
     page.keyboard.press("End")
     page.keyboard.type("  # the first")
     page.keyboard.press("Escape")
-    page.get_by_label("Add a task").select_option("pass")
+    page.get_by_role("button", name="pass", exact=True).click()
     expect(page.get_by_label("pass: not started")).to_be_visible()
     expect(page.locator(".cm-line").filter(has_text="# the first")).to_be_visible()
+    page.get_by_role("button", name="switch", exact=True).drag_to(
+        page.get_by_label("shout: not started")
+    )
+    expect(page.get_by_label("switch: not started")).to_be_visible()
+    expect(page.locator(".cm-line").filter(has_text="next: switch")).to_be_visible()
+    draw(page, "switch", "pass")
+    expect(page.locator(".cm-line").filter(has_text="next: pass")).to_be_visible()
     page.get_by_role("button", name="Format").click()
     expect(page.locator(".cm-line").filter(has_text="# the first")).to_be_visible()
     page.get_by_role("link", name="Executions").click()
@@ -364,6 +312,79 @@ def test_a_view_is_saved_and_all_that_a_search_finds_is_cancelled(visit: Visit, 
         assert api.get(each)["dag_status"] == "FAILED"
 
 
+def test_triggers_are_seen_paused_fired_and_followed_to_what_they_started(
+    visit: Visit, api: Api, gateway: str
+) -> None:
+    api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=20)
+    add_trigger(api, "yearly", "examples:quickstart", cron="0 0 1 1 *", context={"name": "Eve"})
+    hook = {"signature": "none", "mapping": {"name": "$.body.name"}}
+    add_trigger(api, "push", "examples:quickstart", webhook=hook)
+    page = visit.open("triggers")
+    expect(page.get_by_role("row").filter(has_text="push")).to_contain_text("Waits for requests")
+    page.get_by_role("row").filter(has_text="yearly").get_by_role("link", name="yearly").click()
+    expect(page.locator(".sentence")).to_contain_text("Fires at")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.locator(".sentence")).to_contain_text("Paused")
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(page.locator(".sentence")).to_contain_text("Fires at")
+    page.get_by_role("button", name="Backfill").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("First time").fill("2025-06-01T00:00")
+    dialog.get_by_label("Last time").fill("2026-06-01T00:00")
+    dialog.get_by_role("button", name="Backfill").click()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("row").filter(has_text="succeeded")).to_have_count(1)
+    page.get_by_role("button", name="Fire").click()
+    page.get_by_role("dialog").get_by_role("button", name="Fire").click()
+    expect(page.locator(".facts")).to_contain_text("by the trigger yearly (by hand)")
+    expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
+    page.get_by_role("link", name="yearly").click()
+    expect(page.get_by_role("row").filter(has_text="succeeded")).to_have_count(2)
+
+
+def test_artifacts_are_shown_and_nothing_in_them_runs(visit: Visit, api: Api) -> None:
+    with function_server(Path(__file__).with_name("artifact_functions.py")) as functions:
+        execution = api.submit(MAKING.format(functions=functions), wait_s=20)
+    page = visit.open(f"execution/{execution}?task=make")
+    inspector = page.get_by_role("complementary")
+    drawn = inspector.get_by_role("img", name="picture.svg")
+    expect(drawn).to_be_visible()
+    page.wait_for_function("image => image.naturalWidth === 60", arg=drawn.element_handle())
+    expect(inspector.get_by_role("region", name="page.html")).to_contain_text("<script>")
+    expect(inspector.locator(".artifacts")).to_contain_text("frames: 24")
+    with page.expect_download() as saved:
+        inspector.get_by_role("button", name="Save page.html").click()
+    assert saved.value.suggested_filename == "page.html"
+    assert "evil" not in page.title()
+    assert not visit.inaccessible()
+
+
+def test_a_key_is_offered_what_its_role_allows(
+    browser: Browser, own: OwnStack, api: Api, gateway: str
+) -> None:
+    waiting = api.submit(example("suspense", gateway), {"name": "Bob"})
+    visit = Visit(browser, own.base_url)
+    page = visit.open()
+    page.get_by_label("API key").fill(viewer_key(api, "examples"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("viewer · examples")).to_be_visible()
+    expect(row(page, waiting)).to_be_visible()
+    expect(page.get_by_role("checkbox")).to_have_count(0)
+    expect(page.get_by_role("link", name="Operations")).to_have_count(0)
+    page.goto(f"{own.base_url}/console#/execution/{waiting}?task=approval")
+    expect(page.get_by_role("complementary")).to_contain_text("approval waits to be woken up")
+    steering = page.get_by_role("button", name=re.compile("Cancel|Pause|Wake up|again"))
+    expect(steering).to_have_count(0)
+    page.goto(f"{own.base_url}/console#/workflows/examples:suspense")
+    expect(page.get_by_role("tab", name="Definition")).to_be_visible()
+    expect(page.get_by_role("button", name="Submit")).to_have_count(0)
+    page.goto(f"{own.base_url}/console#/editor/examples:suspense")
+    expect(page.get_by_text("this page needs the role author")).to_be_visible()
+    visit.close()
+
+
 def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(
         example("quickstart", gateway), {"name": HOSTILE, HOSTILE: HOSTILE}, wait_s=20
@@ -384,6 +405,7 @@ def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
     browser: Browser, signed_in: Any, api: Api, gateway: str, scheme: str
 ) -> None:
     execution = api.submit(example("suspense", gateway), {"name": "Bob"})
+    add_trigger(api, "nightly", "examples:suspense", cron="0 2 * * *")
     pages = [
         "executions",
         f"execution/{execution}?task=approval",
@@ -395,7 +417,10 @@ def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
         "editor/examples:suspense?tab=try",
         f"editor/examples:suspense?tab=play&execution={execution}",
         "editor",
+        "workflows/examples:suspense",
         "workflows/examples:suspense?tab=text",
+        "triggers",
+        "triggers/nightly",
         "operations",
     ]
     visit = Visit(browser, api.base_url, storage_state=signed_in, color_scheme=scheme)
@@ -434,13 +459,7 @@ def test_a_page_outlives_a_restart_of_the_server(
     expect(page.get_by_text("Connection lost. Trying again.")).to_be_visible()
     own.start()
     expect(page.get_by_text("Connection lost. Trying again.")).to_be_hidden()
-    api.ask(
-        "POST",
-        "/flow/wakeup.json",
-        body={"approved": True},
-        execution_id=waiting,
-        task_name="approval",
-    )
+    approve(api, waiting)
     expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
 
 

@@ -58,6 +58,19 @@ async def test_the_newest_come_first_also_those_of_one_millisecond(store: Store)
     assert await numbers(store, ANY) == list(reversed(TEN))
 
 
+async def test_the_keys_of_executions_are_told(store: Store) -> None:
+    await store.append(
+        [
+            submit(1, idempotency_key="order-1", request_digest="d"),
+            submit(2),
+            submit(3, idempotency_key="trigger/x/1", request_digest="d"),
+        ]
+    )
+    asked = [id_of(number) for number in (1, 2, 3, 99)]
+    assert await store.idempotency_keys(asked) == {id_of(1): "order-1", id_of(3): "trigger/x/1"}
+    assert await store.idempotency_keys([]) == {}
+
+
 @pytest.mark.parametrize("size", [1, 3, 10])
 async def test_pages_show_each_execution_once_while_others_are_added(
     store: Store, size: int

@@ -56,6 +56,14 @@ class MemorySearch(MemoryJournal):
         oldest = next(self._found(wanted), None)
         return None if oldest is None else oldest.submitted_at_ms
 
+    async def idempotency_keys(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, str]:
+        """Return the keys with which executions were submitted; one without a key is left out."""
+        self._check_open()
+        rows = (self._by_id[each].row for each in execution_ids if each in self._by_id)
+        return {row.execution_id: row.idempotency_key for row in rows if row.idempotency_key}
+
     async def read_journal(
         self, execution_id: ExecutionId, *, after_seq: int, limit: int
     ) -> list[bytes]:

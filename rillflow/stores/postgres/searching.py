@@ -35,6 +35,10 @@ from rillflow.stores.version_counts import PartCount, common_window, version_cou
 _SPANS: Final = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS spans (begins, ends, number)"
 _FEATURES: Final = FEATURES.format("$1", "$2")
 _KEY_COUNT: Final = KEY_COUNT.format("$1", "$2")
+_KEYS: Final = """
+SELECT execution_id, idempotency_key FROM executions
+WHERE execution_id = ANY($1::text[]) AND idempotency_key IS NOT NULL
+"""
 _RECORDS: Final = """
 SELECT record FROM journal
 WHERE execution = (SELECT key FROM executions WHERE execution_id = $1) AND seq > $2
@@ -100,6 +104,13 @@ class PostgresSearch:
         statement, values = oldest_statement(parts)
         ((oldest,),) = await self._database.rows(numbered(statement), *values)
         return None if oldest is None else int(oldest)
+
+    async def idempotency_keys(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, str]:
+        """Return the keys with which executions were submitted; one without a key is left out."""
+        rows = await self._database.rows(_KEYS, list(execution_ids))
+        return {ExecutionId(execution_id): key for execution_id, key in rows}
 
     async def read_journal(
         self, execution_id: ExecutionId, *, after_seq: int, limit: int

@@ -38,6 +38,10 @@ _SPANS: Final = """(
 _FEATURES: Final = FEATURES.format("?1", "?2")
 _KEY_COUNT: Final = KEY_COUNT.format("?", "?")
 _KEY: Final = "SELECT key FROM executions WHERE execution_id = ?"
+_KEYS: Final = """
+SELECT execution_id, idempotency_key FROM executions
+WHERE execution_id IN (SELECT value FROM json_each(?)) AND idempotency_key IS NOT NULL
+"""
 _RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq LIMIT ?"
 _PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
 
@@ -107,6 +111,15 @@ class SqliteSearch:
             return None if oldest is None else int(oldest)
 
         return await self._database.scan(look)
+
+    async def idempotency_keys(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, str]:
+        """Return the keys with which executions were submitted; one without a key is left out."""
+        wanted = msgspec.json.encode(execution_ids).decode()
+        return await self._database.look_up(
+            lambda connection: dict(connection.execute(_KEYS, (wanted,)).fetchall())
+        )
 
     async def read_journal(
         self, execution_id: ExecutionId, *, after_seq: int, limit: int

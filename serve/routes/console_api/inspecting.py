@@ -14,6 +14,7 @@ from rillflow.ids import is_execution_id
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.stack import Stack
 from serve.routes.console_api.held_calls import with_held_calls
+from serve.routes.console_api.origins import with_origin
 from serve.schemas.bodies import raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
 from serve.schemas.parameters import Whole
@@ -40,7 +41,8 @@ def _add_execution(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/execution.json", responses={200: {"description": "The header."}})
     async def execution(execution_id: str, event: Event = None) -> Response:
         """Show an execution without its tasks."""
-        return await shown(stack, execution_id, "header", event)
+        found = await shown(stack, execution_id, "header", event)
+        return raw_response(await with_origin(stack, execution_id, bytes(found.body)))
 
     @routes.get("/waits.json", responses={200: {"description": "Reasons, as sentences."}})
     async def waits(

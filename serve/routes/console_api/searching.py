@@ -21,6 +21,7 @@ from rillflow.ports.execution_search import FoundExecution, Place
 from rillflow.ports.store import LATEST_MS
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of, own_workspace
+from serve.routes.console_api.origins import name_triggers
 from serve.schemas.bodies import json_response, raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
 from serve.schemas.parameters import Names, Whole, listed
@@ -105,7 +106,9 @@ def _add_pages(routes: APIRouter, stack: Stack) -> None:
         search = _own(read_search(asked_for, now_ms), request)
         page = _Page(stack, search, min(max(limit, 1), MOST_ROWS))
         await page.fill(place_of(cursor))
-        return json_response({**page.shown(), "query": search.shown, "at_ms": now_ms})
+        shown = page.shown()
+        await name_triggers(stack, shown["rows"])
+        return json_response({**shown, "query": search.shown, "at_ms": now_ms})
 
 
 def _own(search: Search, request: Request) -> Search:
@@ -158,7 +161,7 @@ class _Page:
             if search.asks_owners and not {status, stored} & set(search.statuses):
                 self._unread += each.execution_id not in statuses
                 continue
-            self._rows.append(_row(each, status))
+            self._rows.append(row_of(each, status))
             if len(self._rows) >= self._limit:
                 self._has_more = self._has_more or number < len(found)
                 return False
@@ -175,7 +178,8 @@ class _Page:
         }
 
 
-def _row(found: FoundExecution, status: str) -> dict[str, Any]:
+def row_of(found: FoundExecution, status: str) -> dict[str, Any]:
+    """Return an execution as lists show it."""
     return {
         "execution_id": found.execution_id,
         "business": found.business,

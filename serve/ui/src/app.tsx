@@ -2,6 +2,15 @@
 
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type JSX, lazy, Suspense, useEffect, useRef, useState } from "react";
+import {
+  NeedsRole,
+  NotAllowed,
+  RightsContext,
+  rightsOf,
+  useMay,
+  useRights,
+  useSeesAll,
+} from "./access";
 import { formatAddress, go, useAddress } from "./address";
 import { ApiError, send } from "./api/client";
 import { type Session, signIn, signOut } from "./api/session";
@@ -16,11 +25,13 @@ const ExecutionPage = lazy(() => import("./execution/execution_page"));
 
 const WorkflowsPage = lazy(() => import("./workflows/workflows_page"));
 const EditorPage = lazy(() => import("./editor/editor_page"));
+const TriggersPage = lazy(() => import("./triggers/triggers_page"));
 const OperationsPage = lazy(() => import("./operations/operations_page"));
 
 const PAGES = [
   { name: "executions", key: "e" },
   { name: "workflows", key: "w" },
+  { name: "triggers", key: "t" },
   { name: "operations", key: "o" },
 ] as const;
 
@@ -42,7 +53,11 @@ export function App(): JSX.Element {
     );
   }
   if (!session.data.signed_in) return <SignIn onSignedIn={() => void session.refetch()} />;
-  return <Shell isKeyed={session.data.key_needed} />;
+  return (
+    <RightsContext value={rightsOf(session.data)}>
+      <Shell isKeyed={session.data.key_needed} />
+    </RightsContext>
+  );
 }
 
 /** Ask whether this browser has shown the key; the page that `rillflow up --key` writes has it. */
@@ -73,6 +88,7 @@ function useSessionEnd(): void {
 function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
   const { parts } = useAddress();
   const [isHelping, setHelping] = useState(false);
+  const seesAll = useSeesAll();
   const page = parts[0] ?? "executions";
   useKeys(() => setHelping(true));
   useTitle(parts);
@@ -87,7 +103,7 @@ function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
           <span>Rillflow</span>
         </a>
         <nav className="nav" aria-label="Rillflow">
-          {PAGES.map(({ name }) => (
+          {PAGES.filter(({ name }) => seesAll || name !== "operations").map(({ name }) => (
             <a
               key={name}
               href={formatAddress([name])}
@@ -108,6 +124,7 @@ function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
         >
           <Icon name="keys" />
         </button>
+        {isKeyed && <KeyRole />}
         {isKeyed && <SignOut />}
       </header>
       <main className="page" id="content" tabIndex={-1}>
@@ -127,12 +144,25 @@ function isWithin(page: string, name: string): boolean {
 
 function Page({ parts }: { parts: readonly string[] }): JSX.Element {
   const [page = "executions", id] = parts;
+  const seesAll = useSeesAll();
   if (page === "executions") return <ExecutionsPage />;
   if (page === "execution" && id !== undefined) return <ExecutionPage key={id} id={id} />;
   if (page === "workflows") return <WorkflowsPage flow={id ?? null} />;
-  if (page === "editor") return <EditorPage key={id ?? ""} flow={id ?? null} />;
-  if (page === "operations") return <OperationsPage />;
+  if (page === "editor") return <Editor flow={id ?? null} />;
+  if (page === "triggers") return <TriggersPage key={id ?? ""} id={id ?? null} />;
+  if (page === "operations") return seesAll ? <OperationsPage /> : <OfAllWorkspaces />;
   return <p className="muted">{t("app.unknownPage")}</p>;
+}
+
+function Editor({ flow }: { flow: string | null }): JSX.Element {
+  if (!useMay("author")) return <NeedsRole needed="author" />;
+  return <EditorPage key={flow ?? ""} flow={flow} />;
+}
+
+/** What a page about the whole server says to a key of some workspaces. */
+function OfAllWorkspaces(): JSX.Element {
+  const { workspaces } = useRights();
+  return <NotAllowed>{t("access.workspaces", { names: workspaces.join(", ") })}</NotAllowed>;
 }
 
 function LanguageChoice(): JSX.Element {
@@ -147,6 +177,22 @@ function LanguageChoice(): JSX.Element {
     >
       {LANGUAGES[other]}
     </button>
+  );
+}
+
+/** What the key that is signed in may do, and where. */
+function KeyRole(): JSX.Element | null {
+  const { role, workspaces } = useRights();
+  if (role === "admin" && workspaces.length === 0) return null;
+  const names = workspaces.join(", ");
+  return (
+    <span
+      className="muted small cut key-role"
+      title={names === "" ? t("access.role", { role: t(`role.${role}`) }) : names}
+    >
+      {t(`role.${role}`)}
+      {names !== "" && ` · ${names}`}
+    </span>
   );
 }
 

@@ -6,6 +6,8 @@ import { forgetToken, keepToken } from "./token";
 export interface Session {
   key_needed: boolean;
   signed_in: boolean;
+  role?: string;
+  workspaces?: string[];
   token?: string;
 }
 

@@ -34,6 +34,11 @@ export function sessionHeader(): Record<string, string> {
   return token === null ? {} : { [HEADER]: token };
 }
 
+/** Whether requests have to carry the token, which links and pictures cannot. */
+export function hasToken(): boolean {
+  return (kept() ?? held) !== null;
+}
+
 function kept(): string | null {
   try {
     return localStorage.getItem(NAME);

@@ -22,6 +22,7 @@ export interface Row {
   submitted_at_ms: number;
   finished_at_ms: number | null;
   parent_id: string | null;
+  /** `request`, `sub_flow` or `trigger`. */
   trigger: string;
 }
 
@@ -95,6 +96,14 @@ export interface Summaries {
   at_ms: number;
 }
 
+export interface TriggeredBy {
+  trigger_id: string | null;
+  how: "schedule" | "by_hand" | "event";
+  scheduled_ms: number | null;
+  /** Whether there is such a trigger still. */
+  exists: boolean;
+}
+
 export interface Parent {
   execution_id: string;
   task: string;
@@ -115,6 +124,7 @@ export interface Execution {
   paused: boolean;
   cancelled: boolean;
   trigger: string;
+  triggered_by?: TriggeredBy;
   parent: Parent | null;
   progress: Progress | null;
   tasks: Partial<Record<Status, number>>;
@@ -328,6 +338,12 @@ export interface StreamedExecution {
   is_new: boolean;
 }
 
+export interface StreamedChanges {
+  at_ms: number;
+  executions: StreamedExecution[];
+  more?: number;
+}
+
 export interface Feature {
   feature: string;
   aliases: { alias: string; definition_id: string; created_ms: number; updated_ms: number }[];
@@ -355,6 +371,20 @@ export interface Versions {
   next: string | null;
 }
 
+/** How the executions of a version have ended, over all of them or the newest. */
+export interface VersionCount {
+  counts: Partial<Record<StoredStatus, number>>;
+  total: number;
+  success_rate: number | null;
+  from_ms: number | null;
+  is_whole: boolean;
+}
+
+export interface VersionCounts {
+  flow: string;
+  versions: Readonly<Record<string, VersionCount>>;
+}
+
 export interface Definition {
   descriptor_id: string;
   business: string;
@@ -363,6 +393,7 @@ export interface Definition {
   text: string;
   input_schema: unknown;
   default_context: unknown;
+  search_keys?: readonly string[];
 }
 
 export interface Diff {
@@ -382,6 +413,73 @@ export interface Uses {
   uses: { flow: string; alias: string; task: string; descriptor_id: string }[];
   used_by: { flow: string; alias: string; task: string }[];
   next: string | null;
+}
+
+/** As `/flow/triggers/list.json` and `show.json` have it. */
+export interface Trigger {
+  id: string;
+  type: string;
+  descriptor_id: string;
+  paused: boolean;
+  declared_by?: string | null;
+  cron?: string | null;
+  time_zone?: string | null;
+  start?: string | null;
+  end?: string | null;
+  jitter_s?: number | null;
+  overlap?: string | null;
+  catch_up?: number | string | null;
+  kafka?: Record<string, unknown> | null;
+  webhook?: Record<string, unknown> | null;
+  source?: Record<string, unknown> | null;
+  path?: string | null;
+  created_ms: number;
+  next_ms?: number | null;
+  fired: number;
+  skipped: number;
+  last_ms: number;
+  last_execution: string;
+  queued_ms: number;
+  error: string;
+  refused: number;
+  refusals: readonly { key: string; reason: string; at_ms: number }[];
+  state: string;
+  state_ms: number;
+  state_reason: string;
+  context?: Record<string, unknown> | null;
+}
+
+export interface TriggerPage {
+  triggers: Trigger[];
+  next?: string | null;
+}
+
+export interface Firing extends Row {
+  how: TriggeredBy["how"];
+  scheduled_ms: number | null;
+}
+
+export interface FiringPage {
+  rows: Firing[];
+  is_whole: boolean;
+  searched_to_ms: number | null;
+}
+
+export interface Quantiles {
+  p50: (number | null)[];
+  p99: (number | null)[];
+}
+
+/** Lists of the same length, one number for each minute. */
+export interface Minutes {
+  at_ms: number;
+  step_ms: number;
+  minutes_ms: number[];
+  submitted: number[];
+  succeeded: number[];
+  failed: number[];
+  times: Readonly<Record<"duration" | "submit" | "callback" | "lateness", Quantiles>>;
+  call_failures: Readonly<Record<string, number[]>>;
 }
 
 export interface Host {

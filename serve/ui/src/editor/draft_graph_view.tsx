@@ -3,7 +3,7 @@
 import "../styles/execution.css";
 import { type JSX, useCallback, useMemo, useState } from "react";
 import type { DefinitionGraph, DefinitionNode } from "../api/types";
-import { StillGraph } from "../execution/graph/graph_view";
+import { type Changing, DRAGGED, StillGraph } from "../execution/graph/graph_view";
 import { groupOf } from "../execution/graph/layout";
 import { Icon } from "../parts/icons";
 import { t } from "../words";
@@ -39,17 +39,34 @@ export function DraftGraph({
     },
     [levels],
   );
+  const [isRefused, setRefused] = useState(false);
+  const change = (edits: Edit[] | null) => {
+    setRefused(edits === null);
+    if (edits !== null) onEdits(edits);
+  };
+  const changing: Changing = {
+    onConnect: (from, to) => change(connected(text, baseOf(from), baseOf(to))),
+    onDrop: (category, onto) =>
+      change(taskAdded(text, category, onto === null ? null : baseOf(onto))),
+  };
   if (levels === null) return <p className="muted nothing">{t("editor.noGraph")}</p>;
   const names = [...levels.values()].flatMap((level) => level.nodes.map(({ name }) => name));
   const selected = names.find((name) => baseOf(name) === task) ?? null;
   return (
     <div className="draft-graph">
-      <Palette task={task} text={text} names={[...new Set(names.map(baseOf))]} onEdits={onEdits} />
+      <Palette
+        task={task}
+        names={[...new Set(names.map(baseOf))]}
+        isRefused={isRefused}
+        onAdd={(category) => change(taskAdded(text, category, task))}
+        onLead={(from, to) => change(connected(text, from, to))}
+      />
       <StillGraph
         answers={levels}
         task={selected}
         onTask={(name) => name !== null && onTask(baseOf(name))}
         onToggle={toggle}
+        changing={changing}
       />
     </div>
   );
@@ -60,62 +77,64 @@ function noteOf(node: DefinitionNode): string {
   return node.category === "foreach" ? t("editor.eachItem") : t("editor.branches", { n: branches });
 }
 
-/** Add a task after the one that is selected, or lead from it to another one. */
+/** What can be added: by a click after the selected task, or dragged onto a task of the graph. */
 function Palette({
   task,
-  text,
   names,
-  onEdits,
+  isRefused,
+  onAdd,
+  onLead,
 }: {
   task: string | null;
-  text: string;
   names: readonly string[];
-  onEdits: (edits: readonly Edit[]) => void;
+  isRefused: boolean;
+  onAdd: (category: string) => void;
+  onLead: (from: string, to: string) => void;
 }): JSX.Element {
-  const [isRefused, setRefused] = useState(false);
-  const change = (edits: Edit[] | null) => {
-    setRefused(edits === null);
-    if (edits !== null) onEdits(edits);
-  };
   const others = names.filter((name) => name !== task);
   return (
-    <div className="palette row wrap">
-      <label className="row">
-        <Icon name="plus" />
-        <select
-          className="field"
-          aria-label={t("editor.add")}
-          value=""
-          onChange={(event) => change(taskAdded(text, event.target.value, task))}
-        >
-          <option value="" disabled>
-            {task === null ? t("editor.add") : t("editor.addAfter", { task })}
-          </option>
-          {CATEGORIES.map((category) => (
-            <option key={category} value={category}>
-              {category}
+    <div className="palette">
+      <div className="row wrap" role="group" aria-label={t("editor.add")}>
+        {CATEGORIES.map((category) => (
+          <button
+            key={category}
+            type="button"
+            className="button small chip"
+            draggable
+            title={task === null ? t("editor.addLast") : t("editor.addAfter", { task })}
+            onClick={() => onAdd(category)}
+            onDragStart={(event) => {
+              event.dataTransfer.setData(DRAGGED, category);
+              event.dataTransfer.effectAllowed = "copy";
+            }}
+          >
+            <Icon name="plus" />
+            {category}
+          </button>
+        ))}
+      </div>
+      <div className="row wrap lead">
+        {task !== null && others.length > 0 && (
+          <select
+            className="field"
+            aria-label={t("editor.connect", { task })}
+            value=""
+            onChange={(event) => onLead(task, event.target.value)}
+          >
+            <option value="" disabled>
+              {t("editor.connect", { task })}
             </option>
-          ))}
-        </select>
-      </label>
-      {task !== null && others.length > 0 && (
-        <select
-          className="field"
-          aria-label={t("editor.connect", { task })}
-          value=""
-          onChange={(event) => change(connected(text, task, event.target.value))}
-        >
-          <option value="" disabled>
-            {t("editor.connect", { task })}
-          </option>
-          {others.map((name) => (
-            <option key={name} value={name}>
-              {name}
-            </option>
-          ))}
-        </select>
-      )}
-      {isRefused && <span className="muted">{t("editor.noPlace")}</span>}
+            {others.map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        )}
+        <span className="muted small" role="status">
+          {t(isRefused ? "editor.noPlace" : "editor.drag")}
+        </span>
+      </div>
     </div>
   );
 }

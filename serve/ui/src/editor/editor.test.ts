@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import type { DefinitionGraph } from "../api/types";
+import { mayConnect } from "../execution/graph/layout";
 import { firstOpen, levelsOf } from "./draft_graph";
 import { placeAt } from "./places";
 import { keysAt, meaningAt, type Schema, valuesAt } from "./schema";
@@ -189,4 +190,12 @@ test("groups of a definition are open, and named as in an execution", () => {
   expect(levels.get("each_0")?.nodes.map(({ name }) => name)).toEqual(["each_0-a", "each_0-b"]);
   expect(levels.get("each_0")?.edges?.[0]?.to).toBe("each_0-b");
   expect([...levelsOf(GRAPH, [], () => "").keys()]).toEqual([""]);
+});
+
+test("a line may be drawn between tasks of one level only", () => {
+  expect(mayConnect("a", "b")).toBe(true);
+  expect(mayConnect("each_0-a", "each_0-b")).toBe(true);
+  expect(mayConnect("a", "a")).toBe(false);
+  expect(mayConnect("a", "each_0-b")).toBe(false);
+  expect(mayConnect("each_0-a", "other_0-b")).toBe(false);
 });

@@ -3,6 +3,8 @@
 import { type JSX, useState } from "react";
 import { useAnswer } from "../api/queries";
 import type { ContextPart, Execution } from "../api/types";
+import { ArtifactList } from "../artifacts/artifact_list";
+import { artifactsIn } from "../artifacts/references";
 import { size } from "../format";
 import { CopyButton, ErrorNote } from "../parts/controls";
 import { CutNote, type CutView, JsonView } from "../parts/json_view";
@@ -27,6 +29,7 @@ export function ContextView({
   }
   const { value, bytes } = found.data;
   const isEmpty = typeof value === "object" && value !== null && Object.keys(value).length === 0;
+  const artifacts = artifactsIn(value);
   const part: CutView = (cut) => (
     <Part id={id} event={event} route={route} path={cut.path} note={<CutNote cut={cut} />} />
   );
@@ -61,6 +64,12 @@ export function ContextView({
         <p className="muted">{t("context.empty")}</p>
       ) : (
         <JsonView value={value} onCut={part} />
+      )}
+      {artifacts.length > 0 && (
+        <>
+          <h2>{t("inspector.artifacts")}</h2>
+          <ArtifactList artifacts={artifacts} executionId={id} />
+        </>
       )}
     </div>
   );

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { ALL } from "../access";
 import type { Execution, GroupState, TaskDetail, Wait } from "../api/types";
 import { sizeOfCut } from "../parts/json_view";
 import { partsOf } from "./group_bar";
@@ -72,12 +73,23 @@ test("an execution says what it does or has come to", () => {
 });
 
 test("only what can be done is offered", () => {
-  expect(deedsOf(EXECUTION)).toEqual(["pause", "cancel", "again"]);
-  expect(deedsOf({ ...EXECUTION, paused: true })).toEqual(["resume", "cancel", "again"]);
-  expect(deedsOf({ ...EXECUTION, status: "failed", ended_ms: NOW })).toEqual(["redo", "again"]);
+  expect(deedsOf(EXECUTION, ALL)).toEqual(["pause", "cancel", "again"]);
+  expect(deedsOf({ ...EXECUTION, paused: true }, ALL)).toEqual(["resume", "cancel", "again"]);
+  const failed: Execution = { ...EXECUTION, status: "failed", ended_ms: NOW };
+  expect(deedsOf(failed, ALL)).toEqual(["redo", "again"]);
   const task = { status: "waiting", wait: wait("callback", { actions: ["finish"] }) } as TaskDetail;
-  expect(deedsOfTask(task)).toEqual(["finish"]);
-  expect(deedsOfTask({ ...task, status: "failed", wait: null })).toEqual(["redo"]);
+  expect(deedsOfTask(task, ALL)).toEqual(["finish"]);
+  const failedTask: TaskDetail = { ...task, status: "failed", wait: null };
+  expect(deedsOfTask(failedTask, ALL)).toEqual(["redo"]);
+});
+
+test("a key is offered nothing that its role does not allow", () => {
+  const task = { status: "waiting", wait: wait("callback", { actions: ["finish"] }) } as TaskDetail;
+  const as = (role: "viewer" | "submitter") => ({ role, workspaces: [] });
+  expect(deedsOf(EXECUTION, as("viewer"))).toEqual([]);
+  expect(deedsOfTask(task, as("viewer"))).toEqual([]);
+  expect(deedsOf(EXECUTION, as("submitter"))).toEqual(["again"]);
+  expect(deedsOfTask({ ...task, status: "failed" }, as("submitter"))).toEqual(["finish"]);
 });
 
 test("one item of a group is open at a time, and what is open in it closes with it", () => {

@@ -5,7 +5,7 @@ import { formatAddress } from "../address";
 import type { Execution } from "../api/types";
 import { shortId, shortVersion } from "../format";
 import { CopyButton } from "../parts/controls";
-import { StatusLabel } from "../parts/status";
+import { StatusIcon, StatusLabel } from "../parts/status";
 import { Clock, Took, useNow } from "../parts/time";
 import { number, t } from "../words";
 import { Steering } from "./steering";
@@ -60,7 +60,7 @@ export function Header({
         )}
         <span>
           {execution.parent === null ? (
-            t("one.by.request")
+            <StartedBy execution={execution} />
           ) : (
             <>
               {t("one.by.subFlow", { task: execution.parent.task })}{" "}
@@ -80,6 +80,7 @@ export function Header({
             {t("one.took")} <Took fromMs={execution.started_ms} toMs={execution.ended_ms} />
           </span>
         )}
+        <FailedTasks execution={execution} />
         {execution.progress !== null && (
           <span className="num">
             {number(execution.progress.done)}/{number(execution.progress.total)}
@@ -87,6 +88,54 @@ export function Header({
         )}
       </p>
     </header>
+  );
+}
+
+/** Failures of an execution that goes on, which its sentence does not tell. */
+function FailedTasks({ execution }: { execution: Execution }): JSX.Element | null {
+  const count = execution.tasks.failed ?? 0;
+  if (count === 0 || execution.ended_ms !== null) return null;
+  const said = (
+    <>
+      <StatusIcon status="failed" label={false} /> {t("one.failedTasks", { n: number(count) })}
+    </>
+  );
+  const task = execution.failure?.task;
+  if (task === undefined) return <span className="failed-tasks s-failed">{said}</span>;
+  return (
+    <a
+      className="failed-tasks s-failed"
+      href={formatAddress(["execution", execution.execution_id], { task })}
+    >
+      {said}
+    </a>
+  );
+}
+
+/** What has started an execution that is no sub-flow: a trigger, or a request. */
+function StartedBy({ execution }: { execution: Execution }): JSX.Element {
+  const by = execution.triggered_by;
+  if (by === undefined) return <>{t("one.by.request")}</>;
+  const { trigger_id: id, scheduled_ms: scheduledMs } = by;
+  return (
+    <>
+      {t("one.by.trigger")}{" "}
+      {id !== null &&
+        (by.exists ? (
+          <a href={formatAddress(["triggers", id])} dir="auto">
+            {id}
+          </a>
+        ) : (
+          <span dir="auto">{id}</span>
+        ))}
+      {by.how === "by_hand" && ` (${t("triggers.byHand")})`}
+      {scheduledMs !== null && (
+        <>
+          {" "}
+          {t("one.by.for")} <Clock ms={scheduledMs} />
+        </>
+      )}
+    </>
   );
 }
 

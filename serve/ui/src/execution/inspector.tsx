@@ -1,10 +1,13 @@
 /** One task: why it waits or failed, what went in and out, its attempts, what can be done. */
 
 import { type JSX, useState } from "react";
+import { allows, type Rights, useRights } from "../access";
 import { formatAddress } from "../address";
 import { ApiError, post } from "../api/client";
 import { useAnswer } from "../api/queries";
 import type { Execution, MappingWarning, TaskDetail } from "../api/types";
+import { ArtifactList } from "../artifacts/artifact_list";
+import { artifactsIn } from "../artifacts/references";
 import { duration, shortId } from "../format";
 import { Confirm, CopyButton, ErrorNote } from "../parts/controls";
 import { Icon } from "../parts/icons";
@@ -98,6 +101,7 @@ function Detail({
           />
         </Section>
       )}
+      <Artifacts task={task} id={execution.execution_id} />
       <TaskRulesView
         id={execution.execution_id}
         task={task.name}
@@ -163,6 +167,17 @@ function Warnings({ warnings }: { warnings: MappingWarning[] }): JSX.Element {
   );
 }
 
+/** What the task has made comes first, then what it was given. */
+function Artifacts({ task, id }: { task: TaskDetail; id: string }): JSX.Element | null {
+  const found = artifactsIn(task.output, task.input);
+  if (found.length === 0) return null;
+  return (
+    <Section title={t("inspector.artifacts")}>
+      <ArtifactList artifacts={found} executionId={id} />
+    </Section>
+  );
+}
+
 function Attempts({ task }: { task: TaskDetail }): JSX.Element {
   return (
     <Section title={t("inspector.attempts")}>
@@ -210,13 +225,15 @@ function Json({ value }: { value: unknown }): JSX.Element {
 
 type Deed = "redo" | "finish" | "wakeup";
 
-/** What moves this task: its outcome, a wake-up, or another run. */
-export function deedsOf(task: TaskDetail): Deed[] {
+/** What moves this task, and is allowed: its outcome, a wake-up, or another run. */
+export function deedsOf(task: TaskDetail, rights: Rights): Deed[] {
   const actions = task.wait?.actions ?? [];
   const deeds: Deed[] = [];
+  if (!allows(rights, "submitter")) return deeds;
   if (actions.some((each) => each.startsWith("finish"))) deeds.push("finish");
   if (actions.some((each) => each.startsWith("wakeup"))) deeds.push("wakeup");
-  if (["failed", "succeeded", "skipped", "cancelled"].includes(task.status)) deeds.push("redo");
+  const hasEnded = ["failed", "succeeded", "skipped", "cancelled"].includes(task.status);
+  if (hasEnded && allows(rights, "operator")) deeds.push("redo");
   return deeds;
 }
 
@@ -229,7 +246,7 @@ function Deeds({
 }): JSX.Element | null {
   const [deed, setDeed] = useState<Deed | null>(null);
   const id = execution.execution_id;
-  const deeds = deedsOf(task);
+  const deeds = deedsOf(task, useRights());
   if (deeds.length === 0) return null;
   const labels = {
     redo: "steer.redoTask",

@@ -2,6 +2,7 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { type JSX, useState } from "react";
+import { allows, type Rights, useRights } from "../access";
 import { formatAddress, go } from "../address";
 import { addressOf, ask, post, sendForText } from "../api/client";
 import type { Execution, JournalEvent } from "../api/types";
@@ -17,9 +18,10 @@ type Deed = "pause" | "resume" | "cancel" | "redo" | "again";
 export function Steering({ execution }: { execution: Execution }): JSX.Element {
   const [deed, setDeed] = useState<Deed | null>(null);
   const close = () => setDeed(null);
+  const rights = useRights();
   return (
     <div className="row wrap">
-      {deedsOf(execution).map((each) => (
+      {deedsOf(execution, rights).map((each) => (
         <button
           type="button"
           key={each}
@@ -73,8 +75,8 @@ function ShowJson({ id }: { id: string }): JSX.Element {
   );
 }
 
-/** What can be done now, the most likely first. */
-export function deedsOf(execution: Execution): Deed[] {
+/** What can be done now by the key that is signed in, the most likely first. */
+export function deedsOf(execution: Execution, rights: Rights): Deed[] {
   const hasEnded = execution.ended_ms !== null;
   const deeds: Deed[] = [];
   if ((execution.tasks.failed ?? 0) > 0 || execution.status === "failed" || execution.cancelled) {
@@ -82,7 +84,8 @@ export function deedsOf(execution: Execution): Deed[] {
   }
   if (!hasEnded) deeds.push(execution.paused ? "resume" : "pause");
   if (!hasEnded) deeds.push("cancel");
-  return [...deeds, "again"];
+  const allowed = allows(rights, "operator") ? deeds : [];
+  return allows(rights, "submitter") ? [...allowed, "again"] : allowed;
 }
 
 const ROUTES: Readonly<Record<Exclude<Deed, "again">, readonly [string, Record<string, string>]>> =

@@ -2,7 +2,7 @@
 
 import type { Wait } from "../api/types";
 import { clock, duration } from "../format";
-import { type Key, locale, t } from "../words";
+import { type Key, locale, number, t } from "../words";
 
 const KINDS = new Set([
   "call",
@@ -57,12 +57,13 @@ function what(wait: Wait): string {
   const detail = wait.detail ?? {};
   const values: Record<string, string | number> = { task: wait.task ?? wait.base ?? "" };
   for (const [name, value] of Object.entries(detail)) {
-    if (typeof value === "string" || typeof value === "number") values[name] = value;
+    if (typeof value === "string") values[name] = value;
+    if (typeof value === "number") values[name] = number(value);
   }
   return t(keyOf(wait), {
     ...values,
-    open: Number(detail.total ?? 0) - Number(detail.done ?? 0),
-    most: Number(detail.most_attempts ?? 0),
+    open: number(Number(detail.total ?? 0) - Number(detail.done ?? 0)),
+    most: number(Number(detail.most_attempts ?? 0)),
     host: String(detail.host ?? ""),
     tasks: Array.isArray(detail.tasks) ? detail.tasks.join(", ") : "",
     reason: String(detail.reason ?? ""),

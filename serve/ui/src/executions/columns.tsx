@@ -106,6 +106,7 @@ function Workflow({ row }: { row: Row }): JSX.Element {
         <span className="muted mono wide-only">{shortVersion(row.definition_id)}</span>
       )}
       {row.trigger === "sub_flow" && <span className="tag">{t("list.subFlow")}</span>}
+      {row.trigger === "trigger" && <span className="tag">{t("list.trigger")}</span>}
     </>
   );
 }

@@ -6,7 +6,7 @@ import { type JSX, useEffect, useMemo, useState } from "react";
 import { goParams, useAddress } from "../address";
 import { ask } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
-import type { Counts, RowPage, StreamedExecution } from "../api/types";
+import type { Counts, RowPage, StreamedChanges } from "../api/types";
 import { ErrorNote } from "../parts/controls";
 import { Clock, noteServerTime } from "../parts/time";
 import { t } from "../words";
@@ -15,7 +15,7 @@ import { CountToggles, Range } from "./counts";
 import { EmptyState } from "./empty_state";
 import { Histogram } from "./histogram";
 import { SavedViews } from "./saved_views";
-import { searchValue, statusesOf, withValue } from "./search";
+import { hasContext, searchValue, statusesOf, withValue } from "./search";
 import { SearchBox } from "./search_box";
 import { ExecutionTable } from "./table";
 
@@ -175,8 +175,10 @@ function useLiveRows(text: string, known: ReadonlySet<string>) {
       refresh(["summary"]);
       return;
     }
-    const { executions, at_ms: at } = data as { executions: StreamedExecution[]; at_ms: number };
+    const { executions, at_ms: at, more } = data as StreamedChanges;
     noteServerTime(at);
+    // Where very many have changed, not all of them are named.
+    if ((more ?? 0) > 0) refresh(["summary"]);
     for (const { execution_id: id } of executions.filter((each) => known.has(each.execution_id))) {
       void client.invalidateQueries({ queryKey: ["summary", id] });
     }
@@ -196,6 +198,8 @@ function useLiveRows(text: string, known: ReadonlySet<string>) {
 function mayMatch(text: string): boolean {
   const statuses = statusesOf(text);
   const isOpen = statuses.length === 0 || statuses.some((each) => !/^(succ|fail|canc)/.test(each));
+  // Whether a new execution has a value of the context is not told.
+  if (hasContext(text)) return false;
   return isOpen && searchValue(text, "until") === null && searchValue(text, "id") === null;
 }
 

@@ -1,5 +1,14 @@
 import { expect, test } from "vitest";
-import { completions, searchValue, statusesOf, toggled, withValue, wordAt } from "./search";
+import {
+  completions,
+  hasContext,
+  searchValue,
+  statusesOf,
+  toggled,
+  withValue,
+  wordAt,
+  wordsOf,
+} from "./search";
 
 const FLOWS = ["shop", "shop:order", "media", "media:textToVideo"];
 
@@ -33,4 +42,20 @@ test("keys, statuses, workflows and spans of time are offered", () => {
   expect(completions("video", FLOWS)).toEqual(["flow:media:textToVideo"]);
   expect(completions("since:1", FLOWS)[0]).toBe("since:15m");
   expect(completions("nothing:x", FLOWS)).toEqual([]);
+});
+
+test("between quotation marks a space ends no word", () => {
+  const text = 'status:failed  context.user:"Bob  Smith" flow:a:b';
+  expect(wordsOf(text)).toEqual(["status:failed", 'context.user:"Bob  Smith"', "flow:a:b"]);
+  expect(withValue(text, "status", null)).toBe('context.user:"Bob  Smith" flow:a:b');
+  expect(wordsOf('context.user:"Bob')).toEqual(['context.user:"Bob']);
+  expect(hasContext(text)).toBe(true);
+  expect(hasContext("flow:context.a")).toBe(false);
+});
+
+test("the search keys of a workflow are offered as keys", () => {
+  expect(completions("con", [], ["user", "order.id"])).toEqual([
+    "context.user:",
+    "context.order.id:",
+  ]);
 });

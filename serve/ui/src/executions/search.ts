@@ -16,9 +16,14 @@ export const SEARCH_STATUSES = [
 
 export const RANGES = ["15m", "1h", "24h", "7d"] as const;
 
-/** The words of a search in their order. */
+/** The words of a search in their order; between quotation marks a space ends no word. */
 export function wordsOf(text: string): string[] {
-  return text.split(/\s+/).filter((word) => word !== "");
+  return text.match(/(?:[^\s"]+|"[^"]*"?)+/g) ?? [];
+}
+
+/** Whether a search has a word for a value of the context. */
+export function hasContext(text: string): boolean {
+  return wordsOf(text).some((word) => word.startsWith("context."));
 }
 
 /** The value of a key; of several, the last one. */
@@ -58,11 +63,21 @@ export function wordAt(text: string, cursor: number): { word: string; from: numb
   return { word: text.slice(from, to), from, to };
 }
 
-/** What may stand where the cursor stands; `flows` are the names of all workflows. */
-export function completions(word: string, flows: readonly string[]): string[] {
+/**
+ * What may stand where the cursor stands.
+ *
+ * @param flows The names of all workflows.
+ * @param searchKeys Those that the definition of the workflow declares, such as `order.id`.
+ */
+export function completions(
+  word: string,
+  flows: readonly string[],
+  searchKeys: readonly string[] = [],
+): string[] {
   const at = word.indexOf(":");
   if (at < 0) {
-    const keys = SEARCH_KEYS.map((key) => `${key}:`).filter((key) => key.startsWith(word));
+    const all = [...SEARCH_KEYS, ...searchKeys.map((key) => `context.${key}`)];
+    const keys = all.map((key) => `${key}:`).filter((key) => key.startsWith(word));
     return word === "" ? keys : [...keys, ...starting(flows, word).map((flow) => `flow:${flow}`)];
   }
   const [key, value] = [word.slice(0, at), word.slice(at + 1)];

@@ -2,10 +2,10 @@
 
 import { type JSX, type KeyboardEvent, useEffect, useId, useRef, useState } from "react";
 import { useAnswer } from "../api/queries";
-import type { Workspaces } from "../api/types";
+import type { Definition, Workspaces } from "../api/types";
 import { Icon } from "../parts/icons";
 import { t } from "../words";
-import { completions, wordAt } from "./search";
+import { completions, searchValue, wordAt, wordsOf } from "./search";
 
 export function SearchBox({
   text,
@@ -24,11 +24,12 @@ export function SearchBox({
   useEffect(() => setDraft(text), [text]);
 
   const at = wordAt(draft, cursor);
-  const offered = isOpen ? completions(at.word, flows) : [];
+  const searchKeys = useSearchKeys(isOpen ? searchValue(draft, "flow") : null);
+  const offered = isOpen ? completions(at.word, flows, searchKeys) : [];
   const search = (value: string) => {
     setOpen(false);
     setChosen(-1);
-    onSearch(value.trim().replace(/\s+/g, " "));
+    onSearch(wordsOf(value).join(" "));
   };
   const take = (word: string) => {
     const isWhole = !word.endsWith(":");
@@ -131,4 +132,14 @@ function useFlows(isWanted: boolean): string[] {
     business,
     ...features.map(({ feature }) => `${business}:${feature}`),
   ]);
+}
+
+/** The search keys that the newest version of a workflow declares. */
+function useSearchKeys(flow: string | null): readonly string[] {
+  const found = useAnswer<Definition>(
+    "definition.json",
+    { descriptor_id: flow },
+    { enabled: flow !== null && /^\w+:\w+$/.test(flow), keep: false },
+  );
+  return found.data?.search_keys ?? [];
 }

@@ -9,6 +9,7 @@ import {
 } from "@tanstack/react-table";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { type JSX, useLayoutEffect, useRef, useState } from "react";
+import { useMay } from "../access";
 import { formatAddress, go } from "../address";
 import type { Row } from "../api/types";
 import { t } from "../words";
@@ -35,7 +36,8 @@ export function ExecutionTable({
   const table = useReactTable({
     data: rows,
     columns: COLUMNS,
-    state: { rowSelection: selection },
+    // Whoever may not steer has nothing to select rows for.
+    state: { rowSelection: selection, columnVisibility: { select: useMay("operator") } },
     onRowSelectionChange: onSelection,
     getRowId: (row) => row.execution_id,
     getCoreRowModel: getCoreRowModel(),

@@ -3,17 +3,47 @@
 import "../styles/operations.css";
 import { useQuery } from "@tanstack/react-query";
 import type { JSX, ReactNode } from "react";
-import { formatAddress } from "../address";
-import { ask } from "../api/client";
-import type { Operations } from "../api/types";
+import { formatAddress, goParams, useAddress } from "../address";
+import { addressOf, ask, send } from "../api/client";
+import type { Counts, Minutes, Operations, TriggerPage } from "../api/types";
 import { duration } from "../format";
 import { ErrorNote } from "../parts/controls";
 import { StatusIcon } from "../parts/status";
 import { type Key, number, t } from "../words";
-import { Chart } from "./chart";
-import { problemWord } from "./problems";
+import { Chart, LineChart } from "./chart";
+import { failedCalls, pointsOf } from "./lines";
+import { otherProblems, problemWord, type Told } from "./problems";
 
 const REFRESH_MS = 5000;
+/** Charts of minutes change once a minute. */
+const CHARTS_MS = 20_000;
+const HOUR_MS = 3_600_000;
+const SPANS = ["1", "3", "6"] as const;
+const BUCKETS = 61;
+const MOST_TRIGGERS = 500;
+
+/** Ask for the state of the triggers, which are a part of what may not be well. */
+function useTriggers() {
+  return useQuery({
+    queryKey: ["operations/triggers"],
+    queryFn: ({ signal }) =>
+      send<TriggerPage>(
+        "GET",
+        addressOf("flow/triggers/list.json", { limit: MOST_TRIGGERS }),
+        undefined,
+        signal,
+      ),
+    refetchInterval: CHARTS_MS,
+  });
+}
+
+function useMinutes() {
+  return useQuery({
+    queryKey: ["minutes.json"],
+    queryFn: ({ signal }) => ask<Minutes>("minutes.json", { last: 360 }, signal),
+    refetchInterval: CHARTS_MS,
+  });
+}
 
 export default function OperationsPage(): JSX.Element {
   const found = useQuery({
@@ -21,6 +51,8 @@ export default function OperationsPage(): JSX.Element {
     queryFn: ({ signal }) => ask<Operations>("operations.json", {}, signal),
     refetchInterval: REFRESH_MS,
   });
+  const minutes = useMinutes();
+  const triggers = useTriggers();
   if (found.data === undefined) {
     return found.isError ? (
       <ErrorNote error={found.error} onRetry={() => void found.refetch()} />
@@ -29,15 +61,13 @@ export default function OperationsPage(): JSX.Element {
     );
   }
   const state = found.data;
+  const other = otherProblems(minutes.data, triggers.data?.triggers);
   return (
     <div className="operations">
       <h1 className="unseen">{t("ops.title")}</h1>
       {found.isError && <ErrorNote error={found.error} />}
-      <Health state={state} />
-      <div className="charts">
-        <Counts counts={state.last_hour.counts} />
-        <LastHour state={state} />
-      </div>
+      <Health problems={[...state.problems, ...other]} />
+      <Charts minutes={minutes.data} />
       <Hosts state={state} />
       <Busy state={state} />
       <Actors state={state} />
@@ -46,25 +76,29 @@ export default function OperationsPage(): JSX.Element {
   );
 }
 
-function Health({ state }: { state: Operations }): JSX.Element {
-  const count = state.problems.length;
-  const said = state.is_well
+function Health({ problems }: { problems: readonly Told[] }): JSX.Element {
+  const isWell = problems.length === 0;
+  const said = isWell
     ? t("ops.well")
-    : count === 1
+    : problems.length === 1
       ? t("ops.problem")
-      : t("ops.problems", { n: number(count) });
+      : t("ops.problems", { n: number(problems.length) });
   return (
     <section className="health">
       <p className="sentence" role="status">
-        <span className={`status-label s-${state.is_well ? "succeeded" : "held"}`}>
-          <StatusIcon status={state.is_well ? "succeeded" : "held"} label={false} />
+        <span className={`status-label s-${isWell ? "succeeded" : "held"}`}>
+          <StatusIcon status={isWell ? "succeeded" : "held"} label={false} />
           {said}
         </span>
       </p>
       <ul>
-        {state.problems.map((problem) => (
+        {problems.map((problem) => (
           <li key={`${problem.kind}${problem.subject}`} dir="auto">
-            {problemWord(problem)}
+            {problem.kind === "trigger_ill" ? (
+              <a href={formatAddress(["triggers", problem.subject])}>{problemWord(problem)}</a>
+            ) : (
+              problemWord(problem)
+            )}
           </li>
         ))}
       </ul>
@@ -72,31 +106,46 @@ function Health({ state }: { state: Operations }): JSX.Element {
   );
 }
 
-function LastHour({ state }: { state: Operations }): JSX.Element | null {
-  const { buckets, from_ms: fromMs, step_ms: stepMs } = state.last_hour;
-  if (fromMs === null || stepMs === null) return null;
-  const submitted = buckets.map((each) => each.unfinished + each.succeeded + each.failed);
+/** The last hours: how many, how fast, how late. */
+function Charts({ minutes }: { minutes: Minutes | undefined }): JSX.Element {
+  const { params } = useAddress();
+  const hours = SPANS.find((each) => each === params["hours"]) ?? "1";
+  const counts = useQuery({
+    queryKey: ["counts.json", "operations", hours],
+    queryFn: ({ signal }) =>
+      ask<Counts>("counts.json", { since: `${hours}h`, buckets: BUCKETS }, signal),
+    refetchInterval: CHARTS_MS,
+    placeholderData: (before) => before,
+  });
   return (
-    <>
-      <Chart
-        title={t("ops.throughput")}
-        values={submitted}
-        fromMs={fromMs}
-        stepMs={stepMs}
-        tone="s-running"
-      />
-      <Chart
-        title={t("ops.failures")}
-        values={buckets.map((each) => each.failed)}
-        fromMs={fromMs}
-        stepMs={stepMs}
-        tone="s-failed"
-      />
-    </>
+    <section className="stack" aria-label={t("ops.charts")}>
+      <div className="row">
+        <h2 className="grow">{t("ops.charts")}</h2>
+        <select
+          className="field"
+          aria-label={t("list.range")}
+          value={hours}
+          onChange={(event) =>
+            goParams({ hours: event.target.value === "1" ? null : event.target.value })
+          }
+        >
+          {SPANS.map((each) => (
+            <option key={each} value={each}>
+              {each === "1" ? t("list.range.1h") : t("ops.hours", { n: each })}
+            </option>
+          ))}
+        </select>
+      </div>
+      <div className="charts">
+        <Counted counts={counts.data} hours={hours} />
+        <Submitted counts={counts.data} />
+        <Lengths minutes={minutes} hours={Number(hours)} />
+      </div>
+    </section>
   );
 }
 
-function Counts({ counts }: { counts: Operations["last_hour"]["counts"] }): JSX.Element {
+function Counted({ counts, hours }: { counts: Counts | undefined; hours: string }): JSX.Element {
   return (
     <div className="chart now">
       <div>{t("ops.now")}</div>
@@ -105,16 +154,98 @@ function Counts({ counts }: { counts: Operations["last_hour"]["counts"] }): JSX.
           <li key={status}>
             <a
               className="row"
-              href={formatAddress(["executions"], { q: `status:${status} since:1h` })}
+              href={formatAddress(["executions"], { q: `status:${status} since:${hours}h` })}
             >
               <StatusIcon status={status} label={false} />
               <span className="grow">{t(`status.${status}`)}</span>
-              <strong className="num">{number(counts[status] ?? 0)}</strong>
+              <strong className="num">
+                {counts === undefined ? "–" : number(counts.counts[status] ?? 0)}
+              </strong>
             </a>
           </li>
         ))}
       </ul>
     </div>
+  );
+}
+
+function Submitted({ counts }: { counts: Counts | undefined }): JSX.Element | null {
+  if (counts?.from_ms == null || counts.step_ms === null) {
+    return (
+      <>
+        <div className="chart space" />
+        <div className="chart space" />
+      </>
+    );
+  }
+  const { buckets, from_ms: fromMs, step_ms: stepMs } = counts;
+  const each = duration(stepMs);
+  return (
+    <>
+      <Chart
+        title={t("ops.throughput", { each })}
+        values={buckets.map((one) => one.unfinished + one.succeeded + one.failed)}
+        fromMs={fromMs}
+        stepMs={stepMs}
+        tone="s-running"
+      />
+      <Chart
+        title={t("ops.failures", { each })}
+        values={buckets.map((one) => one.failed)}
+        fromMs={fromMs}
+        stepMs={stepMs}
+        tone="s-failed"
+      />
+    </>
+  );
+}
+
+const LENGTHS = ["duration", "submit", "callback", "lateness"] as const;
+
+function Lengths({ minutes, hours }: { minutes: Minutes | undefined; hours: number }): JSX.Element {
+  if (minutes === undefined) {
+    return (
+      <>
+        {LENGTHS.map((name) => (
+          <div key={name} className="chart space" />
+        ))}
+      </>
+    );
+  }
+  const toMs = minutes.at_ms;
+  const fromMs = toMs - hours * HOUR_MS;
+  const failed = failedCalls(minutes, fromMs);
+  return (
+    <>
+      {LENGTHS.map((name) => (
+        <LineChart
+          key={name}
+          title={t(`ops.time.${name}`)}
+          points={pointsOf(minutes, name, fromMs)}
+          fromMs={fromMs}
+          toMs={toMs}
+          stepMs={minutes.step_ms}
+          none={t("ops.nothingMeasured")}
+        />
+      ))}
+      <div className="chart now">
+        <div>{t("ops.failedCalls")}</div>
+        {failed.total === 0 ? (
+          <p className="muted">{t("ops.noFailedCalls")}</p>
+        ) : (
+          <ul>
+            {failed.hosts.slice(0, 4).map(({ host, count }) => (
+              <li key={host} className="row">
+                <span className="mono cut grow" title={host}>
+                  {host}
+                </span>
+                <strong className="num">{number(count)}</strong>
+              </li>
+            ))}
+          </ul>
+        )}
+      </div>
+    </>
   );
 }
 

@@ -2,6 +2,7 @@
 
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { type JSX, useState } from "react";
+import { useMay, useSeesAll } from "../access";
 import { formatAddress, goParams, useAddress } from "../address";
 import { ask } from "../api/client";
 import { useAnswer } from "../api/queries";
@@ -13,6 +14,8 @@ import { SubmitDialog } from "./submit_dialog";
 import { VersionTable } from "./version_table";
 
 const TABS = ["versions", "text", "diff", "uses"] as const;
+/** What compares or looks through all workspaces, and is refused to keys of some. */
+const OF_ALL: ReadonlySet<string> = new Set(["diff", "uses"]);
 
 export function Workflow({
   business,
@@ -24,7 +27,9 @@ export function Workflow({
   const { params } = useAddress();
   const [isSubmitting, setSubmitting] = useState(false);
   const flow = `${business}:${feature.feature}`;
-  const tab = TABS.find((each) => each === params["tab"]) ?? "versions";
+  const seesAll = useSeesAll();
+  const tabs = TABS.filter((each) => seesAll || !OF_ALL.has(each));
+  const tab = tabs.find((each) => each === params["tab"]) ?? "versions";
   const versions = useInfiniteQuery({
     queryKey: ["versions.json", flow],
     queryFn: ({ pageParam, signal }) =>
@@ -53,14 +58,10 @@ export function Workflow({
           {t("flows.executions")}
         </a>
         <EditLink flow={flow} feature={feature} version={newest} />
-        <button
-          type="button"
-          className="button primary small"
-          disabled={definition.data === undefined}
-          onClick={() => setSubmitting(true)}
-        >
-          {t("flows.submit")}
-        </button>
+        <SubmitButton
+          isReady={definition.data !== undefined}
+          onSubmit={() => setSubmitting(true)}
+        />
       </header>
       {feature.gray !== null && Object.keys(feature.gray).length > 0 && (
         <p className="facts">
@@ -76,7 +77,7 @@ export function Workflow({
         label={flow}
         chosen={tab}
         onChoose={(name) => goParams({ tab: name === "versions" ? null : name })}
-        tabs={TABS.map((name) => ({ name, label: t(`flows.${name}`) }))}
+        tabs={tabs.map((name) => ({ name, label: t(`flows.${name}`) }))}
       />
       <div role="tabpanel" aria-label={t(`flows.${tab}`)}>
         {tab === "versions" && (
@@ -111,6 +112,21 @@ export function Workflow({
   );
 }
 
+function SubmitButton({
+  isReady,
+  onSubmit,
+}: {
+  isReady: boolean;
+  onSubmit: () => void;
+}): JSX.Element | null {
+  if (!useMay("submitter")) return null;
+  return (
+    <button type="button" className="button primary small" disabled={!isReady} onClick={onSubmit}>
+      {t("flows.submit")}
+    </button>
+  );
+}
+
 /** The way to the editor; a version is saved again under the only alias, or under `release`. */
 function EditLink({
   flow,
@@ -120,7 +136,9 @@ function EditLink({
   flow: string;
   feature: Feature;
   version: string | undefined;
-}): JSX.Element {
+}): JSX.Element | null {
+  const mayWrite = useMay("author");
+  if (!mayWrite) return null;
   const alias = feature.aliases.length === 1 ? feature.aliases[0]?.alias : undefined;
   return (
     <a className="button small" href={formatAddress(["editor", flow], { version, alias })}>

@@ -3,6 +3,7 @@
 import "../styles/workflows.css";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { type JSX, useEffect, useState } from "react";
+import { useMay } from "../access";
 import { formatAddress } from "../address";
 import { ask } from "../api/client";
 import type { Feature, Workspaces } from "../api/types";
@@ -14,6 +15,7 @@ import { Workflow } from "./workflow";
 
 export default function WorkflowsPage({ flow }: { flow: string | null }): JSX.Element {
   const [wanted, setWanted] = useState("");
+  const mayWrite = useMay("author");
   const found = useInfiniteQuery({
     queryKey: ["workspaces.json"],
     queryFn: ({ pageParam, signal }) =>
@@ -59,9 +61,11 @@ export default function WorkflowsPage({ flow }: { flow: string | null }): JSX.El
           value={wanted}
           onChange={(event) => setWanted(event.target.value)}
         />
-        <a className="button small" href={formatAddress(["editor"])}>
-          {t("flows.new")}
-        </a>
+        {mayWrite && (
+          <a className="button small" href={formatAddress(["editor"])}>
+            {t("flows.new")}
+          </a>
+        )}
         {shown.map((each) => (
           <section key={each.business}>
             <h2 className="muted" dir="auto">
@@ -114,6 +118,7 @@ function FlowLink({
 }
 
 function Empty(): JSX.Element {
+  if (!useMay("author")) return <p className="muted">{t("flows.empty.title")}</p>;
   return (
     <div className="empty stack">
       <h1>{t("flows.empty.title")}</h1>

@@ -10,20 +10,33 @@ import {
   ReactFlowProvider,
   useReactFlow,
 } from "@xyflow/react";
-import { type JSX, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import {
+  type DragEvent,
+  type HTMLAttributes,
+  type JSX,
+  type RefObject,
+  useCallback,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 import { ask } from "../../api/client";
 import type { Graph } from "../../api/types";
 import { ErrorNote } from "../../parts/controls";
 import { Icon } from "../../parts/icons";
 import { statusWord } from "../../parts/status";
 import { number, t } from "../../words";
-import { type Layout, layoutIn, levelsOf } from "./layout";
+import { type Layout, layoutIn, levelsOf, mayConnect, shiftInto } from "./layout";
 import { GroupNode, Line, type LineType, TaskNode, type TaskNodeType } from "./nodes";
 
 const NODE_TYPES = { task: TaskNode, group: GroupNode };
 const EDGE_TYPES = { line: Line };
 const LARGEST_ZOOM = 1.6;
 const READABLE_ZOOM = 0.72;
+const CONNECTION_PX = 60;
+/** The type of what is dragged from a palette. */
+export const DRAGGED = "application/x-rillflow-task";
 
 interface Shown {
   id: string;
@@ -81,12 +94,21 @@ function shapeOf(answers: ReadonlyMap<string, Graph>): string {
   );
 }
 
+/** What a graph that is written can be changed by with a pointer. */
+export interface Changing {
+  /** A line was drawn from one task to another one of the same level. */
+  onConnect: (from: string, to: string) => void;
+  /** What was dragged here was dropped on a task, or beside all of them. */
+  onDrop: (dragged: string, task: string | null) => void;
+}
+
 interface Still {
   /** The levels that are shown, by their routes. */
   answers: ReadonlyMap<string, Graph>;
   task: string | null;
   onTask: (task: string | null) => void;
   onToggle: (route: string) => void;
+  changing?: Changing;
 }
 
 /** A graph that is known: of a definition, or of a dry run. */
@@ -104,6 +126,7 @@ function Drawn({
   event,
   onTask,
   onToggle,
+  changing,
 }: Still & { event: number | null }): JSX.Element {
   const area = useRef<HTMLDivElement>(null);
   const [box, setBox] = useState({ width: 900, height: 600 });
@@ -127,9 +150,11 @@ function Drawn({
     },
     [onTask],
   );
+  const drop = useDrop(changing);
+  useInView(area, task);
   const top = answers.get("");
   return (
-    <div className="graph" ref={area}>
+    <div className={changing === undefined ? "graph" : "graph changing"} ref={area} {...drop}>
       <Markers />
       <ReactFlow
         nodes={nodes}
@@ -139,7 +164,10 @@ function Drawn({
         onNodesChange={choose}
         onPaneClick={() => onTask(null)}
         nodesDraggable={false}
-        nodesConnectable={false}
+        nodesConnectable={changing !== undefined}
+        connectionRadius={CONNECTION_PX}
+        isValidConnection={({ source, target }) => mayConnect(source, target)}
+        onConnect={({ source, target }) => changing?.onConnect(source, target)}
         edgesFocusable={false}
         elementsSelectable
         zIndexMode="manual"
@@ -164,6 +192,57 @@ function Drawn({
       </ReactFlow>
     </div>
   );
+}
+
+/** Move the graph where the selected task would lie beside its area, which the inspector narrows. */
+function useInView(area: RefObject<HTMLDivElement | null>, task: string | null): void {
+  const flow = useReactFlow();
+  useEffect(() => {
+    const shown = area.current;
+    if (shown === null || task === null) return;
+    const observer = new ResizeObserver(() => {
+      const node = flow.getInternalNode(task);
+      if (node === undefined) return;
+      const { x, y, zoom } = flow.getViewport();
+      const left = node.internals.positionAbsolute.x * zoom + x;
+      const right = left + (node.measured.width ?? node.width ?? 0) * zoom;
+      const by = shiftInto(left, right, shown.clientWidth);
+      if (by !== 0) void flow.setViewport({ x: x + by, y, zoom });
+    });
+    observer.observe(shown);
+    return () => observer.disconnect();
+  }, [area, task, flow]);
+}
+
+/** Take what is dragged from the palette onto the graph. */
+function useDrop(changing: Changing | undefined): HTMLAttributes<HTMLDivElement> {
+  const over = useRef<Element | null>(null);
+  if (changing === undefined) return {};
+  const mark = (node: Element | null) => {
+    if (over.current === node) return;
+    over.current?.classList.remove("drop");
+    node?.classList.add("drop");
+    over.current = node;
+  };
+  const nodeOf = (event: DragEvent) => (event.target as Element).closest(".react-flow__node");
+  return {
+    onDragOver: (event) => {
+      if (!event.dataTransfer.types.includes(DRAGGED)) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "copy";
+      mark(nodeOf(event));
+    },
+    onDragLeave: (event) => {
+      if (!event.currentTarget.contains(event.relatedTarget as Element | null)) mark(null);
+    },
+    onDrop: (event) => {
+      const dragged = event.dataTransfer.getData(DRAGGED);
+      if (dragged === "") return;
+      event.preventDefault();
+      mark(null);
+      changing.onDrop(dragged, nodeOf(event)?.getAttribute("data-id") ?? null);
+    },
+  };
 }
 
 /** Show all of a graph when it is shown first, and when its shape has changed. */

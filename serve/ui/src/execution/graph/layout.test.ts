@@ -11,6 +11,7 @@ import {
   levelsOf,
   type Point,
   pathOf,
+  shiftInto,
 } from "./layout";
 
 function node(name: string, isGroup = false): GraphNode {
@@ -181,4 +182,14 @@ test("a path has rounded corners", () => {
     { x: 30, y: 20 },
   ];
   expect(pathOf(points)).toBe("M0 0L0 12Q0 20 8 20L30 20");
+});
+
+test.each([
+  [100, 300, 800, 0],
+  [700, 900, 800, -116],
+  [-50, 150, 800, 66],
+  [500, 2000, 800, -484],
+  [0, 800, 800, 16],
+])("what lies from %i to %i is moved into a width of %i by %i", (left, right, width, by) => {
+  expect(shiftInto(left, right, width)).toBe(by);
 });

@@ -302,3 +302,20 @@ function toward(from: Point, to: Point, most: number): Point {
   const part = length === 0 ? 0 : Math.min(most, length / 2) / length;
   return { x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part };
 }
+
+/** Whether a line may lead from one task to another: both are in the same item of a group. */
+export function mayConnect(from: string, to: string): boolean {
+  return from !== to && levelNameOf(from) === levelNameOf(to);
+}
+
+function levelNameOf(name: string): string {
+  return name.slice(0, Math.max(name.lastIndexOf("-"), 0));
+}
+
+const EDGE_PX = 16;
+
+/** How far something must move to lie within a width; what is wider shows its beginning. */
+export function shiftInto(left: number, right: number, width: number): number {
+  const by = Math.min(0, width - EDGE_PX - right);
+  return left + by < EDGE_PX && (by < 0 || left < 0) ? EDGE_PX - left : by;
+}

@@ -17,7 +17,7 @@ import { cut } from "../../format";
 import { Icon } from "../../parts/icons";
 import { StatusIcon, statusWord } from "../../parts/status";
 import { Took } from "../../parts/time";
-import { t } from "../../words";
+import { number, t } from "../../words";
 import { GroupBar, STRIP } from "../group_bar";
 import { indexOf, type PlacedEdge, pathOf } from "./layout";
 
@@ -98,7 +98,7 @@ export const GroupNode = memo(function GroupNode({ data }: NodeProps<TaskNodeTyp
           {task.title ?? task.base}
         </div>
         <span className="num">
-          {group.note ?? t("graph.group", { done: group.done, total: group.total })}
+          {group.note ?? t("graph.group", { done: number(group.done), total: number(group.total) })}
         </span>
       </div>
       {!isFar && (
@@ -174,8 +174,8 @@ function ItemButton({
 function Ends(): JSX.Element {
   return (
     <>
-      <Handle type="target" position={Position.Top} isConnectable={false} />
-      <Handle type="source" position={Position.Bottom} isConnectable={false} />
+      <Handle type="target" position={Position.Top} />
+      <Handle type="source" position={Position.Bottom} />
     </>
   );
 }

@@ -1,0 +1,108 @@
+"""What visits of the console have in common: workflows, signing in, and what a pointer does."""
+
+from typing import Any, Final
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.cluster.api import Api
+from tests.cluster.browsers import Visit
+from tests.cluster.processes import ROOT
+
+KEY: Final = "correct-horse-battery"
+GATEWAY_IN_EXAMPLES: Final = "http://127.0.0.1:8081"
+SHOP: Final = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: reserve
+    title: Reserve the goods
+    category: function
+    pattern: task_sync
+    resourceName: "{gateway}/function/nothing"
+    next: charge
+    inputMappings: [{{source: $.context.nmae, target: $.input.name}}]
+  - name: charge
+    category: pass
+"""
+MAKING: Final = """
+workspace: shop
+dagName: making
+type: flow
+tasks:
+  - name: make
+    category: function
+    pattern: task_sync
+    resourceName: "{functions}/function/make"
+    outputMappings: [{{source: $.output, target: $.context.made}}]
+"""
+HOSTILE: Final = (
+    """<script>document.title = "evil"</script>\u202e" onerror=alert(1) '""" + "x" * 3_000
+)
+
+
+def signed_in(browser: Browser, base_url: str) -> Any:
+    """Return the cookies of somebody who has shown the key on the page for it."""
+    visit = Visit(browser, base_url)
+    page = visit.open()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert not visit.inaccessible()
+    page.get_by_label("API key").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("the API key is wrong")
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("combobox", name="Search")).to_be_visible()
+    assert KEY not in page.evaluate("document.cookie + JSON.stringify({...localStorage})")
+    state = visit.context.storage_state()
+    visit.close()
+    return state
+
+
+def example(name: str, gateway: str) -> str:
+    text = (ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.replace(GATEWAY_IN_EXAMPLES, gateway)
+
+
+def row(page: Page, execution_id: str) -> Any:
+    uuid = execution_id.rpartition("_")[2]
+    return page.get_by_role("row").filter(has=page.get_by_text(uuid[:8], exact=True))
+
+
+def draw(page: Page, first: str, second: str) -> None:
+    """Draw a line from one task of the graph to another."""
+    places = []
+    for name, edge in ((first, "bottom"), (second, "top")):
+        handle = page.get_by_label(f"{name}: not started").locator(f".react-flow__handle-{edge}")
+        places.append(handle.bounding_box())
+    page.mouse.move(*middle(places[0]))
+    page.mouse.down()
+    page.mouse.move(*middle(places[1]), steps=8)
+    page.mouse.up()
+
+
+def middle(box: Any) -> tuple[float, float]:
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def add_trigger(api: Api, name: str, flow: str, **more: Any) -> None:
+    """Add a trigger, or replace it."""
+    new = {"id": name, "descriptor_id": flow, "replace": True, **more}
+    answer = api.ask("POST", "/flow/triggers/add.json", body=new)
+    assert answer.status == 200, answer.body
+
+
+def approve(api: Api, execution_id: str) -> None:
+    """Wake up the task ``approval``."""
+    query = {"execution_id": execution_id, "task_name": "approval"}
+    answer = api.ask("POST", "/flow/wakeup.json", body={"approved": True}, **query)
+    assert answer.status == 200, answer.body
+
+
+def viewer_key(api: Api, workspace: str) -> str:
+    """Make a key that may look at what is in one workspace."""
+    made = api.ask(
+        "POST", "/flow/keys/add.json", name="reader", role="viewer", workspaces=workspace
+    )
+    assert made.status == 200, made.body
+    return str(made.body["key"])
