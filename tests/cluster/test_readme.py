@@ -54,7 +54,7 @@ OWN_TESTS: Final = (
     "docs/artifacts.md",
     "docs/console-api.md",
     "docs/functions.md",
-    "docs/language.md",
+    *("docs/language.md", "docs/postgresql.md"),
     "docs/ray.md",
 )
 DOCUMENTS: Final = (

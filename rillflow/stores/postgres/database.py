@@ -14,7 +14,7 @@ from rillflow.ports.store import Append
 from rillflow.stores.postgres.schema import store_errors, upgrade
 from rillflow.stores.postgres.writer import PostgresWriter
 
-_POOL_SETTINGS = {
+POOL_SETTINGS = {
     "synchronous_commit": "on",
     "application_name": "rillflow",
     # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
@@ -50,7 +50,7 @@ class PostgresDatabase:
                     self._url,
                     min_size=1,
                     max_size=_POOL_SIZE,
-                    server_settings=_POOL_SETTINGS,
+                    server_settings=POOL_SETTINGS,
                     command_timeout=self._longest_read_s,
                 )
             self._writer = PostgresWriter(self._url)
