@@ -224,7 +224,7 @@ fuzz: setup ## The generated tests, new ones and TIMES=10 as many; ARGS=tests/ap
 SEEDS ?= 200
 
 .PHONY: simulate
-simulate: setup ## Run SEEDS=200 worlds in which everything fails, and check the promises
+simulate: setup ## Run SEEDS=200 worlds in which everything fails; ARGS="--world triggers" or records
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 .PHONY: mutate

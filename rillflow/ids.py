@@ -126,6 +126,16 @@ def service_of(execution_id: ExecutionId) -> tuple[str, str]:
     return match[1], match[2]
 
 
+def workspace_of(an_id: str) -> str:
+    """Return the workspace with which a well-formed id of an execution or definition begins."""
+    return an_id.partition(":")[0]
+
+
+def workflow_of(execution_id: ExecutionId) -> str:
+    """Return ``business:feature`` of a well-formed execution id."""
+    return execution_id.partition("_c_")[0]
+
+
 def is_execution_id(text: str) -> bool:
     """Tell whether the text has the form of an execution id."""
     return _EXECUTION_ID.fullmatch(text) is not None

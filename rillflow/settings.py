@@ -222,7 +222,7 @@ class Settings(BaseSettings):
     callback_ttl_s: Annotated[int, Field(ge=1, le=315_360_000)] = 259_200
     """How long a signed callback address is valid."""
     plugins: Names = ()
-    """Dispatcher plugins as ``module[:attribute]``, comma-separated."""
+    """Gateway plugins as ``module[:attribute]``, comma-separated."""
 
     ray_modules: ModuleNames = ()
     """Python modules whose functions tasks may call by ``ray://module:function``, comma-separated,

@@ -25,7 +25,7 @@ from rillflow.ports.executions import Call, End, Reply, Submission
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.settings import Settings
 
 ACTOR_OPTIONS: dict[str, Any] = {
@@ -44,7 +44,7 @@ MOST_KNOWN: Final = 500
 """How many actors of dedicated executions are remembered, besides those being called."""
 
 
-class RayExecutions(Routes):
+class RayExecutions(ExecutionRouter):
     """The executions of the cluster; calls to one owner are sent in batches."""
 
     def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:

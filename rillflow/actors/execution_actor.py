@@ -148,7 +148,7 @@ class ExecutionActor:
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
             asyncio.create_task(self._open(), name="open"),
-            asyncio.create_task(self._dispatcher.beat(), name="beat"),
+            asyncio.create_task(self._dispatcher.watch_dispatchers(), name="beat"),
             asyncio.create_task(self._retire_when_done(), name="retire"),
             asyncio.create_task(self._keep_house(index), name="retention"),
             asyncio.create_task(self._fire_triggers(), name="triggers"),

@@ -40,6 +40,7 @@ from rillflow.artifacts.references import (
 )
 from rillflow.artifacts.store_total import StoreTotal, bytes_in
 from rillflow.errors import ArtifactLostError, TooLargeError
+from rillflow.ids import workspace_of
 
 TRASH_S: Final = 3_600.0
 """How long contents stay in the trash: longer than any store of an artifact takes."""
@@ -434,7 +435,7 @@ def execution_key(execution_id: str, above: Iterable[str] = ()) -> str:
         above: The executions that have started it as a sub-flow.
     """
     ids = (execution_id, *above)
-    workspaces = dict.fromkeys(_hash(each.partition(":")[0], 8) for each in ids)
+    workspaces = dict.fromkeys(_hash(workspace_of(each), 8) for each in ids)
     return f"{'+'.join(workspaces)}-{_hash(execution_id, 20)}"
 
 

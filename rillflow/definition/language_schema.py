@@ -36,7 +36,7 @@ _TASK: Final = {
     "category": "What the task does.",
     "resourceName": "The function that is called: `http://...`, `rillflow://business:feature`, ...",
     "resourceProtocol": "The protocol of the function, when its address does not say it.",
-    "resource": "The function as an object, for a dispatcher plugin.",
+    "resource": "The function as an object, for a gateway plugin.",
     "pattern": (
         "`task_sync`: the answer is the result. `task_async`: the result comes by callback."
         " `flow_sync` waits for a sub-flow, `flow_async` only starts one."
@@ -159,7 +159,7 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Resource": {
         "name": "The name to which `resource://name` refers.",
-        "category": "The dispatcher plugin that calls the resource.",
+        "category": "The gateway plugin that calls the resource.",
         "inputMappings": "Rules for that plugin.",
     },
     "CallbackConfig": {

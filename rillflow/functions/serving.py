@@ -3,16 +3,13 @@
 Used by `cli/commands/functions.py`.
 """
 
-import importlib
-import importlib.util
 import ipaddress
 import logging
 import os
 import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Final
 
+from rillflow.function_calls.loading import load_named
 from rillflow.functions.application import Functions
 from rillflow.functions.requests import Receive, Scope, Send
 from rillflow.private_apis import uvicorn_server
@@ -32,11 +29,11 @@ def load_application(text: str) -> Functions:
         AttributeError: The module has nothing of this name.
         TypeError: What has that name is no application.
     """
-    origin, _, name = text.partition(":")
-    module = _file_module(Path(origin)) if origin.endswith(".py") else _module(origin)
-    application = getattr(module, name or APPLICATION)
+    application = load_named(text, APPLICATION)
     if not isinstance(application, Functions):
-        raise TypeError(f"{name or APPLICATION} is no rillflow.functions.Functions")
+        raise TypeError(
+            f"{text.partition(':')[2] or APPLICATION} is no rillflow.functions.Functions"
+        )
     return application
 
 
@@ -106,23 +103,3 @@ def _log(*, quiet: bool) -> None:
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("rillflow.functions").setLevel(logging.WARNING if quiet else logging.INFO)
-
-
-def _module(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    return importlib.import_module(name)
-
-
-def _file_module(path: Path) -> ModuleType:
-    """Import a file under its name, as Ray's workers do, with its neighbours in reach."""
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be imported")
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -21,7 +21,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol
 from rillflow.gateways.outbound.threads import computed, in_thread
-from rillflow.gateways.plugins.gateway import DispatcherPlugin, PluginGateway
+from rillflow.gateways.plugins.gateway import GatewayPlugin, PluginGateway
 from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,
     installed_plugins,
@@ -100,7 +100,7 @@ class GatewayRegistry:
         return registry
 
     @property
-    def plugins(self) -> Mapping[str, DispatcherPlugin]:
+    def plugins(self) -> Mapping[str, GatewayPlugin]:
         """The plugins that work, by protocol."""
         return {
             name: gateway.plugin
@@ -113,7 +113,7 @@ class GatewayRegistry:
         self._built_in[protocol] = gateway
 
     def add_plugin(
-        self, plugin: DispatcherPlugin | BrokenPluginGateway, *, name: str | None = None
+        self, plugin: GatewayPlugin | BrokenPluginGateway, *, name: str | None = None
     ) -> None:
         """Register a plugin for its name, and for its resource category if it has one."""
         if isinstance(plugin, BrokenPluginGateway):

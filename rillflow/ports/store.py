@@ -27,15 +27,17 @@ LATEST_MS: Final = 253_402_300_800_000
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     """The row that creates an execution; written with its first journal record.
 
-    ``definition_id`` is the md5 of the canonical text that the execution runs. ``ancestors`` are
-    the executions above a sub-flow, outermost first: the first of them that is stored may have
-    started ``max_descendants`` sub-flows, counted at all levels below it.
+    ``listing_partition`` is that under which ``Journal.unfinished`` lists it (see
+    `runtime/activation/fencing.py`). ``definition_id`` is the md5 of the canonical text that the
+    execution runs. ``ancestors`` are the executions above a sub-flow, outermost first: the first of
+    them that is stored may have started ``max_descendants`` sub-flows, counted at all levels below
+    it.
     """
 
     execution_id: ExecutionId
     business: str
     feature: str
-    partition: int
+    listing_partition: int
     definition_id: str
     submitted_at_ms: int
     dedicated: bool = False
@@ -60,18 +62,18 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     ``first_seq`` is the sequence number of the first record, counted from 1 and without gaps. An
     append without records writes no event: accepting it confirms that the execution has exactly the
     records before ``first_seq``. ``epoch`` is the owner's; the store refuses the append if it has a
-    newer epoch. ``status`` replaces the execution's status in listings if it is given; ``snapshot``
-    (with ``snapshot_seq``, the last record it contains) replaces the stored one. An append of
-    nothing but a snapshot may come after later records, and is refused after a newer snapshot; its
-    caller knows that the records up to ``snapshot_seq`` are stored. ``rests`` says
-    whether the execution waits for others only, so that a new owner need not read it; None keeps
-    the stored value. ``search_values`` replace those by which the execution is found (names of
-    search keys with values, each name once); None keeps them, and may be given together with a
-    status only where there are none.
+    newer epoch for ``fencing_scope``, a partition or one dedicated execution. ``status`` replaces
+    the execution's status in listings if it is given; ``snapshot`` (with ``snapshot_seq``, the last
+    record it contains) replaces the stored one. An append of nothing but a snapshot may come after
+    later records, and is refused after a newer snapshot; its caller knows that the records up to
+    ``snapshot_seq`` are stored. ``rests`` says whether the execution waits for others only, so that
+    a new owner need not read it; None keeps the stored value. ``search_values`` replace those by
+    which the execution is found (names of search keys with values, each name once); None keeps
+    them, and may be given together with a status only where there are none.
     """
 
     execution_id: ExecutionId
-    partition: int
+    fencing_scope: int
     epoch: int
     first_seq: int
     records: tuple[bytes, ...]
@@ -90,7 +92,7 @@ class StoredExecution(msgspec.Struct, frozen=True, kw_only=True):
     execution_id: ExecutionId
     business: str
     feature: str
-    partition: int
+    listing_partition: int
     definition_id: str
     submitted_at_ms: int
     dedicated: bool
@@ -157,15 +159,17 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """Executions, their records, and their owners."""
 
-    async def take_partitions(self, partitions: Sequence[int]) -> int:
-        """Become the owner of partitions; return the new epoch, greater than all before.
+    async def take_scopes(self, scopes: Sequence[int]) -> int:
+        """Become the owner of fencing scopes; return the new epoch, greater than all before.
 
-        From here on, appends to them under an older epoch raise FencedError.
+        A scope is a partition, or stands for one dedicated execution (see
+        `runtime/activation/fencing.py`). From here on, appends to them under an older epoch raise
+        FencedError.
         """
         ...
 
-    async def newest_epoch(self, partitions: Sequence[int]) -> int:
-        """Return the newest epoch under which one of some partitions was taken, 0 for none."""
+    async def newest_epoch(self, scopes: Sequence[int]) -> int:
+        """Return the newest epoch under which one of some scopes was taken, 0 for none."""
         ...
 
     async def append(self, appends: Sequence[Append]) -> None:
@@ -175,7 +179,7 @@ class Journal(Protocol):
         stored once. Calls of one process are written in the order in which they were made.
 
         Raises:
-            FencedError: Some partition has a newer owner; nothing was written.
+            FencedError: Some scope has a newer owner; nothing was written.
             ConflictError: An append does not follow what is stored, or creates an execution
                 that exists; nothing was written.
             QuotaError: An append creates a sub-flow beyond the limit of its family;
@@ -197,8 +201,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended and do not rest, oldest first."""
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
+        """List unfinished executions that do not rest, by ``listing_partition``, oldest first."""
         ...
 
     async def ended_since(

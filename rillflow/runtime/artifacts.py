@@ -13,7 +13,7 @@ from rillflow.artifacts.addresses import ArtifactSettings
 from rillflow.artifacts.calls import opened_store
 from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.errors import OverloadedError
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import encode_json
 from rillflow.setting_values import QuotaSetting
 
@@ -63,7 +63,7 @@ class Artifacts:
             OverloadedError: There is no room (429).
             OSError: The store failed.
         """
-        business = execution_id.partition(":")[0]
+        business = workspace_of(execution_id)
         quota = self._quotas.get(business)
         most = None if quota is None else quota.artifact_bytes
         if most is None:
@@ -81,7 +81,7 @@ class Artifacts:
 
     def stored(self, execution_id: ExecutionId, size_bytes: int) -> None:
         """Count an artifact that was stored."""
-        business = execution_id.partition(":")[0]
+        business = workspace_of(execution_id)
         if business in self._totals:
             total, counted_s = self._totals[business]
             self._totals[business] = total + size_bytes, counted_s

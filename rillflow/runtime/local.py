@@ -1,4 +1,7 @@
-"""All parts in one process, without Ray: for tests, simulation and benchmarks."""
+"""All parts in one process, without Ray: for tests, simulation and benchmarks.
+
+Nothing of a running stack imports it. It joins what `rillflow/actors` joins, without messages.
+"""
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType

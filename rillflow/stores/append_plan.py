@@ -71,7 +71,7 @@ class ExecutionRow(NamedTuple):
     execution_id: ExecutionId
     business: str
     feature: str
-    partition: int
+    listing_partition: int
     definition_id: str
     submitted_at_ms: int
     dedicated: bool
@@ -135,7 +135,7 @@ class AppendPlan:
         """Add the appends of one caller, all or none of them.
 
         Raises:
-            FencedError: Some partition has a newer owner.
+            FencedError: Some scope has a newer owner.
             ConflictError: An execution is unknown, or exists already, or its
                 records do not follow the last one, or a snapshot claims records
                 that are not stored, or comes after a newer one.
@@ -146,7 +146,7 @@ class AppendPlan:
         epochs, places = self._epochs, self._places
         for append in appends:
             execution_id, new = append.execution_id, append.new
-            if epochs.get(append.partition, 0) > append.epoch:
+            if epochs.get(append.fencing_scope, 0) > append.epoch:
                 raise self._fenced(append)
             place = staged.get(execution_id) or places.get(execution_id)
             if place is None or new is not None:
@@ -181,8 +181,8 @@ class AppendPlan:
 
     def _fenced(self, append: Append) -> FencedError:
         return FencedError(
-            f"{append.execution_id}: partition {append.partition} is owned under epoch "
-            f"{self._epochs[append.partition]}, so epoch {append.epoch} may not write"
+            f"{append.execution_id}: fencing scope {append.fencing_scope} is owned under epoch "
+            f"{self._epochs[append.fencing_scope]}, so epoch {append.epoch} may not write"
         )
 
     def _first_place(self, append: Append, place: Place | None) -> Place:
@@ -276,7 +276,7 @@ def _row(key: int, new: NewExecution, outcome: Outcome | None, *, rests: bool) -
         new.execution_id,
         new.business,
         new.feature,
-        new.partition,
+        new.listing_partition,
         new.definition_id,
         new.submitted_at_ms,
         new.dedicated,

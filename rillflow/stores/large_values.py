@@ -6,6 +6,8 @@ and no value within it is. So a function's output is cut at the same places in t
 it, in the context, in the next task's input and in the snapshot, and all of these share one
 payload. What remains are pieces of the original bytes with references between them; joining
 restores the same bytes, whatever the values are.
+
+Used by `stores/memory`, `stores/sqlite` and `stores/postgres`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Files that only their owner may read and write, in any folder."""
+"""Files that only their owner may read and write, in any folder.
+
+Used by `stores/sqlite`, `stores/archive.py`, `local_keys.py` and `serve/stack`.
+"""
 
 import os
 import stat

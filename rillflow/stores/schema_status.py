@@ -1,4 +1,9 @@
-"""The schema version of a database, compared with what this release needs."""
+"""The schema version of a database, compared with what this release needs.
+
+A server refuses a database that another version has written; only a command upgrades one.
+
+Used by `stores/sqlite/schema.py`, `stores/postgres/schema.py` and `cli/commands/database.py`.
+"""
 
 from typing import Final, NamedTuple
 

@@ -7,16 +7,13 @@
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Final
 
+from rillflow.function_calls.loading import load_named
 from rillflow.testing.function_gateway import FakeOpenFaaS
 from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest, Handler
 
@@ -74,11 +71,9 @@ def load_functions(text: str) -> Mapping[str, Function | Handler | str]:
         AttributeError: The module has no such mapping.
         TypeError: What has that name is no mapping.
     """
-    origin, _, name = text.partition(":")
-    module = _file_module(Path(origin)) if origin.endswith(".py") else _module(origin)
-    functions = getattr(module, name or MAPPING)
+    functions = load_named(text, MAPPING)
     if not isinstance(functions, Mapping):
-        raise TypeError(f"{name or MAPPING} is not a mapping")
+        raise TypeError(f"{text.partition(':')[2] or MAPPING} is not a mapping")
     return functions
 
 
@@ -110,25 +105,6 @@ async def serve(
 def _tell(line: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stderr.flush()
-
-
-def _module(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    return importlib.import_module(name)
-
-
-def _file_module(path: Path) -> ModuleType:
-    """Import a file that is in no package, with its neighbours in reach."""
-    name = f"functions in {path.resolve()}"  # two files may well have the same stem
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be imported")
-    sys.path.insert(0, str(path.resolve().parent))
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

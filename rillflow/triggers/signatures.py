@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from rillflow.errors import RequestError
+from rillflow.language.mapping.secret_references import secret_name
 
 Headers: TypeAlias = Mapping[str, Sequence[str]]
 """The values of each header, a character for each byte, by its name in lower case."""
@@ -54,8 +55,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a webhook asks its senders for.
 
     Attributes:
-        scheme: How requests are signed.
-        secret: The name of the secret; empty without a signature.
+        scheme: How requests are signed; in settings, ``signature``.
+        secret: The reference to the secret; empty without a signature.
         header: The header with the signature or the token, in lower case.
         prefix: What stands before the signature or the token in it.
         algorithm: The hash function of ``hmac``.
@@ -64,13 +65,18 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             ``<seconds>.<body>``; empty if it signs the body only.
     """
 
-    scheme: SignatureKind
+    scheme: SignatureKind = msgspec.field(name="signature")
     secret: str = ""
     header: str = ""
     prefix: str = ""
     algorithm: str = "sha256"
     encoding: str = "hex"
     timestamp_header: str = ""
+
+    @property
+    def secret_name(self) -> str:
+        """The name of the secret; empty without a signature."""
+        return secret_name(self.secret) or ""
 
     @property
     def header_names(self) -> tuple[str, ...]:

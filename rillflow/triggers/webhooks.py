@@ -16,6 +16,7 @@ from rillflow.errors import CronError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.secret_references import secret_name
 from rillflow.triggers.signatures import ALGORITHMS, ENCODINGS, Signature, SignatureKind
 
 FIELDS: Final = (
@@ -49,7 +50,6 @@ STEPS: Final = 200_000
 BYTES: Final = 16 << 20
 """What the paths of one request may take."""
 
-_SECRET: Final = re.compile(r"\$\{secret:([A-Za-z_][A-Za-z0-9_]{0,63})\}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DECLARED: Final = re.compile(r"([A-Za-z0-9]+:[A-Za-z0-9]+:[A-Za-z0-9]+):([A-Za-z0-9]+)")
@@ -58,17 +58,10 @@ _OF_HEADER: Final = ("header", "prefix")
 _DELIVERIES: Final = {SignatureKind.GITHUB: "x-github-delivery"}
 
 
-class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The settings of a webhook, as a store keeps them.
+class Webhook(Signature, frozen=True, kw_only=True, omit_defaults=True):
+    """The settings of a webhook, as a store keeps them: its signature, and more.
 
     Attributes:
-        signature: How requests are signed.
-        secret: The reference to the secret; empty without a signature.
-        header: The header with the signature or the token, in lower case.
-        prefix: What stands before the signature or the token in it.
-        algorithm: The hash function of ``hmac``.
-        encoding: How ``hmac`` writes the signature.
-        timestamp_header: The header with the time that ``hmac`` signs too.
         replay_window_s: How long a request counts: after the time that it signs, and as the same
             one if its body is repeated.
         delivery_header: The header with the id of a delivery; empty for that of the scheme.
@@ -77,41 +70,16 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         mapping: Paths in the request, by fields of the context; None takes the body as it is.
     """
 
-    signature: SignatureKind
-    secret: str = ""
-    header: str = ""
-    prefix: str = ""
-    algorithm: str = "sha256"
-    encoding: str = "hex"
-    timestamp_header: str = ""
     replay_window_s: int = WINDOW_S
     delivery_header: str = ""
     max_body_bytes: int = 0
     wait_s: int = 0
     mapping: dict[str, str] | None = None
 
-    def asks_for(self) -> Signature:
-        """Return what senders must show."""
-        return Signature(
-            scheme=self.signature,
-            secret=self.secret_name,
-            header=self.header,
-            prefix=self.prefix,
-            algorithm=self.algorithm,
-            encoding=self.encoding,
-            timestamp_header=self.timestamp_header,
-        )
-
-    @property
-    def secret_name(self) -> str:
-        """The name of the secret; empty without a signature."""
-        found = _SECRET.fullmatch(self.secret)
-        return found[1] if found else ""
-
     @property
     def header_of_delivery(self) -> str:
         """The header with the id of a delivery; empty if there is none."""
-        return self.delivery_header or _DELIVERIES.get(self.signature, "")
+        return self.delivery_header or _DELIVERIES.get(self.scheme, "")
 
 
 def checked_webhook(given: JsonObject) -> JsonObject:
@@ -126,7 +94,7 @@ def checked_webhook(given: JsonObject) -> JsonObject:
     scheme = _scheme(given.get("signature"))
     _refuse_of_others(given, scheme)
     webhook = Webhook(
-        signature=scheme,
+        scheme=scheme,
         secret=_secret(given.get("secret"), scheme),
         header=_header(given, "header"),
         prefix=_prefix(given.get("prefix")),
@@ -238,7 +206,7 @@ def _refuse_given(given: JsonObject, names: tuple[str, ...], why: str) -> None:
 def _secret(value: JsonValue, scheme: SignatureKind) -> str:
     if scheme is SignatureKind.NONE:
         return ""
-    if not isinstance(value, str) or not _SECRET.fullmatch(value.strip()):
+    if not isinstance(value, str) or secret_name(value.strip()) is None:
         raise wrong("secret", "secret must be a reference to a secret: ${secret:NAME}")
     return value.strip()
 

@@ -37,7 +37,7 @@ from rillflow.errors import (
 )
 from rillflow.gateways.callbacks.arrivals import callback_target
 from rillflow.gateways.callbacks.seals import attempt_of_seal
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.runtime.stack import Stack
 from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
@@ -293,7 +293,7 @@ class _ArtifactRequests:
             return None
         execution_id = query.get("execution_id", "")
         key, store = execution_key(execution_id), self._stack.artifacts.store
-        is_own = execution_id.partition(":")[0] in caller.workspaces
+        is_own = workspace_of(execution_id) in caller.workspaces
         if not is_own or not await self._stack.artifacts.run(store.belongs, sha256, key):
             raise NotAllowedError(
                 "this request must name an execution that uses the artifact",

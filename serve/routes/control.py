@@ -31,7 +31,16 @@ from rillflow.runtime.submission.intake import json_object
 from serve.routes.hot import OK, HotRoutes
 from serve.schemas.answers import Completed, Done, Refusal, ShownExecution, Submitted
 from serve.schemas.bodies import json_response, raw_response, read_json_text
-from serve.schemas.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
+from serve.schemas.documentation import (
+    ERRORS,
+    OBJECT,
+    Extra,
+    Responses,
+    answer,
+    by_reference,
+    header,
+    text,
+)
 from serve.schemas.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 
 NO_EXECUTION = 30606
@@ -40,15 +49,11 @@ NO_EXECUTION = 30606
 _EXECUTION = text("execution_id", "The execution.", required=True)
 _TASK = text("task_name", "The task, by its full instance name.", required=True)
 _WAIT = text("wait_s", "Wait up to so many seconds for the end, at most 600.")
-_REPEATED: Responses = {
-    409: {"model": Refusal, "description": "The idempotency key was used for other data."}
-}
+_REPEATED: Responses = {409: by_reference(Refusal, "The idempotency key was used for other data.")}
 _TOO_MANY: Responses = {
-    429: {"model": Refusal, "description": "Too many are waiting; see the header `Retry-After`."}
+    429: by_reference(Refusal, "Too many are waiting; see the header `Retry-After`.")
 }
-_TOO_LARGE: Responses = {
-    413: {"model": Refusal, "description": "The callback is larger than the limit."}
-}
+_TOO_LARGE: Responses = {413: by_reference(Refusal, "The callback is larger than the limit.")}
 
 
 def router(stack: Stack, hot: HotRoutes) -> APIRouter:

@@ -16,6 +16,7 @@ from rillflow.gateways.outbound.threads import in_thread
 from rillflow.settings import Settings
 from serve.route_table import BY_PATH, Access, Body
 from serve.schemas.bodies import json_response
+from serve.schemas.documentation import answer_schemas
 
 SCHEMES: Final = {
     "api_key": {"type": "apiKey", "in": "header", "name": "X-Rillflow-Api-Key"},
@@ -41,7 +42,7 @@ def add_document(api: FastAPI, settings: Settings) -> None:
 def _described(api: FastAPI, settings: Settings) -> dict[str, Any]:
     if api.openapi_schema is None:
         document = api.openapi()
-        document["components"]["securitySchemes"] = SCHEMES
+        document["components"] = {"schemas": answer_schemas(), "securitySchemes": SCHEMES}
         credentials = _credentials(settings)
         for path, operations in document["paths"].items():
             route = BY_PATH[path]

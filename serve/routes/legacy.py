@@ -18,10 +18,15 @@ from rillflow.ids import is_execution_id
 from rillflow.runtime.stack import Stack
 from serve.schemas.answers import Envelope
 from serve.schemas.bodies import data_response, read_body
-from serve.schemas.documentation import ERRORS, OBJECT, answer
+from serve.schemas.documentation import ERRORS, OBJECT, Extra, answer, text
 
 NOT_CONFIGURED: Final = 30110
 STORAGE: Final = ("init_bucket", "store", "load", "remove_bucket", "remove_element")
+NAMES: Final = ("execution_id", "business_id", "bucket_name")
+# Described, and not declared: reading 40 signatures took a third of the start of the API.
+PARAMETERS: Final[Extra] = {
+    "parameters": [text(name, "A name; none is looked up.") for name in NAMES]
+}
 
 
 def router(stack: Stack) -> APIRouter:
@@ -41,24 +46,20 @@ def router(stack: Stack) -> APIRouter:
             _storage(name),
             methods=[method],
             name=name,
-            openapi_extra=OBJECT if method == "POST" else None,
+            openapi_extra=PARAMETERS | OBJECT if method == "POST" else PARAMETERS,
             description="No storage client is configured, so the request is always refused.",
         )
     return routes
 
 
-def _storage(name: str) -> Callable[..., Awaitable[Response]]:
-    async def refuse(
-        request: Request,
-        execution_id: str = "",
-        bucket_name: str = "",
-        business_id: str = "",
-    ) -> Response:
+def _storage(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def refuse(request: Request) -> Response:
         await read_body(request)
+        execution, business, bucket = (request.query_params.get(each, "").strip() for each in NAMES)
         if name == "init_bucket":
-            if not (execution_id.strip() or business_id.strip()):
+            if not (execution or business):
                 raise RequestError("id can not be empty")
-        elif not (execution_id.strip() or bucket_name.strip()):
+        elif not (execution or bucket):
             raise RequestError("execution_id and bucket_name can not be all empty")
         raise RequestError("client not configured", wire_code=NOT_CONFIGURED)
 

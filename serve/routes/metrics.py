@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from rillflow.errors import RillflowError
 from rillflow.gateways.outbound.threads import in_thread
+from rillflow.ids import workspace_of
 from rillflow.runtime.definitions.catalogue import SingleFlight
 from rillflow.runtime.stack import Stack
 from rillflow.telemetry import metrics
@@ -77,7 +78,7 @@ def _sees(request: Request) -> Callable[[str], bool] | None:
     caller = caller_of(request.scope)
     if not caller.workspaces:
         return None
-    return lambda workflow: caller.sees(workflow.partition(":")[0])
+    return lambda workflow: caller.sees(workspace_of(workflow))
 
 
 def _text_response(text: bytes) -> Response:

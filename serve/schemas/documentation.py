@@ -6,33 +6,51 @@ Used by `serve/routes` and `serve/routes/console`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from serve.schemas.answers import Refusal
 
 Extra: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
-# By reference: as models on every route they would take most of the start-up time.
-_REFUSAL: Final[Extra] = {
-    "content": {
-        "application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}
-    }
-}
+_REFERENCE: Final = "#/components/schemas/{model}"
+_ANSWERS: Final[dict[str, type[BaseModel]]] = {}
+"""The models of all answers that the routers describe."""
+
+
+def by_reference(model: type[BaseModel], description: str) -> Extra:
+    """Describe an answer by a reference to its model, which ``answer_schemas`` has.
+
+    As models of every route they would take most of the time in which the API starts.
+    """
+    _ANSWERS[model.__name__] = model
+    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def answer_schemas() -> Extra:
+    """Return the schemas of the models of all answers, and of what is in them, by name."""
+    models: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+        (model, "serialization") for model in _ANSWERS.values()
+    ]
+    schemas: Extra = models_json_schema(models, ref_template=_REFERENCE)[1]["$defs"]
+    return schemas
+
 
 ERRORS: Final[Responses] = {
-    400: {**_REFUSAL, "description": "Refused; `error_code` says why."},
-    422: {**_REFUSAL, "description": "A parameter or the body is missing or malformed."},
-    500: {**_REFUSAL, "description": "The engine refused, with a code of 303xx to 306xx."},
-    503: {**_REFUSAL, "description": "The store did not answer in time; try again."},
+    400: by_reference(Refusal, "Refused; `error_code` says why."),
+    422: by_reference(Refusal, "A parameter or the body is missing or malformed."),
+    500: by_reference(Refusal, "The engine refused, with a code of 303xx to 306xx."),
+    503: by_reference(Refusal, "The store did not answer in time; try again."),
 }
 """Answers that every route may give."""
 
 NOT_FOUND: Final[Responses] = {
-    404: {**_REFUSAL, "description": "There is nothing of that name."},
-    409: {**_REFUSAL, "description": "The execution is in quarantine, or a name is taken."},
+    404: by_reference(Refusal, "There is nothing of that name."),
+    409: by_reference(Refusal, "The execution is in quarantine, or a name is taken."),
 }
 """An answer of the console's routes, where Rill Flow's answer 400 or an empty object."""
 
@@ -74,7 +92,7 @@ def header(name: str, description: str) -> Extra:
 
 def answer(model: type[BaseModel]) -> Responses:
     """Describe the answer of success."""
-    return {200: {"model": model, "description": "Done."}}
+    return {200: by_reference(model, "Done.")}
 
 
 def example(value: Mapping[str, Any]) -> Extra:

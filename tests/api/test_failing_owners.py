@@ -11,7 +11,7 @@ from rillflow.actors.connections.frames import SocketConnection
 from rillflow.actors.connections.sockets import SocketServer
 from rillflow.errors import UnavailableError
 from rillflow.ids import new_execution_id
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from tests.api.serving import Api, refusal_of, served
 
 SECRET: Final = "the value of a secret"
@@ -33,7 +33,7 @@ async def owned_by(answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator
     connection = await SocketConnection.connect(server.path)
     no_others: Any = None
     async with served() as api:
-        api.stack.executions = Routes([OwnerRef(connection.call, watcher="me")], no_others)
+        api.stack.executions = ExecutionRouter([OwnerRef(connection.call, watcher="me")], no_others)
         yield api
     connection.close()
     server.close()

@@ -234,7 +234,7 @@ async def fill(folder: str, count: int, stage: str) -> None:
     ended = stage == "ended"
     store = open_store(f"sqlite://{folder}/growth.db")
     await store.open()
-    epoch = await store.take_partitions(range(PARTITIONS))
+    epoch = await store.take_scopes(range(PARTITIONS))
     text = (workloads.glue if ended else workloads.parked)(NOWHERE)
     definition_id = await add(store, text)
     plan = Plan(parse_definition(text), definition_id)
@@ -285,13 +285,13 @@ def _append(
         execution_id=call.execution_id,
         business="bench",
         feature="growth",
-        partition=partition_of(call.execution_id),
+        listing_partition=partition_of(call.execution_id),
         definition_id=call.event.definition_id,
         submitted_at_ms=call.event.at_ms,
     )
     return Append(
         execution_id=call.execution_id,
-        partition=new.partition,
+        fencing_scope=new.listing_partition,
         epoch=epoch,
         first_seq=1,
         records=tuple(records),

@@ -137,7 +137,7 @@ async def appends(url: str, partition: int, callers: int, seconds: float) -> flo
     """Return the same for a store that is given, all in one partition."""
     store = open_store(url)
     await store.open()
-    epoch = await store.take_partitions([partition])
+    epoch = await store.take_scopes([partition])
     at = _Place(partition, epoch)
     begun = time.monotonic()
     written = await asyncio.gather(
@@ -173,13 +173,13 @@ def _append(name: str, seq: int, at: _Place) -> Append:
         execution_id=name,
         business="bench",
         feature="journal",
-        partition=at.partition,
+        listing_partition=at.partition,
         definition_id="d41d8cd98f00b204e9800998ecf8427e",
         submitted_at_ms=seq,
     )
     return Append(
         execution_id=name,
-        partition=at.partition,
+        fencing_scope=at.partition,
         epoch=at.epoch,
         first_seq=seq,
         records=(RECORD,),

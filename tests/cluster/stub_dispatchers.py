@@ -1,4 +1,4 @@
-"""Dispatcher plugins that the tests' settings name; one answers at once, one by callback."""
+"""Gateway plugins that the tests' settings name; one answers at once, one by callback."""
 
 import asyncio
 import json

@@ -22,7 +22,7 @@ from tests.cluster.processes import ROOT, kill, proxies, wait_until_gone, worker
 from tests.cluster.ray_head import BIN
 from tests.cluster.serve_cluster import DEPLOY, ServeCluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 CALLBACKS: Final = 3
 PAUSE_S: Final = 0.05
@@ -54,11 +54,7 @@ def _of_cluster_file() -> dict[str, str]:
     return {name: value.replace("$PWD/.venv/bin", str(BIN)) for name, value in words}
 
 
-@pytest.fixture(
-    name="cluster",
-    scope="module",
-    params=["haproxy", pytest.param("serve", marks=pytest.mark.long)],
-)
+@pytest.fixture(name="cluster", scope="module", params=["haproxy", "serve"])
 def _cluster(request: pytest.FixtureRequest) -> Iterator[ServeCluster]:
     with tempfile.TemporaryDirectory(prefix="rr") as name:
         variables = (

@@ -15,7 +15,7 @@ from tests.cluster.ray_nodes import RayNodes
 from tests.loopback import closed_port
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 DRIVER: Final = Path(__file__).with_name("deploying_driver.py")
 COMMAND: Final = (sys.executable, "-m", "rillflow.cli", "cluster", "check")
@@ -74,14 +74,12 @@ def test_a_store_that_cannot_be_reached_is_told_of_every_node(
     assert "s3cret" not in str(lines)
 
 
-@pytest.mark.long
 def test_a_wrong_setting_is_told(nodes: RayNodes, tmp_path: Path) -> None:
     code, lines = _check(nodes, _file(tmp_path, {"RILLFLOW_EXECUTION_ACTORS": "many"}))
     assert code == 1
     assert "the setting execution_actors is wrong" in lines[0]
 
 
-@pytest.mark.long
 def test_a_package_that_a_node_lacks_is_named(nodes: RayNodes, tmp_path: Path) -> None:
     path = _file(tmp_path, {"RILLFLOW_DATA_DIR": str(tmp_path)}, import_path="serve.gone:app")
     code, lines = _check(nodes, path)

@@ -74,6 +74,7 @@ def test_a_changed_time_limit_counts_after_the_next_deployment(nodes: RayNodes) 
     assert nodes.ask("one") == "SUCCEED"
 
 
+@pytest.mark.long
 def test_owners_become_more_and_fewer_under_load_without_a_war(nodes: RayNodes) -> None:
     nodes.ask(f"keep {KEPT}")
     for count in (3, 2):

@@ -28,7 +28,7 @@ from tests.cluster.processes import (
 )
 from tests.loopback import closed_port
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 ALL: Final = (
     "DispatcherActor",
@@ -49,7 +49,6 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     own.stop()
 
 
-@pytest.mark.long
 def test_copies_have_ids_of_their_own_and_are_answered_what_they_asked() -> None:
     with tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp") as folder:
         program = str(Path(__file__).with_name("forked_driver.py"))

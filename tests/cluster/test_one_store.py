@@ -14,7 +14,7 @@ from tests.cluster.processes import OwnStack
 from tests.cluster.ray_nodes import RayNodes
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 DRIVER: Final = Path(__file__).with_name("deploying_driver.py")
 ACTORS: Final = '"execution_actors":2'
@@ -110,7 +110,6 @@ def test_the_store_of_a_cluster_that_has_died_is_free_after_some_seconds(cluster
     assert clusters.first.ask("one") == "SUCCEED"
 
 
-@pytest.mark.long
 def test_a_stack_on_this_machine_ends_when_another_takes_its_store_over(tmp_path: Path) -> None:
     store = f"sqlite://{tmp_path}/shared.db"
     first, second = (

@@ -20,7 +20,7 @@ from tests.cluster.ray_flows import calling
 from tests.cluster.ray_stack import begun, calls_in, failure
 from tests.cluster.serve_cluster import ServeCluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 SCRIPT: Final = Path(__file__).with_name("ray_job.py")
 SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
@@ -114,7 +114,6 @@ def test_a_cancellation_stops_a_job(api: Api, file: Path) -> None:
     wait_until_gone(pid)
 
 
-@pytest.mark.long
 def test_a_cancellation_while_its_dispatcher_is_dead_stops_a_job(
     cluster: ServeCluster, api: Api, file: Path
 ) -> None:
@@ -125,7 +124,6 @@ def test_a_cancellation_while_its_dispatcher_is_dead_stops_a_job(
     wait_until_gone(pid)
 
 
-@pytest.mark.long
 def test_the_end_of_its_time_stops_a_job(api: Api, file: Path) -> None:
     given = {"file": str(file), "seconds": 600}
     execution_id = _submit(api, given, timeline={"timeoutInSeconds": 30})

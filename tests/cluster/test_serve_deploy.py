@@ -20,7 +20,7 @@ from tests.cluster.ray_head import BIN, START_S
 from tests.cluster.serve_cluster import ServeCluster
 from tests.loopback import closed_port
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 CALLING: Final = """
 workspace: shop
@@ -53,7 +53,6 @@ def _cluster() -> Iterator[ServeCluster]:
             cluster.head.kill()
 
 
-@pytest.mark.long
 def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_refused(
     cluster: ServeCluster,
 ) -> None:
@@ -93,7 +92,6 @@ def _until_told(cluster: ServeCluster, words: str) -> str:
     return status
 
 
-@pytest.mark.long
 def test_a_changed_secret_reaches_the_actors_that_run(
     cluster: ServeCluster, functions: Functions
 ) -> None:

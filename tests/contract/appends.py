@@ -19,11 +19,11 @@ def submit(number: int, *records: bytes, epoch: int = 0, **facts: Any) -> Append
     ``facts`` go where they belong: to the append or to the new row.
     """
     for_append = {key: facts.pop(key) for key in list(facts) if key in Append.__struct_fields__}
-    partition = for_append.setdefault("partition", PARTITION)
+    partition = facts.pop("partition", PARTITION)
     row = {
         "business": "shop",
         "feature": "order",
-        "partition": partition,
+        "listing_partition": partition,
         "definition_id": "0" * 32,
         "submitted_at_ms": number,
     } | facts
@@ -32,6 +32,7 @@ def submit(number: int, *records: bytes, epoch: int = 0, **facts: Any) -> Append
         execution_id=execution_id,
         epoch=epoch,
         first_seq=1,
+        fencing_scope=partition,
         records=records or (b"submitted",),
         new=NewExecution(execution_id=execution_id, **row),
         **for_append,
@@ -40,9 +41,13 @@ def submit(number: int, *records: bytes, epoch: int = 0, **facts: Any) -> Append
 
 def follow(number: int, first_seq: int, *records: bytes, epoch: int = 0, **facts: Any) -> Append:
     """Append later records to the n-th execution."""
-    facts.setdefault("partition", PARTITION)
     return Append(
-        execution_id=id_of(number), epoch=epoch, first_seq=first_seq, records=records, **facts
+        execution_id=id_of(number),
+        fencing_scope=facts.pop("partition", PARTITION),
+        epoch=epoch,
+        first_seq=first_seq,
+        records=records,
+        **facts,
     )
 
 

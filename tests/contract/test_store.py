@@ -32,7 +32,7 @@ async def test_an_execution_is_loaded_as_it_was_appended(store: Store) -> None:
         execution_id=id_of(1),
         business="shop",
         feature="order",
-        partition=PARTITION,
+        listing_partition=PARTITION,
         definition_id="f" * 32,
         submitted_at_ms=1_700_000_000_000,
         dedicated=True,
@@ -190,15 +190,15 @@ async def test_a_snapshot_ahead_of_the_records_is_refused(store: Store) -> None:
 
 
 async def test_each_take_has_a_greater_epoch_than_any_before(store: Store) -> None:
-    epochs = [await store.take_partitions(each) for each in ([1, 2], [3], [], [2, 2], [1])]
+    epochs = [await store.take_scopes(each) for each in ([1, 2], [3], [], [2, 2], [1])]
     assert epochs == sorted(set(epochs))
     assert epochs[0] > 0
 
 
 async def test_the_old_owner_is_fenced_and_writes_nothing(store: Store) -> None:
-    old = await store.take_partitions([PARTITION, 8])
+    old = await store.take_scopes([PARTITION, 8])
     await store.append([submit(1, epoch=old)])
-    new = await store.take_partitions([PARTITION])
+    new = await store.take_scopes([PARTITION])
     with pytest.raises(FencedError):
         await store.append(
             [submit(2, epoch=old, partition=8), follow(1, 2, b"late", epoch=old, status="LOST")]
@@ -209,8 +209,8 @@ async def test_the_old_owner_is_fenced_and_writes_nothing(store: Store) -> None:
 
 
 async def test_a_partition_that_was_not_taken_keeps_its_owner(store: Store) -> None:
-    epoch = await store.take_partitions([7, 8])
-    await store.take_partitions([8])
+    epoch = await store.take_scopes([7, 8])
+    await store.take_scopes([8])
     await store.append([submit(1, epoch=epoch, partition=7)])
     with pytest.raises(FencedError):
         await store.append([submit(2, epoch=epoch, partition=8)])
@@ -218,17 +218,17 @@ async def test_a_partition_that_was_not_taken_keeps_its_owner(store: Store) -> N
 
 async def test_a_dedicated_execution_is_a_fencing_scope_of_its_own(store: Store) -> None:
     scope = 256 + 0xFFFF_FFFF
-    old = await store.take_partitions([scope])
+    old = await store.take_scopes([scope])
     await store.append([submit(1, epoch=old, partition=scope, dedicated=True)])
-    await store.take_partitions([scope])
+    await store.take_scopes([scope])
     with pytest.raises(FencedError):
         await store.append([follow(1, 2, b"late", epoch=old, partition=scope)])
     assert await store.unfinished([scope]) == [id_of(1)]
 
 
 async def test_a_refused_caller_does_not_harm_those_committed_with_it(store: Store) -> None:
-    old = await store.take_partitions([1])
-    await store.take_partitions([1])
+    old = await store.take_scopes([1])
+    await store.take_scopes([1])
     await store.append([submit(0, idempotency_key="taken")])
     outcomes = await asyncio.gather(
         store.append([submit(1)]),
@@ -256,9 +256,9 @@ async def test_the_newest_epoch_of_partitions_tells_an_owner_of_its_successor(
     store: Store,
 ) -> None:
     assert await store.newest_epoch([1, 2]) == 0
-    old = await store.take_partitions([1, 2, 3])
+    old = await store.take_scopes([1, 2, 3])
     assert await store.newest_epoch([1, 2]) == old
-    new = await store.take_partitions([2])
+    new = await store.take_scopes([2])
     assert await store.newest_epoch([1, 3]) == old
     assert await store.newest_epoch([3, 2, 1]) == new
     assert await store.newest_epoch([]) == 0
@@ -267,13 +267,13 @@ async def test_the_newest_epoch_of_partitions_tells_an_owner_of_its_successor(
 async def test_an_append_without_records_confirms_owner_and_place_and_writes_nothing(
     store: Store,
 ) -> None:
-    epoch = await store.take_partitions([PARTITION])
+    epoch = await store.take_scopes([PARTITION])
     await store.append([submit(1, b"one", b"two", epoch=epoch)])
     await store.append([follow(1, 3, epoch=epoch)])
     for wrong in (follow(1, 2, epoch=epoch), follow(1, 4, epoch=epoch), follow(2, 1, epoch=epoch)):
         with pytest.raises(ConflictError):
             await store.append([wrong])
-    await store.take_partitions([PARTITION])
+    await store.take_scopes([PARTITION])
     with pytest.raises(FencedError):
         await store.append([follow(1, 3, epoch=epoch)])
     stored = await store.load(id_of(1))
@@ -423,7 +423,7 @@ async def test_what_was_acknowledged_is_there_after_reopening(
 ) -> None:
     first = new_store()
     await first.open()
-    epoch = await first.take_partitions([PARTITION])
+    epoch = await first.take_scopes([PARTITION])
     await first.append([submit(1, b"one", b"two", epoch=epoch, snapshot=b"1", snapshot_seq=1)])
     await first.add_version("shop", "order", "release", "a" * 32, "text", at_ms=5)
     await first.set_rule("gray", ("shop", "order"), "beta", "uid > 1")
@@ -437,7 +437,7 @@ async def test_what_was_acknowledged_is_there_after_reopening(
     assert await second.newest_version("shop", "order", "release") == "a" * 32
     assert await second.definition_text("a" * 32) == "text"
     assert await second.rules("gray", ("shop", "order")) == {"beta": "uid > 1"}
-    newer = await second.take_partitions([PARTITION])
+    newer = await second.take_scopes([PARTITION])
     assert newer > epoch
     with pytest.raises(FencedError):
         await second.append([follow(1, 3, b"three", epoch=epoch)])

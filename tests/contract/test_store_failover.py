@@ -99,7 +99,7 @@ async def test_what_was_acknowledged_is_there_after_a_standby_was_promoted_under
     async with asyncio.timeout(WITHIN_S):
         await store.open()
         await _follow_synchronously(url)
-        epoch = await store.take_partitions([PARTITION])
+        epoch = await store.take_scopes([PARTITION])
         load = Load(store, epoch)
         running = asyncio.create_task(load.run())
         await load.until_acknowledged(SOME)

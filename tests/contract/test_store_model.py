@@ -69,7 +69,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(partitions=st.lists(PARTITIONS, max_size=2))
     def take(self, partitions: list[int]) -> None:
-        self.epochs.append(self.both("take_partitions", partitions))
+        self.epochs.append(self.both("take_scopes", partitions))
 
     @rule(data=st.data())
     def append(self, data: st.DataObject) -> None:

@@ -157,7 +157,7 @@ async def test_a_value_that_a_record_brings_later_outlives_the_snapshot(store: S
 
 
 async def test_an_append_that_is_refused_leaves_no_value(durable: Store, url: str) -> None:
-    await durable.take_partitions([PARTITION])
+    await durable.take_scopes([PARTITION])
     with pytest.raises(FencedError):
         await durable.append([submit(1, answer(LONG), epoch=0)])
     assert await payloads(url) == []

@@ -98,7 +98,7 @@ async def _count_records(database: PostgresDatabase) -> int:
 async def test_a_take_waits_for_an_append_that_has_passed_the_check(
     store: PostgresStore, other: asyncpg.Connection
 ) -> None:
-    old = await store.take_partitions([PARTITION])
+    old = await store.take_scopes([PARTITION])
     await store.append([submit(1, epoch=old)])
     held = other.transaction()
     await held.start()
@@ -106,7 +106,7 @@ async def test_a_take_waits_for_an_append_that_has_passed_the_check(
     await other.execute("INSERT INTO journal SELECT key, 2, 'other' FROM executions")
     appending = asyncio.create_task(store.append([follow(1, 2, b"old", epoch=old)]))
     await _until_blocked(other, 1)
-    taking = asyncio.create_task(store.take_partitions([PARTITION]))
+    taking = asyncio.create_task(store.take_scopes([PARTITION]))
     await _until_blocked(other, 2)
     assert not taking.done()
     await held.rollback()

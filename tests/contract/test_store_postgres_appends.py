@@ -114,7 +114,7 @@ async def test_what_another_writer_has_written_is_read_first(
 async def test_a_take_under_way_is_waited_for_and_nothing_is_written_after_it(
     store: PostgresStore, other: asyncpg.Connection
 ) -> None:
-    old = await store.take_partitions([PARTITION])
+    old = await store.take_scopes([PARTITION])
     await store.append([submit(1, epoch=old)])
     taking = other.transaction()
     await taking.start()
@@ -133,13 +133,13 @@ async def test_a_take_under_way_is_waited_for_and_nothing_is_written_after_it(
 async def test_an_owner_that_has_the_partition_again_reads_first(
     url: str, store: PostgresStore, other: asyncpg.Connection
 ) -> None:
-    first = await store.take_partitions([PARTITION])
+    first = await store.take_scopes([PARTITION])
     await store.append([submit(1, epoch=first)])
     between = await _opened(url)
-    second = await between.take_partitions([PARTITION])
+    second = await between.take_scopes([PARTITION])
     await between.append([follow(1, 2, b"two", epoch=second)])
     await between.close()
-    again = await store.take_partitions([PARTITION])
+    again = await store.take_scopes([PARTITION])
     await store.append([follow(1, 3, b"three", epoch=again)])
     assert not await _is_one_statement(other)
     assert await _records(store, 1) == (b"submitted", b"two", b"three")

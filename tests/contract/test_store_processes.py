@@ -50,13 +50,13 @@ async def test_an_old_owner_writes_nothing_once_the_take_has_returned(durable_ur
     stores = (open_store(durable_url), open_store(durable_url))
     for store in stores:
         await store.open()
-    epoch = await stores[1].take_partitions([PARTITION])
+    epoch = await stores[1].take_scopes([PARTITION])
     await stores[1].append([submit(1, epoch=epoch)])
     written = 1
     for turn in range(20):
         new_owner, old_owner = stores[turn % 2], stores[(turn + 1) % 2]
         old_writes = asyncio.create_task(_append_until_fenced(old_owner, written + 1, epoch))
-        epoch = await new_owner.take_partitions([PARTITION])
+        epoch = await new_owner.take_scopes([PARTITION])
         loaded = await new_owner.load(id_of(1))
         assert loaded is not None
         written += await old_writes

@@ -87,7 +87,7 @@ async def _check_upgraded(url: str) -> None:
     loaded = await store.load(id_of(1))
     assert loaded is not None
     assert loaded.records == (b"\0",)
-    assert await store.take_partitions([PARTITION]) == 42
+    assert await store.take_scopes([PARTITION]) == 42
     await store.append([submit(2, epoch=42)])
     await store.add_version("shop", "order", "release", "a" * 32, "text", at_ms=1)
     await store.close()

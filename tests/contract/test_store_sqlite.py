@@ -118,7 +118,7 @@ async def test_the_writer_survives_a_failure_of_the_database(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("DROP TABLE epochs")
     with pytest.raises(StoreError, match="no such table"):
-        await store.take_partitions([PARTITION])
+        await store.take_scopes([PARTITION])
     await store.append([submit(1)])
     assert await store.load(id_of(1)) is not None
 

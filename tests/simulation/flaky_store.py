@@ -23,7 +23,7 @@ class Listener(Protocol):
     def defined(self, definition_id: str, text: str) -> None:
         """Hear of a definition."""
 
-    def taken(self, life: Life | None, partitions: Sequence[int]) -> None:
+    def taken(self, life: Life | None, scopes: Sequence[int]) -> None:
         """Hear of a new owner."""
 
     def written(self, life: Life | None, append: Append) -> None:
@@ -47,11 +47,11 @@ class FlakyStore(MemoryStore):
         await super().put_definition_text(definition_id, text)
         self._listener.defined(definition_id, text)
 
-    async def take_partitions(self, partitions: Sequence[int]) -> int:
+    async def take_scopes(self, scopes: Sequence[int]) -> int:
         await self._read()
-        epoch = await super().take_partitions(partitions)
+        epoch = await super().take_scopes(scopes)
         self._around.note("owns", f"epoch {epoch}")
-        self._listener.taken(LIFE.get(), partitions)
+        self._listener.taken(LIFE.get(), scopes)
         await self._read()
         return epoch
 
@@ -79,9 +79,9 @@ class FlakyStore(MemoryStore):
             raise StoreError("the connection was lost during the commit")
         await asyncio.sleep(0)
 
-    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+    async def newest_epoch(self, scopes: Sequence[int]) -> int:
         await self._read()
-        return await super().newest_epoch(partitions)
+        return await super().newest_epoch(scopes)
 
     async def load(
         self, execution_id: ExecutionId, most_bytes: int | None = None
@@ -91,9 +91,9 @@ class FlakyStore(MemoryStore):
         await asyncio.sleep(0.001 * self._around.random.random())
         return stored
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
         await self._read()
-        return await super().unfinished(partitions)
+        return await super().unfinished(listings)
 
     async def definition_text(self, definition_id: str) -> str | None:
         await self._read()

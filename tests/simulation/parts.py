@@ -20,7 +20,7 @@ from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.routing.own_partitions import OwnPartitions
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from tests.loopback import connection_to
 from tests.simulation.network import Network
 from tests.simulation.promises import Promises
@@ -33,7 +33,7 @@ Spawn: TypeAlias = Callable[[ExecutionId], None]
 """Starts the home of a dedicated execution, unless it is there."""
 
 
-class Executions(Routes):
+class Executions(ExecutionRouter):
     """The executions of a run, by id."""
 
     def __init__(self, network: Network, hosts: int, watcher: str, spawn: Spawn) -> None:
@@ -168,7 +168,7 @@ class HostProcess:
         )
         self._started = around.loop.spawn(life, self._start(), name="start")
         self._retirement = around.loop.spawn(life, self._retire_when_done(), name="retire")
-        self._beat = around.loop.spawn(life, self.lanes.beat(), name="beat")
+        self._beat = around.loop.spawn(life, self.lanes.watch_dispatchers(), name="beat")
         network.register(life, self._take)
 
     async def _start(self) -> None:

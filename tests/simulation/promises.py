@@ -63,14 +63,14 @@ class Promises:
         if definition_id not in self._plans:
             self._plans[definition_id] = Plan(parse_stored(text), definition_id)
 
-    def taken(self, life: Life | None, partitions: Sequence[int]) -> None:
+    def taken(self, life: Life | None, scopes: Sequence[int]) -> None:
         """Hear of a new owner."""
-        self._owners.update(dict.fromkeys(partitions, life))
+        self._owners.update(dict.fromkeys(scopes, life))
 
     def written(self, life: Life | None, append: Append) -> None:
         """Hear of an append that the store has accepted."""
-        if self._owners.get(append.partition) is not life:
-            self._broken(f"{life} wrote to partition {append.partition}, which it has lost")
+        if self._owners.get(append.fencing_scope) is not life:
+            self._broken(f"{life} wrote to fencing scope {append.fencing_scope}, which it has lost")
         if append.new is not None:
             self._check_new(append.new)
         mirror = self.mirrors.get(append.execution_id)

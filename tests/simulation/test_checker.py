@@ -112,11 +112,11 @@ def families_are_not_counted(patch: Patch) -> None:
 
 
 def two_owners_have_one_epoch(patch: Patch) -> None:
-    async def mutant(self: MemoryJournal, partitions: Sequence[int]) -> int:
-        self._epochs.update(dict.fromkeys(partitions, 1))
+    async def mutant(self: MemoryJournal, scopes: Sequence[int]) -> int:
+        self._epochs.update(dict.fromkeys(scopes, 1))
         return 1
 
-    patch.setattr(MemoryJournal, "take_partitions", mutant)
+    patch.setattr(MemoryJournal, "take_scopes", mutant)
 
 
 def callers_disagree_about_who_owns_a_partition(patch: Patch) -> None:

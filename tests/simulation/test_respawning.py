@@ -14,7 +14,7 @@ from rillflow.runtime.activation.fencing import DEDICATED_LISTING, listing_parti
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts
 from rillflow.stores.memory.store import MemoryStore
 from tests.simulation.stale_home import simulate_stale_home
@@ -39,8 +39,8 @@ class Listing(MemoryStore):
         self.ids = list(unfinished)
         self._failures = failures
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        assert list(partitions) == [DEDICATED_LISTING + each for each in range(PARTITIONS)]
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
+        assert list(listings) == [DEDICATED_LISTING + each for each in range(PARTITIONS)]
         if self._failures:
             self._failures -= 1
             raise StoreError("it cannot be read now")
@@ -189,8 +189,8 @@ class Unreadable(MemoryStore):
         self.loads += 1
         raise DamagedError(f"{execution_id} is damaged")
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        return self.listed if listing_partition(ID) in partitions else []
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
+        return self.listed if listing_partition(ID) in listings else []
 
 
 def stays(store: MemoryStore, *, for_s: float) -> bool:
@@ -203,7 +203,7 @@ def stays(store: MemoryStore, *, for_s: float) -> bool:
             store=store,
             clock=SimulatedClock(loop),
             dispatcher=lanes,
-            executions=Routes([], NoHomes()),
+            executions=ExecutionRouter([], NoHomes()),
             callback_host="http://here",
             dedicated=ID,
         )

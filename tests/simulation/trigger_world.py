@@ -75,7 +75,7 @@ class Rows:
 
     async def open(self) -> None:
         """Own all partitions."""
-        self._epoch = await self._store.take_partitions(range(PARTITIONS))
+        self._epoch = await self._store.take_scopes(range(PARTITIONS))
 
     async def call(self, call: Call) -> Reply:
         """Take a submission or a cancellation."""
@@ -113,7 +113,7 @@ class Rows:
             execution_id=execution_id,
             business=call.business,
             feature=call.feature,
-            partition=partition,
+            listing_partition=partition,
             definition_id=call.event.definition_id,
             submitted_at_ms=call.event.at_ms,
             idempotency_key=call.idempotency_key,
@@ -121,7 +121,7 @@ class Rows:
         )
         append = Append(
             execution_id=execution_id,
-            partition=partition,
+            fencing_scope=partition,
             epoch=self._epoch,
             first_seq=1,
             records=(b"{}",),

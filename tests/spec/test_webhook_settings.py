@@ -30,7 +30,7 @@ def test_defaults_are_left_out_of_what_is_stored(given: dict[str, Any]) -> None:
     stored = checked_webhook(dict(given))
     assert stored == {**given, **({"header": "x-sign"} if "header" in given else {})}
     assert checked_webhook(stored) == stored
-    assert webhook_of(stored).signature is SignatureKind(given["signature"])
+    assert webhook_of(stored).scheme is SignatureKind(given["signature"])
 
 
 @pytest.mark.parametrize(

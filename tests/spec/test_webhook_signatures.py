@@ -27,17 +27,19 @@ WINDOW_S: Final = 300
 SECRET: Final = "a secret of our own: ß"
 BODY: Final = b'{"order": 7, "note": "\xc3\x9f"}'
 
-GITHUB: Final = Signature(scheme=SignatureKind.GITHUB, secret="HOOK")
-STRIPE: Final = Signature(scheme=SignatureKind.STRIPE, secret="HOOK")
-SLACK: Final = Signature(scheme=SignatureKind.SLACK, secret="HOOK")
-TOKEN: Final = Signature(scheme=SignatureKind.TOKEN, secret="HOOK", header="x-gitlab-token")
-BEARER: Final = Signature(
-    scheme=SignatureKind.TOKEN, secret="HOOK", header="authorization", prefix="Bearer "
+GITHUB: Final = Signature(scheme=SignatureKind.GITHUB, secret="${secret:HOOK}")
+STRIPE: Final = Signature(scheme=SignatureKind.STRIPE, secret="${secret:HOOK}")
+SLACK: Final = Signature(scheme=SignatureKind.SLACK, secret="${secret:HOOK}")
+TOKEN: Final = Signature(
+    scheme=SignatureKind.TOKEN, secret="${secret:HOOK}", header="x-gitlab-token"
 )
-PLAIN: Final = Signature(scheme=SignatureKind.HMAC, secret="HOOK", header="x-signature")
+BEARER: Final = Signature(
+    scheme=SignatureKind.TOKEN, secret="${secret:HOOK}", header="authorization", prefix="Bearer "
+)
+PLAIN: Final = Signature(scheme=SignatureKind.HMAC, secret="${secret:HOOK}", header="x-signature")
 TIMED: Final = Signature(
     scheme=SignatureKind.HMAC,
-    secret="HOOK",
+    secret="${secret:HOOK}",
     header="x-signature",
     prefix="v1,",
     algorithm="sha512",

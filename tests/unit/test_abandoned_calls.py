@@ -113,7 +113,7 @@ async def living(
     await store.open()
     executions = Apart(store, gateway)
     await executions.start()
-    beat = asyncio.create_task(executions.client.beat())
+    beat = asyncio.create_task(executions.client.watch_dispatchers())
     text = flow.replace("TIMEOUT", str(timeout_s)).replace("task_sync", pattern)
     await add_descriptor(store, "abandoned", "tarpit", "release", text, at_ms=clock.now_ms())
     yield executions, Submissions(Settings(), store=store, executions=executions, clock=clock)
@@ -185,7 +185,7 @@ async def test_a_call_that_was_cancelled_just_before_its_owner_died_is_ended_by_
 
     second = Apart(store, gateway, first.endpoint)
     await second.start()
-    beat = asyncio.create_task(second.client.beat())
+    beat = asyncio.create_task(second.client.watch_dispatchers())
     await gateway.until(1)
     assert gateway.under_way == {awaited}
     beat.cancel()

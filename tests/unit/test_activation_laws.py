@@ -33,9 +33,9 @@ from rillflow.runtime.activation.active_execution import (
     Stage,
 )
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
+from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal import JournalRows, Progress, progress_of, row_of
-from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import CrashHistory, HandlingRecord
@@ -129,14 +129,14 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
         ownership = OwnerEpoch(self.store, range(PARTITIONS), None)
         await ownership.take()
         self.rows = JournalRows(ownership, snapshot_steps=300)
-        self.passivation = Passivation(self.store, self.rows, self.watching.crashed)
+        self.eviction_writes = EvictionWrites(self.store, self.rows, self.watching.crashed)
         self.cache = ActivationCache(
             self.store,
             ownership,
             most_hot=1,
             hot_bytes=1 << 20,
             watch=self.watching,
-            passivation=self.passivation,
+            eviction_writes=self.eviction_writes,
             crashes=CrashHistory(self.store, HandlingRecord()),
             turns=FairTurns(cpu_s=lambda: 0.0, clock_s=lambda: 0.0),
         )
@@ -149,7 +149,7 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
             for call in self.calls:
                 call.cancel()
             await self.cache.stop()
-            await self.passivation.stop()
+            await self.eviction_writes.stop()
 
         self.do(stop())
         self.runner.close()
@@ -326,10 +326,10 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
     def each_is_there_once(self) -> None:
         hot, ended = self.cache._hot, self.cache._ended
         places: list[Container[ExecutionId]] = [
-            hot._awake,
-            hot._asleep,
-            ended._awake,
-            ended._asleep,
+            hot._unfolded,
+            hot._folded,
+            ended._unfolded,
+            ended._folded,
         ]
         for execution_id in IDS:
             assert sum(execution_id in place for place in places) <= 1

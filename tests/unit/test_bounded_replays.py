@@ -314,7 +314,7 @@ def _stored(records: list[bytes], snapshot: bytes | None = None, seq: int = 0) -
         execution_id=ExecutionId("house:work_c_1"),
         business="house",
         feature="work",
-        partition=0,
+        listing_partition=0,
         definition_id=PLAN.definition_id,
         submitted_at_ms=1,
         dedicated=False,

@@ -88,7 +88,7 @@ def test_a_replay_keeps_to_the_limits_of_the_submission() -> None:
         execution_id=event.execution_id,
         business="limits",
         feature="loop",
-        partition=0,
+        listing_partition=0,
         definition_id=PLAN.definition_id,
         submitted_at_ms=1,
         dedicated=False,

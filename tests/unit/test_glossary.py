@@ -6,6 +6,7 @@ A word that is in neither list is a metaphor of our own, or a term that the glos
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +32,13 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in WORD.findall(name)]
 
 
-def named() -> Iterator[tuple[str, str]]:
-    """Yield each module and class of the code: where it is, and its name."""
+@cache
+def named() -> tuple[tuple[str, str], ...]:
+    """Return each module and class of the code: where it is, and its name."""
+    return tuple(_named())
+
+
+def _named() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             place = str(path.relative_to(ROOT))

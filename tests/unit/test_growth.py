@@ -17,7 +17,7 @@ from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.endpoints import MOST_SENDERS, DispatcherEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import ExecutionRouter
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -212,7 +212,7 @@ class ShortLived:
 
 async def test_the_home_of_an_execution_that_was_waited_for_is_forgotten() -> None:
     homes = ShortLived()
-    routes = Routes([], homes)
+    routes = ExecutionRouter([], homes)
     for number in range(MANY):
         assert await routes.wait(_dedicated(number), 1) is True
     assert not homes.known

@@ -143,7 +143,7 @@ def test_one_that_was_folded_up_is_as_it_was() -> None:
         assert getattr(found, name) == getattr(hosted, name), name
 
 
-def test_the_most_recently_used_stay_awake() -> None:
+def test_the_most_recently_used_are_not_folded_up() -> None:
     hot = HotExecutions(4, PLENTY)
     hosted = _filled(hot, a=0, b=0)
     hot.get("a")
@@ -216,7 +216,7 @@ def _stored(**facts: Any) -> StoredExecution:
         "execution_id": "a",
         "business": "memory",
         "feature": "waits",
-        "partition": 0,
+        "listing_partition": 0,
         "definition_id": PLAN.definition_id,
         "submitted_at_ms": 1,
         "dedicated": False,
@@ -255,7 +255,7 @@ def test_many_small_values_count_as_what_they_take_in_memory() -> None:
         execution_id="a",
         business="memory",
         feature="waits",
-        partition=0,
+        listing_partition=0,
         definition_id=PLAN.definition_id,
         submitted_at_ms=0,
         dedicated=False,

@@ -1,12 +1,14 @@
 """The house rules that no linter knows: sizes, names, words, and what the front door says."""
 
 import ast
+import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -66,11 +68,10 @@ def test_no_module_is_longer_than_the_limit() -> None:
 
 def test_no_function_is_longer_than_the_limit() -> None:
     too_long = {
-        f"{_name(path)}:{node.lineno} {node.name}": lines
+        f"{_name(path)}:{name}": lines
         for path in _python_files()
-        for node in ast.walk(_tree(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (lines := (node.end_lineno or 0) - node.lineno + 1) > MAX_FUNCTION_LINES
+        for name, lines in _parsed(path).functions
+        if lines > MAX_FUNCTION_LINES
     }
     assert not too_long
 
@@ -129,20 +130,21 @@ def test_modules_are_named_after_what_they_are_about() -> None:
 def test_every_module_says_what_it_is(package: str) -> None:
     modules = list((ROOT / package).rglob("*.py"))
     assert modules
-    assert not [_name(path) for path in modules if not ast.get_docstring(_tree(path))]
+    assert not [_name(path) for path in modules if not _parsed(path).docstring]
 
 
 def test_a_docstring_says_truly_by_whom_a_module_is_used() -> None:
     """``Used by `a.py` and `b`.``: that module, and a module of that folder, imports it."""
-    imports = {path: set(_imported(path)) for path in _python_files() if _is_code(path)}
+    modules = [path for path in _python_files() if _is_code(path)]
+    importers: dict[str, list[Path]] = {}
+    for path in modules:
+        for imported in _parsed(path).imports:
+            importers.setdefault(imported, []).append(path)
     untrue = [
         f"{_name(path)}: {user}"
-        for path in imports
-        for user in _users_in(ast.get_docstring(ast.parse(_text(path))) or "")
-        if not any(
-            _dotted(path) in imported and _is_at(importer, user)
-            for importer, imported in imports.items()
-        )
+        for path in modules
+        for user in _users_in(_parsed(path).docstring)
+        if not any(_is_at(importer, user) for importer in importers.get(_dotted(path), ()))
     ]
     assert not untrue, "correct the sentence `Used by ...` in the module's docstring"
 
@@ -165,13 +167,6 @@ def _dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(_text(path))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{each.name}" for each in node.names)
-
-
 @pytest.mark.parametrize("package", ["rillflow", "serve"])
 def test_every_folder_with_modules_is_a_package(package: str) -> None:
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
@@ -183,9 +178,8 @@ def test_commands_write_through_what_escapes_control_characters_and_nothing_else
         f"{_name(path)}: {name}"
         for path in _python_files()
         if _name(path).startswith("rillflow/cli/") and _name(path) not in TERMINAL_WRITERS
-        for call in ast.walk(ast.parse(_text(path)))
-        if isinstance(call, ast.Call)
-        and ((name := ast.unparse(call.func)) in TERMINAL_CALLS or name.endswith(".write"))
+        for name, _, _ in _parsed(path).calls
+        if name in TERMINAL_CALLS or name.endswith(".write")
     }
     assert not found
 
@@ -211,7 +205,8 @@ def test_tests_do_not_sleep() -> None:
         f"{_name(path)}:{line}"
         for path in (ROOT / "tests").rglob("*.py")
         if not {"cluster", "bench", "corpus", "simulation"} & set(path.relative_to(ROOT).parts)
-        for line in _sleeps(_tree(path))
+        for name, first, line in _parsed(path).calls
+        if name.endswith(".sleep") and first != "0"
     ]
     assert not sleeps
 
@@ -309,29 +304,68 @@ def test_the_lock_file_has_every_dependency() -> None:
     assert {_package(line) for line in wanted} <= locked
 
 
-def _files() -> Iterator[Path]:
-    for path in ROOT.rglob("*"):
-        if path.is_file() and not NOT_OURS & set(path.relative_to(ROOT).parts):
-            yield path
+@cache
+def _files() -> tuple[Path, ...]:
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [each for each in folders if each not in NOT_OURS]
+        found += [Path(folder, name) for name in names if name not in NOT_OURS]
+    return tuple(path for path in found if path.is_file())
 
 
 def _python_files() -> Iterator[Path]:
     return (path for path in _files() if path.suffix == ".py")
 
 
-def _mentions(words: tuple[str, ...], paths: Iterator[Path]) -> Iterator[str]:
+class _Parsed(NamedTuple):
+    """What these tests ask about a module; its tree takes much more memory.
+
+    ``functions`` are their places and lengths, ``calls`` what is called, the first argument where
+    it is a constant, and the line.
+    """
+
+    docstring: str
+    imports: frozenset[str]
+    functions: tuple[tuple[str, int], ...]
+    calls: tuple[tuple[str, str | None, int], ...]
+
+
+@cache
+def _parsed(path: Path) -> _Parsed:
+    tree = ast.parse(_text(path))
+    imports, functions, calls = set(), [], []
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module)):
+                imports |= {module, *(f"{module}.{each.name}" for each in node.names)}
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                functions.append((f"{node.lineno} {node.name}", lines))
+            case ast.Call(func=ast.Name() | ast.Attribute()):
+                calls.append((_called(node.func), _first_constant(node), node.lineno))
+    docstring = ast.get_docstring(tree) or ""
+    return _Parsed(docstring, frozenset(imports), tuple(functions), tuple(calls))
+
+
+def _called(function: ast.expr) -> str:
+    """Return ``a.b`` for names, and ``.b`` for an attribute of anything else."""
+    if isinstance(function, ast.Name):
+        return function.id
+    assert isinstance(function, ast.Attribute)
+    of = function.value
+    return f"{of.id if isinstance(of, ast.Name) else ''}.{function.attr}"
+
+
+def _first_constant(call: ast.Call) -> str | None:
+    first = call.args[0] if call.args else None
+    return repr(first.value) if isinstance(first, ast.Constant) else None
+
+
+def _mentions(words: tuple[str, ...], paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         for number, line in enumerate(_text(path).splitlines(), start=1):
             if any(word in line for word in words):
                 yield f"{_name(path)}:{number}: {line.strip()[:80]}"
-
-
-def _sleeps(tree: ast.Module) -> Iterator[int]:
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".sleep")):
-            continue
-        if not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0):
-            yield node.lineno
 
 
 def _code(document: str) -> str:
@@ -344,10 +378,7 @@ def _package(requirement: str) -> str:
     return match.group().lower()
 
 
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(_text(path))
-
-
+@cache
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 

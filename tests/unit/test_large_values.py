@@ -67,7 +67,7 @@ def tried(records: tuple[bytes, ...], snapshot: bytes | None = None, limit: int 
     """Cut an append, check that it is whole again when it is joined, and return it."""
     append = Append(
         execution_id="a:b_c_1",
-        partition=0,
+        fencing_scope=0,
         epoch=0,
         first_seq=1,
         records=records,
@@ -89,7 +89,7 @@ def stored_of(append: Append) -> StoredExecution:
         execution_id=append.execution_id,
         business="a",
         feature="b",
-        partition=0,
+        listing_partition=0,
         definition_id="d",
         submitted_at_ms=1,
         dedicated=False,
@@ -165,7 +165,7 @@ def test_a_function_may_spell_json_as_python_does(value: Any, spelling: dict[str
 
 def test_what_is_small_is_the_very_same() -> None:
     append = Append(
-        execution_id="a:b_c_1", partition=0, epoch=0, first_seq=1, records=(b"x" * LIMIT,)
+        execution_id="a:b_c_1", fencing_scope=0, epoch=0, first_seq=1, records=(b"x" * LIMIT,)
     )
     [same] = slimmed([append], LIMIT)
     assert same is append

@@ -27,7 +27,7 @@ from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.stores import open_store
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.loopback import ManualClock
@@ -50,7 +50,7 @@ class Owned:
             store=self.store,
             clock=ManualClock(),
             dispatcher=dispatcher,
-            executions=Routes([self.caller], None),  # type: ignore[arg-type]  # none is dedicated
+            executions=ExecutionRouter([self.caller], None),  # type: ignore[arg-type]  # none is dedicated
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
             limits=OwnerLimits(most_hot=1, hot_bytes=hot_bytes),

@@ -31,7 +31,7 @@ from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.own_partitions import OwnPartitions
-from rillflow.runtime.routing.router import DedicatedOwners, OwnerRef, Routes
+from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
 
 LONG_S: Final = 20
 NOBODY: Final = cast("DedicatedOwners", None)
@@ -65,8 +65,8 @@ class Owners:
             for index in range(count)
         ]
 
-    def routes(self) -> Routes:
-        return Routes(list(map(self.ref, range(len(self.own)))), NOBODY, self.ref)
+    def routes(self) -> ExecutionRouter:
+        return ExecutionRouter(list(map(self.ref, range(len(self.own)))), NOBODY, self.ref)
 
     def ref(self, index: int) -> OwnerRef:
         async def connection(message: bytes) -> bytes:
@@ -104,7 +104,7 @@ def status_of(execution_id: str) -> Query:
     return Query(execution_id=execution_id, kind="status")
 
 
-async def owner_told(routes: Routes, partition: int) -> int:
+async def owner_told(routes: ExecutionRouter, partition: int) -> int:
     reply = await asyncio.wait_for(routes.call(status_of(execution_in(partition))), LONG_S)
     return int(reply.raise_for_error().body or b"")
 
@@ -221,7 +221,7 @@ async def test_answers_are_delivered_to_the_owners_of_their_executions() -> None
 
         return OwnerRef(connection, watcher="me")
 
-    routes = Routes(list(map(ref, range(3))), NOBODY, ref)
+    routes = ExecutionRouter(list(map(ref, range(3))), NOBODY, ref)
     ids = [execution_in(partition) for partition in (0, 1, 3)]
     await routes.forward(
         [DispatchAnswer(execution_id=each, task="A", attempt=1, body=b"{}") for each in ids]

@@ -12,7 +12,7 @@ from rillflow.ports.executions import Reply, encode_replies
 from rillflow.ports.messages import Calls, decode_owner_message
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.routing.router import BUSY_CALLS, OwnerRef, Routes
+from rillflow.runtime.routing.router import BUSY_CALLS, ExecutionRouter, OwnerRef
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
@@ -57,7 +57,7 @@ async def submissions_to(owners: Sequence[Owner]) -> AsyncIterator[Submissions]:
     store, clock = MemoryStore(), SystemClock()
     await store.open()
     await add_descriptor(store, "near", "flow", "release", FLOW, at_ms=clock.now_ms())
-    routes = Routes(owners, ABSENT)
+    routes = ExecutionRouter(owners, ABSENT)
     submissions = Submissions(Settings(), store=store, executions=routes, clock=clock)
     submissions.suits = routes.suits
     yield submissions

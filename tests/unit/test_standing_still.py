@@ -25,7 +25,7 @@ from rillflow.runtime.dispatch.client import (
     dispatcher_index,
 )
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.settings import ResourceCheck, Settings
 
 LONG_S: Final = 20
@@ -44,9 +44,9 @@ async def stands_still(_: bytes) -> bytes:
     return b""
 
 
-def routes_with_one_still() -> Routes:
+def routes_with_one_still() -> ExecutionRouter:
     homes = [OwnerRef(answers, watcher="a"), OwnerRef(stands_still, watcher="b")]
-    return Routes(homes, ABSENT)
+    return ExecutionRouter(homes, ABSENT)
 
 
 def request(task: str, *, host: str = "f", data: bytes = b"{}") -> DispatchRequest:
@@ -119,7 +119,7 @@ async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> 
 async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() -> None:
     still, killed = Dispatcher(), Dispatcher()
     lanes = DispatcherClient("me", [still.connection, killed.connection])
-    beat = asyncio.create_task(lanes.beat())
+    beat = asyncio.create_task(lanes.watch_dispatchers())
     hosts = [f"h{number}" for number in range(50)]
     places = {dispatcher_index(f"http://{host}/x", 2): host for host in hosts}
     lanes.send([request("a", host=places[0]), request("b", host=places[1])])

@@ -10,7 +10,7 @@ from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Call, Delivery, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
 from tests.submissions import submission_event
@@ -31,7 +31,7 @@ class Cluster:
         self.store = MemoryStore()
         self.owner = LocalExecutions(store=self.store, gateway=GatedFunction(), clock=ManualClock())
         self.started: list[ExecutionId] = []
-        self.routes = Routes([cast("OwnerRef", AsHome(self.owner.call))], self)
+        self.routes = ExecutionRouter([cast("OwnerRef", AsHome(self.owner.call))], self)
 
     def find(self, _: ExecutionId) -> None:
         return None

@@ -19,7 +19,7 @@ from rillflow.core.state import ExecutionState, TaskState, TimeInfo
 from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.definition.model import FunctionTask, SuspenseTask
-from rillflow.ids import is_execution_id
+from rillflow.ids import is_execution_id, workflow_of
 from rillflow.jsontypes import JsonObject
 from rillflow.telemetry.spans import ATTEMPT, EXECUTION, TASK, WAIT, Facts, Span
 from rillflow.telemetry.trace_context import (
@@ -87,7 +87,7 @@ class Trace:
     def _root(self) -> Span:
         state, trace = self._state, self._state.trace
         execution_id = state.execution_id
-        workflow = execution_id.partition("_c_")[0]
+        workflow = workflow_of(execution_id)
         status = self._statuses.of_execution()
         facts: dict[str, str | int | bool] = {
             "rillflow.execution_id": execution_id,

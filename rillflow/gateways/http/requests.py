@@ -2,6 +2,8 @@
 
 The functions are pure: the same attempt gives the same request, byte for byte, so a function can
 recognize a repetition after a crash by its body as well as by its keys.
+
+Used by `gateways/http/gateway.py` and `runtime/definitions/previews.py`.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ from rillflow.gateways.http.foreign_origins import (
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import Target, form_quote, http_target
+from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
@@ -121,7 +124,7 @@ def dispatch_headers(
     the function.
     """
     asked = wants_signature(fields.pop("generate_auth", None))
-    business = request.execution_id.partition(":")[0]
+    business = workspace_of(request.execution_id)
     url = callback_url(
         settings,
         execution_id=request.execution_id,

@@ -2,6 +2,8 @@
 
 One call at a time uses a connection. Unexpected data closes it, because they would be taken for the
 response of the next request.
+
+Used by `gateways/http_client/pool.py`.
 """
 
 import asyncio

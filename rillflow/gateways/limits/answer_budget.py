@@ -3,6 +3,8 @@
 An answer may be 10 MiB, packed in a few bytes, and hundreds may arrive at once. So the reader of an
 answer that is not small takes room as its bytes come, and waits if there is none: its connection is
 not read meanwhile, which slows the peer down.
+
+Used by `gateways/http/reading.py`, `ray_tasks` and `runtime/dispatch/pool.py`.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from rillflow.gateways.limits.rates import Pace, Rates
+from rillflow.ids import workspace_of
 from rillflow.ports.gateway import DispatchRequest
 
 MOST_RECENT: Final = 1_000
@@ -51,7 +52,7 @@ Queues: TypeAlias = OrderedDict[Caller, deque[asyncio.Future[None]]]
 def caller_of(request: DispatchRequest) -> Caller:
     """Return the caller of a call; sub-flows count for the execution that started the family."""
     route, execution_id = request.route, request.execution_id
-    return Caller(execution_id.partition(":")[0], route[0][0] if route else execution_id)
+    return Caller(workspace_of(execution_id), route[0][0] if route else execution_id)
 
 
 class FairSlots:

@@ -1,4 +1,10 @@
-"""An HTTP request as it is sent, and its response."""
+"""An HTTP request as it is sent, and its response.
+
+Two data classes between what builds requests and what sends them; they know neither executions nor
+connections.
+
+Used by `gateways/http` and `gateways/http_client`.
+"""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple

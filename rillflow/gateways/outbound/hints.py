@@ -1,4 +1,8 @@
-"""Hints: how long a function asks for a pause, in its answer or in a header (spec 6.2)."""
+"""Hints: how long a function asks for a pause, in its answer or in a header (spec 6.2).
+
+Used by `gateways/http/responses.py`, `gateways/callbacks/arrivals.py` and
+`runtime/commands/dispatching.py`.
+"""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime

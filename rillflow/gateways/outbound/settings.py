@@ -1,4 +1,9 @@
-"""The settings of the HTTP gateway."""
+"""The settings of the HTTP gateway.
+
+A dispatcher derives them from those of the stack, so that no gateway reads the environment.
+
+Used by `actors/dispatcher_actor.py`, `gateways/http` and `gateways/http_client`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Parsing of resource names: the scheme, and the URL of an HTTP function (spec 4.1)."""
+"""Parsing of resource names: the scheme, and the URL of an HTTP function (spec 4.1).
+
+Used by `gateways/http`, `gateways/registry.py` and `runtime/submission/intake.py`.
+"""
 
 import re
 from functools import lru_cache

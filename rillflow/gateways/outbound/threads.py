@@ -1,4 +1,9 @@
-"""Threads for work on large texts, so that the event loop is not blocked."""
+"""Threads for work on large texts, so that the event loop is not blocked.
+
+What is short is computed at once. The work must not touch what the event loop changes meanwhile.
+
+Used by `gateways/http`, `runtime/activation`, `runtime/submission/intake.py` and `serve/routes`.
+"""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Dispatcher plugins: gateways of the user, loaded and called.
+"""Plugins: gateways and types of triggers of the user, loaded and called.
 
 `gateways/registry.py` loads them. To add a gateway, write a plugin (see `gateway.py`).
 """

@@ -1,4 +1,4 @@
-"""The protocol of dispatcher plugins, and the gateway that runs one (spec 4.7).
+"""The protocol of plugins that are gateways, and the gateway that runs one (spec 4.7).
 
 A plugin is an object with a ``name`` (the ``resourceProtocol`` or scheme that it serves) and a
 method ``handle(resource, dispatch_info)`` that returns the text of an answer, as an HTTP body would
@@ -55,7 +55,7 @@ class DispatchInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @runtime_checkable
-class DispatcherPlugin(Protocol):
+class GatewayPlugin(Protocol):
     """The protocol of a plugin.
 
     ``icon`` (base64), ``schema`` and ``resource_category`` are optional attributes. ``handle`` may
@@ -74,7 +74,7 @@ class DispatcherPlugin(Protocol):
 class PluginGateway:
     """Runs one plugin behind the Gateway port; a call that hangs is abandoned."""
 
-    def __init__(self, plugin: DispatcherPlugin, settings: HttpSettings, clock: Clock) -> None:
+    def __init__(self, plugin: GatewayPlugin, settings: HttpSettings, clock: Clock) -> None:
         self._plugin = plugin
         self._settings = settings
         self._clock = clock
@@ -82,7 +82,7 @@ class PluginGateway:
         self._running = TaskSet[object]()
 
     @property
-    def plugin(self) -> DispatcherPlugin:
+    def plugin(self) -> GatewayPlugin:
         """The plugin itself, for its icon and schema."""
         return self._plugin
 

@@ -1,16 +1,16 @@
-"""Loading of dispatcher plugins, from installed packages and from the settings.
+"""Loading of plugins that are gateways, from installed packages and from the settings.
 
 Used by `gateways/registry.py`, `serve/api.py` and `serve/stack/standalone.py`.
 """
 
 import importlib
-import importlib.metadata
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.plugins.gateway import DispatcherPlugin
+from rillflow.gateways.plugins.entry_points import entry_points_of
+from rillflow.gateways.plugins.gateway import GatewayPlugin
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 
 ENTRY_POINTS: Final = "rillflow.dispatchers"
@@ -32,13 +32,12 @@ class BrokenPluginGateway:
         """Nothing to release."""
 
 
-def installed_plugins() -> Iterator[tuple[str, DispatcherPlugin | BrokenPluginGateway]]:
+def installed_plugins() -> Iterator[tuple[str, GatewayPlugin | BrokenPluginGateway]]:
     """Load the plugins of installed packages, in the order of their names.
 
     A package that cannot be loaded does not keep the server from starting.
     """
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    for entry in sorted(found, key=lambda entry: entry.name):
+    for entry in entry_points_of(ENTRY_POINTS):
         try:
             plugin = _checked(entry.load(), entry.value)
         except Exception as error:  # noqa: BLE001 - importing a package may raise anything
@@ -49,7 +48,7 @@ def installed_plugins() -> Iterator[tuple[str, DispatcherPlugin | BrokenPluginGa
             yield plugin.name, plugin
 
 
-def named_plugins(names: Iterable[str]) -> Iterator[DispatcherPlugin]:
+def named_plugins(names: Iterable[str]) -> Iterator[GatewayPlugin]:
     """Load plugins by ``module[:attribute]``; without an attribute, ``plugin`` or the module.
 
     Raises:
@@ -65,9 +64,9 @@ def named_plugins(names: Iterable[str]) -> Iterator[DispatcherPlugin]:
         yield _checked(found, name)
 
 
-def _checked(found: object, origin: str) -> DispatcherPlugin:
+def _checked(found: object, origin: str) -> GatewayPlugin:
     plugin = found() if isinstance(found, type) else found
     named = isinstance(getattr(plugin, "name", None), str)
-    if not named or not isinstance(plugin, DispatcherPlugin) or not callable(plugin.handle):
+    if not named or not isinstance(plugin, GatewayPlugin) or not callable(plugin.handle):
         raise GatewayError(f"plugin {origin} has no name or no handle")
     return plugin

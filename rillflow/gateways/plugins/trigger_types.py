@@ -3,11 +3,11 @@
 Used by `runtime/triggers/trigger_types.py`.
 """
 
-import importlib.metadata
 import logging
 from collections.abc import Iterator
 from typing import Final
 
+from rillflow.gateways.plugins.entry_points import entry_points_of
 from rillflow.ports.triggers import TriggerType
 from rillflow.triggers.trigger_types import KEYS
 
@@ -21,8 +21,7 @@ def installed_trigger_types() -> Iterator[TriggerType]:
 
     A package that cannot be loaded is logged, and does not keep the server from starting.
     """
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    for entry in sorted(found, key=lambda entry: entry.name):
+    for entry in entry_points_of(ENTRY_POINTS):
         try:
             yield _checked(entry.load())
         except Exception:  # noqa: BLE001 - importing a package may raise anything

@@ -3,6 +3,8 @@
 ``${secret:NAME}`` is the environment variable ``RILLFLOW_SECRET_NAME``, or else the file ``NAME``
 in the folder of the settings. Both are read at each call, so a changed secret is used from the next
 call on.
+
+Used by `gateways/registry.py`, `runtime/triggers` and `serve/routes`.
 """
 
 import contextlib

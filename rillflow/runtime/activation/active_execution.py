@@ -230,6 +230,11 @@ class ActiveExecution:
         """Continue counting from these counters, after the state was read again unchanged."""
         self.written, self.encoded_bytes, self.replay_steps, self.snapshot_bytes = position
 
+    def take_append_times(self) -> list[tuple[int, int]]:
+        """Return when its appends began and ended, in milliseconds, and forget it."""
+        times_ms, self.append_times_ms = self.append_times_ms, []
+        return times_ms
+
     def note_rest(self, *, rests: bool | None) -> None:
         """Note whether the store lists the execution as resting."""
         self.noted_as_resting = rests

@@ -21,9 +21,9 @@ from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
+from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
-from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
@@ -116,14 +116,14 @@ class OpenAppend:
 
 
 class ActivationCache:
-    """Activates executions, each at most once, and passivates them.
+    """Activates executions, each at most once, and evicts them.
 
     A call has a lease on its execution. While an execution is leased, or has appends under way, it
     stays in memory. After a failed append nobody knows what the store holds: the execution is
     dropped once its last append is over, and until then no call gets it (see
     ``active_execution.NEXT``). Executions that ``crashes`` has quarantined are not read. A replay
     uses as many ``turns`` of the event loop as it needs, so that other executions run in between.
-    ``passivation`` handles those that were evicted.
+    ``eviction_writes`` handles those that were evicted.
 
     Large executions are read one at a time, each after what was read before it could be evicted:
     so the memory beyond ``hot_bytes`` is that of the executions in use, and of one that is read.
@@ -139,7 +139,7 @@ class ActivationCache:
         most_hot: int,
         hot_bytes: int,
         watch: ActivationWatch,
-        passivation: Passivation,
+        eviction_writes: EvictionWrites,
         crashes: CrashHistory,
         turns: FairTurns,
     ) -> None:
@@ -147,7 +147,7 @@ class ActivationCache:
         self._crashes = crashes
         self._ownership = ownership
         self._watch = watch
-        self._passivation = passivation
+        self._eviction_writes = eviction_writes
         self._turns = turns
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
@@ -279,7 +279,7 @@ class ActivationCache:
                 if execution.stage is _NEW:
                     execution.move(ActivationEvent.CREATED)
                 if execution.lacks_snapshot:
-                    self._passivation.write_snapshot(execution)
+                    self._eviction_writes.write_snapshot(execution)
             if not execution.pending:
                 self._see_out(execution)
             self._hot.grown(execution)
@@ -304,7 +304,7 @@ class ActivationCache:
             self._forget(execution.state.execution_id, execution)
 
     def _evicted(self, execution: ActiveExecution) -> None:
-        self._passivation.left(execution)
+        self._eviction_writes.left(execution)
         free_in_portions(execution)
 
     def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
@@ -450,7 +450,7 @@ class ActivationCache:
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
         self._loading[execution_id].keep(execution)
-        self._passivation.replayed(execution)
+        self._eviction_writes.replayed(execution)
         if execution.settled:
             self._settle(execution_id, execution)
         else:

@@ -50,7 +50,7 @@ class OwnerEpoch:
 
     async def take(self) -> None:
         """Take a new epoch; from here on the store refuses every earlier owner."""
-        self._epoch = await self._journal.take_partitions(self._scopes)
+        self._epoch = await self._journal.take_scopes(self._scopes)
         self._has_epoch.set()
 
     async def has_epoch(self) -> None:
@@ -79,7 +79,7 @@ class OwnerEpoch:
             StoreError: The store cannot be written.
         """
         scope = self.scope_of(execution_id)
-        self._adopted[scope] = await self._journal.take_partitions([scope])
+        self._adopted[scope] = await self._journal.take_scopes([scope])
 
     def release(self, execution_id: ExecutionId) -> None:
         """Give an adopted scope back to the actor that is about to take it."""

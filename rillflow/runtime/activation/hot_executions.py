@@ -1,4 +1,4 @@
-"""The executions in memory in order of use: recently used ones ready, the others folded.
+"""The executions in memory in order of use: folding, and eviction of the least recently used.
 
 Folding serialises an execution that is not in use, into about a quarter of the memory. Only
 `cache.py` uses this module.
@@ -17,7 +17,7 @@ from rillflow.core.plan import Plan
 from rillflow.ids import ExecutionId
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 
-MOST_AWAKE: Final = 4_000
+MOST_UNFOLDED: Final = 4_000
 """More executions than this are folded. An ordinary one takes 3 to 5 KB, and a quarter when folded.
 
 Folding and unfolding takes 15 us together. Where more than this are in use in turn, each of their
@@ -58,74 +58,74 @@ class HotExecutions:
     memory is estimated by what their events weigh and what these have made, which grows with every
     event, and is too high rather than too low.
     Executions that were not used recently are folded while no call uses them: half of ``most``, and
-    all beyond ``MOST_AWAKE``. A folded execution that is looked up becomes another object with the
-    same state, so a user of an object needs a lease on it or an append under way.
+    all beyond ``MOST_UNFOLDED``. A folded execution that is looked up becomes another object with
+    the same state, so a user of an object needs a lease on it or an append under way.
     """
 
     def __init__(
         self,
         most: int,
         most_bytes: int,
-        left: Callable[[ActiveExecution], None] | None = None,
+        evicted: Callable[[ActiveExecution], None] | None = None,
         *,
         folds: bool = True,
     ) -> None:
-        """Tell ``left`` of each that had to make room; ``folds`` is whether any are folded up."""
+        """Tell ``evicted`` of each that was evicted; ``folds`` is whether any are folded up."""
         self._most = most
         self._most_bytes = most_bytes
-        self._most_awake = max(min(most // 2, MOST_AWAKE), 1) if folds else sys.maxsize
-        self._left = left
+        self._most_unfolded = max(min(most // 2, MOST_UNFOLDED), 1) if folds else sys.maxsize
+        self._evicted = evicted
         self._bytes = 0
         self._users: dict[Plan, int] = {}
-        self._awake: OrderedDict[ExecutionId, ActiveExecution] = OrderedDict()
-        self._asleep: OrderedDict[ExecutionId, ActiveExecution | _Folded] = OrderedDict()
+        self._unfolded: OrderedDict[ExecutionId, ActiveExecution] = OrderedDict()
+        self._folded: OrderedDict[ExecutionId, ActiveExecution | _Folded] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._awake) + len(self._asleep)
+        return len(self._unfolded) + len(self._folded)
 
     def __contains__(self, execution_id: ExecutionId) -> bool:
-        return execution_id in self._awake or execution_id in self._asleep
+        return execution_id in self._unfolded or execution_id in self._folded
 
     def get(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory, and note its use."""
-        execution = self._awake.get(execution_id)
+        execution = self._unfolded.get(execution_id)
         if execution is not None:
-            self._awake.move_to_end(execution_id)
+            self._unfolded.move_to_end(execution_id)
             return execution
-        asleep = self._asleep.pop(execution_id, None)
-        if asleep is None:
+        folded = self._folded.pop(execution_id, None)
+        if folded is None:
             return None
-        execution = self._awake[execution_id] = _unfold(asleep)
-        self._put_to_sleep()
+        execution = self._unfolded[execution_id] = _unfold(folded)
+        self._fold_least_recently_used()
         return execution
 
     def peek(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is not folded; this does not count as a use."""
-        each = self._awake.get(execution_id) or self._asleep.get(execution_id)
+        each = self._unfolded.get(execution_id) or self._folded.get(execution_id)
         return each if isinstance(each, ActiveExecution) else None
 
     def put(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Add an execution; the least recently used ones that are not in use are evicted."""
         if execution_id in self:
             self.drop(execution_id)
-        self._awake[execution_id] = execution
+        self._unfolded[execution_id] = execution
         self._use(execution.plan)
-        if len(self._awake) > self._most_awake:
-            self._put_to_sleep()
+        if len(self._unfolded) > self._most_unfolded:
+            self._fold_least_recently_used()
         self.weigh(execution)
 
     def grown(self, execution: ActiveExecution) -> None:
         """Weigh an execution again that was in use, unless it is not this one that is in memory."""
-        if self._awake.get(execution.state.execution_id) is execution:
+        if self._unfolded.get(execution.state.execution_id) is execution:
             self.weigh(execution)
 
     def weigh(self, execution: ActiveExecution) -> None:
         """Note the present size of an execution, and evict others if needed."""
         self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.weight_bytes)
-        number = len(self._awake) + len(self._asleep)
+        number = len(self._unfolded) + len(self._folded)
         if number > self._most or self._bytes > self._most_bytes:
             execution.begin_lease()
-            self._shed()
+            self._evict()
             execution.end_lease()
 
     @property
@@ -135,7 +135,7 @@ class HotExecutions:
 
     def drop(self, execution_id: ExecutionId) -> None:
         """Drop an execution from memory."""
-        each = self._awake.pop(execution_id, None) or self._asleep.pop(execution_id, None)
+        each = self._unfolded.pop(execution_id, None) or self._folded.pop(execution_id, None)
         if each is not None:
             self._bytes -= each.counted_bytes
             self._release(each.plan)
@@ -157,20 +157,20 @@ class HotExecutions:
             del self._users[plan]
             self._bytes -= plan.size_bytes
 
-    def _put_to_sleep(self) -> None:
+    def _fold_least_recently_used(self) -> None:
         # Two are folded for each one that comes, so that executions in use do not stop the folding.
-        for _ in range(min(len(self._awake) - self._most_awake, 2)):
-            execution_id, execution = self._awake.popitem(last=False)
+        for _ in range(min(len(self._unfolded) - self._most_unfolded, 2)):
+            execution_id, execution = self._unfolded.popitem(last=False)
             if execution.may_leave:
-                self._asleep[execution_id] = _fold(execution)
+                self._folded[execution_id] = _fold(execution)
             else:
-                self._awake[execution_id] = execution
+                self._unfolded[execution_id] = execution
 
-    def _shed(self) -> None:
+    def _evict(self) -> None:
         excess = len(self) - self._most
         excess_bytes = self._bytes - self._most_bytes
         victims: list[ExecutionId] = []
-        oldest_first = chain(self._asleep.items(), self._awake.items())
+        oldest_first = chain(self._folded.items(), self._unfolded.items())
         for execution_id, each in islice(oldest_first, 4 * max(excess, 0) + 16):
             if excess <= 0 and excess_bytes <= 0:
                 break
@@ -181,14 +181,14 @@ class HotExecutions:
                 if self._users[each.plan] == 1:
                     excess_bytes -= each.plan.size_bytes
         for execution_id in victims:
-            each = self._asleep.get(execution_id) or self._awake[execution_id]
+            each = self._folded.get(execution_id) or self._unfolded[execution_id]
             self.drop(execution_id)
-            if self._left is None and isinstance(each, _Folded):
+            if self._evicted is None and isinstance(each, _Folded):
                 continue
             execution = _unfold(each)
             execution.move(ActivationEvent.LEFT)
-            if self._left is not None:
-                self._left(execution)
+            if self._evicted is not None:
+                self._evicted(execution)
 
 
 def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:
@@ -215,13 +215,13 @@ def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:
     return folded
 
 
-def _unfold(asleep: ActiveExecution | _Folded) -> ActiveExecution:
-    if isinstance(asleep, ActiveExecution):
-        return asleep
-    execution = ActiveExecution(asleep.plan, codec.unpack_state(asleep.state), asleep.stage)
-    execution.go_on_from(asleep.position)
-    execution.count(asleep.counted_bytes)
-    execution.note_rest(rests=asleep.noted_as_resting)
+def _unfold(folded: ActiveExecution | _Folded) -> ActiveExecution:
+    if isinstance(folded, ActiveExecution):
+        return folded
+    execution = ActiveExecution(folded.plan, codec.unpack_state(folded.state), folded.stage)
+    execution.go_on_from(folded.position)
+    execution.count(folded.counted_bytes)
+    execution.note_rest(rests=folded.noted_as_resting)
     return execution
 
 

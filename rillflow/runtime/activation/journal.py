@@ -1,6 +1,6 @@
 """Appends to the journal: the rows of an event that was accepted, and writing them.
 
-`runtime/owner` and `passivation.py` build their appends here; the store writes them. The writer
+`runtime/owner` and `eviction_writes.py` build their appends here; the store writes them. The writer
 also notices that a newer owner has taken over.
 """
 
@@ -65,7 +65,7 @@ class JournalRows:
     A replay costs what handling the events has cost: one event may take the budget of a whole turn,
     and a waiting execution may receive any number of events. So when a replay would take more than
     ``snapshot_steps``, the next event is written together with a snapshot. The snapshot of an
-    execution that may be large is written after the event (see ``Passivation``).
+    execution that may be large is written after the event (see ``EvictionWrites``).
     """
 
     def __init__(self, ownership: OwnerEpoch, snapshot_steps: int = SNAPSHOT_STEPS) -> None:
@@ -106,7 +106,7 @@ class JournalRows:
         scope, epoch = self._ownership.fence_of(state.execution_id)
         return Append(
             execution_id=state.execution_id,
-            partition=scope,
+            fencing_scope=scope,
             epoch=epoch,
             first_seq=execution.written,
             records=(record,),
@@ -133,7 +133,7 @@ class JournalRows:
         scope, epoch = self._ownership.fence_of(execution_id)
         return Append(
             execution_id=execution_id,
-            partition=scope,
+            fencing_scope=scope,
             epoch=epoch,
             first_seq=execution.written + 1,
             records=(),
@@ -187,7 +187,7 @@ def row_of(call: Submission) -> NewExecution:
         execution_id=event.execution_id,
         business=call.business,
         feature=call.feature,
-        partition=listing_partition(event.execution_id),
+        listing_partition=listing_partition(event.execution_id),
         definition_id=event.definition_id,
         submitted_at_ms=event.at_ms,
         dedicated=event.dedicated,

@@ -1,4 +1,9 @@
-"""Background tasks, which run beside the calls."""
+"""Background tasks, which run beside the calls.
+
+Whoever begins them ends them, by ``stop``. A task that fails is reported and is not begun again.
+
+Used by `runtime/activation`, `runtime/commands` and `runtime/crashes`.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine

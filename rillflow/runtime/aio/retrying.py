@@ -1,4 +1,10 @@
-"""Retrying while the store, or another process, is unavailable."""
+"""Retrying while the store, or another process, is unavailable.
+
+For calls that may be repeated and must be answered in the end. It knows which errors pass by
+themselves, and nothing of what is called; `rillflow/backoff.py` computes the pauses.
+
+Used by `runtime/activation`, `runtime/commands`, `runtime/dispatch` and `runtime/owner`.
+"""
 
 import asyncio
 import logging

@@ -5,6 +5,8 @@ themselves, so a crash drops them. They are kept by monotonic time and sent as d
 clock, here or at another owner, delays nothing. Every owner of partitions has the hints of all
 owners. Which functions a service uses, each owner knows for its own executions; owners of dedicated
 executions report theirs.
+
+Used by `runtime/backpressure/admission.py` and `runtime/commands/dispatching.py`.
 """
 
 from collections import OrderedDict
@@ -13,7 +15,6 @@ from typing import Final, NamedTuple
 
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import RequestError
-from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Reply, ResourceCall, Submission
@@ -228,11 +229,6 @@ def resource_limit(resources: list[str]) -> RequestError:
         f"resource limit resources: {','.join(map(without_user_info, resources))}",
         wire_code=_RESOURCE_LIMIT,
     )
-
-
-def service_id(execution_id: ExecutionId) -> str:
-    """Return ``business:feature`` of a well-formed execution id."""
-    return execution_id.partition("_c_")[0]
 
 
 class Traffic:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rillflow.errors import OverloadedError, RillflowError
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workflow_of
 from rillflow.ports.changes import AwaitChanges, Change, ChangeSource
 
 log = logging.getLogger("rillflow.changes")
@@ -348,7 +348,7 @@ def _by_selection(changes: Iterable[Change]) -> dict[Selection, list[Change]]:
 
 def selections_of(execution_id: ExecutionId) -> Iterator[Selection]:
     """Return all selections to which an execution belongs."""
-    business, _, feature = execution_id.partition("_c_")[0].partition(":")
+    business, _, feature = workflow_of(execution_id).partition(":")
     yield Selection()
     yield Selection(business)
     yield Selection(business, feature)

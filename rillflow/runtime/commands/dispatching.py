@@ -13,7 +13,7 @@ from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
 from rillflow.gateways.outbound.hints import retry_interval_s
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workflow_of
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -23,7 +23,7 @@ from rillflow.ports.store import Catalogue
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 from rillflow.runtime.aio.retrying import retry_while_unavailable
-from rillflow.runtime.backpressure.busy_functions import BusyFunctions, service_id
+from rillflow.runtime.backpressure.busy_functions import BusyFunctions
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.backpressure.sync import HintSync
 from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect
@@ -179,7 +179,7 @@ class Dispatching:
             return
         resource = chosen or resource_of(execution.plan, execution.state, name)
         if resource:
-            self.hints.heard(service_id(execution_id), task.base, resource, hint_s=hint_s)
+            self.hints.heard(workflow_of(execution_id), task.base, resource, hint_s=hint_s)
 
     async def _choose(self, command: DispatchTask, context: JsonObject, uid: int) -> None:
         """Dispatch to the function that a rule or a reference names."""
@@ -212,10 +212,10 @@ class Dispatching:
         child = child_of(answer)
         if child is not None:
             self.hints.copy_worst(
-                service_id(command.execution_id),
+                workflow_of(command.execution_id),
                 command.task.rpartition("-")[2],
                 command.resource_name,
-                child=service_id(child),
+                child=workflow_of(child),
             )
         await self._answered(answer)
 

@@ -14,6 +14,7 @@ from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import Resource
 from rillflow.errors import DefinitionError, RequestError
 from rillflow.gateways.outbound.threads import computed
+from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Catalogue
@@ -63,7 +64,7 @@ class Chooser:
         return command
 
     async def _by_rule(self, command: DispatchTask, context: JsonObject, uid: int) -> DispatchTask:
-        business = command.execution_id.partition(":")[0]
+        business = workspace_of(command.execution_id)
         key = command.resource_name.removeprefix(AB_SCHEME)
         winner = await winner_of(await self._fresh_rules(business, key), uid=uid, data=context)
         if winner is None:

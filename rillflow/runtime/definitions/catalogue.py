@@ -1,4 +1,9 @@
-"""The catalogue of definitions: adding, resolving and reading one (spec 5.4)."""
+"""The catalogue of definitions: adding, resolving and reading one (spec 5.4).
+
+It keeps compiled plans in memory, and everything else in the store. It knows no execution.
+
+Used by `runtime/submission/intake.py`, `runtime/activation`, `runtime/commands` and `serve/routes`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence

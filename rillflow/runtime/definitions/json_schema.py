@@ -5,6 +5,8 @@ follows references that multiply, shows all data in every error, and lets a part
 another draft. So every keyword is counted before it runs, with the elements that it visits. The
 keywords with patterns, and those that depend on what others have evaluated, are implemented here. A
 validator never becomes one of another class.
+
+Used by `runtime/definitions/input_schema.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

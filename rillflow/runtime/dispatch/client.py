@@ -30,7 +30,7 @@ Connection: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
 Raises UnavailableError if it cannot be reached in time, and the error of a refusal.
 """
-_ASK_LIFE: Final = encode_message(GetProcessToken())
+_ASK_TOKEN: Final = encode_message(GetProcessToken())
 
 BEAT_S = 1.0
 BRINGS_NO_CALLBACK: Final = frozenset({"task_sync", "poll", "completion"})
@@ -122,7 +122,7 @@ class DispatcherClient:
         for link in self._links:
             link.owner = sender
 
-    async def beat(self) -> None:
+    async def watch_dispatchers(self) -> None:
         """Watch for dispatchers that died with calls under way, until cancelled.
 
         First, calls that earlier processes of the owner have ordered are ended if nobody awaits
@@ -131,7 +131,7 @@ class DispatcherClient:
         # Each in a task of its own, so that one that hangs does not hide the end of another.
         owner = self._owner
         ended = [each.end_unawaited(owner) for each in self._inherited] if owner is not None else []
-        await asyncio.gather(*(link.beat() for link in self._links), *ended)
+        await asyncio.gather(*(link.watch() for link in self._links), *ended)
 
     async def stop(self) -> None:
         """Drop what was not sent; the next owner orders it again."""
@@ -173,8 +173,8 @@ class _DispatcherLink:
     def __init__(self, sender: str, connection: Connection) -> None:
         self._sender = sender
         self._connection = connection
-        self._life = b""
-        self._is_met = False
+        self._process_token = b""
+        self._has_handshake = False
         self._number = 0
         self._looked_at = 0
         self._queue: list[DispatchRequest] = []
@@ -195,7 +195,7 @@ class _DispatcherLink:
         for answer in answers:
             self._unanswered.pop(answer.call, None)
 
-    async def beat(self) -> None:
+    async def watch(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
@@ -208,12 +208,12 @@ class _DispatcherLink:
         """Check whether the dispatcher is still the process that got the calls."""
         if self._unanswered and self._sending is None:
             try:
-                life = await self._connection(_ASK_LIFE)
+                token = await self._connection(_ASK_TOKEN)
             except RillflowError as error:
                 log.warning("dispatcher_unreachable", extra={"reason": str(error)})
                 return
-            if life != self._life:
-                self._is_met = False
+            if token != self._process_token:
+                self._has_handshake = False
                 self._start()
 
     async def _abandon(self) -> None:
@@ -229,7 +229,7 @@ class _DispatcherLink:
         some = islice(self._unanswered.values(), first, self._looked_at)
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
-            told = encode_message(CancelDispatches(self._sender, self._life, calls))
+            told = encode_message(CancelDispatches(self._sender, self._process_token, calls))
             with contextlib.suppress(RillflowError):  # the next check repeats it
                 await self._connection(told)
 
@@ -244,9 +244,9 @@ class _DispatcherLink:
 
     async def _run(self) -> None:
         try:
-            while self._queue or not self._is_met:
+            while self._queue or not self._has_handshake:
                 try:
-                    await (self._send_queue() if self._is_met else self._meet())
+                    await (self._send_queue() if self._has_handshake else self._handshake())
                 except Exception:
                     log.exception("dispatcher_not_told", extra={"calls": len(self._queue)})
                     await asyncio.sleep(BEAT_S)
@@ -262,19 +262,19 @@ class _DispatcherLink:
             self._queue = batch + self._queue
             raise
 
-    async def _meet(self) -> None:
+    async def _handshake(self) -> None:
         """Learn the token of the dispatcher's process; a new process gets all calls again."""
-        life = await retry_while_unavailable(lambda: self._connection(_ASK_LIFE))
-        self._is_met = True
-        if life == self._life:
+        token = await retry_while_unavailable(lambda: self._connection(_ASK_TOKEN))
+        self._has_handshake = True
+        if token == self._process_token:
             return
-        if self._life:
+        if self._process_token:
             log.warning("dispatcher_restarted", extra={"calls": len(self._unanswered)})
-            await self._keep_awaited(life)
-        self._life = life
+            await self._keep_awaited(token)
+        self._process_token = token
         self._queue = list(self._unanswered.values())
 
-    async def _keep_awaited(self, life: bytes) -> None:
+    async def _keep_awaited(self, token: bytes) -> None:
         """Keep the calls that are awaited; of the others, some go on without their dispatcher."""
         requests = list(self._unanswered.values())
         if self.owner is None:
@@ -286,24 +286,24 @@ class _DispatcherLink:
         lost = [request.call for request in ended if _outlives_its_dispatcher(request)]
         for first in range(0, len(lost), MOST_IN_ORDER):
             some = lost[first : first + MOST_IN_ORDER]
-            told = encode_message(CancelDispatches(self._sender, life, [], some))
+            told = encode_message(CancelDispatches(self._sender, token, [], some))
             await retry_while_unavailable(partial(self._connection, told))
 
     async def _send_batch(self, batch: list[DispatchRequest]) -> None:
         self._number += 1
         epoch = self.owner.epoch if self.owner is not None else 0
-        order = Dispatches(self._sender, epoch, self._number, self._life, batch)
+        order = Dispatches(self._sender, epoch, self._number, self._process_token, batch)
         try:
             data = encode_message(order)
         except Exception as error:  # noqa: BLE001 - one request must not stop the others
             await self._send_apart(batch, error)
             return
         try:
-            life = await retry_while_unavailable(lambda: self._connection(data), defects_too=False)
+            token = await retry_while_unavailable(lambda: self._connection(data), defects_too=False)
         except DefectError as error:
             await self._send_apart(batch, error)
         else:
-            self._is_met = life == self._life
+            self._has_handshake = token == self._process_token
 
     async def _send_apart(self, batch: list[DispatchRequest], error: Exception) -> None:
         """Send requests one by one; one that cannot be sent or is refused has failed."""

@@ -24,7 +24,7 @@ from rillflow.runtime.aio.retrying import retry_while_unavailable
 
 log = logging.getLogger("rillflow.dispatcher")
 
-_ASK_LIFE: Final = encode_message(GetProcessToken())
+_ASK_TOKEN: Final = encode_message(GetProcessToken())
 
 
 class Owner(Protocol):
@@ -61,10 +61,10 @@ class InheritedCalls:
 
     async def _end_unawaited(self, owner: Owner) -> None:
         # A dispatcher that dies meanwhile takes its calls along.
-        life = await self._ask(_ASK_LIFE)
+        token = await self._ask(_ASK_TOKEN)
         judged: list[CallId] = []
         while True:
-            question = GetInheritedCalls(self._sender, owner.epoch, life, judged)
+            question = GetInheritedCalls(self._sender, owner.epoch, token, judged)
             try:
                 judged = decode_calls(await self._ask(encode_message(question)))
             except DefectError:  # a dispatcher of an older release does not know the question
@@ -74,7 +74,7 @@ class InheritedCalls:
             ended = await owner.ended_calls(judged)
             if ended:
                 log.warning("inherited_calls_ended", extra={"calls": len(ended)})
-                await self._ask(encode_message(CancelDispatches(self._sender, life, ended)))
+                await self._ask(encode_message(CancelDispatches(self._sender, token, ended)))
 
     async def _ask(self, message: bytes) -> bytes:
         return await retry_while_unavailable(lambda: self._connection(message), defects_too=False)

@@ -3,6 +3,8 @@
 A hook is called at four moments. A vetoed operation does not take place at all. A hook decides
 whether an operation takes place, and does not see its result. A replay calls no hooks, since the
 events of the journal have been accepted before.
+
+Used by `runtime/owner`, `runtime/commands/runner.py` and `runtime/submission/intake.py`.
 """
 
 import logging

@@ -28,6 +28,7 @@ from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
+from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal import (
     SNAPSHOT_STEPS,
@@ -36,7 +37,6 @@ from rillflow.runtime.activation.journal import (
     listed_status,
 )
 from rillflow.runtime.activation.leases import LeaseSource
-from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.aio.fair_turns import (
     FairTurns,
     decoded_first,
@@ -136,7 +136,7 @@ class ExecutionOwner:
         self._rows = JournalRows(self._ownership, limits.snapshot_steps)
         crashed, guards = self._recovery.crashed, guards or HookChain()
         self._writer = JournalWriter(store, self._ownership, crashed=crashed, on_fenced=on_fenced)
-        self._passivation = Passivation(store, self._rows, crashed)
+        self._eviction_writes = EvictionWrites(store, self._rows, crashed)
         self._activations = self._activation_cache(limits)
         self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
@@ -160,7 +160,7 @@ class ExecutionOwner:
             most_hot=limits.most_hot,
             hot_bytes=limits.hot_bytes,
             watch=self._recovery,
-            passivation=self._passivation,
+            eviction_writes=self._eviction_writes,
             crashes=self._crashes,
             turns=self._turns,
         )
@@ -231,7 +231,7 @@ class ExecutionOwner:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._timers.stop()
         await self._commands.stop()
-        await self._passivation.stop()
+        await self._eviction_writes.stop()
         await self._crashes.stop()
         await self._activations.stop()
         await self._traces.stop()

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from rillflow.core.commands import Announce, DispatchTask
 from rillflow.core.state import InvokeMsg, TaskState
+from rillflow.ids import workflow_of
 from rillflow.ports.clock import Clock
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.owner.call_handling import CallOutcome
@@ -72,7 +73,7 @@ class OwnerMeters:
             append, execution = outcome.append, outcome.execution
             if append is None or execution is None:
                 continue
-            workflow = self._workflows.shown(append.execution_id.partition("_c_")[0])
+            workflow = self._workflows.shown(workflow_of(append.execution_id))
             self._engine.observe((workflow,), share_s)
             if self._profile is not None:
                 self._profile.note(ENGINE, workflow, share_s)

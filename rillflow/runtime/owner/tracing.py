@@ -94,9 +94,8 @@ class OwnerTraces:
 
 def _of_store(root: Span, execution: ActiveExecution) -> Iterator[Span]:
     """Yield the spans of the appends in the round of an execution that has ended."""
-    times_ms, execution.append_times_ms = execution.append_times_ms, []
     execution_id = execution.state.execution_id
-    for number, (began_ms, ended_ms) in enumerate(times_ms):
+    for number, (began_ms, ended_ms) in enumerate(execution.take_append_times()):
         yield Span(
             span_id=span_id_of(execution_id, STORE, root.span_id, number),
             parent_id=root.span_id,

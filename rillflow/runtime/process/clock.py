@@ -1,4 +1,7 @@
-"""The clock of the machine."""
+"""The clock of the machine, an adapter of the port ``Clock``; tests and the simulation have others.
+
+Used by `actors`, `cli` and `runtime/stack.py`.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""Which executions an owner takes calls for, by the partition map that it was started with."""
+"""Which executions an owner takes calls for, by the partition map that it was started with.
+
+Used by `actors/execution_actor.py` and `runtime/endpoints.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol

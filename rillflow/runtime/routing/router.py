@@ -180,7 +180,7 @@ class DedicatedOwners(Protocol):
         ...
 
 
-class Routes:
+class ExecutionRouter:
     """The executions of the cluster; see the ``WaitableExecutions`` port.
 
     Calls about a dedicated execution go to its own owner. After that owner has left, they go to the

@@ -9,7 +9,7 @@ Used by `runtime/submission`.
 from collections.abc import Mapping
 from typing import Final
 
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workflow_of, workspace_of
 from rillflow.settings import Settings
 from rillflow.telemetry.trace_context import (
     TraceParent,
@@ -56,6 +56,6 @@ class TraceSampling:
     def _rate_of(self, execution_id: ExecutionId) -> float:
         if not self._rates:
             return self._rate
-        workflow = execution_id.partition("_c_")[0]
-        business = workflow.partition(":")[0]
+        workflow = workflow_of(execution_id)
+        business = workspace_of(workflow)
         return self._rates.get(workflow, self._rates.get(business, self._rate))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import chain, zip_longest
 from typing import Final, TypeAlias
 
+from rillflow.ids import workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.definitions.trigger_room import MOST_TRIGGERS_OF_ONE
@@ -43,20 +44,15 @@ class FiringRates:
         return min(MOST_AT_ONCE, left + (self._clock.monotonic_s() - at_s) * MOST_PER_S)
 
 
-def workspace_of(trigger: ActiveTrigger) -> str:
-    """Return the business whose definition a trigger starts."""
-    return workspace_of_row(trigger.row)
-
-
 def workspace_of_row(row: TriggerRow) -> str:
-    """Return the same of a trigger as it is stored."""
-    return row.descriptor_id.partition(":")[0]
+    """Return the workspace whose definition a trigger starts."""
+    return workspace_of(row.descriptor_id)
 
 
 def in_turn(triggers: Iterable[ActiveTrigger]) -> list[ActiveTrigger]:
     """Return triggers so that workspaces take turns, each in the order of its own."""
     of_one: dict[str, list[ActiveTrigger]] = {}
     for trigger in triggers:
-        of_one.setdefault(workspace_of(trigger), []).append(trigger)
+        of_one.setdefault(workspace_of_row(trigger.row), []).append(trigger)
     rounds = chain.from_iterable(zip_longest(*of_one.values()))
     return [each for each in rounds if each is not None]

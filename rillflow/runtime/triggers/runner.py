@@ -24,7 +24,7 @@ from rillflow.ports.store import Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.triggers.changes import LOOK_S, TOGETHER, TriggerChanges
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
-from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of
+from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of_row
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.runtime.triggers.tracing import TriggerSpans
@@ -159,7 +159,7 @@ class TriggerRunner:
             _, _, trigger = heapq.heappop(self._heap)
             if self._triggers.get(trigger.id) is not trigger:
                 continue
-            workspace = workspace_of(trigger)
+            workspace = workspace_of_row(trigger.row)
             pause_ms = self._rates.pause_ms(workspace)
             if pause_ms:
                 heapq.heappush(self._heap, (now_ms + pause_ms, next(self._numbers), trigger))
@@ -208,7 +208,7 @@ class TriggerRunner:
     async def _fire_all(self, trigger: ActiveTrigger, context: bytes) -> None:
         due = plan(trigger.schedule, trigger.id, trigger.position_ms, self._clock.now_ms())
         # One was counted when it was taken.
-        self._rates.count(workspace_of(trigger), max(len(due.fire_ms) - 1, 0))
+        self._rates.count(workspace_of_row(trigger.row), max(len(due.fire_ms) - 1, 0))
         for scheduled_ms in due.fire_ms:
             await self._firing.fire(trigger, context, scheduled_ms)
             trigger.position_ms = scheduled_ms

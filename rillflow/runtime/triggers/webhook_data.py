@@ -53,7 +53,7 @@ def read_request(webhook: Webhook, headers: Headers, query: bytes, body: bytes) 
     Raises:
         RequestError: The body is not what its type says (422), or none that is read (415).
     """
-    secret = HIDDEN | frozenset(webhook.asks_for().header_names)
+    secret = HIDDEN | frozenset(webhook.header_names)
     shown: JsonObject = {
         name: ", ".join(values) for name, values in headers.items() if name not in secret
     }
@@ -96,7 +96,7 @@ def _read_body(webhook: Webhook, declared: str, kind: str, body: bytes) -> JsonV
     if kind == FORM:
         fields = _fields(_text(text), "form")
         packed = fields.get("payload")
-        if webhook.signature is SignatureKind.GITHUB and isinstance(packed, str):
+        if webhook.scheme is SignatureKind.GITHUB and isinstance(packed, str):
             return _json(packed.encode())
         return fields
     if kind.startswith("text/") and "json" not in kind:

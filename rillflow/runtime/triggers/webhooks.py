@@ -144,11 +144,11 @@ class Webhooks:
             SignatureError: It is missing, wrong or too old (401).
             OverloadedError: The secret is not known here (503).
         """
-        asked = hook.webhook.asks_for()
-        if asked.scheme is SignatureKind.NONE:
+        webhook = hook.webhook
+        if webhook.scheme is SignatureKind.NONE:
             return
         try:
-            secret = self._secrets.value(asked.secret)
+            secret = self._secrets.value(webhook.secret_name)
         except GatewayError as error:
             reason = str(error)
             log.error("webhook_not_checked", extra={"trigger": hook.row.id, "reason": reason})  # noqa: TRY400 - the reason says all
@@ -156,10 +156,10 @@ class Webhooks:
             raise OverloadedError(
                 "this webhook cannot be checked now; try again later", http_status=UNAVAILABLE
             ) from None
-        now_ms, window_s = self._clock.now_ms(), hook.webhook.replay_window_s
+        now_ms, window_s = self._clock.now_ms(), webhook.replay_window_s
 
         def check() -> None:
-            check_signature(asked, received, secret, now_ms=now_ms, window_s=window_s)
+            check_signature(webhook, received, secret, now_ms=now_ms, window_s=window_s)
 
         await computed(len(received.body), check)
 
@@ -228,11 +228,11 @@ class Webhooks:
 def _answer_to_try(webhook: Webhook, headers: Headers, request: JsonObject) -> JsonObject | None:
     """Return the answer to a request that only tries whether somebody answers; None for others."""
     body: Any = request["body"]
-    if webhook.signature is SignatureKind.GITHUB and list(headers.get("x-github-event", ())) == [
+    if webhook.scheme is SignatureKind.GITHUB and list(headers.get("x-github-event", ())) == [
         "ping"
     ]:
         return {"result": "pong"}
-    is_try = webhook.signature is SignatureKind.SLACK and isinstance(body, dict)
+    is_try = webhook.scheme is SignatureKind.SLACK and isinstance(body, dict)
     if not is_try or body.get("type") != "url_verification":
         return None
     challenge = body.get("challenge")
@@ -247,7 +247,7 @@ def _delivery(webhook: Webhook, headers: Headers, request: JsonObject) -> str:
     if name:
         return "".join(headers.get(name, ())[:1])
     body: Any = request["body"]
-    field = IDS_IN_BODIES.get(webhook.signature)
+    field = IDS_IN_BODIES.get(webhook.scheme)
     found = body.get(field) if field and isinstance(body, dict) else None
     return found if isinstance(found, str) else ""
 

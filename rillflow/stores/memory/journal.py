@@ -117,17 +117,17 @@ class MemoryJournal(MemoryLifecycle):
         self._deaths: dict[tuple[ExecutionId, str], Death] = {}
         self._idempotent: dict[tuple[str, str, str], _Stored] = {}
 
-    async def take_partitions(self, partitions: Sequence[int]) -> int:
-        """Become the owner of partitions; return the new epoch, greater than any before."""
+    async def take_scopes(self, scopes: Sequence[int]) -> int:
+        """Become the owner of fencing scopes; return the new epoch, greater than any before."""
         self._check_open()
         self._newest_epoch += 1
-        self._epochs.update(dict.fromkeys(partitions, self._newest_epoch))
+        self._epochs.update(dict.fromkeys(scopes, self._newest_epoch))
         return self._newest_epoch
 
-    async def newest_epoch(self, partitions: Sequence[int]) -> int:
-        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+    async def newest_epoch(self, scopes: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some scopes was taken, 0 for none."""
         self._check_open()
-        return max((self._epochs.get(each, 0) for each in partitions), default=0)
+        return max((self._epochs.get(each, 0) for each in scopes), default=0)
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends or none of them."""
@@ -166,7 +166,7 @@ class MemoryJournal(MemoryLifecycle):
             execution_id=execution_id,
             business=row.business,
             feature=row.feature,
-            partition=row.partition,
+            listing_partition=row.listing_partition,
             definition_id=row.definition_id,
             submitted_at_ms=row.submitted_at_ms,
             dedicated=row.dedicated,
@@ -184,14 +184,14 @@ class MemoryJournal(MemoryLifecycle):
             limit.count(len(stored.payloads.get(sha256, b"")) * times)
         return joined(found, stored.payloads)
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended and do not rest, oldest first."""
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
+        """List unfinished executions of these partitions that do not rest, oldest first."""
         self._check_open()
-        wanted = set(partitions)
+        wanted = set(listings)
         return [
             row.execution_id
             for row in self._oldest_first()
-            if row.partition in wanted and row.finished_at_ms is None and not row.rests
+            if row.listing_partition in wanted and row.finished_at_ms is None and not row.rests
         ]
 
     async def ended_since(
@@ -203,7 +203,7 @@ class MemoryJournal(MemoryLifecycle):
         found = [
             (row.execution_id, row.finished_at_ms)
             for row in self._oldest_first()
-            if row.finished_at_ms is not None and row.partition in wanted
+            if row.finished_at_ms is not None and row.listing_partition in wanted
         ]
         lately = [each for each in found if each[1] >= since_ms]
         return sorted(lately, key=lambda each: each[1], reverse=True)[:limit]

@@ -100,19 +100,19 @@ class PostgresJournal:
         self._database = database
         self._large_value_bytes = large_value_bytes
 
-    async def take_partitions(self, partitions: Sequence[int]) -> int:
-        """Raise the one epoch counter and put its new value on the partitions.
+    async def take_scopes(self, scopes: Sequence[int]) -> int:
+        """Raise the one epoch counter and put its new value on the scopes.
 
         Waits for appends of the former owners that are being committed.
         """
         async with self._database.transaction() as connection:
             epoch = int(await connection.fetchval(_NEXT_EPOCH))
-            await connection.execute(_TAKE, list(set(partitions)), epoch)
+            await connection.execute(_TAKE, list(set(scopes)), epoch)
         return epoch
 
-    async def newest_epoch(self, partitions: Sequence[int]) -> int:
-        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
-        [epoch] = await self._database.column(_NEWEST_EPOCH, list(partitions))
+    async def newest_epoch(self, scopes: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some scopes was taken, 0 for none."""
+        [epoch] = await self._database.column(_NEWEST_EPOCH, list(scopes))
         return int(epoch)
 
     async def append(self, appends: Sequence[Append]) -> None:
@@ -153,9 +153,9 @@ class PostgresJournal:
         payloads = await self._database.rows(_PAYLOADS, execution_id, list(wanted))
         return joined(stored, dict(payloads))
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended and do not rest, oldest first."""
-        return await self._database.column(_UNFINISHED, list(partitions))
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
+        """List unfinished executions of these partitions that do not rest, oldest first."""
+        return await self._database.column(_UNFINISHED, list(listings))
 
     async def ended_since(
         self, partitions: Sequence[int], *, since_ms: int, limit: int

@@ -49,7 +49,7 @@ class KnownPlaces:
         created: set[ExecutionId] = set()
         for append in appends:
             execution_id, epoch = append.execution_id, append.epoch
-            if epochs.setdefault(append.partition, epoch) != epoch:
+            if epochs.setdefault(append.fencing_scope, epoch) != epoch:
                 return None
             if _writes_more_than_records(append):
                 return None

@@ -4,9 +4,9 @@ Appends that arrive while a commit is under way are committed together by the ne
 writer commits at once. A caller waits on a future that is settled after the commit, so cancelling
 the caller changes nothing on disk.
 
-The writing transaction locks the rows of its partitions (``FOR SHARE``). A ``take_partitions``
-waits for it, and it waits for a ``take_partitions``: no append of an old owner commits after
-``take_partitions`` has returned.
+The writing transaction locks the rows of its partitions (``FOR SHARE``). A ``take_scopes``
+waits for it, and it waits for a ``take_scopes``: no append of an old owner commits after
+``take_scopes`` has returned.
 
 Used by `stores/postgres/database.py`.
 """
@@ -142,7 +142,7 @@ class PostgresWriter:
         self._wake = asyncio.Event()
         self._stopped = False
         self._connection: asyncpg.Connection | None = None
-        self._known_partitions: set[int] = set()
+        self._known_scopes: set[int] = set()
         self._known = KnownPlaces()
         self._keys: deque[int] = deque()
         self._task = asyncio.create_task(self._run(), name="rillflow-writer")
@@ -157,7 +157,7 @@ class PostgresWriter:
         """Write the appends of one caller, all or none, together with other callers'.
 
         Raises:
-            FencedError: Some partition has a newer owner; nothing was written.
+            FencedError: Some scope has a newer owner; nothing was written.
             StoreError: The appends were refused, or the commit failed.
         """
         if self._stopped:
@@ -212,7 +212,7 @@ class PostgresWriter:
         self, connection: asyncpg.Connection, tickets: Sequence[_Ticket]
     ) -> list[StoreError | None]:
         appends = [append for ticket in tickets for append in ticket.appends]
-        await self._ensure_owners({append.partition for append in appends})
+        await self._ensure_owners({append.fencing_scope for append in appends})
         if await self._write_known(connection, tickets, appends):
             return [None] * len(tickets)
         async with connection.transaction():
@@ -254,16 +254,16 @@ class PostgresWriter:
             self._known.forget()
         return is_written
 
-    async def _ensure_owners(self, partitions: set[int]) -> None:
+    async def _ensure_owners(self, scopes: set[int]) -> None:
         """Create the rows to lock, in a transaction before the one that locks them.
 
-        Inside that one, the new rows would be locked out of order, and a ``take_partitions`` of the
+        Inside that one, the new rows would be locked out of order, and a ``take_scopes`` of the
         same partitions could deadlock with it.
         """
-        unknown = partitions - self._known_partitions
+        unknown = scopes - self._known_scopes
         if unknown and self._connection is not None:
             await self._connection.execute(_ENSURE_OWNERS, list(unknown))
-            self._known_partitions |= unknown
+            self._known_scopes |= unknown
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -276,7 +276,7 @@ async def _plan_for(
     connection: asyncpg.Connection, appends: Sequence[Append]
 ) -> tuple[AppendPlan, list[ExecutionId]]:
     """Return an empty plan, and which of its executions have not ended."""
-    partitions = list({append.partition for append in appends})
+    partitions = list({append.fencing_scope for append in appends})
     owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
     # A later statement sees what the owner before committed while this one waited.
     places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))

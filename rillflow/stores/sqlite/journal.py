@@ -76,9 +76,9 @@ class SqliteJournal:
         self._database = database
         self._large_value_bytes = large_value_bytes
 
-    async def take_partitions(self, partitions: Sequence[int]) -> int:
-        """Raise the one epoch counter and put its new value on the partitions."""
-        taken = [(partition,) for partition in partitions]
+    async def take_scopes(self, scopes: Sequence[int]) -> int:
+        """Raise the one epoch counter and put its new value on the scopes."""
+        taken = [(scope,) for scope in scopes]
 
         def take(connection: sqlite3.Connection) -> int:
             connection.execute("UPDATE epochs SET newest = newest + 1")
@@ -90,9 +90,9 @@ class SqliteJournal:
 
         return await self._database.write(take)
 
-    async def newest_epoch(self, partitions: Sequence[int]) -> int:
-        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
-        wanted = msgspec.json.encode(list(partitions)).decode()
+    async def newest_epoch(self, scopes: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some scopes was taken, 0 for none."""
+        wanted = msgspec.json.encode(list(scopes)).decode()
 
         def look(connection: sqlite3.Connection) -> int:
             ((epoch,),) = connection.execute(_NEWEST_EPOCH, (wanted,))
@@ -118,9 +118,9 @@ class SqliteJournal:
 
         return await self._database.look_up(load)
 
-    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended and do not rest, oldest first."""
-        wanted = msgspec.json.encode(list(partitions)).decode()
+    async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
+        """List unfinished executions of these partitions that do not rest, oldest first."""
+        wanted = msgspec.json.encode(list(listings)).decode()
         return await self._database.scan(
             lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
         )

@@ -113,9 +113,9 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
         StoreError: A newer release has upgraded the database meanwhile.
         sqlite3.Error: The database could not be read.
     """
-    partitions = _json.encode(list({append.partition for append in appends}))
+    scopes = _json.encode(list({append.fencing_scope for append in appends}))
     execution_ids = _json.encode(list({append.execution_id for append in appends}))
-    row = connection.execute(_READ, (partitions.decode(), execution_ids.decode())).fetchone()
+    row = connection.execute(_READ, (scopes.decode(), execution_ids.decode())).fetchone()
     version, newest_key, owners, places = row
     if version != VERSION:
         raise StoreError(f"the database was upgraded to schema version {version} meanwhile")

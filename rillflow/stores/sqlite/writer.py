@@ -94,7 +94,7 @@ class SqliteWriter:
         """Write the appends of one caller, all or none, together with other callers'.
 
         Raises:
-            FencedError: Some partition has a newer owner; nothing was written.
+            FencedError: Some scope has a newer owner; nothing was written.
             StoreError: The appends were refused, or the commit failed.
         """
         await self._hand_in(_Ticket(appends=appends))

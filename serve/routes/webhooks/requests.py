@@ -35,7 +35,7 @@ from serve.limits.waits import Waits
 from serve.limits.webhook_limits import WebhookLimits
 from serve.schemas.answers import Submitted
 from serve.schemas.bodies import body_limit, json_response, raw_response, refuse_announced
-from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.documentation import ERRORS, answer, by_reference
 from serve.schemas.errors import respond_to
 
 UNKNOWN_TRIGGER: Final = 30106
@@ -74,7 +74,7 @@ def router(
         "/flow/hooks/{name}",
         responses=answer(Submitted)
         | {
-            202: {"model": Submitted, "description": "The execution is started."},
+            202: by_reference(Submitted, "The execution is started."),
             401: {"description": "The signature is missing, wrong or too old."},
             404: {"description": "There is no such webhook."},
             413: {"description": "The body is too large."},
@@ -153,11 +153,10 @@ class _WebhookRequests:
             RequestError: Something else is wrong with it.
         """
         headers = _headers_of(request)
-        asked = hook.webhook.asks_for()
-        if asked.scheme is SignatureKind.NONE:
+        if hook.webhook.scheme is SignatureKind.NONE:
             self._refuse_pages(request.scope)
         try:
-            refuse_unsigned(asked, headers)
+            refuse_unsigned(hook.webhook, headers)
             refuse_media_type(headers)
             received = Received(headers, await self._read_body(hook, request))
             await self._webhooks.check(hook, received)

@@ -1,4 +1,4 @@
-"""Passivation: what is written to the store when executions leave memory.
+"""What is written to the store when executions leave memory.
 
 These writes only save work at the next activation or start. Losing one loses no event.
 
@@ -20,14 +20,14 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.journal import JournalRows
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 
-log = logging.getLogger("rillflow.passivation")
+log = logging.getLogger("rillflow.eviction")
 
 FINISH_S: Final = 5.0
 MOST_AFTER_REPLAYS: Final = 2
 """No snapshot is begun after a replay beside so many: each keeps a state until it is written."""
 
 
-class Passivation:
+class EvictionWrites:
     """Handles executions that are evicted, and executions that were read again.
 
     An execution that has no call under way, no timer and no notice to deliver is listed as resting,
