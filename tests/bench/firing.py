@@ -27,6 +27,7 @@ from tests.loopback import closed_port
 
 CLOCK: Final = SystemClock()
 GOAL_MS: Final = 200
+LEAST_MS: Final = 20
 LATENESS: Final = "rillflow_trigger_lateness_seconds"
 ADDERS: Final = 16
 QUIET_S: Final = 20.0
@@ -45,7 +46,7 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores before")
     with _stage() as (stage, api):
         if chosen.triggers:
-            _report_lateness(api, chosen.triggers)
+            _report_lateness(stage, api, chosen.triggers)
         if chosen.waiting:
             _report_waiting(stage, api, chosen.waiting)
 
@@ -77,11 +78,12 @@ def _add(api: httpx.Client, cron: str, count: int) -> None:
         list(adders.map(add, range(count)))
 
 
-def _report_lateness(api: httpx.Client, count: int) -> None:
+def _report_lateness(stage: Scene, api: httpx.Client, count: int) -> None:
     _add(api, "0 0 0 1 1 ?", 1)  # what is used first is loaded
     at_s = CLOCK.now_ms() / 1000 + 5 + count / 100
     _add(api, time.strftime("%S %M %H %d %m ?", time.gmtime(at_s)), count)
     assert CLOCK.now_ms() / 1000 < at_s, "they took too long to add"
+    before = stage.cpu_s_by_process()
     give_up = time.monotonic() + PATIENCE_S
     while (found := _lateness(api)).get("count", 0) < count:
         assert time.monotonic() < give_up, found
@@ -90,6 +92,13 @@ def _report_lateness(api: httpx.Client, count: int) -> None:
     for bound, number in found.items():
         if bound not in {"count", "sum"}:
             print(f"  within {bound} s: {number / count:.1%}")
+        if number >= count:
+            break
+    spent = stage.cpu_s_by_process()
+    for name in sorted(spent):
+        used_ms = (spent[name] - before.get(name, 0.0)) * 1000
+        if used_ms >= LEAST_MS:
+            print(f"  {used_ms:.0f} ms of processor time in {name}")
     print(f"  on average {found['sum'] / count * 1000:.0f} ms late (goal: all within {GOAL_MS} ms)")
 
 
