@@ -73,6 +73,8 @@ LOOK_S: Final = 5.0
 """Between looks while everything is as wanted; rebalancing has a setting of its own."""
 WORK_S: Final = 0.2
 """Between looks while something is to do."""
+AGAIN_S: Final = 0.05
+"""Between two starts of an actor whose name still leads to the one before."""
 STAYS_S: Final = 2.0
 """How long an actor is left alone that did not finish its calls; doubled each time."""
 LONGEST_STAYS_S: Final = 1800.0
@@ -106,7 +108,7 @@ class ControllerActor:
         self._balancing = Rebalancing(settings)
         self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
         self._starts = Starts(self._reports)
-        self._workers = WaitingWorkers()
+        self._workers = WaitingWorkers(settings.store_url)
         self._looking = asyncio.Lock()
         self._takeovers = Takeovers(
             self._looking, self._workers, self._reports, self._restart, self._start_actor
@@ -481,7 +483,7 @@ class ControllerActor:
                     return ""
                 # The name may lead to the old one until Ray has heard of its end.
                 actor = started
-                await asyncio.sleep(WORK_S)
+                await asyncio.sleep(AGAIN_S)
             else:
                 return str(report.node)
 

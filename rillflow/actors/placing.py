@@ -26,8 +26,10 @@ from rillflow.actors.ray_context import is_on_one_machine, on_the_machine_of_the
 from rillflow.actors.reports import ObservedActor
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.ray_state import draining_nodes, free_processors
+from rillflow.runtime.supervision.deployed import code_version
 from rillflow.runtime.supervision.rebalancing import Move, next_move
 from rillflow.settings import Settings
+from rillflow.stores import open_store
 
 log = logging.getLogger("rillflow.controller")
 
@@ -35,6 +37,8 @@ PATIENCE_S: Final = 20.0
 """How long workers may take to start; without them an actor takes longer to start."""
 ENDS_S: Final = 2.0
 """How long a task may take to end that is told to."""
+STEADY_S: Final = 60.0
+"""How long no worker was needed before some are kept waiting."""
 MOST_STANDBY: Final = 2
 """How many workers wait on a node; each has all modules in memory."""
 _ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
@@ -191,9 +195,12 @@ class Rebalancing:
 class WaitingWorkers:
     """The workers that wait now; the actor that has it offers ``arrive`` to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, store_url: str) -> None:
+        """Have workers wait for actors that open a store."""
+        self._store_url = store_url
         self._tasks: list[Any] = []
         self._nodes: list[str | None] = []
+        self._needed_s = time.monotonic()
         self._arrived = 0
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
@@ -216,19 +223,23 @@ class WaitingWorkers:
             log.warning("workers_late", extra={"wanted": len(nodes), "started": self._arrived})
 
     async def stand_by(self, nodes: Sequence[str]) -> None:
-        """Keep a worker waiting on each of these nodes, in case that another node dies."""
+        """Keep a worker waiting on each of these nodes, in case that another node dies.
+
+        Not while actors are started or moved, which need the processors.
+        """
         is_complete = self._nodes == nodes and not any(task.done() for task in self._tasks)
-        if not is_complete:
+        if not is_complete and time.monotonic() - self._needed_s > STEADY_S:
             await self._begin(nodes)
 
     async def _begin(self, nodes: Sequence[str | None]) -> None:
         await self.release()
         self._released, self._arrived = asyncio.Event(), 0
-        self._tasks = await asyncio.to_thread(_start, nodes)
+        self._tasks = await asyncio.to_thread(_start, nodes, self._store_url)
         self._nodes = list(nodes)
 
     async def release(self) -> None:
         """Give the workers that wait to the actors that are started next."""
+        self._needed_s = time.monotonic()
         self._released.set()
         tasks, self._tasks, self._nodes = self._tasks, [], []
         if not tasks:
@@ -240,14 +251,16 @@ class WaitingWorkers:
             log.warning("workers_stay")
 
 
-def _start(nodes: Sequence[str | None]) -> list[Any]:
+def _start(nodes: Sequence[str | None], store_url: str) -> list[Any]:
     controller = ray.get_runtime_context().current_actor
     task = ray.remote(_wait_for_actor)
     options = {"num_cpus": 0, "max_retries": 0, "enable_task_events": False}
     tasks = [task.options(**options, **on_node(node)) for node in nodes]
-    return [each.remote(controller).future() for each in tasks]
+    return [each.remote(controller, store_url).future() for each in tasks]
 
 
-def _wait_for_actor(controller: Any) -> None:
-    """Wait in a worker; the modules of the actors are imported with this one."""
+def _wait_for_actor(controller: Any, store_url: str) -> None:
+    """Wait in a worker; the modules of the actors are imported with this one, or now."""
+    open_store(store_url)
+    code_version()
     ray.get(controller.wait_for_actor.remote())

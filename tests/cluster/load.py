@@ -137,6 +137,8 @@ class Load:
         self._dedicated_every = dedicated_every
         self.acknowledged: dict[str, int] = {}
         self.refused: list[Refusal] = []
+        self.slowest_s = 0.0
+        """The longest that any request has taken until its answer."""
         self._base_url = base_url
         self._numbers = iter(range(1_000_000))
         self._lock = threading.Lock()
@@ -178,6 +180,7 @@ class Load:
         query = {"descriptor_id": f"load:{self._flow.name}"}
         if self._dedicated_every and number % self._dedicated_every == 0:
             query["isolation"] = "dedicated"
+        begun_s = time.monotonic()
         try:
             response = api.http.post("/flow/submit.json", params=query, json={"n": number * APART})
         except httpx.HTTPError as error:
@@ -185,6 +188,8 @@ class Load:
             self.refused.append(Refusal(CUT if is_cut else 0, repr(error)))
             time.sleep(REFUSED_S)
             return
+        finally:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - begun_s)
         if response.status_code == 200:
             self.acknowledged[response.json()["execution_id"]] = number
         else:

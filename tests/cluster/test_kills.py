@@ -1,12 +1,22 @@
 """A process that dies in the middle of its work loses nothing that was acknowledged."""
 
+import logging
+from pathlib import Path
+from typing import Final
+
 import pytest
 
 from tests.cluster.api import Functions
 from tests.cluster.load import steps, under_load
 from tests.cluster.processes import OwnStack, kill, proxies, workers
+from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
+
+log = logging.getLogger(__name__)
+
+MOST_WAIT_S: Final = 5.0
+"""The bound on a busy machine; `docs/decisions/ownership/takeover.md` has what was measured."""
 
 
 @pytest.mark.parametrize(
@@ -51,3 +61,26 @@ def test_whatever_was_acknowledged_ends_right_when_the_proxy_is_killed(
     load.check_refusals()
     assert killed
     assert not set(killed) & set(proxies(other_stack.pid))
+
+
+@pytest.mark.long
+def test_the_loss_of_one_of_two_replicas_keeps_no_request_waiting(
+    tmp_path: Path, functions: Functions
+) -> None:
+    own = OwnStack(tmp_path / "data", closed_port(), RILLFLOW_REPLICAS="2")
+    try:
+        own.start()
+        with under_load(own.base_url, steps(functions.url)) as load:
+            load.wait_for(50)
+            replicas = workers(own.pid, "ServeReplica")
+            assert len(replicas) == 2
+            load.slowest_s = 0.0
+            kill(replicas[0])
+            load.wait_for(len(load.acknowledged) + 100)
+        load.check_ends()
+        load.check_refusals()
+        facts = f"{len(load.refused)} refused, the slowest request took {load.slowest_s:.2f} s"
+        log.warning("after the loss of a replica: %s", facts)
+        assert load.slowest_s < MOST_WAIT_S, facts
+    finally:
+        own.stop()
