@@ -51,7 +51,7 @@ def keep(state: ExecutionState, applications: list[Application]) -> None:
         told += len(rules)
         if not application.task:
             state.mapping_warnings += len(rules) - len(state.warnings)
-            state.warnings = rules
+            state.warnings = tuple(rules)
         elif application.task in state.tasks:
             _keep_of_task(state, state.tasks[application.task], application, rules)
 
@@ -92,7 +92,7 @@ def _keep_of_task(
     of_others = state.warnings_kept - len(task.warnings)
     room = min(MOST_OF_TASK, MOST_OF_EXECUTION - of_others) - len(others)
     state.mapping_warnings += count - task.warning_counts.get(field, 0)
-    task.warnings = others + rules[: max(room, 0)]
+    task.warnings = (*others, *rules[: max(room, 0)])
     state.warnings_kept = of_others + len(task.warnings)
     counts = {**task.warning_counts, field: count}
     task.warning_counts = {name: number for name, number in counts.items() if number}

@@ -22,6 +22,7 @@ DEEPEST: Final = 4
 """How many levels below the context, an input or an output are looked at."""
 MOST_ENTRIES: Final = 10_000
 """Containers with more entries are taken out whole, or not at all."""
+_CONTAINERS_AND_TEXTS: Final = (str, dict, list)
 _FEW: Final = 16
 _SHORT_CHARS: Final = 256
 _SHARED: Final = "shared"
@@ -89,12 +90,13 @@ class _Times:
 
     def count_in(self, value: Any, levels: int) -> None:
         """Count the values in a container."""
-        for _, each in _entries(value):
-            self._count(each, levels - 1)
+        if not value or not isinstance(value, dict | list) or len(value) > MOST_ENTRIES:
+            return
+        for each in value.values() if isinstance(value, dict) else value:
+            if each.__class__ in _CONTAINERS_AND_TEXTS and _is_large(each):
+                self._count(each, levels - 1)
 
     def _count(self, value: Any, levels: int) -> None:
-        if not _is_large(value):
-            return
         number = self.numbers[id(value)] = self.numbers.get(id(value), 0) + 1
         if number == 1 and levels:
             self.count_in(value, levels)

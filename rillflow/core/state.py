@@ -5,8 +5,7 @@ flat map, ``tasks``, by instance name; ``groups`` has one entry for each iterati
 each branch of a choice, by route (spec 3.3).
 """
 
-from copy import copy
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -33,6 +32,7 @@ STATUS_COUNT = len(TaskStatus)
 # The snapshot decoder does not support recursive types; these are JsonValue and JsonObject.
 StoredValue: TypeAlias = Any
 StoredObject: TypeAlias = dict[str, Any]
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class TimeInfo(msgspec.Struct, omit_defaults=True):
@@ -189,7 +189,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     retry_after_s: float | None = None
     delay_due_ms: int | None = None
     timeout_due_ms: int | None = None
-    skips: list[str] = []
+    skips: tuple[str, ...] = ()
     caught: bool = False
     poll_url: str | None = None
     polls: int = 0
@@ -200,13 +200,13 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     invoke: InvokeMsg = msgspec.field(default_factory=InvokeMsg)
     armed_ms: int | None = None
     poll_armed_ms: int | None = None
-    warnings: list[RuleWarning] = []
+    warnings: tuple[RuleWarning, ...] = ()
     warning_counts: dict[str, int] = {}
     most_groups: int | None = None
     told: int = 0
     child_redos: int = 0
     redoing_child: bool = False
-    applied_at_start: list[int] = []
+    applied_at_start: tuple[int, ...] = ()
     output_bytes: int = 0
     polls_public: bool = False
     progress: Progress | None = None
@@ -307,7 +307,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     id_key: bytes = b""
     max_descendants: int = DESCENDANTS_MAX
     strict_mappings: bool = False
-    warnings: list[RuleWarning] = []
+    warnings: tuple[RuleWarning, ...] = ()
     mapping_warnings: int = 0
     warnings_kept: int = 0
     redone: bool = False
@@ -339,29 +339,38 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
             self.max_descendants = DESCENDANTS_MAX
 
 
+class _Copy(Protocol):
+    def __call__(self, struct: Struct, /) -> Struct: ...
+
+
+_copy: _Copy = msgspec.Struct.__copy__  # type: ignore[attr-defined]  # the stubs omit it
+"""Copies a struct in a quarter of the time of ``copy.copy``; there may be 50,000 tasks."""
+
+
 def copied(state: ExecutionState) -> ExecutionState:
     """Return a state that does not change, for readers outside the event loop.
 
     Values are shared, since they never change.
     """
-    kept = copy(state)
+    kept = _copy(state)
     kept.invoke = _copied_invoke(state.invoke)
     kept.tasks = {name: _copied_task(task) for name, task in state.tasks.items()}
-    kept.groups = {route: copy(group) for route, group in state.groups.items()}
-    kept.counts = list(state.counts)
-    kept.degrades = {name: copy(switch) for name, switch in state.degrades.items()}
+    kept.groups = {route: _copy(group) for route, group in state.groups.items()}
+    kept.counts = state.counts.copy()
+    kept.degrades = {name: _copy(switch) for name, switch in state.degrades.items()}
     return kept
 
 
 def _copied_task(task: TaskState) -> TaskState:
-    kept = copy(task)
-    kept.invoke = _copied_invoke(task.invoke)
-    kept.routes = list(task.routes)
-    kept.group_counts = list(task.group_counts)
+    kept = _copy(task)
+    invoke = kept.invoke = _copy(task.invoke)
+    invoke.time_infos = [_copy(info) for info in invoke.time_infos]
+    kept.routes = task.routes.copy()
+    kept.group_counts = task.group_counts.copy()
     return kept
 
 
 def _copied_invoke(invoke: InvokeMsg) -> InvokeMsg:
-    kept = copy(invoke)
-    kept.time_infos = [copy(info) for info in invoke.time_infos]
+    kept = _copy(invoke)
+    kept.time_infos = [_copy(info) for info in invoke.time_infos]
     return kept

@@ -191,7 +191,7 @@ def test_entries_without_a_condition_of_their_own_cost_a_run_nothing() -> None:
 
 
 def test_names_in_states_of_earlier_releases_count() -> None:
-    task = TaskState(name="G_0-A", base="A", route="G_0", skips=["G_0-B"])
+    task = TaskState(name="G_0-A", base="A", route="G_0", skips=("G_0-B",))
     assert task.is_skipping(0, "G_0-B")
     assert not task.is_skipping(1, "G_0-C")
     task.skip_successors(0b10)

@@ -358,3 +358,13 @@ def test_a_snapshot_of_a_large_state_is_due_after_more_work() -> None:
     assert not execution.owes_snapshot(SNAPSHOT_STEPS)
     execution.note_event(b"", Handled([], steps=SNAPSHOT_STEPS))
     assert execution.owes_snapshot(SNAPSHOT_STEPS)
+
+
+def test_a_state_of_many_tasks_has_its_first_snapshot_after_more_work() -> None:
+    execution, _ = _active(0)
+    some = next(iter(execution.state.tasks.values()))
+    execution.state.tasks.update({f"each_{number}-one": some for number in range(10_000)})
+    execution.note_event(b"", Handled([], steps=2 * SNAPSHOT_STEPS))
+    assert not execution.owes_snapshot(SNAPSHOT_STEPS)
+    execution.note_event(b"", Handled([], steps=2 * SNAPSHOT_STEPS))
+    assert execution.owes_snapshot(SNAPSHOT_STEPS)

@@ -74,7 +74,7 @@ def _open(turn: Turn, task: TaskState, *, revived: bool) -> None:
 
 def _run_again(turn: Turn, task: TaskState) -> None:
     restart.forget_outcome(task.invoke)
-    task.caught, task.skips, task.skipped = False, [], b""
+    task.caught, task.skips, task.skipped = False, (), b""
     task.spent = task.invoke.attempts
     task.invoke.begin_time(turn.at_ms)
     turn.set_status(task, TaskStatus.RUNNING)

@@ -65,8 +65,8 @@ def set_back_one(turn: Turn, task: TaskState) -> None:
     task.in_flight = task.abandoned = task.caught = task.redoing_child = False
     task.held = task.delay_due_ms = task.timeout_due_ms = task.retry_after_s = None
     task.poll_url = task.poll_due_ms = None
-    task.skips, task.skipped = [], b""
-    task.warnings, task.warning_counts = [], {}
+    task.skips, task.skipped = (), b""
+    task.warnings, task.warning_counts = (), {}
     task.spent = task.invoke.attempts
     forget_outcome(task.invoke)
     task.invoke.output = task.invoke.referenced_execution_id = None

@@ -68,7 +68,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.retry_after_s = task.invoke.hint = task.progress = task.log = None
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
-    task.applied_at_start = []
+    task.applied_at_start = ()
     turn.set_status(task, RUNNING)
     timeout_s = None
     if plan.spec.timeline is not None:

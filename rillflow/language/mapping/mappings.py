@@ -144,10 +144,10 @@ class MappingList:
         self.name = name
         self.is_optional = all(step.tolerance is True for step in self._steps)
 
-    def effective(self, passed_over: Iterable[IneffectiveRule]) -> list[int]:
+    def effective(self, passed_over: Iterable[IneffectiveRule]) -> tuple[int, ...]:
         """Return the numbers of the rules that had an effect."""
         idle = {told.number for told in passed_over}
-        return [step.number for step in self._steps if step.number not in idle]
+        return tuple(step.number for step in self._steps if step.number not in idle)
 
     def apply(  # noqa: PLR0913 - the roots of a mapping, and what it may use
         self,

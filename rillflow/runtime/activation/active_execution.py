@@ -26,8 +26,10 @@ MOST_TASKS: Final = 256
 STEPS_PER_EVENT: Final = 100
 """The steps that handling an event costs besides its evaluations."""
 _BYTES_PER_STEP: Final = 64
-SNAPSHOT_BYTES_PER_STEP: Final = 8
-"""A snapshot costs one step for so many bytes; a replay must cost at least as much first."""
+SNAPSHOT_BYTES_PER_STEP: Final = 2
+"""A replay must cost one step for so many bytes of its last snapshot, before another is written."""
+_REPLAY_STEPS_PER_TASK: Final = 160
+"""As above, for each task: encoding one takes as long as 40 steps of a replay."""
 
 
 class Stage(IntEnum):
@@ -198,9 +200,11 @@ class ActiveExecution:
         return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
 
     def owes_snapshot(self, snapshot_steps: int) -> bool:
-        """Tell whether a replay costs more than this, and more than writing a snapshot."""
+        """Tell whether a replay costs more than this, and four times as much as a snapshot."""
         return self.replay_steps > max(
-            snapshot_steps, self.snapshot_bytes // SNAPSHOT_BYTES_PER_STEP
+            snapshot_steps,
+            self.snapshot_bytes // SNAPSHOT_BYTES_PER_STEP,
+            len(self.state.tasks) * _REPLAY_STEPS_PER_TASK,
         )
 
     # -- the journal ------------------------------------------------------------------
