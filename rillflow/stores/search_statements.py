@@ -26,8 +26,6 @@ _HAS_VALUE: Final = (
     "EXISTS (SELECT 1 FROM search_keys AS other"
     " WHERE other.key = {}.key AND other.name = ? AND other.value = ?)"
 )
-_OF_VERSION: Final = """(
-    SELECT definition_id FROM executions WHERE executions.key = search_keys.key) = ?"""
 _MANY: Final = 1_000
 
 KEY_COUNT: Final = f"""
@@ -106,7 +104,7 @@ def _keyed(
     has_value: _Conditions = (("name = ?", name), ("value = ?", value))
     more: _Conditions = tuple(_having(others, _SEARCH_KEYS))
     if wanted.definition_id is not None:
-        more = (*more, (_OF_VERSION, wanted.definition_id))
+        more = (*more, ("definition_id = ?", wanted.definition_id))
     for flow in _flows_of(wanted, features, len(statuses)):
         for status in statuses:
             part = _part(*flow, *has_value, ("status = ?", status), *times, *more)

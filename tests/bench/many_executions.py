@@ -115,7 +115,9 @@ def _rows(
         facts = (definition_id, at_ms, False, of_parent, None, None)
         execution = (*identity, *facts, status, code, ended_ms, is_running)
         keys = (("user", f"user{chance.randrange(USERS)}"), ("region", chance.choice(REGIONS)))
-        values = tuple((number, *key, business, feature, status, at_ms) for key in keys)
+        values = tuple(
+            (number, *key, business, feature, status, at_ms, definition_id) for key in keys
+        )
         record = _record(number, execution_id, definition_id) if is_running else None
         known = None
         if number == count // 2:

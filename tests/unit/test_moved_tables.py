@@ -20,7 +20,7 @@ WITH_EXECUTIONS: Final = {
 }
 IN_THE_HEADER: Final = {"trigger_counter"}
 STAY: Final = {
-    *("epochs", "owners", "deployment", "lease"),  # each store has its own
+    *("epochs", "owners", "owner_leases", "deployment", "lease"),  # each store has its own
     *("audit", "ended_sessions"),  # what was done on this server
     "sqlite_sequence",
 }

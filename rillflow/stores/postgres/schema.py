@@ -245,13 +245,17 @@ _SEARCH_KEYS: Final = """
         feature text COLLATE "C" NOT NULL,
         status text COLLATE "C" NOT NULL,
         submitted_at_ms bigint NOT NULL,
+        definition_id text COLLATE "C" NOT NULL,
         PRIMARY KEY (key, name)
     );
-    CREATE INDEX search_keys_of_all ON search_keys (name, value, status, submitted_at_ms, key);
+    CREATE INDEX search_keys_of_all
+        ON search_keys (name, value, status, submitted_at_ms, key) INCLUDE (definition_id);
     CREATE INDEX search_keys_of_flow
-        ON search_keys (business, feature, name, value, status, submitted_at_ms, key);
+        ON search_keys (business, feature, name, value, status, submitted_at_ms, key)
+        INCLUDE (definition_id);
+    -- With what a count of a version needs besides, so that it reads no rows.
     CREATE INDEX executions_by_version
-        ON executions (definition_id, status, submitted_at_ms, key);
+        ON executions (definition_id, status, submitted_at_ms, key) INCLUDE (business, feature);
 """
 
 _OWNER_LEASES: Final = """

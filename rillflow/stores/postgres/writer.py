@@ -108,8 +108,9 @@ DELETE FROM payloads WHERE execution = $1 AND NOT in_record AND sha256 <> ALL($2
 """
 _DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key = ANY($1::bigint[])"
 _PUT_SEARCH_KEYS: Final = """
-INSERT INTO search_keys (key, name, value, business, feature, status, submitted_at_ms)
-SELECT key, name, value, business, feature, status, submitted_at_ms
+INSERT INTO search_keys
+    (key, name, value, business, feature, status, submitted_at_ms, definition_id)
+SELECT key, name, value, business, feature, status, submitted_at_ms, definition_id
 FROM unnest($1::bigint[], $2::text[], $3::text[]) AS given (key, name, value)
     JOIN executions USING (key)
 """

@@ -57,9 +57,10 @@ _UPDATE_RESTS: Final = (
 
 _DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key IN (SELECT value FROM json_each(?))"
 _PUT_SEARCH_KEYS: Final = """
-INSERT INTO search_keys (key, name, value, business, feature, status, submitted_at_ms)
+INSERT INTO search_keys
+    (key, name, value, business, feature, status, submitted_at_ms, definition_id)
 SELECT executions.key, json_extract(given.value, '$[1]'), json_extract(given.value, '$[2]'),
-    business, feature, status, submitted_at_ms
+    business, feature, status, submitted_at_ms, definition_id
 FROM json_each(?) AS given CROSS JOIN executions
     ON executions.key = json_extract(given.value, '$[0]')
 """

@@ -46,8 +46,9 @@ WHERE excluded.started > descendants.started
 """
 _DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key = ?"
 _PUT_SEARCH_KEY: Final = """
-INSERT INTO search_keys (key, name, value, business, feature, status, submitted_at_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO search_keys
+    (key, name, value, business, feature, status, submitted_at_ms, definition_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _HAS_DEFINITION: Final = "SELECT 1 FROM definitions WHERE definition_id = ?"
 _OF_ALIAS: Final = """
@@ -228,7 +229,7 @@ class Writer:
         outcome = (row.status, row.code, row.finished_at_ms, row.rests)
         await self._session.run(_UPDATE, *outcome, place.key)
         await self._session.run(_DROP_SEARCH_KEYS, place.key)
-        facts = (row.business, row.feature, row.status, row.submitted_at_ms)
+        facts = (row.business, row.feature, row.status, row.submitted_at_ms, row.definition_id)
         for name, value in moved.search_values:
             await self._session.run(_PUT_SEARCH_KEY, place.key, name, value, *facts)
         return True
