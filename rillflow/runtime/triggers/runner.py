@@ -234,8 +234,9 @@ class TriggerRunner:
                     if stored is None or stored[0].revision != trigger.revision:
                         break
                     queued_ms = trigger.progress.queued_ms
-                    await self._firing.start(trigger, stored[1].encode(), queued_ms)
-                    self._note(trigger)
+                    if queued_ms:  # else it was started meanwhile
+                        await self._firing.start(trigger, stored[1].encode(), queued_ms)
+                        self._note(trigger)
             except Exception as error:
                 if isinstance(error, RillflowError):
                     fields = {"trigger": trigger.id, "reason": str(error)}
