@@ -183,7 +183,10 @@ def test_rays_own_tools_show_the_actors_on_a_machine_without_a_token(
     assert execution.id not in listed.stdout, "whoever lists actors learns of no execution"
 
 
-@pytest.mark.parametrize(("name", "status"), [("opened", 200), ("locked", 401)])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("opened", 200), pytest.param("locked", 401, marks=pytest.mark.long)],
+)
 def test_beyond_this_machine_it_asks_for_the_key_unless_told_not_to(
     request: pytest.FixtureRequest, name: str, status: int
 ) -> None:
@@ -195,6 +198,7 @@ def test_beyond_this_machine_it_asks_for_the_key_unless_told_not_to(
     assert answer.status_code == 431
 
 
+@pytest.mark.long
 def test_rays_files_end_with_the_stack_and_its_logs_do_not(locked: OwnStack) -> None:
     data_dir = locked.data_dir
     run_dir, logs = Path(noted(data_dir, "run_dir")), Path(noted(data_dir, "logs_dir"))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.processes import ROOT
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 WITHIN_S: Final = 120
 AT_ONCE_S: Final = 60.0

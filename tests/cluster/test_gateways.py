@@ -11,7 +11,7 @@ from tests.cluster.api import Api, Functions
 from tests.cluster.processes import OwnStack, kill, workers
 from tests.loopback import closed_port
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 LOOK_S: Final = 0.05
 PATIENCE_S: Final = 60.0
