@@ -88,7 +88,7 @@ def take(base_url: str, executions: tuple[str, str]) -> None:
         "executions": "executions",
         "execution": f"execution/{order}?task=charge",
         "group": f"execution/{families}?open=everybody_1&event=4",
-        "workflows": "workflows/examples:suspense",
+        "workflows": "workflows/examples:quickstart",
         "editor": "editor/shop:order",
         "dry_run": "editor/shop:order?tab=try",
         "triggers": "triggers",

@@ -78,12 +78,12 @@ export function Chart({
   );
 }
 
-/** What is below a chart: its time from and to, and its largest value. */
+/** What is below a chart: its time from and to, and its largest value; empty for none. */
 function Ends({ fromMs, toMs, most }: { fromMs: number; toMs: number; most: string }): JSX.Element {
   return (
     <div className="chart-ends num muted small" aria-hidden="true">
       <span>{timeOf(fromMs)}</span>
-      <span>≤ {most}</span>
+      <span>{most === "" ? "" : `≤ ${most}`}</span>
       <span>{timeOf(toMs)}</span>
     </div>
   );
@@ -150,7 +150,7 @@ export function LineChart({
           <path className="pointer" d={`M${x(shown.atMs)} 0V${HEIGHT}`} />
         )}
       </svg>
-      <Ends fromMs={fromMs} toMs={toMs} most={measured.length === 0 ? "–" : duration(most)} />
+      <Ends fromMs={fromMs} toMs={toMs} most={measured.length === 0 ? "" : duration(most)} />
     </figure>
   );
 }
