@@ -28,7 +28,8 @@ LARGEST_BYTES: Final = 4 * 1024 * 1024
 COLLECT_S: Final = 0.002
 """How long the first call waits for those that its dispatcher receives with it."""
 
-Slot: TypeAlias = Callable[[DispatchRequest], AbstractAsyncContextManager[None]]
+Slot: TypeAlias = Callable[[DispatchRequest, int], AbstractAsyncContextManager[None]]
+"""Takes a call for which a Ray task is started, and the size of its input in bytes."""
 
 
 class BatchTasks(Protocol):
@@ -71,7 +72,7 @@ class Batches:
 
     Args:
         tasks: Starts the Ray tasks.
-        slot: Holds a slot of a call that no resource of a node limits.
+        slot: Holds a place for the Ray task of a batch.
     """
 
     def __init__(self, tasks: BatchTasks, slot: Slot) -> None:
@@ -133,7 +134,7 @@ class Batches:
 
     async def _run(self, batch: _Batch) -> None:
         try:
-            async with self._slot(batch.items[0].request):
+            async with self._slot(batch.items[0].request, batch.size_bytes):
                 items = batch.waiting()
                 if items:
                     await self._make(batch, items)

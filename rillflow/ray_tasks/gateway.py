@@ -1,26 +1,30 @@
 """The gateway of ``ray://``: an attempt is a Ray task, and what the function returns its answer."""
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import lru_cache, partial
 
+import ray
 from ray.exceptions import RayError
 
 from rillflow.artifacts.calls import ArtifactAccess
 from rillflow.artifacts.store import execution_key
-from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
+from rillflow.gateways.limits.concurrency import caller_of
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.batches import Batches
 from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.limits.input_budget import InputBudget
+from rillflow.ray_tasks.limits.task_queue import TaskQueue
+from rillflow.ray_tasks.limits.task_room import demand_of
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.shared_tasks import SharedTasks
 from rillflow.ray_tasks.targets import SCHEME, FunctionTarget, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
-from rillflow.ray_tasks.tasks import RayTasks, Result
+from rillflow.ray_tasks.tasks import SMALL_BYTES, RayTasks, Result
 from rillflow.ray_tasks.waiting import WaitingCalls
 from rillflow.ray_tasks.worker import FunctionCall
 
@@ -37,30 +41,27 @@ class RayTaskGateway:
         self._settings = settings
         self._attempts = Attempts(budget)
         self._tasks = RayTasks(settings)
-        self._shared = SharedTasks(self._tasks, settings.feed_path)
+        self._queue = TaskQueue(ray.nodes)
+        self._shared = SharedTasks(self._tasks, settings.feed_path, self._queue)
         self._waiting = WaitingCalls()
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s, settings.dispatcher)
         self._inputs = InputBudget(settings.max_input_bytes)
-        self._batches = Batches(self._tasks, self._slot_of_call)
+        self._batches = Batches(self._tasks, self._place_of_batch)
         self.progress = ProgressReports()
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
-        async with self._slot(request), self._inputs.room(len(request.input)):
+        async with self._slot(request):
             with self.progress.of(request.call) as number:
-                try:
-                    call = await self._function_call(request, number)
-                except GatewayError as error:
-                    return failed(request, str(error), error.hint)
-                return await self._answer(request, call)
+                return await self._answer(request, number)
 
-    async def _answer(self, request: DispatchRequest, call: FunctionCall) -> DispatchAnswer:
+    async def _answer(self, request: DispatchRequest, number: int) -> DispatchAnswer:
         has_outcome = False
         self._actors.begin(request.call)
         try:
             answer = await self._attempts.answer(
-                request, lambda options: self._result(request, call, options)
+                request, lambda options: self._result(request, number, options)
             )
             has_outcome = answer.is_outcome
             return answer
@@ -77,31 +78,51 @@ class RayTaskGateway:
 
     def hosts(self) -> list[HostState]:
         """Return the state of Ray, if it is called."""
-        return self._waiting.hosts(self._small.usage(SCHEME).waiting)
+        return self._waiting.hosts(self._small.usage(SCHEME).waiting, self._queue.usage().waiting)
 
     async def close(self) -> None:
         """Wait for what is being ended. Ray tasks end with this process, detached ones go on."""
+        self._queue.close()
         self._shared.close()
         await self._batches.close()
         await self._tasks.close()
         await self._actors.close()
 
     def _slot(self, request: DispatchRequest) -> AbstractAsyncContextManager[None]:
-        """Return what holds a slot for a call that is made alone."""
-        if call_options(request.ray_options).batch is not None:
-            return nullcontext()
-        return self._slot_of_call(request)
-
-    def _slot_of_call(self, request: DispatchRequest) -> AbstractAsyncContextManager[None]:
-        """Return what holds a slot for a call that no resource of a node limits."""
-        if call_options(request.ray_options).is_small:
+        """Return what holds a slot for a call that is made alone, and that no processor limits."""
+        options = call_options(request.ray_options)
+        if options.batch is None and options.is_small:
             return self._small.slot(SCHEME, request)
         return nullcontext()
+
+    @asynccontextmanager
+    async def _place(
+        self,
+        request: DispatchRequest,
+        size_bytes: int,
+        is_begun: Callable[[], Awaitable[bool]] | None = None,
+    ) -> AsyncIterator[None]:
+        """Hold a place in Ray's queue, and room for the input."""
+        demand = demand_of(call_options(request.ray_options))
+        async with (
+            self._queue.place(demand, caller_of(request), is_begun),
+            self._inputs.room(size_bytes),
+        ):
+            yield
+
+    @asynccontextmanager
+    async def _place_of_batch(
+        self, request: DispatchRequest, size_bytes: int
+    ) -> AsyncIterator[None]:
+        is_small = call_options(request.ray_options).is_small
+        slot = self._small.slot(SCHEME, request) if is_small else nullcontext()
+        async with slot, self._place(request, size_bytes):
+            yield
 
     async def _function_call(self, request: DispatchRequest, number: int) -> FunctionCall:
         settings = self._settings
         return FunctionCall(
-            _allowed_target(request.resource_name, settings.modules),
+            self._target(request),
             await fields_of(request),
             settings.modules,
             settings.path,
@@ -119,27 +140,37 @@ class RayTaskGateway:
         execution = _execution_key(request.execution_id, tuple(step[0] for step in request.route))
         return ArtifactAccess(*given[:3], execution, *given[3:5])
 
-    async def _result(
-        self, request: DispatchRequest, call: FunctionCall, options: CallOptions
-    ) -> Result:
-        with self._waiting.waiting(request.call, str(call.target), options.resources):
+    def _target(self, request: DispatchRequest) -> FunctionTarget:
+        return _allowed_target(request.resource_name, self._settings.modules)
+
+    async def _result(self, request: DispatchRequest, number: int, options: CallOptions) -> Result:
+        target = self._target(request)  # what must not be called does not wait
+        with self._waiting.waiting(request.call, str(target), options.resources):
+            if options.is_detached(request.pattern):
+                return await self._detached_result(request, number, options)
+            if options.batch is None and len(request.input) > SMALL_BYTES:
+                async with self._place(request, len(request.input)):
+                    call = await self._function_call(request, number)
+                    return await self._shared.alone(call, options)
+            call = await self._function_call(request, number)
             if options.batch is not None:
                 return await self._batches.result(request, call, options)
-            if options.is_detached(request.pattern):
-                return await self._detached_result(request, call, options)
-            return await self._shared.result(call, options)
+            return await self._shared.result(call, options, caller_of(request))
 
     async def _detached_result(
-        self, request: DispatchRequest, call: FunctionCall, options: CallOptions
+        self, request: DispatchRequest, number: int, options: CallOptions
     ) -> Result:
-        try:
-            given = self._tasks.ray_options(options)
-            told = partial(self.progress.take, call.number)
-            return await self._actors.result(request, call, given, told)
-        except RayError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise refused_options(options, error) from error
+        is_begun = partial(self._actors.is_begun, request)
+        async with self._place(request, len(request.input), is_begun):
+            call = await self._function_call(request, number)
+            try:
+                given = self._tasks.ray_options(options)
+                told = partial(self.progress.take, number)
+                return await self._actors.result(request, call, given, told)
+            except RayError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise refused_options(options, error) from error
 
 
 _execution_key = lru_cache(maxsize=1024)(execution_key)

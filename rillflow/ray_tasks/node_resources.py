@@ -1,45 +1,69 @@
-"""Whether any node of the cluster has what a call needs; Ray lets a call without one wait."""
+"""What calls need of the nodes of the cluster, and which nodes have it."""
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
+
+Node: TypeAlias = Mapping[str, Any]
+"""A node as ``ray.nodes()`` tells it, with all its resources, in use or not."""
 
 _ACCELERATOR: Final = "accelerator_type:"
 _OPERATORS: Final = ("!", "in(")
+_ROUNDING: Final = 1e-6
 
 
-def lacking(options: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
-    """Say what a call needs that no node has; empty if a node has all of it.
+class Demand(NamedTuple):
+    """What a call needs of one node: amounts of resources above zero, and labels."""
 
-    Args:
-        options: Those of the call, by Ray's names.
-        nodes: As ``ray.nodes()`` tells them, with all their resources, in use or not.
+    amounts: tuple[tuple[str, float], ...]
+    labels: tuple[tuple[str, str], ...]
+
+
+def demand_of(options: Mapping[str, Any]) -> Demand:
+    """Return what a call with these options needs, which have Ray's names.
+
+    Conditions on labels that are not plain values are left out.
     """
-    wanted = _wanted(options)
-    labels = {
-        key: value
-        for key, value in (options.get("label_selector") or {}).items()
-        if not value.startswith(_OPERATORS)
-    }
-    for node in nodes:
-        if node["Alive"] and _has_all(node, wanted, labels):
-            return ""
-    texts = [f"{name} {number:g}" for name, number in wanted.items() if number]
-    return ", ".join([*texts, *(f"label {key}={value}" for key, value in labels.items())])
-
-
-def _wanted(options: Mapping[str, Any]) -> dict[str, float]:
     named = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0)}
     named["memory"] = options.get("memory", 0)
     named |= options.get("resources") or {}
     if "accelerator_type" in options:
         named[f"{_ACCELERATOR}{options['accelerator_type']}"] = 0.001
-    return named
-
-
-def _has_all(
-    node: Mapping[str, Any], wanted: Mapping[str, float], labels: Mapping[str, str]
-) -> bool:
-    resources, own = node["Resources"], node.get("Labels") or {}
-    return all(resources.get(name, 0.0) >= number for name, number in wanted.items()) and all(
-        own.get(key) == value for key, value in labels.items()
+    labels = options.get("label_selector") or {}
+    plain = ((key, value) for key, value in labels.items() if not value.startswith(_OPERATORS))
+    return Demand(
+        tuple((name, float(amount)) for name, amount in named.items() if amount), tuple(plain)
     )
+
+
+def lacking(options: Mapping[str, Any], nodes: Iterable[Node]) -> str:
+    """Say what a call needs that no node has; empty if a node has all of it.
+
+    Ray lets a call that no node can run wait.
+    """
+    demand = demand_of(options)
+    if any(fitting(demand, node) for node in nodes):
+        return ""
+    texts = [f"{name} {amount:g}" for name, amount in demand.amounts]
+    return ", ".join([*texts, *(f"label {key}={value}" for key, value in demand.labels)])
+
+
+def fitting(demand: Demand, node: Node) -> float:
+    """Return how many such calls a node can run at once; infinite if they need nothing of it."""
+    own = node.get("Labels") or {}
+    if not node["Alive"] or any(own.get(key) != value for key, value in demand.labels):
+        return 0
+    has = node["Resources"]
+    rooms = (has.get(name, 0.0) / amount + _ROUNDING for name, amount in demand.amounts)
+    room = min(rooms, default=math.inf)
+    return room if room == math.inf else math.floor(room)
+
+
+def totals(nodes: Iterable[Node]) -> dict[str, float]:
+    """Return how much of each resource the nodes that live have together."""
+    found: dict[str, float] = {}
+    for node in nodes:
+        if node["Alive"]:
+            for name, amount in node["Resources"].items():
+                found[name] = found.get(name, 0.0) + amount
+    return found

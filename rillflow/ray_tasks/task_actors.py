@@ -4,11 +4,12 @@ Used by `ray_tasks/gateway.py`.
 """
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 import ray
@@ -36,6 +37,8 @@ ACTOR_OPTIONS: Final[Mapping[str, Any]] = {
     "max_task_retries": 0,
     "max_concurrency": 100,
 }
+
+log = logging.getLogger("rillflow.ray_tasks")
 
 
 class Report(NamedTuple):
@@ -156,6 +159,32 @@ class _Attempt:
         return not self.calls and (self.is_durable or not self.has_outcome)
 
 
+class CoalescedLooks:
+    """Reads names of actors; who asks while they are read waits for the next reading."""
+
+    def __init__(self, read: Callable[[], frozenset[str]]) -> None:
+        """Read in a thread."""
+        self._read = read
+        self._now: asyncio.Task[frozenset[str]] | None = None
+        self._next: asyncio.Task[frozenset[str]] | None = None
+
+    async def next(self) -> frozenset[str]:
+        """Return what a reading that has not begun yet finds; nothing if it fails."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._look(self._now), name="task actors")
+        return await asyncio.shield(self._next)
+
+    async def _look(self, before: "asyncio.Task[frozenset[str]] | None") -> frozenset[str]:
+        if before is not None:
+            await asyncio.wait({before})
+        self._now, self._next = self._next, None
+        try:
+            return await asyncio.to_thread(self._read)
+        except Exception:
+            log.exception("ray_actors_not_listed")
+            return frozenset()
+
+
 class TaskActors:
     """The task actors of a dispatcher's calls, found or begun, until their outcomes are durable.
 
@@ -170,6 +199,17 @@ class TaskActors:
         self._asker = asker
         self._attempts: dict[CallId, _Attempt] = {}
         self._ending: TaskSet[None] = TaskSet()
+        self._looks = CoalescedLooks(partial(_names_in, namespace))
+
+    async def is_begun(self, request: DispatchRequest) -> bool:
+        """Tell whether an attempt has a task actor, of this dispatcher, an earlier or another one.
+
+        Nobody else asks for its outcome if whoever began it has died, so it must not wait.
+        """
+        attempt = self._attempts.get(request.call)
+        if attempt is not None and attempt.finding is not None:
+            return True
+        return actor_name(*request.key) in await self._looks.next()
 
     async def result(
         self,
@@ -235,6 +275,11 @@ class TaskActors:
 def actor_name(execution_id: ExecutionId, task: TaskName, attempt: int) -> str:
     """Return the name of the task actor of an attempt; it does not tell the execution's id."""
     return f"rillflow:task:{attempt_hash(execution_id, task, attempt)}"
+
+
+def _names_in(namespace: str) -> frozenset[str]:
+    found = ray.util.list_named_actors(all_namespaces=True)
+    return frozenset(each["name"] for each in found if each["namespace"] == namespace)
 
 
 @cache

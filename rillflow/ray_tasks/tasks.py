@@ -52,9 +52,9 @@ class Result(NamedTuple):
 
 
 class CallOutcome(NamedTuple):
-    """What a worker tells of a call; ``task`` is the number of the first call of its Ray task."""
+    """What a worker tells of a call; ``task`` is the token that its Ray task was given."""
 
-    task: int
+    task: bytes
     call: int
     done: Done
 
@@ -85,12 +85,12 @@ def run(call: bytes) -> "bytes | Result":
 
 
 def _run_on(given: FunctionCall, feed: Feed) -> "bytes | Result":
-    first = given.number
+    token = given.token
     while True:
         done, result = _run_once(given)
         if result.reference is not None:
             return result
-        following = feed.tell(_encoder.encode(CallOutcome(first, given.number, done)))
+        following = feed.tell(_encoder.encode(CallOutcome(token, given.number, done)))
         if following is None:
             return _encoder.encode(done)
         if not following:

@@ -53,16 +53,19 @@ class WaitingCalls:
             self._late.pop(call, None)
             self._lacking.pop(call, None)
 
-    def hosts(self, queued: int) -> list[HostState]:
+    def hosts(self, slots: int, places: int) -> list[HostState]:
         """Return Ray as a host, if it is called: calls that wait in vain are warned of.
 
         Args:
-            queued: How many calls wait before they are made.
+            slots: How many calls wait for a slot, before they are counted here.
+            places: How many of those that are counted here do not run, since they wait for a place
+                in Ray's queue, or stand there in vain.
         """
-        if not self._under_way + queued:
+        if not self._under_way + slots:
             return []
         reasons = Counter(self._lacking.values())
-        usage = Usage(self._under_way - len(self._lacking), len(self._lacking) + queued)
+        waiting = min(max(places, len(self._lacking)), self._under_way)
+        usage = Usage(self._under_way - waiting, waiting + slots)
         warnings = [f"{reason} (calls: {calls})" for reason, calls in reasons.items()]
         return [host_state(f"{SCHEME}://", usage, warnings)]
 

@@ -41,7 +41,8 @@ class FunctionCall(NamedTuple):
     folders that are searched for modules before others. A result has ``most_bytes`` at most.
     Progress goes to the actor ``reports_to``, as that of the call of this ``number``. ``artifacts``
     says where artifacts are; None is nowhere. ``feed`` is where the worker may ask for further
-    calls, empty if it may not. ``traceparent`` names the span of the attempt, if it has one.
+    calls, empty if it may not, with the ``token`` of its Ray task, which nobody can guess.
+    ``traceparent`` names the span of the attempt, if it has one.
     """
 
     target: FunctionTarget
@@ -53,6 +54,7 @@ class FunctionCall(NamedTuple):
     number: int = 0
     artifacts: ArtifactAccess | None = None
     feed: str = ""
+    token: bytes = b""
     traceparent: str = ""
 
 

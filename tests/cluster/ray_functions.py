@@ -91,6 +91,12 @@ def ray_task(number: int) -> dict[str, Any]:
     return {"number": [number, ray.get_runtime_context().get_task_id()]}
 
 
+def sleeps_briefly(number: int) -> dict[str, int]:
+    """Take longer than a quick function."""
+    time.sleep(0.05)
+    return {"number": number}
+
+
 def nothing() -> None:
     """Return nothing."""
 

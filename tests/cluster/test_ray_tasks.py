@@ -281,7 +281,11 @@ def test_calls_that_no_processor_limits_have_a_limit_of_their_own(
         assert time.monotonic() < give_up, calls_at(api, "ray://")
         time.sleep(LOOK_S)
     file.touch()
-    assert all(api.end(each, WAIT_S).status == "SUCCEED" for each in ids)
+    told = [
+        (it.status, it.shown["tasks"]["call"]["invoke_msg"].get("msg"))
+        for it in (api.end(each, WAIT_S) for each in ids)
+    ]
+    assert told == [("SUCCEED", None)] * 5, repr(told)
 
 
 def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:
@@ -436,6 +440,21 @@ def test_calls_of_a_quick_function_share_ray_tasks(api: Api) -> None:
         assert ended.status == "SUCCEED", ended.shown
         assert [number for number, _ in ended.context["done"]] == numbers
         ray_tasks = len({ray_task for _, ray_task in ended.context["done"]})
+
+
+def test_a_call_does_not_wait_for_all_calls_of_another_workspace(api: Api) -> None:
+    many = fan_out("sleeps_briefly").replace("workspace: ray", "workspace: many")
+    first = api.submit(many, {"numbers": list(range(2_000))})
+    give_up = time.monotonic() + WAIT_S
+    while calls_at(api, "ray://")[1] < 100:
+        assert time.monotonic() < give_up, calls_at(api, "ray://")
+        time.sleep(LOOK_S)
+    assert run(api, "nothing").status == "SUCCEED"
+    assert calls_at(api, "ray://")[1] > 0, "the other workspace still has calls that wait"
+    assert api.ask("POST", "/flow/cancel.json", execution_id=first).status == 200
+    while calls_at(api, "ray://") != (0, 0):
+        assert time.monotonic() < give_up, calls_at(api, "ray://")
+        time.sleep(LOOK_S)
 
 
 # -- batches ----------------------------------------------------------------------------------

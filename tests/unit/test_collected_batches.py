@@ -74,7 +74,7 @@ def result(
 
 def made() -> tuple[Batches, Workers]:
     workers = Workers()
-    return Batches(workers, lambda _: nullcontext()), workers
+    return Batches(workers, lambda *_: nullcontext()), workers
 
 
 async def turns() -> None:

@@ -15,7 +15,9 @@ import pytest
 from ray.exceptions import WorkerCrashedError
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.limits.concurrency import Caller
 from rillflow.ray_tasks.call_feed import MOST_BYTES, Feed
+from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.shared_tasks import MOST_FRESH, Limits, SharedTasks
 from rillflow.ray_tasks.targets import FunctionTarget
@@ -25,6 +27,13 @@ from rillflow.ray_tasks.worker import Done, FunctionCall
 NEVER_S: Final = 3_600.0
 WAIT_S: Final = 60.0
 PLAIN: Final = CallOptions()
+CALLER: Final = Caller("one", "one:flow_c_1")
+OTHER: Final = Caller("other", "other:flow_c_1")
+
+
+def nodes(cpus: int) -> list[dict[str, Any]]:
+    """Return a cluster of one node."""
+    return [{"Alive": True, "Resources": {"CPU": float(cpus)}, "Labels": {}}]
 
 
 class Reference:
@@ -87,7 +96,8 @@ class Worker:
     async def ends_call(self, body: bytes = b"{}", took_s: float = 0.0) -> int | None:
         """Tell the outcome of the present call, and return the number of the next one."""
         assert self.call is not None
-        told = CallOutcome(self.reference.call.number, self.call.number, Done(body, took_s=took_s))
+        token = self.reference.call.token
+        told = CallOutcome(token, self.call.number, Done(body, took_s=took_s))
         following = await asyncio.to_thread(self._feed.tell, msgspec.msgpack.encode(told))
         if following:
             self.call = msgspec.msgpack.decode(following, type=FunctionCall)
@@ -105,9 +115,11 @@ class Worker:
 class Stage:
     """Calls under way, by number."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: str, limits: Limits, cpus: int = 1_000) -> None:
         self.ray = FakeRay()
-        self.shared = SharedTasks(self.ray, str(path), limits)
+        self.queue = TaskQueue(lambda: nodes(cpus))
+        self.queue.learn(nodes(cpus))
+        self.shared = SharedTasks(self.ray, path, self.queue, limits)
         self.calls: dict[int, asyncio.Task[Result]] = {}
         self.workers: list[Worker] = []
 
@@ -116,14 +128,29 @@ class Stage:
         self.workers.append(Worker(self.ray.started[place]))
         return self.workers[-1]
 
-    async def begin(self, *numbers: int, options: CallOptions = PLAIN, size: int = 2) -> None:
+    async def begin(
+        self,
+        *numbers: int,
+        options: CallOptions = PLAIN,
+        caller: Caller = CALLER,
+        function: str = "a_function",
+    ) -> None:
         """Make calls, until each was started or waits."""
         for number in numbers:
-            call = FunctionCall(
-                FunctionTarget("a_module", "a_function"), b" " * size, (), (), 1_000, number=number
-            )
-            self.calls[number] = asyncio.create_task(self.shared.result(call, options))
+            target = FunctionTarget("a_module", function)
+            call = FunctionCall(target, b"{}", (), (), 1_000, number=number)
+            self.calls[number] = asyncio.create_task(self.shared.result(call, options, caller))
         await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        for call in self.calls.values():
+            call.cancel()
+        await asyncio.gather(*self.calls.values(), return_exceptions=True)
+        for worker in self.workers:
+            worker.close()
+        self.queue.close()
+        self.shared.close()
 
     async def body(self, number: int) -> bytes:
         """Return what came of a call."""
@@ -138,7 +165,7 @@ class Stage:
 async def stage(path: Path, **limits: float) -> AsyncIterator[Stage]:
     """Listen for workers, and know that the function is quick."""
     given = Limits(**{"quick_s": NEVER_S, "shared_s": NEVER_S, "patience_s": NEVER_S, **limits})
-    scene = Stage(path / "calls", given)
+    scene = Stage(str(path / "calls"), given)
     await scene.begin(1)
     await asyncio.gather(*(it for it in asyncio.all_tasks() if it.get_name() == "feed"))
     scene.ray.started[0].returns(b'{"n":1}')
@@ -146,12 +173,7 @@ async def stage(path: Path, **limits: float) -> AsyncIterator[Stage]:
     try:
         yield scene
     finally:
-        for call in scene.calls.values():
-            call.cancel()
-        await asyncio.gather(*scene.calls.values(), return_exceptions=True)
-        for worker in scene.workers:
-            worker.close()
-        scene.shared.close()
+        await scene.close()
 
 
 async def test_a_ray_task_takes_the_calls_that_wait_in_their_order(tmp_path: Path) -> None:
@@ -290,15 +312,6 @@ async def test_what_ray_refuses_is_told_to_each_call_that_waited(tmp_path: Path)
             await scene.body(4)
 
 
-async def test_a_large_input_has_a_ray_task_of_its_own(tmp_path: Path) -> None:
-    async with stage(tmp_path) as scene:
-        await scene.begin(2, 3)
-        await scene.begin(4, size=100_000)
-        await asyncio.sleep(0)
-        assert scene.begun() == [1, 2, 3, 4]
-        assert not scene.ray.started[-1].call.feed
-
-
 async def test_a_function_with_other_options_shares_no_ray_task(tmp_path: Path) -> None:
     async with stage(tmp_path) as scene:
         await scene.begin(2, 3, 4)
@@ -340,17 +353,47 @@ async def test_a_worker_of_another_node_returns_its_outcome(tmp_path: Path) -> N
         assert not any(reference.call.feed for reference in scene.ray.started[3:])
 
 
-async def test_without_a_socket_calls_are_ray_tasks_of_their_own(tmp_path: Path) -> None:
-    scene = Stage(tmp_path, Limits(NEVER_S, NEVER_S, NEVER_S))
-    scene.shared = SharedTasks(scene.ray, "", Limits(NEVER_S, NEVER_S, NEVER_S))
+async def test_without_a_socket_calls_are_ray_tasks_of_their_own() -> None:
+    scene = Stage("", Limits(NEVER_S, NEVER_S, NEVER_S))
     await scene.begin(1)
     scene.ray.started[0].returns(b"{}")
     await scene.body(1)
     await scene.begin(*range(2, 20))
     assert scene.begun() == list(range(1, 20))
-    for reference in scene.ray.started[1:]:
-        reference.returns(b"{}")
-    await asyncio.gather(*scene.calls.values())
+    await scene.close()
+
+
+async def test_a_worker_that_knows_no_token_is_given_no_call_and_ends_none(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        await scene.begin(2, 3, 4, 5)
+        path = scene.ray.started[2].call.feed
+        for token in (b"", b"3", b"2", bytes(16), b"x" * 16):
+            stranger = Feed(path)
+            told = CallOutcome(token, 3, Done(b'{"of":"a stranger"}'))
+            assert await asyncio.to_thread(stranger.tell, msgspec.msgpack.encode(told)) == b""
+            stranger.close()
+        assert not scene.calls[3].done()
+        assert await scene.worker(2).ends_call(b'{"of":3}') == 4
+        assert await scene.body(3) == b'{"of":3}'
+
+
+async def test_each_ray_task_has_a_token_of_its_own(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        for number in range(2, 12):
+            await scene.begin(number, options=call_options(b'{"num_cpus":%d}' % (number // 2)))
+        tokens = [each.call.token for each in scene.ray.started if each.call.feed]
+        assert len(set(tokens)) == len(tokens) == 5
+        assert {len(token) for token in tokens} == {16}
+
+
+async def test_a_function_that_says_it_was_quick_and_was_not_is_not_quick(tmp_path: Path) -> None:
+    async with stage(tmp_path, patience_s=0.0) as scene:
+        await scene.begin(2, 3)
+        await scene.begin(4)
+        worker = scene.worker(2)
+        if await worker.ends_call(took_s=0.0) is not None:
+            await scene.begin(5, 6, 7)
+            assert await worker.ends_call(took_s=0.0) is None
 
 
 async def test_no_more_ray_tasks_wait_than_the_limit_however_many_calls_come(
@@ -359,3 +402,71 @@ async def test_no_more_ray_tasks_wait_than_the_limit_however_many_calls_come(
     async with stage(tmp_path) as scene:
         await scene.begin(*range(2, 500))
         assert len(scene.begun()) == 1 + MOST_FRESH
+
+
+# -- a cluster of two processors ---------------------------------------------------------------
+
+
+@asynccontextmanager
+async def small_cluster(cpus: int = 2) -> AsyncIterator[Stage]:
+    """Calls of functions that are not quick, which have Ray tasks of their own."""
+    scene = Stage("", Limits(), cpus)
+    try:
+        yield scene
+    finally:
+        await scene.close()
+
+
+async def test_as_many_calls_are_given_to_ray_as_fit_and_two_more() -> None:
+    async with small_cluster() as scene:
+        await scene.begin(*range(2_000))
+        assert scene.begun() == [0, 1, 2, 3]
+        scene.ray.started[1].returns(b"{}", took_s=10)
+        await scene.ray.until_started(5)
+        assert scene.begun() == [0, 1, 2, 3, 4]
+
+
+async def test_the_next_ray_task_is_that_of_a_workspace_that_has_none() -> None:
+    async with small_cluster() as scene:
+        await scene.begin(*range(2_000))
+        await scene.begin(3_000, 3_001, 3_002, caller=OTHER, function="another_function")
+        assert scene.begun() == [0, 1, 2, 3]
+        for place in range(3):
+            scene.ray.started[place].returns(b"{}", took_s=10)
+            await scene.body(scene.begun()[place])
+        # One remains of those that came first; the other workspace has as much in Ray's queue.
+        assert scene.begun()[4:6] == [3_000, 3_001]
+
+
+async def test_a_ray_task_of_a_function_that_is_not_quick_takes_no_further_call(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path, quick_s=1.0) as scene:
+        scene.queue.learn(nodes(1))
+        await scene.begin(2, 3, 4, 5)
+        assert scene.begun() == [1, 2, 3]
+        assert await scene.worker(2).ends_call(took_s=1.1) is None
+        assert scene.begun() == [1, 2, 3, 4]
+
+
+async def test_what_ray_refuses_gives_its_place_to_the_next_however_many_wait() -> None:
+    async with small_cluster() as scene:
+        await scene.begin(*range(3_000))
+        scene.ray.refused = ValueError("no such resource")
+        scene.ray.started[0].returns(b"{}")
+        told = await asyncio.gather(
+            *(scene.calls[number] for number in range(4, 3_000)), return_exceptions=True
+        )
+        assert {str(each) for each in told} == {"Ray refuses the rayOptions: no such resource"}
+        assert scene.queue.usage().under_way == 3
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_for_a_place_never_begins() -> None:
+    async with small_cluster() as scene:
+        await scene.begin(*range(6))
+        scene.calls[4].cancel()
+        await asyncio.wait({scene.calls[4]}, timeout=WAIT_S)
+        scene.ray.started[0].returns(b"{}")
+        await scene.ray.until_started(5)
+        assert scene.begun() == [0, 1, 2, 3, 5]
+        assert not scene.ray.ended

@@ -1,0 +1,182 @@
+"""Ray tasks wait here, in a fair order, and only as many as the cluster has room for stand in Ray.
+
+Used by `ray_tasks/gateway.py` and `ray_tasks/shared_tasks.py`.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple, Protocol
+
+from rillflow.gateways.limits.concurrency import Caller, Usage
+from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
+from rillflow.ray_tasks.limits.waiting_tasks import Lane, Waiter, WaitingTasks
+from rillflow.ray_tasks.node_resources import Demand, Node
+
+LOOK_S: Final = 2.0
+"""How often it is looked which nodes there are, while there are calls."""
+
+log = logging.getLogger("rillflow.ray_tasks")
+
+
+class Call(Waiter, Protocol):
+    """A call that asks for a Ray task."""
+
+    def is_wanted(self) -> bool:
+        """Tell whether somebody waits for it, who may have left just now."""
+
+    def begin(self, place: Place) -> None:
+        """Start the Ray task, which has this place until it is given back."""
+
+
+class _DemandLane(NamedTuple):
+    """Calls that have nothing in common but what they ask for."""
+
+    demand: Demand
+
+    def is_open(self) -> bool:
+        return True
+
+
+class _PlaceCall:
+    """A call that starts its Ray task itself once it has a place."""
+
+    __slots__ = ("caller", "granted", "lane")
+
+    def __init__(self, demand: Demand, caller: Caller) -> None:
+        self.lane = _DemandLane(demand)
+        self.caller = caller
+        self.granted: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+
+    def is_wanted(self) -> bool:
+        return not self.granted.done()
+
+    def begin(self, place: Place) -> None:
+        self.granted.set_result(place)
+
+
+class TaskQueue:
+    """Gives places in Ray's queue to calls, those of the workspace with least share first.
+
+    The share is that of dominant resource fairness: what a workspace's Ray tasks ask for of the
+    resource of which they ask for the largest part.
+    """
+
+    def __init__(self, nodes: Callable[[], Sequence[Node]]) -> None:
+        """Ask for the ``nodes`` of the cluster, beside the event loop."""
+        self._nodes = nodes
+        self._room = TaskRoom()
+        self._waiting: WaitingTasks[Call] = WaitingTasks()
+        self._watching: asyncio.Task[None] | None = None
+        self._is_filling = False
+
+    def ask(self, call: Call) -> None:
+        """Have a call begin now, or in its turn."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="nodes")
+        lane = call.lane
+        # Whoever waits has no room now, or it would not wait, so nobody is overtaken.
+        if self._has_room(lane):
+            call.begin(self._room.enter(lane.demand, call.caller.workspace))
+        else:
+            self._waiting.add(call)
+
+    def forget(self, call: Call) -> None:
+        """Forget a call that waits, if it does."""
+        self._waiting.remove(call)
+
+    def waits_in(self, lane: Lane) -> bool:
+        """Tell whether a call waits in a lane."""
+        return self._waiting.waits_in(lane)
+
+    def next_of(self, lane: Lane) -> Call | None:
+        """Take the next call that waits in a lane, for a Ray task that has a place already."""
+        while (call := self._waiting.next_of(lane)) is not None:
+            if call.is_wanted():
+                return call
+        return None
+
+    def leave(self, place: Place) -> None:
+        """Give back the place of a Ray task that has ended, to the next call."""
+        self._room.leave(place)
+        self.fill()
+
+    def fill(self) -> None:
+        """Begin the calls for which there is room."""
+        if self._is_filling:  # a call that could not be started gives its place back at once
+            return
+        self._is_filling = True
+        try:
+            while self._waiting:
+                call = self._waiting.next_with_room(self._has_room, self._room.share_of)
+                if call is None:
+                    break
+                if call.is_wanted():
+                    call.begin(self._room.enter(call.lane.demand, call.caller.workspace))
+        finally:
+            self._is_filling = False
+
+    @asynccontextmanager
+    async def place(
+        self, demand: Demand, caller: Caller, is_begun: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncIterator[None]:
+        """Hold a place in Ray's queue, once it is this call's turn.
+
+        Args:
+            demand: What its Ray task asks for.
+            caller: For whom it is made.
+            is_begun: Tells of a call that has to wait whether Ray runs it already. Then it waits no
+                longer.
+        """
+        call = _PlaceCall(demand, caller)
+        self.ask(call)
+        try:
+            if is_begun is not None and not call.granted.done():
+                await self._pass_begun(call, is_begun)
+            place = await call.granted
+        except BaseException:
+            self._waiting.remove(call)
+            if call.granted.done() and not call.granted.cancelled():
+                self.leave(call.granted.result())
+            raise
+        try:
+            yield
+        finally:
+            self.leave(place)
+
+    async def _pass_begun(self, call: _PlaceCall, is_begun: Callable[[], Awaitable[bool]]) -> None:
+        if await is_begun() and not call.granted.done():
+            self._waiting.remove(call)
+            call.begin(self._room.enter(call.lane.demand, call.caller.workspace))
+
+    def learn(self, nodes: Sequence[Node]) -> None:
+        """Learn which nodes there are, and begin the calls for which they have room."""
+        self._room.learn(nodes)
+        self.fill()
+
+    def usage(self) -> Usage:
+        """Return how many Ray tasks have a place, and how many calls wait in vain or for one."""
+        in_vain = self._room.in_vain()
+        return Usage(self._room.standing - in_vain, len(self._waiting) + in_vain)
+
+    def close(self) -> None:
+        """Look at the nodes no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _has_room(self, lane: Lane) -> bool:
+        return lane.is_open() and self._room.has_room(lane.demand)
+
+    async def _watch(self) -> None:
+        try:
+            while True:
+                try:
+                    self.learn(await asyncio.to_thread(self._nodes))
+                except Exception:
+                    log.exception("ray_nodes_not_read")
+                await asyncio.sleep(LOOK_S)
+                if not self._room.standing and not self._waiting:
+                    return
+        finally:
+            self._watching = None

@@ -1,0 +1,144 @@
+"""How many Ray tasks stand in Ray's queue, by what the nodes of the cluster have.
+
+Ray takes its queue in the order of arrival, so what stands there is before all that comes later.
+
+Used by `ray_tasks/limits/task_queue.py`.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from cachetools import LRUCache
+
+from rillflow.ray_tasks import node_resources
+from rillflow.ray_tasks.node_resources import Demand, Node
+from rillflow.ray_tasks.options import CallOptions
+
+LEAST_AHEAD: Final = 2
+AHEAD: Final = 4
+"""A quarter more than fit, and two at least, stand in Ray's queue, so that no worker waits."""
+MOST_UNKNOWN: Final = 4
+"""As long as the nodes are not known, so many stand there."""
+MOST_KEPT: Final = 1_024
+_ROUNDING: Final = 1e-6
+
+
+class Place(NamedTuple):
+    """The place of a Ray task in Ray's queue, until it has ended.
+
+    ``share`` is its part of the resource of which it takes the largest part.
+    """
+
+    demand: Demand
+    workspace: str
+    share: float
+
+
+class TaskRoom:
+    """Counts what stands in Ray's queue.
+
+    There is room for a Ray task while fewer with the same demand stand there than fit, and
+    ``AHEAD`` more, and while all together ask for no more than the cluster has. Those that no node
+    can run, now or ever, take nothing of that from others.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: Sequence[Node] | None = None
+        self._totals: dict[str, float] = {}
+        self._fits: LRUCache[Demand, float] = LRUCache(MOST_KEPT)
+        self._counts: dict[Demand, int] = {}
+        self._used: dict[str, float] = {}
+        self._shares: dict[str, float] = {}
+        self.standing = 0
+
+    def learn(self, nodes: Sequence[Node]) -> None:
+        """Learn which nodes there are."""
+        facts = [{key: node.get(key) for key in ("Alive", "Resources", "Labels")} for node in nodes]
+        if facts == self._nodes:
+            return
+        self._nodes = facts
+        self._totals = node_resources.totals(facts)
+        self._fits.clear()
+        self._used.clear()
+        for demand, count in self._counts.items():
+            self._use(demand, min(count, self._fit(demand)))
+
+    def has_room(self, demand: Demand) -> bool:
+        """Tell whether another Ray task may stand in Ray's queue."""
+        if self._nodes is None:
+            return self.standing < MOST_UNKNOWN
+        fit = self._fit(demand)
+        if fit == math.inf:
+            return True
+        if self._counts.get(demand, 0) >= fit + max(LEAST_AHEAD, fit // AHEAD):
+            return False
+        return not fit or all(
+            self._used.get(name, 0.0) <= self._totals.get(name, 0.0) + _ROUNDING
+            for name, _ in demand.amounts
+        )
+
+    def enter(self, demand: Demand, workspace: str) -> Place:
+        """Count a Ray task of a workspace."""
+        count = self._counts.get(demand, 0)
+        fit = self._fit(demand)
+        if count < fit:
+            self._use(demand, 1)
+        self._counts[demand] = count + 1
+        self.standing += 1
+        place = Place(demand, workspace, self._share(demand) if fit else 0.0)
+        self._shares[workspace] = self._shares.get(workspace, 0.0) + place.share
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Count a Ray task no more."""
+        left = self._counts[place.demand] - 1
+        if left:
+            self._counts[place.demand] = left
+        else:
+            del self._counts[place.demand]
+        if left < self._fit(place.demand):
+            self._use(place.demand, -1)
+        self.standing -= 1
+        if not self.standing:
+            self._used.clear()
+        share = self._shares.get(place.workspace, 0.0) - place.share
+        if share > _ROUNDING:
+            self._shares[place.workspace] = share
+        else:  # some take no part of anything
+            self._shares.pop(place.workspace, None)
+
+    def share_of(self, workspace: str) -> float:
+        """Return the part of the cluster that a workspace has asked for."""
+        return self._shares.get(workspace, 0.0)
+
+    def in_vain(self) -> int:
+        """Return how many stand there that no node can run."""
+        if self._nodes is None:
+            return 0
+        return sum(count for demand, count in self._counts.items() if not self._fit(demand))
+
+    def _fit(self, demand: Demand) -> float:
+        if self._nodes is None:
+            return 0
+        fit = self._fits.get(demand)
+        if fit is None:
+            fit = sum(node_resources.fitting(demand, node) for node in self._nodes)
+            self._fits[demand] = fit
+        return fit
+
+    def _share(self, demand: Demand) -> float:
+        parts = (amount / self._totals[name] for name, amount in demand.amounts)
+        return max(parts, default=0.0)
+
+    def _use(self, demand: Demand, times: float) -> None:
+        if times != math.inf:
+            for name, amount in demand.amounts:
+                self._used[name] = self._used.get(name, 0.0) + times * amount
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def demand_of(options: CallOptions) -> Demand:
+    """Return what the Ray task of a call asks for."""
+    return node_resources.demand_of(options.resources)
