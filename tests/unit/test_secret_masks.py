@@ -142,3 +142,18 @@ def test_the_seal_of_a_callback_address_that_is_repeated_is_hidden(secrets: dict
 )
 def test_what_is_no_address_with_a_seal_stays(text: str) -> None:
     assert Mask({}).text(text) == text
+
+
+@pytest.mark.parametrize("secret", ["pw>>~>>?key>", "a+b/c=d<e>&f", "\u00ff\u00fe secret"])
+def test_base64_is_masked_where_json_escapes_its_characters(secret: str) -> None:
+    mask = Mask({"TOKEN": secret})
+    for lead in ("", "u", "us", "user:"):
+        shown = base64.b64encode(f"{lead}{secret}".encode()).decode()
+        escaped = "".join(each if each.isalnum() else f"\\u{ord(each):04X}" for each in shown)
+        everything = "".join(f"\\u{ord(each):04x}" for each in shown)
+        lines = f"{shown[:6]}\\u000a{shown[6:]}"
+        for text in (shown, escaped, everything, lines):
+            masked = mask.body(f'{{"auth":"Basic {text}"}}'.encode())
+            assert masked is not None
+            assert b"${secret:TOKEN}" in masked, text
+        assert "${secret:TOKEN}" in mask.text(escaped)

@@ -3,6 +3,7 @@
 Used by `gateways`, `gateways/secrets` and `serve/routes`.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -17,6 +18,7 @@ from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.mapping.secret_references import reference_to
 
 _MOST_PATTERNS: Final = 1_024
+_ESCAPED: Final = re.compile(rb"\\u00[0-7]")
 
 
 class Mask:
@@ -58,7 +60,7 @@ class Mask:
         if not body:
             return body
         body = without_seals(body)
-        if not self._is_in(body):
+        if not self._is_in(body) and not self._is_escaped_in(body):
             return body
         try:
             value = decode_json(body)
@@ -69,6 +71,18 @@ class Mask:
 
     def _is_in(self, text: bytes) -> bool:
         return any(_pattern(value).search(text) is not None for value, _ in self._secrets)
+
+    def _is_escaped_in(self, body: bytes) -> bool:
+        """Tell whether a secret is in a body whose encoder escapes characters of ASCII.
+
+        Some escape ``+`` or ``<``. What is shown is decoded, and has the characters.
+        """
+        if not self._secrets or _ESCAPED.search(body) is None:
+            return False
+        try:
+            return self._is_in(encode_json(decode_json(body)))
+        except ValueError:
+            return False
 
     def _masked(self, text: bytes) -> bytes:
         """Return the same object if there is nothing to mask."""

@@ -31,8 +31,11 @@ LONGEST_SPELLED_OUT: Final = 512
 Pattern = Any  # re2 ships no types
 
 _MEMORY_BYTES: Final = 64 * 1024 * 1024
-_IN_BASE64: Final = {"+": b"(?:[+-]|%2[bB])", "/": rb"(?:\\*/|_|%2[fF])"}
-_LINE_BREAK: Final = rb"(?:\\+[rn]|[\r\n]|%(?:25)*0(?:[aA]|[dD]))*"
+_IN_BASE64: Final = {
+    "+": rb"(?:[+-]|%2[bB]|\\+u002[bBdD])",
+    "/": rb"(?:\\*/|_|%2[fF]|\\+u00(?:2[fF]|5[fF]))",
+}
+_LINE_BREAK: Final = rb"(?:\\+[rn]|[\r\n]|%(?:25)*0(?:[aA]|[dD])|\\+u000[aAdD])*"
 """What may stand between two characters of Base64 in lines, as MIME and ``base64`` write it."""
 _JSON_LETTERS: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
