@@ -4,13 +4,14 @@ Used by `triggers/trigger_types.py`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from rillflow.errors import CronError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.mapping.secret_references import secret_name
+from rillflow.triggers.path_patterns import excess_patterns
 
 FORMATS: Final = ("json", "text", "bytes")
 RESETS: Final = ("earliest", "latest")
@@ -146,16 +147,16 @@ def _flag(given: JsonObject, name: str) -> bool:
 
 def _mapping(value: JsonValue) -> JsonObject | None:
     """Check the paths of fields of the context, by the names of the fields."""
-    for path in _members(value, "mapping").values():
-        _check_path(path, "mapping")
-    return _members(value, "mapping")
+    members = _members(value, "mapping")
+    _check_paths(members.values(), "mapping")
+    return members
 
 
 def _filters(value: JsonValue) -> JsonObject | None:
     """Check the values that paths must have, by the paths."""
-    for path in _members(value, "filters"):
-        _check_path(path, "filters")
-    return _members(value, "filters")
+    members = _members(value, "filters")
+    _check_paths(members, "filters")
+    return members
 
 
 def _members(value: JsonValue, name: str) -> JsonObject:
@@ -164,6 +165,14 @@ def _members(value: JsonValue, name: str) -> JsonObject:
     if not isinstance(value, dict) or len(value) > MOST_PATHS:
         raise _wrong(name, f"{name} has up to {MOST_PATHS} fields")
     return value
+
+
+def _check_paths(paths: Collection[JsonValue], name: str) -> None:
+    excess = excess_patterns(paths)
+    if excess:
+        raise _wrong(name, f"{name}: {excess}")
+    for path in paths:
+        _check_path(path, name)
 
 
 def _check_path(path: JsonValue, name: str) -> None:

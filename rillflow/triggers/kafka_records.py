@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from rillflow.errors import LanguageError
+from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
@@ -57,16 +57,17 @@ def context_of(settings: Mapping[str, Any], record: Record) -> JsonObject | None
     budget = TotalBudget(steps=RECORD_STEPS, memory_bytes=RECORD_BYTES)
     try:
         for path, wanted in settings.get("filters", {}).items():
-            found = compile_path(path).find(document, budget)
+            found = compile_path(path, budget).find(document, budget)
             if not _is_wanted(found, wanted):
                 return None
         mapping = settings.get("mapping")
         if mapping:
             found_by_name = {
-                name: compile_path(path).find(document, budget) for name, path in mapping.items()
+                name: compile_path(path, budget).find(document, budget)
+                for name, path in mapping.items()
             }
             return dict(found_by_name)
-    except LanguageError as error:
+    except (LanguageError, WorkLimitError) as error:
         raise RecordError(f"a path cannot be read: {error}") from error
     value = document["value"]
     if not isinstance(value, dict):

@@ -17,6 +17,7 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.mapping.secret_references import secret_name
+from rillflow.triggers.path_patterns import excess_patterns
 from rillflow.triggers.signatures import ALGORITHMS, ENCODINGS, Signature, SignatureKind
 
 FIELDS: Final = (
@@ -168,7 +169,8 @@ def context_of(webhook: Webhook, request: JsonObject, context: JsonObject) -> Js
         return context | body if isinstance(body, dict) else context | {"body": body}
     budget = TotalBudget(STEPS, BYTES)
     found = {
-        field: compile_path(path).find(request, budget) for field, path in webhook.mapping.items()
+        field: compile_path(path, budget).find(request, budget)
+        for field, path in webhook.mapping.items()
     }
     return context | {field: value for field, value in found.items() if value is not None}
 
@@ -252,6 +254,9 @@ def _mapping(value: JsonValue) -> dict[str, str] | None:
         return None
     if not isinstance(value, dict) or not 0 < len(value) <= MOST_PATHS:
         raise wrong("mapping", f"mapping has 1 to {MOST_PATHS} fields of the context")
+    excess = excess_patterns(value.values())
+    if excess:
+        raise wrong("mapping", f"mapping: {excess}")
     return {field: _path(path) for field, path in value.items()}
 
 

@@ -1,5 +1,6 @@
 """A completion callback is posted to an HTTP address, and starts nothing else (spec 3.19)."""
 
+import json
 import logging
 from typing import Any, Final
 
@@ -72,3 +73,19 @@ tasks:
             while not any(record.msg == "completion_callback_failed" for record in caplog.records):
                 await api.shown(shown["execution_id"])
         assert await started(api) == 0
+
+
+async def test_a_callback_with_many_regular_expressions_is_refused_at_the_submission() -> None:
+    rule = {"source": "$.context.l[?(@.a =~ /x/)]", "target": "$.input.x"}
+    async with served() as api:
+        descriptor = await api.add(PASS)
+        wanted = "a callback has up to 10 regular expressions (=~)"
+        for count in (10, 11):
+            callback = {"resourceName": "http://127.0.0.1:9/told", "inputMappings": [rule] * count}
+            # In JSON, a sign may be written otherwise.
+            text = json.dumps(callback).replace("=~", "\\u003d~")
+            asked = api.client.post(
+                "/flow/submit.json", params={"descriptor_id": descriptor, "callback": text}, json={}
+            )
+            answer = await asked
+            assert (wanted in answer.text) is (count == 11), answer.text

@@ -40,7 +40,7 @@ from rillflow.runtime.definitions.alias_rules import MOST_RULES, RULE_BUDGET, RU
 from rillflow.runtime.definitions.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
 from rillflow.runtime.definitions.json_schema import LONGEST_NAME as LONGEST_SCHEMA_NAME
 from rillflow.runtime.definitions.json_schema import MOST_PATTERNS
-from rillflow.runtime.submission.intake import MOST_CALLBACK_RULES
+from rillflow.runtime.submission.intake import MOST_CALLBACK_PATTERNS, MOST_CALLBACK_RULES
 from rillflow.settings import Settings
 from tests.spec.documented import (
     DOCUMENT,
@@ -335,6 +335,7 @@ LIMITS: Final = {
     ),
     "regular expressions (`=~`) of a definition": MOST_DEFINITION_PATTERNS,
     "mapping rules of a submission's own callback, counted likewise": MOST_CALLBACK_RULES,
+    "regular expressions (`=~`) of a submission's own callback": MOST_CALLBACK_PATTERNS,
     "nesting of JSON, and of a context or an input": MAX_JSON_DEPTH,
     "values in JSON from outside; a list or object counts as four, a key as two": MAX_VALUES,
     "digits of the numbers of more than 40 digits in JSON from outside, together": MAX_LONG_DIGITS,

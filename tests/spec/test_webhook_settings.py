@@ -73,6 +73,11 @@ def test_defaults_are_left_out_of_what_is_stored(given: dict[str, Any]) -> None:
         (GITHUB | {"mapping": {"a": "body.user"}}, "mapping", "needs paths"),
         (GITHUB | {"mapping": {"a": 5}}, "mapping", "needs paths"),
         (GITHUB | {"mapping": {"a": "$.body[?("}}, "mapping", "is no path"),
+        (
+            GITHUB | {"mapping": {f"a{n}": f"$.body[?(@.a =~ /{n}/)]" for n in range(11)}},
+            "mapping",
+            "11 regular expressions",
+        ),
         (GITHUB | {"mapping": {"a": "$." + "x" * 1_000}}, "mapping", "needs paths"),
         (GITHUB | {"secrets": "${secret:HOOK}"}, "secrets", "has no field 'secrets'"),
     ],

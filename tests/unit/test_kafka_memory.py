@@ -5,9 +5,11 @@ from typing import Any, Final
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
+from rillflow.errors import CronError
 from rillflow.gateways.kafka.client import MOST_CONTEXT_BYTES, MOST_RECORDS, KafkaClient
 from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, RecordRoom
 from rillflow.triggers.kafka import checked_kafka
+from rillflow.triggers.kafka_records import Record, RecordError, context_of
 
 LARGE: Final = b'"' + b"x" * (4 << 20) + b'"'
 LONG: Final = 100_000
@@ -117,3 +119,21 @@ async def test_the_room_counts_what_the_mapping_makes() -> None:
     assert 5 * len(text) < MOST_OF_ONE_BYTES
     events = await Client(Consumer(9, value=text), mapping=mapping).take(())
     assert [event.problem for event in events] == [""]
+
+
+@pytest.mark.parametrize("name", ["mapping", "filters"])
+def test_a_trigger_has_few_regular_expressions_in_its_paths(name: str) -> None:
+    paths = [f"$.value[?(@.a =~ /{number}/)]" for number in range(11)]
+    fields = {path: path for path in paths}
+    with pytest.raises(CronError, match="11 regular expressions"):
+        checked_kafka({"brokers": "k:9092", "topic": "t", name: fields})
+    del fields[paths[0]]
+    assert checked_kafka({"brokers": "k:9092", "topic": "t", name: fields})[name] == fields
+
+
+async def test_compiling_the_paths_of_a_stored_trigger_is_charged_for_each_record() -> None:
+    settings = checked_kafka({"brokers": "k:9092", "topic": "t"})
+    path = " || ".join(f"@.a =~ /{number}/" for number in range(18))
+    settings["mapping"] = {f"f{number}": f"$.value[?({path})][{number}]" for number in range(40)}
+    with pytest.raises(RecordError):
+        context_of(settings, Record("t", 0, 0, 1, None, b'{"a":"x"}', ()))

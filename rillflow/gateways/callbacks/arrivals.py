@@ -131,16 +131,18 @@ def read_callback(
     facts = _facts(names, mask)
     succeeded = _outcome(query.get("status"), facts.get("status"), output)
     said = _CallFields(None, None, None) if succeeded else _said(output)
+    will_retry = not succeeded and _has_retries_left(facts)
     return Callback(
         execution_id=execution_id,
         task_name=task_name,
         succeeded=succeeded,
-        output=encode_json(output),
+        # Nobody reads what comes with a failure that the gateway itself repairs.
+        output=b"{}" if will_retry else encode_json(output),
         message=None if succeeded else _cut(mask(_failure_message(said, content, query, facts))),
         code=said.code,
         invoke_id=said.invoke_id,
         facts=facts,
-        will_retry=not succeeded and _has_retries_left(facts),
+        will_retry=will_retry,
         retry_interval_s=retry_interval_of(output),
         log=read_log(unquote_to_bytes(names.get(LOG_HEADER, "")), mask),
     )

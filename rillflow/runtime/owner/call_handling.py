@@ -43,6 +43,7 @@ from rillflow.runtime.hooks.chain import Handle
 from rillflow.runtime.owner import queries
 from rillflow.runtime.owner.mapping_log import MappingLog
 from rillflow.runtime.owner.recovery import SEEING_TO, Recovery
+from rillflow.runtime.owner.unsettled_callbacks import UnsettledCallbacks
 from rillflow.runtime.owner.views import Views
 from rillflow.runtime.process.crash_log import log_crash
 
@@ -114,6 +115,7 @@ class CallHandling:
         self._outputs_max_bytes = outputs_max_bytes
         self._handle = handle
         self._traffic = Traffic(clock)
+        self._unsettled = UnsettledCallbacks(clock)
         self._rules = MappingLog()
 
     def take(self, leased: Leased, call: Call) -> CallOutcome:
@@ -143,7 +145,7 @@ class CallHandling:
     def _answer(self, call: Call, execution: ActiveExecution | None, leased: Leased) -> CallOutcome:
         match call:
             case Delivery():
-                return self._deliver(call, execution)
+                return self._receive(call, execution)
             case Submission():
                 return self._submit(call, leased)
             case Query():
@@ -203,6 +205,13 @@ class CallHandling:
         return CallOutcome(
             Reply(), execution, append, handled.commands, event.at_ms, execution.over, watch
         )
+
+    def _receive(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:
+        if execution is not None:
+            if self._unsettled.is_left_out(call.execution_id, call.event):
+                return self._repetition(call, execution)
+            self._unsettled.refuse(execution, call.event)
+        return self._deliver(call, execution)
 
     def _deliver(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:
         execution_id = call.execution_id

@@ -69,6 +69,8 @@ DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
 """Limit of the memory of the definitions that a replica keeps."""
 MOST_CALLBACK_RULES: Final = 1_000
 """Limit of the rules of a submission's own callback, which are compiled when the execution ends."""
+MOST_CALLBACK_PATTERNS: Final = 10
+"""Limit of their regular expressions: each may take milliseconds of the owner's loop."""
 MOST_KEY_CHARACTERS: Final = 255
 MOST_DRAWS: Final = 32
 """How many ids are drawn at most until one suits."""
@@ -375,6 +377,10 @@ def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> Non
         rules = config.input_mappings or ()
         if expanded_rules(rules, definition.common_mapping or {}) > MOST_CALLBACK_RULES:
             raise RequestError(f"a callback has up to {MOST_CALLBACK_RULES} mapping rules")
+        if encode_json(decode_json(given)).count(b"=~") > MOST_CALLBACK_PATTERNS:
+            raise RequestError(
+                f"a callback has up to {MOST_CALLBACK_PATTERNS} regular expressions (=~)"
+            )
     else:
         config = definition.callback or CallbackConfig()
     address = (config.resource_name or "").strip()

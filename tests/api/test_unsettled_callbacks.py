@@ -1,0 +1,61 @@
+"""Callbacks that end no task fill no disk: what they write is bounded for each task."""
+
+from rillflow.runtime.owner.unsettled_callbacks import NOTE_PAUSE_MS, SIGNALS_BYTES
+from rillflow.stores.memory.store import MemoryStore
+from tests.api.serving import served
+
+ASYNC = """
+workspace: shop
+dagName: order
+type: flow
+tasks: [{ name: A, category: function, pattern: task_async, resourceName: "GATEWAY/function/f" }]
+"""
+WAITS = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: A
+    category: suspense
+    conditions: ["$.input[?(@.go == 1)]"]
+"""
+AGAIN = {"X-Function-Status": "500", "X-Retry": "0", "X-Retry-Max": "3"}
+LARGE = b"x" * 500_000
+
+
+async def test_a_failure_that_a_gateway_repairs_is_kept_without_its_body_and_now_and_then() -> None:
+    store = MemoryStore()
+    async with served({"f": lambda _: {}}, store=store) as api:
+        descriptor = await api.add(ASYNC.replace("GATEWAY", api.gateway.url))
+        execution_id = await api.submit(descriptor)
+        query = {"execution_id": execution_id, "task_name": "A"}
+        before = await stored_bytes(store, execution_id)
+        for _ in range(20):
+            answer = await api.client.post(
+                "/flow/trigger.json", params=query, content=LARGE, headers=AGAIN
+            )
+            assert answer.status_code == 200
+        noted = await stored_bytes(store, execution_id) - before
+        assert 0 < noted < 20_000
+        api.clock.advance(NOTE_PAUSE_MS / 1_000)
+        await api.client.post("/flow/trigger.json", params=query, content=LARGE, headers=AGAIN)
+        assert await stored_bytes(store, execution_id) - before > noted
+
+
+async def test_signals_of_a_suspense_carry_so_much_and_are_refused_then() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(WAITS))
+        query = {"execution_id": execution_id, "task_name": "A"}
+        codes = []
+        for _ in range(2 * SIGNALS_BYTES // len(LARGE)):
+            answer = await api.client.post("/flow/trigger.json", params=query, content=LARGE)
+            codes.append(answer.status_code)
+        assert codes.count(200) == SIGNALS_BYTES // len(LARGE) + 1
+        assert set(codes) == {200, 429}
+
+
+async def stored_bytes(store: MemoryStore, execution_id: str) -> int:
+    """Return the bytes of all records of an execution."""
+    stored = await store.load(execution_id)
+    assert stored is not None
+    return sum(map(len, stored.records)) + len(stored.snapshot or b"")
