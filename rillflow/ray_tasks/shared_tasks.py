@@ -65,18 +65,18 @@ _outcome_decoder: Final = msgspec.msgpack.Decoder(CallOutcome)
 class _Item:
     """A call that waits for its outcome, and the Ray task that makes it."""
 
-    __slots__ = ("call", "caller", "lane", "result", "start", "task")
+    __slots__ = ("call", "caller", "group", "result", "start", "task")
 
     def __init__(
         self,
         call: FunctionCall,
         caller: Caller,
-        lane: "_Group",
+        group: "_Group",
         start: "Callable[[_Item, Place], None]",
     ) -> None:
         self.call = call
         self.caller = caller
-        self.lane = lane
+        self.group = group
         self.start = start
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.task: _Task | None = None
@@ -107,7 +107,7 @@ class _Task:
     )
 
     def __init__(self, item: _Item, token: bytes, place: Place, begun_s: float) -> None:
-        self.group = item.lane
+        self.group = item.group
         self.number = item.call.number
         self.token = token
         self.place = place
@@ -174,7 +174,7 @@ class SharedTasks:
         self._feed.start()
         item = _Item(call, caller, self._group(call, options), self._begin)
         self._queue.ask(item)
-        self._look_after(item.lane)
+        self._look_after(item.group)
         try:
             return await item.result
         except asyncio.CancelledError:
@@ -218,7 +218,7 @@ class SharedTasks:
 
     def _begin(self, item: _Item, place: Place) -> None:
         """Start a Ray task; what hinders it is the outcome of the call."""
-        group = item.lane
+        group = item.group
         # A call that is alone is not worth a connection.
         is_shared = group.fresh and group.is_local and not group.options.max_calls
         feed = self._feed.path if is_shared else ""

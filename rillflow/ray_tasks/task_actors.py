@@ -159,7 +159,7 @@ class _Attempt:
         return not self.calls and (self.is_durable or not self.has_outcome)
 
 
-class CoalescedLooks:
+class ActorNames:
     """Reads names of actors; who asks while they are read waits for the next reading."""
 
     def __init__(self, read: Callable[[], frozenset[str]]) -> None:
@@ -199,7 +199,7 @@ class TaskActors:
         self._asker = asker
         self._attempts: dict[CallId, _Attempt] = {}
         self._ending: TaskSet[None] = TaskSet()
-        self._looks = CoalescedLooks(partial(_names_in, namespace))
+        self._looks = ActorNames(partial(_names_in, namespace))
 
     async def is_begun(self, request: DispatchRequest) -> bool:
         """Tell whether an attempt has a task actor, of this dispatcher, an earlier or another one.

@@ -1,6 +1,6 @@
 """Callbacks that end no task fill no disk: what they write is bounded for each task."""
 
-from rillflow.runtime.owner.unsettled_callbacks import NOTE_PAUSE_MS, SIGNALS_BYTES
+from rillflow.runtime.owner.callback_limits import NOTE_PAUSE_MS, SIGNALS_BYTES
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.serving import served
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from rillflow.gateways.limits.concurrency import Caller, Usage
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
-from rillflow.ray_tasks.limits.waiting_tasks import Lane, Waiter, WaitingTasks
+from rillflow.ray_tasks.limits.waiting_tasks import CallGroup, WaitingCall, WaitingTasks
 from rillflow.ray_tasks.node_resources import Demand, Node
 
 LOOK_S: Final = 2.0
@@ -20,7 +20,7 @@ LOOK_S: Final = 2.0
 log = logging.getLogger("rillflow.ray_tasks")
 
 
-class Call(Waiter, Protocol):
+class Call(WaitingCall, Protocol):
     """A call that asks for a Ray task."""
 
     def is_wanted(self) -> bool:
@@ -30,7 +30,7 @@ class Call(Waiter, Protocol):
         """Start the Ray task, which has this place until it is given back."""
 
 
-class _DemandLane(NamedTuple):
+class _PlainGroup(NamedTuple):
     """Calls that have nothing in common but what they ask for."""
 
     demand: Demand
@@ -42,10 +42,10 @@ class _DemandLane(NamedTuple):
 class _PlaceCall:
     """A call that starts its Ray task itself once it has a place."""
 
-    __slots__ = ("caller", "granted", "lane")
+    __slots__ = ("caller", "granted", "group")
 
     def __init__(self, demand: Demand, caller: Caller) -> None:
-        self.lane = _DemandLane(demand)
+        self.group = _PlainGroup(demand)
         self.caller = caller
         self.granted: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
 
@@ -75,10 +75,10 @@ class TaskQueue:
         """Have a call begin now, or in its turn."""
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch(), name="nodes")
-        lane = call.lane
+        group = call.group
         # Whoever waits has no room now, or it would not wait, so nobody is overtaken.
-        if self._has_room(lane):
-            call.begin(self._room.enter(lane.demand, call.caller.workspace))
+        if self._has_room(group):
+            call.begin(self._room.enter(group.demand, call.caller.workspace))
         else:
             self._waiting.add(call)
 
@@ -86,13 +86,13 @@ class TaskQueue:
         """Forget a call that waits, if it does."""
         self._waiting.remove(call)
 
-    def waits_in(self, lane: Lane) -> bool:
-        """Tell whether a call waits in a lane."""
-        return self._waiting.waits_in(lane)
+    def waits_in(self, group: CallGroup) -> bool:
+        """Tell whether a call waits in a group."""
+        return self._waiting.waits_in(group)
 
-    def next_of(self, lane: Lane) -> Call | None:
-        """Take the next call that waits in a lane, for a Ray task that has a place already."""
-        while (call := self._waiting.next_of(lane)) is not None:
+    def next_of(self, group: CallGroup) -> Call | None:
+        """Take the next call that waits in a group, for a Ray task that has a place already."""
+        while (call := self._waiting.next_of(group)) is not None:
             if call.is_wanted():
                 return call
         return None
@@ -113,7 +113,7 @@ class TaskQueue:
                 if call is None:
                     break
                 if call.is_wanted():
-                    call.begin(self._room.enter(call.lane.demand, call.caller.workspace))
+                    call.begin(self._room.enter(call.group.demand, call.caller.workspace))
         finally:
             self._is_filling = False
 
@@ -148,7 +148,7 @@ class TaskQueue:
     async def _pass_begun(self, call: _PlaceCall, is_begun: Callable[[], Awaitable[bool]]) -> None:
         if await is_begun() and not call.granted.done():
             self._waiting.remove(call)
-            call.begin(self._room.enter(call.lane.demand, call.caller.workspace))
+            call.begin(self._room.enter(call.group.demand, call.caller.workspace))
 
     def learn(self, nodes: Sequence[Node]) -> None:
         """Learn which nodes there are, and begin the calls for which they have room."""
@@ -165,8 +165,8 @@ class TaskQueue:
         if self._watching is not None:
             self._watching.cancel()
 
-    def _has_room(self, lane: Lane) -> bool:
-        return lane.is_open() and self._room.has_room(lane.demand)
+    def _has_room(self, group: CallGroup) -> bool:
+        return group.is_open() and self._room.has_room(group.demand)
 
     async def _watch(self) -> None:
         try:

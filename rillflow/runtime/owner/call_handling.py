@@ -43,7 +43,7 @@ from rillflow.runtime.hooks.chain import Handle
 from rillflow.runtime.owner import queries
 from rillflow.runtime.owner.mapping_log import MappingLog
 from rillflow.runtime.owner.recovery import SEEING_TO, Recovery
-from rillflow.runtime.owner.unsettled_callbacks import UnsettledCallbacks
+from rillflow.runtime.owner.callback_limits import CallbackLimits
 from rillflow.runtime.owner.views import Views
 from rillflow.runtime.process.crash_log import log_crash
 
@@ -115,7 +115,7 @@ class CallHandling:
         self._outputs_max_bytes = outputs_max_bytes
         self._handle = handle
         self._traffic = Traffic(clock)
-        self._unsettled = UnsettledCallbacks(clock)
+        self._callback_limits = CallbackLimits(clock)
         self._rules = MappingLog()
 
     def take(self, leased: Leased, call: Call) -> CallOutcome:
@@ -208,9 +208,9 @@ class CallHandling:
 
     def _receive(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:
         if execution is not None:
-            if self._unsettled.is_left_out(call.execution_id, call.event):
+            if self._callback_limits.is_left_out(call.execution_id, call.event):
                 return self._repetition(call, execution)
-            self._unsettled.refuse(execution, call.event)
+            self._callback_limits.refuse(execution, call.event)
         return self._deliver(call, execution)
 
     def _deliver(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:

@@ -28,7 +28,7 @@ SIGNALS_BYTES_PER_S: Final = 4_096
 _Key: TypeAlias = tuple[ExecutionId, TaskName]
 
 
-class UnsettledCallbacks:
+class CallbackLimits:
     """Counts them by task, in memory: a restart forgets it."""
 
     def __init__(self, clock: Clock) -> None:
