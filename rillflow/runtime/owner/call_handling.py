@@ -41,9 +41,9 @@ from rillflow.runtime.crashes.crash_history import CrashHistory, step_of
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import Handle
 from rillflow.runtime.owner import queries
+from rillflow.runtime.owner.callback_limits import CallbackLimits
 from rillflow.runtime.owner.mapping_log import MappingLog
 from rillflow.runtime.owner.recovery import SEEING_TO, Recovery
-from rillflow.runtime.owner.callback_limits import CallbackLimits
 from rillflow.runtime.owner.views import Views
 from rillflow.runtime.process.crash_log import log_crash
 
