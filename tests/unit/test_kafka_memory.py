@@ -8,6 +8,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from rillflow.errors import CronError
 from rillflow.gateways.kafka.client import MOST_CONTEXT_BYTES, MOST_RECORDS, KafkaClient
 from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, RecordRoom
+from rillflow.jsontypes import JsonObject
 from rillflow.triggers.kafka import checked_kafka
 from rillflow.triggers.kafka_records import Record, RecordError, context_of
 
@@ -124,7 +125,7 @@ async def test_the_room_counts_what_the_mapping_makes() -> None:
 @pytest.mark.parametrize("name", ["mapping", "filters"])
 def test_a_trigger_has_few_regular_expressions_in_its_paths(name: str) -> None:
     paths = [f"$.value[?(@.a =~ /{number}/)]" for number in range(11)]
-    fields = {path: path for path in paths}
+    fields: JsonObject = {path: path for path in paths}
     with pytest.raises(CronError, match="11 regular expressions"):
         checked_kafka({"brokers": "k:9092", "topic": "t", name: fields})
     del fields[paths[0]]
