@@ -35,7 +35,7 @@ _IN_BASE64: Final = {
     "+": rb"(?:[+-]|%2[bB]|\\+u002[bBdD])",
     "/": rb"(?:\\*/|_|%2[fF]|\\+u00(?:2[fF]|5[fF]))",
 }
-_LINE_BREAK: Final = rb"(?:\\+[rn]|[\r\n]|%(?:25)*0(?:[aA]|[dD])|\\+u000[aAdD])*"
+_LINE_BREAK: Final = rb"(?:\\+[rn]|[\r\n]|%(?:25)*0(?:[aA]|[dD])|\\+u000(?:[aA]|[dD]))*"
 """What may stand between two characters of Base64 in lines, as MIME and ``base64`` write it."""
 _JSON_LETTERS: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
