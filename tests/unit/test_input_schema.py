@@ -230,6 +230,14 @@ NESTED: Final[dict[str, Any]] = functools.reduce(lambda inner, _: {"a": inner}, 
             },
             {"l": [1] * 45_000},
         ),
+        # A constant of many small values, which are compared one by one.
+        (
+            {
+                "$defs": {"a": {"enum": [[[]] * 3_000]}},
+                "allOf": [{"properties": {"l": {"items": {"$ref": "#/$defs/a"}}}}] * 4,
+            },
+            {"l": [[[]] * 3_000] * 20},
+        ),
         # References that multiply where nothing is checked, as the keyword comes first.
         (
             {

@@ -23,7 +23,7 @@ from rillflow.ports.messages import Calls, decode_owner_message
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, PriorityThread
-from rillflow.runtime.definitions.catalogue import Plans
+from rillflow.runtime.definitions.catalogue import Plans, is_ready_at_once
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
@@ -106,6 +106,21 @@ async def test_others_do_not_wait_for_a_long_definition(owned: Owned) -> None:
     before = len(owned.sent)
     await owned.submit(long)
     assert owned.sent[before:] == [(1, False)], "a definition that is in memory is not waited for"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_at_once"),
+    [
+        (PASS, True),
+        (PASS + "# $.l[?(@.a =~ /x/)]", True),
+        (PASS + "# $.l[?(@.a =~ /x/)]" * 5, False),
+        (LONG, False),
+    ],
+)
+def test_long_definitions_and_those_with_many_patterns_are_made_in_a_thread(
+    text: str, *, is_at_once: bool
+) -> None:
+    assert is_ready_at_once(text) is is_at_once
 
 
 async def test_all_who_wait_for_a_long_definition_share_one_read(owned: Owned) -> None:

@@ -54,6 +54,7 @@ from rillflow.runtime.backpressure.quotas import Quotas, Wait
 from rillflow.runtime.definitions.catalogue import (
     SingleFlight,
     SingleFlightReads,
+    is_ready_at_once,
     parse_stored,
     ready_bytes,
     resolve_descriptor,
@@ -73,6 +74,8 @@ MOST_CALLBACK_PATTERNS: Final = 10
 """Limit of their regular expressions: each may take milliseconds of the owner's loop."""
 MOST_KEY_CHARACTERS: Final = 255
 MOST_DRAWS: Final = 32
+_SCHEMA: Final = "inputSchema"
+"""A definition that has one is read in a thread: checking the schema takes up to half a second."""
 """How many ids are drawn at most until one suits."""
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
@@ -325,7 +328,7 @@ class Submissions:
 
     async def _make_ready(self, version: str) -> Ready:
         stored = await stored_text(self._store, version)
-        if len(stored) <= SHORT_BYTES:
+        if is_ready_at_once(stored) and _SCHEMA not in stored:
             return self._make(version, stored)
         return await FOR_DEFINITIONS.run(len(stored), partial(self._make, version, stored))
 
