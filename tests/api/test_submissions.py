@@ -12,6 +12,7 @@ from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
 from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.stores import open_store
+from rillflow.triggers.schedule import key_of_firing
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, served
 
@@ -155,6 +156,7 @@ async def test_an_end_that_is_large_is_shown_whole(api: Api) -> None:
         ({"resource_check": "[]"}, (400, 30109)),
         ({"isolation": "alone"}, (400, 30109)),
         ({"idempotency_key": "k" * 256}, (400, 30109)),
+        ({"idempotency_key": "trigger/nightly/1764237600000"}, (400, 30109)),
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
@@ -192,6 +194,17 @@ async def test_the_same_key_and_data_find_the_same_execution(api: Api) -> None:
     )
     assert again.json() == {"execution_id": first}
     assert await api.submit("shop:order", {"a": 1, "b": 2}, idempotency_key="l") != first
+
+
+async def test_nobody_takes_the_key_of_a_firing_beforehand(api: Api) -> None:
+    await api.add(PASS)
+    refused = await api.client.post(
+        SUBMIT,
+        params={"descriptor_id": "shop:order"},
+        headers={"Idempotency-Key": key_of_firing("nightly", 1764237600000)},
+    )
+    assert refused.status_code == 400
+    assert "are those of triggers" in refused.json()["error"]
 
 
 async def test_the_same_key_with_other_data_is_a_conflict(api: Api) -> None:

@@ -129,6 +129,18 @@ async def test_an_event_starts_an_execution_with_its_context_over_that_of_the_tr
         assert world.log.closed == 1
 
 
+async def test_an_event_whose_key_was_used_for_other_data_is_an_error_of_its_trigger() -> None:
+    async with a_world() as world:
+        await world.add()
+        taken = RequestError("idempotency key k was used for other data, by x", http_status=409)
+        world.submitted.refusals[1] = taken
+        world.log.lanes["0"] += [{"a": 1}]
+        async with world.runs():
+            await until(lambda: world.log.acknowledged["0"] == 1)
+        progress = await world.progress()
+        assert (progress.fired, progress.refused, progress.error) == (0, 0, str(taken))
+
+
 async def test_an_event_that_is_not_wanted_is_acknowledged_and_counted() -> None:
     async with a_world() as world:
         await world.add()

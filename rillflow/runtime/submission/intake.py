@@ -65,6 +65,7 @@ from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.telemetry.trace_context import TraceParent
+from rillflow.triggers.origins import PREFIX
 
 DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
 """Limit of the memory of the definitions that a replica keeps."""
@@ -358,7 +359,21 @@ def execution_settings(settings: Settings) -> ExecutionSettings:
 
 
 def checked_key(key: str | None) -> str | None:
-    """Return an idempotency key in its stored form; an empty one is none.
+    """Return a caller's idempotency key in its stored form; an empty one is none.
+
+    Raises:
+        RequestError: It is too long, or is one of those of triggers (30109).
+    """
+    if key is not None and key.startswith(PREFIX):
+        # Who has the key of a firing first decides whether there is one.
+        raise RequestError(
+            f"idempotency keys that begin with {PREFIX} are those of triggers: choose another one"
+        )
+    return bounded_key(key)
+
+
+def bounded_key(key: str | None) -> str | None:
+    """Return an idempotency key in its stored form, whoever has made it; an empty one is none.
 
     Raises:
         RequestError: It is too long (30109).

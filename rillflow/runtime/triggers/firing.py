@@ -170,7 +170,7 @@ class Firing:
             )
         except RillflowError as error:
             if was_started_before(error):
-                trigger.note(**queued)
+                trigger.note(error=str(error)[:LONGEST_REASON], **queued)
                 return
             if is_not_now(error):
                 raise

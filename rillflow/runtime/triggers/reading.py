@@ -232,6 +232,7 @@ class SourceReader:
                     started = await self._submissions.submit(self.row.descriptor_id, data, options)
             except RillflowError as error:
                 if was_started_before(error):
+                    self._note(error=str(error)[:LONGEST_REASON])
                     return
                 if not is_not_now(error):
                     await self._refuse(source, event, str(error))

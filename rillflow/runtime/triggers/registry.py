@@ -19,11 +19,12 @@ from rillflow.ports.access import Holder
 from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.runtime.definitions.trigger_room import RESTRICTED, TriggerRoom
-from rillflow.runtime.submission.intake import checked_key
+from rillflow.runtime.submission.intake import bounded_key
 from rillflow.runtime.triggers.progress import decode_progress
 from rillflow.runtime.triggers.submission_options import Submitter, options_of
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.kafka import rill_flow_details
+from rillflow.triggers.origins import PREFIX
 from rillflow.triggers.schedule import key_of_firing
 from rillflow.triggers.spec import (
     TriggerSpec,
@@ -275,7 +276,7 @@ class TriggerRegistry:
             RillflowError: There is no such trigger, or the submission was refused.
         """
         row, context = await self._known(trigger_id, sees)
-        checked = checked_key(f"trigger/{trigger_id}/by-hand/{key}") or ""
+        checked = bounded_key(f"{PREFIX}{trigger_id}/by-hand/{key}") or ""
         options = options_of(decode_spec(row.spec), checked)._replace(holder=holder)
         return await self._submissions.submit(row.descriptor_id, context.encode(), options)
 
