@@ -37,6 +37,8 @@ LONGEST_PATH: Final = 1_000
 LONGEST_NAME: Final = 249
 LONGEST_GROUP: Final = 255
 DEFAULT_PORT: Final = 9092
+DEFAULT_GROUP: Final = "rillflow-"
+"""What the group of a trigger begins with that names none; its id follows."""
 RILL_FLOW_FIELDS: Final = ("kafka_server", "group_id", "topic")
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -93,6 +95,11 @@ def rill_flow_details(settings: Mapping[str, Any]) -> JsonObject:
         "group_id": settings.get("group", ""),
         "topic": settings["topic"],
     }
+
+
+def default_group(trigger_id: str) -> str:
+    """Return the consumer group of a trigger that names none."""
+    return f"{DEFAULT_GROUP}{trigger_id}"
 
 
 def _brokers(value: JsonValue) -> list[str]:

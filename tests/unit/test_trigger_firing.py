@@ -18,6 +18,7 @@ class Taken:
     """Submissions whose keys others have used for other data."""
 
     async def submit(self, descriptor_id: str, data: bytes, options: Options) -> str:
+        del descriptor_id, data, options
         raise RequestError(TAKEN, http_status=409)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from rillflow.private_apis.kafka_limits import bound_kafka
+from rillflow.triggers.kafka import default_group
 
 CLIENT_ID: Final = "rillflow"
 REQUEST_MS: Final = 10_000
@@ -32,7 +33,7 @@ def consumer_of(
     """Return a consumer; it commits nothing by itself."""
     return AIOKafkaConsumer(
         settings["topic"],
-        group_id=settings.get("group") or f"rillflow-{trigger_id}",
+        group_id=settings.get("group") or default_group(trigger_id),
         auto_offset_reset=settings["offset_reset"],
         enable_auto_commit=False,
         isolation_level="read_committed",

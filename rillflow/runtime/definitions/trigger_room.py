@@ -13,6 +13,7 @@ from typing import Final
 
 from rillflow.errors import RequestError
 from rillflow.ports.triggers import TriggerRow, Triggers
+from rillflow.runtime.definitions.trigger_groups import RESTRICTED, refuse_groups_of_others
 
 MOST_TRIGGERS: Final = 20_000
 MOST_BYTES: Final = 64 << 20
@@ -20,7 +21,6 @@ MOST_BYTES: Final = 64 << 20
 MOST_TRIGGERS_OF_ONE: Final = MOST_TRIGGERS // 2
 MOST_BYTES_OF_ONE: Final = MOST_BYTES // 2
 """What the triggers of one workspace may take together."""
-RESTRICTED: Final = 30110
 
 
 class TriggerRoom:
@@ -42,7 +42,8 @@ class TriggerRoom:
             instead_of: The alias whose declared triggers these replace; they do not count.
 
         Raises:
-            RequestError: They would be too many, or take too much (30110).
+            RequestError: They would be too many, or take too much, or a consumer group of one
+                belongs to others (30110).
         """
         if not added:
             yield
@@ -58,6 +59,7 @@ class TriggerRoom:
                 MOST_TRIGGERS_OF_ONE,
                 MOST_BYTES_OF_ONE,
             )
+            await refuse_groups_of_others(self._store, workspace, [row for row, _ in added])
             yield
 
 

@@ -18,7 +18,8 @@ from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.access import Holder
 from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerRow, Triggers
-from rillflow.runtime.definitions.trigger_room import RESTRICTED, TriggerRoom
+from rillflow.runtime.definitions.trigger_groups import RESTRICTED
+from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
 from rillflow.runtime.triggers.progress import decode_progress
 from rillflow.runtime.triggers.submission_options import Submitter, options_of
