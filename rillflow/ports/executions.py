@@ -119,8 +119,11 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
 
     ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy`` (``task``
     called ``resource``, which asks for a pause of ``for_s``; 0 is none) or ``blocks`` (which
-    functions are busy, whatever the service). It goes to every owner of partitions, for which
-    ``execution_id`` is empty.
+    functions are busy for calls of the service, or of every service if it is empty). It goes to
+    every owner of partitions, for which ``execution_id`` is empty.
+
+    With ``for_service_only`` the pause holds back the calls of this service and of no other one:
+    it is not known that the function itself asked for it.
     """
 
     kind: str
@@ -129,6 +132,7 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
     resource: str = ""
     for_s: int = 0
     resources: tuple[str, ...] = ()
+    for_service_only: bool = False
 
     @property
     def execution_id(self) -> ExecutionId:

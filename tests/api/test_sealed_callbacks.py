@@ -10,6 +10,7 @@ import pytest
 
 from rillflow.gateways.callbacks.seals import seal
 from rillflow.gateways.callbacks.urls import signature
+from rillflow.ports.executions import ResourceCall
 from rillflow.settings import Settings
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import SUSPENDED, calling
@@ -17,6 +18,7 @@ from tests.api.serving import Api, refusal_of, served
 
 OLD: Final = "the-old-key"
 NEW: Final = "the-new-key"
+FINISH: Final = "/flow/finish.json"
 TRIGGER: Final = "/flow/trigger.json"
 TTL_S: Final = 3600
 
@@ -167,6 +169,34 @@ async def test_a_busy_function_is_believed_only_with_a_seal() -> None:
         shown = await api.get("/flow/runtime_dependent_resources.json", service_ids="shop:order")
         [facts] = shown["shop:order"]["task_name_order"]["A"].values()
         assert facts["resource_limited_time"] > 0
+
+
+async def busy_for(api: Api, service: str) -> bool:
+    """Tell whether calls of a service to a function are held back."""
+    replies = await api.stack.executions.ask_all(ResourceCall(kind="blocks", service=service))
+    return any(reply.body != b"{}" for reply in replies)
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "holds_others"),
+    [((NEW,), TRIGGER, True), ((NEW,), FINISH, False), ((), TRIGGER, False), ((), FINISH, False)],
+)
+async def test_a_callback_holds_back_the_calls_of_others_only_with_its_seal(
+    keys: tuple[str, ...], path: str, *, holds_others: bool
+) -> None:
+    work = Work()
+    async with served({"work": work}, callback_keys=keys) as api:
+        _, address = await started(api, work)
+        busy = {"sys_info": {"retry_interval_seconds": 600}}
+        assert await api.post(path, busy, **address) == {"result": "ok"}
+        assert await busy_for(api, "shop:order")
+        assert await busy_for(api, "toys:order") is holds_others
+        other = calling("work").replace("workspace: shop", "workspace: toys")
+        waiting = await api.submit(await api.add(other))
+        if holds_others:
+            assert (await api.shown(waiting, wait_s=0.2))["tasks"]["A"]["status"] == "RUNNING"
+        else:
+            assert (await api.ended(waiting))["dag_status"] == "SUCCEED"
 
 
 async def test_without_keys_addresses_are_those_of_the_original() -> None:

@@ -18,7 +18,7 @@ def test_a_hint_lasts_as_long_at_a_home_whose_clock_is_an_hour_slow() -> None:
     for call in news:
         elsewhere.answer(call)
 
-    assert elsewhere.busy_s(FUNCTION) == 5
+    assert elsewhere.busy_s(FUNCTION, SERVICE) == 5
 
 
 def test_a_clock_that_is_set_back_makes_no_function_busy_again() -> None:
@@ -29,7 +29,7 @@ def test_a_clock_that_is_set_back_makes_no_function_busy_again() -> None:
     clock.wrong_by_s = -HOUR_S
     body = hints.answer(ResourceCall(kind="read", service=SERVICE)).body
 
-    assert hints.busy_s(FUNCTION) == 0
+    assert hints.busy_s(FUNCTION, SERVICE) == 0
     assert body is not None
     assert body.endswith(b",false]]")
 
@@ -41,4 +41,41 @@ def test_a_shorter_hint_does_not_shorten_a_longer_one() -> None:
     hints.heard(SERVICE, "A", FUNCTION, hint_s=1)
     hints.heard(SERVICE, "A", FUNCTION)
 
-    assert hints.busy_s(FUNCTION) == 9
+    assert hints.busy_s(FUNCTION, SERVICE) == 9
+
+
+def test_a_hint_that_anyone_could_send_holds_back_the_calls_of_its_service_alone() -> None:
+    news: list[ResourceCall] = []
+    here, clock = BusyFunctions(ManualClock(), news.append), ManualClock()
+    here.heard(SERVICE, "A", FUNCTION, hint_s=9, for_service_only=True)
+    elsewhere = BusyFunctions(clock)
+    for call in news:
+        elsewhere.answer(call)
+
+    for hints in (here, elsewhere):
+        assert hints.are_busy
+        assert hints.busy_s(FUNCTION, SERVICE) == 9
+        assert hints.busy_s(FUNCTION, "shop:order") == 0
+        assert hints.answer(ResourceCall(kind="blocks", service="")).body == b"{}"
+        own = hints.answer(ResourceCall(kind="blocks", service=SERVICE)).body
+        assert own == b'{"%b":9.0}' % FUNCTION.encode()
+    clock.forward(9)
+    assert elsewhere.busy_s(FUNCTION, SERVICE) == 0
+    assert not elsewhere.are_busy
+
+
+def test_a_hint_of_a_service_is_cleared_with_the_others() -> None:
+    hints = BusyFunctions(ManualClock())
+    hints.heard(SERVICE, "A", FUNCTION, hint_s=9, for_service_only=True)
+    hints.answer(ResourceCall(kind="clear", service=SERVICE))
+
+    assert hints.busy_s(FUNCTION, SERVICE) == 0
+
+
+def test_a_bounded_number_of_hints_of_services_is_kept() -> None:
+    hints = BusyFunctions(ManualClock())
+    for number in range(10_001):
+        hints.heard(SERVICE, "A", f"{FUNCTION}/{number}", hint_s=9, for_service_only=True)
+
+    assert hints.busy_s(f"{FUNCTION}/0", SERVICE) == 0
+    assert hints.busy_s(f"{FUNCTION}/10000", SERVICE) == 9

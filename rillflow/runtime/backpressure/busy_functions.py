@@ -6,12 +6,16 @@ clock, here or at another owner, delays nothing. Every owner of partitions has t
 owners. Which functions a service uses, each owner knows for its own executions; owners of dedicated
 executions report theirs.
 
+A hint holds back the calls of every service only if the function itself gave it: in the answer of a
+call, or in a callback with the seal of its attempt. Anyone could send another callback, so its hint
+counts for the service of its execution alone.
+
 Used by `runtime/backpressure/admission.py` and `runtime/commands/dispatching.py`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Final, NamedTuple, TypeVar
 
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import RequestError
@@ -26,7 +30,10 @@ RECENT_S: Final = 1.0
 
 _MOST_SERVICES: Final = 10_000
 _MOST_OF_SERVICE: Final = 5_000
+_MOST_FOR_SERVICES: Final = 10_000
 _RESOURCE_LIMIT: Final = 30201
+
+Key = TypeVar("Key", str, tuple[str, str])
 
 
 class Heard(NamedTuple):
@@ -58,25 +65,39 @@ class BusyFunctions:
         self._tells_all = tells_all
         self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
         self._busy: dict[str, float] = {}
+        self._busy_for_service: OrderedDict[tuple[str, str], float] = OrderedDict()
         self.are_limiting = False
         """Whether any function was busy, so that submissions must be checked."""
         self.on_clear: Callable[[], None] = lambda: None
 
-    def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
-        """Note that a function has answered, and its hint."""
+    def heard(
+        self,
+        service: str,
+        task: str,
+        resource: str,
+        *,
+        hint_s: int = 0,
+        for_service_only: bool = False,
+    ) -> None:
+        """Note that a function has answered, and its hint; whom it concerns."""
         before = self._services.get(service, {}).get((task, resource))
         is_known = before is not None
         if before and hint_s <= 0 and self._clock.monotonic_s() - before.updated_s < RECENT_S:
             return
         news = ResourceCall(
-            kind="busy", service=service, task=task, resource=resource, for_s=max(hint_s, 0)
+            kind="busy",
+            service=service,
+            task=task,
+            resource=resource,
+            for_s=max(hint_s, 0),
+            for_service_only=for_service_only,
         )
         self._learn(news)
         if news.for_s or (self._tells_all and not is_known):
             self._tell(news)
 
     def follow(self, blocks: Mapping[str, float]) -> None:
-        """Replace the busy functions by these, each with its seconds."""
+        """Replace the functions that are busy for all by these, each with its seconds."""
         now_s = self._clock.monotonic_s()
         is_clear = bool(self._busy.keys() - blocks.keys())
         self._busy = {resource: now_s + left_s for resource, left_s in blocks.items()}
@@ -89,14 +110,23 @@ class BusyFunctions:
         worst = max((until_s for until_s in hints if until_s is not None), default=None)
         self._note(service, task, resource, worst)
 
-    def busy_s(self, resource: str) -> float:
-        """Return for how many seconds a function accepts no calls; 0 if it accepts them now."""
-        until_s = self._busy.get(resource) if self._busy else None
+    @property
+    def are_busy(self) -> bool:
+        """Tell whether any function may be busy."""
+        return bool(self._busy or self._busy_for_service)
+
+    def busy_s(self, resource: str, service: str) -> float:
+        """Return for how many seconds a function accepts no calls of a service; 0: it does now."""
+        for_all_s = self._left_s(self._busy, resource)
+        return max(for_all_s, self._left_s(self._busy_for_service, (service, resource)))
+
+    def _left_s(self, busy: MutableMapping[Key, float], key: Key) -> float:
+        until_s = busy.get(key)
         if until_s is None:
             return 0
         left_s = until_s - self._clock.monotonic_s()
         if left_s <= 0:
-            del self._busy[resource]
+            del busy[key]
         return max(left_s, 0)
 
     def admit(self, call: Submission) -> None:
@@ -130,7 +160,7 @@ class BusyFunctions:
                 self._learn(call)
                 return Reply()
             case "blocks":
-                return Reply(changed=False, body=encode_json(self._blocks()))
+                return Reply(changed=False, body=encode_json(self._blocks(call.service)))
             case "clear":
                 return Reply(changed=self._clear(call.service, call.resources))
             case _:
@@ -146,8 +176,9 @@ class BusyFunctions:
             del known[key]
         return known
 
-    def _blocks(self) -> JsonObject:
-        left_s = {resource: self.busy_s(resource) for resource in list(self._busy)}
+    def _blocks(self, service: str) -> JsonObject:
+        own = [resource for asked, resource in self._busy_for_service if asked == service]
+        left_s = {resource: self.busy_s(resource, service) for resource in (*self._busy, *own)}
         return {resource: left for resource, left in left_s.items() if left}
 
     def _learn(self, news: ResourceCall) -> None:
@@ -156,7 +187,14 @@ class BusyFunctions:
             return
         until_s = self._clock.monotonic_s() + news.for_s
         self._note(news.service, news.task, news.resource, until_s)
-        self._busy[news.resource] = max(until_s, self._busy.get(news.resource, until_s))
+        if news.for_service_only:
+            key = (news.service, news.resource)
+            until_s = max(until_s, self._busy_for_service.pop(key, until_s))
+            self._busy_for_service[key] = until_s
+            if len(self._busy_for_service) > _MOST_FOR_SERVICES:
+                self._busy_for_service.popitem(last=False)
+        else:
+            self._busy[news.resource] = max(until_s, self._busy.get(news.resource, until_s))
 
     def _note(self, service: str, task: str, resource: str, until_s: float | None) -> None:
         known = self._services.get(service)
@@ -179,6 +217,7 @@ class BusyFunctions:
         for task, resource in gone:
             del known[task, resource]
             self._busy.pop(resource, None)
+            self._busy_for_service.pop((service, resource), None)
         self.on_clear()
         return bool(gone)
 

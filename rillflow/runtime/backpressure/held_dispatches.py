@@ -5,9 +5,11 @@ Used by `runtime/commands/dispatching.py`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import starmap
 from typing import Final
 
 from rillflow.core.commands import DispatchTask
+from rillflow.ids import workflow_of
 
 LONGEST_SLEEP_S: Final = 1.0
 
@@ -21,15 +23,18 @@ class HeldDispatches:
 
     def __init__(
         self,
-        busy_s: Callable[[str], float],
+        busy_s: Callable[[str, str], float],
         release: Callable[[list[DispatchTask]], Awaitable[None]],
         refresh: Callable[[], Awaitable[None]],
     ) -> None:
-        """``busy_s`` says how long to hold; ``refresh`` is awaited before each check."""
+        """``busy_s`` says how long to hold calls of a function by a service.
+
+        ``refresh`` is awaited before each check.
+        """
         self._busy_s = busy_s
         self._release = release
         self._refresh = refresh
-        self._held: dict[str, list[DispatchTask]] = {}
+        self._held: dict[tuple[str, str], list[DispatchTask]] = {}
         self._changed = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
@@ -38,7 +43,8 @@ class HeldDispatches:
 
     def hold(self, command: DispatchTask) -> None:
         """Hold a dispatch until its function is no longer busy."""
-        self._held.setdefault(command.resource_name, []).append(command)
+        key = (command.resource_name, workflow_of(command.execution_id))
+        self._held.setdefault(key, []).append(command)
         self._changed.set()
         if self._sleeper is None:
             self._sleeper = asyncio.create_task(self._run(), name="held dispatches")
@@ -58,8 +64,8 @@ class HeldDispatches:
             while self._held:
                 self._changed.clear()
                 await self._refresh()
-                free = [name for name in self._held if not self._busy_s(name)]
-                commands = [command for name in free for command in self._held.pop(name)]
+                free = [key for key in self._held if not self._busy_s(*key)]
+                commands = [command for key in free for command in self._held.pop(key)]
                 if commands:
                     await self._release(commands)
                     continue
@@ -71,4 +77,4 @@ class HeldDispatches:
             self._sleeper = None
 
     def _sleep_s(self) -> float:
-        return min(max(min(map(self._busy_s, self._held)), 0.001), LONGEST_SLEEP_S)
+        return min(max(min(starmap(self._busy_s, self._held)), 0.001), LONGEST_SLEEP_S)

@@ -115,7 +115,9 @@ class Dispatching:
             self._hold_or_gather(command)
 
     def _hold_or_gather(self, command: DispatchTask) -> None:
-        if self.hints.busy_s(command.resource_name):
+        if self.hints.are_busy and self.hints.busy_s(
+            command.resource_name, workflow_of(command.execution_id)
+        ):
             self._held.hold(command)
         else:
             self._batch.append(command)
@@ -170,16 +172,28 @@ class Dispatching:
             self.learn_of(answer.execution_id, answer.task, hint_s, self.chosen(answer))
 
     def learn_of(
-        self, execution_id: ExecutionId, name: str, hint_s: int, chosen: str | None = None
+        self,
+        execution_id: ExecutionId,
+        name: str,
+        hint_s: int,
+        chosen: str | None = None,
+        *,
+        for_service_only: bool = False,
     ) -> None:
-        """Note that the function of a task was used, and its hint."""
+        """Note that the function of a task was used, and its hint; whose calls it concerns."""
         execution = self._find(execution_id)
         task = execution.state.tasks.get(name) if execution else None
         if execution is None or task is None:
             return
         resource = chosen or resource_of(execution.plan, execution.state, name)
         if resource:
-            self.hints.heard(workflow_of(execution_id), task.base, resource, hint_s=hint_s)
+            self.hints.heard(
+                workflow_of(execution_id),
+                task.base,
+                resource,
+                hint_s=hint_s,
+                for_service_only=for_service_only,
+            )
 
     async def _choose(self, command: DispatchTask, context: JsonObject, uid: int) -> None:
         """Dispatch to the function that a rule or a reference names."""

@@ -220,8 +220,8 @@ class CallHandling:
         event = within_limit(execution.plan, execution.state, call.event, self._outputs_max_bytes)
         if self._ownership.is_elsewhere(execution_id) and not execution.settled:
             return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
-        hinting = event.task if call.hint_s > 0 and isinstance(event, CallbackReceived) else None
-        called = resource_of(execution.plan, execution.state, hinting) if hinting else None
+        hinting = event if call.hint_s > 0 and isinstance(event, CallbackReceived) else None
+        called = resource_of(execution.plan, execution.state, hinting.task) if hinting else None
         before = progress_of(execution)
         handled = self._handle(execution.plan, execution.state, event)
         if not handled.changed:
@@ -231,7 +231,11 @@ class CallHandling:
         if hinting is not None and handled.refusal is None:
             # Only of a callback that counts: who knows the id of an execution that has ended
             # could otherwise have its functions left alone for hours.
-            self._outbound.learn_of(execution_id, hinting, call.hint_s, called)
+            # Without the seal of its attempt it need not be from the function.
+            is_unsure = not hinting.sealed_attempt
+            self._outbound.learn_of(
+                execution_id, hinting.task, call.hint_s, called, for_service_only=is_unsure
+            )
         if before.settled and not execution.settled:
             if self._ownership.is_elsewhere(execution_id):
                 # The restarted execution belongs to its own actor, which starts from the store.

@@ -16,6 +16,7 @@ from rillflow.core.inspection.overview import wait_view
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.inspection.waits import Wait
 from rillflow.definition.addresses import without_user_info
+from rillflow.ids import ExecutionId, workflow_of
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import HostState
@@ -26,10 +27,13 @@ UNREACHED: Final = "The address for callbacks does not answer, so none may arriv
 CALLS: Final = frozenset({"call", "poll_call"})
 
 
-async def busy_functions(stack: Stack) -> dict[str, int]:
-    """Return the functions that accept no calls for a time, in milliseconds, as owners know it."""
+async def busy_functions(stack: Stack, service: str = "") -> dict[str, int]:
+    """Return the functions that accept no calls for a time, in milliseconds, as owners know it.
+
+    Those that accept none of a service, or else none of any service.
+    """
     found: dict[str, int] = {}
-    for reply in await stack.executions.ask_all(ResourceCall(kind="blocks", service="")):
+    for reply in await stack.executions.ask_all(ResourceCall(kind="blocks", service=service)):
         blocks = decode_json(reply.body) if reply.body else None
         if isinstance(blocks, dict):
             for resource, left_s in blocks.items():
@@ -39,8 +43,10 @@ async def busy_functions(stack: Stack) -> dict[str, int]:
     return found
 
 
-async def with_held_calls(stack: Stack, body: bytes, at_ms: int) -> bytes:
-    """Return a list of waits in which calls that are held back say so."""
+async def with_held_calls(
+    stack: Stack, execution_id: ExecutionId, body: bytes, at_ms: int
+) -> bytes:
+    """Return a list of waits of an execution in which calls that are held back say so."""
     answer = decode_json(body)
     waits = answer.get("waits") if isinstance(answer, dict) else None
     if not isinstance(waits, list) or not isinstance(answer, dict):
@@ -51,7 +57,7 @@ async def with_held_calls(stack: Stack, body: bytes, at_ms: int) -> bytes:
     if not any(map(_is_call, waits)):
         return body
     hosts = {_origin(host.host.name): host for host in await _hosts(stack)}
-    busy = await busy_functions(stack)
+    busy = await busy_functions(stack, workflow_of(execution_id))
     shown = [
         _held(wait, hosts, busy, at_ms) if isinstance(wait, dict) and _is_call(wait) else wait
         for wait in waits

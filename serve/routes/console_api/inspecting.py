@@ -58,7 +58,8 @@ def _add_execution(routes: APIRouter, stack: Stack) -> None:
         if event is not None:
             return found
         now_ms = stack.clock.now_ms()
-        return raw_response(await with_held_calls(stack, bytes(found.body), now_ms))
+        body = await with_held_calls(stack, execution_id, bytes(found.body), now_ms)
+        return raw_response(body)
 
     @routes.get("/trace.json", responses={200: {"description": "Spans."}})
     async def trace(execution_id: str, event: Event = None) -> Response:
