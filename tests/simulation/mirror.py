@@ -160,6 +160,28 @@ class Mirror:
         return None
 
 
+def waits_in_vain(parent: ExecutionState, child: ExecutionState) -> bool:
+    """Tell whether a task still waits for the outcome that its sub-flow need not tell again.
+
+    A task that had failed took no notice of the outcome, and a redo since has it wait again: its
+    request makes the sub-flow tell the outcome once more, unless the sub-flow has taken it already.
+    """
+    link = child.parent
+    notice = None if child.parent_notice is None else child.parent_notice.sub_flow
+    task = None if link is None else parent.tasks.get(link.task)
+    if link is None or notice is None or notice.running or task is None:
+        return False
+    will_tell_again = task.redoing_child and task.child_redos > child.redo_order
+    return (
+        not DAG_COMPLETED[parent.status]
+        and task.status is TaskStatus.RUNNING
+        and task.held is None
+        and task.attempt == link.attempt
+        and task.told < notice.position
+        and not will_tell_again
+    )
+
+
 def _happened_s(event: Event, at_s: float) -> float:
     """Tell when an event really happened, whose clock may be wrong by one of the jumps."""
     said_s = (event.at_ms - START_MS) / 1000

@@ -21,7 +21,6 @@ from typing import Final
 from rillflow.core import codec
 from rillflow.core.events import NoticeDelivered
 from rillflow.core.plan import Plan
-from rillflow.core.status import TaskStatus
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
@@ -29,7 +28,7 @@ from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission, 
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, NewExecution
 from rillflow.runtime.definitions.catalogue import parse_stored
-from tests.simulation.mirror import Mirror
+from tests.simulation.mirror import Mirror, waits_in_vain
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import LIFE, Life
 
@@ -123,20 +122,7 @@ class Promises:
         if event.error is not None and event.error.endswith("is finished"):
             link = state.parent
             self.sent_away_from.add((link.execution_id, link.task, link.attempt))
-        parent = self.mirrors[state.parent.execution_id]
-        task = parent.state.tasks.get(state.parent.task)
-        notice = state.parent_notice.sub_flow
-        waits = (
-            notice is not None
-            and not notice.running
-            and not parent.over
-            and task is not None
-            and task.status is TaskStatus.RUNNING
-            and task.held is None
-            and task.attempt == state.parent.attempt
-            and task.told < notice.position
-        )
-        if waits:
+        if waits_in_vain(self.mirrors[state.parent.execution_id].state, state):
             self._broken(f"{state.execution_id}: its parent was told, and waits all the same")
 
     # -- functions ------------------------------------------------------------------
