@@ -203,6 +203,16 @@ class EventSource(Protocol):
 
 
 @runtime_checkable
+class PartlyReadSource(Protocol):
+    """A source that goes on while some of its lanes cannot be read."""
+
+    @property
+    def unread(self) -> str:
+        """Which lanes are not read, and why; empty if all are."""
+        ...
+
+
+@runtime_checkable
 class TriggerType(Protocol):
     """A type of triggers.
 

@@ -4,6 +4,9 @@ A batch of 24 KB can unpack to gigabytes, a broker chooses how often a password 
 many topics it names; the library bounds nothing of this. Here it is bounded, in the modules of the
 library that do it.
 
+It names no partition where it cannot read one, and gives none of the others then: here it does. A
+name of a header that is no UTF-8 is to be no such error.
+
 What the library compiles reads behind the end of damaged batches, which ends the process that owns
 executions. So it is told not to use that: its parts in Python raise an error.
 
@@ -59,6 +62,18 @@ class TooLargeBatchError(RuntimeError):
         )
 
 
+class UnreadablePartitionError(RuntimeError):
+    """The next records of a partition cannot be read.
+
+    Attributes:
+        place: The ``TopicPartition``.
+    """
+
+    def __init__(self, place: Any, reason: str) -> None:
+        super().__init__(f"partition {place.partition}: {reason}")
+        self.place = place
+
+
 def parse_in_python() -> None:
     """Keep aiokafka from using what it has compiled; to be called before it is imported."""
     os.environ[_NOT_COMPILED] = "1"
@@ -85,6 +100,12 @@ def bound_kafka() -> None:
     if not hasattr(metadata.update_metadata, "__wrapped__"):
         metadata.update_metadata = _of_bounded_size(metadata.update_metadata)
     fetcher = importlib.import_module(_FETCHER).Fetcher
+    records = importlib.import_module(_FETCHER).PartitionRecords
+    if not hasattr(records._unpack_records, "__wrapped__"):  # noqa: SLF001 - it is replaced
+        records._unpack_records = _of_named_partition(records._unpack_records)  # noqa: SLF001 - the same
+    parsed = batches._DefaultRecordBatchPy  # noqa: SLF001 - a method of it is replaced
+    if not hasattr(parsed._read_msg, "__wrapped__"):  # noqa: SLF001 - it is replaced
+        parsed._read_msg = _of_any_names(parsed._read_msg)  # noqa: SLF001 - the same
     if not hasattr(fetcher._proc_fetch_request, "__wrapped__"):  # noqa: SLF001 - it is replaced
         fetcher._proc_fetch_request = paced(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
 
@@ -134,6 +155,62 @@ def paced(fetch: _Fetch) -> _Fetch:
         except asyncio.CancelledError:
             return False  # as the method does, whose caller waits for it
         return await fetch(fetcher, assignment, node_id, request)
+
+    return wrapped
+
+
+def _of_named_partition(unpack: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    """Have an error in the records of a partition name the partition."""
+
+    @functools.wraps(unpack)
+    def wrapped(records: Any) -> Iterator[Any]:
+        try:
+            yield from unpack(records)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise UnreadablePartitionError(records._tp, reason) from error  # noqa: SLF001 - as the method replaced
+
+    return wrapped
+
+
+class _Name(bytes):
+    """A part of a batch; what is no UTF-8 in it becomes the replacement character."""
+
+    __slots__ = ()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        del errors
+        return super().decode(encoding, "replace")
+
+
+class _Parts:
+    """A batch whose parts are decoded whatever they are."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._content[at]
+        return _Name(found) if isinstance(at, slice) else found
+
+
+def _of_any_names(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Have a record be read also if names of its headers are no UTF-8."""
+
+    @functools.wraps(read)
+    def wrapped(batch: Any) -> Any:
+        at = batch._pos  # noqa: SLF001 - as the method replaced
+        try:
+            return read(batch)
+        except UnicodeDecodeError:
+            content = batch._buffer  # noqa: SLF001 - the same
+            batch._pos, batch._buffer = at, _Parts(content)  # noqa: SLF001 - the same
+            try:
+                return read(batch)
+            finally:
+                batch._buffer = content  # noqa: SLF001 - the same
 
     return wrapped
 
@@ -255,6 +332,14 @@ def _differences() -> Iterator[str]:
     fetch = importlib.import_module(_FETCHER).Fetcher._proc_fetch_request  # noqa: SLF001 - replaced
     yield from other_parameters(fetch, "assignment", "node_id", "request")
     yield from not_in_source(fetch, "for partition, offset, _ in partitions")
+    unpacked = importlib.import_module(_FETCHER).PartitionRecords
+    yield from not_in_source(unpacked.__init__, "self._tp = tp", "self._unpack_records()")
+    yield from not_in_source(
+        importlib.import_module(_BATCHES)._DefaultRecordBatchPy._read_msg,  # noqa: SLF001 - replaced
+        "buffer = self._buffer",
+        "pos = self._pos",
+        '.decode("utf-8")',
+    )
     cramjam = importlib.import_module("cramjam")
     yield from missing(cramjam.snappy, "decompress_raw", "decompress_raw_len")
     yield from missing(cramjam.lz4, "decompress_into")
@@ -266,9 +351,11 @@ RELIES_ON: Final = (
         library="aiokafka",
         relies_on="its module for batches finds the functions that unpack them by their names in"
         " this module; SCRAM hashes the password in a method of its own, what a broker names"
-        " is taken by one, and each fetch is made by one",
+        " is taken by one, each fetch is made by one, the records of a partition are unpacked by"
+        " one, and a record is read by one",
         seen_with="0.14.0",
-        if_it_changes="silent: batches, brokers and fetches are not bounded"
+        if_it_changes="silent: batches, brokers and fetches are not bounded, and one record stops"
+        " all partitions"
         " (tests/unit/test_kafka_limits.py notices)",
         differences=_differences,
     ),

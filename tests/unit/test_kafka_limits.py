@@ -6,12 +6,14 @@ import struct
 import time
 import tracemalloc
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import ScramAuthenticator
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -27,6 +29,7 @@ from rillflow.private_apis.kafka_limits import (
     MOST_NAMED,
     ReadPace,
     TooLargeBatchError,
+    UnreadablePartitionError,
     bound_kafka,
     paced,
 )
@@ -40,7 +43,7 @@ def _bounded() -> None:
     bound_kafka()
 
 
-def batch(codec: int, *values: bytes) -> bytes:
+def batch(codec: int, *values: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> bytes:
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=codec,
@@ -51,7 +54,7 @@ def batch(codec: int, *values: bytes) -> bytes:
         batch_size=1 << 30,
     )
     for offset, value in enumerate(values):
-        builder.append(offset, timestamp=1, key=None, value=value, headers=[])
+        builder.append(offset, timestamp=1, key=None, value=value, headers=[*headers])
     return bytes(builder.build())
 
 
@@ -59,6 +62,39 @@ def values_of(content: bytes) -> list[Any]:
     read = MemoryRecords(content).next_batch()
     assert read is not None
     return [record.value for record in read]
+
+
+class BadName(str):
+    """The name of a header that is no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        del encoding, errors
+        return b"\xff\xfe"
+
+
+def test_a_record_is_read_whatever_the_names_of_its_headers_are() -> None:
+    named = [("first", b"1"), (BadName("x"), b"2"), ("last", None)]
+    content = batch(0, b"a", b"b", headers=named)
+    read = MemoryRecords(content).next_batch()
+    assert read is not None
+    headers = [("first", b"1"), ("\ufffd\ufffd", b"2"), ("last", None)]
+    found = [(record.value, record.headers) for record in read]
+    assert found == [(b"a", headers), (b"b", headers)]
+    [value] = {type(record.value) for record in MemoryRecords(content).next_batch() or ()}
+    assert value is bytes
+
+
+def test_an_error_in_records_names_their_partition() -> None:
+    place = TopicPartition("t", 3)
+    content = batch(CODECS["zstd"], b"0" * (2 * MOST_BATCH_BYTES))
+    records = PartitionRecords(
+        place, MemoryRecords(content), [], 0, None, None, check_crcs=True, isolation_level=0
+    )
+    with pytest.raises(UnreadablePartitionError, match="partition 3: a compressed batch") as raised:
+        next(records)
+    assert raised.value.place == place
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

@@ -6,9 +6,15 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from rillflow.errors import CronError
-from rillflow.gateways.kafka.client import MOST_CONTEXT_BYTES, MOST_RECORDS, KafkaClient
+from rillflow.gateways.kafka.client import (
+    AGAIN_S,
+    MOST_CONTEXT_BYTES,
+    MOST_RECORDS,
+    KafkaClient,
+)
 from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, RecordRoom
 from rillflow.jsontypes import JsonObject
+from rillflow.private_apis.kafka_limits import UnreadablePartitionError
 from rillflow.triggers.kafka import checked_kafka
 from rillflow.triggers.kafka_records import Record, RecordError, context_of
 
@@ -39,6 +45,8 @@ class Consumer:
     def __init__(self, partitions: int, **changes: Any) -> None:
         self._at = {TopicPartition("t", number): 0 for number in range(partitions)}
         self._changes = changes
+        self.unreadable: set[TopicPartition] = set()
+        self.paused: set[TopicPartition] = set()
 
     @property
     def made(self) -> int:
@@ -47,6 +55,12 @@ class Consumer:
 
     def assignment(self) -> set[TopicPartition]:
         return {*self._at}
+
+    def pause(self, place: TopicPartition) -> None:
+        self.paused.add(place)
+
+    def resume(self, place: TopicPartition) -> None:
+        self.paused.remove(place)
 
     async def end_offsets(self, places: set[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(places, LONG)
@@ -64,6 +78,8 @@ class Consumer:
         found: dict[TopicPartition, list[ConsumerRecord[Any, Any]]] = {}
         for _ in range(max_records):
             place = min(places, key=lambda each: self._at[each])
+            if place in self.unreadable:
+                raise UnreadablePartitionError(place, "its batch is damaged")
             made = record(place.partition, self._at[place], **self._changes)
             found.setdefault(place, []).append(made)
             self._at[place] += 1
@@ -73,9 +89,10 @@ class Consumer:
 class Client(KafkaClient):
     """A client of that consumer."""
 
-    def __init__(self, consumer: Consumer, **settings: Any) -> None:
+    def __init__(self, consumer: Consumer, *, again_s: float = AGAIN_S, **settings: Any) -> None:
         given = checked_kafka({"brokers": "k:9092", "topic": "t", **settings})
         super().__init__("trigger", given, None, None, RecordRoom())
+        self.again_s = again_s
         self.consumer = consumer
 
     async def _started(self) -> Any:
@@ -96,6 +113,29 @@ async def test_no_more_records_are_fetched_than_have_room(large: dict[str, Any])
         busy |= {int(event.lane) for event in events}
     assert len(busy) == 1
     assert consumer.made <= 2
+
+
+async def test_a_partition_that_cannot_be_read_is_left_and_the_others_go_on() -> None:
+    consumer = Consumer(3)
+    client = Client(consumer)
+    bad = TopicPartition("t", 1)
+    consumer.unreadable.add(bad)
+    lanes = [event.lane for _ in range(3) for event in await client.take(())]
+    assert len(lanes) >= MOST_RECORDS
+    assert set(lanes) == {"0", "2"}
+    assert consumer.paused == {bad}
+    assert client.unread == "partition 1: its batch is damaged"
+
+
+async def test_a_partition_that_could_not_be_read_is_tried_again() -> None:
+    consumer = Consumer(2)
+    client = Client(consumer, again_s=0.0)
+    consumer.unreadable.add(TopicPartition("t", 0))
+    await client.take(())
+    assert client.unread
+    consumer.unreadable.clear()
+    lanes = {event.lane for _ in range(2) for event in await client.take(())}
+    assert (lanes, client.unread, consumer.paused) == ({"0", "1"}, "", set())
 
 
 async def test_small_records_are_taken_together() -> None:

@@ -57,6 +57,20 @@ class Submitted:
         return f"execution of {key}"
 
 
+class PartlyReader(RecordReader):
+    """A reader one of whose lanes cannot be read."""
+
+    unread = "lane 1 is damaged"
+
+
+class PartlyRead(RecordLog):
+    """A log that is read by such a reader."""
+
+    def open(self, trigger_id: str, settings: JsonObject) -> RecordReader:
+        del trigger_id, settings
+        return PartlyReader(self)
+
+
 class World:
     """A store with one trigger, and what is behind it."""
 
@@ -139,6 +153,15 @@ async def test_an_event_whose_key_was_used_for_other_data_is_an_error_of_its_tri
             await until(lambda: world.log.acknowledged["0"] == 1)
         progress = await world.progress()
         assert (progress.fired, progress.refused, progress.error) == (0, 0, str(taken))
+
+
+async def test_what_a_source_cannot_read_is_told_while_it_goes_on() -> None:
+    async with a_world(PartlyRead()) as world:
+        await world.add()
+        world.log.lanes["0"] += [{"a": 1}]
+        async with world.runs():
+            progress = await until_progress(world, lambda found: found.fired and found.state_reason)
+        assert (progress.state, progress.state_reason) == ("connected", "lane 1 is damaged")
 
 
 async def test_an_event_that_is_not_wanted_is_acknowledged_and_counted() -> None:

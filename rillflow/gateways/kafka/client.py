@@ -22,6 +22,7 @@ from rillflow.gateways.kafka.clients import consumer_of, producer_of
 from rillflow.gateways.kafka.record_room import OwnRoom, RecordRoom
 from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
+from rillflow.private_apis.kafka_limits import UnreadablePartitionError
 from rillflow.triggers.kafka_records import (
     Record,
     RecordError,
@@ -41,6 +42,8 @@ WAIT_MS: Final = 500
 ALL_BUSY_S: Final = 0.1
 LOOK_S: Final = 5.0
 """How often the brokers are asked something, to learn whether they are there."""
+AGAIN_S: Final = 60.0
+"""How long a partition is left alone whose next records cannot be read."""
 ANSWER_S: Final = 20.0
 """How long they may take to answer that."""
 
@@ -65,6 +68,10 @@ class KafkaClient:
         self._consumer: Any = None  # of a package whose types are incomplete
         self._producer: AIOKafkaProducer | None = None
         self._looked_s = 0.0
+        self._unread: dict[int, tuple[str, float]] = {}
+        """Why a partition is not read, and when it is tried again."""
+        self.unread = ""
+        self.again_s = AGAIN_S
         self.behind: int | None = None
 
     async def take(self, busy: Collection[int]) -> list[TriggerEvent]:
@@ -74,7 +81,12 @@ class KafkaClient:
         assigned = consumer.assignment()
         for place in self._held.keys() - assigned:
             del self._held[place]  # Whoever has the partition now reads them again.
-        free = [each for each in assigned if each.partition not in busy]
+        self._read_again(assigned)
+        free = [
+            each
+            for each in assigned
+            if each.partition not in busy and each.partition not in self._unread
+        ]
         waits = not any(self._held[each] for each in free)
         events: list[TriggerEvent] = []
         wait_ms = WAIT_MS if waits else 0
@@ -82,7 +94,11 @@ class KafkaClient:
             empty = [each for each in free if not self._held[each]]
             if empty or not assigned:
                 # One by one: what is fetched takes memory before it is known how much.
-                found = await consumer.getmany(*empty, timeout_ms=wait_ms, max_records=1)
+                try:
+                    found = await consumer.getmany(*empty, timeout_ms=wait_ms, max_records=1)
+                except UnreadablePartitionError as error:
+                    self._leave(error)
+                    found = {}
                 for place, records in found.items():
                     self._held[place].extend(records)
             taken = [event async for event in self._taken(free)]
@@ -93,6 +109,26 @@ class KafkaClient:
         if not events and (not waits or self._room.is_full or (assigned and not free)):
             await asyncio.sleep(ALL_BUSY_S)
         return events
+
+    def _leave(self, error: UnreadablePartitionError) -> None:
+        """Read no more of a partition for a while; the others go on."""
+        if error.place in self._consumer.assignment():
+            self._consumer.pause(error.place)
+            self._unread[error.place.partition] = str(error), time.monotonic() + self.again_s
+            self._tell_unread()
+
+    def _read_again(self, assigned: Collection[TopicPartition]) -> None:
+        """Try partitions again whose time has come, and forget those of others."""
+        own = {each.partition: each for each in assigned}
+        for partition, (_, again_s) in list(self._unread.items()):
+            if partition not in own or time.monotonic() >= again_s:
+                del self._unread[partition]
+                if partition in own:
+                    self._consumer.resume(own[partition])
+                self._tell_unread()
+
+    def _tell_unread(self) -> None:
+        self.unread = "; ".join(reason for _, (reason, _) in sorted(self._unread.items()))
 
     async def _taken(self, free: Sequence[TopicPartition]) -> AsyncIterator[TriggerEvent]:
         """Yield the next records of partitions as events, while there is room for them."""

@@ -45,6 +45,12 @@ class KafkaSource:
         """How many records wait in the partitions that are this consumer's."""
         return None if self._opened is None else self._opened.behind
 
+    @property
+    def unread(self) -> str:
+        """Which partitions are not read, and why."""
+        unread = "" if self._opened is None else self._opened.unread
+        return self._mask.text(f"not read: {unread}") if unread else ""
+
     async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
         """Wait a while for records of partitions that are not busy."""
 

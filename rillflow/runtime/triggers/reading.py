@@ -23,6 +23,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import (
     EventSource,
+    PartlyReadSource,
     TriggerEvent,
     TriggerProgress,
     TriggerRow,
@@ -170,7 +171,8 @@ class SourceReader:
     async def _read(self, source: EventSource) -> None:
         while True:
             events = await source.take(frozenset(self._lanes))
-            self._is("connected")
+            unread = source.unread if isinstance(source, PartlyReadSource) else ""
+            self._is("connected", unread)
             self._backoff.reset()
             if not events:
                 await asyncio.sleep(IDLE_S)
