@@ -203,7 +203,7 @@ class EventSource(Protocol):
 
 
 @runtime_checkable
-class PartlyReadSource(Protocol):
+class UnreadEventsSource(Protocol):
     """A source that goes on while some of its lanes cannot be read."""
 
     @property
@@ -232,6 +232,19 @@ class TriggerType(Protocol):
 
     def open(self, trigger_id: str, settings: JsonObject) -> EventSource:
         """Return the events of a trigger; the event loop runs, and must not be held.
+
+        Raises:
+            RillflowError: They cannot be had now, with the reason.
+        """
+        ...
+
+
+@runtime_checkable
+class WorkspaceTriggerType(Protocol):
+    """A type whose sources share something of their process, such as memory, by workspace."""
+
+    def open_for(self, workspace: str, trigger_id: str, settings: JsonObject) -> EventSource:
+        """Return the events of a trigger, as ``TriggerType.open``, for a workspace.
 
         Raises:
             RillflowError: They cannot be had now, with the reason.

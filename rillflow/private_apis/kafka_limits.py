@@ -62,7 +62,7 @@ class TooLargeBatchError(RuntimeError):
         )
 
 
-class UnreadablePartitionError(RuntimeError):
+class UnreadPartitionError(RuntimeError):
     """The next records of a partition cannot be read.
 
     Attributes:
@@ -168,7 +168,7 @@ def _of_named_partition(unpack: Callable[[Any], Iterator[Any]]) -> Callable[[Any
             yield from unpack(records)
         except Exception as error:
             reason = str(error) or type(error).__name__
-            raise UnreadablePartitionError(records._tp, reason) from error  # noqa: SLF001 - as the method replaced
+            raise UnreadPartitionError(records._tp, reason) from error  # noqa: SLF001 - as the method replaced
 
     return wrapped
 

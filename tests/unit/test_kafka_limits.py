@@ -29,7 +29,7 @@ from rillflow.private_apis.kafka_limits import (
     MOST_NAMED,
     ReadPace,
     TooLargeBatchError,
-    UnreadablePartitionError,
+    UnreadPartitionError,
     bound_kafka,
     paced,
 )
@@ -92,7 +92,7 @@ def test_an_error_in_records_names_their_partition() -> None:
     records = PartitionRecords(
         place, MemoryRecords(content), [], 0, None, None, check_crcs=True, isolation_level=0
     )
-    with pytest.raises(UnreadablePartitionError, match="partition 3: a compressed batch") as raised:
+    with pytest.raises(UnreadPartitionError, match="partition 3: a compressed batch") as raised:
         next(records)
     assert raised.value.place == place
 

@@ -12,9 +12,9 @@ from rillflow.gateways.kafka.client import (
     MOST_RECORDS,
     KafkaClient,
 )
-from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, RecordRoom
+from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, OwnRoom, RecordRoom
 from rillflow.jsontypes import JsonObject
-from rillflow.private_apis.kafka_limits import UnreadablePartitionError
+from rillflow.private_apis.kafka_limits import UnreadPartitionError
 from rillflow.triggers.kafka import checked_kafka
 from rillflow.triggers.kafka_records import Record, RecordError, context_of
 
@@ -79,7 +79,7 @@ class Consumer:
         for _ in range(max_records):
             place = min(places, key=lambda each: self._at[each])
             if place in self.unreadable:
-                raise UnreadablePartitionError(place, "its batch is damaged")
+                raise UnreadPartitionError(place, "its batch is damaged")
             made = record(place.partition, self._at[place], **self._changes)
             found.setdefault(place, []).append(made)
             self._at[place] += 1
@@ -91,7 +91,7 @@ class Client(KafkaClient):
 
     def __init__(self, consumer: Consumer, *, again_s: float = AGAIN_S, **settings: Any) -> None:
         given = checked_kafka({"brokers": "k:9092", "topic": "t", **settings})
-        super().__init__("trigger", given, None, None, RecordRoom())
+        super().__init__("trigger", given, None, None, OwnRoom(RecordRoom()))
         self.again_s = again_s
         self.consumer = consumer
 

@@ -19,10 +19,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeToo
 from rillflow.core.stored_context import Cleaner
 from rillflow.errors import ExecutionError
 from rillflow.gateways.kafka.clients import consumer_of, producer_of
-from rillflow.gateways.kafka.record_room import OwnRoom, RecordRoom
+from rillflow.gateways.kafka.record_room import OwnRoom
 from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
-from rillflow.private_apis.kafka_limits import UnreadablePartitionError
+from rillflow.private_apis.kafka_limits import UnreadPartitionError
 from rillflow.triggers.kafka_records import (
     Record,
     RecordError,
@@ -57,9 +57,9 @@ class KafkaClient:
         settings: Mapping[str, Any],
         password: str | None,
         ca_file: Path | None,
-        room: RecordRoom,
+        room: OwnRoom,
     ) -> None:
-        self._room = OwnRoom(room)
+        self._room = room
         self._held: dict[TopicPartition, deque[ConsumerRecord[Any, Any]]] = defaultdict(deque)
         self._trigger_id = trigger_id
         self._settings = settings
@@ -96,7 +96,7 @@ class KafkaClient:
                 # One by one: what is fetched takes memory before it is known how much.
                 try:
                     found = await consumer.getmany(*empty, timeout_ms=wait_ms, max_records=1)
-                except UnreadablePartitionError as error:
+                except UnreadPartitionError as error:
                     self._leave(error)
                     found = {}
                 for place, records in found.items():
@@ -110,7 +110,7 @@ class KafkaClient:
             await asyncio.sleep(ALL_BUSY_S)
         return events
 
-    def _leave(self, error: UnreadablePartitionError) -> None:
+    def _leave(self, error: UnreadPartitionError) -> None:
         """Read no more of a partition for a while; the others go on."""
         if error.place in self._consumer.assignment():
             self._consumer.pause(error.place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rillflow.errors import GatewayError
 from rillflow.gateways.kafka.broker_rules import BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
-from rillflow.gateways.kafka.record_room import RecordRoom
+from rillflow.gateways.kafka.record_room import OwnRoom
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.ports.triggers import TriggerEvent
 
@@ -32,7 +32,7 @@ class KafkaSource:
         rules: BrokerRules,
         password: str | None,
         ca_file: Path | None,
-        room: RecordRoom,
+        room: OwnRoom,
     ) -> None:
         self._given = trigger_id, settings, password, ca_file, room
         self._thread = thread

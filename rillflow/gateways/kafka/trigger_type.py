@@ -12,7 +12,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.kafka.broker_rules import BrokerRules
 from rillflow.gateways.kafka.guarded_loop import KafkaThread
-from rillflow.gateways.kafka.record_room import RecordRoom
+from rillflow.gateways.kafka.record_room import OwnRoom, RecordRoom
 from rillflow.gateways.kafka.source import KafkaSource
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.secrets.store import Secrets, is_at
@@ -52,7 +52,11 @@ class KafkaTriggers:
         return checked_kafka(settings)
 
     def open(self, trigger_id: str, settings: JsonObject) -> EventSource:
-        """Return the records of a topic.
+        """Return the records of a topic; see ``open_for``."""
+        return self.open_for("", trigger_id, settings)
+
+    def open_for(self, workspace: str, trigger_id: str, settings: JsonObject) -> EventSource:
+        """Return the records of a topic, for a trigger of a workspace.
 
         Raises:
             GatewayError: aiokafka is not installed, a broker may not be read from, or the secret
@@ -82,5 +86,5 @@ class KafkaTriggers:
             rules=rules,
             password=None if secret is None else self._secrets.value(secret),
             ca_file=self._ca_file,
-            room=self._room,
+            room=OwnRoom(self._room, workspace),
         )

@@ -23,13 +23,15 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import (
     EventSource,
-    PartlyReadSource,
     TriggerEvent,
     TriggerProgress,
     TriggerRow,
     TriggerType,
+    UnreadEventsSource,
+    WorkspaceTriggerType,
 )
 from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS
+from rillflow.runtime.triggers.firing_rates import workspace_of_row
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
     FAILED,
@@ -142,7 +144,11 @@ class SourceReader:
 
     async def _read_once(self) -> None:
         """Open the source, and read it until it fails."""
-        source = self._kind.open(self.row.id, dict(self._spec.config or {}))
+        settings = dict(self._spec.config or {})
+        if isinstance(self._kind, WorkspaceTriggerType):
+            source = self._kind.open_for(workspace_of_row(self.row), self.row.id, settings)
+        else:
+            source = self._kind.open(self.row.id, settings)
         self._source = source
         try:
             await self._read(source)
@@ -171,7 +177,7 @@ class SourceReader:
     async def _read(self, source: EventSource) -> None:
         while True:
             events = await source.take(frozenset(self._lanes))
-            unread = source.unread if isinstance(source, PartlyReadSource) else ""
+            unread = source.unread if isinstance(source, UnreadEventsSource) else ""
             self._is("connected", unread)
             self._backoff.reset()
             if not events:
