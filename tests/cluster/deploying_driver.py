@@ -113,15 +113,18 @@ class Driver:
         return "added"
 
     async def keep(self, count: str) -> str:
-        """Keep executions running."""
-        self._kept = [asyncio.create_task(self._keep()) for _ in range(int(count))]
+        """Keep executions running; each has been submitted before this returns."""
+        begun = [asyncio.Event() for _ in range(int(count))]
+        self._kept = [asyncio.create_task(self._keep(each)) for each in begun]
+        await asyncio.gather(*(each.wait() for each in begun))
         return "kept"
 
-    async def _keep(self) -> None:
+    async def _keep(self, has_begun: asyncio.Event) -> None:
         stack = self._stacks[0]
         while not self._ending:
             execution_id = await stack.submit("nodes:chain")
             self._ids.append(execution_id)
+            has_begun.set()
             assert await stack.wait(execution_id, END_S)
 
     async def submit(self, count: str) -> list[str]:
