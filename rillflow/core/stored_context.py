@@ -38,19 +38,18 @@ def stored_context(
     """
     if len(before) > _WIDE and budget is not None:
         budget.copy(before)
+    changed = context
+    if before:  # nearly all entries, also of a large context, are the same object
+        known = before.get
+        changed = {key: it for key, it in context.items() if it is None or it is not known(key)}
     kept: JsonObject = dict(before)
-    cleaner: Cleaner | None = None  # created at the first change
+    if not changed:
+        return kept
+    cleaner = Cleaner(max_bytes, budget, around=1)
     try:
-        for key, value in context.items():
-            if value is before.get(key) and value is not None:
-                continue  # true for nearly all entries, also of a large context
-            if not _is_reserved(key, value) and value is not before.get(key):
-                cleaner = cleaner or Cleaner(max_bytes, budget, around=1)
-                clean = cleaner.clean(value)
-                if clean is not None:
-                    kept[key] = clean
+        cleaner.keep(changed, kept)
     finally:
-        if cleaner is not None and cleaner.left < max_bytes - _FREE_BYTES:
+        if cleaner.left < max_bytes - _FREE_BYTES:
             cleaner.charge()
     return kept
 
@@ -116,6 +115,37 @@ class Cleaner:
             return self._clean_list(value, self._nesting)
         self._take(8 + len(value) if isinstance(value, str) else _size_of(value))
         return value
+
+    def keep(self, changed: JsonObject, kept: JsonObject) -> None:  # noqa: C901 - as said below
+        """Put what changed of a context, without nulls and reserved keys, to what is kept.
+
+        Raises:
+            ExecutionError: A reserved key holds something that is no map (30505), or it is all
+                larger than the budget, or nested too deeply (30507).
+            WorkLimitError: Nothing is left of the total.
+        """
+        size, room = 0, self.left
+        for key, value in changed.items():
+            if (is_named_apart := key[:2] == RESERVED_PREFIX) or isinstance(value, _CONTAINERS):
+                if size:
+                    self._take(size)
+                    size = 0
+                if not (is_named_apart and _is_reserved(key, value)):
+                    kept[key] = self.clean(value)
+                room = self.left
+                continue
+            if isinstance(value, str):
+                size += 8 + len(value)
+            elif isinstance(value, int):
+                is_short = -_LONGEST_WORD <= value <= _LONGEST_WORD
+                size += 8 if is_short else _size_of(value)
+            elif value is not None or kept.get(key) is not None:
+                size += 8
+            if size > room:
+                break
+            if value is not None:
+                kept[key] = value
+        self._take(size)
 
     def _take(self, size: int) -> None:
         self.left -= size

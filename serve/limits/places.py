@@ -15,6 +15,8 @@ from rillflow.errors import OverloadedError
 WAIT_S: Final = 10.0
 """How long a request waits for a place."""
 MOST_WAITING: Final = 64
+WORKSPACE: Final = "workspace "
+"""How the name of an owner begins that may have half of the places."""
 
 
 class Places:
@@ -22,7 +24,7 @@ class Places:
 
     Args:
         most: How many there are.
-        most_of_one: How many of them an owner may have.
+        most_of_one: How many of them an owner may have; a workspace may have half of all.
         what: What is done in them, for the refusal.
     """
 
@@ -72,11 +74,15 @@ class Places:
                 self._waiting.discard(turn)
 
     def _fits(self, owners: tuple[str, ...], leaves: int) -> bool:
-        has_part = all(self._of[owner] < self._most_of_one for owner in owners)
+        has_part = all(self._of[owner] < self._share_of(owner) for owner in owners)
         return has_part and self._taken < self._most - leaves
+
+    def _share_of(self, owner: str) -> int:
+        return self._most // 2 if owner.startswith(WORKSPACE) else self._most_of_one
 
     def _refusal(self) -> OverloadedError:
         return OverloadedError(
             f"too many artifacts are being {self._what}",
-            hint=f"{self._most} may be at once, and {self._most_of_one} of one sender",
+            hint=f"{self._most} may be at once, {self._most // 2} of one workspace, and"
+            f" {self._most_of_one} of one sender",
         )

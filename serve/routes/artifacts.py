@@ -41,8 +41,8 @@ from rillflow.ids import ExecutionId, workspace_of
 from rillflow.runtime.stack import Stack
 from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
-from serve.limits.client_addresses import address_of
-from serve.limits.places import Places
+from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.places import WORKSPACE, Places
 from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, Responses, text
 from serve.schemas.parameters import query_of
@@ -228,7 +228,7 @@ class _ArtifactRequests:
                 raise ForgedCallbackError("the address has no seal")
         event = CallbackReceived(at_ms=now_ms, task=task, trigger=True, sealed_attempt=sealed)
         await self._require_waiting(execution_id, event)
-        owners = (f"execution {execution_id}", *(() if sealed else _sender(request)))
+        owners = _storing_for(execution_id, request, is_sealed=bool(sealed))
         await self._storing.take(owners)
         try:
             announced = _length_of(request)
@@ -416,6 +416,20 @@ def _failed(error: OSError) -> StoreError:
 def _late(rate: float) -> BodyTimeoutError:
     hint = f"artifacts must arrive at {rate:g} bytes a second, as answer_min_bytes_per_s says"
     return BodyTimeoutError("the body did not arrive in time", hint=hint)
+
+
+def _storing_for(
+    execution_id: ExecutionId, request: Request, *, is_sealed: bool
+) -> tuple[str, ...]:
+    """Return whom a place for storing counts for.
+
+    A sealed address was given to a function, which others may share an address with, and so may all
+    functions of this machine.
+    """
+    owners = (f"execution {execution_id}", f"{WORKSPACE}{workspace_of(execution_id)}")
+    if is_sealed or (is_this_machine(request.scope) and not caller_of(request.scope).key_id):
+        return owners
+    return (*owners, *_sender(request))
 
 
 def _sender(request: Request) -> tuple[str, ...]:

@@ -1,13 +1,17 @@
 """Definitions are stored as versions under aliases, and an id says which version is meant."""
 
+import threading
 from itertools import product
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
+from rillflow.definition import parse_definition
 from rillflow.errors import RequestError
 from rillflow.runtime.definitions.catalogue import add_descriptor, resolve_descriptor
 from rillflow.stores import open_store
+from serve.routes.console.shown_definitions import shown_definition
 from tests.api.definition_texts import PASS
 from tests.api.serving import Api, refusal_of, served
 
@@ -52,6 +56,25 @@ async def test_versions_are_kept_newest_first_and_each_has_an_id(api: Api) -> No
 
     await api.add(version(1))
     assert await version_shown(api, "shop:order") == "1"
+
+
+@pytest.mark.parametrize(("tasks", "is_large"), [(1, False), (600, True)])
+async def test_large_definitions_are_written_outside_of_the_event_loop(
+    tasks: int, *, is_large: bool
+) -> None:
+    rows = "\n".join(f"  - {{name: T{number}, category: pass}}" for number in range(tasks))
+    text = PASS.partition("tasks:")[0] + f"tasks:\n{rows}\n"
+    async with served() as api:
+        version = (await resolve_descriptor(api.stack.store, await api.add(text))).version or ""
+        request = Request({"type": "http", "headers": [], "client": ("127.0.0.1", 1)})
+        thread = await shown_definition(
+            api.stack, version, request, lambda _: threading.get_ident()
+        )
+        assert (thread != threading.get_ident()) is is_large
+        shown = await api.get(f"{MANAGE}/get_descriptor.json", descriptor_id="shop:order")
+        assert parse_definition(shown["descriptor"]) == parse_definition(text)
+        graph = await api.get("/flow/bg/get_descriptor.json", id="shop:order")
+        assert len(graph["data"]["tasks"]) == tasks
 
 
 @pytest.mark.case("DE-05")

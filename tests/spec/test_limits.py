@@ -1,5 +1,7 @@
 """Whatever a user sends, an execution stays within bounds and its actor with it."""
 
+import sys
+
 import pytest
 
 from rillflow.core.stored_context import Cleaner, stored_context
@@ -74,6 +76,51 @@ def test_what_an_execution_holds_already_does_not_count_again() -> None:
     assert stored_context({**held, "small": 2}, held, 8) == {**held, "small": 2}
     with pytest.raises(ExecutionError):
         stored_context({**held, "small": [2]}, held, 8)
+
+
+def calls_within(context: JsonObject, before: JsonObject) -> int:
+    """Count the calls of functions that storing a context takes."""
+    called: list[str] = []
+
+    def note(_: object, event: str, __: object) -> None:
+        if event == "call":
+            called.append(event)
+
+    sys.setprofile(note)
+    try:
+        stored_context(context, before, 1 << 20)
+    finally:
+        sys.setprofile(None)
+    return len(called)
+
+
+@pytest.mark.parametrize("value", ["text", 1, -(2**64) + 1, 1.5, True, None])
+@pytest.mark.parametrize("before", [{}, {"held": 1}])
+def test_a_context_of_many_scalars_takes_no_call_for_each(
+    value: JsonValue, before: JsonObject
+) -> None:
+    few: JsonObject = {f"k{number}": value for number in range(100)}
+    many: JsonObject = {f"k{number}": value for number in range(1_000)}
+    assert calls_within(many, before) == calls_within(few, before)
+
+
+def test_changes_of_a_context_count_one_after_the_other() -> None:
+    held: JsonObject = {"a": 1, "z": "old"}
+    changed: JsonObject = {"z": None, "b": "x" * 12, "n": None, "c": {"d": None}, "__p": {}, "e": 2}
+    size = 8 + (8 + 12) + 8 + 8
+    kept = stored_context({**held, **changed}, held, size)
+    assert list(kept.items()) == [("a", 1), ("z", "old"), ("b", "x" * 12), ("c", {}), ("e", 2)]
+    with pytest.raises(ExecutionError) as error:
+        stored_context({**held, **changed}, held, size - 1)
+    assert error.value.wire_code == 30507
+    refused: list[tuple[JsonObject, int]] = [
+        ({"b": "x" * 40, "__p": 1}, 30507),
+        ({"b": 1, "__p": None}, 30505),
+    ]
+    for wrong, code in refused:
+        with pytest.raises(ExecutionError) as error:
+            stored_context(wrong, held, size)
+        assert error.value.wire_code == code
 
 
 def test_a_foreach_takes_no_more_items_than_one_turn_can_bear() -> None:

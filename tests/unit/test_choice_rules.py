@@ -1,5 +1,6 @@
 """Rules that choose have a limit each, which is no error, and one together, which is."""
 
+import asyncio
 import time
 from typing import Final
 
@@ -41,6 +42,24 @@ async def test_many_useful_rules_are_asked_in_the_order_of_their_names() -> None
 async def test_a_rule_that_makes_much_does_not_hold() -> None:
     rules = {"a": "count(str(repeat(90000, input.text))) > 0"}
     assert await first_that_holds(rules, uid=1, data={"text": "x" * 10_000}) is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_quick"),
+    [
+        ({f"r{number}": f"uid % 10 == {number}" for number in range(10)}, True),
+        ({"a": "count(string.split(input.text, '')) < 0", "b": "true"}, False),
+        ({"a": "string.replace_all(input.text, '(x)', '$1') == uid", "b": "true"}, False),
+        ({"a": LOOP, "b": "true"}, False),
+    ],
+)
+async def test_rules_that_take_more_than_a_moment_do_not_hold_the_loop(
+    rules: dict[str, str], *, is_quick: bool
+) -> None:
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    assert await first_that_holds(rules, uid=9, data={"text": "x" * 6_000}) is not None
+    assert turned.is_set() is not is_quick
 
 
 async def test_rules_of_great_length_together_are_refused() -> None:

@@ -21,6 +21,15 @@ async def test_one_owner_leaves_places_to_others() -> None:
         await places.take((), wait_s=0)
 
 
+async def test_a_workspace_leaves_half_of_the_places_to_others() -> None:
+    places = Places(8, 2, "stored")
+    for number in range(4):
+        await places.take((f"execution {number}", "workspace a"), wait_s=0)
+    with pytest.raises(OverloadedError):
+        await places.take(("execution 5", "workspace a"), wait_s=0)
+    await places.take(("execution 6", "workspace b"), wait_s=0)
+
+
 async def test_some_leave_places_to_others() -> None:
     places = Places(4, 4, "fetched")
     for _ in range(3):

@@ -27,19 +27,26 @@ MOST_RULES: Final = 500
 UNSUPPORTED: Final = 30110
 
 _QUICK_CHARACTERS: Final = 4096
+_QUICK_STEPS: Final = 10_000
+"""Steps of a choice that takes a few milliseconds at most."""
+_QUICK_BYTES: Final = 1 << 20
 
 
 async def first_that_holds(rules: Mapping[str, str], *, uid: int, data: JsonObject) -> str | None:
     """Return the first name, in the order of names, whose rule is true; errors are false.
 
-    Long tables, which may have to be compiled, are evaluated in a thread.
+    Long tables, which may have to be compiled, are evaluated in a thread, and so are those that
+    take more than a moment.
 
     Raises:
         RequestError: The rules together exceed their budget (30110).
     """
     if sum(map(len, rules.values())) <= _QUICK_CHARACTERS:
-        return _first(rules, uid, data)
-    return await asyncio.to_thread(_first, rules, uid, data)
+        try:
+            return _first(rules, uid, data, TotalBudget(_QUICK_STEPS, _QUICK_BYTES))
+        except WorkLimitError:
+            pass  # evaluated again, with the whole budget
+    return await asyncio.to_thread(_first_within_limits, rules, uid, data)
 
 
 def refuse_beyond_limits(kept: Mapping[str, str], name: str, rule: str) -> None:
@@ -75,13 +82,9 @@ def _kept_steps(rules: Mapping[str, str]) -> int:
     return sum(RULE_STEPS + len(name) + len(rule) for name, rule in rules.items())
 
 
-def _first(rules: Mapping[str, str], uid: int, data: JsonObject) -> str | None:
-    total = TotalBudget(RULES_MAX_STEPS, RULES_MAX_BYTES)
+def _first_within_limits(rules: Mapping[str, str], uid: int, data: JsonObject) -> str | None:
     try:
-        for name, rule in sorted(rules.items()):
-            total.spend(RULE_STEPS + len(rule))
-            if _holds(rule, uid, data, total):
-                return name
+        return _first(rules, uid, data, TotalBudget(RULES_MAX_STEPS, RULES_MAX_BYTES))
     except WorkLimitError as error:
         hint = (
             f"all rules of one choice may take {RULES_MAX_STEPS} steps and {RULES_MAX_BYTES}"
@@ -92,6 +95,13 @@ def _first(rules: Mapping[str, str], uid: int, data: JsonObject) -> str | None:
             wire_code=UNSUPPORTED,
             hint=hint,
         ) from error
+
+
+def _first(rules: Mapping[str, str], uid: int, data: JsonObject, total: TotalBudget) -> str | None:
+    for name, rule in sorted(rules.items()):
+        total.spend(RULE_STEPS + len(rule))
+        if _holds(rule, uid, data, total):
+            return name
     return None
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.definition import canonical_text, collapse_sugar
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, RequestError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
@@ -18,6 +19,7 @@ from rillflow.runtime.definitions.declared_triggers import remove_declared
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import caller_of, sender_of
+from serve.routes.console.shown_definitions import shown_definition
 from serve.schemas.answers import Flag as FlagAnswer
 from serve.schemas.bodies import error_body, json_response, read_text
 from serve.schemas.console_answers import (
@@ -78,14 +80,14 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         data = json_object(await read_text(request))
         caller = _caller(uid, data)
         found = await resolve_descriptor(stack.store, descriptor_id, uid=caller, data=data)
-        definition = await stack.definition(found.version or "")
+        text = await shown_definition(stack, found.version or "", request, _text_of)
         return json_response(
-            {
-                "descriptor_id": descriptor_id,
-                "uid": str(caller),
-                "descriptor": canonical_text(collapse_sugar(definition)),
-            }
+            {"descriptor_id": descriptor_id, "uid": str(caller), "descriptor": text}
         )
+
+
+def _text_of(definition: WorkflowDefinition) -> str:
+    return canonical_text(collapse_sugar(definition))
 
 
 def _hint_of(error: RequestError | DefinitionError | UnicodeDecodeError) -> str:

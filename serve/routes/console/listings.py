@@ -27,6 +27,7 @@ from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of, own_workspace
 from serve.routes.console.definition_graphs import definition_graph
+from serve.routes.console.shown_definitions import shown_definition
 from serve.routes.hot import UNKNOWN_EXECUTION
 from serve.schemas.answers import Envelope
 from serve.schemas.bodies import data_response, json_response, read_body
@@ -71,15 +72,15 @@ def router(stack: Stack) -> APIRouter:
 
 def _add_definitions(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/get_descriptor.json", responses=answer(Envelope))
-    async def get_descriptor(id: str) -> Response:  # noqa: A002 - the parameter's name
+    async def get_descriptor(request: Request, id: str) -> Response:  # noqa: A002 - its name
         """Show a definition as a graph: tasks by name, each with its successors."""
         try:
             found = await resolve_descriptor(stack.store, id)
-            definition = await stack.definition(found.version or "")
+            graph = await shown_definition(stack, found.version or "", request, definition_graph)
         except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
             raise RequestError(f"descriptor is null: {id}") from error
         alias = found.alias or await _alias_of(stack, found)
-        return await data_response(encode_json({**definition_graph(definition), "alias": alias}))
+        return await data_response(encode_json({**graph, "alias": alias}))
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
     async def get_descriptor_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
