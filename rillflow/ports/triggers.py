@@ -77,10 +77,10 @@ class Triggers(Protocol):
         Args:
             trigger: The trigger. An empty ``id`` gets the next number, as text.
             context: JSON text of the data that it submits.
-            replace: Whether a trigger of this id may be there already.
+            replace: Whether a trigger of this id, of the same workspace, may be there already.
 
         Returns:
-            The row as it is stored; None if there is one of this id already.
+            The row as it is stored; None if there is one of this id that it may not replace.
         """
         ...
 

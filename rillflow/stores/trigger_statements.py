@@ -47,6 +47,14 @@ ONE: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE id = ? AND NOT is_r
 DECLARED: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE owner = ? AND NOT is_removed"  # noqa: S608 - names of fields
 
 
+def may_put(stored: TriggerRow | None, trigger: TriggerRow, *, replace: bool) -> bool:
+    """Tell whether a trigger may be stored where there is one of its id, or none."""
+    if stored is None:
+        return True
+    workspaces = {each.descriptor_id.partition(":")[0] for each in (stored, trigger)}
+    return replace and len(workspaces) == 1
+
+
 def put_values(row: TriggerRow, context: str, at_ms: int) -> tuple[Any, ...]:
     """Return the values of ``PUT``."""
     return (*(getattr(row, name) for name in TriggerRow.__struct_fields__), context, at_ms)

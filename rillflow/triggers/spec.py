@@ -28,6 +28,7 @@ CRON: Final = "cron"
 LONGEST_ID: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._:/#-]*")
 _ID_OF_DECLARED: Final = re.compile(r"[A-Za-z0-9]+:[A-Za-z0-9]+:[A-Za-z0-9]+/[A-Za-z0-9]+")
+_ID_OF_TOPIC: Final = re.compile(r"[^#:]+#([A-Za-z0-9]+):.*")
 _CATCH_UPS: Final[Mapping[str, int]] = {"none": 0, "last": 1}
 CRON_FIELDS: Final = ("time_zone", "start", "end", "jitter_s", "overlap", "catch_up")
 """The fields of a cron trigger that others do not have."""
@@ -171,6 +172,12 @@ def check_id(trigger_id: str) -> str:
 def is_id_of_declared(trigger_id: str) -> bool:
     """Tell whether an id is ``business:feature:alias/name``, as declared triggers have them."""
     return _ID_OF_DECLARED.fullmatch(trigger_id) is not None
+
+
+def workspace_in_id(trigger_id: str) -> str | None:
+    """Return whose id ``topic#business:feature`` is, as Rill Flow forms it; None if it is none."""
+    found = _ID_OF_TOPIC.fullmatch(trigger_id)
+    return None if found is None else found[1]
 
 
 def _word(fields: Mapping[str, JsonValue], name: str, default: str) -> str:

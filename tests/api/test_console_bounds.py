@@ -63,8 +63,6 @@ PRESENT: Final[list[tuple[str, dict[str, Any]]]] = [
     ("items", {"task": "each", "limit": 500, "offset": 9_500}),
     ("task", {"task": "each"}),
     ("task", {"task": "each_5000-work"}),
-    ("rules", {"task": "each_5000-work"}),
-    ("rules", {"task": "each_9999-work"}),
     ("timeline", {}),
     ("timeline", {"offset": 9_000}),
     ("trace", {}),

@@ -192,6 +192,19 @@ async def test_triggers_come_in_pages() -> None:
         assert "next" not in last
 
 
+async def test_the_ids_that_triggers_of_others_get_are_refused() -> None:
+    async with served() as api:
+        new = {"descriptor_id": "shop:order", "cron": YEARLY}
+        for taken in ("orders#video:order", "orders#video:order:beta", "1"):
+            refusal = await api.refusal(f"{OURS}/add.json", new | {"id": taken, "replace": True})
+            assert refusal[:2] == (400, 30110)
+        for own in ("orders#shop:order", "a#b", "x:y#z", "v1"):
+            assert (await api.post(f"{OURS}/add.json", new | {"id": own}))["id"] == own
+        assert (await api.post(f"{OURS}/add.json", new))["id"] == "1"
+        changed = new | {"id": "1", "replace": True, "catch_up": 3}
+        assert (await api.post(f"{OURS}/add.json", changed))["catch_up"] == 3
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -61,6 +61,16 @@ async def test_of_several_with_one_id_one_is_added(store: Store) -> None:
     assert sum(each is not None for each in added) == 1
 
 
+async def test_a_trigger_replaces_none_of_another_workspace(store: Store) -> None:
+    theirs = await put(store, "one", descriptor_id="shop:order")
+    evil = row("one", descriptor_id="evil:order")
+    assert await store.put_trigger(evil, "{}", replace=True) is None
+    assert await store.trigger("one") == (theirs, CONTEXT)
+    assert (await put(store, "one", descriptor_id="shop:other")).descriptor_id == "shop:other"
+    await store.remove_trigger("one", at_ms=2)
+    assert (await put(store, "one", descriptor_id="evil:order")).descriptor_id == "evil:order"
+
+
 async def test_what_changed_is_told_in_order(store: Store) -> None:
     assert await store.newest_trigger_revision() == 0
     await put(store, "a")

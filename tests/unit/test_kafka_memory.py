@@ -9,6 +9,7 @@ from rillflow.errors import CronError
 from rillflow.gateways.kafka.client import (
     AGAIN_S,
     MOST_CONTEXT_BYTES,
+    MOST_DEAD_LETTERS,
     MOST_RECORDS,
     KafkaClient,
 )
@@ -136,6 +137,13 @@ async def test_a_partition_that_could_not_be_read_is_tried_again() -> None:
     consumer.unreadable.clear()
     lanes = {event.lane for _ in range(2) for event in await client.take(())}
     assert (lanes, client.unread, consumer.paused) == ({"0", "1"}, "", set())
+
+
+async def test_a_record_is_not_a_dead_letter_for_ever() -> None:
+    """Two triggers may have each other's topic for dead letters."""
+    client = Client(Consumer(1), dead_letter_topic="u")
+    sent = record(0, 1, headers=(("rillflow-record", b"u/0/1"),) * MOST_DEAD_LETTERS)
+    assert not await client.send_dead(sent, "it is no JSON")
 
 
 async def test_small_records_are_taken_together() -> None:

@@ -37,6 +37,10 @@ MOST_CONTEXT_BYTES: Final = 4 << 20
 """What the context that a mapping makes of a record may weigh: a value may be in it many times."""
 HEADER_BYTES: Final = 100
 """The memory of a header beside its name and value."""
+PLACE_HEADER: Final = "rillflow-record"
+"""The header of a dead letter that says where it was read."""
+MOST_DEAD_LETTERS: Final = 5
+"""How often a record is sent as a dead letter."""
 WAIT_MS: Final = 500
 """How long ``take`` waits for records."""
 ALL_BUSY_S: Final = 0.1
@@ -152,9 +156,14 @@ class KafkaClient:
             self._room.give_back(record.partition)
 
     async def send_dead(self, record: ConsumerRecord[Any, Any], reason: str) -> bool:
-        """Send a record to the topic of dead letters; False without one, or if it does not fit."""
+        """Send a record to the topic of dead letters; False without one, or if it does not fit.
+
+        One that has been such a letter several times is sent no more: two triggers may have each
+        other's topic.
+        """
         topic = self._settings.get("dead_letter_topic")
-        if topic is None:
+        sent = sum(name == PLACE_HEADER for name, _ in record.headers)
+        if topic is None or sent >= MOST_DEAD_LETTERS:
             return False
         place = f"{record.topic}/{record.partition}/{record.offset}"
         told = {"trigger": self._trigger_id, "record": place, "reason": reason}

@@ -1,9 +1,7 @@
 """The history of one execution: its journal, replayed in portions, beside the event loop.
 
 A replay begins with the first event and goes on where it has stopped. On its way it keeps
-checkpoints, serialised states, so that an earlier state is not far from one of them. A replay to an
-earlier state that has taken too long leaves one too where it has stopped: whoever asks again for
-several states, which are far from each other, comes further each time.
+checkpoints, serialised states, so that an earlier state is not far from one of them.
 
 Used by `runtime/histories/cache.py`.
 """
@@ -12,8 +10,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
-
-from cachetools import LRUCache
 
 from rillflow.core import codec
 from rillflow.core.events import Event, ExecutionSubmitted
@@ -43,8 +39,6 @@ PORTION_S: Final = 0.02
 SPACING: Final = 100
 """The number of events between two checkpoints at first; it doubles when they are too large."""
 CHECKPOINTS_BYTES: Final = 16 << 20
-STOPS_BYTES: Final = 24 << 20
-"""What the checkpoints may take that replays to earlier states have left."""
 
 
 class Checkpoint(NamedTuple):
@@ -82,9 +76,6 @@ class History:
         self._cursor: WeighedRecorder | None = None
         self._refusal: tuple[int, str] | None = None
         self._checkpoints: list[Checkpoint] = []
-        self._stops: LRUCache[int, Checkpoint] = LRUCache(
-            STOPS_BYTES, getsizeof=lambda stop: len(stop.packed)
-        )
         self._spacing = spacing
 
     @property
@@ -96,8 +87,7 @@ class History:
     def weight_bytes(self) -> int:
         """What all of it takes, its states included."""
         recorders = (self._front, self._cursor)
-        checkpoints_bytes = self.size_bytes + int(self._stops.currsize)
-        return checkpoints_bytes + sum(each.weight_bytes for each in recorders if each)
+        return self.size_bytes + sum(each.weight_bytes for each in recorders if each)
 
     async def whole(self, seq: int) -> WeighedRecorder:
         """Return a recording of all events up to the number of the last one, or a later one.
@@ -126,6 +116,7 @@ class History:
             raise self._no_event(seq)
         front = await self.whole(seq)
         if front.seq == seq:
+            self._cursor = None
             return front
         cursor = self._cursor
         if cursor is None or cursor.seq > seq or self._nearest(seq).seq > cursor.seq:
@@ -181,9 +172,7 @@ class History:
 
     def _nearest(self, seq: int) -> Checkpoint:
         at = bisect_right(self._checkpoints, seq, key=lambda each: each.seq)
-        nearest = self._checkpoints[at - 1] if at else Checkpoint(0, 0, b"", 0)
-        stopped = max((each for each in self._stops if each <= seq), default=0)
-        return self._stops[stopped] if stopped > nearest.seq else nearest
+        return self._checkpoints[at - 1] if at else Checkpoint(0, 0, b"", 0)
 
     async def _replay(
         self,
@@ -205,8 +194,6 @@ class History:
             while taken < len(records):
                 taken += await self._portion(recorder, records[taken:], rows, keeps=keeps)
                 if recorder.seq < seq and time.monotonic() > deadline_s:
-                    if recorder is not self._front:
-                        await self._in_thread(lambda: self._keep_stop(recorder))
                     raise OverloadedError(
                         f"the journal of {self._execution_id} is being read:"
                         f" {recorder.seq} of {seq} events are done; ask again",
@@ -241,7 +228,6 @@ class History:
             self._refusal = recorder.seq, str(error)
             self._front = self._cursor = None
             self._checkpoints.clear()
-            self._stops.clear()
             raise
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -256,25 +242,14 @@ class History:
             ) from error
 
     def _keep(self, recorder: WeighedRecorder) -> None:
-        checkpoint = _packed(recorder)
-        if checkpoint is None:
+        packed = codec.pack_state(recorder.state)
+        if packed is None:
             return
-        self._checkpoints.append(checkpoint)
+        weight_bytes = recorder.weight_bytes
+        self._checkpoints.append(Checkpoint(recorder.seq, recorder.at_ms, packed, weight_bytes))
         while self.size_bytes > self._most_bytes and len(self._checkpoints) > 1:
             self._spacing *= 2
             self._checkpoints = self._checkpoints[1::2]
 
-    def _keep_stop(self, recorder: WeighedRecorder) -> None:
-        stop = _packed(recorder)
-        if stop is not None and len(stop.packed) <= STOPS_BYTES:
-            self._stops[stop.seq] = stop
-
     def _no_event(self, seq: int) -> RequestError:
         return RequestError(f"{self._execution_id} has no event {seq}", http_status=404)
-
-
-def _packed(recorder: WeighedRecorder) -> Checkpoint | None:
-    packed = codec.pack_state(recorder.state)
-    if packed is None:
-        return None
-    return Checkpoint(recorder.seq, recorder.at_ms, packed, recorder.weight_bytes)

@@ -33,6 +33,7 @@ from rillflow.triggers.spec import (
     decode_spec,
     encode_spec,
     is_id_of_declared,
+    workspace_in_id,
 )
 from rillflow.triggers.trigger_types import (
     KAFKA,
@@ -110,6 +111,7 @@ class TriggerRegistry:
         if trigger_id:
             check_id(trigger_id)
             _refuse_id_of_declared(trigger_id)
+            await self._refuse_id_of_others(trigger_id, business)
         if kind == WEBHOOK:
             check_name(trigger_id)
         text = "" if context is None else encode_json(context).decode()
@@ -312,6 +314,19 @@ class TriggerRegistry:
                 return await self._submissions.submit(row.descriptor_id, context.encode(), options)
 
         return await _all_or_first_error([start(each) for each in times])
+
+    async def _refuse_id_of_others(self, trigger_id: str, workspace: str) -> None:
+        """Refuse ids that triggers of others, or without an id, would get."""
+        if workspace_in_id(trigger_id) not in {None, workspace}:
+            raise RequestError(
+                "ids of the form topic#business:feature belong to the triggers of that business",
+                wire_code=RESTRICTED,
+            )
+        if trigger_id.isdecimal() and await self._store.trigger(trigger_id) is None:
+            raise RequestError(
+                "numbers are the ids of triggers that are added without one: choose another id",
+                wire_code=RESTRICTED,
+            )
 
     async def _seen(self, trigger_id: str, sees: Sees) -> tuple[TriggerRow, str] | None:
         stored = await self._store.trigger(trigger_id)

@@ -26,6 +26,7 @@ from rillflow.runtime.triggers.progress import FAILED, encode_progress
 from rillflow.runtime.triggers.reading import SourceReader
 from rillflow.runtime.triggers.submission_options import Submitter
 from rillflow.runtime.triggers.tracing import TriggerSpans
+from rillflow.runtime.triggers.waiting import WaitingTriggers
 from rillflow.task_set import TaskSet
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
@@ -70,7 +71,7 @@ class SourceRunner:
         self._types = types
         self._changes = TriggerChanges(store, self._learn)
         self._readers: dict[str, SourceReader] = {}
-        self._waiting: dict[str, TriggerRow] = {}
+        self._waiting = WaitingTriggers()
         self._places: dict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, SUBMISSIONS_AT_ONCE)
         )
@@ -106,13 +107,12 @@ class SourceRunner:
     def _open_waiting(self) -> None:
         """Open sources while there is room, of the workspace first that has the fewest."""
         number = Counter(workspace_of_row(reader.row) for reader in self._readers.values())
-        while self._waiting and len(self._readers) < MOST_SOURCES:
-            row = min(self._waiting.values(), key=lambda each: number[workspace_of_row(each)])
-            workspace = workspace_of_row(row)
-            if number[workspace] >= MOST_OF_ONE:
+        while len(self._readers) < MOST_SOURCES:
+            row = self._waiting.next(number)
+            if row is None or number[workspace_of_row(row)] >= MOST_OF_ONE:
                 return
-            number[workspace] += 1
-            del self._waiting[row.id]
+            number[workspace_of_row(row)] += 1
+            self._waiting.discard(row.id)
             self._open(row)
 
     def _have_failed_give_way(self) -> None:
@@ -124,18 +124,18 @@ class SourceRunner:
                 del self._readers[reader.row.id]
                 self._stopping.start(reader.stop())
                 kept = encode_progress(progress)
-                self._waiting[reader.row.id] = msgspec.structs.replace(reader.row, progress=kept)
+                self._waiting.add(msgspec.structs.replace(reader.row, progress=kept))
 
     def _learn(self, row: TriggerRow) -> None:
         """Take a trigger as it is in the store now."""
         if row.type not in self._types or partition_of_trigger(row.id) not in self._partitions:
             return
-        self._waiting.pop(row.id, None)
+        self._waiting.discard(row.id)
         known = self._readers.pop(row.id, None)
         if known is not None:
             self._stopping.start(known.stop())
         if not (row.is_removed or row.is_paused):
-            self._waiting[row.id] = row
+            self._waiting.add(row)
 
     def _open(self, row: TriggerRow) -> None:
         try:

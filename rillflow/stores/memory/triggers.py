@@ -14,7 +14,7 @@ from rillflow.ports.triggers import (
     TriggerUse,
 )
 from rillflow.stores.memory.journal import MemoryLifecycle
-from rillflow.stores.trigger_statements import gone, is_same
+from rillflow.stores.trigger_statements import gone, is_same, may_put
 
 
 class MemoryTriggers(MemoryLifecycle):
@@ -31,7 +31,8 @@ class MemoryTriggers(MemoryLifecycle):
     ) -> TriggerRow | None:
         """Keep a trigger; None if there is one of this id, and it may not be replaced."""
         self._check_open()
-        if trigger.id and not replace and self._alive(trigger.id) is not None:
+        found = self._alive(trigger.id) if trigger.id else None
+        if not may_put(None if found is None else found[0], trigger, replace=replace):
             return None
         trigger_id = trigger.id
         while not trigger_id or (not trigger.id and self._alive(trigger_id) is not None):

@@ -33,6 +33,7 @@ from rillflow.stores.trigger_statements import (
     gone,
     is_same,
     list_statement,
+    may_put,
     put_values,
     use_statement,
     use_values,
@@ -58,8 +59,9 @@ class PostgresTriggers:
         async with self._database.transaction() as connection:
             # First, so that whoever else adds one waits for the lock of this row.
             revision, number = await _next_revision(connection, new_ids=0 if trigger.id else 1)
-            refused = trigger.id and not replace
-            if refused and await connection.fetchrow(numbered(ONE), trigger.id) is not None:
+            found = await connection.fetchrow(numbered(ONE), trigger.id) if trigger.id else None
+            stored = None if found is None else trigger_row(tuple(found)[:-1])
+            if not may_put(stored, trigger, replace=replace):
                 return None
             while not trigger.id and await connection.fetchrow(numbered(ONE), str(number)):
                 revision, number = await _next_revision(connection, new_ids=1)

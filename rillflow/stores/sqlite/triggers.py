@@ -32,6 +32,7 @@ from rillflow.stores.trigger_statements import (
     gone,
     is_same,
     list_statement,
+    may_put,
     put_values,
     use_statement,
     use_values,
@@ -57,7 +58,9 @@ class SqliteTriggers:
         """Store a trigger; None if there is one of this id, and it may not be replaced."""
 
         def put(connection: sqlite3.Connection) -> TriggerRow | None:
-            if trigger.id and not replace and connection.execute(ONE, (trigger.id,)).fetchone():
+            found = connection.execute(ONE, (trigger.id,)).fetchone() if trigger.id else None
+            stored = None if found is None else trigger_row(found[:-1])
+            if not may_put(stored, trigger, replace=replace):
                 return None
             revision, number = _next_revision(connection, new_ids=0 if trigger.id else 1)
             while not trigger.id and connection.execute(ONE, (str(number),)).fetchone():
