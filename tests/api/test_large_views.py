@@ -172,7 +172,7 @@ async def test_the_snapshot_of_a_large_execution_is_written_beside_the_event_loo
         execution = await ended(api)
         stored = await _with_snapshot(store, execution)
         # The end may come while a snapshot is written; then its record follows the snapshot.
-        assert stored.records or len(stored.snapshot or b"") > SIZE
+        assert stored.records or len(stored.snapshot or b"") > len(TEXT)
     async with served(submit_max_bytes=2 * MEBIBYTE, store=store) as api:
         async with Loop.measured() as loop:
             await loop.of("the reading", lambda: api.shown(execution, brief="true"))

@@ -165,7 +165,11 @@ async def test_an_append_that_is_refused_leaves_no_value(durable: Store, url: st
 
 async def test_a_missing_value_concerns_its_execution_only(durable: Store, url: str) -> None:
     await durable.append([submit(1, answer(LONG)), submit(2, answer(LONG))])
-    await run_sql(url, "DELETE FROM payloads WHERE execution = 1")
+    await run_sql(
+        url,
+        "DELETE FROM payloads WHERE execution ="
+        " (SELECT key FROM executions ORDER BY execution_id LIMIT 1)",
+    )
     with pytest.raises(DamagedError, match=rf"{id_of(1)}: .* [0-9a-f]{{64}} is missing"):
         await durable.load(id_of(1))
     assert (await loaded(durable, 2)).records == (answer(LONG),)
