@@ -1,13 +1,16 @@
 """Places for work that takes long, of which one sender has some at once.
 
 A sender without a place waits a short while for one, so that functions which bring several files at
-the same time are served one after the other.
+the same time are served one after the other. Meanwhile, slow work of those who have several places
+is ended.
 
 Used by `serve/routes/artifacts.py`.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from rillflow.errors import OverloadedError
@@ -17,6 +20,39 @@ WAIT_S: Final = 10.0
 MOST_WAITING: Final = 64
 WORKSPACE: Final = "workspace "
 """How the name of an owner begins that may have half of the places."""
+SLOW_AFTER_S: Final = 3.0
+SLOW_BYTES_PER_S: Final = 1 << 20
+"""Work that is older and slower than this may have to give way."""
+_LOOK_S: Final = 1.0
+
+
+class HeldPlace:
+    """A place whose work ends where it holds up others.
+
+    Attributes:
+        gives_way: Whether it is to end.
+        moved_bytes: How much it has done.
+        waits: What it waits for now, which ends at once when it is to end.
+    """
+
+    def __init__(self, owners: tuple[str, ...]) -> None:
+        self.owners = owners
+        self.gives_way = False
+        self.moved_bytes = 0
+        self.waits: asyncio.Timeout | None = None
+        self._began_s = asyncio.get_running_loop().time()
+
+    @property
+    def bytes_per_s(self) -> float:
+        """How fast it is; as fast as any while it is young."""
+        age_s = asyncio.get_running_loop().time() - self._began_s
+        return self.moved_bytes / age_s if age_s > SLOW_AFTER_S else SLOW_BYTES_PER_S
+
+    def end(self) -> None:
+        """Have it end."""
+        self.gives_way = True
+        if self.waits is not None and not self.waits.expired():
+            self.waits.reschedule(asyncio.get_running_loop().time())
 
 
 class Places:
@@ -33,6 +69,7 @@ class Places:
         self._taken = 0
         self._of: Counter[str] = Counter()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._slow: set[HeldPlace] = set()
 
     async def take(
         self, owners: tuple[str, ...], wait_s: float = WAIT_S, *, leaves: int = 0
@@ -53,6 +90,16 @@ class Places:
         self._taken += 1
         self._of.update(owners)
 
+    @contextmanager
+    def slow_work(self, owners: tuple[str, ...]) -> Iterator[HeldPlace]:
+        """Do work in a place of these owners that ends when it ``gives_way``."""
+        work = HeldPlace(owners)
+        self._slow.add(work)
+        try:
+            yield work
+        finally:
+            self._slow.discard(work)
+
     def free(self, owners: tuple[str, ...]) -> None:
         """Give a place back that was taken for these owners."""
         self._taken -= 1
@@ -69,9 +116,29 @@ class Places:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.add(turn)
             try:
-                await turn
+                await asyncio.wait((turn,), timeout=_LOOK_S)
             finally:
                 self._waiting.discard(turn)
+            self._end_slowest(owners)
+
+    def _end_slowest(self, owners: tuple[str, ...]) -> None:
+        """End the slowest work of the first owner with the most places, at least two more.
+
+        Nothing else than what holds these owners up.
+        """
+        if not owners or self._fits(owners, 0):
+            return
+        full = {owner for owner in owners if self._of[owner] >= self._share_of(owner)}
+        most = max(self._of[owners[0]] + 2, 2)
+        found = [
+            work
+            for work in self._slow
+            if full.issubset(work.owners)
+            and self._of[work.owners[0]] >= most
+            and work.bytes_per_s < SLOW_BYTES_PER_S
+        ]
+        if found and not any(work.gives_way for work in found):
+            max(found, key=lambda work: (self._of[work.owners[0]], -work.bytes_per_s)).end()
 
     def _fits(self, owners: tuple[str, ...], leaves: int) -> bool:
         has_part = all(self._of[owner] < self._share_of(owner) for owner in owners)

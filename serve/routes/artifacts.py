@@ -31,6 +31,7 @@ from rillflow.errors import (
     ArtifactLostError,
     BodyTimeoutError,
     ForgedCallbackError,
+    OverloadedError,
     RequestError,
     StoreError,
     TooLargeError,
@@ -42,7 +43,7 @@ from rillflow.runtime.stack import Stack
 from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
 from serve.limits.client_addresses import address_of, is_this_machine
-from serve.limits.places import WORKSPACE, Places
+from serve.limits.places import WORKSPACE, HeldPlace, Places
 from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, Responses, text
 from serve.schemas.parameters import query_of
@@ -234,7 +235,8 @@ class _ArtifactRequests:
             announced = _length_of(request)
             await self._stack.artifacts.require_room(execution_id, announced)
             with await self._stack.artifacts.run(self._scratch, announced) as draft:
-                size = await self._receive(request, draft)
+                with self._storing.slow_work(owners) as work:
+                    size = await self._receive(request, draft, work)
                 await self._stack.artifacts.require_room(execution_id, size)
                 # The body may have taken long, and an artifact stays as long as its execution.
                 await self._require_waiting(execution_id, event)
@@ -342,28 +344,34 @@ class _ArtifactRequests:
         self._fetching.free(owners)
         await self._stack.artifacts.run(content.close)
 
-    async def _receive(self, request: Request, draft: Any) -> int:
+    async def _receive(self, request: Request, draft: Any, work: HeldPlace) -> int:
         """Write a body to a file, piece by piece; return its size.
 
         Raises:
             TooLargeError: It is larger than an artifact may be.
             BodyTimeoutError: It does not come, or not fast enough.
+            OverloadedError: It is slow, and others wait for a place.
         """
         size, parts, more = 0, bytearray(), True
         loop, waited_s = asyncio.get_running_loop(), 0.0
         while more:
+            if work.gives_way:
+                raise _gave_way()
             asked_s = loop.time()
             # What has arrived buys time for more; the time of this server's disk does not count.
             left_s = max(RATE_AFTER_S, (size + len(parts)) / self._rate) - waited_s
             try:
-                async with asyncio.timeout(min(PIECE_S, left_s)):
+                async with asyncio.timeout(min(PIECE_S, left_s)) as work.waits:
                     message = await request.receive()
             except TimeoutError:
-                raise _late(self._rate) from None
+                raise (_gave_way() if work.gives_way else _late(self._rate)) from None
+            finally:
+                work.waits = None
             waited_s += loop.time() - asked_s
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             parts += message.get("body", b"")
+            work.moved_bytes = size + len(parts)
             more = message.get("more_body", False)
             if size + len(parts) > self._settings.max_bytes:
                 raise TooLargeError.of_body(self._settings.max_bytes, "artifact_max_bytes")
@@ -411,6 +419,13 @@ def _failed(error: OSError) -> StoreError:
     if error.errno == errno.EDQUOT:
         return StoreError(str(error.strerror))
     return StoreError("the store of artifacts does not answer")
+
+
+def _gave_way() -> OverloadedError:
+    hint = "others waited for a place, and this sender had several; store fewer at once"
+    return OverloadedError(
+        "the body arrived slowly, and too many artifacts are being stored", hint=hint
+    )
 
 
 def _late(rate: float) -> BodyTimeoutError:

@@ -124,18 +124,49 @@ async def test_a_disk_without_the_room_that_must_stay_free_takes_no_file(tmp_pat
         assert stored_files(tmp_path) == []
 
 
+async def begun(url: httpx.URL) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begin an upload of which nothing more will come."""
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = f"POST {url.raw_path.decode()} HTTP/1.1\r\nHost: {url.netloc.decode()}\r\n"
+    writer.write(f"{head}Content-Length: 900000000\r\n\r\nslow".encode())
+    return reader, writer
+
+
 async def test_an_upload_below_the_lowest_rate_is_ended(tmp_path: Path) -> None:
     async with waiting(tmp_path) as (api, url):
-        asked = httpx.URL(url)
-        reader, writer = await asyncio.open_connection(asked.host, asked.port)
-        head = f"POST {asked.raw_path.decode()} HTTP/1.1\r\nHost: {asked.netloc.decode()}\r\n"
-        writer.write(f"{head}Content-Length: 900000000\r\n\r\nslow".encode())
+        reader, writer = await begun(httpx.URL(url))
         async with asyncio.timeout(PIECE_S - 5):
             status = await reader.readline()
         writer.close()
         assert status.split()[1] == b"408"
         assert stored_files(tmp_path) == []
         assert (await api.client.post(url, content=FILM)).status_code == 200
+
+
+async def test_slow_files_of_who_has_several_places_give_way_to_others(tmp_path: Path) -> None:
+    calls: asyncio.Queue[str] = asyncio.Queue()
+
+    def make(request: Any) -> dict[str, Any]:
+        calls.put_nowait(request.headers["X-Callback-Url"])
+        return {}
+
+    settings: dict[str, Any] = {"callback_keys": ("k" * 32,), "answer_min_bytes_per_s": 1}
+    async with served({"make": make}, data_dir=tmp_path, **settings) as api:
+        name = await api.add(MAKES.replace("URL", f"{api.gateway.url}/function"))
+        urls = []
+        for _ in range(3):
+            await api.submit(name)
+            urls.append((await calls.get()).replace("/flow/trigger.json", UPLOADS))
+        slow = [await begun(httpx.URL(url)) for url in urls[:2] for _ in range(AT_ONCE_OF_ONE)]
+        answers = [asyncio.create_task(reader.readline()) for reader, _ in slow]
+        async with asyncio.timeout(LONG_S):
+            while not (ended := [each for each in answers if each.done()]):
+                stored = await api.client.post(urls[2], content=FILM)
+                assert stored.status_code == 200, stored.text
+        assert [each.result().split()[1] for each in ended] == [b"429"]
+        for _, writer in slow:
+            writer.close()
+        await asyncio.gather(*answers, *(writer.wait_closed() for _, writer in slow))
 
 
 async def test_files_of_one_execution_take_a_part_of_the_places(tmp_path: Path) -> None:
