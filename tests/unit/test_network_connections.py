@@ -351,6 +351,14 @@ async def test_connections_are_encrypted_where_ray_encrypts_its_calls(
         monkeypatch.setenv("RAY_TLS_SERVER_KEY", str(other.key))
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await connect(address)
+        for _ in range(MOST_HANDSHAKES + 1):  # of which none gets through TLS
+            _, writer = await asyncio.open_connection(address.host, address.port)
+            await closed(writer)
+        monkeypatch.setenv("RAY_TLS_SERVER_CERT", str(node.certificate))
+        monkeypatch.setenv("RAY_TLS_SERVER_KEY", str(node.key))
+        connection = await connect(address)
+        assert await connection.call(b"still here") == b"STILL HERE"
+        connection.close()
 
 
 def test_the_key_is_in_no_text_of_an_address() -> None:

@@ -99,6 +99,14 @@ def test_nobody_is_judged_by_what_was_seen_before_a_pause_of_the_watcher() -> No
     assert watched.signs.stopped((OWNER, DISPATCHER)) == []
 
 
+def test_nobody_is_judged_by_a_look_that_was_long_ago() -> None:
+    watched = Watched()
+    watched.look()
+    watched.go_on(SUSPECT_S)
+    watched.now_s += STOPPED_S
+    assert watched.signs.stopped((OWNER, DISPATCHER)) == []
+
+
 def test_who_has_never_taken_a_lease_is_known() -> None:
     watched = Watched()
     watched.look()

@@ -111,6 +111,7 @@ class NetworkConnection(SocketConnection):
         super().__init__(seal)
         self._ping_s = ping_s
         self._pings = 0
+        self._unsent_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to look for signs of life."""
@@ -128,6 +129,11 @@ class NetworkConnection(SocketConnection):
         super().connection_lost(exc)
 
     def _look(self) -> None:
+        # A large message takes its time: pings wait behind it, and what leaves is taken.
+        unsent_bytes = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if 0 < unsent_bytes < self._unsent_bytes:
+            self._pings = 0
+        self._unsent_bytes = unsent_bytes
         # Counted and not timed: this process may have been stopped itself.
         if self._pings >= MOST_PINGS:
             self.cut("nothing comes back")
@@ -146,10 +152,11 @@ class _Handshake(asyncio.Protocol):
         made: Callable[[Seal], Frames],
         ended: Callable[["_Handshake", Frames | None], None],
         patience_s: float = HANDSHAKE_S,
+        begun: Callable[["_Handshake"], None] = lambda _: None,
     ) -> None:
-        """``ended`` is called once, with the frames, or with None after a failure."""
+        """``ended`` is called once after ``begun``, with the frames, or None after a failure."""
         self._begin, self._made, self._ended = begin, made, ended
-        self._patience_s = patience_s
+        self._patience_s, self._begun = patience_s, begun
         self._received = bytearray()
         self._is_over = False
 
@@ -159,6 +166,7 @@ class _Handshake(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._patience_s, self.abort)
         self._steps = self._begin(self._transport.write)
         self._wanted = next(self._steps)
+        self._begun(self)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -269,18 +277,27 @@ class NetworkServer:
         """
         async with self._starting:
             if self._server is None:
+                tls = tls_of_ray(os.environ, ssl.Purpose.CLIENT_AUTH)
                 self._server = await asyncio.get_running_loop().create_server(
-                    self._accept, host, 0, ssl=tls_of_ray(os.environ, ssl.Purpose.CLIENT_AUTH)
+                    self._accept,
+                    host,
+                    0,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else self._patience_s,
                 )
         port = self._server.sockets[0].getsockname()[1]
         return NetworkAddress(host, port, self._key)
 
     def _accept(self) -> _Handshake:
-        handshake = _Handshake(self._begin, self._frames, self._ended, self._patience_s)
+        return _Handshake(
+            self._begin, self._frames, self._ended, self._patience_s, self._count_handshake
+        )
+
+    def _count_handshake(self, handshake: _Handshake) -> None:
+        """Count a connection that is there, after TLS: one that fails before is told to nobody."""
         if len(self._handshakes) >= MOST_HANDSHAKES:
             self._handshakes[0].abort()
         self._handshakes.append(handshake)
-        return handshake
 
     def _begin(self, write: Callable[[bytes], None]) -> _Steps:
         return _accepting(self._key, write)

@@ -136,8 +136,7 @@ def read_callback(
         execution_id=execution_id,
         task_name=task_name,
         succeeded=succeeded,
-        # Nobody reads what comes with a failure that the gateway itself repairs.
-        output=b"{}" if will_retry else encode_json(output),
+        output=encode_json(output),
         message=None if succeeded else _cut(mask(_failure_message(said, content, query, facts))),
         code=said.code,
         invoke_id=said.invoke_id,

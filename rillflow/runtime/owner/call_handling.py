@@ -208,9 +208,12 @@ class CallHandling:
 
     def _receive(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:
         if execution is not None:
-            if self._callback_limits.is_left_out(call.execution_id, call.event):
+            kept = self._callback_limits.bounded(execution, call.event)
+            if kept is None:
                 return self._repetition(call, execution)
-            self._callback_limits.refuse(execution, call.event)
+            self._callback_limits.refuse(execution, kept)
+            if kept is not call.event:
+                call = msgspec.structs.replace(call, event=kept)
         return self._deliver(call, execution)
 
     def _deliver(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:

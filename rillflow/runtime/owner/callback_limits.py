@@ -8,6 +8,7 @@ Used by `runtime/owner/call_handling.py`.
 
 from typing import Final, TypeAlias
 
+import msgspec
 from cachetools import LRUCache
 
 from rillflow.core.events import CallbackReceived, Event, WakeUpReceived
@@ -18,14 +19,15 @@ from rillflow.ports.clock import Clock
 from rillflow.runtime.activation.active_execution import ActiveExecution
 
 MOST_KEPT: Final = 4_096
-NOTE_PAUSE_MS: Final = 1_000
+NOTE_PAUSE_S: Final = 1.0
 """Of the failures after which a gateway tries again, one is kept in this time, for each task."""
 SIGNALS_BYTES: Final = 8 << 20
 """What the signals of a task may carry at once."""
 SIGNALS_BYTES_PER_S: Final = 4_096
 """What they may carry on top of that each second, in the long run."""
 
-_Key: TypeAlias = tuple[ExecutionId, TaskName]
+_Noted: TypeAlias = tuple[ExecutionId, TaskName, int]
+_Carried: TypeAlias = tuple[ExecutionId, TaskName, type[Event]]
 
 
 class CallbackLimits:
@@ -33,21 +35,35 @@ class CallbackLimits:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._noted: LRUCache[_Key, int] = LRUCache(MOST_KEPT)
-        self._carried: LRUCache[_Key, tuple[float, int]] = LRUCache(MOST_KEPT)
+        self._noted: LRUCache[_Noted, float] = LRUCache(MOST_KEPT)
+        self._carried: LRUCache[_Carried, tuple[float, float]] = LRUCache(MOST_KEPT)
 
-    def is_left_out(self, execution_id: ExecutionId, event: Event) -> bool:
-        """Tell whether an event is acknowledged, and not kept."""
+    def bounded(self, execution: ActiveExecution, event: Event) -> Event | None:
+        """Return what is kept of an event; None if it is acknowledged, and not kept.
+
+        Nobody reads what comes with a failure of a function that the gateway itself repairs. To a
+        suspense every callback is a signal, and a forged one is left to be refused.
+        """
         if not isinstance(event, CallbackReceived) or not event.will_retry:
-            return False
-        key, now_ms = (execution_id, event.task), self._clock.now_ms()
-        if now_ms - self._noted.get(key, -NOTE_PAUSE_MS) < NOTE_PAUSE_MS:
-            return True
-        self._noted[key] = now_ms
-        return False
+            return event
+        task = execution.state.tasks.get(event.task)
+        if task is None or isinstance(execution.plan.by_name[task.base].spec, SuspenseTask):
+            return event
+        if event.sealed_attempt is not None and event.sealed_attempt != task.attempt:
+            return event
+        key = execution.state.execution_id, event.task, task.attempt
+        now_s = self._clock.monotonic_s()
+        noted_s = self._noted.get(key)
+        if noted_s is not None and now_s - noted_s < NOTE_PAUSE_S:
+            return None
+        self._noted[key] = now_s
+        return msgspec.structs.replace(event, output=b"{}")
 
     def refuse(self, execution: ActiveExecution, event: Event) -> None:
         """Refuse a signal for a suspense whose signals carry too much.
+
+        Those to its address and those by ``wakeup.json`` count apart: the address may be known to
+        anybody.
 
         Raises:
             OverloadedError: They do.
@@ -61,13 +77,14 @@ class CallbackLimits:
         task = execution.state.tasks.get(event.task)
         if task is None or not isinstance(execution.plan.by_name[task.base].spec, SuspenseTask):
             return
-        key, now_ms = (execution.state.execution_id, event.task), self._clock.now_ms()
-        left, at_ms = self._carried.get(key, (float(SIGNALS_BYTES), now_ms))
-        left = min(left + (now_ms - at_ms) * SIGNALS_BYTES_PER_S / 1_000, SIGNALS_BYTES)
+        key = execution.state.execution_id, event.task, type(event)
+        now_s = self._clock.monotonic_s()
+        left, at_s = self._carried.get(key, (float(SIGNALS_BYTES), now_s))
+        left = min(left + (now_s - at_s) * SIGNALS_BYTES_PER_S, SIGNALS_BYTES)
         if left <= 0:
             raise OverloadedError(
                 f"the signals for the task {event.task} carry too much: {SIGNALS_BYTES} bytes, and"
                 f" {SIGNALS_BYTES_PER_S} more each second",
                 hint="send what a task waits for once, when it is there",
             )
-        self._carried[key] = left - size, now_ms
+        self._carried[key] = left - size, now_s

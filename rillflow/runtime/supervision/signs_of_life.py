@@ -26,6 +26,8 @@ STOPPED_S: Final = 5.0
 """Without a sign for so long, an actor has stopped."""
 LATE_S: Final = 3.0
 """After a pause of so long between two looks, nobody is judged by what was seen before."""
+OUTDATED_S: Final = 1.5
+"""So long after a look nobody is judged by it: who watches may have been stopped meanwhile."""
 
 
 class SignsOfLife:
@@ -77,6 +79,8 @@ class SignsOfLife:
         Args:
             unreachable: Those whose nodes cannot be reached.
         """
+        if self._now_s() - self._looked_s > OUTDATED_S:
+            return []
         before_s = self._now_s() - ASKED_S
         asked = {name for name, since_s in self._suspected_s.items() if since_s <= before_s}
         silent = {*self._silent(STOPPED_S), *set(self._silent(GONE_S)).intersection(unreachable)}

@@ -198,6 +198,10 @@ class PostgresWriter:
 
     async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
         if self._connection is None or self._connection.is_closed():
+            # The database may have come back as it was earlier.
+            self._known.forget()
+            self._keys.clear()
+            self._known_scopes.clear()
             self._connection = await asyncpg.connect(
                 self._url, server_settings=WRITER_SETTINGS, timeout=self._silence_s
             )
