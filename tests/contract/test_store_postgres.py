@@ -34,14 +34,6 @@ async def store(url: str) -> AsyncIterator[PostgresStore]:
     await opened.close()
 
 
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else to the store's database."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-
-
 async def test_the_store_goes_on_after_its_connections_were_cut(
     store: PostgresStore, other: asyncpg.Connection
 ) -> None:

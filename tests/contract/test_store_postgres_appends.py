@@ -50,14 +50,6 @@ async def store(url: str) -> AsyncIterator[PostgresStore]:
     await opened.close()
 
 
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else to the store's database."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-
-
 async def _is_one_statement(other: asyncpg.Connection) -> bool:
     """Tell whether the last append was one statement; any other ends with a commit."""
     last: str = await other.fetchval(LAST_STATEMENT)
