@@ -19,7 +19,7 @@ from rillflow.language.expressions.operators import BINARY, UNARY
 from rillflow.language.expressions.values import Callee, ScriptSet
 from rillflow.language.versions import CURRENT
 from tests.price_values import SCRIPT_VALUES
-from tests.pricing import MOST_LOOPS, TRIES, free_steps, price, quiet, small_budget, spent
+from tests.pricing import MOST_LOOPS, Work, free_steps, price, quiet, small_budget, spent
 
 VALUES: Final = [(what, make()) for what, make in SCRIPT_VALUES.items()]
 EQUAL: Final = {what: make() for what, make in SCRIPT_VALUES.items()}
@@ -41,13 +41,13 @@ def _called(meter: Meter, made: object) -> None:
         made.call(meter, [ELEMENT] * (2 if isinstance(made, LibraryFunction) else 1))
 
 
-def charged(call: Callable[[Meter], object]) -> Callable[[], int]:
+def charged(call: Callable[..., object], values: list[Any]) -> Work:
     """Return work that tells what it was charged."""
 
     def work() -> int:
         total = small_budget()
         meter = Meter({}, 0, DEFAULT_BUDGET, CURRENT, total)
-        free = free_steps(lambda: _called(meter, call(meter)))
+        free = free_steps(lambda: _called(meter, call(meter, *values)))
         meter.settle()
         return free + spent(total)
 
@@ -69,21 +69,18 @@ def arguments(least: int, most: int) -> Iterator[tuple[str, list[Any]]]:
             yield f"many of {what}", [value, EQUAL[what]] * 10
 
 
-def taken(given: list[list[Any]]) -> list[Any]:
-    """Return the next arguments; the last ones again and again."""
-    return given.pop() if len(given) > 1 else given[0]
-
-
-def too_dear(call: Callable[..., object], least: int, most: int, *, changes: bool) -> list[str]:
-    """Return the arguments that a function takes too long for."""
-    found = []
+def too_dear(call: Callable[..., object], least: int, most: int, *, changes: bool) -> str | None:
+    """Return the first arguments that a function takes too long for."""
     with quiet():
         for what, values in arguments(least, most):
-            given = [list(map(copied, values)) for _ in range(TRIES)] if changes else [values]
-            times = price(charged(lambda meter, given=given: call(meter, *taken(given))))  # type: ignore[misc]
+
+            def prepare(values: list[Any] = values) -> Work:
+                return charged(call, list(map(copied, values)) if changes else values)
+
+            times = price(prepare)
             if times >= MOST_LOOPS:
-                found.append(f"{what}: {times:.0f}")
-    return found
+                return f"{what}: {times:.0f}"
+    return None
 
 
 @pytest.mark.one_in(20)
@@ -104,3 +101,13 @@ def test_each_operator_of_two_values_is_charged_for_its_time(symbol: str) -> Non
 @pytest.mark.parametrize("symbol", UNARY)
 def test_each_operator_of_one_value_is_charged_for_its_time(symbol: str) -> None:
     assert not too_dear(UNARY[symbol], 1, 1, changes=False)
+
+
+def test_what_is_charged_for_less_than_it_does_is_found() -> None:
+    def free_of_charge(_: Meter, values: list[int]) -> int:
+        return sum(values)
+
+    numbers = list(range(100_000))
+    with quiet():
+        times = price(lambda: charged(free_of_charge, [numbers]), patience_s=0.05)
+    assert times >= MOST_LOOPS

@@ -55,9 +55,8 @@ DEEP: Final = nested(59, lambda inside: {"a": inside})
 DOCUMENTS["many that are deep"] = {"context": {**DEEP, "b": 1, "l": [DEEP] * 50}, "input": {}}
 
 
-def dear(works: Iterator[tuple[str, Callable[[TotalBudget], object]]]) -> list[str]:
-    """Return what takes too long for what it is charged."""
-    found = []
+def dear(works: Iterator[tuple[str, Callable[[TotalBudget], object]]]) -> str | None:
+    """Return the first that takes too long for what it is charged."""
     with quiet():
         for what, work in works:
 
@@ -65,10 +64,10 @@ def dear(works: Iterator[tuple[str, Callable[[TotalBudget], object]]]) -> list[s
                 total = small_budget()
                 return free_steps(lambda: work(total)) + spent(total)
 
-            times = price(charged)
+            times = price(lambda: charged)
             if times >= MOST_LOOPS:
-                found.append(f"{what}: {times:.0f}")
-    return found
+                return f"{what}: {times:.0f}"
+    return None
 
 
 def on_a_path(total: TotalBudget, work: Callable[[Budget], object]) -> None:
