@@ -152,6 +152,13 @@ class Api:
         """Return the JSON of an answer that must be 200."""
         return _json(await self.client.get(path, params=params))
 
+    async def get_patiently(self, path: str, **params: Any) -> Any:
+        """The same, asked again while it says so: a busy machine reads a journal in parts."""
+        async with asyncio.timeout(LONG_S):
+            while (response := await self.client.get(path, params=params)).status_code == 503:
+                assert "ask again" in response.text
+        return _json(response)
+
     async def post(self, path: str, body: Any = None, **params: Any) -> Any:
         """Return the JSON of an answer that must be 200; a body that is text goes as text."""
         return _json(await self._posted(path, body, params))

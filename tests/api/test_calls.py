@@ -149,17 +149,17 @@ async def test_a_function_that_never_calls_back_is_asked_once_it_is_overdue() ->
         "work": lambda _: (202, "", {"Location": "/function/status"}),
         "status": lambda _: {"a": 7},
     }
-    async with served(functions, expected_callback_s=0.05) as api:
+    async with served(functions, expected_callback_s=0.5) as api:
         shown = await api.run(calling("work", pattern="task_async"))
         assert (shown["dag_status"], shown["context"]["a"]) == ("SUCCEED", 7)
         assert [call.request.method for call in api.gateway.calls] == ["POST", "GET"]
 
 
 async def test_a_function_that_cannot_be_asked_fails_when_its_callback_is_overdue() -> None:
-    async with served({"work": lambda _: (202, "", {})}, expected_callback_s=0.05) as api:
+    async with served({"work": lambda _: (202, "", {})}, expected_callback_s=0.5) as api:
         shown = await api.run(calling("work", pattern="task_async"))
         assert shown["dag_status"] == "FAILED"
-        assert shown["tasks"]["A"]["invoke_msg"]["msg"] == "no callback within 0.05 s"
+        assert shown["tasks"]["A"]["invoke_msg"]["msg"] == "no callback within 0.5 s"
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

@@ -34,7 +34,7 @@ HOSTILE: Final = ["<script>alert(1)</script>", "\u202edrowssap", "x" * 10_000, "
 
 
 async def seen(api: Api, name: str, execution_id: str, **asked: Any) -> Any:
-    return await api.get(f"{V1}{name}.json", execution_id=execution_id, **asked)
+    return await api.get_patiently(f"{V1}{name}.json", execution_id=execution_id, **asked)
 
 
 async def test_an_execution_is_shown_from_its_header_down_to_a_task() -> None:

@@ -22,7 +22,7 @@ WOKEN: Final = 250
 
 
 async def seen(api: Api, name: str, execution_id: str, **asked: Any) -> Any:
-    return await api.get(f"{V1}{name}.json", execution_id=execution_id, **asked)
+    return await api.get_patiently(f"{V1}{name}.json", execution_id=execution_id, **asked)
 
 
 async def woken(api: Api, times: int = WOKEN) -> str:
@@ -209,7 +209,7 @@ async def test_histories_take_a_bounded_number_of_bytes_together() -> None:
 async def test_a_history_that_nobody_looks_at_is_dropped() -> None:
     async with served() as api:
         execution_id = await woken(api, 1)
-        histories = Histories(api.stack.store, kept_s=0.05)
+        histories = Histories(api.stack.store, kept_s=0.3)
         assert await histories.view(execution_id, 2, "summary", {}) is not None
         assert len(histories) == 1
         async with asyncio.timeout(60):

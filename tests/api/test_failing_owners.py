@@ -22,7 +22,7 @@ REQUESTS: Final = [
     ("POST", "/flow/trigger.json", CALLBACK),
     ("POST", "/flow/cancel.json", {"execution_id": ID}),
 ]
-AT_ONCE_S: Final = 10
+AT_ONCE_S: Final = 60
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ PARTS: Final = 3
 LARGE_PARTS: Final = 12
 """The same where the texts are large."""
 MEBIBYTE: Final = 1 << 20
-LONG_S: Final = 20
+LONG_S: Final = 60
 UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
 KEY: Final = "the-callback-key"
 BOMB: Final = HostileText("bomb", gzip.compress(b"\0" * (4 * MEBIBYTE)), "gzip")

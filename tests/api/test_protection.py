@@ -75,7 +75,7 @@ async def test_a_callback_may_bring_the_wish() -> None:
 
     async with served({"work": work}) as api:
         execution_id = await api.submit(await api.add(calling("work", pattern="task_async")))
-        await asyncio.wait_for(called.wait(), 10)
+        await asyncio.wait_for(called.wait(), 60)
         await api.post("/flow/trigger.json", BUSY, execution_id=execution_id, task_name="A")
         refusal = await api.refusal(SUBMIT, descriptor_id="shop:order")
         url = f"{api.gateway.url}/function/work"

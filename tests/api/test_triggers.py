@@ -13,7 +13,7 @@ from rillflow.runtime.triggers.registry import MOST_CONTEXT_BYTES
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import LONG_S, Api, served
-from tests.machine_speed import slowness
+from tests.machine_speed import slowness, tries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -334,22 +334,27 @@ async def test_there_is_room_for_so_many_triggers() -> None:
 
 async def test_the_event_loop_turns_while_the_next_times_of_rare_triggers_are_found() -> None:
     async with served() as api:
-        for second in range(50):
-            row = TriggerRow(
-                id=f"t{second}",
-                type="kept",
-                descriptor_id="shop:order",
-                spec=f'{{"cron":"{second} 0 0 L 2 MON#5","time_zone":"Europe/Berlin"}}',
-            )
-            await api.stack.store.put_trigger(row, "", replace=False)
-        listing = asyncio.create_task(api.stack.triggers.page(owner=None, after="", limit=500))
-        longest_s = 0.0
-        while not listing.done():
-            begun_s = time.thread_time()
-            await asyncio.sleep(0)
-            longest_s = max(longest_s, time.thread_time() - begun_s)
-        assert len((await listing)[0]) == 50
-        assert longest_s < 0.05 * slowness()
+        for minute, _ in enumerate(tries()):  # times that were found before are not found faster
+            for second in range(50):
+                cron = f"{second} {minute % 60} 0 L 2 MON#5"
+                row = TriggerRow(
+                    id=f"t{second}",
+                    type="kept",
+                    descriptor_id="shop:order",
+                    spec=f'{{"cron":"{cron}","time_zone":"Europe/Berlin"}}',
+                )
+                await api.stack.store.put_trigger(row, "", replace=minute > 0)
+            listing = asyncio.create_task(api.stack.triggers.page(owner=None, after="", limit=500))
+            longest_s = 0.0
+            while not listing.done():
+                begun_s = time.thread_time()
+                await asyncio.sleep(0)
+                longest_s = max(longest_s, time.thread_time() - begun_s)
+            assert len((await listing)[0]) == 50
+            if longest_s < 0.05 * slowness():
+                break
+        else:
+            pytest.fail(f"a turn takes {longest_s:.3f} s")
 
 
 async def test_the_list_of_all_triggers_takes_its_room_before_it_reads_them() -> None:

@@ -2,13 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Self
+from typing import Self
 
-from tests.machine_speed import slowness
+from tests.machine_speed import slowness, tries
 from tests.turns import LONGEST_MS, Turns, measured_turns
-
-TIMES: Final = 3
-"""How often something is slow before it counts: others on the machine make it slow now and then."""
 
 
 class Loop:
@@ -31,7 +28,7 @@ class Loop:
         What is remembered of the first time must make no later one faster.
         """
         self._turns.take()
-        for _ in range(TIMES):
+        for _ in tries():
             await work()
             longest_ms = self._turns.take()
             if not _is_slow(longest_ms):

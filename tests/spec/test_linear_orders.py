@@ -1,7 +1,8 @@
 """Orders to many sub-flows at once take time proportional to their number.
 
 Sets and lists are walked over in C, where no lines are counted, so processor time is
-compared: four times as many sub-flows take four times as long; a square would be sixteen.
+compared: four times as many sub-flows take four times as long; a square would be sixteen. The
+least times are compared, since a busy machine makes some longer.
 """
 
 import gc
@@ -13,6 +14,7 @@ import pytest
 
 from rillflow.core.commands import CancelChild, RedoChild
 from rillflow.testing import Scenario
+from tests.machine_speed import tries
 from tests.spec.notation import Json, each, flow, fn
 
 FEW: Final = 1_000
@@ -72,13 +74,18 @@ def test_an_order_for_each_of_many_sub_flows_takes_no_square(
     ordered: type | None,
 ) -> None:
     def took_s(number: int) -> float:
-        times = []
-        for _ in range(ROUNDS):
-            run = prepare(number)
-            begun_s = time.thread_time()
-            wanted = act(run)
-            times.append(time.thread_time() - begun_s)
-            assert ordered is None or sum(isinstance(each, ordered) for each in wanted) == number
-        return min(times)
+        run = prepare(number)
+        begun_s = time.thread_time()
+        wanted = act(run)
+        spent_s = time.thread_time() - begun_s
+        assert ordered is None or sum(isinstance(each, ordered) for each in wanted) == number
+        return spent_s
 
-    assert took_s(MANY) < MOST_TIMES * took_s(FEW)
+    few_s = min(took_s(FEW) for _ in range(ROUNDS))
+    for _ in tries():
+        many_s = took_s(MANY)
+        if many_s < MOST_TIMES * few_s:
+            break
+        few_s = min(few_s, took_s(FEW))
+    else:
+        pytest.fail(f"{FEW} take {few_s:.3f} s, and {MANY} take {many_s:.3f} s")

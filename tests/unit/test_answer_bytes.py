@@ -199,14 +199,16 @@ async def test_readers_that_hold_room_and_want_more_come_to_an_end() -> None:
 
 
 async def late_ones(budget: AnswerBudget, holds: dict[str, int], asks: str) -> list[str]:
-    """Let hosts hold room that they do not fill, and another reader wait; return who gives up."""
+    """Let hosts hold room that they do not fill, and another reader wait until all give up."""
     given_up: list[str] = []
     for number, (host, size_bytes) in enumerate(holds.items()):
         give_up = partial(given_up.append, host)
         assert budget.reserve(call_id(number), host, size_bytes, give_up) is None
     waits = budget.reserve(call_id(99), asks, 60)
     assert waits is not None
-    await asyncio.wait([waits], timeout=PATIENT_S * 3)
+    async with asyncio.timeout(WITHIN_S):
+        while len(set(given_up)) < len(holds):
+            await asyncio.wait([waits], timeout=PATIENT_S / 10)
     return given_up
 
 
@@ -229,8 +231,11 @@ async def test_who_is_read_to_the_end_or_waits_itself_is_not_late() -> None:
     budget.arrived(call_id(1))
     waits = budget.reserve(call_id(2), "host-2", 90, partial(given_up.append, 2))
     assert waits is not None
-    await asyncio.wait([waits], timeout=PATIENT_S * 3)
-    assert given_up == [0]
+    async with asyncio.timeout(WITHIN_S):
+        while not given_up:
+            await asyncio.wait([waits], timeout=PATIENT_S / 10)
+    await asyncio.wait([waits], timeout=PATIENT_S * 2)
+    assert set(given_up) == {0}
 
 
 async def test_while_nobody_waits_an_answer_may_be_slow() -> None:

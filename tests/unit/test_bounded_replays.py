@@ -32,7 +32,7 @@ from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore
-from tests.machine_speed import slowness
+from tests.machine_speed import slowness, tries
 from tests.submissions import submission_event
 from tests.turns import measured_turns
 
@@ -162,12 +162,17 @@ async def test_a_replay_gives_the_loop_back_between_events() -> None:
         await house.wake(execution_id, 20)
         event_ms = (time.thread_time() - begun_s) * 1000 / 20
     async with house.living():
-        await house.submit()  # makes the other one leave memory
-        with measured_turns() as turns:
-            assert await house.context(execution_id) == {"flow_execution_id": execution_id, "n": 7}
-            await asyncio.sleep(0)
-    assert house.store.read[-1] == 21
-    assert turns.longest_ms < TURN_S * 1000 * slowness() + 4 * event_ms
+        for _ in tries():
+            await house.submit()  # makes the other one leave memory
+            with measured_turns() as turns:
+                context = await house.context(execution_id)
+                await asyncio.sleep(0)
+            assert context == {"flow_execution_id": execution_id, "n": 7}
+            assert house.store.read[-1] == 21
+            if turns.longest_ms < TURN_S * 1000 * slowness() + 4 * event_ms:
+                break
+        else:
+            pytest.fail(f"a turn takes {turns.longest_ms:.0f} ms")
 
 
 async def test_calls_of_other_executions_in_the_batch_do_not_wait_for_a_replay() -> None:

@@ -1,12 +1,13 @@
 """A misspelt name gets the nearest one as a hint, and no definition makes hints expensive."""
 
+import time
 from random import Random
 
 import pytest
 
 from rillflow.definition import find_problems
 from rillflow.suggestions import closest
-from tests.machine_speed import processor_time
+from tests.machine_speed import least
 
 _OF_A_GROUP = """workspace: ws
 dagName: dd
@@ -47,9 +48,13 @@ def test_hundreds_of_unknown_keys_that_are_like_hundreds_of_known_ones_take_no_t
 ) -> None:
     """It took 10 s, 300 exact comparisons for each of 200 problems."""
     text = _keys_that_are_alike(begin)
-    with processor_time(1.5):
-        problems = find_problems(text, max_depth=10)
-    assert len(problems) == 200
+
+    def spent_s() -> float:
+        begun_s = time.thread_time()
+        assert len(find_problems(text, max_depth=10)) == 200
+        return time.thread_time() - begun_s
+
+    assert least(spent_s, 1.5) < 1.5
 
 
 def _keys_that_are_alike(begin: str) -> bytes:

@@ -127,7 +127,7 @@ async def test_who_has_had_most_goes_on_also_while_others_come_without_an_end() 
             number += 1
             await handling.batch(ExecutionId(f"w:other_c_{number}"))
 
-    await asyncio.wait_for(asyncio.gather(greedy, *(come() for _ in range(20))), 10)
+    await asyncio.wait_for(asyncio.gather(greedy, *(come() for _ in range(20))), 60)
     assert handling.handled.count(GREEDY) == 5
 
 

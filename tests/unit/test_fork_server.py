@@ -150,7 +150,7 @@ def test_a_copy_is_no_worker_until_whoever_asks_has_agreed(
     out, its_out = os.pipe()
     request = json.dumps([[], _environment(run_dir), "/", 0, "0", []]).encode()
     with (
-        _fork_server(run_dir, looks, patience_s=0.1) as server,
+        _fork_server(run_dir, looks, patience_s=1.5) as server,
         socket.socket(socket.AF_UNIX) as impatient,
     ):
         impatient.connect(str(run_dir / SOCKET))
@@ -167,7 +167,7 @@ def test_a_copy_is_no_worker_until_whoever_asks_has_agreed(
 
 def test_who_says_nothing_holds_up_others_only_so_long(run_dir: Path, looks: Path) -> None:
     with (
-        _fork_server(run_dir, looks, patience_s=0.1),
+        _fork_server(run_dir, looks, patience_s=1.5),
         socket.socket(socket.AF_UNIX) as silent,
     ):
         silent.connect(str(run_dir / SOCKET))

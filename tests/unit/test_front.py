@@ -22,7 +22,7 @@ async def test_a_front_that_is_still_starting_is_waited_for(not_yet: int) -> Non
         return web.Response(status=next(statuses))
 
     async with web_server(**{"flow/trigger.json": trigger}) as url:
-        assert await until_callbacks_come(url, {}, patience_s=10)
+        assert await until_callbacks_come(url, {}, patience_s=60)
     assert asked == ["/flow/trigger.json"] * 3
 
 

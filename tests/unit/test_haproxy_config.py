@@ -55,7 +55,7 @@ def test_the_program_for_clusters_becomes_haproxy_and_not_itself() -> None:
     program = Path(sys.executable).with_name("rillflow-haproxy")
     named = {**os.environ, "RAY_SERVE_HAPROXY_BINARY_PATH": str(program)}
     done = subprocess.run(  # noqa: S603 - our own program
-        [program, "-v"], env=named, capture_output=True, text=True, check=True, timeout=30
+        [program, "-v"], env=named, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.startswith("HAProxy version")
 
@@ -232,7 +232,7 @@ def test_the_front_speaks_tls_only_where_there_is_a_certificate(tmp_path: Path) 
     with _front(tmp_path, configuration):
         plain_answer = _answer(port, request)
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENT_S) as connection,
             trusting.wrap_socket(connection, server_hostname="localhost") as spoken,
         ):
             assert spoken.version() in ("TLSv1.2", "TLSv1.3")

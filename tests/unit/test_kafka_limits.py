@@ -33,6 +33,7 @@ from rillflow.private_apis.kafka_limits import (
     bound_kafka,
     paced,
 )
+from tests.machine_speed import least
 
 HEAD_BYTES: Final = 61
 CODECS: Final = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -126,12 +127,14 @@ def test_what_is_no_compressed_data_is_said_so(codec: int, rest: bytes) -> None:
 def test_many_empty_parts_take_time_by_their_length_only() -> None:
     decoder = default_records.gzip_decode
     part = gzip.compress(b"")
-    spent_s = []
-    for number in (10_000, 100_000):
+
+    def spent_s(number: int) -> float:
         begun_s = time.process_time()
         assert decoder(part * number) == b""
-        spent_s.append(time.process_time() - begun_s)
-    assert spent_s[1] < 40 * spent_s[0]  # the square would be 100
+        return time.process_time() - begun_s
+
+    most_s = 40 * min(spent_s(10_000) for _ in range(3))  # the square would be 100
+    assert least(lambda: spent_s(100_000), most_s) < most_s
 
 
 def test_a_broker_has_no_password_hashed_for_minutes() -> None:

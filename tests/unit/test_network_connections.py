@@ -28,6 +28,7 @@ from tests.certificates import certificate
 
 HERE: Final = "127.0.0.1"
 WITHIN_S: Final = 60.0
+PING_S: Final = 0.05
 HELLO_BYTES: Final = len(MAGIC) + NONCE_BYTES + PROOF_BYTES
 PIECE_BYTES: Final = 65_536
 ACCEPT_BYTES: Final = NONCE_BYTES + PROOF_BYTES
@@ -244,7 +245,7 @@ async def test_what_was_changed_on_the_way_is_not_answered_and_ends_the_connecti
 ) -> None:
     actor = Actor()
     async with listening(actor) as address, Relay(address, change).open() as changed:
-        connection = await connect(changed, ping_s=0.02)
+        connection = await connect(changed, ping_s=PING_S)
         call = asyncio.create_task(connection.call(b"ping"))
         if heard:  # the first one came as it was
             assert await call == b"PING"
@@ -319,7 +320,7 @@ async def test_a_machine_that_answers_nothing_any_more_is_given_up() -> None:
             await closed(onwards)
 
     async with listening() as address, serving(carry) as port:
-        connection = await connect(NetworkAddress(HERE, port, address.key), ping_s=0.02)
+        connection = await connect(NetworkAddress(HERE, port, address.key), ping_s=PING_S)
         for _ in range(3 * MOST_PINGS):  # two are of the handshake
             await pinged.acquire()
         assert await connection.call(b"ping") == b"PING"

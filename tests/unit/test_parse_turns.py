@@ -11,7 +11,7 @@ from rillflow.errors import BrokenExchangeError
 from rillflow.gateways.http_client.connection import DIRECT_BYTES, HttpConnection
 from rillflow.gateways.http_client.parse_queue import SLICE_S, TURN_S, ParseQueue
 from rillflow.gateways.outbound.exchange import Reply
-from tests.machine_speed import slowness
+from tests.machine_speed import slowness, tries
 
 WITHIN_S: Final = 60.0
 LONGEST_TURN_S: Final = 0.05
@@ -77,18 +77,27 @@ async def longest_turn_s(begin: Callable[[], None], until: "asyncio.Future[list[
 
 
 async def test_what_many_connections_receive_in_one_turn_is_parsed_in_many() -> None:
-    queue = ParseQueue()
-    asked = [Asked(queue) for _ in range(100)]
     data = CHUNKED + SHORT_CHUNK * (READ_BYTES // len(SHORT_CHUNK)) + LAST_CHUNK
 
-    def receive() -> None:
-        for each in asked:
-            each.connection.data_received(data)
+    async def received_s() -> float:
+        queue = ParseQueue()
+        asked = [Asked(queue) for _ in range(100)]
 
-    replies = asyncio.gather(*(each.reply for each in asked))
-    assert await longest_turn_s(receive, replies) < LONGEST_TURN_S * slowness()
-    assert {len(reply.body) for reply in replies.result()} == {data.count(b"x")}
-    assert all(each.wire.reads and each.connection.is_free for each in asked)
+        def receive() -> None:
+            for each in asked:
+                each.connection.data_received(data)
+
+        replies = asyncio.gather(*(each.reply for each in asked))
+        longest_s = await longest_turn_s(receive, replies)
+        assert {len(reply.body) for reply in replies.result()} == {data.count(b"x")}
+        assert all(each.wire.reads and each.connection.is_free for each in asked)
+        return longest_s
+
+    for _ in tries():
+        if (longest_s := await received_s()) < LONGEST_TURN_S * slowness():
+            break
+    else:
+        pytest.fail(f"a turn takes {longest_s:.3f} s")
 
 
 async def test_a_connection_with_unparsed_data_is_not_read() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rillflow.gateways.outbound.targets import form_quote, percent_encoded
+from tests.machine_speed import least
 
 TEXTS = st.text(st.one_of(st.characters(codec="utf-8"), st.characters(codec="ascii")), max_size=160)
 
@@ -26,6 +27,11 @@ def test_a_long_text_of_nothing_but_signs_takes_little_longer_than_by_urllib() -
     begun = time.process_time()
     expected = quote_plus(text)
     by_urllib_s = time.process_time() - begun
-    begun = time.process_time()
-    assert (form_quote(text), percent_encoded(text)) == (expected, expected)
-    assert time.process_time() - begun < 6 * by_urllib_s + 0.1
+
+    def spent_s() -> float:
+        begun = time.process_time()
+        assert (form_quote(text), percent_encoded(text)) == (expected, expected)
+        return time.process_time() - begun
+
+    most_s = 6 * by_urllib_s + 0.1
+    assert least(spent_s, most_s) < most_s

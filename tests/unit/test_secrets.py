@@ -38,7 +38,7 @@ async def call(
     changes = {
         name: more.pop(name) for name in ("secrets_dir", "egress", "secret_hosts") if name in more
     }
-    settings = HttpSettings(call_timeout_s=1, **changes)
+    settings = HttpSettings(call_timeout_s=30, **changes)
     registry = GatewayRegistry.with_http(settings, StoppedClock(), discover=False)
     plugin = more.pop("plugin", None)
     if plugin is not None:

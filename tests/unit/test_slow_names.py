@@ -17,7 +17,8 @@ from rillflow.gateways.http_client.resolver import (
 from rillflow.gateways.outbound.egress import EgressRules
 
 PLACES: Final[Places] = [(2, 1, 6, "", ("127.0.0.1", 0))]
-TIMEOUT_S: Final = 0.2
+TIMEOUT_S: Final = 1.5
+"""Long enough for a busy machine to answer what is answered at once."""
 
 
 class Names:
@@ -60,7 +61,7 @@ async def test_many_slow_names_leave_threads_to_others(names: Names) -> None:
 
 async def test_a_name_that_is_slow_fails_at_once_until_it_is_found(names: Names) -> None:
     resolver = resolver_of(names)
-    with pytest.raises(OSError, match=r"look-up took longer than 0.2 s"):
+    with pytest.raises(OSError, match=rf"look-up took longer than {TIMEOUT_S} s"):
         await resolver.addresses("a.slow.example")
     async with asyncio.timeout(TIMEOUT_S / 2):
         with pytest.raises(OSError, match=r"look-up took longer"):
