@@ -1,7 +1,7 @@
 """The search port: pages, counts and histograms of executions, for people who look for one.
 
 A part of the ``Store`` port. Its cost does not depend on the number of executions that are stored,
-except for counts, which read one index entry for each execution that they count.
+except for ``count_by_time``, which reads one index entry for each execution that it counts.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ class Place(NamedTuple):
     key: int
 
 
-class VersionCount(NamedTuple):
-    """How many executions of a version have each status.
+class NewestCount(NamedTuple):
+    """How many executions of a search have each status, or how many of its newest.
 
     ``from_ms`` is the submit time from which they were counted, None for all of them.
     ``is_whole`` is False if there are more since the time that was asked for.
@@ -89,11 +89,12 @@ class ExecutionSearch(Protocol):
         """
         ...
 
-    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
-        """Count the executions of the one version that a search wants, by status.
+    async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
+        """Count the newest executions that a search finds, by status.
 
-        Of each status up to ``most`` are counted, the newest. Where one has as many, all statuses
-        are counted from the time on since which none has more.
+        Of each status up to ``most`` are counted, the newest. Where there are as many, all are
+        counted from the time on since which none has more. The workflows of a workspace share
+        ``most`` equally, so that fewer may be counted of one with many.
         """
         ...
 

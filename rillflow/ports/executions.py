@@ -115,11 +115,12 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 
 
 class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Query the busy functions of a service, or report one (spec 6.2).
+    """Query what every owner knows: the busy functions of a service (spec 6.2), or report one.
 
     ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy`` (``task``
-    called ``resource``, which asks for a pause of ``for_s``; 0 is none) or ``blocks`` (which
-    functions are busy for calls of the service, or of every service if it is empty). It goes to
+    called ``resource``, which asks for a pause of ``for_s``; 0 is none), ``blocks`` (which
+    functions are busy for calls of the service, or of every service if it is empty) or
+    ``quarantined`` (which executions of the owner are in quarantine, with the reasons). It goes to
     every owner of partitions, for which ``execution_id`` is empty.
 
     With ``for_service_only`` the pause holds back the calls of this service and of no other one:

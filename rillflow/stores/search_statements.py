@@ -5,7 +5,8 @@ rows in the order of submit times come from one part of it for each status. A st
 reads each of these parts as far as the page needs, and merges them. The values of search keys have
 a table of their own with such indexes. Placeholders are ``?``, or ``$1`` to ``$n``.
 
-Used by `stores/postgres/searching.py` and `stores/sqlite/searching.py`.
+Used by `stores/memory/searching.py`, `stores/postgres/searching.py` and
+`stores/sqlite/searching.py`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -78,6 +78,11 @@ class Minutes:
         """The minutes that are kept."""
         return tuple(self._kept)
 
+    @property
+    def processes(self) -> frozenset[str]:
+        """The processes that answered at the last look."""
+        return self._reached
+
     def add(self, at_ms: int, states: Sequence[ProcessState]) -> None:
         """Keep what has happened since the last look; the first look is the one to compare with.
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 import pytest
 
 from rillflow.runtime.activation.cache import LARGE_BYTES
+from serve.routes.console_api.searching import counted
+from serve.schemas.search_texts import read_search
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, served
 
@@ -52,6 +54,26 @@ async def test_executions_are_found_by_status_flow_time_and_id() -> None:
         api.clock.advance(7_200)
         assert await found(api, since="1h") == []
         assert await found(api, since="3h", until="1h") == newest_first
+
+
+async def test_of_very_many_only_the_newest_are_counted_and_the_answer_says_so() -> None:
+    async with served({"work": failing}) as api:
+        await fill(api)
+        api.clock.advance(60)
+        ids = [(await api.run(PASS))["execution_id"] for _ in range(2)]
+        now_ms = api.stack.clock.now_ms()
+        search = read_search({}, now_ms)
+        whole = await counted(api.stack, search, 60, now_ms, most=4)
+        assert (whole["at_least"], whole["total"]) == ([], 7)
+        shown = await counted(api.stack, search, 60, now_ms, most=2)
+        assert shown["counts"] == {"unfinished": 2, "succeeded": 2, "failed": 2}
+        assert shown["at_least"] == ["unfinished", "succeeded", "failed"]
+        newest = await api.get(f"{V1}executions.json", q="status:succeeded", limit=2)
+        assert [row["execution_id"] for row in newest["rows"]] == ids[::-1]
+        # What the bars show begins with the oldest that was counted of each status.
+        sums = {word: sum(each[word] for each in shown["buckets"]) for word in shown["counts"]}
+        assert sums == {"unfinished": 0, "succeeded": 2, "failed": 0}
+        assert shown["from_ms"] <= newest["rows"][-1]["submitted_at_ms"] < shown["to_ms"] + 1
 
 
 async def test_what_only_owners_know_is_found_too() -> None:

@@ -113,9 +113,11 @@ async def test_minutes_tell_what_happened_since_the_look_before(api: Api) -> Non
     shown_as = columns(minutes.kept)
     assert shown_as["step_ms"] == MINUTE_MS
     assert shown_as["submitted"] == shown_as["succeeded"] == [1]
+    assert {"replica:test", "rillflow:execution:0"} <= minutes.processes
     assert shown_as["times"]["lateness"]["p50"][0] > 0
     assert shown_as["times"]["callback"] == {"p50": [None], "p99": [None]}
     answer = await api.get(f"{V1}/minutes.json", last=1)
     lists = [answer["minutes_ms"], answer["submitted"], answer["failed"]]
     assert {len(each) for each in lists} == {len(answer["minutes_ms"])}
     assert len(answer["minutes_ms"]) <= 1
+    assert "rillflow:execution:0" in answer["processes"]

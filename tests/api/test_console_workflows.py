@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from rillflow.definition import parse_definition
+from rillflow.ports.store import Death
 from serve.routes.console_api.called_flows import CalledFlows, Place
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, served
@@ -174,6 +175,23 @@ async def test_the_language_has_a_schema(api: Api) -> None:
     assert "ForeachTask" in schema["$defs"]
 
 
+async def test_executions_in_quarantine_are_named_with_the_reason() -> None:
+    async with served() as api:
+        waiting = await api.submit(await api.add(SUSPENDED))
+        for life in ("1", "2"):
+            step, at_ms = "DispatchAnswered one 1", api.stack.clock.now_ms()
+            death = Death(execution_id=waiting, life=life, step=step, at_ms=at_ms)
+            await api.stack.store.note_death(death)
+        shown = await seen(api, "operations")
+        assert not shown["is_well"]
+        quarantined = [each for each in shown["problems"] if each["kind"] == "quarantined"]
+        assert [each["detail"] for each in quarantined] == [{"count": 1}]
+        assert shown["quarantined"]["total"] == 1
+        [held] = shown["quarantined"]["executions"]
+        assert held["execution_id"] == waiting
+        assert "died 2 times" in held["reason"]
+
+
 async def test_the_state_of_the_server_names_what_is_not_well() -> None:
     async with served(breaker_failures=1, breaker_pause_s=60) as api:
         await api.until_ready()
@@ -181,6 +199,8 @@ async def test_the_state_of_the_server_names_what_is_not_well() -> None:
         shown = await seen(api, "operations")
         assert shown["last_hour"]["counts"]["succeeded"] == 1
         assert shown["dispatchers"] == {"count": 1, "reached": 1}
+        assert shown["quarantined"] == {"total": 0, "executions": []}
+        assert shown["store"] == {"bytes": await api.stack.store.size_bytes()}
         assert shown["is_well"] == (shown["problems"] == [])
         assert not [each for each in shown["problems"] if each["kind"] == "circuit_open"]
         await api.run(calling("x", name="refused", resource="http://127.0.0.1:1/function/"))

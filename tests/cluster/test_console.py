@@ -354,6 +354,7 @@ def test_artifacts_are_shown_and_nothing_in_them_runs(visit: Visit, api: Api) ->
     page.wait_for_function("image => image.naturalWidth === 60", arg=drawn.element_handle())
     expect(inspector.get_by_role("region", name="page.html")).to_contain_text("<script>")
     expect(inspector.locator(".artifacts")).to_contain_text("frames: 24")
+    expect(inspector.get_by_text("The first 64 KB are shown.")).to_be_visible()
     with page.expect_download() as saved:
         inspector.get_by_role("button", name="Save page.html").click()
     assert saved.value.suggested_filename == "page.html"

@@ -26,6 +26,7 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, StoredExecution
 from rillflow.runtime.crashes.quarantine import Quarantine
+from rillflow.runtime.crashes.quarantine_list import quarantined
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
@@ -271,7 +272,8 @@ async def test_one_crash_delays_one_execution_and_no_other(place: str) -> None:
 async def test_an_execution_that_keeps_crashing_is_left_alone_and_says_so(
     place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with house() as built:
+    store = TrappedStore()
+    async with house(store) as built:
         trap = PLACES[place](built)
         poor, rich = await both(built, place, springs=1000)
         assert await built.ends(rich) == "SUCCEED"
@@ -279,6 +281,7 @@ async def test_an_execution_that_keeps_crashing_is_left_alone_and_says_so(
         assert reason.startswith("handling it crashed 5 times, last with ZeroDivisionError;")
         shown = await built.shown(poor)
         assert (shown["dag_status"], shown["quarantine"]) == ("RUNNING", reason)
+        assert await quarantined(store, built) == {poor: reason}
         trap.springs = 0
         assert "quarantine" not in await built.shown(rich)
     logged = [r for r in caplog.records if r.name == "rillflow.crashes"]

@@ -15,7 +15,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.redaction import redacted
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED
-from rillflow.core.view import ext_view, hint_of, task_definition, warnings_view
+from rillflow.core.view import ext_view, hint_of, progress_view, task_definition, warnings_view
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.jsontypes import JsonObject, JsonValue
 
@@ -49,6 +49,7 @@ def instance(plan: Plan, state: ExecutionState, at_ms: int, *, name: str) -> Jso
         "hint": _text(hint_of(invoke)),
         "ext": cut(ext_view(invoke)),
         "progress_args": cut(invoke.progress_args),
+        "progress": None if task.progress is None else progress_view(task.progress),
         "attempts": _attempts(task),
         "attempts_left_out": invoke.times_left_out,
         "mapping_warnings": task.mapping_warnings,

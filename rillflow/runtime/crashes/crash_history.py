@@ -25,7 +25,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -203,6 +203,15 @@ MOST_DEATHS: Final = 2
 _OVER: Final = object()
 
 
+def reason_of(deaths: Sequence[Death]) -> str:
+    """Return why an execution with these deaths is in quarantine."""
+    steps = " and ".join(repr(death.step) for death in deaths)
+    return (
+        f"the process that handled it died {len(deaths)} times, in the"
+        f" steps {steps}; it goes on after a redo or a cancellation"
+    )
+
+
 class CrashHistory:
     """The deaths of earlier processes that count against the executions of one owner.
 
@@ -335,11 +344,7 @@ class CrashHistory:
         await retry_while_unavailable(lambda: self._journal.forget_deaths(execution_id, step))
 
     def _reason(self, execution_id: ExecutionId) -> str:
-        steps = " and ".join(repr(death.step) for death in self._by_id[execution_id])
-        return (
-            f"the process that handled it died {len(self._by_id[execution_id])} times, in the"
-            f" steps {steps}; it goes on after a redo or a cancellation"
-        )
+        return reason_of(self._by_id[execution_id])
 
 
 def _not_forgotten(execution_id: ExecutionId, error: Exception) -> None:

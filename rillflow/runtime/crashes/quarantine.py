@@ -9,6 +9,7 @@ Used by `runtime/owner/call_handling.py`, `runtime/owner/execution_owner.py` and
 """
 
 import logging
+from itertools import islice
 from typing import Final
 
 from rillflow.errors import CrashedError, RillflowError
@@ -23,6 +24,7 @@ MOST_CRASHES: Final = 5
 FIRST_PAUSE_S: Final = 1.0
 FORGIVEN_S: Final = 600.0
 """Older crashes do not count."""
+MOST_LISTED: Final = 1_000
 
 
 class _Case:
@@ -84,6 +86,12 @@ class Quarantine:
             f"handling it crashed {case.crashes} times, last with {case.error}; it goes on after"
             " a redo, a cancellation, or a restart"
         )
+
+    def listed(self) -> dict[ExecutionId, str]:
+        """Return the executions in quarantine, with the reasons; at most ``MOST_LISTED``."""
+        shown = ((each, self.shown(each)) for each in self._cases)
+        held = ((each, reason) for each, reason in shown if reason is not None)
+        return dict(islice(held, MOST_LISTED))
 
     def explain(self, execution_id: ExecutionId, error: RillflowError) -> RillflowError:
         """Return an error that also says why an execution cannot be read, and what to do."""

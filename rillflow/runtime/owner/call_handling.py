@@ -15,6 +15,7 @@ from rillflow.core.events import CallbackReceived, TimerFired
 from rillflow.core.tasks.kept_outputs import within_limit
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import ConflictError, CrashedError, RillflowError, SetApartError
+from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import (
     ELSEWHERE,
@@ -153,11 +154,18 @@ class CallHandling:
             case Watch():
                 return CallOutcome(self._watch(call, execution), execution)
             case ResourceCall():
-                return CallOutcome(self._outbound.hints.answer(call))
+                return CallOutcome(self._told(call))
             case TrafficCall():
                 return CallOutcome(Reply(changed=self._traffic.take(call.subject, call.limit)))
             case _:
                 assert_never(call)
+
+    def _told(self, call: ResourceCall) -> Reply:
+        """Answer what every owner is asked."""
+        if call.kind != "quarantined":
+            return self._outbound.hints.answer(call)
+        held: JsonObject = dict(self._quarantine.listed())
+        return Reply(changed=False, body=encode_json(held))
 
     def _query(self, call: Query, execution: ActiveExecution | None) -> CallOutcome:
         if call.callback is not None:

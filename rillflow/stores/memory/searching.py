@@ -4,15 +4,22 @@ Used by `stores/memory/store.py`.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, Place, VersionCount, Wanted
+from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.append_plan import ExecutionRow
 from rillflow.stores.large_values import joined_records
 from rillflow.stores.memory.journal import MemoryJournal
-from rillflow.stores.version_counts import PartCount, common_window, version_count
+from rillflow.stores.newest_counts import (
+    PartCount,
+    common_window,
+    needs_recount,
+    newest_count,
+    share_of,
+)
+from rillflow.stores.search_statements import needs_features
 
 
 class MemorySearch(MemoryJournal):
@@ -34,22 +41,24 @@ class MemorySearch(MemoryJournal):
             for begins, ends in pairwise(edges_ms)
         ]
 
-    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
-        """Count the executions of the one version that a search wants, by status."""
-        found = self._newest_of(wanted, most)
-        window = common_window(found, wanted, most)
-        if window != wanted:
-            found = self._newest_of(window, most)
-        return version_count(found, window, wanted)
+    async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
+        """Count the newest executions that a search finds, by status."""
+        times = self._times_by_part(wanted)
+        share = share_of(most, (status for status, _ in times))
+        found = _newest_of(times, share)
+        window = common_window(found, wanted, share)
+        if needs_recount(found, window, wanted):
+            found = _newest_of(self._times_by_part(window), share)
+        return newest_count(found, window, wanted)
 
-    def _newest_of(self, wanted: Wanted, most: int) -> list[PartCount]:
-        times: dict[str, list[int]] = {}
+    def _times_by_part(self, wanted: Wanted) -> dict[tuple[str, str], list[int]]:
+        """Return the submit times of each status, and of each workflow of a workspace."""
+        is_apart = needs_features(wanted)
+        times: dict[tuple[str, str], list[int]] = {}
         for row in self._found(wanted):
-            times.setdefault(row.status, []).append(row.submitted_at_ms)
-        return [
-            PartCount(status, min(len(of_status), most), of_status[-most:][0])
-            for status, of_status in times.items()
-        ]
+            part = (row.status, row.feature if is_apart else "")
+            times.setdefault(part, []).append(row.submitted_at_ms)
+        return times
 
     async def oldest_submission(self, wanted: Wanted) -> int | None:
         """Return the submit time of the oldest execution that is found, None for none."""
@@ -107,3 +116,10 @@ def _place_of(row: ExecutionRow) -> Place:
 
 def _found_execution(row: ExecutionRow) -> FoundExecution:
     return FoundExecution(**{name: getattr(row, name) for name in FoundExecution.__struct_fields__})
+
+
+def _newest_of(times: Mapping[tuple[str, str], Sequence[int]], most: int) -> list[PartCount]:
+    return [
+        PartCount(status, min(len(of_part), most), of_part[-most:][0])
+        for (status, _), of_part in times.items()
+    ]

@@ -3,7 +3,7 @@
 Used by `stores/postgres/store.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -11,8 +11,15 @@ import msgspec
 
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, Place, VersionCount, Wanted
+from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.large_values import joined_records, references_in
+from rillflow.stores.newest_counts import (
+    PartCount,
+    common_window,
+    needs_recount,
+    newest_count,
+    share_of,
+)
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.journal import damage
 from rillflow.stores.search_statements import (
@@ -30,7 +37,6 @@ from rillflow.stores.search_statements import (
     parts_of,
 )
 from rillflow.stores.stored_rows import damage_told, found_execution
-from rillflow.stores.version_counts import PartCount, common_window, version_count
 
 _SPANS: Final = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS spans (begins, ends, number)"
 _FEATURES: Final = FEATURES.format("$1", "$2")
@@ -80,17 +86,19 @@ class PostgresSearch:
                     span[status] = span.get(status, 0) + found
         return counts
 
-    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
-        """Count the executions of the one version that a search wants, by status."""
-        found = await self._newest(wanted, most)
-        window = common_window(found, wanted, most)
-        if window != wanted:
-            found = await self._newest(window, most)
-        return version_count(found, window, wanted)
+    async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
+        """Count the newest executions that a search finds, by status."""
+        parts = await self._parts(wanted)
+        share = share_of(most, (status for status, _ in parts))
+        found = await self._newest(parts, share)
+        window = common_window(found, wanted, share)
+        if needs_recount(found, window, wanted):
+            found = await self._newest(await self._parts(window), share)
+        return newest_count(found, window, wanted)
 
-    async def _newest(self, wanted: Wanted, most: int) -> list[PartCount]:
+    async def _newest(self, parts: Iterable[tuple[str, Part]], most: int) -> list[PartCount]:
         found = []
-        for status, part in await self._parts(wanted):
+        for status, part in parts:
             statement, values = newest_statement(part, most)
             ((count, oldest_ms),) = await self._database.rows(numbered(statement), *values)
             found.append(PartCount(status, count, oldest_ms))

@@ -4,15 +4,22 @@ Used by `stores/sqlite/store.py`.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, Place, VersionCount, Wanted
+from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.large_values import joined_records, references_in
+from rillflow.stores.newest_counts import (
+    PartCount,
+    common_window,
+    needs_recount,
+    newest_count,
+    share_of,
+)
 from rillflow.stores.search_statements import (
     FEATURES,
     KEY_COUNT,
@@ -29,7 +36,6 @@ from rillflow.stores.search_statements import (
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.stored_rows import damage_told, found_execution
-from rillflow.stores.version_counts import PartCount, common_window, version_count
 
 _SPANS: Final = """(
     SELECT key AS number, json_extract(value, '$[0]') AS begins, json_extract(value, '$[1]') AS ends
@@ -81,22 +87,17 @@ class SqliteSearch:
 
         return await self._database.scan(count)
 
-    async def count_version(self, wanted: Wanted, most: int) -> VersionCount:
-        """Count the executions of the one version that a search wants, by status."""
+    async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
+        """Count the newest executions that a search finds, by status."""
 
-        def counted(connection: sqlite3.Connection, wanted: Wanted) -> list[PartCount]:
-            found = []
-            for status, part in _parts(connection, wanted):
-                ((count, oldest_ms),) = connection.execute(*newest_statement(part, most))
-                found.append(PartCount(status, count, oldest_ms))
-            return found
-
-        def count(connection: sqlite3.Connection) -> VersionCount:
-            found = counted(connection, wanted)
-            window = common_window(found, wanted, most)
-            if window != wanted:
-                found = counted(connection, window)
-            return version_count(found, window, wanted)
+        def count(connection: sqlite3.Connection) -> NewestCount:
+            parts = _parts(connection, wanted)
+            share = share_of(most, (status for status, _ in parts))
+            found = _newest(connection, parts, share)
+            window = common_window(found, wanted, share)
+            if needs_recount(found, window, wanted):
+                found = _newest(connection, _parts(connection, window), share)
+            return newest_count(found, window, wanted)
 
         return await self._database.scan(count)
 
@@ -141,6 +142,16 @@ class SqliteSearch:
                 return joined_records(execution_id, records, payloads)
 
         return await self._database.scan(read)
+
+
+def _newest(
+    connection: sqlite3.Connection, parts: Iterable[tuple[str, Part]], most: int
+) -> list[PartCount]:
+    found = []
+    for status, part in parts:
+        ((count, oldest_ms),) = connection.execute(*newest_statement(part, most))
+        found.append(PartCount(status, count, oldest_ms))
+    return found
 
 
 def _parts(connection: sqlite3.Connection, wanted: Wanted) -> tuple[tuple[str, Part], ...]:

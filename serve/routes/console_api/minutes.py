@@ -24,6 +24,7 @@ from serve.schemas.parameters import Whole
 
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99}
 DEFAULT_MINUTES: Final = 180
+MOST_PROCESSES: Final = 500
 
 
 def router(stack: Stack, minutes: Minutes) -> APIRouter:
@@ -36,7 +37,10 @@ def router(stack: Stack, minutes: Minutes) -> APIRouter:
         wanted = min(max(last, 1), MOST_MINUTES)
         now_ms = stack.clock.now_ms()
         kept = [each for each in minutes.kept if each.at_ms >= now_ms - (wanted + 1) * MINUTE_MS]
-        return json_response({"at_ms": now_ms, **columns(kept[-wanted:])})
+        processes = sorted(minutes.processes)
+        return json_response(
+            {"at_ms": now_ms, **columns(kept[-wanted:]), "processes": processes[:MOST_PROCESSES]}
+        )
 
     return routes
 

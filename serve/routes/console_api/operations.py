@@ -4,14 +4,16 @@ Used by `serve/api.py`.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from rillflow.ids import ExecutionId
 from rillflow.ports.gateway import DispatcherState, HostState
 from rillflow.ports.loops import LoopState
+from rillflow.runtime.crashes.quarantine_list import quarantined
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.cluster_view import cluster_view
@@ -23,6 +25,7 @@ from serve.schemas.search_texts import read_search
 
 MOST_HOSTS: Final = 500
 MOST_PROBLEMS: Final = 100
+MOST_QUARANTINED: Final = 100
 SLOW_TURN_MS: Final = 500.0
 """A loop that was held for so long in the last minute is a problem, whatever held it."""
 
@@ -36,19 +39,20 @@ def router(stack: Stack, watch: LoopWatch) -> APIRouter:
         """Show whether all is well, and the hosts, loops and actors of the server."""
         now_ms = stack.clock.now_ms()
         search = read_search({"since": "1h"}, now_ms)
-        figures, dispatchers, loops, cluster, busy = await asyncio.gather(
+        figures, dispatchers, loops, cluster, held = await asyncio.gather(
             counted(stack, search, 60, now_ms),
             stack.dispatchers.states(),
             stack.loops.states(),
             stack.cluster.state(),
-            _busy(stack),
+            _held(stack),
         )
         loops = [watch.state(), *loops]
         problems = [
             *_readiness(stack),
             *_of_dispatchers(dispatchers),
             *_of_loops(loops),
-            *({"kind": "busy", "subject": each["resource"], "detail": each} for each in busy),
+            *({"kind": "busy", "subject": each["resource"], "detail": each} for each in held.busy),
+            *_of_quarantine(held.quarantined),
         ]
         return json_response(
             {
@@ -63,7 +67,9 @@ def router(stack: Stack, watch: LoopWatch) -> APIRouter:
                     "reached": sum(each.is_reached for each in dispatchers),
                 },
                 "hosts": [_host(host) for host in _hosts(dispatchers)][:MOST_HOSTS],
-                "busy": busy,
+                "busy": held.busy,
+                "quarantined": _quarantine(held.quarantined),
+                "store": {"bytes": held.store_bytes},
                 "loops": [_loop(each) for each in loops],
                 "cluster": cluster_view(cluster),
                 "readiness": {"ready": not stack.readiness.reasons()},
@@ -71,6 +77,29 @@ def router(stack: Stack, watch: LoopWatch) -> APIRouter:
         )
 
     return routes
+
+
+class _Held(NamedTuple):
+    """What the owners and the store hold."""
+
+    busy: list[dict[str, Any]]
+    quarantined: dict[ExecutionId, str]
+    store_bytes: int
+
+
+async def _held(stack: Stack) -> _Held:
+    return _Held(
+        *await asyncio.gather(
+            _busy(stack), quarantined(stack.store, stack.executions), stack.store.size_bytes()
+        )
+    )
+
+
+def _quarantine(held: Mapping[ExecutionId, str]) -> dict[str, Any]:
+    """Return the number of executions in quarantine, and the first of them."""
+    shown = sorted(held)[:MOST_QUARANTINED]
+    listed = [{"execution_id": each, "reason": held[each]} for each in shown]
+    return {"total": len(held), "executions": listed}
 
 
 async def _busy(stack: Stack) -> list[dict[str, Any]]:
@@ -116,6 +145,13 @@ def _of_loops(states: Iterable[LoopState]) -> Iterator[dict[str, Any]]:
         if state.is_reached and state.longest_of_minute_ms > SLOW_TURN_MS:
             detail = {"longest_of_minute_ms": state.longest_of_minute_ms}
             yield {"kind": "loop_held", "subject": state.process, "detail": detail}
+
+
+def _of_quarantine(held: Mapping[ExecutionId, str]) -> Iterator[dict[str, Any]]:
+    """Yield one problem for all executions in quarantine, which are listed beside."""
+    if held:
+        detail = {"count": len(held)}
+        yield {"kind": "quarantined", "subject": min(held), "detail": detail}
 
 
 def _hosts(states: Iterable[DispatcherState]) -> Iterator[HostState]:

@@ -17,7 +17,7 @@ from rillflow.core.inspection.statuses import UNFINISHED, Status
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.ports.execution_search import FoundExecution, Place
+from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.ports.store import LATEST_MS
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of, own_workspace
@@ -43,6 +43,8 @@ MOST_AT_ONCE: Final = 16
 """How many executions are asked about at the same time."""
 MOST_SUMMARIES: Final = 50
 MOST_BUCKETS: Final = 200
+MOST_COUNTED: Final = 50_000
+"""How many executions of a status are counted, which bounds what a count costs."""
 _STORED_ALL: Final = tuple(name for names in STORED.values() for name in names)
 LONGEST_ASK_S: Final = 2.0
 LONGEST_LOOK_S: Final = 0.1
@@ -210,22 +212,34 @@ def _add_counts(routes: APIRouter, stack: Stack) -> None:
         )
 
 
-async def counted(stack: Stack, search: Search, buckets: int, now_ms: int) -> dict[str, Any]:
-    """Return what ``counts.json`` answers for a search."""
+async def counted(
+    stack: Stack, search: Search, buckets: int, now_ms: int, *, most: int = MOST_COUNTED
+) -> dict[str, Any]:
+    """Return what ``counts.json`` answers for a search; up to ``most`` of each status."""
     wanted = search.wanted
-    from_ms = wanted.from_ms
+    newest = await _newest(stack, wanted, most)
+    cuts = [
+        each.from_ms for each in newest.values() if each.from_ms is not None and not each.is_whole
+    ]
+    from_ms = max(cuts) if cuts else wanted.from_ms
     if from_ms is None:
         from_ms = await stack.store.oldest_submission(wanted)
     to_ms = now_ms if wanted.to_ms is None else wanted.to_ms
     from_ms = min(to_ms if from_ms is None else from_ms, to_ms)
     edges, step_ms = _edges(from_ms, to_ms, buckets)
     last_ms = LATEST_MS + 1 if wanted.to_ms is None else to_ms + 1
-    found = await stack.store.count_by_time(wanted, [*edges, max(last_ms, edges[-1] + 1)])
+    # A first span of a round length would contain what is before the newest ones.
+    spans = [max(edges[0], from_ms) if cuts else edges[0], *edges[1:]]
+    found = await stack.store.count_by_time(wanted, [*spans, max(last_ms, edges[-1] + 1)])
     shown = [by_word(each) for each in found]
-    totals = {word: sum(each[word] for each in shown) for word in STORED}
+    totals = {
+        word: sum(newest[word].counts.values()) if cuts else sum(each[word] for each in shown)
+        for word in STORED
+    }
     return {
         "total": sum(totals.values()),
         "counts": totals,
+        "at_least": [word for word, each in newest.items() if not each.is_whole],
         "from_ms": edges[0],
         "to_ms": to_ms,
         "step_ms": step_ms,
@@ -235,6 +249,16 @@ async def counted(stack: Stack, search: Search, buckets: int, now_ms: int) -> di
         "unfinished": await _unfinished(stack, search, totals[ANY_UNFINISHED]),
         "at_ms": now_ms,
     }
+
+
+async def _newest(stack: Stack, wanted: Wanted, most: int) -> dict[str, NewestCount]:
+    """Count the newest of each word for a status of the store."""
+    found = {}
+    for word, names in STORED.items():
+        statuses = tuple(name for name in names if name in (wanted.statuses or _STORED_ALL))
+        part = msgspec.structs.replace(wanted, statuses=statuses)
+        found[word] = await stack.store.count_newest(part, most)
+    return found
 
 
 def _edges(from_ms: int, to_ms: int, buckets: int) -> tuple[list[int], int]:

@@ -22,7 +22,7 @@ from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.aliases import AliasName, AliasRow, ListedVersion
-from rillflow.ports.execution_search import VersionCount, Wanted
+from rillflow.ports.execution_search import NewestCount, Wanted
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference
@@ -286,7 +286,7 @@ def _add_counts(routes: APIRouter, stack: Stack) -> None:
         from_ms = read_search({"since": since}, now_ms).wanted.from_ms
         asked = Wanted(business=business, feature=feature, from_ms=from_ms)
         counts = {
-            version: await stack.store.count_version(
+            version: await stack.store.count_newest(
                 msgspec.structs.replace(asked, definition_id=version), NEWEST_COUNTED
             )
             for version in wanted
@@ -295,7 +295,7 @@ def _add_counts(routes: APIRouter, stack: Stack) -> None:
         return json_response({"flow": flow, "versions": shown, "at_ms": now_ms})
 
 
-def version_count_view(found: VersionCount) -> dict[str, Any]:
+def version_count_view(found: NewestCount) -> dict[str, Any]:
     """Return the counts of a version as answers show them."""
     counts = by_word(found.counts)
     succeeded, failed = counts[Status.SUCCEEDED], counts[Status.FAILED]

@@ -53,11 +53,12 @@ export function exactTime(ms: number, locale: string): string {
   });
 }
 
-/** A size in bytes, in KB and MB of 1,000. */
+/** A size in bytes, in KB, MB and GB of 1,000. */
 export function size(bytes: number): string {
   if (bytes < 1000) return `${bytes} B`;
   if (bytes < 1_000_000) return `${significant(bytes / 1000)} KB`;
-  return `${significant(bytes / 1_000_000)} MB`;
+  if (bytes < 1_000_000_000) return `${significant(bytes / 1_000_000)} MB`;
+  return `${significant(bytes / 1_000_000_000)} GB`;
 }
 
 function significant(value: number): string {

@@ -79,25 +79,6 @@ export async function sendForText(
   return text;
 }
 
-/** Fetch bytes, which the caller shows as what it knows them to be; `most` of them from the start. */
-export async function sendForBytes(
-  address: string,
-  signal: AbortSignal,
-  most: number | null = null,
-): Promise<ArrayBuffer> {
-  const headers: Record<string, string> = { ...sessionHeader() };
-  if (most !== null) headers["Range"] = `bytes=0-${most - 1}`;
-  let response: Response;
-  try {
-    response = await fetch(address, { headers, signal });
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw new ApiError(0, null, "", null);
-  }
-  if (!response.ok) throw refusal(response.status, await response.text());
-  return response.arrayBuffer();
-}
-
 export function refusal(status: number, text: string): ApiError {
   const body = parsed(text);
   if (typeof body === "object" && body !== null && "error" in body) {

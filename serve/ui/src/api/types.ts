@@ -46,6 +46,8 @@ export interface Bucket {
 export interface Counts {
   total: number;
   counts: Partial<Record<StoredStatus, number>>;
+  /** The statuses of which there are more than were counted. */
+  at_least?: StoredStatus[];
   from_ms: number | null;
   to_ms: number | null;
   step_ms: number | null;
@@ -241,9 +243,27 @@ export interface TaskDetail {
   wait: Wait | null;
   callback_url: string | null;
   sub_flow: string | null;
+  /** What its function has said last about how far it is. */
+  progress?: TaskProgress | null;
   dependencies: string[];
   successors: string[];
   group: GroupState | null;
+}
+
+/** The table behind `ab://<config_key>`. */
+export interface AbTable {
+  ab: { default_resource_name?: string; rules: { resource_name: string; rule: string }[] };
+}
+
+export interface TaskProgress {
+  fraction?: number;
+  message?: string;
+  time: number;
+}
+
+/** What a function has printed; empty where there is no log. */
+export interface TaskLog {
+  ret: { streams?: { name: string; text: string; is_cut: boolean }[] };
 }
 
 export interface Segment {
@@ -480,6 +500,8 @@ export interface Minutes {
   failed: number[];
   times: Readonly<Record<"duration" | "submit" | "callback" | "lateness", Quantiles>>;
   call_failures: Readonly<Record<string, number[]>>;
+  /** The processes that answered last; those of replicas begin with `replica:`. */
+  processes?: string[];
 }
 
 export interface Host {
@@ -499,6 +521,29 @@ export interface Problem {
   detail: Record<string, unknown>;
 }
 
+export interface Actor {
+  name: string;
+  node?: string | null;
+  address?: string;
+  pid?: number | null;
+  ready?: boolean;
+  partitions?: number | null;
+  /** Executions in memory. */
+  hot?: number;
+  calls?: number;
+  /** Messages that it is at, or that wait. */
+  queue?: number;
+  append_ms?: number;
+  restarts?: number;
+}
+
+export interface Cluster {
+  actors?: Actor[];
+  silent?: string[];
+  controller?: { reasons: { code: string; message: string }[] };
+  unfinished_executions?: number;
+}
+
 export interface Operations {
   is_well: boolean;
   at_ms: number;
@@ -512,15 +557,9 @@ export interface Operations {
   hosts: Host[];
   dispatchers: { count: number; reached: number };
   busy: { resource: string; for_ms: number }[];
-  cluster: {
-    actors?: {
-      name: string;
-      node?: string | null;
-      pid?: number | null;
-      ready?: boolean;
-      partitions?: number | null;
-    }[];
-  } | null;
+  cluster: Cluster | null;
+  quarantined?: { total: number; executions: { execution_id: string; reason: string }[] };
+  store?: { bytes: number };
   loops: { process: string; reached: boolean; longest_ms: number; longest_of_minute_ms: number }[];
   readiness: { ready: boolean };
 }

@@ -3,14 +3,14 @@
 import "../styles/artifacts.css";
 import { useQuery } from "@tanstack/react-query";
 import { type JSX, useEffect, useState } from "react";
-import { sendForBytes } from "../api/client";
+import { sendForBytes, TooLargeError } from "../api/bytes";
 import { hasToken } from "../api/token";
 import { size } from "../format";
 import { ErrorNote } from "../parts/controls";
 import { Icon } from "../parts/icons";
 import { JsonView } from "../parts/json_view";
 import { t } from "../words";
-import { type Artifact, artifactAddress, kindOf, svgAddress } from "./references";
+import { type Artifact, artifactAddress, type Kind, kindOf, svgAddress } from "./references";
 
 /** What is shown without being asked for, and at most. */
 const OWN_BYTES = 4_000_000;
@@ -45,9 +45,10 @@ function ArtifactView({
   executionId: string;
 }): JSX.Element {
   const kind = kindOf(artifact);
-  const isText = kind === "text" || kind === "json";
-  const [isShown, setShown] = useState(isText || (kind !== "none" && artifact.bytes <= OWN_BYTES));
-  const isTooLarge = artifact.bytes > (kind === "svg" ? SVG_BYTES : MOST_BYTES) && !isText;
+  const [isAsked, setAsked] = useState(false);
+  // The size of a reference is what a function has said. It decides only what is not even asked for.
+  const isShown = isAsked || isText(kind) || artifact.bytes <= OWN_BYTES;
+  const isTooLarge = !isText(kind) && artifact.bytes > mostOf(kind);
   return (
     <div className="artifact">
       <div className="row">
@@ -56,46 +57,88 @@ function ArtifactView({
         </span>
         <span className="muted small cut">{artifact.mediaType}</span>
         <span className="muted small num">{size(artifact.bytes)}</span>
-        {!isShown && kind !== "none" && !isTooLarge && (
-          <button type="button" className="button small" onClick={() => setShown(true)}>
-            {t("artifact.show")}
-          </button>
-        )}
+        {!isShown && kind !== "none" && !isTooLarge && <Show onShow={() => setAsked(true)} />}
         <Save artifact={artifact} executionId={executionId} />
       </div>
-      {isShown && !isTooLarge && <Preview artifact={artifact} executionId={executionId} />}
+      {isShown && kind !== "none" && !isTooLarge && (
+        <Preview
+          key={String(isAsked)}
+          artifact={artifact}
+          executionId={executionId}
+          most={isAsked ? mostOf(kind) : Math.min(mostOf(kind), OWN_BYTES)}
+          onShow={isAsked ? null : () => setAsked(true)}
+        />
+      )}
     </div>
+  );
+}
+
+function isText(kind: Kind): boolean {
+  return kind === "text" || kind === "json";
+}
+
+/** How much of an artifact is shown where somebody asks for it. */
+function mostOf(kind: Kind): number {
+  if (isText(kind)) return TEXT_BYTES;
+  return kind === "svg" ? SVG_BYTES : MOST_BYTES;
+}
+
+function Show({ onShow }: { onShow: () => void }): JSX.Element {
+  return (
+    <button type="button" className="button small" onClick={onShow}>
+      {t("artifact.show")}
+    </button>
   );
 }
 
 function Preview({
   artifact,
   executionId,
+  most,
+  onShow,
 }: {
   artifact: Artifact;
   executionId: string;
+  /** How many bytes are fetched; of a text the first ones are shown. */
+  most: number;
+  /** Shows it although it is larger; null where that has been asked for. */
+  onShow: (() => void) | null;
 }): JSX.Element {
   const kind = kindOf(artifact);
   const address = artifactAddress(artifact, executionId);
-  const isText = kind === "text" || kind === "json";
   const isStreamed = (kind === "audio" || kind === "video") && !hasToken();
+  const wanted = { most, takesPart: isText(kind) };
   const found = useQuery({
-    queryKey: ["artifact", artifact.sha256, executionId],
-    queryFn: ({ signal }) =>
-      sendForBytes(address, signal, isText && artifact.bytes > TEXT_BYTES ? TEXT_BYTES : null),
+    queryKey: ["artifact", artifact.sha256, executionId, most],
+    queryFn: ({ signal }) => sendForBytes(address, wanted, signal),
     enabled: !isStreamed,
     staleTime: Number.POSITIVE_INFINITY,
     gcTime: KEPT_MS,
   });
-  const source = useObjectUrl(isText || kind === "svg" ? null : found.data, artifact.mediaType);
+  const isApart = isText(kind) || kind === "svg";
+  const source = useObjectUrl(isApart ? null : found.data?.bytes, artifact.mediaType);
   if (isStreamed) return <Media kind={kind} source={address} name={artifact.name} />;
+  if (found.error instanceof TooLargeError) {
+    const atLeast = found.error.total ?? wanted.most;
+    return <TooLarge bytes={atLeast} onShow={atLeast <= mostOf(kind) ? onShow : null} />;
+  }
   if (found.isError) return <ErrorNote error={found.error} onRetry={() => void found.refetch()} />;
   if (found.data === undefined) return <div className="artifact-space" aria-busy="true" />;
-  if (isText) return <TextPreview artifact={artifact} bytes={found.data} />;
-  if (kind === "svg") return <Picture source={svgAddress(found.data)} name={artifact.name} />;
+  if (isText(kind)) return <TextPreview artifact={artifact} {...found.data} />;
+  if (kind === "svg") return <Picture source={svgAddress(found.data.bytes)} name={artifact.name} />;
   if (source === null) return <div className="artifact-space" aria-busy="true" />;
   if (kind === "image") return <Picture source={source} name={artifact.name} />;
   return <Media kind={kind} source={source} name={artifact.name} />;
+}
+
+/** Said of what is larger than its reference says; it is shown where somebody asks for it. */
+function TooLarge({ bytes, onShow }: { bytes: number; onShow: (() => void) | null }): JSX.Element {
+  return (
+    <p className="row muted">
+      <span>{t("artifact.larger", { size: size(bytes) })}</span>
+      {onShow !== null && <Show onShow={onShow} />}
+    </p>
+  );
 }
 
 /** The address of bytes in this page, as long as it is shown. */
@@ -152,9 +195,16 @@ function Media({
   );
 }
 
-function TextPreview({ artifact, bytes }: { artifact: Artifact; bytes: ArrayBuffer }): JSX.Element {
+function TextPreview({
+  artifact,
+  bytes,
+  isWhole,
+}: {
+  artifact: Artifact;
+  bytes: ArrayBuffer;
+  isWhole: boolean;
+}): JSX.Element {
   const text = new TextDecoder().decode(bytes);
-  const isWhole = bytes.byteLength >= artifact.bytes;
   const value = kindOf(artifact) === "json" && isWhole ? parsed(text) : undefined;
   if (value !== undefined) return <JsonView value={value} />;
   return (
@@ -199,14 +249,15 @@ function Save({
   const save = async () => {
     setError(null);
     try {
-      const bytes = await sendForBytes(address, new AbortController().signal);
+      const wanted = { most: MOST_BYTES, takesPart: false };
+      const { bytes } = await sendForBytes(address, wanted, new AbortController().signal);
       const link = document.createElement("a");
       link.href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
       link.download = artifact.name;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), KEPT_MS);
     } catch (caught) {
-      setError(caught);
+      setError(caught instanceof TooLargeError ? t("artifact.unsaved") : caught);
     }
   };
   return (

@@ -9,6 +9,7 @@ import type { EventPage, JournalEvent, Status } from "../api/types";
 import { ErrorNote } from "../parts/controls";
 import { Icon } from "../parts/icons";
 import { JsonView } from "../parts/json_view";
+import { LoadMore } from "../parts/load_more";
 import { Prose } from "../parts/prose";
 import { StatusIcon, statusWord } from "../parts/status";
 import { Clock } from "../parts/time";
@@ -105,14 +106,7 @@ export function EventsView({
       </ol>
       {found.isSuccess && events.length === 0 && <p className="muted">{t("events.none")}</p>}
       {found.hasNextPage && (
-        <button
-          type="button"
-          className="button small"
-          disabled={found.isFetching}
-          onClick={() => void found.fetchNextPage()}
-        >
-          {t("action.loadMore")}
-        </button>
+        <LoadMore onLoad={() => void found.fetchNextPage()} isBusy={found.isFetching} />
       )}
     </div>
   );

@@ -8,7 +8,7 @@ import { deedsOf as deedsOfTask } from "./inspector";
 import { jsonObject } from "./json_object";
 import { toggledItems } from "./open_items";
 import { deedsOf, inputOf } from "./steering";
-import { ticks } from "./timeline_view";
+import { ticks, tickWord } from "./timeline_view";
 import { waitSentence } from "./waiting";
 
 const NOW = 1_764_237_660_000;
@@ -75,6 +75,8 @@ test("an execution says what it does or has come to", () => {
 test("only what can be done is offered", () => {
   expect(deedsOf(EXECUTION, ALL)).toEqual(["pause", "cancel", "again"]);
   expect(deedsOf({ ...EXECUTION, paused: true }, ALL)).toEqual(["resume", "cancel", "again"]);
+  const held: Execution = { ...EXECUTION, status: "held", quarantine: "it crashed 5 times" };
+  expect(deedsOf(held, ALL)).toEqual(["redo", "pause", "cancel", "again"]);
   const failed: Execution = { ...EXECUTION, status: "failed", ended_ms: NOW };
   expect(deedsOf(failed, ALL)).toEqual(["redo", "again"]);
   const task = { status: "waiting", wait: wait("callback", { actions: ["finish"] }) } as TaskDetail;
@@ -117,6 +119,8 @@ test("a form takes a JSON object and nothing else", () => {
 
 test("a ruler has few round marks", () => {
   expect(ticks(41_000)).toEqual([0, 10_000, 20_000, 30_000]);
+  const within = ticks(2_000, 12_300);
+  expect(within.map((ms) => tickWord(ms, 2_000))).toEqual(["12.5 s", "13.0 s", "13.5 s", "14.0 s"]);
   for (const ms of [1, 7, 950, 12_345, 3_600_000, 86_400_000 * 9]) {
     expect(ticks(ms).length).toBeLessThanOrEqual(7);
     expect(ticks(ms).at(-1)).toBeLessThanOrEqual(ms);

@@ -5,7 +5,7 @@ import { allows, type Rights, useRights } from "../access";
 import { formatAddress } from "../address";
 import { ApiError, post } from "../api/client";
 import { useAnswer } from "../api/queries";
-import type { Execution, MappingWarning, TaskDetail } from "../api/types";
+import type { Execution, MappingWarning, TaskDetail, TaskProgress } from "../api/types";
 import { ArtifactList } from "../artifacts/artifact_list";
 import { artifactsIn } from "../artifacts/references";
 import { duration, shortId } from "../format";
@@ -20,6 +20,7 @@ import { GroupItems } from "./group_items";
 import { Section } from "./section";
 import { JsonDialog } from "./steering";
 import { TaskRulesView } from "./task_rules";
+import { Answers, Log } from "./task_traffic";
 import { waitSentence } from "./waiting";
 
 interface Shown {
@@ -81,6 +82,7 @@ function Detail({
   return (
     <>
       <Why task={task} isNow={isNow} />
+      {task.progress != null && <HowFar progress={task.progress} />}
       {isNow && <Deeds execution={execution} task={task} />}
       {task.sub_flow !== null && (
         <p className="row">
@@ -116,6 +118,12 @@ function Detail({
         <Json value={task.output} />
       </Section>
       {task.attempts.length > 0 && <Attempts task={task} />}
+      {task.category === "function" && (
+        <>
+          <Answers id={execution.execution_id} task={task} event={event} />
+          <Log id={execution.execution_id} task={task} />
+        </>
+      )}
       {task.callback_url !== null && <Callback url={task.callback_url} />}
       <Section title={t("inspector.definition")} isClosed copy={task.definition}>
         <Json value={task.definition} />
@@ -146,6 +154,27 @@ function Why({ task, isNow }: { task: TaskDetail; isNow: boolean }): JSX.Element
           <Prose text={task.hint} />
         </p>
       )}
+    </div>
+  );
+}
+
+/** How far the function of a task says that it is. */
+function HowFar({ progress }: { progress: TaskProgress }): JSX.Element {
+  const { fraction, message = "", time } = progress;
+  return (
+    <div className="how-far">
+      {fraction !== undefined && (
+        <>
+          <progress max={1} value={fraction} aria-label={t("inspector.progress")} />
+          <span className="num">{Math.round(100 * fraction)} %</span>
+        </>
+      )}
+      <span className="grow" dir="auto">
+        {message}
+      </span>
+      <span className="muted">
+        <Clock ms={time} />
+      </span>
     </div>
   );
 }

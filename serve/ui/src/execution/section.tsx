@@ -8,15 +8,18 @@ export function Section({
   children,
   copy,
   isClosed = false,
+  onOpen,
 }: {
   title: string;
   children: ReactNode;
   copy?: unknown;
   isClosed?: boolean;
+  /** Told once somebody opens it, for what is read only then. */
+  onOpen?: () => void;
 }): JSX.Element {
   return (
     <div className="section">
-      <details open={!isClosed}>
+      <details open={!isClosed} onToggle={(event) => event.currentTarget.open && onOpen?.()}>
         <summary>{title}</summary>
         {children}
       </details>

@@ -79,9 +79,9 @@ function ShowJson({ id }: { id: string }): JSX.Element {
 export function deedsOf(execution: Execution, rights: Rights): Deed[] {
   const hasEnded = execution.ended_ms !== null;
   const deeds: Deed[] = [];
-  if ((execution.tasks.failed ?? 0) > 0 || execution.status === "failed" || execution.cancelled) {
-    deeds.push("redo");
-  }
+  const hasFailed = (execution.tasks.failed ?? 0) > 0 || execution.status === "failed";
+  // A redo also releases what is in quarantine.
+  if (hasFailed || execution.cancelled || execution.quarantine != null) deeds.push("redo");
   if (!hasEnded) deeds.push(execution.paused ? "resume" : "pause");
   if (!hasEnded) deeds.push("cancel");
   const allowed = allows(rights, "operator") ? deeds : [];

@@ -6,9 +6,11 @@ import { useAnswer } from "../api/queries";
 import type { Execution, Segment, Timeline, TimelineRow } from "../api/types";
 import { duration } from "../format";
 import { ErrorNote } from "../parts/controls";
+import { Icon } from "../parts/icons";
 import { StatusIcon } from "../parts/status";
 import { useNow } from "../parts/time";
 import { t } from "../words";
+import { between, moved, placed, type Span, zoomed } from "./time_span";
 
 const ROW_PX = 32;
 const LIMIT = 1000;
@@ -24,6 +26,7 @@ interface Shown {
 
 export function TimelineView({ execution, event, open, task, onTask }: Shown): JSX.Element {
   const [chosen, setChosen] = useState("");
+  const [span, setSpan] = useState<Span | null>(null);
   const route = open.includes(chosen) ? chosen : "";
   const found = useAnswer<Timeline>("timeline.json", {
     execution_id: execution.execution_id,
@@ -40,6 +43,7 @@ export function TimelineView({ execution, event, open, task, onTask }: Shown): J
   const isOpen = timeline.rows.some((row) => row.segments.some((each) => each.to_ms === null));
   const end =
     isOpen && event === null ? Math.max(now, timeline.to_ms ?? 0) : (timeline.to_ms ?? now);
+  const whole = { from, end: Math.max(end, from + 1) };
   return (
     <div className="timeline">
       <div className="row wrap legend">
@@ -71,14 +75,17 @@ export function TimelineView({ execution, event, open, task, onTask }: Shown): J
             {t("timeline.critical")}
           </span>
         )}
+        <span className="grow" />
+        <Zoom span={span} whole={whole} onSpan={setSpan} />
       </div>
       {timeline.rows.length === 0 ? (
         <p className="muted">{t("timeline.empty")}</p>
       ) : (
         <Rows
           timeline={timeline}
-          from={from}
-          end={Math.max(end, from + 1)}
+          span={span ?? whole}
+          whole={whole}
+          onSpan={setSpan}
           task={task}
           onTask={onTask}
         />
@@ -87,40 +94,99 @@ export function TimelineView({ execution, event, open, task, onTask }: Shown): J
   );
 }
 
+/** The buttons that show a part of the time; it is also chosen by dragging. */
+function Zoom({
+  span,
+  whole,
+  onSpan,
+}: {
+  span: Span | null;
+  whole: Span;
+  onSpan: (span: Span | null) => void;
+}): JSX.Element {
+  const shown = span ?? whole;
+  const deeds = [
+    ["back", "timeline.earlier", moved(shown, whole, -0.5), span === null],
+    ["forward", "timeline.later", moved(shown, whole, 0.5), span === null],
+    ["minus", "graph.zoomOut", zoomed(shown, whole, 2), span === null],
+    ["plus", "graph.zoomIn", zoomed(shown, whole, 0.5), false],
+    ["fit", "graph.fit", null, span === null],
+  ] as const;
+  return (
+    <span className="row zoom">
+      {deeds.map(([icon, label, next, isOff]) => (
+        <button
+          type="button"
+          key={icon}
+          className="button quiet icon small"
+          aria-label={t(label)}
+          title={t(label)}
+          disabled={isOff}
+          onClick={() => onSpan(next)}
+        >
+          <Icon name={icon} />
+        </button>
+      ))}
+    </span>
+  );
+}
+
+/** A drag over less than this part of the time is a click. */
+const LEAST_DRAG = 0.01;
+
 function Rows({
   timeline,
-  from,
-  end,
+  span,
+  whole,
+  onSpan,
   task,
   onTask,
 }: {
   timeline: Timeline;
-  from: number;
-  end: number;
+  span: Span;
+  whole: Span;
+  onSpan: (span: Span | null) => void;
   task: string | null;
   onTask: (task: string) => void;
 }): JSX.Element {
   const area = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState<number | null>(null);
+  const [dragged, setDragged] = useState<number | null>(null);
+  const { from, end } = span;
   const virtual = useVirtualizer({
     count: timeline.rows.length,
     getScrollElement: () => area.current,
     estimateSize: () => ROW_PX,
     overscan: 12,
   });
-  const follow = (event: PointerEvent<HTMLElement>) => {
+  const placeOf = (event: PointerEvent<HTMLElement>): number | null => {
     const bars = event.currentTarget.querySelector(".bars")?.getBoundingClientRect();
-    if (bars === undefined) return;
+    if (bars === undefined) return null;
     const part = (event.clientX - bars.left) / bars.width;
-    setAt(part >= 0 && part <= 1 ? part : null);
+    return part >= 0 && part <= 1 ? part : null;
+  };
+  const drop = (event: PointerEvent<HTMLElement>) => {
+    const part = placeOf(event) ?? at;
+    if (dragged !== null && part !== null && Math.abs(part - dragged) > LEAST_DRAG) {
+      onSpan(between(span, dragged, part, whole));
+    }
+    setDragged(null);
   };
   return (
     <div
       className="timeline-rows"
       role="table"
       aria-label={t("timeline.label")}
-      onPointerMove={follow}
-      onPointerLeave={() => setAt(null)}
+      onPointerMove={(event) => setAt(placeOf(event))}
+      onPointerDown={(event) => {
+        // A finger scrolls; it has the buttons.
+        if (event.pointerType !== "touch" && event.button === 0) setDragged(placeOf(event));
+      }}
+      onPointerUp={drop}
+      onPointerLeave={() => {
+        setAt(null);
+        setDragged(null);
+      }}
     >
       <div className="timeline-row head" role="row">
         <span role="columnheader" className="muted small">
@@ -128,14 +194,29 @@ function Rows({
         </span>
         <span role="columnheader" className="bars ruler">
           <span className="unseen">{t("one.tab.timeline")}</span>
-          {ticks(end - from).map((ms) => (
-            <span key={ms} className="tick num" style={{ left: `${(ms / (end - from)) * 100}%` }}>
-              {duration(ms)}
+          {ticks(end - from, from - whole.from).map((ms) => (
+            <span
+              key={ms}
+              className="tick num"
+              style={{ left: `${((ms + whole.from - from) / (end - from)) * 100}%` }}
+            >
+              {tickWord(ms, end - from)}
             </span>
           ))}
+          {dragged !== null && at !== null && (
+            <span
+              className="dragged"
+              style={{
+                left: `${Math.min(dragged, at) * 100}%`,
+                width: `${Math.abs(at - dragged) * 100}%`,
+              }}
+            />
+          )}
           {at !== null && (
             <span className="cursor num" style={{ left: `${at * 100}%` }}>
-              <span className={at > 0.85 ? "before" : ""}>{duration(at * (end - from))}</span>
+              <span className={at > 0.85 ? "before" : ""}>
+                {duration(from - whole.from + at * (end - from))}
+              </span>
             </span>
           )}
         </span>
@@ -149,8 +230,8 @@ function Rows({
                 key={row.name}
                 row={row}
                 top={item.start}
-                from={from}
-                end={end}
+                span={span}
+                until={whole.end}
                 isChosen={row.name === task}
                 onTask={onTask}
               />
@@ -165,15 +246,15 @@ function Rows({
 function Row({
   row,
   top,
-  from,
-  end,
+  span,
+  until,
   isChosen,
   onTask,
 }: {
   row: TimelineRow;
   top: number;
-  from: number;
-  end: number;
+  span: Span;
+  until: number;
   isChosen: boolean;
   onTask: (task: string) => void;
 }): JSX.Element {
@@ -194,17 +275,26 @@ function Row({
       <span role="cell" className="bars">
         {row.segments.map((segment, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: segments are told apart by their place
-          <Bar key={index} segment={segment} from={from} end={end} />
+          <Bar key={index} segment={segment} span={span} end={until} />
         ))}
       </span>
     </div>
   );
 }
 
-function Bar({ segment, from, end }: { segment: Segment; from: number; end: number }): JSX.Element {
-  const until = Math.min(segment.to_ms ?? end, end);
-  const left = ((segment.from_ms - from) / (end - from)) * 100;
-  const width = (Math.max(0, until - segment.from_ms) / (end - from)) * 100;
+function Bar({
+  segment,
+  span,
+  end,
+}: {
+  segment: Segment;
+  span: Span;
+  /** When what has not ended ends in the picture. */
+  end: number;
+}): JSX.Element | null {
+  const until = Math.max(segment.from_ms, Math.min(segment.to_ms ?? end, end));
+  const place = placed({ from: segment.from_ms, end: until }, span);
+  if (place === null) return null;
   const said = [
     t(`timeline.${segment.kind}`),
     duration(until - segment.from_ms),
@@ -217,7 +307,7 @@ function Bar({ segment, from, end }: { segment: Segment; from: number; end: numb
       aria-label={said.join(", ")}
       title={said.join(", ")}
       className={`segment g-${segment.kind} ${segment.error ? "bad" : ""} ${segment.to_ms === null ? "open" : ""}`}
-      style={{ left: `${left}%`, width: `max(3px, ${width}%)` }}
+      style={{ left: `${place.left}%`, width: `max(3px, ${place.width}%)` }}
     />
   );
 }
@@ -225,11 +315,18 @@ function Bar({ segment, from, end }: { segment: Segment; from: number; end: numb
 const NICE = [1, 2, 5];
 const UNITS = [1, 10, 100, 1000, 10_000, 60_000, 600_000, 3_600_000, 36_000_000, 86_400_000];
 
-/** Round lengths of time, some five of them. */
-export function ticks(lengthMs: number): number[] {
+/** A place on the ruler: in a span of seconds, parts of a second are told apart. */
+export function tickWord(ms: number, lengthMs: number): string {
+  if (ms < 10_000 || lengthMs > 6000) return duration(ms);
+  return `${(ms / 1000).toFixed(lengthMs > 600 ? 1 : 2)} s`;
+}
+
+/** Round lengths of time, some five of them, the first one after so many milliseconds. */
+export function ticks(lengthMs: number, afterMs = 0): number[] {
   const steps = UNITS.flatMap((unit) => NICE.map((each) => each * unit)).sort((a, b) => a - b);
   const step = steps.find((each) => lengthMs / each <= 6) ?? lengthMs;
   const found: number[] = [];
-  for (let ms = 0; ms <= lengthMs * 0.97; ms += step) found.push(ms);
+  const first = Math.ceil(afterMs / step) * step;
+  for (let ms = first; ms <= afterMs + lengthMs * 0.97; ms += step) found.push(ms);
   return found;
 }

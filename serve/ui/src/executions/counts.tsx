@@ -1,7 +1,7 @@
 /** The numbers by status, each a toggle of the search; and the span of time. */
 
 import type { JSX } from "react";
-import type { Counts, Status } from "../api/types";
+import type { Counts, Status, StoredStatus } from "../api/types";
 import { StatusIcon, statusWord } from "../parts/status";
 import { number, t } from "../words";
 import { RANGES, searchValue, statusesOf, toggled, withValue } from "./search";
@@ -24,12 +24,12 @@ export function CountToggles({
         <button
           type="button"
           key={status}
-          className={`count ${count === 0 ? "none" : ""}`}
+          className={`count ${count === "0" ? "none" : ""}`}
           aria-pressed={chosen.includes(status)}
           onClick={() => onSearch(toggled(text, status))}
         >
           <StatusIcon status={status} label={false} />
-          <strong className="num">{count === null ? "–" : number(count)}</strong>
+          <strong className="num">{count}</strong>
           <span>{statusWord(status)}</span>
         </button>
       ))}
@@ -37,22 +37,30 @@ export function CountToggles({
   );
 }
 
+/** A number of executions, with a plus where there are more. */
+export function countWord(counts: Counts, status: StoredStatus): string {
+  const isLeast = counts.at_least?.includes(status) === true;
+  return number(counts.counts[status] ?? 0) + (isLeast ? "+" : "");
+}
+
+const UNKNOWN = "–";
+
 /** The four kinds of unfinished ones where they are known, else their sum. */
 export function shownCounts(
   counts: Counts | undefined,
   chosen: readonly string[],
-): [Status, number | null][] {
-  const stored = (status: "unfinished" | "succeeded" | "failed") =>
-    counts === undefined ? null : (counts.counts[status] ?? 0);
+): [Status, string][] {
+  const stored = (status: StoredStatus) =>
+    counts === undefined ? UNKNOWN : countWord(counts, status);
   const unfinished = counts?.unfinished ?? null;
-  const isApart = unfinished !== null && stored("unfinished") !== 0;
-  const open: [Status, number | null][] = isApart
-    ? OPEN.map((status) => [status, unfinished[status] ?? 0])
+  const isApart = unfinished !== null && (counts?.counts.unfinished ?? 0) !== 0;
+  const open: [Status, string][] = isApart
+    ? OPEN.map((status) => [status, number(unfinished[status] ?? 0)])
     : [["unfinished", stored("unfinished")]];
   const asked = OPEN.filter((status) => !isApart && chosen.includes(status));
   return [
     ...open,
-    ...asked.map((status): [Status, null] => [status, null]),
+    ...asked.map((status): [Status, string] => [status, UNKNOWN]),
     ["failed", stored("failed")],
     ["succeeded", stored("succeeded")],
   ];

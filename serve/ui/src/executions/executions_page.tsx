@@ -8,6 +8,7 @@ import { ask } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Counts, RowPage, StreamedChanges } from "../api/types";
 import { ErrorNote } from "../parts/controls";
+import { LoadMore } from "../parts/load_more";
 import { Clock, noteServerTime } from "../parts/time";
 import { t } from "../words";
 import { BulkBar } from "./bulk";
@@ -109,9 +110,10 @@ function End({ rows, onShowAll }: { rows: Rows; onShowAll: () => void }): JSX.El
             {t("list.searchedTo")} <Clock ms={rows.searchedToMs} />
           </span>
         )}
-        <button type="button" className="button small" onClick={rows.more}>
-          {rows.all.length === 0 ? t("list.searchOn") : t("action.loadMore")}
-        </button>
+        <LoadMore
+          onLoad={rows.more}
+          label={rows.all.length === 0 ? t("list.searchOn") : undefined}
+        />
       </div>
     );
   }

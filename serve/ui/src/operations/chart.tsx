@@ -3,7 +3,7 @@
 import { type JSX, type PointerEvent, useState } from "react";
 import { clock, duration } from "../format";
 import { locale, number } from "../words";
-import { type Point, pathsOf } from "./lines";
+import { type Point, stretchesOf } from "./lines";
 
 const HEIGHT = 64;
 const WIDTH = 600;
@@ -142,8 +142,8 @@ export function LineChart({
         {...handlers}
       >
         {(["p99", "p50"] as const).map((name) =>
-          pathsOf(points, name, stepMs, x, y).map((path) => (
-            <path key={`${name}${path}`} className={name} d={path} />
+          stretchesOf(points, name, stepMs, x, y).map(({ path, isDot }) => (
+            <path key={`${name}${path}`} className={isDot ? `${name} dot` : name} d={path} />
           )),
         )}
         {shown !== undefined && at !== null && (

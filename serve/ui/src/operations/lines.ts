@@ -20,20 +20,27 @@ export function pointsOf(minutes: Minutes, name: keyof Minutes["times"], fromMs:
     .filter(({ atMs }) => atMs >= fromMs);
 }
 
-/** The paths of a line, one for each stretch without a gap; a single point is a short dash. */
-export function pathsOf(
+/** A stretch of a line without a gap; a dot is one of a single point. */
+export interface Stretch {
+  readonly path: string;
+  readonly isDot: boolean;
+}
+
+/** The stretches of a line, from one gap to the next. */
+export function stretchesOf(
   points: readonly Point[],
   name: "p50" | "p99",
   stepMs: number,
   x: (ms: number) => number,
   y: (value: number) => number,
-): string[] {
-  const paths: string[] = [];
+): Stretch[] {
+  const stretches: Stretch[] = [];
   let before: number | null = null;
   let stretch: string[] = [];
   const end = () => {
-    if (stretch.length === 1) stretch.push("h3");
-    if (stretch.length > 0) paths.push(stretch.join(""));
+    const isDot = stretch.length === 1;
+    if (isDot) stretch.push("h0"); // its round ends are seen
+    if (stretch.length > 0) stretches.push({ path: stretch.join(""), isDot });
     stretch = [];
   };
   for (const point of points) {
@@ -45,7 +52,7 @@ export function pathsOf(
     stretch.push(`${stretch.length === 0 ? "M" : "L"}${place}`);
   }
   end();
-  return paths;
+  return stretches;
 }
 
 /** Calls that have failed in each minute, of all hosts; and the hosts with the most. */

@@ -2,8 +2,9 @@
 
 import { expect, test } from "vitest";
 import type { Minutes, Trigger } from "../api/types";
-import { failedCalls, type Point, pathsOf, pointsOf } from "./lines";
-import { latenessOf, otherProblems } from "./problems";
+import { figuresOf } from "./holdings";
+import { failedCalls, type Point, pointsOf, stretchesOf } from "./lines";
+import { clusterProblems, latenessOf, otherProblems, problemWord } from "./problems";
 
 const MINUTE = 60_000;
 const NONE = { p50: [null, null, null], p99: [null, null, null] };
@@ -23,7 +24,7 @@ function minutes(changes: Partial<Minutes> = {}): Minutes {
 }
 
 const line = (points: Point[]) =>
-  pathsOf(
+  stretchesOf(
     points,
     "p99",
     MINUTE,
@@ -36,11 +37,11 @@ const point = (minute: number, p99: number | null): Point => ({
   p99,
 });
 
-test("a line has a gap where nothing was measured, and where minutes are missing", () => {
+test("a line has a gap where nothing was measured or minutes are missing, and a lonely minute is a dot", () => {
   expect(line([point(0, 1), point(1, 2), point(2, null), point(3, 4), point(9, 5)])).toEqual([
-    "M0.0 1.0L1.0 2.0",
-    "M3.0 4.0h3",
-    "M9.0 5.0h3",
+    { path: "M0.0 1.0L1.0 2.0", isDot: false },
+    { path: "M3.0 4.0h0", isDot: true },
+    { path: "M9.0 5.0h0", isDot: true },
   ]);
   expect(line([])).toEqual([]);
 });
@@ -76,6 +77,8 @@ test("timers that are seconds late, and triggers that cannot fire, are not well"
   const told = otherProblems(late, [ill, { ...ill, id: "other", paused: true }]);
   expect(told.map(({ kind }) => kind)).toEqual(["timers_late", "trigger_ill"]);
   expect(otherProblems(undefined, undefined)).toEqual([]);
+  const partly = { ...ill, error: "", state: "connected", state_reason: "partition 3 is damaged" };
+  expect(otherProblems(undefined, [partly]).map(({ kind }) => kind)).toEqual(["trigger_partly"]);
 });
 
 test("a lateness of an hour ago is no problem of now", () => {
@@ -84,4 +87,44 @@ test("a lateness of an hour ago is no problem of now", () => {
     times: { ...minutes().times, lateness: { p50: [0, 0, 0], p99: [0, 0, 5000] } },
   });
   expect(latenessOf(old)).toBeNull();
+});
+
+test("actors that do not answer are not well, and what is said already is not said twice", () => {
+  const reasons = [
+    { code: "a", message: "the store is slow" },
+    { code: "b", message: "an actor starts" },
+  ];
+  const others = [{ kind: "not_ready", subject: "a", detail: { message: "the store is slow" } }];
+  const told = clusterProblems(
+    { silent: ["rillflow:execution:1"], controller: { reasons } },
+    others,
+  );
+  expect(told.map(problemWord)).toEqual([
+    "rillflow:execution:1 does not answer.",
+    "an actor starts",
+  ]);
+  expect(clusterProblems(null, [])).toEqual([]);
+});
+
+test("the figures of a stack are those that its server tells", () => {
+  const actors = [
+    { name: "rillflow:execution:0", hot: 1200, queue: 2, append_ms: 3.4 },
+    { name: "rillflow:execution:1", hot: 34, queue: 1 },
+  ];
+  const dispatchers = { count: 2, reached: 1 };
+  const cluster = { actors, unfinished_executions: 7 };
+  const state = { store: { bytes: 2_400_000_000 }, cluster, dispatchers };
+  const processes = ["replica:a", "replica:b", "rillflow:execution:0"];
+  expect(figuresOf(state, { processes }, []).map(([, told]) => told)).toEqual([
+    "2.4 GB",
+    "7",
+    "1,234",
+    "3",
+    "3 ms",
+    "2",
+    "1/2",
+    "0",
+  ]);
+  const bare = figuresOf({ cluster: null, dispatchers }, undefined, undefined);
+  expect(bare.map(([key]) => key)).toEqual(["ops.dispatchers"]);
 });

@@ -2,17 +2,20 @@
 
 import "../styles/operations.css";
 import { useQuery } from "@tanstack/react-query";
-import type { JSX, ReactNode } from "react";
+import type { JSX } from "react";
 import { formatAddress, goParams, useAddress } from "../address";
 import { addressOf, ask, send } from "../api/client";
 import type { Counts, Minutes, Operations, TriggerPage } from "../api/types";
+import { countWord } from "../executions/counts";
 import { duration } from "../format";
 import { ErrorNote } from "../parts/controls";
 import { StatusIcon } from "../parts/status";
-import { type Key, number, t } from "../words";
+import { number, t } from "../words";
 import { Chart, LineChart } from "./chart";
+import { Figures, Quarantine } from "./holdings";
 import { failedCalls, pointsOf } from "./lines";
-import { otherProblems, problemWord, type Told } from "./problems";
+import { clusterProblems, otherProblems, problemWord, type Told } from "./problems";
+import { Actors, Busy, Hosts, Loops, Nodes } from "./tables";
 
 const REFRESH_MS = 5000;
 /** Charts of minutes change once a minute. */
@@ -61,15 +64,22 @@ export default function OperationsPage(): JSX.Element {
     );
   }
   const state = found.data;
-  const other = otherProblems(minutes.data, triggers.data?.triggers);
+  const problems = [
+    ...state.problems,
+    ...clusterProblems(state.cluster, state.problems),
+    ...otherProblems(minutes.data, triggers.data?.triggers),
+  ];
   return (
     <div className="operations">
       <h1 className="unseen">{t("ops.title")}</h1>
       {found.isError && <ErrorNote error={found.error} />}
-      <Health problems={[...state.problems, ...other]} />
+      <Health problems={problems} />
+      <Quarantine state={state} />
       <Charts minutes={minutes.data} />
+      <Figures state={state} minutes={minutes.data} triggers={triggers.data?.triggers} />
       <Hosts state={state} />
       <Busy state={state} />
+      <Nodes state={state} />
       <Actors state={state} />
       <Loops state={state} />
     </div>
@@ -94,7 +104,7 @@ function Health({ problems }: { problems: readonly Told[] }): JSX.Element {
       <ul>
         {problems.map((problem) => (
           <li key={`${problem.kind}${problem.subject}`} dir="auto">
-            {problem.kind === "trigger_ill" ? (
+            {problem.kind === "trigger_ill" || problem.kind === "trigger_partly" ? (
               <a href={formatAddress(["triggers", problem.subject])}>{problemWord(problem)}</a>
             ) : (
               problemWord(problem)
@@ -159,7 +169,7 @@ function Counted({ counts, hours }: { counts: Counts | undefined; hours: string 
               <StatusIcon status={status} label={false} />
               <span className="grow">{t(`status.${status}`)}</span>
               <strong className="num">
-                {counts === undefined ? "–" : number(counts.counts[status] ?? 0)}
+                {counts === undefined ? "–" : countWord(counts, status)}
               </strong>
             </a>
           </li>
@@ -247,159 +257,4 @@ function Lengths({ minutes, hours }: { minutes: Minutes | undefined; hours: numb
       </div>
     </>
   );
-}
-
-function Hosts({ state }: { state: Operations }): JSX.Element {
-  if (state.hosts.length === 0) {
-    return (
-      <Section title={t("ops.hosts")}>
-        <p className="muted">{t("ops.noHosts")}</p>
-      </Section>
-    );
-  }
-  return (
-    <Section title={t("ops.hosts")}>
-      <Table
-        head={["ops.host", "ops.state", "ops.underWay", "ops.waiting", "ops.held", "ops.rate"]}
-        numbers={4}
-      >
-        {state.hosts.map((host) => (
-          <tr key={host.name}>
-            <th scope="row" className="mono">
-              {host.name}
-            </th>
-            <td>
-              <span className={host.state === "closed" ? "muted" : "s-held"}>
-                {circuitWord(host.state)}
-                {host.open_for_ms !== null &&
-                  host.open_for_ms > 0 &&
-                  ` ${duration(host.open_for_ms)}`}
-              </span>
-            </td>
-            <td className="num">{number(host.under_way)}</td>
-            <td className="num">{number(host.waiting)}</td>
-            <td className="num">{number(host.held)}</td>
-            <td className="num">
-              {host.rate_per_s === null ? "–" : `${number(host.rate_per_s)}/s`}
-            </td>
-          </tr>
-        ))}
-      </Table>
-    </Section>
-  );
-}
-
-function Busy({ state }: { state: Operations }): JSX.Element | null {
-  if (state.busy.length === 0) return null;
-  return (
-    <Section title={t("ops.busy")}>
-      <Table head={["ops.host", "list.column.took"]} numbers={1}>
-        {state.busy.map((each) => (
-          <tr key={each.resource}>
-            <th scope="row" className="mono">
-              {each.resource}
-            </th>
-            <td className="num">{duration(each.for_ms)}</td>
-          </tr>
-        ))}
-      </Table>
-    </Section>
-  );
-}
-
-function Actors({ state }: { state: Operations }): JSX.Element | null {
-  const actors = state.cluster?.actors ?? [];
-  if (actors.length === 0) return null;
-  return (
-    <Section title={t("ops.actors")}>
-      <Table
-        head={["ops.actor", "ops.state.ready", "ops.node", "ops.pid", "ops.partitions"]}
-        numbers={2}
-      >
-        {actors.map((actor) => (
-          <tr key={actor.name}>
-            <th scope="row" className="mono">
-              {actor.name}
-            </th>
-            <td>
-              <span className={actor.ready === false ? "s-held" : "muted"}>
-                {t(actor.ready === false ? "ops.notReady" : "ops.ready")}
-              </span>
-            </td>
-            <td className="mono" title={actor.node ?? ""}>
-              {(actor.node ?? "").slice(0, 12)}
-            </td>
-            <td className="num">{actor.pid ?? "–"}</td>
-            <td className="num">{actor.partitions ?? "–"}</td>
-          </tr>
-        ))}
-      </Table>
-    </Section>
-  );
-}
-
-function Loops({ state }: { state: Operations }): JSX.Element | null {
-  if (state.loops.length === 0) return null;
-  return (
-    <Section title={t("ops.loops")}>
-      <Table head={["ops.actor", "list.column.took"]} numbers={1}>
-        {state.loops.map((loop) => (
-          <tr key={loop.process}>
-            <th scope="row" className="mono">
-              {loop.process}
-            </th>
-            <td className="num">{loop.reached ? duration(loop.longest_of_minute_ms) : "–"}</td>
-          </tr>
-        ))}
-      </Table>
-    </Section>
-  );
-}
-
-function Section({ title, children }: { title: string; children: ReactNode }): JSX.Element {
-  return (
-    <section className="stack">
-      <h2>{title}</h2>
-      {children}
-    </section>
-  );
-}
-
-/** A table whose last `numbers` columns have numbers. */
-function Table({
-  head,
-  numbers,
-  children,
-}: {
-  head: readonly Key[];
-  numbers: number;
-  children: ReactNode;
-}): JSX.Element {
-  return (
-    <div className="table-scroll">
-      <table className="table">
-        <thead>
-          <tr>
-            {head.map((key, index) => (
-              <th key={key} scope="col" className={index < head.length - numbers ? "" : "num"}>
-                {t(key)}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>{children}</tbody>
-      </table>
-    </div>
-  );
-}
-
-const CIRCUITS: Readonly<Record<string, Key>> = {
-  closed: "ops.circuit.closed",
-  open: "ops.circuit.open",
-  half_open: "ops.circuit.half_open",
-};
-
-function circuitWord(state: string): string {
-  const key = CIRCUITS[state];
-  return key === undefined ? state : t(key);
 }

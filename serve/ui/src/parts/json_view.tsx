@@ -4,6 +4,7 @@ import { type JSX, type ReactNode, useState } from "react";
 import { size } from "../format";
 import { number, t } from "../words";
 import { Icon } from "./icons";
+import { LoadMore } from "./load_more";
 
 interface Cut {
   readonly path: string;
@@ -146,15 +147,7 @@ function Nested({
           {entries.slice(0, most).map(([key, each]) => (
             <Value key={key} name={key} value={each} depth={depth + 1} onCut={onCut} />
           ))}
-          {entries.length > most && (
-            <button
-              type="button"
-              className="button small"
-              onClick={() => setMost(most + MOST_SHOWN)}
-            >
-              {t("action.loadMore")}
-            </button>
-          )}
+          {entries.length > most && <LoadMore onLoad={() => setMost(most + MOST_SHOWN)} />}
         </div>
       )}
       {isOpen && (

@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import type { Trigger } from "../api/types";
-import { causeOf, flowOf, isIll, localOf, matching, stateOf, utcOf } from "./told";
+import { causeOf, flowOf, isIll, isPartial, localOf, matching, stateOf, utcOf } from "./told";
 
 const NOW = Date.UTC(2026, 10, 28, 12, 0, 0);
 
@@ -49,6 +49,18 @@ test("a schedule that is over, a webhook and a source have states of their own",
   expect(stateOf(trigger({ type: "webhook", path: "/flow/hooks/x" }), NOW).status).toBe("waiting");
   expect(stateOf(trigger({ type: "kafka", state: "connecting" }), NOW).status).toBe("running");
   expect(stateOf(trigger({ type: "folder", state: "connected" }), NOW).status).toBe("waiting");
+});
+
+test.each([
+  ["failed", "failed"],
+  ["connected", "held"],
+  ["connecting", "running"],
+  ["stopped", "not_started"],
+])("why its source is %s is told with it, and since when", (state, status) => {
+  const reasoned = trigger({ type: "kafka", state, state_reason: "no leader", state_ms: 5 });
+  const told = stateOf(reasoned, NOW);
+  expect(told).toEqual({ status, text: expect.stringContaining("no leader"), sinceMs: 5 });
+  expect(isPartial(reasoned)).toBe(state === "connected");
 });
 
 test("a next time that has passed is not told as a negative length", () => {

@@ -2,19 +2,19 @@
 
 import type { Status, Trigger } from "../api/types";
 import { clock, duration } from "../format";
-import { locale, t } from "../words";
+import { type Key, locale, t } from "../words";
 
 export interface TriggerState {
   readonly status: Status;
   readonly text: string;
+  /** Since when its source is so, where that is what is told. */
+  readonly sinceMs?: number;
 }
 
 /** Tell how a trigger is: what keeps it from firing first, else when it fires. */
 export function stateOf(trigger: Trigger, nowMs: number): TriggerState {
   if (trigger.paused) return { status: "held", text: t("triggers.is.paused") };
-  if (trigger.state === "failed") {
-    return { status: "failed", text: t("triggers.is.failed", { reason: trigger.state_reason }) };
-  }
+  if (trigger.state === "failed") return sourceOf(trigger);
   if (trigger.error !== "") {
     return { status: "failed", text: t("triggers.is.refused", { reason: trigger.error }) };
   }
@@ -22,10 +22,28 @@ export function stateOf(trigger: Trigger, nowMs: number): TriggerState {
   if (trigger.next_ms != null) return { status: "delayed", text: nextOf(trigger.next_ms, nowMs) };
   if (trigger.type === "cron") return { status: "not_started", text: t("triggers.is.over") };
   if (trigger.type === "webhook") return { status: "waiting", text: t("triggers.is.listening") };
-  return trigger.state === "connected"
-    ? { status: "waiting", text: t("triggers.is.reading") }
-    : { status: "running", text: t("triggers.is.connecting") };
+  return sourceOf(trigger);
 }
+
+/** Tell how the source of a trigger is, and why, if it says so. */
+function sourceOf(trigger: Trigger): TriggerState {
+  const [status, key] = SOURCES[trigger.state] ?? CONNECTING;
+  const reason = trigger.state_reason;
+  const said = t(key);
+  return {
+    // A source that is connected and has a reason to tell does not give everything.
+    status: status === "waiting" && reason !== "" ? "held" : status,
+    text: reason === "" ? said : t("triggers.is.because", { said, reason }),
+    ...(trigger.state_ms > 0 ? { sinceMs: trigger.state_ms } : {}),
+  };
+}
+
+const CONNECTING: readonly [Status, Key] = ["running", "triggers.is.connecting"];
+const SOURCES: Readonly<Record<string, readonly [Status, Key]>> = {
+  failed: ["failed", "triggers.is.failed"],
+  connected: ["waiting", "triggers.is.reading"],
+  stopped: ["not_started", "triggers.is.stopped"],
+};
 
 function nextOf(nextMs: number, nowMs: number): string {
   const left = nextMs - nowMs;
@@ -55,6 +73,11 @@ export function causeOf(trigger: Trigger): string {
 /** Whether something keeps a trigger from firing that nobody has wished for. */
 export function isIll(trigger: Trigger): boolean {
   return !trigger.paused && (trigger.state === "failed" || trigger.error !== "");
+}
+
+/** Whether a trigger fires, but does not get everything that its source has. */
+export function isPartial(trigger: Trigger): boolean {
+  return !trigger.paused && trigger.state === "connected" && trigger.state_reason !== "";
 }
 
 /** The triggers whose id, type or workflow has a text. */

@@ -82,7 +82,6 @@ function Part({ title, children }: { title: string; children: ReactNode }): JSX.
 
 function State({ trigger }: { trigger: Trigger }): JSX.Element {
   const state = stateOf(trigger, useNow());
-  const sinceMs = state.status === "failed" && trigger.state === "failed" ? trigger.state_ms : 0;
   return (
     <p className="sentence" role="status">
       <span className={`status-label s-${state.status}`}>
@@ -90,10 +89,10 @@ function State({ trigger }: { trigger: Trigger }): JSX.Element {
       </span>
       <span className="num" dir="auto">
         {state.text}
-        {sinceMs > 0 && (
+        {state.sinceMs !== undefined && (
           <span className="muted">
             {" "}
-            {t("triggers.since")} <Clock ms={sinceMs} />
+            {t("triggers.since")} <Clock ms={state.sinceMs} />
           </span>
         )}
       </span>

@@ -8,6 +8,7 @@ import { addressOf, send } from "../api/client";
 import type { Trigger, TriggerPage } from "../api/types";
 import { shortId } from "../format";
 import { Code, ErrorNote } from "../parts/controls";
+import { LoadMore } from "../parts/load_more";
 import { StatusIcon } from "../parts/status";
 import { Clock, useNow } from "../parts/time";
 import { number, t } from "../words";
@@ -70,16 +71,7 @@ function TriggerList(): JSX.Element {
         <TriggerTable triggers={shown} />
       )}
       {found.hasNextPage && (
-        <div className="row">
-          <button
-            type="button"
-            className="button small"
-            disabled={found.isFetchingNextPage}
-            onClick={() => void found.fetchNextPage()}
-          >
-            {t("action.loadMore")}
-          </button>
-        </div>
+        <LoadMore onLoad={() => void found.fetchNextPage()} isBusy={found.isFetchingNextPage} />
       )}
     </div>
   );

@@ -8,12 +8,14 @@ import { ask } from "../api/client";
 import { useAnswer } from "../api/queries";
 import type { Definition, Feature, Uses, Versions } from "../api/types";
 import { Code, ErrorNote, Tabs } from "../parts/controls";
+import { LoadMore } from "../parts/load_more";
 import { t } from "../words";
+import { AbView, abKeysIn } from "./ab_view";
 import { DiffView } from "./diff_view";
 import { SubmitDialog } from "./submit_dialog";
 import { VersionTable } from "./version_table";
 
-const TABS = ["versions", "text", "diff", "uses"] as const;
+const TABS = ["versions", "text", "diff", "uses", "ab"] as const;
 /** What compares or looks through all workspaces, and is refused to keys of some. */
 const OF_ALL: ReadonlySet<string> = new Set(["diff", "uses"]);
 
@@ -28,8 +30,6 @@ export function Workflow({
   const [isSubmitting, setSubmitting] = useState(false);
   const flow = `${business}:${feature.feature}`;
   const seesAll = useSeesAll();
-  const tabs = TABS.filter((each) => seesAll || !OF_ALL.has(each));
-  const tab = tabs.find((each) => each === params["tab"]) ?? "versions";
   const versions = useInfiniteQuery({
     queryKey: ["versions.json", flow],
     queryFn: ({ pageParam, signal }) =>
@@ -38,12 +38,13 @@ export function Workflow({
     getNextPageParam: (last) => last.next,
   });
   const listed = versions.data?.pages.flatMap((page) => page.versions);
-  const newest =
-    params["version"] ??
-    (feature.aliases.find(({ alias }) => alias === "release") ?? feature.aliases[0])?.definition_id;
+  const newest = params["version"] ?? newestOf(feature);
   const definition = useAnswer<Definition>("definition.json", {
     descriptor_id: newest === undefined ? flow : `${flow}:md5_${newest}`,
   });
+  const abKeys = abKeysIn(definition.data?.text ?? "");
+  const tabs = tabsOf(seesAll, abKeys.length > 0);
+  const tab = tabs.find((each) => each === params["tab"]) ?? "versions";
   return (
     <article className="stack workflow">
       <header className="one-title">
@@ -63,16 +64,7 @@ export function Workflow({
           onSubmit={() => setSubmitting(true)}
         />
       </header>
-      {feature.gray !== null && Object.keys(feature.gray).length > 0 && (
-        <p className="facts">
-          <span className="muted">{t("flows.gray")}</span>
-          {Object.entries(feature.gray).map(([alias, rule]) => (
-            <span key={alias}>
-              {alias}: <code>{rule}</code>
-            </span>
-          ))}
-        </p>
-      )}
+      <GrayRules rules={feature.gray ?? {}} />
       <Tabs
         label={flow}
         chosen={tab}
@@ -88,27 +80,46 @@ export function Workflow({
               chosen={newest ?? null}
             />
             {versions.hasNextPage && (
-              <div className="row">
-                <button
-                  type="button"
-                  className="button small"
-                  disabled={versions.isFetchingNextPage}
-                  onClick={() => void versions.fetchNextPage()}
-                >
-                  {t("action.loadMore")}
-                </button>
-              </div>
+              <LoadMore
+                onLoad={() => void versions.fetchNextPage()}
+                isBusy={versions.isFetchingNextPage}
+              />
             )}
           </>
         )}
         {tab === "text" && <Text found={definition} />}
         {tab === "diff" && <DiffView versions={listed ?? []} chosen={newest ?? null} />}
         {tab === "uses" && <UsesView flow={flow} />}
+        {tab === "ab" && <AbView business={business} keys={abKeys} />}
       </div>
       {isSubmitting && definition.data !== undefined && (
         <SubmitDialog definition={definition.data} onClose={() => setSubmitting(false)} />
       )}
     </article>
+  );
+}
+
+/** The version that is shown where none is named. */
+function newestOf({ aliases }: Feature): string | undefined {
+  return (aliases.find(({ alias }) => alias === "release") ?? aliases[0])?.definition_id;
+}
+
+function tabsOf(seesAll: boolean, hasAb: boolean) {
+  return TABS.filter((each) => (each === "ab" ? hasAb : seesAll || !OF_ALL.has(each)));
+}
+
+function GrayRules({ rules }: { rules: Readonly<Record<string, string>> }): JSX.Element | null {
+  const listed = Object.entries(rules);
+  if (listed.length === 0) return null;
+  return (
+    <p className="facts">
+      <span className="muted">{t("flows.gray")}</span>
+      {listed.map(([alias, rule]) => (
+        <span key={alias}>
+          {alias}: <code>{rule}</code>
+        </span>
+      ))}
+    </p>
   );
 }
 
@@ -192,16 +203,11 @@ function UsesView({ flow }: { flow: string }): JSX.Element {
         ))}
       </ul>
       {!isWhole && (
-        <div className="row">
-          <button
-            type="button"
-            className="button small"
-            disabled={found.isFetchingNextPage}
-            onClick={() => void found.fetchNextPage()}
-          >
-            {uses.length + usedBy.length === 0 ? t("list.searchOn") : t("action.loadMore")}
-          </button>
-        </div>
+        <LoadMore
+          onLoad={() => void found.fetchNextPage()}
+          isBusy={found.isFetchingNextPage}
+          label={uses.length + usedBy.length === 0 ? t("list.searchOn") : undefined}
+        />
       )}
       {found.isFetchNextPageError && <ErrorNote error={found.error} />}
     </div>

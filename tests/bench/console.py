@@ -1,0 +1,173 @@
+"""How the console behaves with many executions, many tasks and many items.
+
+    python -m tests.bench.console [--executions 100000] [--tasks 1000] [--items 10000]
+
+Fills a SQLite store with rows, runs a stack on it, and looks at it in Chromium
+(`tests/cluster/browsers.py`). Prints how long it took from opening the address to the first rows of
+the list, and to the newest ones found by a search. Then scrolls the list, and drags the graph of a
+wide execution and that of a foreach with an item open. Prints the frames a second that
+the browser drew meanwhile, and how many took longer than two frames of 60 a second. A browser
+without a graphics card draws with the processor, which all of this shares.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.bench.many_executions import fill
+from tests.bench.workloads import definition
+from tests.cluster.api import Api
+from tests.cluster.browsers import Visit, running
+from tests.cluster.processes import OwnStack
+from tests.loopback import closed_port
+
+LAYERS: Final = 40
+ROUNDS: Final = 5
+DRAG_STEPS: Final = 120
+LATE_MS: Final = 1000 / 30
+_COLLECT: Final = """() => {
+    const times = (window.frameTimes = []);
+    const note = (time) => {
+        times.push(time);
+        if (window.frameTimes === times) requestAnimationFrame(note);
+    };
+    requestAnimationFrame(note);
+}"""
+_COLLECTED: Final = (
+    "() => { const times = window.frameTimes; window.frameTimes = []; return times }"
+)
+
+
+def wide(tasks: int) -> str:
+    """A flow of so many tasks in layers, each of which leads to one of the next layer."""
+    width = max(1, tasks // LAYERS)
+    return definition(
+        "wide",
+        [
+            {"name": f"t{number}", "category": "pass"}
+            | ({"next": f"t{number + width}"} if number + width < tasks else {})
+            for number in range(tasks)
+        ],
+    )
+
+
+def loop() -> str:
+    """A foreach over the submitted ``items``, with two tasks for each."""
+    each = {
+        "name": "each",
+        "category": "foreach",
+        "iterationMapping": {"collection": "$.input.items", "item": "n"},
+        "inputMappings": [{"source": "$.context.items", "target": "$.input.items"}],
+        "tasks": [
+            {"name": "first", "category": "pass", "next": "second"},
+            {"name": "second", "category": "pass"},
+        ],
+    }
+    return definition("loop", [each])
+
+
+def opening_ms(browser: Browser, base_url: str, address: str) -> float:
+    """Return how long a new browser takes to show the first rows."""
+    visit = Visit(browser, base_url)
+    begun_s = time.perf_counter()
+    visit.open(address)
+    visit.page.locator(".execution-row:not(.head)").first.wait_for()
+    took_ms = (time.perf_counter() - begun_s) * 1000
+    visit.close()
+    return took_ms
+
+
+def print_openings(browser: Browser, base_url: str) -> None:
+    """Print how long the list takes to be there, cold, and found by a search."""
+    for what, address in (
+        ("the list", "executions"),
+        ("failed ones", "executions?q=status%3Afailed"),
+        ("a flow", "executions?q=flow%3Abench%3Aflow3"),
+    ):
+        took = sorted(opening_ms(browser, base_url, address) for _ in range(ROUNDS))
+        print(f"first rows of {what:34}{statistics.median(took):8.0f} ms{took[-1]:8.0f} ms at most")
+
+
+def print_frames(what: str, page: Page, move: Any) -> None:
+    """Print how many frames were drawn while something moved."""
+    page.evaluate(_COLLECT)
+    move(page)
+    times: list[float] = page.evaluate(_COLLECTED)
+    lengths = [second - first for first, second in pairwise(times)]
+    per_s = 1000 * len(lengths) / (times[-1] - times[0])
+    late = sum(length > LATE_MS for length in lengths)
+    print(f"{what:48}{per_s:8.1f} frames/s{late:6} of {len(lengths)} late", flush=True)
+
+
+def drag(page: Page) -> None:
+    """Drag the graph to and fro."""
+    box = page.locator(".react-flow__pane").first.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 40
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(DRAG_STEPS):
+        away = 150 - abs(step % 60 - 30) * 10
+        page.mouse.move(x + away, y - away / 2)
+    page.mouse.up()
+
+
+def scroll(page: Page) -> None:
+    """Scroll down the list, which loads pages."""
+    page.mouse.move(600, 500)
+    for _ in range(DRAG_STEPS):
+        page.mouse.wheel(0, 120)
+
+
+def run(browser: Browser, base_url: str, api: Api, tasks: int, items: int) -> None:
+    """Measure the pages of a stack that is full."""
+    print_openings(browser, base_url)
+    visit = Visit(browser, base_url)
+    page = visit.open("executions")
+    page.locator(".execution-row:not(.head)").first.wait_for()
+    print_frames("scrolling the list", page, scroll)
+    graph = api.submit(f"{wide(tasks)}\n", {}, wait_s=60)
+    page.goto(f"{base_url}/console#/execution/{graph}")
+    expect(page.locator(".react-flow__node").first).to_be_visible()
+    page.wait_for_timeout(2000)  # until it lies still
+    print_frames(f"dragging {tasks:,} tasks", page, drag)
+    group = api.submit(f"{loop()}\n", {"items": list(range(items))}, wait_s=120)
+    page.goto(f"{base_url}/console#/execution/{group}?open=each_{items // 2}")
+    expect(page.locator(".react-flow__node").first).to_be_visible()
+    page.wait_for_timeout(2000)
+    print_frames(f"dragging a foreach of {items:,}, an item open", page, drag)
+    visit.close()
+
+
+def main() -> None:
+    """Fill a store, start a stack, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--executions", type=int, default=100_000)
+    parser.add_argument("--tasks", type=int, default=1_000)
+    parser.add_argument("--items", type=int, default=10_000)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
+        data_dir = Path(folder) / "data"
+        data_dir.mkdir()
+        url = f"sqlite://{data_dir / 'rillflow.db'}"
+        known = asyncio.run(fill(url, chosen.executions, time.time_ns() // 1_000_000))
+        print(json.dumps({"executions": chosen.executions, "flow": known.flow}))
+        stack = OwnStack(data_dir, closed_port())
+        try:
+            stack.start()
+            with Api(stack.base_url) as api, running() as browser:
+                run(browser, stack.base_url, api, chosen.tasks, chosen.items)
+        finally:
+            stack.stop()
+
+
+if __name__ == "__main__":
+    main()
