@@ -108,7 +108,7 @@ def print_frames(what: str, page: Page, move: Any) -> None:
 
 
 def drag(page: Page) -> None:
-    """Drag the graph to and fro."""
+    """Drag the graph here and there."""
     box = page.locator(".react-flow__pane").first.bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 40

@@ -119,8 +119,8 @@ function Preview({
   const source = useObjectUrl(isApart ? null : found.data?.bytes, artifact.mediaType);
   if (isStreamed) return <Media kind={kind} source={address} name={artifact.name} />;
   if (found.error instanceof TooLargeError) {
-    const atLeast = found.error.total ?? wanted.most;
-    return <TooLarge bytes={atLeast} onShow={atLeast <= mostOf(kind) ? onShow : null} />;
+    const leastBytes = found.error.total ?? wanted.most;
+    return <TooLarge bytes={leastBytes} onShow={leastBytes <= mostOf(kind) ? onShow : null} />;
   }
   if (found.isError) return <ErrorNote error={found.error} onRetry={() => void found.refetch()} />;
   if (found.data === undefined) return <div className="artifact-space" aria-busy="true" />;

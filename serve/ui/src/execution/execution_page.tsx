@@ -2,7 +2,7 @@
 
 import "../styles/execution.css";
 import { type JSX, lazy, Suspense, useCallback, useEffect, useState } from "react";
-import { goParams, useAddress } from "../address";
+import { formatAddress, goParams, useAddress } from "../address";
 import { ApiError } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Execution } from "../api/types";
@@ -57,7 +57,7 @@ export default function ExecutionPage({ id }: { id: string }): JSX.Element {
   }, [now.data]);
   if (found.data === undefined) {
     if (found.error instanceof ApiError && found.error.status === 404) {
-      return <p className="nothing">{t("one.unknown")}</p>;
+      return <Unknown id={id} />;
     }
     return found.isError ? (
       <ErrorNote error={found.error} onRetry={() => void found.refetch()} />
@@ -67,6 +67,22 @@ export default function ExecutionPage({ id }: { id: string }): JSX.Element {
   }
   const present = now.data ?? found.data;
   return <Loaded execution={found.data} now={present} event={event} live={live} />;
+}
+
+function Unknown({ id }: { id: string }): JSX.Element {
+  return (
+    <div className="nothing stack">
+      <h1>{t("one.unknown")}</h1>
+      <p className="mono muted" dir="auto">
+        {id}
+      </p>
+      <div>
+        <a className="button" href={formatAddress(["executions"])}>
+          {t("keys.executions")}
+        </a>
+      </div>
+    </div>
+  );
 }
 
 interface Live {

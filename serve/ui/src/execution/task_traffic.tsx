@@ -49,7 +49,7 @@ function AnswerList({ id, task, event }: Shown): JSX.Element {
   }
   const until = event ?? Number.POSITIVE_INFINITY;
   const answers = found.data.events.filter(({ seq }) => seq <= until);
-  const address = addressIn(task.definition);
+  const address = calledBy(task.definition);
   return (
     <>
       {address !== null && (
@@ -68,7 +68,7 @@ function AnswerList({ id, task, event }: Shown): JSX.Element {
 }
 
 /** What a task calls, as its definition says it. */
-export function addressIn(definition: unknown): string | null {
+export function calledBy(definition: unknown): string | null {
   if (typeof definition !== "object" || definition === null) return null;
   const { resourceName } = definition as Record<string, unknown>;
   return typeof resourceName === "string" ? resourceName : null;

@@ -113,7 +113,7 @@ function Zoom({
     ["fit", "graph.fit", null, span === null],
   ] as const;
   return (
-    <span className="row zoom">
+    <span className="row span-deeds">
       {deeds.map(([icon, label, next, isOff]) => (
         <button
           type="button"

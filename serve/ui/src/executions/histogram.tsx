@@ -19,6 +19,7 @@ export function Histogram({
   const [drag, setDrag] = useState<readonly [number, number] | null>(null);
   const { buckets, step_ms: step, from_ms: from, to_ms: to } = counts;
   if (buckets.length === 0 || step === null || from === null || to === null) return null;
+  if (counts.total === 0) return <div className="histogram" />;
   const most = Math.max(
     1,
     ...buckets.map((each) => each.succeeded + each.unfinished + each.failed),

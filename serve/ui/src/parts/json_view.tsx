@@ -86,7 +86,12 @@ function Line({ name, children }: { name: string | null; children: ReactNode }):
 }
 
 function Name({ name }: { name: string | null }): JSX.Element | null {
-  return name === null ? null : <span className="j-name">{name}: </span>;
+  if (name === null) return null;
+  return (
+    <span className="j-name">
+      <bdi>{name}</bdi>:{" "}
+    </span>
+  );
 }
 
 function Scalar({ value }: { value: unknown }): JSX.Element {

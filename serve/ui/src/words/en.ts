@@ -362,6 +362,7 @@ export const en = {
   "flows.uses": "Uses",
   "flows.diff": "Changes",
   "flows.diffWith": "Compared with",
+  "flows.diff.one": "There is only one version.",
   "flows.diff.none": "No difference.",
   "flows.diff.inexact":
     "The versions differ so much that more lines may be marked than have changed.",
@@ -522,8 +523,8 @@ export const en = {
   "ops.store": "Store",
   "ops.unfinished": "Not ended",
   "ops.hot": "In memory",
-  "ops.queue": "Messages",
-  "ops.append": "Append",
+  "ops.queue": "Messages waiting",
+  "ops.append": "Write to disk",
   "ops.replicas": "Replicas",
   "ops.dispatchers": "Dispatchers",
   "ops.quarantine": "In quarantine",

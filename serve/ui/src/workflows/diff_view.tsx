@@ -24,7 +24,7 @@ export function DiffView({
     { from, to: chosen, context: 3 },
     { enabled: from !== null && chosen !== null && from !== chosen },
   );
-  if (versions.length < 2) return <p className="muted">{t("flows.diff.none")}</p>;
+  if (versions.length < 2) return <p className="muted">{t("flows.diff.one")}</p>;
   return (
     <div className="stack">
       <div className="row wrap">

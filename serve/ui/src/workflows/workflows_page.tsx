@@ -68,7 +68,7 @@ export default function WorkflowsPage({ flow }: { flow: string | null }): JSX.El
         )}
         {shown.map((each) => (
           <section key={each.business}>
-            <h2 className="muted" dir="auto">
+            <h2 className="muted cut" dir="auto" title={each.business}>
               {each.business}
             </h2>
             <ul>
