@@ -273,6 +273,14 @@ bench-messages: setup ## What calls between two actors cost, over a socket and o
 bench-nodes: setup ## What calls between two Ray nodes cost
 	@$(BIN)/python -m tests.bench.nodes $(ARGS)
 
+.PHONY: bench-dispatchers
+bench-dispatchers: setup ## Calls to one host by one dispatcher and by two
+	@$(BIN)/python -m tests.bench.dispatchers $(ARGS)
+
+.PHONY: bench-node-death
+bench-node-death: setup ## How long executions are held up when a node dies
+	@$(BIN)/python -m tests.bench.node_death $(ARGS)
+
 .PHONY: bench-profile
 bench-profile: setup ## Where the time of a task goes, by process and module (py-spy)
 	@$(BIN)/python -m tests.bench.profiling $(ARGS)

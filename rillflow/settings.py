@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     execution_actors: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of execution actors; they share the partitions."""
     dispatcher_actors: Annotated[int, Field(ge=1, le=256)] = 1
-    """Number of dispatchers, which make outbound calls; each gateway host has one dispatcher."""
+    """Number of dispatchers, which make outbound calls; a busy one has others make calls."""
     replicas: Annotated[int, Field(ge=1)] = 1
     """Number of Serve replicas of the HTTP API."""
     rebalance_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0

@@ -206,7 +206,7 @@ def connection_to(endpoint: DispatcherEndpoint) -> Connection:
 
     async def send(data: bytes) -> bytes:
         message = decode_dispatcher_message(data)
-        assert not isinstance(message, GetLoopState | GetMeters)
+        assert not isinstance(message, Answers | GetLoopState | GetMeters)
         return await endpoint.take(message)
 
     return send

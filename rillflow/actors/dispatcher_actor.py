@@ -12,10 +12,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import ray
+from msgspec.structs import replace
 
 from rillflow.actors.connections.frames import Response, response_of
 from rillflow.actors.connections.sockets import SocketServer
-from rillflow.actors.names import is_dedicated_actor, sent_by_value
+from rillflow.actors.names import dispatcher_actor_name, is_dedicated_actor, sent_by_value
 from rillflow.actors.peers import Peer
 from rillflow.actors.ray_context import is_controlled
 from rillflow.artifact_settings import artifact_settings
@@ -26,14 +27,15 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.gateway import HostState
-from rillflow.ports.loops import encode_loop
-from rillflow.ports.messages import GetLoopState, GetMeters, decode_dispatcher_message
+from rillflow.ports.loops import LEAVES, encode_loop
+from rillflow.ports.messages import Answers, GetLoopState, GetMeters, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.job_gateway import RayJobGateway
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import ACTOR_SCHEME, JOB_SCHEME, SCHEME, SERVE_SCHEME
 from rillflow.runtime.dispatch.client import Connection
+from rillflow.runtime.dispatch.delegation import Delegation
 from rillflow.runtime.dispatch.measuring import MeasuredGateway, read_hosts
 from rillflow.runtime.dispatch.progress import ProgressDelivery
 from rillflow.runtime.endpoints import DispatcherEndpoint
@@ -67,13 +69,7 @@ class DispatcherActor:
         )
         self._socket = SocketServer(self._answer, name)
         of_ray = ray_settings(settings, name, self._socket.beside("calls"))
-        ray_tasks = RayTaskGateway(of_ray, budget)
-        ray_calls = RayCallGateway(of_ray, budget, ray_tasks.progress)
-        ray_jobs = RayJobGateway(of_ray, ray_tasks.progress)
-        registry.register(JOB_SCHEME, ray_jobs)
-        registry.register(SCHEME, ray_tasks)
-        registry.register(ACTOR_SCHEME, ray_calls)
-        registry.register(SERVE_SCHEME, ray_calls)
+        ray_tasks, ray_calls, ray_jobs = _ray_gateways(registry, of_ray, budget)
 
         def lost(call: CallId) -> None:
             ray_tasks.lost(call)
@@ -86,6 +82,8 @@ class DispatcherActor:
         self._namespace = settings.namespace
         life = uuid.uuid4()
         self._life = life.hex
+        self._delegation = _delegation(name, self._life, settings, self._watch, budget)
+        registry.delegate_to(self._delegation)
         self._endpoint = DispatcherEndpoint(
             MeasuredGateway(registry, self._meters, SystemClock()),
             life=life.bytes,
@@ -95,6 +93,7 @@ class DispatcherActor:
             lost=lost,
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
+            delegated=_gateway_of_others(settings, budget),
         )
         self._measure(hosts)
         self._progress = ray_tasks.progress
@@ -133,7 +132,10 @@ class DispatcherActor:
         """Answer a message, at once unless it is an order and the drain is shut."""
         message = decode_dispatcher_message(data)
         if isinstance(message, GetLoopState):
-            return encode_loop(self._watch.state())
+            state = self._watch.state()
+            return encode_loop(state if self._drain.is_open else replace(state, busy=LEAVES))
+        if isinstance(message, Answers):
+            return b"" if self._delegation is None else self._delegation.answered(message.answers)
         if isinstance(message, GetMeters):
             return encode_states([self._meters.state()])
         return self._endpoint.answer_through(self._drain, message)
@@ -184,6 +186,45 @@ class DispatcherActor:
         # An owner that is not wanted any more ends; what it ordered is ordered by others.
         mortal = is_dedicated_actor(sender)
         return Peer(sender, self._namespace, mortal=mortal, may_end=True).call
+
+
+def _ray_gateways(
+    registry: GatewayRegistry, settings: RaySettings, budget: AnswerBudget
+) -> tuple[RayTaskGateway, RayCallGateway, RayJobGateway]:
+    """Register the gateways that need Ray, and return them."""
+    tasks = RayTaskGateway(settings, budget)
+    calls = RayCallGateway(settings, budget, tasks.progress)
+    jobs = RayJobGateway(settings, tasks.progress)
+    registry.register(JOB_SCHEME, jobs)
+    registry.register(SCHEME, tasks)
+    registry.register(ACTOR_SCHEME, calls)
+    registry.register(SERVE_SCHEME, calls)
+    return tasks, calls, jobs
+
+
+def _delegation(
+    name: str, process: str, settings: Settings, watch: LoopWatch, budget: AnswerBudget
+) -> Delegation | None:
+    """Return what passes calls on to the other dispatchers, started; None if there are none."""
+    names = map(dispatcher_actor_name, range(settings.dispatcher_actors))
+    others = [Peer(each, settings.namespace).call for each in names if each != name]
+    if not others:
+        return None
+    delegation = Delegation(name, process, others, busy=lambda: watch.busy, budget=budget)
+    delegation.start()
+    return delegation
+
+
+def _gateway_of_others(settings: Settings, budget: AnswerBudget) -> GatewayRegistry | None:
+    """Return the gateway of calls that other dispatchers have delegated; None without others.
+
+    It has limits of its own, which no call meets that was let through where it is from.
+    """
+    if settings.dispatcher_actors == 1:
+        return None
+    return GatewayRegistry.with_http(
+        http_settings(settings), SystemClock(), discover=False, budget=budget
+    )
 
 
 def ray_settings(settings: Settings, dispatcher: str, feed_path: str = "") -> RaySettings:

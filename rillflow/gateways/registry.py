@@ -40,6 +40,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
     HANDLE_FAILS,
     CircuitState,
+    Delegates,
     DispatchAnswer,
     DispatchRequest,
     Gateway,
@@ -107,6 +108,11 @@ class GatewayRegistry:
             for name, gateway in self._plugins.items()
             if isinstance(gateway, PluginGateway)
         }
+
+    def delegate_to(self, delegates: Delegates | None) -> None:
+        """Have others make plain HTTP calls whose turn has come here."""
+        if self._http is not None:
+            self._http.delegates = delegates
 
     def register(self, protocol: str, gateway: Gateway) -> None:
         """Register a gateway for a protocol, in place of an earlier one."""

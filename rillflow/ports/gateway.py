@@ -1,5 +1,6 @@
 """The gateway port: how a dispatcher calls a serverless function (spec 4)."""
 
+from collections.abc import Awaitable
 from typing import Final, Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ __all__ = [
     "FIELDS_BYTES",
     "HANDLE_FAILS",
     "CircuitState",
+    "Delegates",
     "DispatchAnswer",
     "DispatchRequest",
     "Gateway",
@@ -94,6 +96,18 @@ class Gateway(Protocol):
 
     async def close(self) -> None:
         """Release connections; calls under way end with an error."""
+        ...
+
+
+class Delegates(Protocol):
+    """Other dispatchers, which make calls for a busy one once these may go out."""
+
+    def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
+        """Pass a call on, and return its answer; None if it is to be made here.
+
+        An answer that is None is of a call that died with another dispatcher, and is to be made
+        here. Whoever gives a call up cancels the answer.
+        """
         ...
 
 

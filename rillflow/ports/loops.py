@@ -1,8 +1,11 @@
 """The measurements of a stack's event loops, for operators."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+LEAVES: Final = 2.0
+"""How busy a process says that it is which is about to end, and takes no work of others."""
 
 
 class LoopState(msgspec.Struct, frozen=True, kw_only=True):
@@ -10,7 +13,8 @@ class LoopState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``longest_ms`` is the longest turn since the start and ``longest_of_minute_ms`` that of the last
     minute, each too short by up to 20 ms. ``slow_turns`` counts those over the limit.
-    ``is_reached`` is False for a process that did not answer in time.
+    ``is_reached`` is False for a process that did not answer in time. ``busy`` is the part of one
+    processor that the thread of the loop has used lately, from 0 to 1.
     """
 
     process: str
@@ -19,6 +23,7 @@ class LoopState(msgspec.Struct, frozen=True, kw_only=True):
     longest_of_minute_ms: float = 0.0
     slow_turns: int = 0
     is_reached: bool = True
+    busy: float = 0.0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -101,6 +101,16 @@ class GetInheritedCalls(msgspec.Struct, frozen=True, tag="InheritedCalls", array
     judged: list[tuple[str, str, int, int]]
 
 
+class BeginDelegation(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Calls will come that another dispatcher has delegated, by a sender of this name.
+
+    The name has the process of that dispatcher behind a ``#``. What its earlier processes have
+    ordered is ended and not answered. Answered with the token of the receiver's process.
+    """
+
+    sender: str
+
+
 class GetProcessToken(msgspec.Struct, frozen=True, tag="LifeQuestion", array_like=True):
     """Query the token of the dispatcher's process."""
 
@@ -147,15 +157,22 @@ OwnerMessage: TypeAlias = (
     Calls | Answers | ViewPart | AwaitEnds | AwaitChanges | GetHealth | GetPartitionMap
 )
 DispatcherMessage: TypeAlias = (
-    Dispatches | CancelDispatches | GetInheritedCalls | GetProcessToken | GetGatewayHosts
+    Dispatches
+    | CancelDispatches
+    | GetInheritedCalls
+    | BeginDelegation
+    | GetProcessToken
+    | GetGatewayHosts
 )
+ToDispatcher: TypeAlias = DispatcherMessage | Answers | GetLoopState | GetMeters
+"""What a dispatcher receives; ``Answers`` are those of calls that it has delegated."""
 
 _encoder = msgspec.msgpack.Encoder()
 _owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | GetLoopState | GetMeters)
 _calls_decoder = msgspec.msgpack.Decoder(list[tuple[str, str, int, int]])
 _map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
 _address_decoder = msgspec.msgpack.Decoder(NetworkAddress | None)
-_dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | GetLoopState | GetMeters)
+_dispatcher_decoder = msgspec.msgpack.Decoder(ToDispatcher)
 
 
 def encode_message(
@@ -175,13 +192,13 @@ def decode_owner_message(data: bytes) -> OwnerMessage | GetLoopState | GetMeters
     return message
 
 
-def decode_dispatcher_message(data: bytes) -> DispatcherMessage | GetLoopState | GetMeters:
+def decode_dispatcher_message(data: bytes) -> ToDispatcher:
     """Decode a message to a dispatcher.
 
     Raises:
         msgspec.ValidationError: It is not one.
     """
-    message: DispatcherMessage | GetLoopState | GetMeters = _dispatcher_decoder.decode(data)
+    message: ToDispatcher = _dispatcher_decoder.decode(data)
     return message
 
 

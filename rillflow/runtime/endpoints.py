@@ -31,6 +31,7 @@ from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
     AwaitEnds,
+    BeginDelegation,
     Calls,
     CancelDispatches,
     DispatcherMessage,
@@ -49,6 +50,7 @@ from rillflow.ports.readiness import Reason, encode_reasons
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.completion.client import News, encode_news
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
+from rillflow.runtime.dispatch.delegation import DELEGATES, dispatcher_of
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.drain_gate import Drain
@@ -233,6 +235,7 @@ class DispatcherEndpoint:
         settled: Callable[[CallId], None] | None = None,
         lost: Callable[[CallId], None] = lambda _: None,
         shares: Callable[[str], bool] = lambda _: True,
+        delegated: Gateway | None = None,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
@@ -240,9 +243,11 @@ class DispatcherEndpoint:
         reports the state of the gateway's hosts; the answers of all senders share the ``budget``.
         ``settled`` is told of each call whose answer is durable, ``lost`` of each that an earlier
         process has made and nobody awaits. ``shares`` tells whether the
-        executions of a sender may move to another sender.
+        executions of a sender may move to another sender. What other dispatchers delegate is called
+        through ``delegated``: its turn has come where it is from.
         """
         self._shares = shares
+        self._delegated = delegated or gateway
         self._budget = budget
         self._settled = settled
         self._lost = lost
@@ -261,7 +266,11 @@ class DispatcherEndpoint:
 
     def unfinished(self) -> list[str]:
         """Tell operators which calls of which senders are under way, in words."""
-        return [each for sender, pool in self._pools.items() for each in pool.unfinished(sender)]
+        return [
+            each
+            for sender, pool in self._pools.items()
+            for each in pool.unfinished(dispatcher_of(sender))
+        ]
 
     async def take(self, message: DispatcherMessage) -> bytes:
         """Handle a message as ``answer`` does, for callers that await answers."""
@@ -286,10 +295,11 @@ class DispatcherEndpoint:
                 if message.life == self._life and self._is_news(message):
                     self._carry_out(message)
             case CancelDispatches():
-                if message.life == self._life:
-                    self._abandon(message)
+                self._abandon(message)
             case GetInheritedCalls():
                 return encode_calls(self._inherited_calls(message))
+            case BeginDelegation(sender=sender):
+                self._drop_earlier(sender)
             case GetProcessToken():
                 pass
             case GetGatewayHosts():
@@ -302,16 +312,25 @@ class DispatcherEndpoint:
         """Return the connection to whoever has ordered a call that is under way."""
         for sender, pool in self._pools.items():
             if pool.makes(call):
-                return self._connect(sender)
+                return self._connect(dispatcher_of(sender))
         return None
 
     def _abandon(self, cancelled: CancelDispatches) -> None:
+        if cancelled.life != self._life:
+            return
         pool = self._pools.get(cancelled.sender)
         if pool is not None:
             pool.abandon(cancelled.calls)
         for call in cancelled.lost:
             if pool is None or not pool.makes(call):
                 self._lost(call)
+
+    def _drop_earlier(self, sender: str) -> None:
+        """End what earlier processes of a dispatcher have delegated."""
+        whose = f"{dispatcher_of(sender)}{DELEGATES}"
+        for other in [each for each in self._pools if each.startswith(whose) and each != sender]:
+            self._has_left(other)
+            self._pools.pop(other).drop()
 
     def _carry_out(self, order: Dispatches) -> None:
         self._take_over(order)
@@ -354,17 +373,19 @@ class DispatcherEndpoint:
     def _pool_of(self, sender: str) -> DispatchPool:
         pool = self._pools.get(sender)
         if pool is None:
-            pool = DispatchPool(
-                self._gateway,
-                self._deliver_to(sender),
-                budget=self._budget,
-                settled=self._settled,
-            )
-            self._pools[sender] = pool
-            if self._shares(sender):
-                self._sharing[sender] = pool
+            pool = self._pools[sender] = self._new_pool(sender)
             self._forget_idle()
         self._pools.move_to_end(sender)
+        return pool
+
+    def _new_pool(self, sender: str) -> DispatchPool:
+        take = self._deliver_to(sender)
+        if DELEGATES in sender:
+            # Whoever delegates a call knows whether it was made; it may delegate it again.
+            return DispatchPool(self._delegated, take, 0, budget=self._budget)
+        pool = DispatchPool(self._gateway, take, budget=self._budget, settled=self._settled)
+        if self._shares(sender):
+            self._sharing[sender] = pool
         return pool
 
     def _has_left(self, sender: str) -> None:
@@ -380,7 +401,7 @@ class DispatcherEndpoint:
                 self._sharing.pop(sender, None)
 
     def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
-        connection = self._connect(sender)
+        connection = self._connect(dispatcher_of(sender))
 
         async def deliver(answers: list[DispatchAnswer]) -> None:
             newest = self._newest.get(sender)

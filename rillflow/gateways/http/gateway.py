@@ -6,6 +6,8 @@ Used by `gateways/language_models.py` and `gateways/registry.py`.
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -27,9 +29,18 @@ from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
+from rillflow.ports.gateway import (
+    Delegates,
+    DispatchAnswer,
+    DispatchRequest,
+    HostState,
+    failed,
+)
 
 _log = logging.getLogger(__name__)
+
+DELEGATED_S: Final = 60.0
+"""After a call's time-out, until a call is given up that another dispatcher makes."""
 
 
 class HttpGateway:
@@ -50,6 +61,8 @@ class HttpGateway:
         self._guarded: HttpTransport | None = None
         self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
+        self.delegates: Delegates | None = None
+        """Others that make calls whose turn has come here."""
 
     async def call(self, request: DispatchRequest, built: HttpCall | None = None) -> DispatchAnswer:
         """Make one attempt over HTTP, with the request that is ``built`` already, if one is."""
@@ -86,11 +99,15 @@ class HttpGateway:
         if self._closed:
             raise GatewayError(f"{FAILS}the gateway is closed")
         now_ms = request.at_ms or self._clock.now_ms()
+        asked = None if built or self.delegates is None else request
         if self._settings.artifacts is not None and has_artifacts(request):
             request = await with_addresses(request, self._settings.artifacts, now_ms=now_ms)
         call = built or build_request(request, self._settings, now_ms=now_ms)
         timeout_s = call_timeout_s(request, self._settings)
-        last, reply = await self._limited(request, call, timeout_s)
+        made = await self._limited(request, call, timeout_s, asked)
+        if isinstance(made, DispatchAnswer):
+            return made
+        last, reply = made
         now_ms = self._clock.now_ms()
         if len(reply.body) <= SHORT_BYTES:
             answer = answered(request, reply, url=last.address, now_ms=now_ms)
@@ -103,9 +120,16 @@ class HttpGateway:
         return answer
 
     async def _limited(
-        self, request: DispatchRequest, call: HttpCall, timeout_s: float
-    ) -> tuple[HttpCall, Reply]:
-        """Wait for the call's turn, then make it within its time-out."""
+        self,
+        request: DispatchRequest,
+        call: HttpCall,
+        timeout_s: float,
+        asked: DispatchRequest | None,
+    ) -> tuple[HttpCall, Reply] | DispatchAnswer:
+        """Wait for the call's turn, then make it within its time-out, or have another make it.
+
+        That one is given what was ``asked`` for here.
+        """
         reading: Reading | None = None
         try:
             # After the task's own time-out nobody waits for its turn any more.
@@ -113,7 +137,12 @@ class HttpGateway:
                 self._under_way.add(limit)
                 try:
                     async with self._turns.turn(request, call, limit) as turn:
-                        limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+                        loop = asyncio.get_running_loop()
+                        if asked is not None and (delegated := self._delegated(asked)) is not None:
+                            limit.reschedule(loop.time() + timeout_s + DELEGATED_S)
+                            if (answer := await delegated) is not None:
+                                return answer
+                        limit.reschedule(loop.time() + timeout_s)
                         reading = Reading(self._budget, request.call, call.origin, limit, timeout_s)
                         transport = self._opened(is_public=request.is_public)
                         last, reply = await self._follow(transport, call, reading)
@@ -130,6 +159,17 @@ class HttpGateway:
                 raise _without_room(call, is_slow=reading.is_slow) from error
             text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text)) from error
+
+    def _delegated(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
+        """Have another dispatcher make a call; None where that cannot be, or need not.
+
+        Secrets stay here. A notice is repeated, and a poll belongs to a call, where they are. A
+        circuit needs to know how an exchange failed.
+        """
+        is_plain = request.task and not (request.secrets or request.poll or request.is_public)
+        if self.delegates is None or not is_plain or self._settings.breaker.failures > 0:
+            return None
+        return self.delegates.take(request)
 
     async def _follow(
         self, transport: HttpTransport, call: HttpCall, reading: Reading

@@ -69,6 +69,7 @@ class DispatchPool:
     ) -> None:
         """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes.
 
+        With a ``least_taken`` of 0, a call whose answer was accepted may be ordered anew.
         ``settled`` is told of each call whose answer is durable.
         """
         self._settled = settled
@@ -169,6 +170,15 @@ class DispatchPool:
                 self._abandoned.add(call)
                 if not _is_new(task):
                     task.cancel()
+
+    def drop(self) -> None:
+        """End the calls under way, and answer none: whoever has ordered them is gone."""
+        self._outbox.drop()
+        self._abandoned.clear()
+        for call, task in self._under_way.items():
+            task.cancel()
+            self._budget.taken(call)
+        self._under_way.clear()
 
     async def close(self) -> None:
         """Cancel the calls under way and close connections."""
@@ -277,6 +287,8 @@ class _Taken:
 
     def add(self, call: CallId) -> None:
         """Add a call, and drop the oldest ones in time."""
+        if not self._least:
+            return
         self._latest.add(_text_of(call))
         if len(self._latest) >= self._least:
             self._latest, self._earlier = set(), self._latest
@@ -337,14 +349,19 @@ class Outbox:
         """Return how many senders are not late; other batches wait for these."""
         return len(self._senders) - min(self._late, MOST_LATE)
 
-    async def close(self) -> None:
-        """Stop sending."""
+    def drop(self) -> None:
+        """Stop sending, and forget what was not accepted."""
         if self._timer is not None:
             self._timer.cancel()
         self._postponed.close()
-        senders = list(self._senders)
-        for sender in senders:
+        self._answers, self._waiting_bytes = [], 0
+        for sender in self._senders:
             sender.cancel()
+
+    async def close(self) -> None:
+        """Stop sending."""
+        senders = list(self._senders)
+        self.drop()
         await asyncio.gather(*senders, return_exceptions=True)
 
     async def _run(self) -> None:

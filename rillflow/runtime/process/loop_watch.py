@@ -27,6 +27,8 @@ TICK_S: Final = 0.02
 SLOW_S: Final = 0.05
 """Turns above this are slow."""
 LOOK_S: Final = 0.05
+BUSY_S: Final = 0.5
+"""The use of the processor is that of the last complete interval of this length."""
 QUIET_S: Final = 10.0
 """All slow turns are counted; they are logged no more often than this."""
 MINUTE_S: Final = 60
@@ -73,11 +75,15 @@ class LoopWatch:
         self._running = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._last_cpu_s = self._last_process_cpu_s = 0.0
+        self._since_s = self._since_cpu_s = 0.0
+        self.busy = 0.0
+        """The part of one processor that the thread of the loop has used lately, from 0 to 1."""
 
     def start(self) -> None:
         """Start, in the running event loop."""
         self._running.acquire()
-        self._last_cpu_s = self._cpu_s()
+        self._last_cpu_s = self._since_cpu_s = self._cpu_s()
+        self._since_s = self._clock_s()
         self._set()
         thread = threading.get_ident()
         threading.Thread(
@@ -100,6 +106,7 @@ class LoopWatch:
             longest_ms=_ms(self._longest_s),
             longest_of_minute_ms=_ms(max((held_s for _, held_s in self._by_second), default=0.0)),
             slow_turns=self._slow_turns,
+            busy=round(self.busy, 3),
         )
 
     def tick(self) -> None:
@@ -114,6 +121,9 @@ class LoopWatch:
             own_s = cpu_s - self._last_cpu_s
             self._report(now_s, held_s, own_s, process_cpu_s - self._last_process_cpu_s - own_s)
         self._last_cpu_s, self._last_process_cpu_s = cpu_s, process_cpu_s
+        if now_s - self._since_s >= BUSY_S:
+            self.busy = min((cpu_s - self._since_cpu_s) / (now_s - self._since_s), 1.0)
+            self._since_s, self._since_cpu_s = now_s, cpu_s
         self._place = ""
         self._set()
 
