@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.core.status import DagStatus
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
 from rillflow.ports.store import StoredExecution
@@ -147,6 +148,20 @@ async def test_readers_of_the_same_state_share_one_encoding() -> None:
         await views.stop()
         assert views.bytes == 0
         await _read_through(api, "/flow/get.json", execution)
+
+
+async def test_a_redo_leaves_what_is_being_read_as_it_was() -> None:
+    async with large() as (api, execution):
+        executions = api.stack.executions
+        assert isinstance(executions, LocalExecutions)
+        await _read_through(api, "/flow/get.json", execution)
+        active = executions.host._activations.find(ExecutionId(execution))
+        assert active is not None
+        read = active.state
+        await api.post("/flow/redo.json", execution_id=execution)
+        assert active.state is not read
+        assert read.status is DagStatus.SUCCEED
+        assert await executions.wait(ExecutionId(execution), 30)
 
 
 async def test_what_is_larger_than_all_answers_may_be_is_refused_with_the_reason() -> None:

@@ -1,4 +1,7 @@
-"""All views of one state of a large execution share one copy of it."""
+"""All views of one state of a large execution share one copy of it.
+
+The state of one that has ended is not even copied, until an event comes nevertheless.
+"""
 
 import asyncio
 import gc
@@ -6,7 +9,8 @@ import weakref
 from functools import partial
 from typing import Final
 
-from rillflow.core import machine
+from rillflow.core import codec, machine
+from rillflow.core.events import CancelRequested, RedoRequested
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import encode_json
@@ -26,7 +30,7 @@ tasks:
     category: foreach
     inputMappings: [{source: $.context.items, target: $.input.items}]
     iterationMapping: {collection: $.input.items, item: item}
-    tasks: [{name: wait, category: suspense}]
+    tasks: [{name: call, category: function, resourceName: "http://a.test/f", pattern: task_async}]
 """
 
 
@@ -55,6 +59,26 @@ async def test_the_second_view_of_a_state_copies_nothing() -> None:
     assert counts[1] < 300
     execution.state.seq += 1
     assert lines_of(lambda: views.answer(queries[0], execution, None)) > 1_000
+    await views.stop()
+
+
+async def test_the_state_of_an_ended_execution_is_read_without_a_copy() -> None:
+    execution, views = wide(1_000), Views(ManualClock())
+    cancelled = CancelRequested(at_ms=1)
+    assert machine.handle(execution.plan, execution.state, cancelled).changed
+    assert execution.over
+    query = Query(execution_id=execution.state.execution_id, kind="execution")
+    assert lines_of(lambda: views.answer(query, execution, None)) < 300
+    read = execution.state_to_read()
+    assert read is execution.state
+    as_read = codec.encode_large_state(read)
+    assert execution.is_shared
+    execution.have_own_state()
+    redone = RedoRequested(at_ms=2)
+    assert machine.handle(execution.plan, execution.state, redone).changed
+    assert not execution.over
+    assert codec.encode_large_state(read) == as_read
+    assert execution.state_to_read() is not execution.state
     await views.stop()
 
 

@@ -90,8 +90,13 @@ class FairSlots:
     async def wait(self, caller: Caller) -> None:
         """Wait for a slot, where there was none."""
         granted = asyncio.get_running_loop().create_future()
-        queues = self._waiting.setdefault(caller.workspace, OrderedDict())
-        queues.setdefault(caller, deque()).append(granted)
+        queues = self._waiting.get(caller.workspace)
+        if queues is None:
+            queues = self._waiting[caller.workspace] = OrderedDict()
+        queue = queues.get(caller)
+        if queue is None:
+            queue = queues[caller] = deque()
+        queue.append(granted)
         try:
             await granted
         except BaseException:
@@ -115,9 +120,9 @@ class FairSlots:
 
     def _room_of(self, workspace: str) -> int:
         """Return how many more slots a workspace may take now."""
-        if not self._is_shared:
-            return self._limit - self._used
         free = self._limit - self._used
+        if not self._is_shared:
+            return free
         return (SHARE * free - self._of_workspace.get(workspace, 0) + SHARE) // (SHARE + 1)
 
     def _enter(self, caller: Caller) -> None:
@@ -127,35 +132,46 @@ class FairSlots:
         executions[caller] = executions.get(caller, 0) + 1
 
     def _grant_next(self) -> bool:
-        """Give a slot to the next caller: another workspace, another execution in it."""
-        for workspace in list(self._waiting):
-            if self._room_of(workspace) > 0 and self._grant_in(workspace):
+        """Give a slot to the next caller: another workspace, another execution in it.
+
+        Returns:
+            Whether there may be more to give.
+        """
+        for workspace, queues in self._waiting.items():
+            room = self._room_of(workspace)
+            caller = self._next_in(queues, room) if room > 0 else None
+            if caller is not None:
+                self._grant(workspace, queues, caller)
+                return True
+            if not queues:
+                del self._waiting[workspace]
                 return True
         return False
 
-    def _grant_in(self, workspace: str) -> bool:
-        queues = self._waiting[workspace]
-        caller = self._next_in(queues)
-        if caller is not None:
-            self._enter(caller)
-            queue = queues.pop(caller)
-            queue.popleft().set_result(None)
-            if queue:
-                queues[caller] = queue
+    def _grant(self, workspace: str, queues: Queues, caller: Caller) -> None:
+        """Give a slot to the first call of a caller, who is the last one to have a turn then."""
+        self._enter(caller)
+        queue = queues[caller]
+        queue.popleft().set_result(None)
+        if queue:
+            queues.move_to_end(caller)
+        else:
+            del queues[caller]
+        if queues:
             self._waiting.move_to_end(workspace)
-        if not queues:
+        else:
             del self._waiting[workspace]
-        return caller is not None
 
-    def _next_in(self, queues: Queues) -> Caller | None:
+    def _next_in(self, queues: Queues, room: int) -> Caller | None:
         """Return the next execution that may have a slot; drop those without waiting calls."""
+        most = SHARE * room if self._is_shared else self._limit
         found, left = None, []
         for caller, queue in queues.items():
             while queue and queue[0].done():
                 queue.popleft()
             if not queue:
                 left.append(caller)
-            elif self._may_enter(caller):
+            elif self._of_execution.get(caller, 0) < most:
                 found = caller
                 break
         for caller in left:

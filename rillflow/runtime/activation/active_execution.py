@@ -14,7 +14,7 @@ from typing import Final
 from rillflow.core.ending import owes_notice
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
-from rillflow.core.state import ExecutionState
+from rillflow.core.state import ExecutionState, copied
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.search_keys import SearchValues
 from rillflow.jsontypes import most_weight_of
@@ -98,6 +98,7 @@ class ActiveExecution:
             see ``jsontypes.most_weight_of``.
         replay_steps: What a replay from its last snapshot costs.
         snapshot_bytes: The length of that snapshot.
+        is_shared: Whether readers outside the event loop have its state; see ``state_to_read``.
         lacks_snapshot: Whether a snapshot is to be written beside the event loop.
         counted_bytes: The memory that is counted for it.
         pending: How many appends are under way, the last of which is ``append_under_way``.
@@ -116,6 +117,7 @@ class ActiveExecution:
         "counted_bytes",
         "encoded_bytes",
         "forgotten",
+        "is_shared",
         "lacks_snapshot",
         "leases",
         "noted_as_resting",
@@ -138,6 +140,7 @@ class ActiveExecution:
         self.replay_steps = 0
         self.snapshot_bytes = 0
         self.lacks_snapshot = False
+        self.is_shared = False
         self.counted_bytes = 0
         self.pending = 0
         self.leases = 0
@@ -206,6 +209,22 @@ class ActiveExecution:
             self.snapshot_bytes // SNAPSHOT_BYTES_PER_STEP,
             len(self.state.tasks) * _REPLAY_STEPS_PER_TASK,
         )
+
+    # -- readers outside the event loop -------------------------------------------------
+
+    def state_to_read(self) -> ExecutionState:
+        """Return the state of this moment, for a thread; it does not change while it is read.
+
+        The state of an execution that has ended is copied only when an event comes nevertheless.
+        """
+        if not self.over:
+            return copied(self.state)
+        self.is_shared = True
+        return self.state
+
+    def have_own_state(self) -> None:
+        """Copy a state that readers may have, before an event changes it."""
+        self.state, self.is_shared = copied(self.state), False
 
     # -- the journal ------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from typing import Final
 
 from rillflow.core import codec
 from rillflow.core.machine import waits_for_others_only
-from rillflow.core.state import copied
 from rillflow.errors import StoreError
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId
@@ -69,7 +68,7 @@ class EvictionWrites:
         await self._snapshots.finish(FINISH_S)
 
     async def _write_snapshot(self, execution: ActiveExecution) -> None:
-        seq, steps, state = execution.written, execution.replay_steps, copied(execution.state)
+        seq, steps, state = execution.written, execution.replay_steps, execution.state_to_read()
         last_append = execution.append_under_way
         try:
             snapshot = await in_thread(lambda: codec.encode_large_state(state))

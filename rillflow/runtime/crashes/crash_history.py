@@ -27,7 +27,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -128,15 +127,9 @@ def step_of(call: Call) -> str:
     """Return the name of the step of a call, the same for every repetition of the call."""
     if isinstance(call, Delivery):
         event = call.event
-        task, attempt = getattr(event, "task", ""), getattr(event, "attempt", None)
-        return _step(type(event).__name__, task, attempt)
+        attempt = getattr(event, "attempt", None) or ""
+        return f"{type(event).__name__} {getattr(event, 'task', '')} {attempt}".rstrip()
     return f"view {call.kind}" if isinstance(call, Query) else type(call).__name__
-
-
-@lru_cache(maxsize=4096)
-def _step(kind: str, task: str, attempt: int | None) -> str:
-    """Return the name of a step; cached, because every event needs one."""
-    return f"{kind} {task} {attempt or ''}".rstrip()
 
 
 def record_path(store_url: str, namespace: str, owner: str) -> Path | None:

@@ -222,6 +222,8 @@ class CallHandling:
             self._callback_limits.refuse(execution, kept)
             if kept is not call.event:
                 call = msgspec.structs.replace(call, event=kept)
+            if execution.is_shared:
+                execution.have_own_state()
         return self._deliver(call, execution)
 
     def _deliver(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:

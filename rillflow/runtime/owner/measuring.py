@@ -69,11 +69,14 @@ class OwnerMeters:
         """
         calls_s = self.now_s() - began_s
         share_s = computed_s / len(written)
+        last: ActiveExecution | None = None
+        workflow = OTHER
         for outcome in written:
             append, execution = outcome.append, outcome.execution
             if append is None or execution is None:
                 continue
-            workflow = self._workflows.shown(workflow_of(append.execution_id))
+            if execution is not last:
+                last, workflow = execution, self._workflows.shown(workflow_of(append.execution_id))
             self._engine.observe((workflow,), share_s)
             if self._profile is not None:
                 self._profile.note(ENGINE, workflow, share_s)

@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from rillflow.core.inspection.views import SUMMARY
-from rillflow.core.state import copied
 from rillflow.errors import (
     CrashedError,
     RequestError,
@@ -209,11 +208,11 @@ class Views:
         return name
 
     def _copy_of(self, execution: ActiveExecution) -> ActiveExecution:
-        """Copy a state once for all its views: that holds the event loop for a moment."""
+        """Have a state for all views of it; copying one holds the event loop for a moment."""
         kept = self._copies.get(execution)
         if kept is None or kept.state.seq != execution.state.seq:
             self._copies.pop(execution, None)
-            kept = ActiveExecution(execution.plan, copied(execution.state))
+            kept = ActiveExecution(execution.plan, execution.state_to_read())
             self._copies[execution] = kept
             if len(self._copies) > MOST_COPIES:
                 del self._copies[next(iter(self._copies))]
