@@ -9,6 +9,7 @@ dispatcher, and that of all processes.
 """
 
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -96,6 +97,7 @@ async def listen(path: Path, serve: Serve, name: str) -> asyncio.Server:
 
 async def dispatcher(folder: Path, name: str, others: list[str]) -> None:
     """Run a dispatcher in this process, with sockets in a folder, until killed."""
+    logging.disable(logging.CRITICAL)  # at the end of a round nobody takes the answers
     watch, clock, budget = LoopWatch(name), SystemClock(), AnswerBudget(ANSWER_BYTES)
     registry, delegated = (
         GatewayRegistry.with_http(HttpSettings(), clock, discover=False, budget=budget)
