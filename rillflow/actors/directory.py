@@ -19,9 +19,8 @@ from rillflow.actors.names import (
     is_dedicated_actor,
 )
 from rillflow.actors.peers import Peer
-from rillflow.errors import GoneError, NotOwnerError, UnavailableError
-from rillflow.ids import ExecutionId, is_dedicated
-from rillflow.ports.executions import Call, End, Reply, Submission
+from rillflow.errors import UnavailableError
+from rillflow.ids import ExecutionId
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
@@ -49,50 +48,31 @@ class RayExecutions(ExecutionRouter):
 
     def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
+        namespace = settings.namespace
         most = settings.max_queued_submissions
 
-        def owner_at(index: int) -> _Owner:
+        def owner_at(index: int) -> OwnerRef:
             # The first owner is in every partition map; any other may end with another map.
-            return _Owner(
-                execution_actor_name(index),
-                settings.namespace,
+            moves = index > 0
+            peer = Peer(execution_actor_name(index), namespace, mortal=moves)
+            return OwnerRef(
+                peer.call,
+                watcher=uuid.uuid4().hex,
                 limit=SubmissionLimit(most),
-                moves=index > 0,
+                is_near=peer.is_near,
+                moves=moves,
             )
 
+        async def dedicated_names() -> list[str]:
+            names = await asyncio.to_thread(names_of_actors, namespace)
+            return list(filter(is_dedicated_actor, names))
+
+        async def admit(execution_id: ExecutionId) -> None:
+            await limit.admit(dedicated_actor_name(execution_id))
+
+        limit = DedicatedLimit(settings.max_dedicated, dedicated_names, SystemClock())
         owners = list(map(owner_at, range(settings.execution_actors)))
-        super().__init__(owners, DedicatedActors(settings.namespace, spawn), owner_at)
-        self._namespace = settings.namespace
-        self._limit = DedicatedLimit(settings.max_dedicated, self._dedicated_names, SystemClock())
-
-    async def call(self, call: Call) -> Reply:
-        """Make one call at the owner of its execution.
-
-        Raises:
-            OverloadedError: The limit of dedicated executions is reached (429).
-            StoreError: The owner could not be reached in time.
-        """
-        if isinstance(call, Submission):
-            await self._admit(call)
-        return await super().call(call)
-
-    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
-        """Submit an execution and wait until it has ended.
-
-        Raises:
-            OverloadedError: The limit of dedicated executions is reached (429).
-            StoreError: The owner could not be reached in time.
-        """
-        await self._admit(submission)
-        return await super().run(submission, timeout_s, show)
-
-    async def _admit(self, submission: Submission) -> None:
-        if is_dedicated(submission.execution_id):
-            await self._limit.admit(dedicated_actor_name(submission.execution_id))
-
-    async def _dedicated_names(self) -> list[str]:
-        names = await asyncio.to_thread(names_of_actors, self._namespace)
-        return list(filter(is_dedicated_actor, names))
+        super().__init__(owners, DedicatedActors(namespace, spawn), owner_at, admit)
 
 
 class DedicatedActors:
@@ -114,7 +94,7 @@ class DedicatedActors:
         owner = self._known.get(execution_id)
         if owner is None:
             name = dedicated_actor_name(execution_id)
-            owner = _Owner(name, self._namespace, mortal=True)
+            owner = _Owner(name, self._namespace)
         return self._keep(execution_id, owner)
 
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
@@ -122,7 +102,7 @@ class DedicatedActors:
         self.forget(execution_id)
         start = partial(self._spawn, execution_id)
         name = dedicated_actor_name(execution_id)
-        return self._keep(execution_id, _Owner(name, self._namespace, mortal=True, start=start))
+        return self._keep(execution_id, _Owner(name, self._namespace, start))
 
     def forget(self, execution_id: ExecutionId) -> None:
         """Look an actor up again the next time."""
@@ -162,39 +142,19 @@ class ActorSpawner:
 
 
 class _Owner(OwnerRef):
-    """An actor that owns executions; ``start`` starts or finds it at the first call."""
+    """The actor of a dedicated execution; ``start`` starts or finds it at the first call."""
 
-    def __init__(  # noqa: PLR0913 - what tells actors apart
-        self,
-        name: str,
-        namespace: str,
-        *,
-        mortal: bool = False,
-        moves: bool = False,
-        start: Callable[[], Any] | None = None,
-        limit: SubmissionLimit | None = None,
-    ) -> None:
-        self._peer = Peer(name, namespace, mortal=mortal or moves)
-        self._moves = moves
+    def __init__(self, name: str, namespace: str, start: Callable[[], Any] | None = None) -> None:
+        self._peer = Peer(name, namespace, mortal=True)
         self._start = start
         self._starting = asyncio.Lock()
-        super().__init__(self._call, watcher=uuid.uuid4().hex, limit=limit)
-
-    @property
-    def is_near(self) -> bool:
-        """Tell whether the owner is on this node, as far as is known."""
-        return self._peer.way in {"none", "socket"}
+        super().__init__(self._call, watcher=uuid.uuid4().hex, is_near=self._peer.is_near)
 
     async def _call(self, message: bytes) -> bytes:
         if self._start is not None:
             async with self._starting:
                 await self._start_once()
-        try:
-            return await self._peer.call(message)
-        except GoneError as error:
-            if not self._moves:
-                raise
-            raise NotOwnerError(f"{self._peer.name} owns nothing now") from error
+        return await self._peer.call(message)
 
     async def _start_once(self) -> None:
         if self._start is not None:

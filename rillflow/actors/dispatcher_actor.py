@@ -44,7 +44,7 @@ from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.measuring import read_process
-from rillflow.runtime.routing.drain_gate import Drain
+from rillflow.runtime.routing.message_gates import Drain
 from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
 from rillflow.telemetry import metrics

@@ -73,9 +73,7 @@ from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.process.replica_metrics import ReplicaMetrics
 from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.retention import Retention
-from rillflow.runtime.routing.answer_gate import AnswerGate
-from rillflow.runtime.routing.drain_gate import Drain
-from rillflow.runtime.routing.own_partitions import OwnPartitions
+from rillflow.runtime.routing.message_gates import AnswerGate, Drain, OwnPartitions
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.runtime.supervision.lease_renewal import renewed_lease
@@ -191,12 +189,12 @@ class ExecutionActor:
     def _owner_endpoint(self) -> OwnerEndpoint:
         limit = SubmissionLimit(
             self._settings.max_queued_submissions,
-            unanswered=lambda: len(self._dispatcher) + self._host.held(),
+            unanswered=lambda: sum(map(len, self._dispatcher.unanswered)) + self._host.held.count,
             most_unanswered=self._settings.max_unanswered_calls,
         )
         read_process(self._meters, self._watch.state)
         self._meters.read(metrics.QUEUED, lambda: {(): limit.queued})
-        self._meters.read(metrics.HELD, lambda: {(): self._host.held()})
+        self._meters.read(metrics.HELD, lambda: {(): self._host.held.count})
         self._meters.read(metrics.UNANSWERED, lambda: {(): len(self._dispatcher)})
         return OwnerEndpoint(
             self._host,

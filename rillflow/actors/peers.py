@@ -71,6 +71,10 @@ class Peer:
             return "none"
         return "network" if isinstance(self._connection, network.NetworkConnection) else "socket"
 
+    def is_near(self) -> bool:
+        """Tell whether the actor is on this node, as far as is known."""
+        return self.way in {"none", "socket"}
+
     def close(self) -> None:
         """Close the connection; a call that is under way is repeated."""
         if self._connection is not None:

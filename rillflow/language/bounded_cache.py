@@ -1,5 +1,6 @@
 """A cache of compiled texts, limited by their estimated bytes."""
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
@@ -16,24 +17,23 @@ class BoundedCache(Generic[Value]):
     another.
 
     Attributes:
+        get: Returns the value of a text, None if there is none; a method of a dictionary, since
+            every mapping and every event asks.
         kept_bytes: The estimated bytes of all values.
     """
 
-    __slots__ = ("_entries", "_lock", "_most_bytes", "_sizes", "kept_bytes")
+    __slots__ = ("_entries", "_lock", "_most_bytes", "_sizes", "get", "kept_bytes")
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._entries: dict[str, Value] = {}
+        self.get: Callable[[str], Value | None] = self._entries.get
         self._sizes: dict[str, int] = {}
         self._lock = Lock()  # threads compile, too
         self.kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def get(self, text: str) -> Value | None:
-        """Return the value of a text."""
-        return self._entries.get(text)
 
     def put(self, text: str, value: Value, size_bytes: int) -> Value:
         """Keep a value, and return it."""

@@ -53,8 +53,7 @@ from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.delegation import DELEGATES, dispatcher_of
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.drain_gate import Drain
-from rillflow.runtime.routing.own_partitions import OwnPartitions
+from rillflow.runtime.routing.message_gates import Drain, OwnPartitions
 
 MOST_SENDERS: Final = 1000
 PORTION_BYTES: Final = 256 * 1024

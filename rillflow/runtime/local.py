@@ -53,7 +53,7 @@ class LocalExecutions:
         self._pool = DispatchPool(measured, self._answered)
         self._limit = SubmissionLimit(
             max_queued_submissions,
-            unanswered=lambda: len(self._pool) + self.host.held(),
+            unanswered=lambda: len(self._pool) + self.host.held.count,
             most_unanswered=max_unanswered_calls,
         )
         self.host = ExecutionOwner(

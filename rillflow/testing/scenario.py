@@ -51,7 +51,7 @@ from rillflow.jsontypes import (
 )
 from rillflow.language.budget import TURN_MAX_BYTES, TURN_MAX_STEPS
 from rillflow.language.versions import CURRENT
-from rillflow.testing.replay import check_outstanding, check_replay
+from rillflow.testing.replay import JournalReplay, check_outstanding
 from rillflow.testing.wants import Dispatch, Want, wants_of
 
 EXECUTION_ID = "demo:scenario_c_00000000-0000-7000-8000-000000000000"
@@ -137,6 +137,7 @@ class Scenario:
             execution_max_tasks=execution_max_tasks,
         )
         self._check = check
+        self._replay = JournalReplay(self.plan)
         self._timers: dict[tuple[str, str], SetTimer] = {}
         self._state: ExecutionState | None = None
 
@@ -399,7 +400,7 @@ class Scenario:
             if isinstance(command, SetTimer) and command.kind != REMAINING:
                 self._timers[command.kind, command.task] = command
         if self._check:
-            check_replay(self.plan, self.state, self.journal)
+            self._replay.check(self.state, self.journal)
             check_outstanding(self.plan, self.state, self.commands)
             self._check_dispatched_once(event, handled)
         return wants_of(handled.commands)

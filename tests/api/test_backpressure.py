@@ -1,4 +1,4 @@
-"""A home with too many unfinished submissions refuses more of them, and takes all else."""
+"""An owner with too many unfinished submissions refuses more of them, and takes all else."""
 
 import asyncio
 import os

@@ -2,7 +2,8 @@
 
 The replica and the owner are in one process here, with a socket between them. What the owner does
 after it has handed its answer to the socket is not counted, though the replica still has to read
-the answer. Modules that only a Ray cluster needs are counted without being entered.
+the answer; nor is what the replica does after its own answer. Modules that only a Ray cluster needs
+are counted without being entered.
 """
 
 import asyncio
@@ -22,13 +23,14 @@ from rillflow.actors.connections.frames import ServerConnection, SocketConnectio
 from rillflow.actors.connections.sockets import SocketServer
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
-from rillflow.ports.messages import GetLoopState, GetMeters, decode_owner_message
+from rillflow.ports.messages import GetLoopState, GetMeters, OwnerMessage, decode_owner_message
+from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import ReadinessWatch
-from rillflow.runtime.routing.drain_gate import Drain
+from rillflow.runtime.routing.message_gates import AnswerGate, Drain
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
@@ -41,9 +43,9 @@ from tests.api.serving import Api, MovableClock, NoActors, OneActor, listening
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.md"
 ON_A_CLUSTER: Final = (
-    "rillflow/actors/directory.py",
     "rillflow/actors/execution_actor.py",
     "rillflow/actors/peers.py",
+    "rillflow/private_apis/serve_shortcut.py",
     "rillflow/runtime/process/clock.py",
 )
 """That, and the clock of the machine, which tests replace."""
@@ -94,8 +96,17 @@ class Link:
             callback_host=settings.callback_base_url,
             partitions=range(PARTITIONS),
         )
-        self._endpoint = OwnerEndpoint(self._owner, self._dispatcher, life="first")
-        self._drain = Drain()
+        self._endpoint = OwnerEndpoint(
+            self._owner,
+            self._dispatcher,
+            life="first",
+            limit=SubmissionLimit(
+                unanswered=lambda: (
+                    sum(map(len, self._dispatcher.unanswered)) + self._owner.held.count
+                )
+            ),
+        )
+        self._gate, self._drain = AnswerGate(), Drain()
         self._server = SocketServer(self._answer, "owner")
         self._connection: SocketConnection | None = None
 
@@ -118,8 +129,11 @@ class Link:
     async def _answer(self, data: bytes) -> bytes:
         message = decode_owner_message(data)
         assert not isinstance(message, GetLoopState | GetMeters)
+        return await self._gate.through(lambda: self._handle(message, len(data)))
+
+    async def _handle(self, message: OwnerMessage, size_bytes: int) -> bytes:
         return await self._drain.through(
-            lambda: self._endpoint.take(message, len(data)), type(message).__name__
+            lambda: self._endpoint.take(message, size_bytes), type(message).__name__
         )
 
     async def _no_call(self, message: bytes) -> bytes:
@@ -142,6 +156,7 @@ async def served_over_a_socket() -> AsyncIterator[Api]:
             readiness=ReadinessWatch([]),
             clock=clock,
         )
+        stack.submissions.suits = link.routes.suits
         app = create_api(stack, link.start)
         async with FakeOpenFaaS({}) as gateway, listening(door, app):
             async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
@@ -152,6 +167,13 @@ async def served_over_a_socket() -> AsyncIterator[Api]:
 def _is_answer_of_owner(frame: FrameType) -> bool:
     is_sent = frame.f_code is ServerConnection.send.__code__
     return is_sent and isinstance(frame.f_locals["self"], ServerConnection)
+
+
+def _is_answer_of_replica(frame: FrameType) -> bool:
+    code = frame.f_code
+    if code.co_name != "send" or "/uvicorn/protocols/http/" not in code.co_filename:
+        return False
+    return bool(frame.f_locals["message"]["type"] == "http.response.body")
 
 
 def _is_of_the_owner(frame: FrameType | None) -> bool:
@@ -167,11 +189,14 @@ def entered() -> Iterator[list[str]]:
     """Note the modules of this repository that functions are called in, each once."""
     modules: list[str] = []
     root = f"{ROOT}/"
-    is_answered = False
+    is_answered = is_acknowledged = False
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal is_answered
+        nonlocal is_answered, is_acknowledged
         code = frame.f_code
+        is_acknowledged = is_acknowledged or (event == "call" and _is_answer_of_replica(frame))
+        if is_acknowledged:
+            return
         if event != "call" or code.co_name == "<module>" or not code.co_filename.startswith(root):
             return
         is_answered = is_answered or _is_answer_of_owner(frame)
@@ -187,6 +212,7 @@ def entered() -> Iterator[list[str]]:
         yield modules
     finally:
         sys.setprofile(before)
+    assert is_acknowledged
 
 
 @pytest.fixture(name="path")

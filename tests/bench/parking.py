@@ -201,7 +201,7 @@ async def _counts(store: Store, succeeded: int) -> dict[str, int]:
 
 
 async def _all(executions: LocalExecutions, calls: Iterable[Call]) -> None:
-    """Make calls in batches, two of which are under way at once, as from a lane."""
+    """Make calls in batches, two of which are under way at once, as from a batcher."""
     left = iter(calls)
 
     async def worker() -> None:

@@ -93,10 +93,10 @@ def test_a_dedicated_execution_is_an_actor_of_its_own_until_it_ends(
         else api.submit(DEDICATED + text)
     )
     assert is_dedicated(execution_id)
-    own, home = driver.facts(execution_id), driver.facts("rillflow:execution:0")
+    own, shared = driver.facts(execution_id), driver.facts("rillflow:execution:0")
     assert own is not None
-    assert home is not None
-    assert own["pid"] != home["pid"]
+    assert shared is not None
+    assert own["pid"] != shared["pid"]
     _finish(api, execution_id, first=1, second=2)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)

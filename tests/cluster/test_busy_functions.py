@@ -1,6 +1,6 @@
-"""What one home of executions hears of a busy function, all homes know.
+"""What one owner of executions hears of a busy function, all owners know.
 
-The stack has two homes; a key and a hint must mean the same whichever takes a submission.
+The stack has two owners; a key and a hint must mean the same whichever takes a submission.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ tasks:
 """
 
 
-def test_a_hint_keeps_submissions_away_from_every_home(
+def test_a_hint_keeps_submissions_away_from_every_owner(
     other_api: Api, gateway: SimpleNamespace
 ) -> None:
     hint = {"say": {"json": {"error_detail": {"retry_interval_seconds": HINT_S}}}}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import TypeAlias
 
-from rillflow.errors import GoneError, NotOwnerError, StoreError, UnavailableError
+from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_replies
 from rillflow.ports.gateway import Gateway
@@ -14,12 +14,12 @@ from rillflow.ports.store import Store
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import HandlingRecord
-from rillflow.runtime.dispatch.client import Connection, DispatcherClient
+from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
-from rillflow.runtime.routing.own_partitions import OwnPartitions
+from rillflow.runtime.routing.message_gates import OwnPartitions
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from tests.loopback import connection_to
 from tests.simulation.network import Network
@@ -30,7 +30,7 @@ from tests.simulation.virtual_loop import Life
 RESTART_S = 0.3
 
 Spawn: TypeAlias = Callable[[ExecutionId], None]
-"""Starts the home of a dedicated execution, unless it is there."""
+"""Starts the owner of a dedicated execution, unless it is there."""
 
 
 class Executions(ExecutionRouter):
@@ -39,24 +39,14 @@ class Executions(ExecutionRouter):
     def __init__(self, network: Network, hosts: int, watcher: str, spawn: Spawn) -> None:
         def owner_at(index: int) -> OwnerRef:
             connection = network.connection_to(host_name(index), network.has_moved)
-            return OwnerRef(_moving(connection), watcher=watcher)
+            return OwnerRef(connection, watcher=watcher, moves=True)
 
-        homes = list(map(owner_at, range(hosts)))
-        super().__init__(homes, _DedicatedHomes(network, watcher, spawn), owner_at)
-
-
-def _moving(connection: Connection) -> Connection:
-    async def call(message: bytes) -> bytes:
-        try:
-            return await connection(message)
-        except GoneError as error:
-            raise NotOwnerError("it owns nothing now") from error
-
-    return call
+        owners = list(map(owner_at, range(hosts)))
+        super().__init__(owners, _DedicatedOwners(network, watcher, spawn), owner_at)
 
 
-class _DedicatedHomes:
-    """The homes of dedicated executions, by name."""
+class _DedicatedOwners:
+    """The owners of dedicated executions, by name."""
 
     def __init__(self, network: Network, watcher: str, spawn: Spawn) -> None:
         self._network = network
@@ -67,18 +57,18 @@ class _DedicatedHomes:
     def find(self, execution_id: ExecutionId) -> OwnerRef | None:
         known = self._known.get(execution_id)
         if known is None and not self._network.is_gone(execution_id):
-            known = self._known[execution_id] = self._home(execution_id)
+            known = self._known[execution_id] = self._owner(execution_id)
         return known
 
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         self._spawn(execution_id)
-        home = self._known[execution_id] = self._home(execution_id)
-        return home
+        owner = self._known[execution_id] = self._owner(execution_id)
+        return owner
 
     def forget(self, execution_id: ExecutionId) -> None:
         self._known.pop(execution_id, None)
 
-    def _home(self, execution_id: ExecutionId) -> OwnerRef:
+    def _owner(self, execution_id: ExecutionId) -> OwnerRef:
         return OwnerRef(self._network.connection_to(execution_id), watcher=self._watcher)
 
 
@@ -146,13 +136,13 @@ class HostProcess:
         self._dedicated = owns if isinstance(owns, str) else None
         self._leaving = False
         connections = [network.connection_to(dispatcher_name(each)) for each in range(dispatchers)]
-        self.lanes = DispatcherClient(life.name, connections)
-        homes = Executions(network, hosts, repr(life), spawn)
+        self.client = DispatcherClient(life.name, connections)
+        executions = Executions(network, hosts, repr(life), spawn)
         self.host = ExecutionOwner(
             store=store,
             clock=clock,
-            dispatcher=self.lanes,
-            executions=homes,
+            dispatcher=self.client,
+            executions=executions,
             callback_host="http://rillflow.test",
             partitions=() if isinstance(owns, str) else owns,
             dedicated=self._dedicated,
@@ -164,11 +154,11 @@ class HostProcess:
             turns=_counted_turns(snapshot_steps),
         )
         self._endpoint = OwnerEndpoint(
-            self.host, self.lanes, life=repr(life), own=own, forward=homes.forward
+            self.host, self.client, life=repr(life), own=own, forward=executions.forward
         )
         self._started = around.loop.spawn(life, self._start(), name="start")
         self._retirement = around.loop.spawn(life, self._retire_when_done(), name="retire")
-        self._beat = around.loop.spawn(life, self.lanes.watch_dispatchers(), name="beat")
+        self._beat = around.loop.spawn(life, self.client.watch_dispatchers(), name="beat")
         network.register(life, self._take)
 
     async def _start(self) -> None:
@@ -183,7 +173,7 @@ class HostProcess:
     async def _take(self, data: bytes) -> bytes:
         await asyncio.shield(self._started)
         if self._leaving:
-            raise UnavailableError(f"{self._dedicated} has ended, and its home leaves")
+            raise UnavailableError(f"{self._dedicated} has ended, and its owner leaves")
         message = decode_owner_message(data)
         assert not isinstance(message, GetLoopState | GetMeters)
         answer = await self._endpoint.take(message, len(data))
@@ -198,7 +188,7 @@ class HostProcess:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
-        await until_done(self.host, self.lanes, self._store, self._dedicated)
+        await until_done(self.host, self.client, self._store, self._dedicated)
         self._leaving = True
         await self.host.stop()
         if await self.host.is_replaced():
@@ -211,7 +201,7 @@ class HostProcess:
         self._beat.cancel()
         self._retirement.cancel()
         await self.host.stop()
-        await self.lanes.stop()
+        await self.client.stop()
 
 
 class DispatcherProcess:

@@ -2,7 +2,7 @@
 
 * What was acknowledged is durable: submissions, callbacks, wake-ups, requests, answers.
 * A function is called for attempts that the journal has ordered, and for no other; by
-  one life of a dispatcher once, and once more when its answer was lost with a home.
+  one life of a dispatcher once, and once more when its answer was lost with an owner.
 * An idempotency key makes one execution.
 * An execution has no more sub-flows than its submission allows.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
@@ -143,7 +143,7 @@ class Promises:
             self._broken(f"{request.call} was called again by a dispatcher that knew of it")
 
     def dropped(self, answers: Sequence[DispatchAnswer]) -> None:
-        """Hear that a dispatcher drops answers, because a dedicated execution has no home."""
+        """Hear that a dispatcher drops answers, because a dedicated execution has no owner."""
         for answer in answers:
             self._drops[answer.call, LIFE.get()] += 1
 

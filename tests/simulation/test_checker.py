@@ -35,7 +35,7 @@ from rillflow.runtime.routing import router as routes
 from rillflow.runtime.supervision.restarts import Restarts
 from rillflow.stores.append_plan import AppendPlan
 from rillflow.stores.memory.journal import MemoryJournal
-from tests.simulation.stale_home import simulate_stale_home
+from tests.simulation.stale_owner import simulate_stale_owner
 from tests.simulation.world import simulate
 
 pytestmark = pytest.mark.long
@@ -52,8 +52,9 @@ def do_nothing(*_args: object, **_facts: object) -> None:
 def failed_appends_count_as_written(patch: Patch) -> None:
     append = ExecutionOwner._append
 
-    async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> None:
-        await append(self, written)
+    async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> tuple[None, float]:
+        _, append_s = await append(self, written)
+        return None, append_s
 
     patch.setattr(ExecutionOwner, "_append", mutant)
 
@@ -61,7 +62,9 @@ def failed_appends_count_as_written(patch: Patch) -> None:
 def commands_are_carried_out_before_they_are_durable(patch: Patch) -> None:
     append = ExecutionOwner._append
 
-    async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> RillflowError | None:
+    async def mutant(
+        self: ExecutionOwner, written: Sequence[CallOutcome]
+    ) -> tuple[RillflowError | None, float]:
         for outcome in written:
             if outcome.execution is not None:
                 self._carry_out_safely(outcome, outcome.execution)
@@ -222,7 +225,7 @@ def an_idempotency_key_is_not_unique(patch: Patch) -> None:
     patch.setattr(MemoryJournal, "_check_keys", do_nothing)
 
 
-def lost_homes_are_not_looked_for(patch: Patch) -> None:
+def lost_owners_are_not_looked_for(patch: Patch) -> None:
     patch.setattr(Restarts, "run", Restarts._look)
 
 
@@ -250,7 +253,7 @@ MUTANTS: Final = [
     a_dispatcher_makes_repeated_calls,
     calls_of_busy_functions_are_forgotten,
     an_idempotency_key_is_not_unique,
-    lost_homes_are_not_looked_for,
+    lost_owners_are_not_looked_for,
 ]
 
 
@@ -264,11 +267,11 @@ def test_a_broken_promise_is_found(mutate: Callable[[Patch], None], monkeypatch:
         logging.disable(logging.NOTSET)
 
 
-def test_without_looks_for_lost_homes_a_stale_one_keeps_its_execution(monkeypatch: Patch) -> None:
-    lost_homes_are_not_looked_for(monkeypatch)
+def test_without_looks_for_lost_owners_a_stale_one_keeps_its_execution(monkeypatch: Patch) -> None:
+    lost_owners_are_not_looked_for(monkeypatch)
     logging.disable(logging.CRITICAL)
     try:
-        assert "not settled" in simulate_stale_home().broken[0]
+        assert "not settled" in simulate_stale_owner().broken[0]
     finally:
         logging.disable(logging.NOTSET)
 

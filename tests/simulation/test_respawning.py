@@ -1,4 +1,4 @@
-"""Every dedicated execution that is not over has a home, whatever became of the last one."""
+"""Every dedicated execution that is not over has an owner, whatever became of the last one."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts
 from rillflow.stores.memory.store import MemoryStore
-from tests.simulation.stale_home import simulate_stale_home
+from tests.simulation.stale_owner import simulate_stale_owner
 from tests.simulation.surroundings import SimulatedClock
 from tests.simulation.virtual_loop import VirtualLoop
 
@@ -47,8 +47,8 @@ class Listing(MemoryStore):
         return list(self.ids)
 
 
-class Homes:
-    """Homes that were started, and when; ``begin`` is what a start goes through."""
+class Owners:
+    """Owners that were started, and when; ``begin`` is what a start goes through."""
 
     def __init__(self, begin: Callable[[ExecutionId], Awaitable[None]] | None = None) -> None:
         self.there: set[ExecutionId] = set()
@@ -66,13 +66,13 @@ class Homes:
 
 
 def play(
-    store: MemoryStore, homes: Homes, *, for_s: float, acts: dict[float, Callable[[], None]]
+    store: MemoryStore, owners: Owners, *, for_s: float, acts: dict[float, Callable[[], None]]
 ) -> list[tuple[float, ExecutionId]]:
     """Let time pass, with what happens at which second; return what was started when."""
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        respawning = asyncio.create_task(Restarts(store, range(PARTITIONS), homes).run())
+        respawning = asyncio.create_task(Restarts(store, range(PARTITIONS), owners).run())
         for at_s, act in acts.items():
             loop.call_at(at_s, act)
         await asyncio.sleep(for_s)
@@ -82,44 +82,44 @@ def play(
     loop = VirtualLoop(Random(7))
     loop.run_until_complete(scene())
     loop.bury(())
-    return sorted(homes.started)
+    return sorted(owners.started)
 
 
-def test_a_start_finds_a_home_for_everything_but_what_has_one() -> None:
-    homes = Homes()
-    homes.there = {"b"}
-    assert play(Listing(FIRST), homes, for_s=LOOK_S * 5, acts={}) == [(0, "a"), (0, "c")]
+def test_a_start_finds_an_owner_for_everything_but_what_has_one() -> None:
+    owners = Owners()
+    owners.there = {"b"}
+    assert play(Listing(FIRST), owners, for_s=LOOK_S * 5, acts={}) == [(0, "a"), (0, "c")]
 
 
 def test_a_start_waits_for_a_store_that_cannot_be_read() -> None:
-    [(at_s, _)] = play(Listing(["a"], failures=3), Homes(), for_s=LOOK_S, acts={})
+    [(at_s, _)] = play(Listing(["a"], failures=3), Owners(), for_s=LOOK_S, acts={})
     assert 0 < at_s < 1
 
 
-def test_a_home_that_is_lost_is_started_at_the_next_look() -> None:
-    homes = Homes()
-    acts = {LOOK_S * 2.5: lambda: homes.there.discard("b")}
-    started = play(Listing(FIRST), homes, for_s=LOOK_S * 9, acts=acts)
+def test_an_owner_that_is_lost_is_started_at_the_next_look() -> None:
+    owners = Owners()
+    acts = {LOOK_S * 2.5: lambda: owners.there.discard("b")}
+    started = play(Listing(FIRST), owners, for_s=LOOK_S * 9, acts=acts)
     assert started[3:] == [(LOOK_S * 3, "b")]
 
 
 def test_what_comes_later_is_looked_after_as_well() -> None:
-    store, homes = Listing([]), Homes()
+    store, owners = Listing([]), Owners()
     acts = {LOOK_S * 1.5: lambda: store.ids.append("late")}
-    assert play(store, homes, for_s=LOOK_S * 4, acts=acts) == [(LOOK_S * 2, "late")]
+    assert play(store, owners, for_s=LOOK_S * 4, acts=acts) == [(LOOK_S * 2, "late")]
 
 
-def test_what_is_over_gets_no_home() -> None:
-    store, homes = Listing(FIRST), Homes()
+def test_what_is_over_gets_no_owner() -> None:
+    store, owners = Listing(FIRST), Owners()
 
     def end() -> None:
         store.ids.remove("a")
-        homes.there.remove("a")
+        owners.there.remove("a")
 
-    assert len(play(store, homes, for_s=LOOK_S * 9, acts={LOOK_S * 1.5: end})) == len(FIRST)
+    assert len(play(store, owners, for_s=LOOK_S * 9, acts={LOOK_S * 1.5: end})) == len(FIRST)
 
 
-def test_a_home_that_cannot_be_started_holds_up_no_other_and_comes_again() -> None:
+def test_an_owner_that_cannot_be_started_holds_up_no_other_and_comes_again() -> None:
     failures = ["a", "a"]
 
     async def begin(execution_id: ExecutionId) -> None:
@@ -127,25 +127,25 @@ def test_a_home_that_cannot_be_started_holds_up_no_other_and_comes_again() -> No
             failures.remove(execution_id)
             raise ZeroDivisionError
 
-    started = play(Listing(FIRST), Homes(begin), for_s=LOOK_S * 5, acts={})
+    started = play(Listing(FIRST), Owners(begin), for_s=LOOK_S * 5, acts={})
     assert started == [(0, "b"), (0, "c"), (LOOK_S * 2, "a")]
 
 
-def test_a_home_that_never_gets_ready_holds_up_no_other() -> None:
+def test_an_owner_that_never_gets_ready_holds_up_no_other() -> None:
     async def begin(execution_id: ExecutionId) -> None:
         if execution_id == "a" and asyncio.get_running_loop().time() < LONGEST_SPAWN_S:
             await asyncio.Event().wait()
 
-    homes = Homes(begin)
-    acts = {LOOK_S * 1.5: lambda: homes.there.discard("b")}
-    started = play(Listing(FIRST), homes, for_s=LONGEST_SPAWN_S * 2, acts=acts)
+    owners = Owners(begin)
+    acts = {LOOK_S * 1.5: lambda: owners.there.discard("b")}
+    started = play(Listing(FIRST), owners, for_s=LONGEST_SPAWN_S * 2, acts=acts)
     assert started[:3] == [(0, "b"), (0, "c"), (LOOK_S * 2, "b")]
     [(at_s, again)] = started[3:]
     assert (LONGEST_SPAWN_S <= at_s <= LONGEST_SPAWN_S + LOOK_S, again) == (True, "a")
 
 
-def test_homes_that_cannot_be_asked_for_are_asked_for_again() -> None:
-    class Hidden(Homes):
+def test_owners_that_cannot_be_asked_for_are_asked_for_again() -> None:
+    class Hidden(Owners):
         async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
             if asyncio.get_running_loop().time() < LOOK_S:
                 raise OSError
@@ -163,15 +163,15 @@ def test_what_is_being_started_is_given_up_with_whoever_starts_it() -> None:
         finally:
             ends.append(execution_id)
 
-    assert play(Listing(["a"]), Homes(begin), for_s=LOOK_S * 2, acts={}) == []
+    assert play(Listing(["a"]), Owners(begin), for_s=LOOK_S * 2, acts={}) == []
     assert ends == ["a"]
 
 
-def test_an_execution_that_a_stale_home_has_begun_anew_ends() -> None:
-    assert simulate_stale_home().broken == ()
+def test_an_execution_that_a_stale_owner_has_begun_anew_ends() -> None:
+    assert simulate_stale_owner().broken == ()
 
 
-# -- whoever looks after homes, and the homes themselves, agree about when one may leave ---
+# -- whoever looks after owners, and the owners themselves, agree about when one may leave ---
 
 ID: Final = new_execution_id("demo", "main", at_ms=1, entropy=bytes(10), dedicated=True)
 
@@ -194,16 +194,16 @@ class Unreadable(MemoryStore):
 
 
 def stays(store: MemoryStore, *, for_s: float) -> bool:
-    """Tell whether the home of an execution is there after so many seconds."""
+    """Tell whether the owner of an execution is there after so many seconds."""
     loop = VirtualLoop(Random(7))
 
     async def scene() -> bool:
-        lanes = DispatcherClient(ID, [])
+        client = DispatcherClient(ID, [])
         host = ExecutionOwner(
             store=store,
             clock=SimulatedClock(loop),
-            dispatcher=lanes,
-            executions=ExecutionRouter([], NoHomes()),
+            dispatcher=client,
+            executions=ExecutionRouter([], NoOwners()),
             callback_host="http://here",
             dedicated=ID,
         )
@@ -211,7 +211,7 @@ def stays(store: MemoryStore, *, for_s: float) -> bool:
         await host.start()
         try:
             async with asyncio.timeout(for_s):
-                await until_done(host, lanes, store, ID)
+                await until_done(host, client, store, ID)
         except TimeoutError:
             return True
         finally:
@@ -223,8 +223,8 @@ def stays(store: MemoryStore, *, for_s: float) -> bool:
     return found
 
 
-class NoHomes:
-    """Homes for an execution that asks for none."""
+class NoOwners:
+    """Owners for an execution that asks for none."""
 
     def find(self, execution_id: ExecutionId) -> None:
         raise AssertionError(execution_id)
@@ -239,15 +239,15 @@ class NoHomes:
 HOUR_S: Final = 3600.0
 
 
-def test_a_home_leaves_when_its_execution_has_never_begun() -> None:
+def test_an_owner_leaves_when_its_execution_has_never_begun() -> None:
     assert not stays(MemoryStore(), for_s=HOUR_S)
 
 
-def test_a_home_stays_while_an_execution_that_is_not_over_cannot_be_read() -> None:
+def test_an_owner_stays_while_an_execution_that_is_not_over_cannot_be_read() -> None:
     store = Unreadable([ID])
     assert stays(store, for_s=HOUR_S)
     assert store.loads < 40, "it looks for it more and more rarely"
 
 
-def test_a_home_leaves_an_execution_that_is_over_and_cannot_be_read() -> None:
+def test_an_owner_leaves_an_execution_that_is_over_and_cannot_be_read() -> None:
     assert not stays(Unreadable([]), for_s=HOUR_S)

@@ -23,17 +23,17 @@ AT_EVERY_RUN: Final = 100
 FOUND: Final = {
     15: "a call waited for news of busy functions, and left although its answer had come",
     40: "the same, of a function that A/B rules had chosen",
-    68: "answers for a dedicated execution's home that had left were offered for ever",
-    168: "the home of a partition showed the first end of a dedicated execution after a redo",
+    68: "answers for a dedicated execution's owner that had left were offered for ever",
+    168: "the owner of a partition showed the first end of a dedicated execution after a redo",
     356: "as 15, in a group",
-    466: "a home that was replaced ended the one that came after it",
+    466: "an owner that was replaced ended the one that came after it",
     1428: "people asked again and again for a redo that was about to begin (no rule was wrong)",
     2971: "the same, of a dedicated execution",
     3986: "a call was made again because the store could not say that it was over",
     4688: "the checker took two settings of one timer for two timers (no rule was wrong)",
-    5259: "an order of a home that had left made a call again that was over",
+    5259: "an order of an owner that had left made a call again that was over",
     1275: "who submitted and waited was told an end by an owner that did not know it yet",
-    101375: "the home of a dedicated execution left upon an end that was not on disk yet",
+    101375: "the owner of a dedicated execution left upon an end that was not on disk yet",
     177447: "a question was left open for somebody who had heard of the end already",
     191136: "the news of an end showed what a redo had begun since",
     25031: "a pause during a delay, and a clock that came back an hour, made it wait for the hour",
@@ -41,13 +41,13 @@ FOUND: Final = {
     5016195: "a group whose end was left to a later event ended its task, which had timed out",
     6000433: "a call that was abandoned before it had begun was never answered",
     6004819: "the same, and its owner waited for the answer",
-    3669045: "a home that was lost waited for answers that were dropped (no rule was wrong)",
+    3669045: "an owner that was lost waited for answers that were dropped (no rule was wrong)",
     8015855: "the checker missed that a sub-flow was to tell again (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.
 
 What a seed draws changes with the worlds: whoever changes these gives a rule that was
-mended a test of its own, and takes its seed off this list (``stale_home``, for one).
+mended a test of its own, and takes its seed off this list (``stale_owner``, for one).
 """
 
 

@@ -78,7 +78,7 @@ class World:
         # Others are as they were before there were such snapshots, for the seeds kept below.
         self._snapshot_steps = OFTEN_STEPS if seed % 10 in {2, 4} else SNAPSHOT_STEPS
         self._wishes = _draw_wishes(shape)
-        # Others are as they were before homes were lost: some seeds are kept for what they found.
+        # Others are as they were before owners were lost: some seeds are kept for what they found.
         self._losses_s = [shape.uniform(0.5, 9.0) for _ in "ab"] if seed % 4 == 1 else []
         self._wrong_by_s: dict[str, float] = {}
         self.promises = Promises(around)
@@ -111,7 +111,7 @@ class World:
             self.promises,
             self.store,
             expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
-            # Whoever waits for an execution starts its home.
+            # Whoever waits for an execution starts its owner.
             impatience=0.7 if self._losses_s else 0.0,
             most_children=MOST_CHILDREN if is_limited else None,
         )
@@ -130,7 +130,7 @@ class World:
             self._begin(self.people.submit_and_wait(wish._replace(definition_id=version)))
         self._begin(self.people.wake_sleepers())
         if self._losses_s and around.faults != FAIR:
-            self._begin(self._lose_homes())
+            self._begin(self._lose_owners())
         self._begin(self.people.look())
         await asyncio.gather(self._upheavals(), self._requests())
         if around.faults != FAIR:
@@ -248,13 +248,13 @@ class World:
         self._freeze_life(self.supervisor.newest[name])
         self.supervisor.take_over(name)
 
-    async def _lose_homes(self) -> None:
-        """Remove homes of dedicated executions for good, as somebody does by hand."""
+    async def _lose_owners(self) -> None:
+        """Remove owners of dedicated executions for good, as somebody does by hand."""
         for pause_s in self._losses_s:
             await asyncio.sleep(pause_s)
-            for home in filter(is_execution_id, list(self.supervisor.newest)):
-                self.around.note("lose", home)
-                self.supervisor.lose(home)
+            for owner in filter(is_execution_id, list(self.supervisor.newest)):
+                self.around.note("lose", owner)
+                self.supervisor.lose(owner)
 
     def _jump(self) -> None:
         """Set the clock of an owner's machine wrong."""
@@ -333,7 +333,7 @@ class World:
             for task in (each for each in life.tasks if not each.done()):
                 around.break_promise(f"{life} leaves a task: {task.get_coro()}")
         for life, process in self.processes.items():
-            left = [key for lane in process.lanes._links for key in lane._unanswered]
+            left = [key for link in process.client._links for key in link.unanswered]
             # One whose name is gone waits for what dispatchers have dropped, until Ray ends it.
             if left and self.supervisor.newest.get(life.name) is life:
                 around.break_promise(f"{life} still waits for answers to {left}")

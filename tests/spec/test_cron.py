@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rillflow.errors import CronError
 from rillflow.triggers.cron import LONGEST_TEXT, MACROS, Cron
+from tests.fuzzing import examples
 from tests.machine_speed import processor_time
 
 
@@ -198,7 +199,7 @@ START = st.integers(ms("2020-01-01T00:00:00+00:00"), ms("2030-01-01T00:00:00+00:
 
 
 @given(FIELDS, ZONES, START)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 def test_the_next_time_does_not_depend_on_how_often_one_asks(
     fields: tuple[str, ...], zone: str, start_ms: int
 ) -> None:
@@ -217,7 +218,7 @@ def test_the_next_time_does_not_depend_on_how_often_one_asks(
 
 
 @given(FIELDS, START)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_without_changes_of_clocks_every_time_has_the_fields(
     fields: tuple[str, ...], start_ms: int
 ) -> None:
@@ -275,7 +276,7 @@ def test_an_expression_that_matches_rarely_or_never_costs_no_more_than_others(
     assert looked < 1_500  # day by day it would be 18,000 for 50 years
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.sampled_from(["*", "1-7", "L", "LW", "29", "29-31", "15", "*/5", "1,31", "2-30/9"]),
     st.sampled_from(["*", "2", "2,4", "6-9", "12", "*/3"]),

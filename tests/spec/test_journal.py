@@ -18,7 +18,7 @@ from rillflow.core.machine import outstanding
 from rillflow.errors import StoreError
 from rillflow.jsontypes import decode_json
 from rillflow.testing import Scenario
-from rillflow.testing.replay import check_outstanding, check_replay, replay
+from rillflow.testing.replay import JournalReplay, check_outstanding, replay
 from tests.spec.notation import flow, fn, pass_, scenario, susp, within
 
 
@@ -107,7 +107,15 @@ def test_a_state_that_its_journal_does_not_give_is_found() -> None:
     run.submit()
     run.state.context["smuggled"] = 1
     with pytest.raises(AssertionError, match="another execution"):
-        check_replay(run.plan, run.state, run.journal)
+        JournalReplay(run.plan).check(run.state, run.journal)
+
+
+def test_a_scenario_finds_it_at_the_next_step() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    run.state.context["smuggled"] = 1
+    with pytest.raises(AssertionError, match="another execution"):
+        run.pause()
 
 
 def test_a_command_that_was_never_given_is_found() -> None:

@@ -24,6 +24,7 @@ from rillflow.flow import (
     when,
 )
 from rillflow.jsontypes import encode_json
+from tests.fuzzing import examples
 from tests.spec.flow_functions import film
 from tests.spec.flow_programs import Execution, Program, Scope, bodies, function_of
 from tests.spec.flow_runs import FailedError, PlainFlow, Run
@@ -57,7 +58,7 @@ def _as_plain_python(program: Program, made: list[tuple[str, Any]]) -> Any:
 
 
 @given(bodies(2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(60))
 def test_the_definition_reads_back_from_its_yaml_and_gives_an_equal_plan(program: Program) -> None:
     traced = _flow_of(program)._traced()
     read = parse_definition(canonical_text(traced))
@@ -67,14 +68,14 @@ def test_the_definition_reads_back_from_its_yaml_and_gives_an_equal_plan(program
 
 
 @given(bodies(2), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(80))
 def test_a_flow_ends_with_what_plain_python_returns(program: Program, seed: int) -> None:
     _ends_as_plain_python(program, seed)
 
 
 @pytest.mark.long
 @given(bodies(3), st.integers(0, 1000))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(1600))
 def test_a_larger_flow_ends_with_what_plain_python_returns(program: Program, seed: int) -> None:
     _ends_as_plain_python(program, seed)
 
@@ -90,7 +91,7 @@ def _ends_as_plain_python(program: Program, seed: int) -> None:
 
 
 @given(bodies(2, in_order=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(60))
 def test_calls_are_made_in_the_order_of_the_lines(program: Program) -> None:
     run = Run(_flow_of(program).to_yaml(), function_of).play(dict(INPUT))
     made: list[tuple[str, Any]] = []

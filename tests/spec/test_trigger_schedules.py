@@ -16,6 +16,7 @@ from rillflow.triggers.schedule import (
     partition_of_trigger,
     plan,
 )
+from tests.fuzzing import examples
 from tests.machine_speed import processor_time
 
 DAY_MS: Final = 86_400_000
@@ -83,7 +84,7 @@ def test_jitter_spreads_triggers() -> None:
     st.sampled_from([0.0, 0.5, 20.0]),
     st.lists(st.integers(1, LATE_MS), max_size=30),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_whoever_looks_often_enough_fires_every_time_once_in_order(
     text: str, jitter_s: float, waits_ms: list[int]
 ) -> None:

@@ -20,6 +20,7 @@ from rillflow.triggers.signatures import (
     check_signature,
     refuse_unsigned,
 )
+from tests.fuzzing import examples
 
 NOW_MS: Final = 1_780_000_000_000
 NOW_S: Final = NOW_MS // 1000
@@ -185,7 +186,7 @@ def test_a_malformed_signature_is_a_wrong_one(
         check(signature, signed(signature) | dict(changes))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.sampled_from(ALL), st.text(max_size=100), st.text(max_size=20), st.binary(max_size=50))
 def test_no_text_is_taken_for_a_signature(
     signature: Signature, text: str, at: str, body: bytes

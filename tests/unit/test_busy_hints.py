@@ -9,7 +9,7 @@ SERVICE = "demo:flow"
 FUNCTION = "http://functions.test/busy"
 
 
-def test_a_hint_lasts_as_long_at_a_home_whose_clock_is_an_hour_slow() -> None:
+def test_a_hint_lasts_as_long_at_an_owner_whose_clock_is_an_hour_slow() -> None:
     news: list[ResourceCall] = []
     BusyFunctions(ManualClock(), news.append).heard(SERVICE, "A", FUNCTION, hint_s=5)
     slow = ManualClock()

@@ -476,7 +476,7 @@ async def test_a_redo_has_it_go_on_with_the_answers_that_came_meanwhile(lives: L
     assert shown["tasks"]["one"]["status"] == "SUCCEEDED"
 
 
-async def test_a_dedicated_one_is_left_alone_by_its_own_owner_and_by_its_home(
+async def test_a_dedicated_one_is_left_alone_by_its_own_owner_and_by_that_of_its_partition(
     lives: Lives,
 ) -> None:
     apart = id_of(POOR, dedicated=True)
@@ -493,7 +493,7 @@ async def test_a_dedicated_one_is_left_alone_by_its_own_owner_and_by_its_home(
     reply = await owner.call(Delivery(execution_id=apart, event=event))
     assert reply.kind == CrashedError.code
     lives.path = home_path
-    home = await lives.begin()
-    reply = await home.call(Query(execution_id=apart, kind="brief"))
+    owner = await lives.begin()
+    reply = await owner.call(Query(execution_id=apart, kind="brief"))
     assert b'"quarantine"' in (reply.body or b"")
-    assert (await home.call(Delivery(execution_id=apart, event=event))).kind == ELSEWHERE
+    assert (await owner.call(Delivery(execution_id=apart, event=event))).kind == ELSEWHERE

@@ -1,4 +1,4 @@
-"""The home of a dedicated execution leaves when the end is on disk, and not before."""
+"""The owner of a dedicated execution leaves when the end is on disk, and not before."""
 
 import asyncio
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from rillflow.ports.messages import (
 )
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
-from rillflow.runtime.routing.drain_gate import Drain
+from rillflow.runtime.routing.message_gates import Drain
 from tests.loopback import answers_in
 
 LIFE = b"life"

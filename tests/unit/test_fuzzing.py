@@ -1,5 +1,6 @@
 """A generated test is broken by a change, and not by the examples that a run happens to draw."""
 
+import re
 from pathlib import Path
 
 from hypothesis import given
@@ -21,6 +22,14 @@ def test_every_file_with_generated_tests_is_run_for_longer_too() -> None:
     left_out = {str(file.relative_to(tests.parent)) for file in generated if file != Path(__file__)}
     missing = [name for name in sorted(left_out) if name not in known]
     assert not missing, "name them in GENERATED of the Makefile"
+
+
+def test_how_many_examples_a_test_draws_depends_on_the_run() -> None:
+    """A number that is fixed is too many for every run, and too few for ``make fuzz``."""
+    tests = Path(__file__).parents[1]
+    fixed = re.compile(r"max_examples=\d")
+    files = [file for file in tests.rglob("test_*.py") if fixed.search(file.read_text("utf-8"))]
+    assert not files, "ask for examples() of tests/fuzzing.py"
 
 
 def _drawn() -> list[int]:

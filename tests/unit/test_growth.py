@@ -84,7 +84,7 @@ class House:
             "quarantine": len(host._quarantine),
             "background tasks": len(host._commands.background),
             "chosen functions": len(outbound._chosen),
-            "held dispatches": len(outbound._held),
+            "held dispatches": len(outbound.held),
             "watched": len(host.watchers._of),
             "calls under way": len(self.pool),
         }
@@ -168,10 +168,10 @@ async def test_a_dispatcher_forgets_owners_of_one_execution() -> None:
     endpoint = DispatcherEndpoint(Answering(), life=b"life", connect=connect)
     for number in range(MOST_SENDERS + MANY):
         sender = _dedicated(number)
-        lanes = DispatcherClient(sender, [connection_to(endpoint)])
-        lanes.send([_request(sender)])
+        client = DispatcherClient(sender, [connection_to(endpoint)])
+        client.send([_request(sender)])
         assert await told.get() == sender
-        await lanes.stop()
+        await client.stop()
     assert len(endpoint._pools) <= MOST_SENDERS + 1
     assert len(endpoint._newest) <= MOST_SENDERS
     assert len(endpoint) == 0
@@ -210,12 +210,12 @@ class ShortLived:
         return End(has_ended=True)
 
 
-async def test_the_home_of_an_execution_that_was_waited_for_is_forgotten() -> None:
-    homes = ShortLived()
-    routes = ExecutionRouter([], homes)
+async def test_the_owner_of_an_execution_that_was_waited_for_is_forgotten() -> None:
+    owners = ShortLived()
+    routes = ExecutionRouter([], owners)
     for number in range(MANY):
         assert await routes.wait(_dedicated(number), 1) is True
-    assert not homes.known
+    assert not owners.known
 
 
 async def test_scopes_of_ended_executions_are_forgotten() -> None:

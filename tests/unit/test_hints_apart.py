@@ -1,7 +1,7 @@
-"""Executions with a home of their own leave busy functions alone like all others.
+"""Executions with an owner of their own leave busy functions alone like all others.
 
-Nobody tells such a home of anything, so it asks before it dispatches; and it tells the
-homes of shared executions which functions it calls.
+Nobody tells such an owner of anything, so it asks before it dispatches; and it tells the
+owners of shared executions which functions it calls.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ BUSY: Final = ResourceCall(
 )
 
 
-class Houses:
-    """A home of shared executions, and one of each dedicated execution."""
+class Owners:
+    """An owner of shared executions, and one of each dedicated execution."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -48,7 +48,7 @@ class Houses:
         self.sent: asyncio.Queue[DispatchRequest] = asyncio.Queue()
         self.asked = asyncio.Event()
         self.is_reachable = True
-        self.home = self._host()
+        self.shared = self._host()
         self.apart: dict[ExecutionId, ExecutionOwner] = {}
         self._submissions = Submissions(
             Settings(), store=self.store, executions=self, clock=self.clock
@@ -70,7 +70,7 @@ class Houses:
             self.sent.put_nowait(request)
 
     async def call(self, call: Call) -> Reply:
-        host = self.home
+        host = self.shared
         if isinstance(call, Submission):
             host = self.apart[call.execution_id] = self._host(call.execution_id)
             await host.start()
@@ -79,7 +79,7 @@ class Houses:
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         if not self.is_reachable:
-            raise UnavailableError("no home can be reached")
+            raise UnavailableError("no owner can be reached")
         reply = await self.call(call)
         self.asked.set()
         return [reply]
@@ -100,75 +100,75 @@ class Houses:
         return msgspec.json.decode(reply.body or b"[]", type=list[ResourceRow])
 
 
-@pytest.fixture(name="houses")
-async def _houses() -> AsyncIterator[Houses]:
-    built = Houses()
+@pytest.fixture(name="owners")
+async def _owners() -> AsyncIterator[Owners]:
+    built = Owners()
     await built.store.open()
-    await built.home.start()
+    await built.shared.start()
     yield built
-    for host in (built.home, *built.apart.values()):
+    for host in (built.shared, *built.apart.values()):
         await host.stop()
 
 
-async def _is_held(houses: Houses, host: ExecutionOwner) -> bool:
-    await asyncio.wait_for(houses.asked.wait(), LONG_S)
+async def _is_held(owners: Owners, host: ExecutionOwner) -> bool:
+    await asyncio.wait_for(owners.asked.wait(), LONG_S)
     for _ in range(10):
         await asyncio.sleep(0)
-    return len(host._commands.outbound._held) == 1 and houses.sent.empty()
+    return len(host._commands.outbound.held) == 1 and owners.sent.empty()
 
 
-async def test_a_call_waits_until_its_function_is_no_longer_busy(houses: Houses) -> None:
-    await houses.call(BUSY)
-    host = await houses.submit()
-    assert await _is_held(houses, host)
-    houses.clock.forward(BUSY_S + 1)
-    host._commands.outbound._held.look_again()
-    assert (await houses.next_call()).resource_name == WORK
+async def test_a_call_waits_until_its_function_is_no_longer_busy(owners: Owners) -> None:
+    await owners.call(BUSY)
+    host = await owners.submit()
+    assert await _is_held(owners, host)
+    owners.clock.forward(BUSY_S + 1)
+    host._commands.outbound.held.look_again()
+    assert (await owners.next_call()).resource_name == WORK
 
 
-async def test_a_call_leaves_when_the_hint_is_cleared_at_the_homes(houses: Houses) -> None:
-    await houses.call(BUSY)
-    host = await houses.submit()
-    assert await _is_held(houses, host)
-    await houses.call(ResourceCall(kind="clear", service="apart:work"))
-    houses.clock.forward(2)
-    host._commands.outbound._held.look_again()
-    assert (await houses.next_call()).resource_name == WORK
+async def test_a_call_leaves_when_the_hint_is_cleared_at_the_owners(owners: Owners) -> None:
+    await owners.call(BUSY)
+    host = await owners.submit()
+    assert await _is_held(owners, host)
+    await owners.call(ResourceCall(kind="clear", service="apart:work"))
+    owners.clock.forward(2)
+    host._commands.outbound.held.look_again()
+    assert (await owners.next_call()).resource_name == WORK
 
 
-async def test_a_free_function_is_called_and_homes_that_cannot_be_asked_stop_nothing(
-    houses: Houses,
+async def test_a_free_function_is_called_and_owners_that_cannot_be_asked_stop_nothing(
+    owners: Owners,
 ) -> None:
-    await houses.submit()
-    assert (await houses.next_call()).resource_name == WORK
-    houses.clock.forward(2)
-    houses.is_reachable = False
-    await houses.submit()
-    assert (await houses.next_call()).resource_name == WORK
+    await owners.submit()
+    assert (await owners.next_call()).resource_name == WORK
+    owners.clock.forward(2)
+    owners.is_reachable = False
+    await owners.submit()
+    assert (await owners.next_call()).resource_name == WORK
 
 
 @pytest.mark.parametrize(
     ("body", "busy"), [(b"{}", False), (b'{"sys_info":{"retry_interval_seconds":10}}', True)]
 )
-async def test_the_homes_hear_which_functions_it_calls(
-    houses: Houses, body: bytes, *, busy: bool
+async def test_the_owners_hear_which_functions_it_calls(
+    owners: Owners, body: bytes, *, busy: bool
 ) -> None:
-    host = await houses.submit()
-    request = await houses.next_call()
+    host = await owners.submit()
+    request = await owners.next_call()
     answer = DispatchAnswer(
         execution_id=request.execution_id, task=request.task, attempt=request.attempt, body=body
     )
     await host.answers_arrived([answer])
-    [row] = await houses.rows()
+    [row] = await owners.rows()
     assert (row.task, row.resource, row.busy) == ("call", WORK, busy)
 
 
-async def test_a_submission_is_refused_while_its_functions_are_busy(houses: Houses) -> None:
-    await houses.call(BUSY)
+async def test_a_submission_is_refused_while_its_functions_are_busy(owners: Owners) -> None:
+    await owners.call(BUSY)
     with pytest.raises(RequestError, match=f"resource limit resources: {WORK}"):
-        await houses.submit("short_board")
-    assert not houses.apart
-    houses.clock.forward(BUSY_S + 1)
-    assert await houses.submit("short_board")
-    houses.is_reachable = False
-    assert await houses.submit("short_board"), "a check that cannot be made lets pass"
+        await owners.submit("short_board")
+    assert not owners.apart
+    owners.clock.forward(BUSY_S + 1)
+    assert await owners.submit("short_board")
+    owners.is_reachable = False
+    assert await owners.submit("short_board"), "a check that cannot be made lets pass"

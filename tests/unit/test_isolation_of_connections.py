@@ -137,8 +137,8 @@ async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
             raise ZeroDivisionError(SECRET)
         return [item + 1 for item in items]
 
-    lane: Batcher[int, int] = Batcher(send)
-    asked = (lane.ask(item) for item in (5, 1, 0, 2))
+    batcher: Batcher[int, int] = Batcher(send)
+    asked = (batcher.ask(item) for item in (5, 1, 0, 2))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in answers] == [int, int, DefectError, int]
 
@@ -152,15 +152,15 @@ async def test_what_its_caller_has_given_up_takes_no_place_and_is_not_sent() -> 
         await is_open.wait()
         return items
 
-    lane: Batcher[int, int] = Batcher(send)
+    batcher: Batcher[int, int] = Batcher(send)
     asked = []
     for item in (1, 7, 7, 3):
-        asked.append(asyncio.create_task(lane.ask(item)))
+        asked.append(asyncio.create_task(batcher.ask(item)))
         await asyncio.sleep(0)
-    before = len(lane)
+    before = len(batcher)
     asked[2].cancel()
     await asyncio.gather(asked[2], return_exceptions=True)
-    assert len(lane) == before - 1
+    assert len(batcher) == before - 1
     is_open.set()
     assert list(await asyncio.gather(asked[0], asked[1], asked[3])) == [1, 7, 3]
     assert sent == [1, 7, 3]
@@ -170,8 +170,8 @@ async def test_answers_that_do_not_fit_their_batch_reach_nobody_and_nobody_waits
     async def send(items: list[int]) -> list[int]:
         return items * 2
 
-    lane: Batcher[int, int] = Batcher(send)
-    asked = (lane.ask(item) for item in (1, 2, 3))
+    batcher: Batcher[int, int] = Batcher(send)
+    asked = (batcher.ask(item) for item in (1, 2, 3))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in answers] == [DefectError] * 3
 
@@ -210,12 +210,12 @@ async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent()
                 sent.put_nowait(request.task)
         return b"life"
 
-    lanes, owner = DispatcherClient("me", [connection]), Owner()
-    lanes.serve(owner)
-    lanes.send([_request("a"), _request("b", resource="\ud800"), _request("c")])
+    client, owner = DispatcherClient("me", [connection]), Owner()
+    client.serve(owner)
+    client.send([_request("a"), _request("b", resource="\ud800"), _request("c")])
     async with asyncio.timeout(LONG_S):
         assert [await sent.get(), await sent.get()] == ["a", "c"]
-    await lanes.stop()
+    await client.stop()
     [failure] = owner.answers
     assert failure.task == "b"
     assert failure.error == "handle fails: UnicodeEncodeError while sending the request"
@@ -233,10 +233,10 @@ async def test_an_unforeseen_error_of_a_connection_does_not_end_the_sending() ->
             sent.set()
         return b"life"
 
-    lanes = DispatcherClient("me", [connection])
-    lanes.send([_request("a")])
+    client = DispatcherClient("me", [connection])
+    client.send([_request("a")])
     await asyncio.wait_for(sent.wait(), LONG_S)
-    await lanes.stop()
+    await client.stop()
 
 
 def test_a_reply_that_cannot_be_encoded_is_replaced_alone() -> None:

@@ -6,7 +6,7 @@ from typing import Final, cast
 import pytest
 
 from rillflow.core.events import CancelRequested
-from rillflow.errors import NotOwnerError, UnavailableError
+from rillflow.errors import GoneError, NotOwnerError, UnavailableError
 from rillflow.ids import PARTITIONS, new_execution_id, partition_of
 from rillflow.ports.executions import (
     Delivery,
@@ -30,7 +30,7 @@ from rillflow.runtime.completion.client import Ended, News, encode_news
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.own_partitions import OwnPartitions
+from rillflow.runtime.routing.message_gates import OwnPartitions
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
 
 LONG_S: Final = 20
@@ -71,10 +71,10 @@ class Owners:
     def ref(self, index: int) -> OwnerRef:
         async def connection(message: bytes) -> bytes:
             if index >= len(self.own):
-                raise NotOwnerError(f"{index} owns nothing now")
+                raise GoneError(f"{index} has left")
             return await self._answer(index, message)
 
-        return OwnerRef(connection, watcher="me")
+        return OwnerRef(connection, watcher="me", moves=True)
 
     async def _answer(self, index: int, data: bytes) -> bytes:
         message, own = decode_owner_message(data), self.own[index]

@@ -32,16 +32,11 @@ class Owner(OwnerRef):
     """Accepts everything once it is ``open``."""
 
     def __init__(self, *, near: bool) -> None:
-        super().__init__(self._take, watcher="me")
-        self._near = near
+        super().__init__(self._take, watcher="me", is_near=lambda: near)
         self.accepted = 0
         self.open = asyncio.Event()
         self.open.set()
         self.met = asyncio.Event()
-
-    @property
-    def is_near(self) -> bool:
-        return self._near
 
     async def _take(self, data: bytes) -> bytes:
         message = decode_owner_message(data)
@@ -70,7 +65,7 @@ async def test_those_that_are_near_get_them(near: tuple[bool, ...]) -> None:
     async with submissions_to(owners) as submissions:
         for _ in range(SUBMITTED):
             execution_id = await submissions.submit("near:flow", b"{}", Options())
-            assert owners[partition_of(execution_id) % len(owners)].is_near
+            assert owners[partition_of(execution_id) % len(owners)].is_near()
     assert sum(each.accepted for each in owners) == SUBMITTED
 
 

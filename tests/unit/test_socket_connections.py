@@ -161,8 +161,8 @@ class Owner:
     """Orders calls of a dispatcher, and takes their answers."""
 
     def __init__(self, dispatcher: Peer) -> None:
-        self.lanes = DispatcherClient(OWNER, [dispatcher.call])
-        self.lanes.serve(self)
+        self.client = DispatcherClient(OWNER, [dispatcher.call])
+        self.client.serve(self)
         self.taken: set[tuple[str, str, int, int]] = set()
         self._changed = asyncio.Condition()
 
@@ -192,7 +192,7 @@ class Owner:
         assert isinstance(message, Answers)
         answers = message.answers
         await self.answers_arrived(answers)
-        self.lanes.answered(answers)
+        self.client.answered(answers)
         return b""
 
     async def until_taken(self, requests: Sequence[DispatchRequest]) -> None:
@@ -244,7 +244,7 @@ class Pair:
             await relay.start()
 
     async def stop(self) -> None:
-        await self.owner.lanes.stop()
+        await self.owner.client.stop()
         for peer in (self.peer, self._back):
             peer.close()
         for relay in self.relays.values():
@@ -313,7 +313,7 @@ async def test_a_connection_that_is_cut_anywhere_loses_nothing_and_repeats_no_ca
     async with pair_of(monkeypatch, is_near=is_near, **budgets) as pair:
         for number in range(BATCHES):
             batch = [request_of(number * AT_ONCE + each, size) for each in range(AT_ONCE)]
-            pair.owner.lanes.send(batch)
+            pair.owner.client.send(batch)
             await pair.owner.until_taken(batch)
         assert all(relay.cuts > CUTS // 2 for relay in pair.relays.values())
     assert len(pair.gateway.calls) == BATCHES * AT_ONCE
@@ -327,11 +327,11 @@ async def test_a_peer_that_stops_reading_is_waited_for_and_asked_again_when_it_i
 ) -> None:
     async with pair_of(monkeypatch, is_near=is_near) as pair:
         first, meanwhile = [request_of(1, 100)], [request_of(n, 100_000) for n in range(2, 50)]
-        pair.owner.lanes.send(first)
+        pair.owner.client.send(first)
         await pair.owner.until_taken(first)
         relay = pair.relays[DISPATCHER]
         relay.pause()
-        pair.owner.lanes.send(meanwhile)
+        pair.owner.client.send(meanwhile)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pair.peer.call(ASK_LIFE), 0.1)
         if is_cut:
@@ -353,7 +353,7 @@ async def test_while_a_port_cannot_be_reached_messages_go_over_ray(
         relay = pair.relays[DISPATCHER]
         relay.keep_out()
         first, second = [request_of(1, 100)], [request_of(2, 100)]
-        pair.owner.lanes.send(first)
+        pair.owner.client.send(first)
         await pair.owner.until_taken(first)
         assert (relay.connections, relay.over_ray > 0) == (0, True)
         assert [each.__dict__["actor"] for each in caplog.records if each.msg == TOLD][:1] == [
@@ -366,7 +366,7 @@ async def test_while_a_port_cannot_be_reached_messages_go_over_ray(
         while await _is_over_ray(pair, relay):
             assert relay.connections
         before = relay.over_ray
-        pair.owner.lanes.send(second)
+        pair.owner.client.send(second)
         await pair.owner.until_taken(second)
         assert relay.over_ray == before
     assert set(pair.gateway.calls.values()) == {1}

@@ -45,8 +45,8 @@ async def stands_still(_: bytes) -> bytes:
 
 
 def routes_with_one_still() -> ExecutionRouter:
-    homes = [OwnerRef(answers, watcher="a"), OwnerRef(stands_still, watcher="b")]
-    return ExecutionRouter(homes, ABSENT)
+    owners = [OwnerRef(answers, watcher="a"), OwnerRef(stands_still, watcher="b")]
+    return ExecutionRouter(owners, ABSENT)
 
 
 def request(task: str, *, host: str = "f", data: bytes = b"{}") -> DispatchRequest:
@@ -79,13 +79,13 @@ class Dispatcher:
         return self.life
 
 
-async def test_all_homes_are_asked_and_those_that_do_not_answer_left_out() -> None:
+async def test_all_owners_are_asked_and_those_that_do_not_answer_left_out() -> None:
     async with asyncio.timeout(LONG_S):
         replies = await routes_with_one_still().ask_all(ResourceCall(kind="blocks", service=""))
     assert [reply.body for reply in replies] == [b"[]"]
 
 
-async def test_a_check_that_a_home_does_not_answer_lets_a_submission_pass() -> None:
+async def test_a_check_that_an_owner_does_not_answer_lets_a_submission_pass() -> None:
     settings = Settings(submit_traffic_limits={"shop": 1000})
     admission = Admission(
         settings, store=ABSENT, executions=routes_with_one_still(), clock=SystemClock()
@@ -118,11 +118,11 @@ async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> 
 
 async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() -> None:
     still, killed = Dispatcher(), Dispatcher()
-    lanes = DispatcherClient("me", [still.connection, killed.connection])
-    beat = asyncio.create_task(lanes.watch_dispatchers())
+    client = DispatcherClient("me", [still.connection, killed.connection])
+    beat = asyncio.create_task(client.watch_dispatchers())
     hosts = [f"h{number}" for number in range(50)]
     places = {dispatcher_index(f"http://{host}/x", 2): host for host in hosts}
-    lanes.send([request("a", host=places[0]), request("b", host=places[1])])
+    client.send([request("a", host=places[0]), request("b", host=places[1])])
     await asyncio.wait_for(asyncio.gather(still.came.wait(), killed.came.wait()), LONG_S)
     still.is_still = True
     killed.life, killed.orders = b"2", []
@@ -131,21 +131,21 @@ async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() ->
     assert [[one.task for one in order] for order in killed.orders] == [["b"]]
     beat.cancel()
     await asyncio.gather(beat, return_exceptions=True)
-    await lanes.stop()
+    await client.stop()
 
 
 async def test_many_calls_or_large_ones_are_ordered_in_parts() -> None:
     dispatcher = Dispatcher()
-    lanes = DispatcherClient("me", [dispatcher.connection])
+    client = DispatcherClient("me", [dispatcher.connection])
     large = bytes(LONGEST_ORDER_BYTES // 2)
     wanted = [request(f"t{number}") for number in range(2 * MOST_IN_ORDER + 1)]
     wanted += [request(f"large{number}", data=large) for number in range(3)]
-    lanes.send(wanted)
+    client.send(wanted)
     async with asyncio.timeout(LONG_S):
         while sum(map(len, dispatcher.orders)) < len(wanted):
             await dispatcher.came.wait()
             dispatcher.came.clear()
-    await lanes.stop()
+    await client.stop()
     assert [one.task for order in dispatcher.orders for one in order] == [
         one.task for one in wanted
     ]

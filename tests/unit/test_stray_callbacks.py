@@ -31,14 +31,14 @@ class Cluster:
         self.store = MemoryStore()
         self.owner = LocalExecutions(store=self.store, gateway=GatedFunction(), clock=ManualClock())
         self.started: list[ExecutionId] = []
-        self.routes = ExecutionRouter([cast("OwnerRef", AsHome(self.owner.call))], self)
+        self.routes = ExecutionRouter([cast("OwnerRef", AsOwner(self.owner.call))], self)
 
     def find(self, _: ExecutionId) -> None:
         return None
 
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         self.started.append(execution_id)
-        return cast("OwnerRef", AsHome(_taken))
+        return cast("OwnerRef", AsOwner(_taken))
 
     def forget(self, execution_id: ExecutionId) -> None:
         raise AssertionError(execution_id)
@@ -48,8 +48,8 @@ class Cluster:
         return await self.routes.call(Delivery(execution_id=ID, event=event))
 
 
-class AsHome:
-    """Takes calls as a home does."""
+class AsOwner:
+    """Takes calls as an owner does."""
 
     def __init__(self, ask: Any) -> None:
         self.ask = ask

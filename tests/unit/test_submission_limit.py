@@ -92,12 +92,12 @@ async def test_a_caller_queues_no_more_submissions_than_the_limit() -> None:
         await is_open.wait()
         return encode_replies([Reply()])
 
-    home = OwnerRef(connection, watcher="me", limit=SubmissionLimit(1))
-    first = asyncio.create_task(home.ask(_submission()))
+    owner = OwnerRef(connection, watcher="me", limit=SubmissionLimit(1))
+    first = asyncio.create_task(owner.ask(_submission()))
     await asked.wait()
     with pytest.raises(OverloadedError, match="1 submissions are waiting"):
-        await home.ask(_submission())
-    others = [asyncio.create_task(home.ask(call)) for call in (CANCEL, _submission(PARENT))]
+        await owner.ask(_submission())
+    others = [asyncio.create_task(owner.ask(call)) for call in (CANCEL, _submission(PARENT))]
     is_open.set()
     await asyncio.gather(first, *others, return_exceptions=True)
-    assert (await home.ask(_submission())).error is None
+    assert (await owner.ask(_submission())).error is None

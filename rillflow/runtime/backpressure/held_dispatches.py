@@ -35,16 +35,19 @@ class HeldDispatches:
         self._release = release
         self._refresh = refresh
         self._held: dict[tuple[str, str], list[DispatchTask]] = {}
+        self.count = 0
+        """How many are held, which is read for each submission."""
         self._changed = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return sum(map(len, self._held.values()))
+        return self.count
 
     def hold(self, command: DispatchTask) -> None:
         """Hold a dispatch until its function is no longer busy."""
         key = (command.resource_name, workflow_of(command.execution_id))
         self._held.setdefault(key, []).append(command)
+        self.count += 1
         self._changed.set()
         if self._sleeper is None:
             self._sleeper = asyncio.create_task(self._run(), name="held dispatches")
@@ -66,6 +69,7 @@ class HeldDispatches:
                 await self._refresh()
                 free = [key for key in self._held if not self._busy_s(*key)]
                 commands = [command for key in free for command in self._held.pop(key)]
+                self.count -= len(commands)
                 if commands:
                     await self._release(commands)
                     continue

@@ -87,12 +87,9 @@ class Dispatching:
         self._untold: list[asyncio.Task[list[Reply]]] = []
         self.hints = BusyFunctions(clock, self._spread, tells_all=follows)
         self._following = HintSync(self.hints, executions, clock) if follows else None
-        self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
-        self.hints.on_clear = self._held.look_again
-
-    def held(self) -> int:
-        """Return how many dispatches wait for busy functions."""
-        return len(self._held)
+        self.held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
+        """The dispatches that wait for busy functions."""
+        self.hints.on_clear = self.held.look_again
 
     def add(self, command: DispatchTask) -> None:
         """Add a dispatch; it leaves with ``flush``, or when its function is free."""
@@ -118,7 +115,7 @@ class Dispatching:
         if self.hints.are_busy and self.hints.busy_s(
             command.resource_name, workflow_of(command.execution_id)
         ):
-            self._held.hold(command)
+            self.held.hold(command)
         else:
             self._batch.append(command)
 
@@ -151,7 +148,7 @@ class Dispatching:
 
     async def stop(self) -> None:
         """Drop the waiting dispatches; the next owner makes them."""
-        await self._held.stop()
+        await self.held.stop()
         if self._following is not None:
             await self._following.stop()
         await self._telling.stop()

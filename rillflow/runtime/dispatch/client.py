@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
 from functools import partial
 from itertools import islice
 from typing import Final, Protocol, TypeAlias
@@ -77,6 +77,11 @@ class DispatcherClient:
         self._owner: Sender | None = None
         self._opened = opened
         self._held: list[DispatchRequest] = []
+        self.unanswered: tuple[Sized, ...] = (
+            self._held,
+            *(link.unanswered for link in self._links),
+        )
+        """The calls without an answer, whose number is read for each submission."""
         self._opening: asyncio.Task[None] | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
@@ -105,11 +110,12 @@ class DispatcherClient:
 
     async def _send_held(self, opened: asyncio.Event) -> None:
         await opened.wait()
-        held, self._held, self._opened = self._held, [], None
+        held, self._opened = self._held.copy(), None
+        self._held.clear()
         self.send(held)
 
     def __len__(self) -> int:
-        return len(self._held) + sum(map(len, self._links))
+        return sum(map(len, self.unanswered))
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""
@@ -178,22 +184,19 @@ class _DispatcherLink:
         self._number = 0
         self._looked_at = 0
         self._queue: list[DispatchRequest] = []
-        self._unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
+        self.unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
         self._sending: asyncio.Task[None] | None = None
         self.owner: Sender | None = None
 
-    def __len__(self) -> int:
-        return len(self._unanswered)
-
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         for request in requests:
-            self._unanswered[request.call] = request
+            self.unanswered[request.call] = request
         self._queue.extend(requests)
         self._start()
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         for answer in answers:
-            self._unanswered.pop(answer.call, None)
+            self.unanswered.pop(answer.call, None)
 
     async def watch(self) -> None:
         while True:
@@ -206,7 +209,7 @@ class _DispatcherLink:
 
     async def _check(self) -> None:
         """Check whether the dispatcher is still the process that got the calls."""
-        if self._unanswered and self._sending is None:
+        if self.unanswered and self._sending is None:
             try:
                 token = await self._connection(_ASK_TOKEN)
             except RillflowError as error:
@@ -223,10 +226,10 @@ class _DispatcherLink:
         """
         if self.owner is None:
             return
-        if self._looked_at >= len(self._unanswered):
+        if self._looked_at >= len(self.unanswered):
             self._looked_at = 0
         first, self._looked_at = self._looked_at, self._looked_at + MOST_LOOKED_AT
-        some = islice(self._unanswered.values(), first, self._looked_at)
+        some = islice(self.unanswered.values(), first, self._looked_at)
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
             told = encode_message(CancelDispatches(self._sender, self._process_token, calls))
@@ -269,20 +272,20 @@ class _DispatcherLink:
         if token == self._process_token:
             return
         if self._process_token:
-            log.warning("dispatcher_restarted", extra={"calls": len(self._unanswered)})
+            log.warning("dispatcher_restarted", extra={"calls": len(self.unanswered)})
             await self._keep_awaited(token)
         self._process_token = token
-        self._queue = list(self._unanswered.values())
+        self._queue = list(self.unanswered.values())
 
     async def _keep_awaited(self, token: bytes) -> None:
         """Keep the calls that are awaited; of the others, some go on without their dispatcher."""
-        requests = list(self._unanswered.values())
+        requests = list(self.unanswered.values())
         if self.owner is None:
             return
         awaited = {request.call for request in await self.owner.still_awaited(requests)}
         ended = [each for each in requests if each.call not in awaited]
         for request in ended:
-            self._unanswered.pop(request.call, None)
+            self.unanswered.pop(request.call, None)
         lost = [request.call for request in ended if _outlives_its_dispatcher(request)]
         for first in range(0, len(lost), MOST_IN_ORDER):
             some = lost[first : first + MOST_IN_ORDER]

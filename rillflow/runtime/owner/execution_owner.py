@@ -60,7 +60,7 @@ from rillflow.runtime.owner.call_handling import (
     reply_of,
 )
 from rillflow.runtime.owner.cold_reads import ColdReads
-from rillflow.runtime.owner.measuring import OwnerMeters
+from rillflow.runtime.owner.measuring import BatchTimes, OwnerMeters
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.tracing import OwnerTraces
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
@@ -316,14 +316,14 @@ class ExecutionOwner:
             under_way = appends_under_way(batch)
         is_written = False
         try:
-            error = await self._append(written)
+            error, append_s = await self._append(written)
             is_written = error is None
         finally:
             if is_written and written:
                 # The loop runs this after the current task, which hands the answer over.
                 loop = asyncio.get_running_loop()
-                took = began_s, computed_s
-                loop.call_soon(self._carry_out, written, append, released, took)
+                times = BatchTimes(began_s, computed_s, append_s)
+                loop.call_soon(self._carry_out, written, append, released, times)
             else:
                 append.end(is_written=is_written)
                 self._recovery.go_on(released)
@@ -331,22 +331,25 @@ class ExecutionOwner:
             await asyncio.wait(under_way)
         return [reply_of(outcome, error) for outcome in batch]
 
-    async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
+    async def _append(self, written: Sequence[CallOutcome]) -> tuple[RillflowError | None, float]:
+        """Append what is to be written; return why it was not, and how long it took in seconds."""
         if not written:
-            return None
+            return None, 0.0
         began_s, began_ms = self._meters.now_s(), self._clock.now_ms()
         error = await self._writer.append([each.append for each in written if each.append])
-        self._meters.appended(len(written), began_s, is_written=error is None)
-        if self._traces.is_on and error is None:
+        append_s = self._meters.now_s() - began_s
+        if error is not None:
+            self._meters.append_failed()
+        elif self._traces.is_on:
             self._traces.appended(written, began_ms)
-        return error
+        return error, append_s
 
     def _carry_out(
         self,
         written: Sequence[CallOutcome],
         append: OpenAppend,
         released: Sequence[ExecutionId],
-        took: tuple[float, float],
+        times: BatchTimes,
     ) -> None:
         """Carry out the commands of what was written; nobody gets at the executions before."""
         durable_s = self._meters.now_s()
@@ -356,7 +359,7 @@ class ExecutionOwner:
                     self._carry_out_safely(outcome, outcome.execution)
             self._crashes.end()
             self._commands.flush()
-            self._meters.carried_out(written, *took, durable_s)
+            self._meters.carried_out(written, times, durable_s)
         finally:
             append.end(is_written=True)
             self._recovery.go_on(released)

@@ -1,11 +1,11 @@
 """What an owner counts and measures of its executions, for the metrics.
 
-`execution_owner.py` tells it of each batch once the batch is on disk and its commands are carried
-out. This is on the path of every event, so it does little for each.
+`execution_owner.py` tells it of each batch once the batch is on disk, its callers are answered and
+its commands are carried out. This is done for every event, so it does little for each.
 """
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from rillflow.core.commands import Announce, DispatchTask
 from rillflow.core.state import InvokeMsg, TaskState
@@ -24,6 +24,14 @@ _OUTCOMES: Final = {
     "TASK_FAILED": "failed",
     "TASK_SKIPPED": "skipped",
 }
+
+
+class BatchTimes(NamedTuple):
+    """When the calls of a batch arrived, and what they have taken in memory and to append."""
+
+    began_s: float
+    computed_s: float
+    append_s: float
 
 
 class OwnerMeters:
@@ -48,25 +56,17 @@ class OwnerMeters:
         self._append_failures = meters.counter(metrics.APPEND_FAILURES)
         self.timer_lateness = meters.histogram(metrics.TIMER_LATENESS)
 
-    def appended(self, events: int, began_s: float, *, is_written: bool) -> None:
-        """Note an append of so many events."""
-        if not is_written:
-            self._append_failures.add()
-            return
-        self._append.observe(self.now_s() - began_s)
-        self._appended.add((), events)
+    def append_failed(self) -> None:
+        """Note an append that was not written."""
+        self._append_failures.add()
 
     def carried_out(
-        self, written: Sequence[CallOutcome], began_s: float, computed_s: float, durable_s: float
+        self, written: Sequence[CallOutcome], times: BatchTimes, durable_s: float
     ) -> None:
-        """Note outcomes whose commands are under way.
-
-        Args:
-            written: They are on disk.
-            began_s: When their calls arrived.
-            computed_s: How long their calls have taken in memory.
-            durable_s: When they were on disk.
-        """
+        """Note an append: its outcomes are on disk since ``durable_s``, their commands leave."""
+        began_s, computed_s, append_s = times
+        self._append.observe(append_s)
+        self._appended.add((), len(written))
         calls_s = self.now_s() - began_s
         share_s = computed_s / len(written)
         last: ActiveExecution | None = None

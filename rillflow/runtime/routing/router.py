@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from rillflow.errors import NotOwnerError, NotReadyError, UnavailableError
+from rillflow.errors import GoneError, NotOwnerError, NotReadyError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (
@@ -61,14 +61,23 @@ class OwnerRef:
     """The owner of some executions as callers see it."""
 
     def __init__(
-        self, connection: Connection, *, watcher: str, limit: SubmissionLimit | None = None
+        self,
+        connection: Connection,
+        *,
+        watcher: str,
+        limit: SubmissionLimit | None = None,
+        is_near: Callable[[], bool] = lambda: True,
+        moves: bool = False,
     ) -> None:
         """Reach the owner by ``connection``; ``watcher`` is this process's name at the owner.
 
-        With a ``limit``, submissions that would wait too long are refused here.
+        With a ``limit``, submissions that would wait too long are refused here. ``is_near`` tells
+        whether the owner is on this node, as far as is known. An owner that ``moves`` may end for
+        good when the partitions move; whoever calls it then is told that it owns nothing.
         """
         self._limit = limit or SubmissionLimit()
-        self._connection = connection
+        self._connection = _until_moved(connection) if moves else connection
+        self.is_near = is_near
         self._calls: Batcher[Call, Reply] = Batcher(self._send, wide=2, size_of=size_of)
         self._watch = CompletionClient(watcher, self.ask, self._ask_ended)
 
@@ -76,11 +85,6 @@ class OwnerRef:
     def is_idle(self) -> bool:
         """Tell whether no call and no waiting caller uses it now."""
         return not len(self._calls) and not len(self._watch)
-
-    @property
-    def is_near(self) -> bool:
-        """Tell whether the owner is on this node, as far as is known."""
-        return True
 
     @property
     def is_busy(self) -> bool:
@@ -164,6 +168,16 @@ class OwnerRef:
         return decode_news(await self._connection(encode_message(question)))
 
 
+def _until_moved(connection: Connection) -> Connection:
+    async def call(message: bytes) -> bytes:
+        try:
+            return await connection(message)
+        except GoneError as error:
+            raise NotOwnerError(f"it owns nothing now: {error}") from error
+
+    return call
+
+
 class DedicatedOwners(Protocol):
     """The owners of dedicated executions while they run."""
 
@@ -196,11 +210,14 @@ class ExecutionRouter:
         owners: Sequence[OwnerRef],
         dedicated: DedicatedOwners,
         owner_at: Callable[[int], OwnerRef] | None = None,
+        admit: Callable[[ExecutionId], Awaitable[None]] | None = None,
     ) -> None:
         """Find executions by partition at ``owners``, and dedicated ones at ``dedicated``.
 
-        ``owner_at`` returns an owner by its number, where that many may be more.
+        ``owner_at`` returns an owner by its number, where that many may be more. ``admit`` refuses
+        submissions of dedicated executions beyond a limit.
         """
+        self._admit = admit
         self._owners = list(owners)
         self._dedicated = dedicated
         self._owner_at = owner_at
@@ -212,14 +229,15 @@ class ExecutionRouter:
         So its messages stay on the node, and where one node has more to do than its owners can, the
         owners of other nodes take what is too much.
         """
-        if self._home(execution_id).is_near:
+        if self._home(execution_id).is_near():
             return True
-        return not any(owner.is_near and not owner.is_busy for owner in self._owners)
+        return not any(owner.is_near() and not owner.is_busy for owner in self._owners)
 
     async def call(self, call: Call) -> Reply:
         """Make one call at the owner of its execution.
 
         Raises:
+            OverloadedError: The limit of dedicated executions is reached (429).
             UnavailableError: The owner could not be reached in time.
         """
         if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
@@ -276,6 +294,7 @@ class ExecutionRouter:
         """Submit an execution and wait until it has ended; see the port.
 
         Raises:
+            OverloadedError: The limit of dedicated executions is reached (429).
             UnavailableError: The owner could not be reached in time.
         """
         execution_id = submission.execution_id
@@ -373,6 +392,8 @@ class ExecutionRouter:
     async def _call_dedicated(self, call: Call) -> Reply:
         execution_id = call.execution_id
         if isinstance(call, Submission):
+            if self._admit is not None:
+                await self._admit(execution_id)
             return await self._dedicated.spawn(execution_id).ask(call)
         owner = self._dedicated.find(execution_id)
         if owner is not None:

@@ -1,12 +1,23 @@
-"""The drain of an actor that is moved to another node: new messages wait meanwhile.
+"""What a message to an actor passes before it is handled, and its answer before it is sent.
 
-Used by `actors/dispatcher_actor.py`, `actors/drain.py` and `actors/execution_actor.py`.
+``Drain`` lets messages wait while an actor is moved to another node, ``OwnPartitions`` refuses
+calls about executions of other owners, and ``AnswerGate`` keeps back the answers of an owner that
+another one has replaced. They must not know what a message means.
+
+Used by `actors/dispatcher_actor.py`, `actors/drain.py`, `actors/execution_actor.py` and
+`runtime/endpoints.py`.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NoReturn, Protocol, TypeVar
+
+from rillflow.errors import NotOwnerError
+from rillflow.ids import PARTITIONS, ExecutionId, partition_of
+from rillflow.ports.executions import ResourceCall, TrafficCall
+
+Answer = TypeVar("Answer")
 
 PATIENCE_S: Final = 2.0
 """How long messages under way may take to finish; other messages wait meanwhile."""
@@ -96,3 +107,80 @@ class Drain:
     def _told(self, calls: Calls | None) -> list[str]:
         messages = [f"{count} messages ({kind})" for kind, count in self._under_way.items()]
         return [*messages, *(calls.unfinished() if calls is not None else ())]
+
+
+class Addressed(Protocol):
+    """Whatever is for one execution."""
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        """The execution."""
+        ...
+
+
+class OwnPartitions:
+    """The partitions of one owner; those of an owner that is alone are all."""
+
+    def __init__(
+        self, partitions: Sequence[int] | None = None, *, version: int = 0, owners: int = 1
+    ) -> None:
+        """Own ``partitions`` in a map of that version with so many owners; None owns all."""
+        self.partition_map = version, owners
+        self._partitions = frozenset(range(PARTITIONS) if partitions is None else partitions)
+        self.are_all = len(self._partitions) == PARTITIONS
+
+    def has(self, message: Addressed) -> bool:
+        """Tell whether an owner of these partitions takes this message.
+
+        What is for no execution in particular is for every owner.
+        """
+        if self.are_all or isinstance(message, ResourceCall | TrafficCall):
+            return True
+        return partition_of(message.execution_id) in self._partitions
+
+    def refusal(self) -> NotOwnerError:
+        """Return what a caller is told who has another map."""
+        version, owners = self.partition_map
+        return NotOwnerError(
+            f"the execution has another owner: there are {owners} by partition map {version}",
+            self.partition_map,
+        )
+
+
+class AnswerGate:
+    """Lets answers, and refusals, pass until it is closed; from then on nobody is answered.
+
+    What a replaced owner answers is out of date. A caller without an answer repeats its call when
+    the process of this owner has ended, and reaches the new owner.
+    """
+
+    def __init__(self) -> None:
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether nobody is answered any more."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Answer nobody from now on; the process is about to end."""
+        self._is_closed = True
+
+    async def through(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Handle a call, and return its answer or raise its error, unless the gate is closed."""
+        if self._is_closed:
+            await _forever()
+        try:
+            answer = await ask()
+        except Exception:
+            if self._is_closed:
+                await _forever()
+            raise
+        if self._is_closed:
+            await _forever()
+        return answer
+
+
+async def _forever() -> NoReturn:
+    while True:
+        await asyncio.Event().wait()

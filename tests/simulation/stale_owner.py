@@ -1,4 +1,4 @@
-"""A run after a script, in fair weather: a home that stood still goes on when all have left.
+"""A run after a script, in fair weather: an owner that stood still goes on when all have left.
 
 The simulation has found it by chance, at seed 3045181 of its worlds of that day.
 """
@@ -23,8 +23,8 @@ def _flow(name: str) -> Definition:
     return {"workspace": "demo", "dagName": name, "type": "flow", "tasks": [fn(REDONE, "sync")]}
 
 
-class StaleHome(World):
-    """One dedicated execution, whose home is taken for dead while it starts."""
+class StaleOwner(World):
+    """One dedicated execution, whose owner is taken for dead while it starts."""
 
     def __init__(self) -> None:
         flows = Workflows(_flow("main"), _flow("child"), _flow("child"), sure=False)
@@ -33,16 +33,16 @@ class StaleHome(World):
 
     async def _upheavals(self) -> None:
         await _until(lambda: any(each.over for each in self.promises.mirrors.values()))
-        [home] = filter(is_execution_id, self.supervisor.newest)
-        self.supervisor.newest[home].kill()
-        self.supervisor.take_over(home)
-        stale = self.supervisor.newest[home]
+        [owner] = filter(is_execution_id, self.supervisor.newest)
+        self.supervisor.newest[owner].kill()
+        self.supervisor.take_over(owner)
+        stale = self.supervisor.newest[owner]
         stale.frozen = True
         redo = RedoRequested(at_ms=0, tasks=(REDONE,))
-        self._begin(self.people._deliver(home, redo))
+        self._begin(self.people._deliver(owner, redo))
         await asyncio.sleep(1.0)
-        self.supervisor.take_over(home)
-        await _until(lambda: not self.supervisor.supervises(home))
+        self.supervisor.take_over(owner)
+        await _until(lambda: not self.supervisor.supervises(owner))
         self._thaw(stale)
 
 
@@ -53,6 +53,6 @@ async def _until(is_true: Callable[[], bool]) -> None:
             return
 
 
-def simulate_stale_home() -> Finding:
+def simulate_stale_owner() -> Finding:
     """Run the script and return what it has shown."""
-    return live(StaleHome())
+    return live(StaleOwner())
