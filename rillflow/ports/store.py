@@ -309,8 +309,8 @@ class Catalogue(Protocol):
         """Return the newest version of an alias, None if it has none."""
         ...
 
-    async def has_version(self, business: str, feature: str, version: str) -> bool:
-        """Tell whether a version was ever added to a feature."""
+    async def has_version(self, business: str, feature: str | None, version: str) -> bool:
+        """Tell whether a version was ever added to a feature; None is any of the business."""
         ...
 
     async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:

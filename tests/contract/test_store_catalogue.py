@@ -69,6 +69,9 @@ async def test_a_version_that_is_no_longer_listed_is_still_known(store: Store) -
     assert await store.definition_text("v0") == "text 0"
     assert not await store.has_version("shop", "refund", "v0")
     assert not await store.has_version("shop", "order", "v9")
+    assert await store.has_version("shop", None, "v0")
+    assert not await store.has_version("bank", None, "v0")
+    assert not await store.has_version("shop", None, "v9")
 
 
 async def test_listings_of_aliases_show_the_youngest_creation_first(store: Store) -> None:

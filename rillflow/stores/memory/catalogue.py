@@ -63,9 +63,11 @@ class MemoryCatalogue(MemoryLifecycle):
         self._check_open()
         return next(reversed(self._versions.get((business, feature, alias), {})), None)
 
-    async def has_version(self, business: str, feature: str, version: str) -> bool:
-        """Tell whether a version was ever added to a feature."""
+    async def has_version(self, business: str, feature: str | None, version: str) -> bool:
+        """Tell whether a version was ever added to a feature; None is any of the business."""
         self._check_open()
+        if feature is None:
+            return any((its, v) == (business, version) for its, _, v in self._known_versions)
         return (business, feature, version) in self._known_versions
 
     async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:

@@ -28,6 +28,7 @@ DELETE FROM versions WHERE position IN (
     SELECT position FROM versions WHERE business = $1 AND feature = $2 AND alias = $3
     ORDER BY position DESC OFFSET $4)
 """
+_KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = $1 AND version = $2"
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = $1 AND feature = $2 AND alias = $3 ORDER BY position DESC
@@ -79,15 +80,14 @@ class PostgresCatalogue:
         """Return the newest version of an alias, None if it has none."""
         return await self._database.value(f"{_VERSIONS} LIMIT 1", business, feature, alias)
 
-    async def has_version(self, business: str, feature: str, version: str) -> bool:
-        """Tell whether a version was ever added to a feature."""
-        found = await self._database.value(
-            """SELECT version FROM known_versions
-            WHERE business = $1 AND feature = $2 AND version = $3""",
-            business,
-            feature,
-            version,
-        )
+    async def has_version(self, business: str, feature: str | None, version: str) -> bool:
+        """Tell whether a version was ever added to a feature; None is any of the business."""
+        if feature is None:
+            found = await self._database.value(f"{_KNOWN_VERSION} LIMIT 1", business, version)
+        else:
+            found = await self._database.value(
+                f"{_KNOWN_VERSION} AND feature = $3", business, version, feature
+            )
         return found is not None
 
     async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:

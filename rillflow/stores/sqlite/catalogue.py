@@ -25,6 +25,7 @@ DELETE FROM versions WHERE position IN (
     SELECT position FROM versions WHERE business = ? AND feature = ? AND alias = ?
     ORDER BY position DESC LIMIT -1 OFFSET ?)
 """
+_KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = ? AND version = ?"
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = ? AND feature = ? AND alias = ? ORDER BY position DESC
@@ -74,14 +75,14 @@ class SqliteCatalogue:
         """Return the newest version of an alias, None if it has none."""
         return await self._glanced(f"{_VERSIONS} LIMIT 1", business, feature, alias)
 
-    async def has_version(self, business: str, feature: str, version: str) -> bool:
-        """Tell whether a version was ever added to a feature."""
-        found = await self._glanced(
-            "SELECT version FROM known_versions WHERE business = ? AND feature = ? AND version = ?",
-            business,
-            feature,
-            version,
-        )
+    async def has_version(self, business: str, feature: str | None, version: str) -> bool:
+        """Tell whether a version was ever added to a feature; None is any of the business."""
+        if feature is None:
+            found = await self._glanced(f"{_KNOWN_VERSION} LIMIT 1", business, version)
+        else:
+            found = await self._glanced(
+                f"{_KNOWN_VERSION} AND feature = ?", business, version, feature
+            )
         return found is not None
 
     async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:

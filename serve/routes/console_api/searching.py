@@ -105,7 +105,7 @@ def _add_pages(routes: APIRouter, stack: Stack) -> None:
     ) -> Response:
         """List executions that a search finds, newest submit time first."""
         now_ms = stack.clock.now_ms()
-        search = _own(read_search(asked_for, now_ms), request)
+        search = await _own(stack, read_search(asked_for, now_ms), request)
         page = _Page(stack, search, min(max(limit, 1), MOST_ROWS))
         await page.fill(place_of(cursor))
         shown = page.shown()
@@ -113,10 +113,19 @@ def _add_pages(routes: APIRouter, stack: Stack) -> None:
         return json_response({**shown, "query": search.shown, "at_ms": now_ms})
 
 
-def _own(search: Search, request: Request) -> Search:
-    """Keep a search to the workspaces of its caller."""
-    business = own_workspace(caller_of(request.scope), search.wanted.business)
-    return search._replace(wanted=msgspec.structs.replace(search.wanted, business=business))
+async def _own(stack: Stack, search: Search, request: Request) -> Search:
+    """Keep a search to the workspaces of its caller, and to versions that it has.
+
+    An index of a version has the executions of all workspaces: those of others are not read.
+    """
+    asked_for = search.wanted
+    business = own_workspace(caller_of(request.scope), asked_for.business)
+    wanted = msgspec.structs.replace(asked_for, business=business)
+    version = wanted.definition_id
+    names_both = version is not None and business is not None
+    if names_both and not await stack.store.has_version(business, wanted.feature, version):
+        wanted = msgspec.structs.replace(wanted, statuses=())
+    return search._replace(wanted=wanted)
 
 
 class _Page:
@@ -206,7 +215,7 @@ def _add_counts(routes: APIRouter, stack: Stack) -> None:
     ) -> Response:
         """Count the executions that a search finds, by status and over time."""
         now_ms = stack.clock.now_ms()
-        search = _own(read_search(asked_for, now_ms), request)
+        search = await _own(stack, read_search(asked_for, now_ms), request)
         return json_response(
             await counted(stack, search, min(max(buckets, 0), MOST_BUCKETS), now_ms)
         )

@@ -286,13 +286,22 @@ def _add_counts(routes: APIRouter, stack: Stack) -> None:
         from_ms = read_search({"since": since}, now_ms).wanted.from_ms
         asked = Wanted(business=business, feature=feature, from_ms=from_ms)
         counts = {
-            version: await stack.store.count_newest(
-                msgspec.structs.replace(asked, definition_id=version), NEWEST_COUNTED
-            )
+            version: await _count_of(stack, msgspec.structs.replace(asked, definition_id=version))
             for version in wanted
         }
         shown = {version: version_count_view(each) for version, each in counts.items()}
         return json_response({"flow": flow, "versions": shown, "at_ms": now_ms})
+
+
+async def _count_of(stack: Stack, wanted: Wanted) -> NewestCount:
+    """Count the executions of a version, if the workflow has ever had it.
+
+    The index of a version has the executions of all workflows, which would all be read.
+    """
+    names = wanted.business or "", wanted.feature or "", wanted.definition_id or ""
+    if not await stack.store.has_version(*names):
+        return NewestCount({}, wanted.from_ms, is_whole=True)
+    return await stack.store.count_newest(wanted, NEWEST_COUNTED)
 
 
 def version_count_view(found: NewestCount) -> dict[str, Any]:
