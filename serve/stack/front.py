@@ -18,7 +18,7 @@ from ray.serve.schema import ApplicationStatus
 from rillflow.actors.directory import names_of_actors
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.placing import dispatchers, owners
-from rillflow.actors.takeover.actor_watch import ActorWatch, Stopped
+from rillflow.actors.takeover.actor_watch import ActorWatch, StillStopped, Stopped
 from rillflow.errors import StackError
 from rillflow.ports.deployment import Deployment
 from rillflow.runtime.supervision.convergence import DISPATCHER, EXECUTION, Kind
@@ -92,9 +92,14 @@ async def _keep_actors(settings: Settings, deployed: Deployment, stopped: thread
         await store.close()
 
 
-async def _take_over(settings: Settings, deployed: Deployment, stopped: Sequence[Stopped]) -> None:
+async def _take_over(
+    settings: Settings,
+    deployed: Deployment,
+    stopped: Sequence[Stopped],
+    still_stopped: StillStopped,
+) -> None:
     """End actors that have stopped, and start others of their names."""
-    for each in stopped:
+    for each in await still_stopped(stopped):
         log.warning("actor_taken_over", extra={"actor": each.name})
         await asyncio.to_thread(ray.kill, each.actor)
     await asyncio.to_thread(launch_actors, settings, deployed)

@@ -15,6 +15,7 @@ from rillflow.ports.lease import OwnerLease
 from rillflow.ports.store import Store
 from rillflow.runtime.supervision.lease_renewal import renewed_lease
 from rillflow.stores import open_store
+from rillflow.stores.sqlite.store import SqliteStore
 
 NAME: Final = "rillflow:execution:0"
 LONG_S: Final = 60.0
@@ -55,6 +56,28 @@ async def test_it_is_renewed_while_the_event_loop_is_held(
     await store.open()
     await renewed_lease(store, opens, (NAME, "a"), lost=lost.set)
     _hold_until_renewed(tmp_path / "store.db", 2)
+    await store.take_owner_lease(NAME, "b")
+    async with asyncio.timeout(LONG_S):
+        await lost.wait()
+    await store.close()
+
+
+async def test_it_is_renewed_again_whatever_has_gone_wrong(tmp_path: Path) -> None:
+    failures = [RuntimeError("a library is broken")]
+
+    class Failing(SqliteStore):
+        async def renew_owner_lease(self, name: str, life: str) -> bool:
+            if failures:
+                raise failures.pop()
+            return await super().renew_owner_lease(name, life)
+
+    def open_failing() -> Store:
+        return Failing(tmp_path / "store.db")
+
+    store, lost = open_failing(), asyncio.Event()
+    await store.open()
+    await renewed_lease(store, open_failing, (NAME, "a"), lost=lost.set)
+    await _until_renewed(store, 1)
     await store.take_owner_lease(NAME, "b")
     async with asyncio.timeout(LONG_S):
         await lost.wait()

@@ -107,6 +107,20 @@ def test_nobody_is_judged_by_a_look_that_was_long_ago() -> None:
     assert watched.signs.stopped((OWNER, DISPATCHER)) == []
 
 
+def test_who_gives_a_sign_before_it_is_replaced_has_not_stopped() -> None:
+    watched = Watched()
+    watched.look()
+    watched.go_on(STOPPED_S)
+    stopped = watched.signs.stopped(())
+    before = [OwnerLease(OWNER, watched.life, watched.renewals)]
+    assert watched.signs.still_silent(stopped, before) == {OWNER, DISPATCHER}
+    assert watched.signs.still_silent([OWNER], before) == {OWNER}
+    renewed = [OwnerLease(OWNER, watched.life, watched.renewals + 1)]
+    assert watched.signs.still_silent(stopped, renewed) == {DISPATCHER}
+    watched.signs.give(DISPATCHER)
+    assert watched.signs.still_silent(stopped, before) == {OWNER}
+
+
 def test_who_has_never_taken_a_lease_is_known() -> None:
     watched = Watched()
     watched.look()

@@ -41,8 +41,10 @@ class Stopped(NamedTuple):
     node: str
 
 
-TakeOver = Callable[[Sequence[Stopped]], Awaitable[None]]
-"""Ends actors that have stopped, and starts others of their names."""
+StillStopped = Callable[[Sequence[Stopped]], Awaitable[list[Stopped]]]
+"""Returns those of some actors that have neither gone on nor been replaced meanwhile."""
+TakeOver = Callable[[Sequence[Stopped], StillStopped], Awaitable[None]]
+"""Ends actors that have stopped, and starts others of their names; it asks again before."""
 
 
 class ActorWatch:
@@ -109,11 +111,23 @@ class ActorWatch:
         if not lost:
             return
         try:
-            await self._take_over(lost)
+            await self._take_over(lost, self._still_stopped)
         finally:
             for each in lost:
                 self._forget(each.name)
                 self._signs.give(each.name)
+
+    async def _still_stopped(self, lost: Sequence[Stopped]) -> list[Stopped]:
+        """Look again at actors, since whoever takes over may have had to wait for its turn.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        silent = self._signs.still_silent(
+            [each.name for each in lost], await self._leases.owner_leases()
+        )
+        places = await asyncio.to_thread(self._places, sorted(silent))
+        return [each for each in lost if _is_same(each, places.get(each.name))]
 
     def _of_kind(self, kind: Kind) -> Iterator[str]:
         return (name for name, its in self._kinds.items() if its == kind)
@@ -174,6 +188,11 @@ class ActorWatch:
                 self._unreachable_s.pop(node["NodeID"], None)
             else:
                 self._unreachable_s[node["NodeID"]] = time.monotonic()
+
+
+def _is_same(one: Stopped, other: Stopped | None) -> bool:
+    """Tell whether two findings are of the same process of an actor."""
+    return other is not None and (one.actor, one.node) == (other.actor, other.node)
 
 
 async def _accepts(node: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rillflow.actors.placing import WaitingWorkers, other_places
 from rillflow.actors.reports import Reports
-from rillflow.actors.takeover.actor_watch import Stopped
+from rillflow.actors.takeover.actor_watch import StillStopped, Stopped
 
 log = logging.getLogger("rillflow.controller")
 
@@ -48,9 +48,16 @@ class Takeovers:
         """Asks Ray for the nodes that may have actors; blocks."""
         self.count = 0
 
-    async def take_over(self, stopped: Sequence[Stopped]) -> None:
-        """End actors that have stopped, and start others of their names."""
+    async def take_over(self, stopped: Sequence[Stopped], still_stopped: StillStopped) -> None:
+        """End actors that have stopped, and start others of their names.
+
+        Raises:
+            StoreError: Nobody knows whether they have gone on meanwhile.
+        """
         async with self._looking:
+            stopped = await still_stopped(stopped)  # other steps may have taken a minute
+            if not stopped:
+                return
             self.count += 1
             nodes = await asyncio.to_thread(self.nodes)
             where = other_places({each.name: each.node for each in stopped}, nodes)
@@ -69,6 +76,10 @@ class Takeovers:
                 )
         except TimeoutError:
             log.error("actor_not_taken_over", extra=facts)  # noqa: TRY400 - nothing was raised
+            return
+        except Exception:
+            # The lock is held until all others are replaced, too.
+            log.exception("actor_not_taken_over", extra=facts)
             return
         seconds = round(time.monotonic() - begun_s, 3)
         log.warning("actor_taken_over", extra={**facts, "node": place, "seconds": seconds})

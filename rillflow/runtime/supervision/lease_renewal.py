@@ -42,18 +42,27 @@ async def renewed_lease(
     loop = asyncio.get_running_loop()
 
     def renew() -> None:
-        try:
-            asyncio.run(_until_lost(open_store(), *holder))
-        except Exception:
-            log.exception("lease_renewal_failed", extra={"actor": holder[0]})
-        else:
-            log.warning("owner_lease_lost", extra={"actor": holder[0]})
-            loop.call_soon_threadsafe(lost)
+        asyncio.run(_until_lost(open_store, *holder))
+        log.warning("owner_lease_lost", extra={"actor": holder[0]})
+        loop.call_soon_threadsafe(lost)
 
     threading.Thread(target=renew, name="owner-lease", daemon=True).start()
 
 
-async def _until_lost(store: Store, name: str, life: str) -> None:
+async def _until_lost(open_store: Callable[[], Store], name: str, life: str) -> None:
+    """Renew a lease until another process has it, whatever happens.
+
+    An actor whose lease stands still would be replaced at the next long turn of its event loop.
+    """
+    while True:
+        try:
+            return await _renew_until_lost(open_store(), name, life)
+        except Exception:
+            log.exception("lease_renewal_failed", extra={"actor": name})
+            await asyncio.sleep(RENEW_S)
+
+
+async def _renew_until_lost(store: Store, name: str, life: str) -> None:
     await retry_while_unavailable(store.open)
     try:
         is_told = False

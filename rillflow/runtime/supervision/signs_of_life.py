@@ -86,6 +86,20 @@ class SignsOfLife:
         silent = {*self._silent(STOPPED_S), *set(self._silent(GONE_S)).intersection(unreachable)}
         return sorted(asked & silent)
 
+    def still_silent(self, names: Collection[str], leases: Sequence[OwnerLease]) -> set[str]:
+        """Return those of some actors that have given no sign since the last look.
+
+        Args:
+            names: Actors that had stopped.
+            leases: What the store has now.
+        """
+        now = {lease.name: lease for lease in leases}
+        return {
+            name
+            for name in self._suspected_s.keys() & set(names)
+            if self._leases.get(name) == now.get(name)
+        }
+
     def _silent(self, for_s: float) -> list[str]:
         before_s = self._now_s() - for_s
         return [name for name, seen_s in self._seen_s.items() if seen_s <= before_s]

@@ -21,6 +21,7 @@ POOL_SETTINGS = {
     "idle_in_transaction_session_timeout": "5s",
 }
 _POOL_SIZE = 4
+_SOON_S = 3.0
 _LONGEST_READ_S = 120.0
 """After this a silent server counts as lost; listings of millions take less."""
 
@@ -89,6 +90,23 @@ class PostgresDatabase:
         """Read rows as tuples."""
         async with self._connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *values)]
+
+    async def rows_soon(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read rows, or write and return some, of a statement that takes milliseconds.
+
+        Raises:
+            StoreError: It takes longer than some seconds: the server is gone, or this connection.
+        """
+        if self._pool is None:
+            raise StoreError("PostgreSQL: the store is closed")
+        async with store_errors(), self._pool.acquire(timeout=_SOON_S) as connection:
+            try:
+                found = await connection.fetch(query, *values, timeout=_SOON_S)
+            except TimeoutError:
+                # Whoever does not answer does not confirm either that it has cancelled.
+                connection.terminate()
+                raise
+            return [tuple(row) for row in found]
 
     async def column(self, query: str, *values: object) -> list[str]:
         """Read the first column."""

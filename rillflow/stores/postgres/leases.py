@@ -66,8 +66,8 @@ class PostgresOwnerLeases:
 
     async def renew_owner_lease(self, name: str, life: str) -> bool:
         """Renew a lease, if this process has it."""
-        return await self._database.value(_RENEW_OWN, name, life) is not None
+        return bool(await self._database.rows_soon(_RENEW_OWN, name, life))
 
     async def owner_leases(self) -> list[OwnerLease]:
         """Return all leases by name."""
-        return [OwnerLease(*row) for row in await self._database.rows(_READ_OWN)]
+        return [OwnerLease(*row) for row in await self._database.rows_soon(_READ_OWN)]
