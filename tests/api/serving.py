@@ -54,12 +54,16 @@ class MovableClock:
     """The machine's clock, which a test may set forward, or stop."""
 
     def __init__(self) -> None:
-        self._ahead_ms = 0
+        self._ahead_ms = self._set_ms = 0
         self._stopped_ms: int | None = None
         self._stopped_s: float | None = None
 
     def advance(self, seconds: float) -> None:
         self._ahead_ms += int(seconds * 1000)
+
+    def set(self, seconds: float) -> None:
+        """Set the wall clock forward, or back; the monotonic one goes on."""
+        self._set_ms += int(seconds * 1000)
 
     def stop(self) -> None:
         """Stand still at the beginning of a second, until advanced."""
@@ -72,8 +76,8 @@ class MovableClock:
 
     def now_ms(self) -> int:
         if self._stopped_ms is not None:
-            return self._stopped_ms + self._ahead_ms
-        return time.time_ns() // 1_000_000 + self._ahead_ms
+            return self._stopped_ms + self._ahead_ms + self._set_ms
+        return time.time_ns() // 1_000_000 + self._ahead_ms + self._set_ms
 
     def monotonic_s(self) -> float:
         now_s = time.monotonic() if self._stopped_s is None else self._stopped_s

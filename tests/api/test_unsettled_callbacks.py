@@ -84,6 +84,32 @@ async def test_who_has_the_address_of_a_suspense_keeps_nobody_with_a_key_from_wa
         assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
 
 
+async def test_a_wall_clock_that_is_set_back_refuses_no_signal() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(WAITS))
+        query = {"execution_id": execution_id, "task_name": "A"}
+        for go in (0, 0, 1):
+            answer = await api.client.post("/flow/trigger.json", params=query, json={"go": go})
+            assert answer.status_code == 200
+            api.clock.set(-3_600)
+        assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+
+
+async def test_a_wall_clock_that_is_set_back_hides_no_failure() -> None:
+    store = MemoryStore()
+    async with served({"f": lambda _: {}}, store=store) as api:
+        descriptor = await api.add(ASYNC.replace("GATEWAY", api.gateway.url))
+        execution_id = await api.submit(descriptor)
+        query = {"execution_id": execution_id, "task_name": "A"}
+        sizes = []
+        for _ in range(2):
+            await api.client.post("/flow/trigger.json", params=query, content=b"{}", headers=AGAIN)
+            sizes.append(await stored_bytes(store, execution_id))
+            api.clock.set(-3_600)
+            api.clock.advance(2 * NOTE_PAUSE_S)
+        assert sizes[0] < sizes[1]
+
+
 async def stored_bytes(store: MemoryStore, execution_id: str) -> int:
     """Return the bytes of all records of an execution."""
     stored = await store.load(execution_id)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
-from rillflow.errors import FencedError, StoreError
-from rillflow.ports.store import ExecutionFilter
+from rillflow.errors import ConflictError, FencedError, StoreError
+from rillflow.ports.store import Append, ExecutionFilter
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.store import PostgresStore
 from rillflow.stores.postgres.writer import PostgresWriter
@@ -79,6 +81,98 @@ async def test_a_read_from_a_server_that_falls_silent_fails_and_the_next_one_doe
             await _count_records(database)
     assert await _count_records(database) == 1
     await database.close()
+
+
+async def refusal_of(store: PostgresStore, append: Append) -> StoreError | None:
+    try:
+        await store.append([append])
+    except StoreError as error:
+        return error
+    return None
+
+
+class Relay:
+    """Carries connections to a server, until it drops what they say, as a firewall does."""
+
+    def __init__(self, folder: str) -> None:
+        self._socket = f"{folder}/.s.PGSQL.5432"
+        self._opened = 0
+        self._silent_below: float = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def fall_silent(self) -> None:
+        """Carry nothing of any connection from now on."""
+        self._silent_below = float("inf")
+
+    def carry_new_ones(self) -> None:
+        """Carry connections that are opened from now on."""
+        self._silent_below = self._opened + 1
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry a connection."""
+        self._opened += 1
+        there, back = await asyncio.open_unix_connection(self._socket)
+        self._writers += (writer, back)
+        await asyncio.gather(
+            self._pump(self._opened, reader, back), self._pump(self._opened, there, writer)
+        )
+
+    async def _pump(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                if number >= self._silent_below:
+                    writer.write(data)
+        writer.close()
+
+    async def close(self) -> None:
+        """End all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def test_a_lease_is_renewed_by_a_new_connection_seconds_after_the_old_one_fell_silent(
+    url: str,
+) -> None:
+    """A server that others have replaced confirms nothing, not even that it has cancelled."""
+    address = urlsplit(url)
+    relay = Relay(parse_qs(address.query)["host"][0])
+    server = await asyncio.start_server(relay.take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = PostgresStore(f"postgresql://{address.username}@127.0.0.1:{port}{address.path}")
+    async with asyncio.timeout(60):
+        await store.open()
+        await store.take_owner_lease("owner", "a")
+        assert await store.renew_owner_lease("owner", "a")
+        relay.fall_silent()
+        with pytest.raises(StoreError):
+            await store.renew_owner_lease("owner", "a")
+        relay.carry_new_ones()
+        assert await store.renew_owner_lease("owner", "a")
+        assert [lease.renewals for lease in await store.owner_leases()] in ([2], [3])
+        await store.close()
+    server.close()
+    await relay.close()
+
+
+async def test_a_writer_whose_connection_was_cut_asks_what_the_database_has(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    """It may have come back older, from a standby that was behind."""
+    epoch = await store.take_scopes([PARTITION])
+    await store.append([submit(1, epoch=epoch)])
+    await store.append([follow(1, 2, b"second", epoch=epoch)])
+    await other.execute(END_OTHERS)
+    await other.execute("DELETE FROM journal")
+    await other.execute("DELETE FROM executions")
+    refusal: StoreError | None = None
+    while not isinstance(refusal, ConflictError):  # it may have to notice first that it was cut
+        refusal = await refusal_of(store, follow(1, 3, b"third", epoch=epoch))
+        assert refusal is not None, "a record of an execution that is not there was acknowledged"
+    assert await other.fetchval("SELECT count(*) FROM journal") == 0
 
 
 async def _count_records(database: PostgresDatabase) -> int:

@@ -17,6 +17,7 @@ from rillflow.actors.connections.network import (
     MOST_PINGS,
     NONCE_BYTES,
     PROOF_BYTES,
+    NetworkConnection,
     NetworkServer,
     connect,
 )
@@ -293,6 +294,49 @@ async def test_a_seal_fits_each_frame_once_and_in_one_direction() -> None:
     assert fits(b, first)
     assert not fits(b, first)
     assert not fits(a, second)
+
+
+class SlowTransport(asyncio.Transport):
+    """Sends a large message bit by bit, for as long as ``leaves`` says; nothing is answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaves = True
+        self.looks = 0
+        self.unsent_bytes = 1 << 30
+        self.looked = asyncio.Condition()
+        self.is_aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how much is to be sent; some has left since it was asked before."""
+        self.looks += 1
+        self.unsent_bytes -= self.leaves
+        return self.unsent_bytes
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Put something behind the message."""
+
+    def is_closing(self) -> bool:
+        """Tell whether it was aborted."""
+        return self.is_aborted.is_set()
+
+    def abort(self) -> None:
+        """End the connection."""
+        self.is_aborted.set()
+
+
+async def test_a_message_that_takes_long_to_send_is_not_cut_while_any_of_it_leaves() -> None:
+    transport = SlowTransport()
+    connection = NetworkConnection(Seal(b"there" * 6, b"back" * 6), ping_s=0.001)
+    connection.connection_made(transport)
+    async with asyncio.timeout(WITHIN_S):
+        while transport.looks < 4 * MOST_PINGS:
+            assert not transport.is_aborted.is_set()
+            await asyncio.sleep(0.001)
+        transport.leaves = False
+        await transport.is_aborted.wait()
+    connection.connection_lost(None)
+    assert transport.looks <= 6 * MOST_PINGS
 
 
 async def test_a_machine_that_answers_nothing_any_more_is_given_up() -> None:
