@@ -213,6 +213,15 @@ class UnreadEventsSource(Protocol):
 
 
 @runtime_checkable
+class ReturnableEventsSource(Protocol):
+    """A source that takes events back which cannot be dealt with now, so that they hold nothing."""
+
+    async def put_back(self, event: TriggerEvent) -> None:
+        """Take an event back, and those after it in its lane; ``take`` returns them again."""
+        ...
+
+
+@runtime_checkable
 class TriggerType(Protocol):
     """A type of triggers.
 

@@ -20,6 +20,8 @@ from rillflow.triggers.kafka import checked_kafka
 from rillflow.triggers.kafka_records import Record, RecordError, context_of
 
 LARGE: Final = b'"' + b"x" * (4 << 20) + b'"'
+HALF: Final = b"[" + b"[]," * 340_000 + b"[]]"
+"""Takes more memory than a half of the room for all."""
 LONG: Final = 100_000
 
 
@@ -69,6 +71,9 @@ class Consumer:
     async def position(self, place: TopicPartition) -> int:
         return self._at[place]
 
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        self._at[place] = offset
+
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         del offsets
 
@@ -90,9 +95,16 @@ class Consumer:
 class Client(KafkaClient):
     """A client of that consumer."""
 
-    def __init__(self, consumer: Consumer, *, again_s: float = AGAIN_S, **settings: Any) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        again_s: float = AGAIN_S,
+        room: OwnRoom | None = None,
+        **settings: Any,
+    ) -> None:
         given = checked_kafka({"brokers": "k:9092", "topic": "t", **settings})
-        super().__init__("trigger", given, None, None, OwnRoom(RecordRoom()))
+        super().__init__("trigger", given, None, None, room or OwnRoom(RecordRoom()))
         self.again_s = again_s
         self.consumer = consumer
 
@@ -186,3 +198,19 @@ async def test_compiling_the_paths_of_a_stored_trigger_is_charged_for_each_recor
     settings["mapping"] = {f"f{number}": f"$.value[?({path})][{number}]" for number in range(40)}
     with pytest.raises(RecordError):
         context_of(settings, Record("t", 0, 0, 1, None, b'{"a":"x"}', ()))
+
+
+async def test_records_that_have_to_wait_are_put_back_and_give_their_room_to_others() -> None:
+    shared = RecordRoom()
+    clients = [Client(Consumer(1, value=HALF), room=OwnRoom(shared, each)) for each in "abc"]
+    first, second = [(await client.take(()))[0] for client in clients[:2]]
+    assert await clients[2].take(()) == []
+    await clients[0].put_back(first.position)
+    assert [event.key for event in await clients[2].take(())] == [first.key]
+    assert clients[0].consumer.made == 0
+    await clients[1].put_back(second.position)
+    again = await clients[0].take(())
+    assert [event.position.offset for event in again] == [first.position.offset]
+    for client in clients:
+        await client.put_back(record(0, 0))
+    assert not shared.taken_bytes

@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -16,8 +17,14 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.triggers import TriggerEvent, TriggerRow
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS, Options
-from rillflow.runtime.triggers.progress import FAILED, MOST_REFUSALS, Progress, decode_progress
-from rillflow.runtime.triggers.reading import key_of_event
+from rillflow.runtime.triggers.progress import (
+    FAILED,
+    MOST_REFUSALS,
+    WAITING,
+    Progress,
+    decode_progress,
+)
+from rillflow.runtime.triggers.reading import SourceReader, key_of_event
 from rillflow.runtime.triggers.source_runner import (
     GIVES_WAY_MS,
     MOST_OF_ONE,
@@ -55,6 +62,29 @@ class Submitted:
             self.contexts[key] = context
             self.order.append(context.get("a"))
         return f"execution of {key}"
+
+
+class ReturningReader(RecordReader):
+    """A reader that takes events back."""
+
+    def __init__(self, log: RecordLog) -> None:
+        super().__init__(log)
+        self.put_back_keys: list[str] = []
+
+    async def put_back(self, event: TriggerEvent) -> None:
+        """Return it again, and those after it."""
+        lane, offset = event.position
+        self._next[lane] = offset
+        self.put_back_keys.append(event.key)
+
+
+class Returning(RecordLog):
+    """A log that is read by such a reader, the last of which it keeps."""
+
+    def open(self, trigger_id: str, settings: JsonObject) -> RecordReader:
+        super().open(trigger_id, settings)
+        self.reader = ReturningReader(self)
+        return self.reader
 
 
 class PartlyReader(RecordReader):
@@ -190,6 +220,30 @@ async def test_what_is_refused_for_the_load_is_repeated_before_the_next_of_its_l
         assert [each for each in world.submitted.order if each < 4] == [1, 2, 3]
 
 
+async def test_what_has_to_wait_is_put_back_meanwhile_and_started_in_order() -> None:
+    log = Returning()
+    async with a_world(log) as world:
+        await world.add()
+        world.submitted.refusals[2] = OverloadedError("too many")
+        log.lanes["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
+        log.lanes["1"] += [{"a": 4}]
+        async with world.runs() as runner:
+            await until(lambda: log.opened and log.reader.put_back_keys)
+            await until(lambda: log.acknowledged == {"0": 1, "1": 1})
+            assert set(log.reader.put_back_keys) == {"log/0/1"}
+            assert not held_by(runner._readers["t"], "0")
+            del world.submitted.refusals[2]
+            await until(lambda: log.acknowledged["0"] == 3)
+        assert [each for each in world.submitted.order if each < 4] == [1, 2, 3]
+
+
+def held_by(reader: SourceReader, lane: str) -> list[TriggerEvent]:
+    """Return the events that the work on a lane holds."""
+    frame: Any = reader._lanes[lane].get_coro()
+    held: list[TriggerEvent] = frame.cr_frame.f_locals["events"]
+    return held
+
+
 async def test_what_is_refused_is_listed_with_the_reason_and_the_next_one_starts() -> None:
     async with a_world() as world:
         await world.add()
@@ -313,6 +367,30 @@ async def test_one_workspace_leaves_room_for_the_sources_of_others() -> None:
             await until(lambda: world.log.opened > MOST_OF_ONE)
             assert "z" in runner._readers
             assert len(runner._waiting) == 3
+
+
+async def test_workspaces_that_come_later_get_their_share_of_the_sources() -> None:
+    async with a_world() as world:
+        for number in range(MOST_SOURCES):
+            await world.add(f"t{number}", descriptor_id=f"{'ab'[number % 2]}:order")
+        async with world.runs() as runner:
+            await until(lambda: len(runner._readers) == MOST_SOURCES)
+            for number in range(40):
+                await world.add(f"c{number}", descriptor_id="c:order")
+            await until(lambda: sources_of(runner)["c"] == MOST_SOURCES // 3)
+            assert set(sources_of(runner).values()) == {33, 34}
+            waiting = [each for each in runner._waiting if each.startswith("t")]
+            await runner._write_progress()
+            told = [await world.progress(each) for each in waiting]
+            assert [each.state for each in told] == [WAITING] * len(waiting)
+            before = sources_of(runner)
+            for _ in range(3):
+                runner._have_most_give_way()
+            assert sources_of(runner) == before
+
+
+def sources_of(runner: SourceRunner) -> Counter[str]:
+    return Counter(row.descriptor_id[0] for row in (each.row for each in runner._readers.values()))
 
 
 async def test_a_source_that_has_failed_for_long_makes_room_for_one_that_waits() -> None:

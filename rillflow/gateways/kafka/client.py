@@ -155,6 +155,17 @@ class KafkaClient:
         finally:
             self._room.give_back(record.partition)
 
+    async def put_back(self, record: ConsumerRecord[Any, Any]) -> None:
+        """Give back the room of the records of a partition, and read it again from one of them on.
+
+        Its partition is busy meanwhile, so ``take`` is not at it.
+        """
+        place = TopicPartition(record.topic, record.partition)
+        self._held.pop(place, None)
+        self._room.give_back(record.partition)
+        if place in self._consumer.assignment():  # otherwise whoever has it now reads it again
+            self._consumer.seek(place, record.offset)
+
     async def send_dead(self, record: ConsumerRecord[Any, Any], reason: str) -> bool:
         """Send a record to the topic of dead letters; False without one, or if it does not fit.
 

@@ -67,6 +67,10 @@ class KafkaSource:
         """Send a record to the topic of dead letters, if there is one, and it fits."""
         return await self._run(self._client().send_dead(event.position, self._mask.text(reason)))
 
+    async def put_back(self, event: TriggerEvent) -> None:
+        """Let go of a record, and of those after it in its partition, until they are read again."""
+        await self._run(self._client().put_back(event.position))
+
     async def close(self) -> None:
         """Leave the group, and close all connections."""
         if self._opened is not None:

@@ -9,6 +9,8 @@ import msgspec
 
 FAILED: Final = "failed"
 """The state of a source that cannot be read."""
+WAITING: Final = "waiting"
+"""The state of a source that was closed, and is read again when its turn comes."""
 LONGEST_REASON: Final = 300
 MOST_REFUSALS: Final = 20
 
@@ -34,10 +36,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         error: Why its last time or event has started none; empty if it has.
         refused: How many of its events started none, as they, or their executions, were refused.
         refusals: The last of those that are kept nowhere else.
-        state: How its source is: ``connecting``, ``connected``, ``failed`` or ``stopped``; empty
-            for a trigger without a source.
+        state: How its source is: ``connecting``, ``connected``, ``failed``, ``stopped`` or
+            ``waiting``; empty for a trigger without a source.
         state_ms: Since when.
-        state_reason: Why it has failed.
+        state_reason: Why it has failed, or waits.
     """
 
     fired: int = 0

@@ -1,8 +1,9 @@
 """Reading the events of one trigger: each starts one execution, and is then acknowledged.
 
 Events of a lane are dealt with in order, also when a submission is refused for the load: the same
-event is tried again, and the source gives no more of its lane. A failure of the source closes it,
-and opens it again after a pause. What was not acknowledged comes again, and is found by its key.
+event is tried again, and the source gives no more of its lane. If that takes long, the source takes
+the event back meanwhile, so that it holds no memory. A failure of the source closes it, and opens
+it again after a pause. What was not acknowledged comes again, and is found by its key.
 
 Used by `runtime/triggers/source_runner.py`.
 """
@@ -23,6 +24,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import (
     EventSource,
+    ReturnableEventsSource,
     TriggerEvent,
     TriggerProgress,
     TriggerRow,
@@ -37,6 +39,7 @@ from rillflow.runtime.triggers.progress import (
     FAILED,
     LONGEST_REASON,
     MOST_REFUSALS,
+    WAITING,
     Refusal,
     decode_progress,
     encode_progress,
@@ -56,6 +59,8 @@ MOST_LANES: Final = 64
 """Lanes that are dealt with at the same time."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
+PUT_BACK_S: Final = 2.0
+"""Events that are tried again after a pause of so long, or a longer one, are put back meanwhile."""
 IDLE_S: Final = 0.05
 """The shortest wait for a source that has nothing, so that none holds the processor."""
 CLOSE_S: Final = 5.0
@@ -99,6 +104,8 @@ class SourceReader:
         self._source: EventSource | None = None
         self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._delays: dict[str, Backoff] = {}
+        """The pauses of lanes whose next event was put back."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -110,6 +117,10 @@ class SourceReader:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def give_way(self, reason: str) -> None:
+        """Tell that this source is closed for now, so that others are read."""
+        self._is(WAITING, reason)
 
     @property
     def behind(self) -> int | None:
@@ -158,6 +169,7 @@ class SourceReader:
                 task.cancel()
             await asyncio.gather(*self._lanes.values(), return_exceptions=True)
             self._lanes.clear()
+            self._delays.clear()
             await self._close(source)
 
     async def _close(self, source: EventSource) -> None:
@@ -182,15 +194,19 @@ class SourceReader:
             self._backoff.reset()
             if not events:
                 await asyncio.sleep(IDLE_S)
-            by_lane: dict[str, list[TriggerEvent]] = defaultdict(list)
-            for event in events:
-                by_lane[event.lane].append(event)
-            for lane, of_lane in by_lane.items():
-                if lane in self._lanes:
-                    raise DefectError(f"the source gave events of lane {lane}, which is busy")
-                work = self._deal_with(source, of_lane)
-                self._lanes[lane] = asyncio.create_task(work, name=f"trigger {self.row.id} {lane}")
+            self._begin(source, events)
             await self._collect()
+
+    def _begin(self, source: EventSource, events: Sequence[TriggerEvent]) -> None:
+        """Begin to deal with the events of each lane."""
+        by_lane: dict[str, list[TriggerEvent]] = defaultdict(list)
+        for event in events:
+            by_lane[event.lane].append(event)
+        for lane, of_lane in by_lane.items():
+            if lane in self._lanes:
+                raise DefectError(f"the source gave events of lane {lane}, which is busy")
+            work = self._work_on(source, lane, of_lane)
+            self._lanes[lane] = asyncio.create_task(work, name=f"trigger {self.row.id} {lane}")
 
     async def _collect(self) -> None:
         """Let go of lanes that are done; wait for one if there are too many."""
@@ -201,16 +217,36 @@ class SourceReader:
                 del self._lanes[lane]
                 task.result()
 
-    async def _deal_with(self, source: EventSource, events: Sequence[TriggerEvent]) -> None:
-        """Start the executions of events of one lane, in order, and acknowledge them."""
+    async def _work_on(self, source: EventSource, lane: str, events: list[TriggerEvent]) -> None:
+        """Deal with events of a lane; if they were put back, keep it busy until the next try."""
+        backoff = self._delays.pop(lane, None) or Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        pause_s = await self._deal_with(source, events, backoff)
+        events.clear()
+        if pause_s:
+            self._delays[lane] = backoff
+            await asyncio.sleep(pause_s)
+
+    async def _deal_with(
+        self, source: EventSource, events: Sequence[TriggerEvent], backoff: Backoff
+    ) -> float:
+        """Start the executions of events of one lane, in order, and acknowledge them.
+
+        Returns:
+            After how long the lane is to be read again; 0 if all events were dealt with.
+        """
         base = await self._context_now()
+        done: TriggerEvent | None = None
         for event in events:
             if event.context is None and not event.problem:
                 self._note(skipped=self.progress.skipped + 1)
                 self._meters.count(self.row.type, "skipped")
-            else:
-                await self._start(source, event, base)
+            elif pause_s := await self._start(source, event, base, backoff):
+                if done is not None:
+                    await source.acknowledge(done)
+                return pause_s
+            done = event
         await source.acknowledge(events[-1])
+        return 0
 
     async def _context_now(self) -> JsonObject:
         """Return the context of the trigger, which is as it was.
@@ -224,16 +260,21 @@ class SourceReader:
         context = decode_json(stored[1].encode()) if stored[1] else {}
         return context if isinstance(context, dict) else {}
 
-    async def _start(self, source: EventSource, event: TriggerEvent, base: JsonObject) -> None:
-        """Start the execution of an event, whatever the load; put it aside if it is refused."""
+    async def _start(
+        self, source: EventSource, event: TriggerEvent, base: JsonObject, backoff: Backoff
+    ) -> float:
+        """Start the execution of an event, whatever the load; put it aside if it is refused.
+
+        Returns:
+            After how long it is to be tried again, if its source has taken it back; else 0.
+        """
         if event.problem:
             await self._refuse(source, event, event.problem)
-            return
+            return 0
         data = encode_json({**base, **(event.context or {})})
         begun_ms, sender = self._clock.now_ms(), event.traceparent
         key = key_of_event(self.row.id, event.key)
         options = options_of(self._spec, key)._replace(traceparent=sender, link=span_of(key))
-        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 async with self._places:
@@ -241,10 +282,10 @@ class SourceReader:
             except RillflowError as error:
                 if was_started_before(error):
                     self._note(error=str(error)[:LONGEST_REASON])
-                    return
+                    return 0
                 if not is_not_now(error):
                     await self._refuse(source, event, str(error))
-                    return
+                    return 0
                 fields = {"trigger": self.row.id, "reason": str(error)}
                 log.warning("trigger_delayed", extra=fields)
                 self._meters.count(self.row.type, "delayed")
@@ -257,8 +298,13 @@ class SourceReader:
                     error="",
                 )
                 self._meters.started(self.row, key, started, begun_ms, now_ms, sender)
-                return
-            await asyncio.sleep(backoff.next_s())
+                backoff.reset()
+                return 0
+            pause_s = backoff.next_s()
+            if pause_s >= PUT_BACK_S and isinstance(source, ReturnableEventsSource):
+                await source.put_back(event)
+                return pause_s
+            await asyncio.sleep(pause_s)
             await self._context_now()
 
     async def _refuse(self, source: EventSource, event: TriggerEvent, reason: str) -> None:

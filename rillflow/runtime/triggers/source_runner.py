@@ -102,6 +102,7 @@ class SourceRunner:
             self._open_waiting()
             if self._waiting:
                 self._have_failed_give_way()
+                self._have_most_give_way()
             await asyncio.sleep(LOOK_S)
 
     def _open_waiting(self) -> None:
@@ -121,10 +122,35 @@ class SourceRunner:
         for reader in list(self._readers.values()):
             progress = reader.progress
             if progress.state == FAILED and progress.state_ms <= latest_ms:
-                del self._readers[reader.row.id]
-                self._stopping.start(reader.stop())
-                kept = encode_progress(progress)
-                self._waiting.add(msgspec.structs.replace(reader.row, progress=kept))
+                self._have_wait(reader)
+
+    def _have_most_give_way(self) -> None:
+        """Share the sources among workspaces: what has the most leaves some to what has fewer.
+
+        The last ones that were opened wait, until no workspace that waits has two fewer.
+        """
+        number = Counter(workspace_of_row(reader.row) for reader in self._readers.values())
+        while len(self._readers) >= MOST_SOURCES and (row := self._waiting.next(number)):
+            (most, sources), workspace = number.most_common(1)[0], workspace_of_row(row)
+            if number[workspace] + 2 > sources:
+                return
+            reader = next(
+                each
+                for each in reversed(self._readers.values())
+                if workspace_of_row(each.row) == most
+            )
+            reader.give_way(f"{MOST_SOURCES} sources are read, and other workspaces have fewer")
+            self._have_wait(reader)
+            self._waiting.discard(row.id)
+            self._open(row)
+            number.update({most: -1, workspace: 1})
+
+    def _have_wait(self, reader: SourceReader) -> None:
+        """Close a source, and read it again when its turn comes."""
+        del self._readers[reader.row.id]
+        self._stopping.start(reader.stop())
+        kept = encode_progress(reader.progress)
+        self._waiting.add(msgspec.structs.replace(reader.row, progress=kept))
 
     def _learn(self, row: TriggerRow) -> None:
         """Take a trigger as it is in the store now."""
