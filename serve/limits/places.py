@@ -2,14 +2,16 @@
 
 A sender without a place waits a short while for one, so that functions which bring several files at
 the same time are served one after the other. Meanwhile, slow work of those who have several places
-is ended.
+is ended, and slow work that has taken long in the place of somebody who has one for somebody who
+has none.
 
 Used by `serve/routes/artifacts.py`.
 """
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,6 +25,8 @@ WORKSPACE: Final = "workspace "
 SLOW_AFTER_S: Final = 3.0
 SLOW_BYTES_PER_S: Final = 1 << 20
 """Work that is older and slower than this may have to give way."""
+ALONE_S: Final = 60.0
+"""After so long slow work gives way to who has no place, also if its owner has no other one."""
 _LOOK_S: Final = 1.0
 
 
@@ -35,17 +39,22 @@ class HeldPlace:
         waits: What it waits for now, which ends at once when it is to end.
     """
 
-    def __init__(self, owners: tuple[str, ...]) -> None:
+    def __init__(self, owners: tuple[str, ...], now_s: Callable[[], float]) -> None:
         self.owners = owners
         self.gives_way = False
         self.moved_bytes = 0
         self.waits: asyncio.Timeout | None = None
-        self._began_s = asyncio.get_running_loop().time()
+        self._now_s, self._began_s = now_s, now_s()
+
+    @property
+    def age_s(self) -> float:
+        """For how long it has been done."""
+        return self._now_s() - self._began_s
 
     @property
     def bytes_per_s(self) -> float:
         """How fast it is; as fast as any while it is young."""
-        age_s = asyncio.get_running_loop().time() - self._began_s
+        age_s = self.age_s
         return self.moved_bytes / age_s if age_s > SLOW_AFTER_S else SLOW_BYTES_PER_S
 
     def end(self) -> None:
@@ -62,13 +71,23 @@ class Places:
         most: How many there are.
         most_of_one: How many of them an owner may have; a workspace may have half of all.
         what: What is done in them, for the refusal.
+        now_s: A monotonic clock, by which work is slow.
     """
 
-    def __init__(self, most: int, most_of_one: int, what: str) -> None:
+    def __init__(
+        self,
+        most: int,
+        most_of_one: int,
+        what: str,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._most, self._most_of_one, self._what = most, most_of_one, what
+        self._now_s = now_s
         self._taken = 0
         self._of: Counter[str] = Counter()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting_of: Counter[str] = Counter()
         self._slow: set[HeldPlace] = set()
 
     async def take(
@@ -80,20 +99,23 @@ class Places:
             OverloadedError: None has become free, or too many wait for one.
         """
         if not self._fits(owners, leaves):
-            if len(self._waiting) >= MOST_WAITING:
+            if not self._may_wait(owners):
                 raise self._refusal()
+            self._waiting_of.update(owners)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._until_fits(owners, leaves)
             except TimeoutError:
                 raise self._refusal() from None
+            finally:
+                self._waiting_of -= Counter(owners)
         self._taken += 1
         self._of.update(owners)
 
     @contextmanager
     def slow_work(self, owners: tuple[str, ...]) -> Iterator[HeldPlace]:
         """Do work in a place of these owners that ends when it ``gives_way``."""
-        work = HeldPlace(owners)
+        work = HeldPlace(owners, self._now_s)
         self._slow.add(work)
         try:
             yield work
@@ -124,21 +146,29 @@ class Places:
     def _end_slowest(self, owners: tuple[str, ...]) -> None:
         """End the slowest work of the first owner with the most places, at least two more.
 
-        Nothing else than what holds these owners up.
+        Nothing else than what holds these owners up. One more is enough of work that is old.
         """
         if not owners or self._fits(owners, 0):
             return
         full = {owner for owner in owners if self._of[owner] >= self._share_of(owner)}
-        most = max(self._of[owners[0]] + 2, 2)
+        has = self._of[owners[0]]
         found = [
             work
             for work in self._slow
             if full.issubset(work.owners)
-            and self._of[work.owners[0]] >= most
+            and self._of[work.owners[0]] >= has + (1 if work.age_s > ALONE_S else 2)
             and work.bytes_per_s < SLOW_BYTES_PER_S
         ]
         if found and not any(work.gives_way for work in found):
             max(found, key=lambda work: (self._of[work.owners[0]], -work.bytes_per_s)).end()
+
+    def _may_wait(self, owners: tuple[str, ...]) -> bool:
+        """Tell whether there is room for one more who waits; a workspace has a half of it."""
+        shares = {
+            owner: MOST_WAITING // (2 if owner.startswith(WORKSPACE) else 4) for owner in owners
+        }
+        has_part = all(self._waiting_of[owner] < share for owner, share in shares.items())
+        return has_part and len(self._waiting) < MOST_WAITING
 
     def _fits(self, owners: tuple[str, ...], leaves: int) -> bool:
         has_part = all(self._of[owner] < self._share_of(owner) for owner in owners)

@@ -422,7 +422,7 @@ def _failed(error: OSError) -> StoreError:
 
 
 def _gave_way() -> OverloadedError:
-    hint = "others waited for a place, and this sender had several; store fewer at once"
+    hint = "others waited for a place; store fewer at once, or send faster than 1 MiB/s"
     return OverloadedError(
         "the body arrived slowly, and too many artifacts are being stored", hint=hint
     )
