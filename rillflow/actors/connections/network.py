@@ -47,6 +47,8 @@ HANDSHAKE_S: Final = 5.0
 """A connection that has not proved anything until then is closed."""
 MOST_HANDSHAKES: Final = 64
 """With more under way the oldest one is closed: an honest one takes milliseconds."""
+MOST_GREETINGS: Final = 10_000
+"""So many are known, the oldest of which may be answered again; 1 MB."""
 CONNECT_S: Final = 3.0
 """How long an actor on another node may take to accept; a firewall may drop what is sent."""
 TELL_S: Final = 60.0
@@ -82,12 +84,35 @@ def _greeting(key: bytes, write: Callable[[bytes], None]) -> _Steps:
     return Seal(_mac(key, b"to the server", nonces), _mac(key, b"to the client", nonces))
 
 
-def _accepting(key: bytes, write: Callable[[bytes], None]) -> _Steps:
+class _Greetings:
+    """The nonces of the last greetings, each of which is answered once; only who has the key adds any.
+
+    Whoever reads the network could send a greeting again.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, None] = {}
+
+    def add(self, nonce: bytes) -> None:
+        """Note one.
+
+        Raises:
+            HandshakeError: It was there before.
+        """
+        if nonce in self._seen:
+            raise HandshakeError("the greeting was sent before")
+        self._seen[nonce] = None
+        if len(self._seen) > MOST_GREETINGS:
+            del self._seen[next(iter(self._seen))]
+
+
+def _accepting(key: bytes, write: Callable[[bytes], None], greetings: _Greetings) -> _Steps:
     """Have a client prove the key; one that does not gets no answer."""
     hello = yield len(MAGIC) + NONCE_BYTES + PROOF_BYTES
     _compare(hello[: len(MAGIC)], MAGIC)
     theirs = hello[len(MAGIC) : -PROOF_BYTES]
     _compare(hello[-PROOF_BYTES:], _mac(key, b"hello", theirs))
+    greetings.add(theirs)
     mine = secrets.token_bytes(NONCE_BYTES)
     nonces = theirs + mine
     write(mine + _mac(key, b"accept", nonces))
@@ -266,6 +291,7 @@ class NetworkServer:
         self._starting = asyncio.Lock()
         self._server: asyncio.Server | None = None
         self._handshakes: deque[_Handshake] = deque()
+        self._greetings = _Greetings()
         self._refused = 0
         self._tells_s = 0.0
 
@@ -300,7 +326,7 @@ class NetworkServer:
         self._handshakes.append(handshake)
 
     def _begin(self, write: Callable[[bytes], None]) -> _Steps:
-        return _accepting(self._key, write)
+        return _accepting(self._key, write, self._greetings)
 
     def _frames(self, seal: Seal) -> Frames:
         return ServerConnection(self._serve, self._process, seal)
