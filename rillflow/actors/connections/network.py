@@ -85,9 +85,9 @@ def _greeting(key: bytes, write: Callable[[bytes], None]) -> _Steps:
 
 
 class _Greetings:
-    """The nonces of the last greetings, each of which is answered once; only who has the key adds any.
+    """The nonces of the last greetings: whoever reads the network could send one again.
 
-    Whoever reads the network could send a greeting again.
+    Only who has the key adds any.
     """
 
     def __init__(self) -> None:
