@@ -17,6 +17,8 @@ _WORD_BITS: Final = 64
 _SQUARED_BITS_PER_BYTE: Final = 5_000  # 14,000 bits take as long as 40 KB of text
 _CONTAINERS: Final = (dict, list)  # a union type would be built anew for each value
 _WALKED: Final = frozenset(_CONTAINERS)
+_MAPS: Final = frozenset((dict,))
+_LISTS: Final = frozenset((list,))
 _NULL: Final = type(None)
 _LONGEST_WORD: Final = 2**_WORD_BITS - 1
 _WIDE: Final = 32  # entries of a map whose copy is charged
@@ -188,7 +190,12 @@ class Cleaner:
 
     def _next_level(self, containers: Sequence[_Container]) -> tuple[_Level, list[_Container]]:
         """Take the size of what is in containers, and return the containers among it."""
-        maps: list[JsonObject] = [it for it in containers if isinstance(it, dict)]
+        of_level = set(map(type, containers))
+        maps: Sequence[JsonObject] = ()
+        if of_level == _MAPS:
+            maps = cast("Sequence[JsonObject]", containers)
+        elif of_level != _LISTS:
+            maps = [it for it in containers if isinstance(it, dict)]
         number = sum(map(len, containers))
         if number + len(containers) <= _WIDE:
             return self._next_few(containers, maps)
