@@ -138,7 +138,7 @@ class Cleaner:
                 continue
             if isinstance(value, _CONTAINERS):
                 kept[key] = value  # in this place, whatever becomes of it
-                walked[key] = value  # type: ignore[assignment] - as was asked
+                walked[key] = cast("_Container", value)
                 continue
             if isinstance(value, str):
                 size += 8 + len(value)
@@ -225,7 +225,7 @@ class Cleaner:
         inner: list[_Container] = []
         for it in containers:
             is_map = isinstance(it, dict)
-            for item in it.values() if is_map else it:  # type: ignore[union-attr] - as was asked
+            for item in it.values() if isinstance(it, dict) else it:
                 if isinstance(item, str):
                     size += 8 + len(item)
                 elif isinstance(item, _CONTAINERS):
@@ -261,7 +261,9 @@ def _without_nulls(levels: Sequence[_Level]) -> dict[int, _Container]:
         fresh: dict[int, _Container] = {}
         if level.has_nulls:
             maps = [it for it in level.maps if None in it.values()]
-            kept = [{key: item for key, item in it.items() if item is not None} for it in maps]
+            kept: list[_Container] = [
+                {key: item for key, item in it.items() if item is not None} for it in maps
+            ]
             fresh = dict(zip(map(id, maps), kept, strict=True))
         if below:
             known = below.get

@@ -213,7 +213,7 @@ class UnreadEventsSource(Protocol):
 
 
 @runtime_checkable
-class ReturnableEventsSource(Protocol):
+class PostponedEventsSource(Protocol):
     """A source that takes events back which cannot be dealt with now, so that they hold nothing."""
 
     async def put_back(self, event: TriggerEvent) -> None:

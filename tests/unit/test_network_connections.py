@@ -305,13 +305,15 @@ class SlowTransport(asyncio.Transport):
         super().__init__()
         self.leaves = True
         self.looks = 0
+        self.is_looked_at = asyncio.Event()
         self.unsent_bytes = 1 << 30
-        self.looked = asyncio.Condition()
         self.is_aborted = asyncio.Event()
 
     def get_write_buffer_size(self) -> int:
         """Return how much is to be sent; some has left since it was asked before."""
         self.looks += 1
+        if self.looks == 4 * MOST_PINGS:
+            self.is_looked_at.set()
         self.unsent_bytes -= self.leaves
         return self.unsent_bytes
 
@@ -332,12 +334,14 @@ async def test_a_message_that_takes_long_to_send_is_not_cut_while_any_of_it_leav
     connection = NetworkConnection(Seal(b"there" * 6, b"back" * 6), ping_s=0.001)
     connection.connection_made(transport)
     async with asyncio.timeout(WITHIN_S):
-        while transport.looks < 4 * MOST_PINGS:
-            assert not transport.is_aborted.is_set()
-            await asyncio.sleep(0.001)
+        ends = [asyncio.create_task(transport.is_aborted.wait())]
+        ends.append(asyncio.create_task(transport.is_looked_at.wait()))
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert not transport.is_aborted.is_set()
         transport.leaves = False
         await transport.is_aborted.wait()
     connection.connection_lost(None)
+    await asyncio.gather(*ends)
     assert transport.looks <= 6 * MOST_PINGS
 
 

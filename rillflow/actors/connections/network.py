@@ -24,8 +24,10 @@ import secrets
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from typing import Final, TypeAlias, TypeVar, cast
+
+from cachetools import LRUCache
 
 from rillflow.actors.connections.frames import (
     Frames,
@@ -84,35 +86,20 @@ def _greeting(key: bytes, write: Callable[[bytes], None]) -> _Steps:
     return Seal(_mac(key, b"to the server", nonces), _mac(key, b"to the client", nonces))
 
 
-class _Greetings:
-    """The nonces of the last greetings: whoever reads the network could send one again.
+def _accepting(
+    key: bytes, write: Callable[[bytes], None], answered: MutableMapping[bytes, None]
+) -> _Steps:
+    """Have a client prove the key; one that does not gets no answer.
 
-    Only who has the key adds any.
+    ``answered`` has the nonces of earlier greetings, which only who has the key can make.
     """
-
-    def __init__(self) -> None:
-        self._seen: dict[bytes, None] = {}
-
-    def add(self, nonce: bytes) -> None:
-        """Note one.
-
-        Raises:
-            HandshakeError: It was there before.
-        """
-        if nonce in self._seen:
-            raise HandshakeError("the greeting was sent before")
-        self._seen[nonce] = None
-        if len(self._seen) > MOST_GREETINGS:
-            del self._seen[next(iter(self._seen))]
-
-
-def _accepting(key: bytes, write: Callable[[bytes], None], greetings: _Greetings) -> _Steps:
-    """Have a client prove the key; one that does not gets no answer."""
     hello = yield len(MAGIC) + NONCE_BYTES + PROOF_BYTES
     _compare(hello[: len(MAGIC)], MAGIC)
     theirs = hello[len(MAGIC) : -PROOF_BYTES]
     _compare(hello[-PROOF_BYTES:], _mac(key, b"hello", theirs))
-    greetings.add(theirs)
+    if theirs in answered:
+        raise HandshakeError("the greeting was sent before")
+    answered[theirs] = None
     mine = secrets.token_bytes(NONCE_BYTES)
     nonces = theirs + mine
     write(mine + _mac(key, b"accept", nonces))
@@ -291,7 +278,8 @@ class NetworkServer:
         self._starting = asyncio.Lock()
         self._server: asyncio.Server | None = None
         self._handshakes: deque[_Handshake] = deque()
-        self._greetings = _Greetings()
+        self._answered: LRUCache[bytes, None] = LRUCache(MOST_GREETINGS)
+        """The nonces of greetings: whoever reads the network could send one again."""
         self._refused = 0
         self._tells_s = 0.0
 
@@ -326,7 +314,7 @@ class NetworkServer:
         self._handshakes.append(handshake)
 
     def _begin(self, write: Callable[[bytes], None]) -> _Steps:
-        return _accepting(self._key, write, self._greetings)
+        return _accepting(self._key, write, self._answered)
 
     def _frames(self, seal: Seal) -> Frames:
         return ServerConnection(self._serve, self._process, seal)

@@ -24,7 +24,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.store import Store
 from rillflow.ports.triggers import (
     EventSource,
-    ReturnableEventsSource,
+    PostponedEventsSource,
     TriggerEvent,
     TriggerProgress,
     TriggerRow,
@@ -301,7 +301,7 @@ class SourceReader:
                 backoff.reset()
                 return 0
             pause_s = backoff.next_s()
-            if pause_s >= PUT_BACK_S and isinstance(source, ReturnableEventsSource):
+            if pause_s >= PUT_BACK_S and isinstance(source, PostponedEventsSource):
                 await source.put_back(event)
                 return pause_s
             await asyncio.sleep(pause_s)

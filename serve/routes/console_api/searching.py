@@ -121,11 +121,15 @@ async def _own(stack: Stack, search: Search, request: Request) -> Search:
     asked_for = search.wanted
     business = own_workspace(caller_of(request.scope), asked_for.business)
     wanted = msgspec.structs.replace(asked_for, business=business)
-    version = wanted.definition_id
-    names_both = version is not None and business is not None
-    if names_both and not await stack.store.has_version(business, wanted.feature, version):
+    if not await _may_find(stack, wanted):
         wanted = msgspec.structs.replace(wanted, statuses=())
     return search._replace(wanted=wanted)
+
+
+async def _may_find(stack: Stack, wanted: Wanted) -> bool:
+    if wanted.definition_id is None or wanted.business is None:
+        return True
+    return await stack.store.has_version(wanted.business, wanted.feature, wanted.definition_id)
 
 
 class _Page:
@@ -264,7 +268,8 @@ async def _newest(stack: Stack, wanted: Wanted, most: int) -> dict[str, NewestCo
     """Count the newest of each word for a status of the store."""
     found = {}
     for word, names in STORED.items():
-        statuses = tuple(name for name in names if name in (wanted.statuses or _STORED_ALL))
+        asked_for = _STORED_ALL if wanted.statuses is None else wanted.statuses
+        statuses = tuple(name for name in names if name in asked_for)
         part = msgspec.structs.replace(wanted, statuses=statuses)
         found[word] = await stack.store.count_newest(part, most)
     return found
