@@ -138,7 +138,7 @@ class Cleaner:
                 continue
             if isinstance(value, _CONTAINERS):
                 kept[key] = value  # in this place, whatever becomes of it
-                walked[key] = cast("_Container", value)
+                walked[key] = value
                 continue
             if isinstance(value, str):
                 size += 8 + len(value)
