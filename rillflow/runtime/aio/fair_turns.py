@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import count
 from math import inf
 from typing import Final, TypeAlias, TypeVar
@@ -30,6 +31,8 @@ COUNTED_S: Final = 0.001
 """Shorter events are measured together, and charged to the execution of the last."""
 OLDEST_EVERY: Final = 8
 """Every so many portions the longest waiting one comes first, whatever its execution used."""
+KEYED_TOGETHER: Final = 16
+"""How many submissions of a workspace with idempotency keys are written together."""
 Portion: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 """Handles calls from the first on; returns as many replies as it handled, at least one."""
 Handled = TypeVar("Handled")
@@ -187,9 +190,10 @@ def in_groups(
 ) -> Awaitable[list[Reply]]:
     """Handle a batch in groups; the replies are in its order.
 
-    The store refuses a submission whose idempotency key is taken, so it is written apart from the
-    other calls. Executions that must be read first may have long journals, so their calls form one
-    group of their own; a write for each would take five times as long.
+    The store refuses a submission whose idempotency key is taken, with all that is written with it,
+    which is then written one by one. So such submissions are written apart from the other calls, a
+    few of one workspace together. Executions that must be read first may have long journals, so
+    their calls form one group of their own; a write for each would take five times as long.
     """
     groups = _groups_of(calls, must_read) if len(calls) > 1 else []
     return take(calls) if len(groups) < 2 else _in_several(calls, groups, take)
@@ -212,17 +216,35 @@ async def _in_several(
 def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list[list[int]]:
     """Return the places of calls by group; those of one execution keep their order."""
     unread = {call.execution_id for call in calls if must_read(call)}
-    keyed = (isinstance(call, Submission) and call.idempotency_key is not None for call in calls)
-    if not unread and not any(keyed):
+    keyed = {number: place for number, place in enumerate(_places_of_keyed(calls, unread)) if place}
+    if not unread and not keyed:
         return []
-    groups: dict[int | str, list[int]] = {}
+    groups: dict[object, list[int]] = {}
     for number, call in enumerate(calls):
-        if isinstance(call, Submission) and call.idempotency_key is not None:
-            key: int | str = number
-        else:
-            key = _UNREAD if call.execution_id in unread else _IN_MEMORY
-        groups.setdefault(key, []).append(number)
+        group = keyed.get(number) or (_UNREAD if call.execution_id in unread else _IN_MEMORY)
+        groups.setdefault(group, []).append(number)
     return list(groups.values())
+
+
+def _places_of_keyed(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) -> Iterator[object]:
+    """Return the group of each submission with an idempotency key, and None for other calls.
+
+    One whose key is in the batch already loses, and one that may be stored may be refused: each of
+    these is a group of its own.
+    """
+    taken: set[tuple[str, str, str]] = set()
+    counts: dict[str, int] = {}
+    for number, call in enumerate(calls):
+        if not isinstance(call, Submission) or call.idempotency_key is None:
+            yield None
+            continue
+        key = call.business, call.feature, call.idempotency_key
+        if key in taken or call.execution_id in unread:
+            yield "alone", number
+            continue
+        taken.add(key)
+        count = counts[call.business] = counts.get(call.business, 0) + 1
+        yield "together", call.business, (count - 1) // KEYED_TOGETHER
 
 
 def large_texts(calls: Sequence[Call]) -> list[bytes]:

@@ -35,8 +35,13 @@ from rillflow.triggers.spec import CRON
 
 log = logging.getLogger("rillflow.triggers")
 
-GROUPS_AT_ONCE: Final = 8
+GROUPS_AT_ONCE: Final = 3
+"""One is read, one handled and one written at a time; with more, all would end with the last."""
+GROUP_S: Final = 0.1
+"""For so long a group that fires holds up others: a submission may take long."""
 PAUSE_S: Final = 1.0
+GATHER_S: Final = 0.2
+"""For so long progress is gathered: a write for each few would hold up those of executions."""
 SHORTEST_S: Final = 0.001
 """The shortest sleep: the clock tells milliseconds."""
 END_S: Final = 2.0
@@ -176,9 +181,8 @@ class TriggerRunner:
             for trigger in triggers:
                 self._set(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
         else:
-            for trigger in triggers:
-                # A submission may take long, and must not hold up other triggers.
-                self._tasks.start(self._fire_due(trigger, stored))
+            firings = [self._tasks.start(self._fire_due(each, stored)) for each in triggers]
+            await asyncio.wait(firings, timeout=GROUP_S)
         finally:
             self._groups.release()
 
@@ -253,6 +257,7 @@ class TriggerRunner:
     async def _store_progress(self) -> None:
         while True:
             await self._has_dirty.wait()
+            await asyncio.sleep(GATHER_S)
             self._has_dirty.clear()
             if not await self._write_progress():
                 self._has_dirty.set()
