@@ -6,6 +6,7 @@ with the last mark. Below the root of the store are:
 - ``data/<sha256>``: the contents;
 - ``references/<sha256>/<workspace>-<number>``: a mark, with the media type and the name;
 - ``executions/<workspace>-<number>/<sha256>-<bytes>``: the same mark, found by the execution;
+- ``keys/<workspace>-<number>/<key id>``: with which key an execution was started (`marks.py`);
 - ``trash/<sha256>``: contents without a mark, which are deleted a while later.
 
 ``workspace`` is a hash of the execution's workspace, and ``number`` one of its id. An execution
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from rillflow.artifacts.artifact import PIECE_BYTES
+from rillflow.artifacts.marks import KeyMarks, listed, size_in, write_mark
 from rillflow.artifacts.references import (
     ArtifactReference,
     clean_media_type,
@@ -75,6 +77,7 @@ class ArtifactStore:
         self._min_free_bytes = min_free_bytes
         self._total = StoreTotal(total_bytes)
         self._opened: tuple[Any, str] | None = None
+        self.keys = KeyMarks(self._file_system)
 
     def put(
         self, execution: str, data: BinaryIO, *, media_type: str, name: str
@@ -192,7 +195,7 @@ class ArtifactStore:
             return None
         fs, root = self._file_system()
         if execution is None:
-            marks = sorted(_listed(fs, f"{root}/references/{sha256}"))[:1]
+            marks = sorted(listed(fs, f"{root}/references/{sha256}"))[:1]
         else:
             marks = [_mark_path(root, _user(execution).name, sha256)]
         for path in marks:
@@ -210,9 +213,7 @@ class ArtifactStore:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        sizes = [
-            _size_in(path) for path in _listed(fs, f"{root}/executions/{_user(execution).name}")
-        ]
+        sizes = [size_in(path) for path in listed(fs, f"{root}/executions/{_user(execution).name}")]
         return len(sizes), sum(sizes)
 
     def total_of_workspace(self, business: str) -> int:
@@ -226,7 +227,7 @@ class ArtifactStore:
         fs, root = self._file_system()
         prefix = f"{_hash(business, 8)}-"
         paths = fs.find(f"{root}/executions")
-        return sum(_size_in(path) for path in paths if path.split("/")[-2].startswith(prefix))
+        return sum(size_in(path) for path in paths if path.split("/")[-2].startswith(prefix))
 
     def belongs(self, sha256: str, execution: str) -> bool:
         """Tell whether an execution uses an artifact.
@@ -239,13 +240,14 @@ class ArtifactStore:
         return is_sha256(sha256) and bool(fs.exists(path))
 
     def executions(self) -> set[str]:
-        """Return the names of the executions that have artifacts.
+        """Return the names of the executions that have artifacts, or the mark of a key.
 
         Raises:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        return {path.rstrip("/").rpartition("/")[2] for path in _listed(fs, f"{root}/executions")}
+        found = listed(fs, f"{root}/executions")
+        return {path.rstrip("/").rpartition("/")[2] for path in found} | self.keys.executions()
 
     def release(self, execution: str, heir: str | None = None) -> int:
         """Take the marks of an execution that is removed; return how many there were.
@@ -261,19 +263,20 @@ class ArtifactStore:
         fs, root = self._file_system()
         user = _user(execution)
         folder = f"{root}/executions/{user.name}"
-        paths = _listed(fs, folder)
+        paths = listed(fs, folder)
         for path in paths:
             noted = path.rpartition("/")[2]
             sha256 = noted.partition("-")[0]
             if heir is not None and self._is_of(_user(heir), sha256):
                 self._bequeath(noted, user.name, _user(heir).name)
-            marks = [mark for mark in _listed(fs, f"{root}/references/{sha256}") if user.has(mark)]
+            marks = [mark for mark in listed(fs, f"{root}/references/{sha256}") if user.has(mark)]
             for gone in (*marks, path):
                 with suppress(FileNotFoundError):
                     fs.rm_file(gone)
-            if not _listed(fs, f"{root}/references/{sha256}"):
+            if not listed(fs, f"{root}/references/{sha256}"):
                 self._discard(sha256)
         self._remove_folder(folder)
+        self.keys.drop(user.name)
         return len(paths)
 
     def _bequeath(self, noted: str, execution: str, heir: str) -> None:
@@ -282,8 +285,8 @@ class ArtifactStore:
         sha256 = noted.partition("-")[0]
         with suppress(FileNotFoundError):
             text = fs.cat_file(_mark_path(root, execution, sha256))
-            _write(fs, f"{root}/executions/{heir}/{noted}", b"")
-            _write(fs, _mark_path(root, heir, sha256), text)
+            write_mark(fs, f"{root}/executions/{heir}/{noted}", b"")
+            write_mark(fs, _mark_path(root, heir, sha256), text)
 
     def sweep(self, older_than_s: float = TRASH_S) -> int:
         """Delete what has been in the trash for a while; return how much that was.
@@ -293,9 +296,9 @@ class ArtifactStore:
         """
         fs, root = self._file_system()
         deleted = 0
-        for path in _listed(fs, f"{root}/trash"):
+        for path in listed(fs, f"{root}/trash"):
             sha256 = path.rpartition("/")[2]
-            if _listed(fs, f"{root}/references/{sha256}"):
+            if listed(fs, f"{root}/references/{sha256}"):
                 if not fs.exists(f"{root}/data/{sha256}"):
                     fs.cp_file(path, f"{root}/data/{sha256}")
             elif time.time() - fs.modified(path).timestamp() < older_than_s:  # noqa: TID251
@@ -355,7 +358,7 @@ class ArtifactStore:
     def _is_of(self, user: "_User", sha256: str) -> bool:
         """Tell whether an execution of these workspaces uses an artifact."""
         fs, root = self._file_system()
-        names = (path.rpartition("/")[2] for path in _listed(fs, f"{root}/references/{sha256}"))
+        names = (path.rpartition("/")[2] for path in listed(fs, f"{root}/references/{sha256}"))
         return any(name.partition("-")[0] in user.workspaces for name in names)
 
     def _check_room(self, user: "_User", reference: ArtifactReference) -> None:
@@ -375,9 +378,9 @@ class ArtifactStore:
         said = {"media_type": reference.media_type, "name": reference.name}
         text = json.dumps(said).encode()
         named = f"{reference.sha256}-{reference.size_bytes}"
-        _write(fs, f"{root}/executions/{user.name}/{named}", b"")
+        write_mark(fs, f"{root}/executions/{user.name}/{named}", b"")
         for mark in marks:
-            _write(fs, _mark_path(root, mark, reference.sha256), text)
+            write_mark(fs, _mark_path(root, mark, reference.sha256), text)
 
     def _check_exists(self, reference: ArtifactReference) -> None:
         fs, _ = self._file_system()
@@ -456,28 +459,3 @@ def _gone(reference: ArtifactReference) -> ArtifactLostError:
 
 def _mark_path(root: str, execution: str, sha256: str) -> str:
     return f"{root}/references/{sha256}/{execution}"
-
-
-def _write(fs: Any, path: str, text: bytes) -> None:
-    """Write a mark; its folder may be removed by another process just now."""
-    try:
-        fs.pipe_file(path, text)
-    except FileNotFoundError:
-        fs.pipe_file(path, text)
-
-
-def _listed(fs: Any, folder: str) -> list[str]:
-    """Return the paths in a folder; those of marks and contents only."""
-    try:
-        return [
-            path
-            for path in fs.ls(folder, detail=False, refresh=True)
-            if not path.rpartition("/")[2].startswith(".") and path.rstrip("/") != folder
-        ]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _size_in(path: str) -> int:
-    text = path.rpartition("-")[2]
-    return int(text) if text.isdecimal() else 0

@@ -59,6 +59,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         expires_at_ms: When it ends by itself; None for never.
         revoked_at_ms: When it was revoked; None if it was not.
         quota: How much it may have.
+        audits_submissions: Whether the audit names what is submitted with it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_ms: int | None = None
     revoked_at_ms: int | None = None
     quota: Quota = Quota()
+    audits_submissions: bool = False
 
     def is_valid(self, at_ms: int) -> bool:
         """Tell whether the key may be used at a time."""

@@ -103,6 +103,7 @@ class Stack:
             clock=self.clock,
             hook=hook or load_hook(settings.context_hook),
             wait=self.executions.wait,
+            notes=self.artifacts,
         )
         self._trigger_room = TriggerRoom(self.store)
         self._trigger_checks = installed_checks()

@@ -50,7 +50,8 @@ class Caller(NamedTuple):
         key_id: The first digits of its hash; empty for the key of the settings.
         role: What the caller may do.
         workspaces: Those that the caller is limited to; none are all.
-        holder: The key, if it has a quota of submissions.
+        holder: The key, if it has a quota.
+        audits_submissions: Whether the audit names what the caller submits.
     """
 
     name: str = ""
@@ -58,6 +59,7 @@ class Caller(NamedTuple):
     role: Role = Role.ADMIN
     workspaces: frozenset[str] = frozenset()
     holder: Holder | None = None
+    audits_submissions: bool = False
 
     def sees(self, business: str) -> bool:
         """Tell whether the caller may see what is in a workspace."""

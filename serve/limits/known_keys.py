@@ -70,7 +70,8 @@ class KnownKeys:
             return None
         role = Role[key.role.upper()]
         holder = None if key.quota == NO_QUOTA else Holder(key.key_id, key.name, key.quota)
-        return Caller(key.name, key.key_id, role, frozenset(key.workspaces), holder)
+        workspaces = frozenset(key.workspaces)
+        return Caller(key.name, key.key_id, role, workspaces, holder, key.audits_submissions)
 
     async def _refresh(self) -> None:
         age_s = self._age_s()

@@ -19,24 +19,31 @@ from rillflow.suggestions import did_you_mean
 from serve.limits.known_keys import KnownKeys
 from serve.schemas.bodies import FORM_TYPE, is_form, json_response, read_body
 from serve.schemas.documentation import ERRORS, NOT_FOUND
-from serve.schemas.parameters import Names, Whole, listed
+from serve.schemas.parameters import Flag, Names, Whole, listed
 
 MOST_KEYS: Final = 1_000
 """How many keys are kept, with those that were revoked."""
 MOST_WORKSPACES: Final = 50
 KEY_ID_DIGITS: Final = 12
 LARGEST_QUOTA: Final = 10_000
+MOST_BYTES: Final = 1 << 50
 LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARAMETERS: Final = (
     *("name", "role", "workspaces", "expires_s"),
-    *("submissions_per_s", "running"),
+    *("submissions_per_s", "running", "artifact_bytes", "audit_submissions"),
 )
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 _UNSUPPORTED_TYPE: Final = 415
 
 KeyName = Annotated[str, Query(description="Letters, digits, `.`, `_` and `-`; up to 64.")]
+ArtifactBytes = Annotated[
+    Whole | None, Query(description="Bytes of artifacts of executions that it has started.")
+]
+AuditsSubmissions = Annotated[
+    Flag, Query(description="Whether the audit names each submission with it.")
+]
 
 
 def router(stack: Stack, keys: KnownKeys) -> APIRouter:
@@ -57,6 +64,8 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
         running: Annotated[
             Whole | None, Query(description="Unfinished executions that it may have started.")
         ] = None,
+        artifact_bytes: ArtifactBytes = None,
+        audit_submissions: AuditsSubmissions = False,
     ) -> Response:
         """Make a key. The server keeps its hash only, so the key is shown this once."""
         _require_first(stack)
@@ -71,10 +80,8 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
             workspaces=_checked_workspaces(listed(workspaces)),
             created_at_ms=now_ms,
             expires_at_ms=None if expires_s is None else now_ms + 1000 * _checked_life(expires_s),
-            quota=Quota(
-                submissions_per_s=_checked_most(submissions_per_s, "submissions_per_s"),
-                running=_checked_most(running, "running"),
-            ),
+            quota=_checked_quota(submissions_per_s, running, artifact_bytes),
+            audits_submissions=audit_submissions,
         )
         if not await stack.store.add_api_key(key, most=MOST_KEYS):
             raise RequestError(
@@ -149,6 +156,7 @@ def _shown(key: ApiKey, now_ms: int) -> dict[str, Any]:
         "revoked_at_ms": key.revoked_at_ms,
         "valid": key.is_valid(now_ms),
         "quota": to_builtins(key.quota),
+        "audit_submissions": key.audits_submissions,
     }
 
 
@@ -180,9 +188,19 @@ def _checked_workspaces(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _checked_most(number: int | None, name: str) -> int | None:
-    if number is not None and not 0 < number <= LARGEST_QUOTA:
-        raise RequestError(f"{name} must be from 1 to {LARGEST_QUOTA}")
+def _checked_quota(
+    submissions_per_s: int | None, running: int | None, artifact_bytes: int | None
+) -> Quota:
+    return Quota(
+        submissions_per_s=_checked_most(submissions_per_s, "submissions_per_s"),
+        running=_checked_most(running, "running"),
+        artifact_bytes=_checked_most(artifact_bytes, "artifact_bytes", MOST_BYTES),
+    )
+
+
+def _checked_most(number: int | None, name: str, most: int = LARGEST_QUOTA) -> int | None:
+    if number is not None and not 0 < number <= most:
+        raise RequestError(f"{name} must be from 1 to {most}")
     return number
 
 

@@ -233,11 +233,13 @@ class _ArtifactRequests:
         await self._storing.take(owners)
         try:
             announced = _length_of(request)
-            await self._stack.artifacts.require_room(execution_id, announced)
+            artifacts = self._stack.artifacts
+            quota = await artifacts.key_of(execution_id, self._stack.executions_above)
+            await artifacts.require_room(execution_id, announced, quota)
             with await self._stack.artifacts.run(self._scratch, announced) as draft:
                 with self._storing.slow_work(owners) as work:
                     size = await self._receive(request, draft, work)
-                await self._stack.artifacts.require_room(execution_id, size)
+                await artifacts.require_room(execution_id, size, quota)
                 # The body may have taken long, and an artifact stays as long as its execution.
                 await self._require_waiting(execution_id, event)
                 above = await self._stack.executions_above(execution_id)
@@ -249,7 +251,7 @@ class _ArtifactRequests:
                         name=clean_name(query.get("name")),
                     )
                 )
-                self._stack.artifacts.stored(execution_id, size)
+                artifacts.stored(execution_id, size, quota)
         except OSError as error:
             raise _failed(error) from error
         finally:

@@ -37,6 +37,7 @@ from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.telemetry.trace_context import HEADER, parse_traceparent
+from serve.limits.audited_submissions import AuditedSubmissions
 from serve.limits.callers import CALLER, caller_of
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD
@@ -101,6 +102,7 @@ class HotRoutes:
         self.waits = Waits(stack.settings, _ends_of)
         self._is_traced = TraceSampling(stack.settings).is_on
         self._unpacking = UnpackingTurns()
+        self._audited = AuditedSubmissions(stack)
         by_path: dict[str, Handler] = {
             "/flow/submit.json": self.submit,
             "/flow/finish.json": self.finish,
@@ -142,8 +144,10 @@ class HotRoutes:
         query = query_of(request.scope)
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
+        is_audited = False
         if CALLER in request.scope:
-            options = options._replace(holder=caller_of(request.scope).holder)
+            caller = caller_of(request.scope)
+            options, is_audited = options._replace(holder=caller.holder), caller.audits_submissions
         if self._is_traced:
             options = options._replace(traceparent=header_of(request.scope, _TRACEPARENT) or None)
         wait_s = seconds(query.get("wait_s"))
@@ -155,8 +159,12 @@ class HotRoutes:
                     kind = view_kind(query)
                     ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
                     execution_id, shown = await ran
+                    if is_audited:
+                        await self._audited.note(request.scope, execution_id)
                     return await _ran(execution_id, await self._stack.counted(execution_id, shown))
         execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
+        if is_audited:
+            await self._audited.note(request.scope, execution_id)
         return await _ran(execution_id, None)
 
     async def trigger(self, request: Request) -> Response:

@@ -54,6 +54,42 @@ async def test_a_change_is_noted_with_key_address_and_time() -> None:
     assert len(actions) == 8, "neither reads nor submissions"
 
 
+async def test_submissions_are_noted_with_keys_that_are_made_so() -> None:
+    async with open_access() as access:
+        noted = await made(access.api, "noted", "submitter", audit_submissions="true")
+        other = await made(access.api, "other", "submitter")
+        query = {"descriptor_id": "shop:order"}
+        started = [
+            await access.ask("POST", "/flow/submit.json", key, **query, **more)
+            for key in (noted, other, FIRST)
+            for more in ({}, {"wait_s": "0.1"})
+        ]
+        assert {answer.status_code for answer in started} == {200}
+        listed = (await access.ask("GET", "/flow/audit.json", FIRST)).json()["entries"]
+        [shown_key] = [
+            each
+            for each in (await access.ask("GET", "/flow/keys/list.json", FIRST)).json()["keys"]
+            if each["name"] == "noted"
+        ]
+    entries = [each for each in listed if each["action"] == "submit"]
+    ids = [answer.json()["execution_id"] for answer in started[:2]]
+    assert [each["subject"] for each in entries] == ids[::-1]
+    assert {each["key"] for each in entries} == {"noted"}
+    assert {each["key_id"] for each in entries} == {shown_key["key_id"]}
+    assert {each["workspace"] for each in entries} == {"shop"}
+    assert {each["address"] for each in entries} == {"127.0.0.1"}
+    assert shown_key["audit_submissions"] is True
+
+
+async def test_a_submission_that_cannot_be_noted_is_made_and_logged(caplog: Any) -> None:
+    async with open_access(store=NoAudit()) as access:
+        noted = await made(access.api, "noted", "submitter", audit_submissions="true")
+        query = {"descriptor_id": "shop:order"}
+        started = await access.ask("POST", "/flow/submit.json", noted, **query)
+    assert started.status_code == 200
+    assert "audit_not_kept" in {record.getMessage() for record in caplog.records}
+
+
 async def test_a_refused_change_is_noted_and_one_that_was_not_let_in_is_not() -> None:
     async with open_access() as access:
         before = len((await access.ask("GET", "/flow/audit.json", FIRST)).json()["entries"])

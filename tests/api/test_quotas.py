@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
+from rillflow.artifacts.store import execution_key
 from rillflow.client.http import KEY_VARIABLE
 from rillflow.ports.store import ExecutionFilter
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 from tests.api.test_access import FIRST, made, shown
-from tests.api.test_artifact_uploads import stored_files, waiting
+from tests.api.test_artifact_uploads import MAKES, UPLOADS, stored_files, waiting
 from tests.api.test_keys_command import said
 
 SUBMIT: Final = "/flow/submit.json"
@@ -200,12 +202,79 @@ async def test_the_artifacts_of_a_workspace_have_so_many_bytes(tmp_path: Path) -
         assert api.stack.artifacts.store.total_of_workspace("other") == 0
 
 
+NESTED: Final = """
+workspace: demo
+dagName: nested
+type: flow
+tasks:
+  - { name: below, category: function, pattern: flow_sync, resourceName: "rillflow://demo:films" }
+"""
+
+
+async def test_the_artifacts_of_what_a_key_has_started_have_so_many_bytes(tmp_path: Path) -> None:
+    addresses: asyncio.Queue[str] = asyncio.Queue()
+
+    def make(request: Any) -> dict[str, Any]:
+        addresses.put_nowait(request.headers["X-Callback-Url"])
+        return {}
+
+    async with served({"make": make}, data_dir=tmp_path, api_key=FIRST) as api:
+        await with_definition(api, MAKES.replace("URL", f"{api.gateway.url}/function"))
+        await with_definition(api, NESTED)
+        few = await made(api, "few", "submitter", artifact_bytes=1_000)
+
+        async def uploads(key: str, descriptor_id: str) -> str:
+            answer = await submitted(api, key, descriptor_id=descriptor_id)
+            assert answer.status_code == 200, answer.text
+            url = await addresses.get()
+            query = {"execution_id": httpx.URL(url).params["execution_id"]}
+            tasks: Any = {}
+            while tasks.get("make", {}).get("status") != "RUNNING":  # no event tells
+                shown_now = await api.client.get(
+                    "/flow/get.json", params=query, headers=shown(FIRST)
+                )
+                tasks = shown_now.json()["ret"]["tasks"]
+            return url.replace("/flow/trigger.json", UPLOADS)
+
+        first = await uploads(few, "demo:films")
+        below = await uploads(few, "demo:nested")
+        others = await uploads(FIRST, "demo:nested")
+        assert (await api.client.post(first, content=b"a" * 600)).status_code == 200
+        message = "the quota artifact_bytes of the key few is reached: 1000 bytes"
+        for url in (first, below):
+            refused = await api.client.post(url, content=b"b" * 500)
+            assert refused.status_code == 429, refused.text
+            assert refusal_of(refused)[1:] == (30201, message)
+        assert (await api.client.post(below, content=b"c" * 300)).status_code == 200
+        assert (await api.client.post(others, content=b"d" * 5_000)).status_code == 200
+        store = api.stack.artifacts.store
+        [key_id] = {key.key_id for key in await api.stack.store.api_keys()}
+        assert store.keys.total_of(key_id) == 900
+        execution = httpx.URL(below).params["execution_id"]
+        store.release(execution_key(execution))
+        assert store.keys.total_of(key_id) == 600
+        assert store.keys.find([execution_key(execution)]) is None
+
+
+async def test_an_execution_that_was_refused_leaves_no_mark_of_its_key(tmp_path: Path) -> None:
+    async with served(data_dir=tmp_path, api_key=FIRST, max_queued_submissions=1) as api:
+        await with_definition(api, SUSPENDED)
+        key = await made(api, "few", "submitter", artifact_bytes=1_000)
+        answers = await asyncio.gather(*(submitted(api, key) for _ in range(10)))
+        started = [answer for answer in answers if answer.status_code == 200]
+        assert {answer.status_code for answer in answers} <= {200, 429}
+        names = {execution_key(answer.json()["execution_id"]) for answer in started}
+        assert api.stack.artifacts.store.keys.executions() == names
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"submissions_per_s": 0},
         {"submissions_per_s": -1},
         {"running": 10_001},
+        {"artifact_bytes": 0},
+        {"artifact_bytes": 1 << 51},
         {"running": ""},
         {"submission_per_s": 5},
         {"running": "many"},

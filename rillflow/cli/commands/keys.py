@@ -46,6 +46,12 @@ def add(
     running: Annotated[
         int | None, typer.Option(min=1, help="Unfinished executions that it may have started.")
     ] = None,
+    artifact_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Bytes of artifacts of what it has started.")
+    ] = None,
+    audit_submissions: Annotated[
+        bool, typer.Option("--audit-submissions", help="Have the audit name what it submits.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -55,15 +61,16 @@ def add(
 
         $ rillflow keys add grafana --role viewer --workspace video --expires 90d
     """
-    query = {"name": name, "role": role}
-    if workspace and not all(each.strip(" ,") for each in workspace):
-        # An unset variable of a shell must not make a key for everything.
-        raise typer.BadParameter("a workspace is empty: leave --workspace out for a key to all")
-    if workspace:
-        query["workspaces"] = ",".join(workspace)
+    query = {"name": name, "role": role, **_limited_to(workspace)}
     if expires is not None:
         query["expires_s"] = str(_seconds(expires))
-    quota = {"submissions_per_s": submissions_per_s, "running": running}
+    quota = {
+        "submissions_per_s": submissions_per_s,
+        "running": running,
+        "artifact_bytes": artifact_bytes,
+    }
+    if audit_submissions:
+        query["audit_submissions"] = "true"
     query |= {name: str(most) for name, most in quota.items() if most is not None}
     with client_of(url) as client:
         made: Any = client.manage_keys("add", **query)
@@ -102,6 +109,13 @@ def revoke(name: Name, url: Url = DEFAULT_URL) -> None:
     with client_of(url) as client:
         client.manage_keys("revoke", name=name)
     say(f"revoked {name}")
+
+
+def _limited_to(workspaces: list[str] | None) -> dict[str, str]:
+    if workspaces and not all(each.strip(" ,") for each in workspaces):
+        # An unset variable of a shell must not make a key for everything.
+        raise typer.BadParameter("a workspace is empty: leave --workspace out for a key to all")
+    return {"workspaces": ",".join(workspaces)} if workspaces else {}
 
 
 def _seconds(text: str) -> int:

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from rillflow.backoff import Backoff
 from rillflow.core.status import DAG_COMPLETED, DagStatus
@@ -44,6 +44,18 @@ Wait: TypeAlias = Callable[[ExecutionId, float], Awaitable[bool]]
 UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
 
 
+class KeysOfExecutions(Protocol):
+    """Where it is noted which executions were started with a key that has a quota."""
+
+    async def keep_key(self, execution_id: ExecutionId, holder: Holder) -> None:
+        """Note with which key an execution is started."""
+        ...
+
+    async def forget_key(self, execution_id: ExecutionId, holder: Holder) -> None:
+        """Forget an execution that was not started."""
+        ...
+
+
 class Place:
     """What a submission holds of the quotas while it is made."""
 
@@ -59,7 +71,7 @@ class Quotas:
         by_workspace: The quotas of workspaces that have some.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         by_workspace: Mapping[str, Quota],
         *,
@@ -67,9 +79,11 @@ class Quotas:
         executions: Executions,
         clock: Clock,
         wait: Wait | None = None,
+        notes: KeysOfExecutions | None = None,
     ) -> None:
-        """Count at these owners and in this store; keys need ``wait``."""
+        """Count at these owners and in this store; keys need ``wait`` and ``notes``."""
         self.by_workspace = by_workspace
+        self._notes = notes
         self._executions = executions
         self._wait = wait
         self._unfinished = _Unfinished(store, clock)
@@ -77,7 +91,9 @@ class Quotas:
         self._watches = TaskSet[None]()
 
     @asynccontextmanager
-    async def place(self, business: str, holder: Holder | None) -> AsyncIterator[Place]:
+    async def place(
+        self, execution_id: ExecutionId, business: str, holder: Holder | None
+    ) -> AsyncIterator[Place]:
         """Count a submission while it is made, and its execution until it ends.
 
         Raises:
@@ -90,7 +106,14 @@ class Quotas:
             quota = self.by_workspace.get(business)
             if quota is not None:
                 await self._take_of_workspace(business, quota)
+            if holder is not None and self._notes is not None:
+                # Before it begins, for it may store artifacts at once.
+                await self._notes.keep_key(execution_id, holder)
             yield place
+        except RequestError:
+            if holder is not None and self._notes is not None:
+                await self._notes.forget_key(execution_id, holder)
+            raise
         finally:
             if holder is not None and holder.quota.running is not None:
                 if place.started is None or self._wait is None:

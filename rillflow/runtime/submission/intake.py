@@ -50,7 +50,7 @@ from rillflow.ports.store import Store
 from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.backpressure.admission import Admission
-from rillflow.runtime.backpressure.quotas import Quotas, Wait
+from rillflow.runtime.backpressure.quotas import KeysOfExecutions, Quotas, Wait
 from rillflow.runtime.definitions.catalogue import (
     SingleFlight,
     SingleFlightReads,
@@ -137,11 +137,12 @@ class Submissions:
         hook: ContextHook | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
         wait: Wait | None = None,
+        notes: KeysOfExecutions | None = None,
     ) -> None:
         """Submit to ``executions``.
 
         ``entropy`` returns the random bytes of ids and keys. ``wait`` waits for the end of an
-        execution, where keys with quotas submit.
+        execution, and ``notes`` keep its key, where keys with quotas submit.
         """
         self.suits: Callable[[ExecutionId], bool] = lambda _: True
         """Whether an id is as good as any: it decides who owns the execution."""
@@ -161,7 +162,12 @@ class Submissions:
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
         by_workspace = {name: quota.as_quota() for name, quota in settings.workspace_quotas.items()}
         self.quotas = Quotas(
-            by_workspace, store=store, executions=executions, clock=clock, wait=wait
+            by_workspace,
+            store=store,
+            executions=executions,
+            clock=clock,
+            wait=wait,
+            notes=notes,
         )
 
     async def definition(self, version: str) -> WorkflowDefinition:
@@ -261,10 +267,11 @@ class Submissions:
         if options.holder is None and found.business not in self.quotas.by_workspace:
             (await deliver(submission)).raise_for_error()
             return submission.event.execution_id
-        async with self.quotas.place(found.business, options.holder) as place:
+        execution_id = submission.event.execution_id
+        async with self.quotas.place(execution_id, found.business, options.holder) as place:
             (await deliver(submission)).raise_for_error()
-            place.started = submission.event.execution_id
-        return submission.event.execution_id
+            place.started = execution_id
+        return execution_id
 
     def _event(
         self,

@@ -1,0 +1,108 @@
+"""Marks: small files of the store of artifacts whose names say who uses what.
+
+``keys/<execution>/<key id>`` below the root says that an execution was started with a key that has
+a quota of artifact bytes, and holds the quota. A sub-flow gets the mark of the execution that
+began its family when it stores its first artifact.
+
+Used by `artifacts/store.py` and `runtime/artifacts.py`.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+_LARGEST: Final = 4_096
+
+
+class KeyMark(NamedTuple):
+    """A key with a quota of artifact bytes."""
+
+    key_id: str
+    name: str
+    most_bytes: int
+
+
+class KeyMarks:
+    """Which executions were started with which key; what executions are called is in the store.
+
+    All methods block, and raise ``OSError`` if the store fails.
+    """
+
+    def __init__(self, file_system: Callable[[], tuple[Any, str]]) -> None:
+        """Keep them below the root of a file system."""
+        self._file_system = file_system
+
+    def are_there(self) -> bool:
+        """Tell whether there is any."""
+        fs, root = self._file_system()
+        return bool(listed(fs, f"{root}/keys"))
+
+    def keep(self, execution: str, key: KeyMark) -> None:
+        """Note with which key an execution was started."""
+        fs, root = self._file_system()
+        text = json.dumps({"name": key.name, "most_bytes": key.most_bytes}).encode()
+        write_mark(fs, f"{root}/keys/{execution}/{key.key_id}", text)
+
+    def find(self, executions: Iterable[str]) -> tuple[str, KeyMark] | None:
+        """Return the first of some executions that was started with a key, and the key."""
+        fs, root = self._file_system()
+        for execution in executions:
+            for path in listed(fs, f"{root}/keys/{execution}"):
+                with suppress(FileNotFoundError, ValueError, LookupError):
+                    said = json.loads(fs.cat_file(path, end=_LARGEST))
+                    key_id, most_bytes = path.rpartition("/")[2], int(said["most_bytes"])
+                    return execution, KeyMark(key_id, str(said["name"]), most_bytes)
+        return None
+
+    def executions(self) -> set[str]:
+        """Return the names of the executions that have a mark."""
+        fs, root = self._file_system()
+        return {path.rstrip("/").rpartition("/")[2] for path in listed(fs, f"{root}/keys")}
+
+    def total_of(self, key_id: str) -> int:
+        """Return the bytes of the artifacts of the executions that were started with a key.
+
+        It reads the names of all executions' marks.
+        """
+        fs, root = self._file_system()
+        places = (path.split("/") for path in fs.find(f"{root}/keys"))
+        theirs = {place[-2] for place in places if place[-1] == key_id}
+        paths = fs.find(f"{root}/executions") if theirs else ()
+        return sum(size_in(path) for path in paths if path.split("/")[-2] in theirs)
+
+    def drop(self, execution: str) -> None:
+        """Forget with which key an execution was started."""
+        fs, root = self._file_system()
+        folder = f"{root}/keys/{execution}"
+        for path in listed(fs, folder):
+            with suppress(FileNotFoundError):
+                fs.rm_file(path)
+        with suppress(OSError):  # where there are folders
+            fs.rmdir(folder)
+
+
+def write_mark(fs: Any, path: str, text: bytes) -> None:
+    """Write a mark; its folder may be removed by another process just now."""
+    try:
+        fs.pipe_file(path, text)
+    except FileNotFoundError:
+        fs.pipe_file(path, text)
+
+
+def listed(fs: Any, folder: str) -> list[str]:
+    """Return the paths in a folder; those of marks and contents only."""
+    try:
+        return [
+            path
+            for path in fs.ls(folder, detail=False, refresh=True)
+            if not path.rpartition("/")[2].startswith(".") and path.rstrip("/") != folder
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def size_in(path: str) -> int:
+    """Return the bytes that the name of an execution's mark tells."""
+    text = path.rpartition("-")[2]
+    return int(text) if text.isdecimal() else 0
