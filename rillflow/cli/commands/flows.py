@@ -239,7 +239,12 @@ def get(
 
 
 def logs(
-    execution_id: ExecutionArgument,
+    execution_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", callback=not_blank, help="The execution's id.", show_default=False
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Argument(
@@ -251,24 +256,31 @@ def logs(
     ] = None,
     follow: Annotated[
         bool,
-        typer.Option("--follow", "-f", help="Print what is printed, until the execution ends."),
+        typer.Option("--follow", "-f", help="Print what comes, until the execution ends."),
     ] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print what the functions of an execution have printed that Ray has called, or have posted.
 
-    Of each task it is the last attempt, also while it runs. What went to standard
-    error is printed there. Of long logs only the end is printed.
+    Of each task it is the last attempt, also while it runs, and of long logs the end. What
+    went to standard error is printed there. Without an execution it prints the last events
+    of the processes of the server that runs on this machine.
 
         $ rillflow logs "$id" film
 
         $ rillflow logs -f "$id"
+
+        $ rillflow logs -f
     """
     import time
     from functools import partial
 
     from rillflow.cli.output.logs import LOOK_S, follow_logs, print_logs
+    from rillflow.cli.output.server_logs import logs_folder, print_server_log
 
+    if execution_id is None:
+        print_server_log(logs_folder(), partial(time.sleep, LOOK_S) if follow else None)
+        return
     with client_of(url) as client:
         execution = client.execution(execution_id)
         if follow:
