@@ -15,6 +15,7 @@ from tests.bench import figures, measuring, micro, options, postgres, readers, r
 from tests.bench.figures import Figure
 from tests.bench.ray_calls import ray_calls
 from tests.bench.stacks import Scene, functions, scene, store_of
+from tests.bench.tracing import traces
 
 ON_A_STACK: Final[dict[str, Callable[[Scene], Iterator[Figure]]]] = {
     "up": measuring.up,
@@ -78,6 +79,10 @@ def _run(chosen: argparse.Namespace) -> Iterator[Figure]:
         if "ray" in chosen.only:
             with store_of(options.environment(chosen)) as parts:
                 found = ray_calls(functions_url, seconds=chosen.seconds, full=chosen.full, **parts)
+                yield from _telling(found)
+        if "traces" in chosen.only:
+            with store_of(options.environment(chosen)) as parts:
+                found = traces(functions_url, seconds=chosen.seconds, full=chosen.full, **parts)
                 yield from _telling(found)
     yield from _apart(chosen)
 

@@ -58,6 +58,8 @@ REFERENCES: Final[Mapping[str, str]] = {
     **{f"bare with a journal c={c}": f"bare c={c}" for c in (1, 16, 64, 256)},
     "submit storm": "plain uvicorn c=64",
     "ray task c=64": "plain Ray c=64",
+    "1 % traced, glue c=64": "not traced, glue c=64",
+    "all traced, glue c=64": "not traced, glue c=64",
 }
 """Which figure of the same run a figure is set beside."""
 

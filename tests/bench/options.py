@@ -16,6 +16,7 @@ BENCHMARKS: Final = {
     "timers": "1,000 and 10,000 retries that are due in the same second",
     "park": "memory of 10,000 executions that wait (--full: of 100,000 too)",
     "ray": "a ray:// task of nothing beside plain Ray, and 10,000 items in batches",
+    "traces": "glue without traces, and with those of 1 % and of all executions",
     "postgres": "appends of one and of two writers to a PostgreSQL of its own",
     "micro": "core, owner, paths, expressions, journal and dispatcher on their own",
     "readers": "the slowest text of 16 KiB from outside, malformed and well-formed",
@@ -43,7 +44,7 @@ how to read the table:
                   machines of different speed can be compared
 
 examples:
-  make bench                              medians of three short runs, some seven minutes
+  make bench                              medians of three short runs, some ten minutes
   make bench ARGS="--only glue"           one benchmark and the yardstick
   make bench ARGS="--only micro storm --seconds 1"
   make bench ARGS="--only glue --store postgres --execution-actors 2"

@@ -5,6 +5,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,20 +81,44 @@ def test_the_container_has_no_superuser_and_listens_where_it_says() -> None:
     assert f"127.0.0.1:{port}/readyz" in check
 
 
+def copied() -> set[str]:
+    """Return what the image is built from."""
+    lines = (line.split() for line in lines_of("Dockerfile") if line.startswith("COPY "))
+    return {name for words in lines for name in words[1:-1]}
+
+
 def test_what_the_container_is_built_from_is_sent_to_docker() -> None:
-    sent = {
-        each[1:]
-        for each in (DEPLOY.parent / ".dockerignore").read_text("utf-8").split()
-        if each[0] == "!"
-    }
-    copied = {
-        name
-        for line in lines_of("Dockerfile")
-        if line.startswith("COPY ")
-        for name in line.split()[1:-1]
-    }
-    assert sent == copied
-    assert all((DEPLOY.parent / name).exists() for name in copied)
+    ignored = (DEPLOY.parent / ".dockerignore").read_text("utf-8").split()
+    assert {each[1:] for each in ignored if each[0] == "!"} == copied()
+    assert all((DEPLOY.parent / name).exists() for name in copied())
+
+
+def test_what_the_container_is_built_from_is_the_whole_package(tmp_path: Path) -> None:
+    without = shutil.ignore_patterns("__pycache__", "node_modules")
+    for name in copied():
+        source = DEPLOY.parent / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=without)
+        else:
+            shutil.copy(source, tmp_path / name)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "built"]
+    built = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+    assert built.returncode == 0, built.stderr
+    [wheel] = (tmp_path / "built").glob("rillflow-*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        packed = set(opened.namelist())
+    modules = {each for each in tmp_path.glob("*/**/*.py") if "ui" not in each.parts}
+    pages = {each for each in (tmp_path / "serve" / "static").rglob("*") if each.is_file()}
+    assert (tmp_path / "serve" / "static" / "index.html") in pages
+    wanted = {str(each.relative_to(tmp_path)) for each in modules | pages}
+    assert wanted <= packed
+
+
+def test_the_container_has_all_that_triggers_and_traces_need() -> None:
+    [install] = [each for each in lines_of("Dockerfile") if each.startswith("RUN pip install")]
+    extras = re.findall(r"'/src\[([\w,]+)\]'", install)[0].split(",")
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {"server", "kafka", "otel"} == {*extras} <= project["optional-dependencies"].keys()
 
 
 def test_compose_names_settings_that_there_are(compose: dict[str, Any]) -> None:
