@@ -68,7 +68,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
-from rillflow.runtime.process.measuring import read_process
+from rillflow.runtime.process.measuring import owner_meters, read_process
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.process.replica_metrics import ReplicaMetrics
 from rillflow.runtime.process.span_export import span_queue
@@ -82,8 +82,6 @@ from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
 from rillflow.telemetry import metrics
-from rillflow.telemetry.meters import Meters
-from rillflow.telemetry.profile import profile_of
 from rillflow.telemetry.states import encode_states
 from rillflow.tls_settings import with_own
 
@@ -127,7 +125,7 @@ class ExecutionActor:
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
         self._watch.start()
-        self._meters = Meters(self._name, profile=profile_of(is_told=settings.profile_log))
+        self._meters = owner_meters(self._name, settings)
         self._replicas = ReplicaMetrics(SystemClock())
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)

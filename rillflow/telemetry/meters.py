@@ -10,7 +10,7 @@ Used by `actors`, `runtime` and `serve`.
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.telemetry.metrics import OTHER, Kind, Metric
 from rillflow.telemetry.profile import Profile
@@ -19,6 +19,7 @@ from rillflow.telemetry.states import Labels, MetricState, ProcessState
 MOST_WORKFLOWS: Final = 200
 MOST_HOSTS: Final = 100
 MOST_CODES: Final = 50
+MOST_TASKS: Final = 200
 """How many names of a label a process counts apart."""
 LONGEST_NAME: Final = 200
 WINDOW_S: Final = 60.0
@@ -134,6 +135,21 @@ class Histogram(Timer):
 Read = Callable[[], Mapping[Labels, float]]
 
 
+class MeasuredTasks(NamedTuple):
+    """What is measured of single tasks; by default nothing.
+
+    Attributes:
+        compliance: Whether tasks with ``expected_cost`` have taken that at most.
+        by_name: How long each task has taken.
+    """
+
+    compliance: bool = False
+    by_name: bool = False
+
+
+NO_SINGLE_TASKS: Final = MeasuredTasks()
+
+
 class Meters:
     """All meters of one process."""
 
@@ -142,11 +158,13 @@ class Meters:
         process: str,
         now_s: Callable[[], float] = time.monotonic,
         profile: Profile | None = None,
+        tasks: MeasuredTasks = NO_SINGLE_TASKS,
     ) -> None:
         """Measure for ``process``, a name that operators know and that each start may change.
 
         Some of it is noted in a ``profile`` as well, if the process tells one.
         """
+        self.tasks = tasks
         self.process = process
         self._now_s = now_s
         self._turned_s = now_s()

@@ -40,6 +40,9 @@ WORKFLOW: Final = "workflow"
 """The label with ``business:feature``; only metrics with it are of one workspace."""
 OTHER: Final = "other"
 """Stands for the names beyond the limit of a label."""
+CALLER: Final = "caller"
+SERVER: Final = "server"
+"""Whose fault an error is."""
 
 _SHORT: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _CALLS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -84,6 +87,26 @@ TASK_CODES: Final = Metric(
     Kind.COUNTER,
     "Tasks that have failed or were skipped with a code.",
     (WORKFLOW, "code"),
+)
+TASK_COMPLIANCE: Final = Metric(
+    "rillflow_task_compliance",
+    Kind.COUNTER,
+    "Tasks with expected_cost in their input, by whether they took that at most: reached or"
+    " not_reached; with a switch of Rill Flow.",
+    (WORKFLOW, "category", "task", "compliance"),
+)
+TASK_COST: Final = Metric(
+    "rillflow_task_expected_cost_ratio",
+    Kind.SUMMARY,
+    "Time that these tasks took, as a share of expected_cost.",
+    (WORKFLOW, "category", "task"),
+)
+NAMED_TASKS: Final = Metric(
+    "rillflow_named_task_seconds",
+    Kind.SUMMARY,
+    "Time of tasks by name: submit is their last call until its answer, complete is all until their"
+    " end; with a switch of Rill Flow.",
+    (WORKFLOW, "task", "stage"),
 )
 ENGINE: Final = Metric(
     "rillflow_engine_seconds",
@@ -192,6 +215,12 @@ ENDPOINTS: Final = Metric(
     "Time of requests of the steps of workflows, by endpoint and SUCCESS or FAIL.",
     (WORKFLOW, "endpoint", "status"),
 )
+ERRORS: Final = Metric(
+    "rillflow_errors",
+    Kind.COUNTER,
+    "Refusals and failures, by whose fault it is, caller or server, and by the kind of error.",
+    (WORKFLOW, "fault", "error"),
+)
 STORE_BYTES: Final = Metric("rillflow_store_bytes", Kind.GAUGE, "Size of the store.")
 RESTARTS: Final = Metric(
     "rillflow_actor_restarts",
@@ -259,12 +288,15 @@ METRICS: Final = (
         TASK_DURATION,
         TASK_RUN,
         TASK_CODES,
+        TASK_COMPLIANCE,
+        TASK_COST,
+        NAMED_TASKS,
         ENGINE,
     ),
     *(SUBMIT_TO_DURABLE, CALLBACK_TO_CALL, APPEND, APPENDED, APPEND_FAILURES, TIMER_LATENESS),
     *(HOT, TIMERS, UNANSWERED, HELD, QUEUED, SPANS),
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
-    *(REQUESTS, REQUEST_LATENCY, ENDPOINTS),
+    *(REQUESTS, REQUEST_LATENCY, ENDPOINTS, ERRORS),
     *(STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),
     *(TRIGGER_EVENTS, TRIGGER_LATENESS, TRIGGER_SOURCES, TRIGGER_LAG),
     *(PROCESS_UP, CPU, RESIDENT, LONGEST_TURN, SLOW_TURNS),

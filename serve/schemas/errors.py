@@ -7,6 +7,8 @@ Used by `serve`, `serve/middleware` and `serve/routes`.
 """
 
 import logging
+from contextvars import ContextVar
+from typing import Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -36,8 +38,13 @@ NOT_REACHED = "a process of the server cannot be reached now; try again later"
 _COME_AGAIN = (StoreError, UnavailableError, OverloadedError, BodyTimeoutError)
 
 
+ANSWERED_ERROR: Final = ContextVar("ANSWERED_ERROR", default="")
+"""The kind of the error that is answered, until ``middleware/request_meters.py`` counts it."""
+
+
 def respond_to(error: Exception) -> Response:
     """Return the answer for an error; log those that are not the caller's fault."""
+    ANSWERED_ERROR.set(type(error).__name__)
     if isinstance(error, _COME_AGAIN):
         return _come_again(error)
     if isinstance(error, DefectError):

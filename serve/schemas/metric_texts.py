@@ -215,6 +215,33 @@ def _endpoint(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return name, {"status": labels["status"]}
 
 
+def _compliance(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    names = f"{labels['category']}_{_service(labels)}_{_NO_NAME.sub('_', labels['task'])}"
+    return f"flow_meter_dag_compliance_{names}_{labels['compliance'].upper()}", {}
+
+
+def _compliance_percentage(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    names = f"{labels['category']}_{_service(labels)}_{_NO_NAME.sub('_', labels['task'])}"
+    return f"flow_meter_dag_compliance_percentage_{names}_seconds", {}
+
+
+def _named_task(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    task = _NO_NAME.sub("_", labels["task"])
+    return f"flow_meter_tenant_task_{_service(labels)}_{task}_{labels['stage']}_seconds", {}
+
+
+_FAULTS: Final = {metrics.CALLER: "tenant_exception_WARN", metrics.SERVER: "sys_exception_ERROR"}
+
+
+def _errors(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    return f"flow_meter_dag_{_FAULTS[labels['fault']]}_{_service(labels)}", {}
+
+
+def _errors_of_kind(labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    name, others = _errors(labels)
+    return f"{name}_{_NO_NAME.sub('_', labels['error'])}", others
+
+
 _RILL_FLOW: Final[tuple[tuple[Metric, Named], ...]] = (
     (metrics.ENGINE, _cost),
     (metrics.EXECUTION_DURATION, _complete_flow),
@@ -226,6 +253,11 @@ _RILL_FLOW: Final[tuple[tuple[Metric, Named], ...]] = (
     (metrics.TASK_CODES, _code),
     (metrics.SUBMISSIONS, _sub_flows),
     (metrics.ENDPOINTS, _endpoint),
+    (metrics.TASK_COMPLIANCE, _compliance),
+    (metrics.TASK_COST, _compliance_percentage),
+    (metrics.NAMED_TASKS, _named_task),
+    (metrics.ERRORS, _errors),
+    (metrics.ERRORS, _errors_of_kind),
 )
 
 

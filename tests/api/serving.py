@@ -29,6 +29,7 @@ from rillflow.ports.triggers import TriggerType
 from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions, LocalProcessMeters
+from rillflow.runtime.process.measuring import owner_meters
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
 from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.stack import Stack
@@ -327,7 +328,7 @@ async def served(
         settings = Settings(port=door.getsockname()[1], **changes)
         async with FakeOpenFaaS(functions or {}) as gateway:
             registry = GatewayRegistry.with_http(http_settings(settings), clock)
-            meters = Meters("rillflow:execution:0")
+            meters = owner_meters("rillflow:execution:0", settings)
             read_hosts(meters, registry.hosts)
             spans = span_queue(meters) if TraceSampling(settings).is_on else None
             executions = executions_of(settings, store, registry, clock, meters, spans)

@@ -150,6 +150,74 @@ async def test_rill_flows_names_are_told_with_its_label() -> None:
     assert total(found, "http_server_requests_seconds_count", uri="/flow/submit.json") == 1
 
 
+async def test_refusals_are_counted_by_kind_for_workflows_that_exist() -> None:
+    async with served() as api:
+        await api.run(PASS)
+        for feature in ("order:nothing", "unknown"):
+            await api.refusal("/flow/submit.json", descriptor_id=f"shop:{feature}")
+        await api.refusal("/flow/cancel.json")
+        found = await samples(api)
+        named = await samples(api, "/actuator/prometheus")
+    errors, kind = "rillflow_errors_total", "UnknownDescriptorError"
+    assert total(found, errors, workflow="shop:order", fault="caller", error=kind) == 1
+    assert total(found, errors, workflow="other", fault="caller", error=kind) == 1
+    assert total(found, errors) == 3
+    name = "flow_meter_dag_tenant_exception_WARN_shop_order"
+    assert total(named, f"{name}_total") == total(named, f"{name}_{kind}_total") == 1
+
+
+COSTLY: Final = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: quick
+    category: pass
+    next: slow
+    inputMappings: [{source: 1000, target: $.input.expected_cost}]
+  - name: slow
+    category: function
+    pattern: task_sync
+    resourceName: ${GW}/function/slow
+    next: odd
+    inputMappings: [{source: 1000, target: $.input.expected_cost}]
+  - name: odd
+    category: pass
+    inputMappings: [{source: $.context.cost, target: $.input.expected_cost}]
+"""
+
+
+async def test_tasks_are_measured_by_name_only_where_a_switch_says_so() -> None:
+    apis: list[Api] = []
+
+    def slow(_: object) -> dict[str, int]:
+        apis[-1].clock.advance(5)
+        return {"a": 1}
+
+    async def measured(**switches: bool) -> list[Sample]:
+        async with served({"slow": slow}, switches=switches) as api:
+            apis.append(api)
+            for cost in (10**400, -1, 0, "x", 1.5):
+                assert (await api.run(COSTLY, {"cost": cost}))["dag_status"] == "SUCCEED"
+            return await samples(api, "/actuator/prometheus")
+
+    neither = {sample.name for sample in await measured()}
+    assert not {name for name in neither if "compliance" in name or "tenant_task" in name}
+    found = await measured(ENABLE_RECORD_COMPLIANCE_WHEN_TASK_FINISHED=True)
+    name = "flow_meter_dag_compliance"
+    assert total(found, f"{name}_pass_shop_order_quick_REACHED_total") == 5
+    assert total(found, f"{name}_function_shop_order_slow_NOT_REACHED_total") == 5
+    assert total(found, f"{name}_percentage_pass_shop_order_quick_seconds_count") == 5
+    assert not {sample.name for sample in found if "_odd_" in sample.name}
+    assert total(found, f"{name}_percentage_function_shop_order_slow_seconds_sum") >= 25
+    found = await measured(ENABLE_TENANT_TASK_FLOW_AGGREGATE=True)
+    name = "flow_meter_tenant_task_shop_order"
+    assert total(found, f"{name}_slow_submit_seconds_sum") >= 25
+    assert total(found, f"{name}_slow_complete_seconds_count") == 5
+    assert total(found, f"{name}_quick_complete_seconds_count") == 5
+    assert total(found, f"{name}_quick_submit_seconds_count") == 0
+
+
 async def test_the_names_of_rill_flows_metrics_are_listed() -> None:
     async with served() as api:
         await api.run(PASS)

@@ -35,6 +35,8 @@ from rillflow.runtime.process.log_lines import LineFormatter
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import Meters
 
 POOR: Final = "poor"
 RICH: Final = "rich"
@@ -120,7 +122,7 @@ class House:
     def __init__(self, store: "TrappedStore") -> None:
         clock = SystemClock()
         self.store = store
-        self.quarantine = WatchedQuarantine()
+        self.quarantine, self.meters = WatchedQuarantine(), Meters("owner")
         self.sending, self.calling, self.handling = Trap(), Trap(), Trap()
         self.learning, self.carrying, self.firing = Trap(), Trap(), Trap()
         self.host = ExecutionOwner(
@@ -131,6 +133,7 @@ class House:
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
             quarantine=self.quarantine,
+            meters=self.meters,
         )
         self._pool = DispatchPool(self, self.host.answers_arrived)
         self._submissions = Submissions(Settings(), store=store, executions=self, clock=clock)
@@ -284,6 +287,9 @@ async def test_an_execution_that_keeps_crashing_is_left_alone_and_says_so(
         assert await quarantined(store, built) == {poor: reason}
         trap.springs = 0
         assert "quarantine" not in await built.shown(rich)
+    [(labels, failures)] = built.meters.counter(metrics.ERRORS).values.items()
+    assert labels == (f"isolation:{POOR}", "server", "ZeroDivisionError")
+    assert failures >= 5
     logged = [r for r in caplog.records if r.name == "rillflow.crashes"]
     assert [r.getMessage() for r in logged] == ["execution_crashed"] * 4 + ["execution_quarantined"]
     assert {getattr(record, "execution_id", None) for record in logged} == {poor}

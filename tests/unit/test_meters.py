@@ -19,7 +19,7 @@ def test_a_metric_has_one_row_and_tells_its_unit() -> None:
         assert bool(each.bounds) == (each.kind is Kind.HISTOGRAM), each.name
         assert list(each.bounds) == sorted(each.bounds)
         timed = each.kind in (Kind.SUMMARY, Kind.HISTOGRAM)
-        assert each.name.endswith("_seconds") or not timed, each.name
+        assert each.name.endswith(("_seconds", "_ratio")) or not timed, each.name
         assert not each.name.endswith("_total"), "the ending is added"
 
 

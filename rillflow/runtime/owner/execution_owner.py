@@ -129,9 +129,8 @@ class ExecutionOwner:
         self._turns, most = turns or FairTurns(), limits.views_max_bytes
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
         self._crashes = CrashHistory(store, record or HandlingRecord())
-        self._recovery = Recovery(
-            self._quarantine, self._crashes, self.answers_arrived, self._found_ended
-        )
+        take, ended = self.answers_arrived, self._found_ended
+        self._recovery = Recovery(self._quarantine, self._crashes, take, ended, self._meters.failed)
         self._ownership = OwnerEpoch(store, partitions, dedicated)
         self._rows = JournalRows(self._ownership, limits.snapshot_steps)
         crashed, guards = self._recovery.crashed, guards or HookChain()

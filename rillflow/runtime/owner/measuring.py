@@ -9,15 +9,23 @@ from typing import Final, NamedTuple, cast
 
 from rillflow.core.commands import Announce, DispatchTask
 from rillflow.core.state import InvokeMsg, TaskState
-from rillflow.ids import workflow_of
+from rillflow.ids import ExecutionId, workflow_of
 from rillflow.ports.clock import Clock
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.owner.call_handling import CallOutcome
 from rillflow.telemetry import metrics
-from rillflow.telemetry.meters import MOST_CODES, BoundedNames, Meters
-from rillflow.telemetry.metrics import OTHER
+from rillflow.telemetry.meters import (
+    MOST_CODES,
+    MOST_TASKS,
+    NO_SINGLE_TASKS,
+    BoundedNames,
+    Meters,
+)
+from rillflow.telemetry.metrics import OTHER, SERVER
 from rillflow.telemetry.profile import COMPLETE, ENGINE
 
+MOST_COST_MS: Final = 1 << 63
+"""An ``expected_cost`` is less; a much larger number has no ratio."""
 _STATUSES: Final = {"DAG_SUCCEED": "succeed", "DAG_FAILED": "failed"}
 _OUTCOMES: Final = {
     "TASK_FINISH": "succeeded",
@@ -48,6 +56,13 @@ class OwnerMeters:
         self._tasks = meters.summary(metrics.TASK_DURATION)
         self._runs = meters.summary(metrics.TASK_RUN)
         self._task_codes = meters.counter(metrics.TASK_CODES)
+        self._measured = meters.tasks
+        self._measures_single = meters.tasks != NO_SINGLE_TASKS
+        self._names = BoundedNames(MOST_TASKS)
+        self._compliance = meters.counter(metrics.TASK_COMPLIANCE)
+        self._cost = meters.summary(metrics.TASK_COST)
+        self._named = meters.summary(metrics.NAMED_TASKS)
+        self._errors = meters.counter(metrics.ERRORS)
         self._engine = meters.summary(metrics.ENGINE)
         self._durable = meters.histogram(metrics.SUBMIT_TO_DURABLE)
         self._next_call = meters.histogram(metrics.CALLBACK_TO_CALL)
@@ -55,6 +70,11 @@ class OwnerMeters:
         self._appended = meters.counter(metrics.APPENDED)
         self._append_failures = meters.counter(metrics.APPEND_FAILURES)
         self.timer_lateness = meters.histogram(metrics.TIMER_LATENESS)
+
+    def failed(self, execution_id: ExecutionId, error: Exception) -> None:
+        """Count an unexpected failure to handle an execution."""
+        workflow = self._workflows.shown(workflow_of(execution_id))
+        self._errors.add((workflow, SERVER, self._codes.shown(type(error).__name__)))
 
     def append_failed(self) -> None:
         """Note an append that was not written."""
@@ -141,9 +161,28 @@ class OwnerMeters:
             self._profile.note(COMPLETE, f"{category}_{workflow}", taken_s)
         if outcome != "skipped":
             self._runs.observe((workflow, category), _run_s(task.invoke, at_ms, share_s))
+            if self._measures_single:
+                self._note_single(task, workflow, category, taken_s, at_ms)
         code = task.invoke.code
         if code is not None and outcome != "succeeded":
             self._task_codes.add((workflow, self._codes.shown(code)))
+
+    def _note_single(
+        self, task: TaskState, workflow: str, category: str, taken_s: float, at_ms: int
+    ) -> None:
+        """Note a task by its name, where that is wanted."""
+        name = self._names.shown(f"{workflow}/{task.base}").removeprefix(f"{workflow}/")
+        infos = task.invoke.time_infos
+        if self._measured.by_name:
+            self._named.observe((workflow, name, "complete"), taken_s)
+            if infos and infos[-1].attempt:
+                self._named.observe((workflow, name, "submit"), _run_s(task.invoke, at_ms, 0.0))
+        expected_ms = infos[-1].expected_cost if infos else None
+        if self._measured.compliance and expected_ms is not None and 0 < expected_ms < MOST_COST_MS:
+            cost_ms = _since_start_s(task.invoke, -1, at_ms) * 1000
+            told = "reached" if cost_ms <= expected_ms else "not_reached"
+            self._compliance.add((workflow, category, name, told))
+            self._cost.observe((workflow, category, name), cost_ms / expected_ms)
 
 
 def _run_s(invoke: InvokeMsg, at_ms: int, share_s: float) -> float:

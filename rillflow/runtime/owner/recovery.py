@@ -17,6 +17,7 @@ from rillflow.ports.executions import Call, Delivery
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
+from rillflow.runtime.aio.background import Crashed
 from rillflow.runtime.aio.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, retry_while_unavailable
 from rillflow.runtime.commands.runner import CommandRunner
 from rillflow.runtime.commands.timers import Timer
@@ -33,7 +34,7 @@ class Recovery:
     """Carries out what is outstanding of executions that were not running by themselves.
 
     ``take`` is given the answers that were kept from a try that crashed, ``ended`` each execution
-    that turns out to have ended durably.
+    that turns out to have ended durably, and ``failed`` each crash.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Recovery:
         crashes: CrashHistory,
         take: Callable[[Sequence[DispatchAnswer]], Awaitable[None]],
         ended: Callable[[ActiveExecution], None],
+        failed: Crashed,
     ) -> None:
         self._quarantine = quarantine
         self._crashes = crashes
         self._take = take
         self._ended = ended
+        self._failed = failed
         self._activations: ActivationCache
         self._commands: CommandRunner
 
@@ -109,6 +112,7 @@ class Recovery:
 
     def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
         """Note that handling an execution failed unexpectedly, and schedule its next try."""
+        self._failed(execution_id, error)
         pause_s = self._quarantine.crashed(execution_id, error)
         if pause_s is not None:
             self._commands.background.begin(execution_id, self._try_later(execution_id, pause_s))

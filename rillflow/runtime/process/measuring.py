@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.ports.loops import LoopState
+from rillflow.settings import Settings
 from rillflow.telemetry import metrics
-from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.meters import MeasuredTasks, Meters
+from rillflow.telemetry.profile import profile_of
 
 _STATM: Final = Path("/proc/self/statm")
+
+
+def owner_meters(process: str, settings: Settings) -> Meters:
+    """Return the meters of an owner of executions, which measure what is set."""
+    tasks = MeasuredTasks(
+        compliance=settings.switch("ENABLE_RECORD_COMPLIANCE_WHEN_TASK_FINISHED"),
+        by_name=settings.switch("ENABLE_TENANT_TASK_FLOW_AGGREGATE"),
+    )
+    return Meters(process, profile=profile_of(is_told=settings.profile_log), tasks=tasks)
 
 
 def read_process(meters: Meters, loop: Callable[[], LoopState]) -> None:
