@@ -80,7 +80,7 @@ def examples_of(text: str) -> list[Example]:
         if (workflow.info, result.info) != (WORKFLOW, RESULT):
             raise ValueError(f"no workflow and result in line {workflow.line}")
     return [
-        Example(workflow.text, yaml.safe_load(result.text), workflow.line)
+        Example(workflow.text, yaml.load(result.text, Loader=yaml.CSafeLoader), workflow.line)
         for workflow, result in pairs
     ]
 

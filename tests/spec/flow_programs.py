@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
@@ -91,13 +92,18 @@ def _conditions(depth: int = 1) -> st.SearchStrategy[Program]:
 _RESULT: Final = st.fixed_dictionaries({"n": _numbers(1), "t": _texts()})
 
 
+@cache
 def bodies(depth: int, *, in_order: bool = False) -> st.SearchStrategy[Program]:
-    """Return random bodies: statements, and what is returned.
+    """Return random bodies: statements, and what is returned; made when they are first drawn.
 
     Args:
         depth: How deeply statements are nested.
         in_order: Without what runs at the same time.
     """
+    return st.deferred(lambda: _bodies(depth, in_order=in_order))
+
+
+def _bodies(depth: int, *, in_order: bool) -> st.SearchStrategy[Program]:
     statements = st.lists(_statements(depth, in_order=in_order), min_size=1, max_size=3)
     return st.tuples(statements, _RESULT)
 

@@ -146,9 +146,9 @@ DOCUMENT: Final[dict[str, Any]] = {
     "names": {str(number): number for number in range(100_000)},
 }
 PATHS: Final = {
+    "all texts as one": "$.texts.concat()",
     "a scan": "$..*",
     "a scan of scans": "$..*..*",
-    "all texts as one": "$.texts.concat()",
     "a text of all texts": "$.concat($.texts)",
     "lists appended": "$.numbers" + ".append(1)" * 50,
     "numbers summed": "$.sum($.numbers, $.numbers, $.numbers, $.numbers)",

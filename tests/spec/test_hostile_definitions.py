@@ -213,7 +213,7 @@ def test_text_of_the_size_limit_is_read_and_one_byte_more_is_not() -> None:
     assert parse_definition(largest + "x", max_bytes=MAX_TEXT_BYTES + 1).tasks
 
 
-@pytest.mark.one_in(7)
+@pytest.mark.one_in(15)
 @pytest.mark.parametrize(
     "pattern",
     [

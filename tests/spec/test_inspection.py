@@ -17,6 +17,7 @@ from tests.spec.notation import (
     at_most,
     choice,
     each,
+    flow,
     fn,
     on_input,
     pass_,
@@ -310,7 +311,8 @@ def test_a_summary_of_a_wide_execution_reads_few_of_its_groups() -> None:
 
 
 def test_a_summary_of_many_waiting_tasks_reads_few_of_them() -> None:
-    run = scenario(*(susp(f"S{each}", on_input("go==true"), ins="go") for each in range(4_000)))
+    tasks = (susp(f"S{each}", on_input("go==true"), ins="go") for each in range(4_000))
+    run = Scenario(flow(*tasks))
     run.submit({"go": False})
     assert lines_of(lambda: seen(run, "summary")) < LINES_OF_SUMMARY
 

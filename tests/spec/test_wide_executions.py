@@ -272,6 +272,7 @@ def test_groups_and_instances_are_charged_to_the_turn_that_makes_them() -> None:
     assert "more than 100000 bytes; turn_max_bytes" in (flow.task("E").invoke.msg or "")
 
 
+@pytest.mark.long
 def test_as_many_items_as_a_foreach_may_have_are_within_all_limits() -> None:
     flow = Scenario(PASSES)
     flow.submit({"outer": listed(Settings().foreach_max_items), "inner": []})
