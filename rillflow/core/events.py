@@ -210,7 +210,8 @@ class RedoRequested(_Event, frozen=True, kw_only=True):
     what succeeded inside a foreach, choice or sub-flow is kept. None is in journals of releases
     whose redo did not notify the parent, and otherwise means False. ``order`` counts the requests
     of the parent for this sub-flow; 0 is a request from outside. With ``exact`` unknown names of
-    instances are refused; journals of releases that ignored them lack it.
+    instances are refused; journals of releases that ignored them lack it. ``parent`` is the
+    execution that requests it, which counts only if it has started this one.
     """
 
     tasks: tuple[TaskName, ...] = ()
@@ -218,6 +219,7 @@ class RedoRequested(_Event, frozen=True, kw_only=True):
     failed_only: bool | None = None
     order: int = 0
     exact: bool = False
+    parent: ExecutionId | None = None
 
 
 class DegradeRequested(_Event, frozen=True, kw_only=True):
@@ -235,7 +237,13 @@ class CompletionRequested(_Event, frozen=True, kw_only=True):
 
 
 class CancelRequested(_Event, frozen=True, kw_only=True):
-    """Stop the execution: no more calls are dispatched, and its sub-flows are cancelled."""
+    """Stop the execution: no more calls are dispatched, and its sub-flows are cancelled.
+
+    ``parent`` is the execution that requests it, which counts only if it has started this one; None
+    is a request from outside.
+    """
+
+    parent: ExecutionId | None = None
 
 
 class PauseRequested(_Event, frozen=True, kw_only=True):

@@ -179,13 +179,14 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911, PLR0912 - o
         case WakeUpReceived():
             requests.wake_up_received(turn, event)
         case RedoRequested():
+            requests.refuse_stranger(turn, event.parent)
             return redo.redo_requested(turn, event)
         case DegradeRequested():
             requests.degrade_requested(turn, event)
         case CompletionRequested():
             requests.completion_requested(turn, event)
         case CancelRequested():
-            requests.cancel_requested(turn)
+            requests.cancel_requested(turn, event)
         case PauseRequested():
             requests.pause_requested(turn, paused=True)
         case ResumeRequested():

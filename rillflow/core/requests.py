@@ -12,6 +12,7 @@ import msgspec
 from rillflow.core import ending
 from rillflow.core.events import (
     CallbackReceived,
+    CancelRequested,
     CompletionRequested,
     DegradeRequested,
     ProgressReported,
@@ -41,6 +42,7 @@ from rillflow.core.turn import (
 )
 from rillflow.definition.model import SuspenseTask
 from rillflow.errors import ExecutionError, ForgedCallbackError, RequestError
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, decode_json
 
 UNKNOWN_TASK = 30503
@@ -346,12 +348,27 @@ def completion_requested(turn: Turn, event: CompletionRequested) -> None:
     ending.close_execution_time(turn)
 
 
-def cancel_requested(turn: Turn) -> None:
+def refuse_stranger(turn: Turn, parent: ExecutionId | None) -> None:
+    """Refuse what an execution requests of a sub-flow that it has not started.
+
+    The answer of a function may name any execution as the sub-flow of its task.
+
+    Raises:
+        RequestError: Another execution, or none, has started this one.
+    """
+    started_by = turn.state.parent
+    if parent is not None and (started_by is None or started_by.execution_id != parent):
+        raise RequestError(f"{turn.state.execution_id} is no sub-flow of {parent}")
+
+
+def cancel_requested(turn: Turn, event: CancelRequested) -> None:
     """Stop the execution and its sub-flows.
 
     Raises:
         ExecutionError: It has ended already.
+        RequestError: An execution that has not started it requests that.
     """
+    refuse_stranger(turn, event.parent)
     _check(turn, EXECUTION_TRANSITIONS.cancel)
     turn.state.cancelled = True
     ending.cancel_children(turn, turn.state.tasks.values())

@@ -234,7 +234,8 @@ class CommandRunner:
 
     async def _cancel_child(self, execution_id: ExecutionId, command: CancelChild) -> None:
         child = command.execution_id
-        reply = await self._tell(child, CancelRequested(at_ms=self._clock.now_ms()))
+        at_ms = self._clock.now_ms()
+        reply = await self._tell(child, CancelRequested(at_ms=at_ms, parent=execution_id))
         notice = NoticeDelivered(
             at_ms=self._clock.now_ms(), kind="cancel", error=reply.error, child=child
         )
@@ -242,7 +243,8 @@ class CommandRunner:
 
     async def _redo_child(self, execution_id: ExecutionId, command: RedoChild) -> None:
         child, order, at_ms = command.execution_id, command.order, self._clock.now_ms()
-        reply = await self._tell(child, RedoRequested(at_ms=at_ms, failed_only=True, order=order))
+        requested = RedoRequested(at_ms=at_ms, failed_only=True, order=order, parent=execution_id)
+        reply = await self._tell(child, requested)
         notice = NoticeDelivered(
             at_ms=self._clock.now_ms(),
             kind="redo",
