@@ -69,8 +69,9 @@ LIMITED = """\
     acl forwarded req.hdr(x-forwarded-for) -m found
     acl many sc0_conn_cur gt {per_address}
     acl far_too_many sc0_conn_cur gt {twice_per_address}
-    tcp-request connection track-sc0 src
+    tcp-request connection track-sc0 src,ipmask(32,64)
     tcp-request connection reject if far_too_many !near
+    tcp-request connection reject if {{ fe_conn gt MOST_FAR }} !near
     http-error status 408 content-type application/json hdr Retry-After 1 string \
 '{{"error_code":30109,"error":"the request did not arrive in time",\
 "hint":"see body_start_timeout_s, body_timeout_s and body_min_bytes_per_s"}}'
@@ -85,8 +86,11 @@ hdr Connection close string '{{"error_code":30201,"error":"too many connections 
 """What the front is told beside what Serve tells it.
 
 Clients of this machine have no limit of their own, since a reverse proxy here has all
-connections; and only such a proxy is believed for whom it calls.
+connections; and only such a proxy is believed for whom it calls. An eighth of all connections is
+left to them. Who rents a machine has a whole /64 of IPv6, so that is one address.
 """
+MOST_FAR = "MOST_FAR"
+"""Stands for the most connections with others until it is known how many there may be."""
 RATE_WITHIN_S = 10.0
 BIND = "    bind "
 TLS = "ssl-min-ver TLSv1.2 alpn http/1.1"
@@ -134,8 +138,12 @@ def private(configuration: str) -> str:
     return "".join(lines)
 
 
-def limited(configuration: str, limits: str) -> str:
-    """Return a configuration whose front gives requests so much time and so many connections."""
+def limited(configuration: str, limits: str, most_far: int = MOST_CONNECTIONS) -> str:
+    """Return a configuration whose front gives requests so much time and so many connections.
+
+    With so many connections in all, only clients of this machine get more.
+    """
+    limits = limits.replace(MOST_FAR, str(most_far))
     lines = configuration.splitlines(keepends=True)
     return "".join(line + limits if line.strip() == FRONT else line for line in lines)
 
@@ -162,9 +170,19 @@ def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: flo
 
 def roomy(configuration: str, most_files: int) -> str:
     """Return a configuration with as many connections as this process may have files for."""
-    most = max(min((most_files - SPARE_FILES) * 2 // 5, MOST_CONNECTIONS), 1)  # two each, and pipes
+    most = _most_connections(most_files)
     lines = configuration.splitlines(keepends=True)
     return "".join(f"{MAXCONN}{most}\n" if line.startswith(MAXCONN) else line for line in lines)
+
+
+def _most_connections(most_files: int) -> int:
+    return max(min((most_files - SPARE_FILES) * 2 // 5, MOST_CONNECTIONS), 1)  # two each, and pipes
+
+
+def _most_far(most_files: int) -> int:
+    """Return how many connections there may be before only this machine gets more."""
+    most = _most_connections(most_files)
+    return most - max(most // 8, 1)
 
 
 def reached(configuration: str, host: str) -> str:
@@ -214,7 +232,8 @@ def guarded(configuration: str, host: str, limits: str, certificate: str = "") -
     """Return a configuration with everything above."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     configuration = roomy(silent(private(patient(without_pages(configuration)))), most_files)
-    configuration = plain(limited(configuration, UNAVAILABLE + limits))
+    limits = UNAVAILABLE + limits
+    configuration = plain(limited(configuration, limits, _most_far(most_files)))
     return encrypted(reached(configuration, host), certificate)
 
 

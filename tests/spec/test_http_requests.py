@@ -360,6 +360,13 @@ def test_headers_that_belong_to_the_transport_are_not_taken_from_the_input(name:
     assert name.lower() not in headers_of(built({"header": {name: "5"}}))
 
 
+@pytest.mark.parametrize(
+    "name", ["X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP"]
+)
+def test_an_author_does_not_say_for_whom_a_proxy_calls(name: str) -> None:
+    assert name.lower() not in headers_of(built({"header": {name: "192.0.2.1"}}))
+
+
 # --- signed callback addresses ------------------------------------------------
 
 SIGNING = HttpSettings(auth_secret="123", auth_businesses=frozenset({"business1"}))

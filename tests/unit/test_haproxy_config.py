@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -130,6 +130,30 @@ def test_a_500_in_plain_text_is_of_a_replica_that_died_and_worth_a_retry(tmp_pat
         ]
     assert [head.split()[1] for head in heads] == [b"503", b"500", b"200"]
     assert [b"retry-after: 1" in head.lower() for head in heads] == [True, False, False]
+
+
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    assert "    tcp-request connection track-sc0 src,ipmask(32,64)\n" in LIMITS
+
+
+def test_some_connections_are_left_to_this_machine(tmp_path: Path) -> None:
+    port, most = free_port(), 5
+    near = LIMITS.replace("127.0.0.0/8", "127.0.0.2")
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        _front(tmp_path, limited(FRONT.format(port=port), near, most)),
+        ExitStack() as opened,
+    ):
+        for _ in range(most):
+            held = opened.enter_context(_connected(port))
+            held.sendall(request)
+            assert held.recv(4_096)
+        with suppress(ConnectionError), _connected(port) as refused:
+            refused.sendall(request)
+            assert refused.recv(4_096) == b""
+        kept = opened.enter_context(_connected(port, "127.0.0.2"))
+        kept.sendall(request)
+        assert kept.recv(4_096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_headers_that_do_not_come_within_30_s_are_answered_408(tmp_path: Path) -> None:
@@ -269,15 +293,19 @@ def _front(folder: Path, configuration: str) -> Iterator[None]:
             front.kill()
 
 
-def _answer(port: int, request_text: bytes) -> bytes:
+def _connected(port: int, source: str = "127.0.0.1") -> socket.socket:
+    """Connect from an address of this machine, once the front listens."""
     give_up = time.monotonic() + PATIENT_S
+    to = ("127.0.0.1", port)
     while True:
         try:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENT_S)
-            break
+            return socket.create_connection(to, timeout=PATIENT_S, source_address=(source, 0))
         except ConnectionRefusedError:
             assert time.monotonic() < give_up
-    with connection:
+
+
+def _answer(port: int, request_text: bytes) -> bytes:
+    with _connected(port) as connection:
         connection.sendall(request_text)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 

@@ -50,6 +50,10 @@ _TRANSPORT_HEADERS: Final = frozenset(
         "upgrade",
     }
 )
+# A proxy says by these for whom it calls. Servers on this machine, Rillflow's API too, believe a
+# proxy beside them, and a call of the dispatcher comes from there as well.
+_PROXY_HEADERS: Final = frozenset({"forwarded", "x-real-ip", "x-client-ip", "true-client-ip"})
+_PROXY_PREFIX: Final = "x-forwarded-"
 
 
 class _Parts(NamedTuple):
@@ -252,8 +256,10 @@ def _override(headers: dict[str, tuple[str, str]], given: JsonObject) -> None:
         text = text_of(value)
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(text):
             raise GatewayError(f"{FAILS}header {name[:64]!r} is not a valid HTTP header")
-        if name.lower() not in _TRANSPORT_HEADERS:
-            headers[name.lower()] = (name, text.strip())
+        lower = name.lower()
+        is_of_proxies = lower in _PROXY_HEADERS or lower.startswith(_PROXY_PREFIX)
+        if lower not in _TRANSPORT_HEADERS and not is_of_proxies:
+            headers[lower] = (name, text.strip())
 
 
 def _form_value(key: str, value: JsonValue) -> str:
