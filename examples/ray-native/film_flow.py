@@ -16,10 +16,8 @@ def film(topic: str, frames: int = 12, best: int = 6) -> dict[str, Any]:
     drawn: Any = ray_call.options(detached=True)(studio.draw, title=named.title, frames=frames)
     scores = foreach(
         drawn,
-        lambda shot: serve_call("scorer", light=shot.light, contrast=shot.contrast).score,
+        lambda frame: serve_call("scorer", frame=frame).score,
         at_once=4,
     )
-    made = ray_call.options(num_cpus=1)(
-        studio.join, frames=drawn[:].frame, scores=scores, best=best
-    )
+    made = ray_call.options(num_cpus=1)(studio.join, frames=drawn, scores=scores, best=best)
     return {"title": named.title, "film": made["film"], "chosen": made["frames"]}

@@ -3,16 +3,21 @@
 import sys
 from typing import Any
 
+import numpy as np
 import ray
 from ray import serve
+
+from rillflow import Artifact
 
 
 class Scorer:
     """Scores frames: those with much contrast, neither dark nor bright, are good."""
 
-    async def __call__(self, light: float, contrast: float) -> dict[str, float]:
-        """Return the score of a frame."""
-        return {"score": contrast - abs(light - 0.5)}
+    def __call__(self, frame: Artifact) -> dict[str, float]:
+        """Return the score of a frame, an array of NumPy."""
+        with frame.open() as content:
+            picture = np.load(content) / 255
+        return {"score": float(picture.std() - abs(picture.mean() - 0.5))}
 
 
 def main(address: str) -> None:

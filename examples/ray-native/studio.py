@@ -1,6 +1,7 @@
 """The functions that Ray calls: they draw frames with NumPy, and join the best ones into a film.
 
-Frames are artifacts: the workflow has references to them, and ``join`` gets them opened.
+Frames are artifacts: the workflow has references to them, and ``join`` gets them opened, as the
+scorer does.
 """
 
 import io
@@ -22,16 +23,14 @@ DELAY_S: Final = float(os.environ.get("STUDIO_DELAY_S", "0"))
 """How long a frame takes at least; `make demo-ray` sets it, so that one sees the progress."""
 
 
-def draw(title: str, frames: int = 12) -> list[dict[str, Any]]:
-    """Draw waves, as many frames as are wanted, each with what a scorer wants to know of it."""
+def draw(title: str, frames: int = 12) -> "list[np.ndarray[Any, np.dtype[np.uint8]]]":
+    """Draw waves, as many frames as are wanted."""
     random = np.random.default_rng(zlib.crc32(title.encode()))
     drawn = []
     for number in range(frames):
         rillflow.progress(number / frames, f"frame {number + 1} of {frames}")
         time.sleep(DELAY_S)
-        frame = _waves(random, number)
-        light = float(frame.mean()) / 255
-        drawn.append({"frame": frame, "light": light, "contrast": float(frame.std()) / 255})
+        drawn.append(_waves(random, number))
     return drawn
 
 

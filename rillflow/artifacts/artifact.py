@@ -1,7 +1,8 @@
 """``rillflow.Artifact``: bytes or a file that a function takes or returns.
 
 A function that asks for an ``Artifact`` by a type hint gets one that it can open. What it returns
-is stored, and the output of the task is the reference.
+is stored, and the output of the task is the reference. A remote method, whose hints its caller does
+not know, gets a ``GivenArtifact``.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, Self
 
 from pydantic_core import CoreSchema, core_schema
 
@@ -74,8 +75,6 @@ class Artifact:
         media_type: Such as ``video/webm``; by the name if it is None.
         name: File name for people who save it; that of the file if it is None.
     """
-
-    __slots__ = ("_data", "_reference", "_source", "_url", "media_type", "name")
 
     def __init__(
         self, data: bytes | Path, media_type: str | None = None, name: str | None = None
@@ -168,12 +167,33 @@ class Artifact:
         source = present_source()
         if source is None:
             raise ValueError("there is no store of artifacts here")
-        url = value.get(URL)
+        given = value.get(URL)
+        url = given if isinstance(given, str) else ""
+        source.check(reference, url)
+        return cls.stored_at(source, reference, url)
+
+    @classmethod
+    def stored_at(cls, source: ArtifactSource, reference: ArtifactReference, url: str = "") -> Self:
+        """Return an artifact that is stored already; whether it is there is not asked."""
         artifact = cls(b"", reference.media_type, reference.name)
         artifact._reference = reference
         artifact._source = source
-        artifact._url = url if isinstance(url, str) else ""
-        source.check(reference, artifact._url)
+        artifact._url = url
+        return artifact
+
+
+class GivenArtifact(Artifact, dict[str, Any]):
+    """An artifact that can be opened, and is its reference as well, a dict.
+
+    Remote methods get it in the place of a reference. One with the hint ``Artifact`` can open it,
+    and one that takes JSON finds the fields that it knows.
+    """
+
+    @classmethod
+    def stored_at(cls, source: ArtifactSource, reference: ArtifactReference, url: str = "") -> Self:
+        """Return an artifact that is stored already; whether it is there is not asked."""
+        artifact = super().stored_at(source, reference, url)
+        artifact.update(reference.json())
         return artifact
 
 

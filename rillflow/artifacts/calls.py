@@ -1,13 +1,22 @@
 """The artifacts of a call that reaches the store itself, as those of Ray do.
 
-Used by `ray_tasks/worker.py`.
+Used by `ray_tasks/worker.py`, `ray_tasks/caller.py` and `gateways/http/artifact_inputs.py`.
 """
 
 from functools import lru_cache
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
-from rillflow.artifacts.references import ArtifactReference
-from rillflow.artifacts.store import ArtifactStore
+from rillflow.artifacts.addresses import ArtifactSettings
+from rillflow.artifacts.artifact import GivenArtifact
+from rillflow.artifacts.references import ArtifactReference, replaced
+from rillflow.artifacts.store import ArtifactStore, execution_key
+from rillflow.errors import TooLargeError
+from rillflow.ids import ExecutionId
+
+MOST_ARTIFACTS: Final = 1_000
+"""How many different artifacts an input may refer to: each is asked for at the store."""
+MOST_REFERENCES: Final = 10_000
+"""How often it may do so."""
 
 
 class ArtifactAccess(NamedTuple):
@@ -25,8 +34,13 @@ class StoredArtifacts:
     """Artifacts of one execution; whatever it opens stays as long as the execution does."""
 
     def __init__(self, access: ArtifactAccess) -> None:
+        self._access = access
         self._store = opened_store(*access[:3], *access[4:])
         self._execution = access.execution
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let artifacts travel to other processes, which open the store themselves."""
+        return StoredArtifacts, (self._access,)
 
     def check(self, reference: ArtifactReference, url: str) -> None:
         """Make sure that an artifact can be opened, now and later.
@@ -45,6 +59,60 @@ class StoredArtifacts:
     def keep(self, data: BinaryIO, media_type: str, name: str) -> ArtifactReference:
         """Store an artifact."""
         return self._store.put(self._execution, data, media_type=media_type, name=name)
+
+
+class ReferenceChecks:
+    """Makes sure that what an input refers to can be opened; asks once for each artifact."""
+
+    def __init__(self, artifacts: StoredArtifacts) -> None:
+        self._artifacts = artifacts
+        self._asked: set[str] = set()
+        self._references = 0
+
+    def check(self, reference: ArtifactReference) -> None:
+        """Make sure that an artifact can be opened, now and later.
+
+        Raises:
+            ArtifactLostError: It is gone.
+            TooLargeError: The input refers to very many.
+            OSError: The store failed.
+        """
+        self._references += 1
+        is_new = reference.sha256 not in self._asked
+        self._asked.add(reference.sha256)
+        if len(self._asked) > MOST_ARTIFACTS or self._references > MOST_REFERENCES:
+            raise TooLargeError(
+                f"an input may refer to {MOST_ARTIFACTS} artifacts, {MOST_REFERENCES} times"
+            )
+        if is_new:
+            self._artifacts.check(reference, "")
+
+
+def with_opened(given: Any, access: ArtifactAccess) -> Any:
+    """Return an input in which each reference can be opened too; what it opens stays.
+
+    Raises:
+        ArtifactLostError: An artifact is gone.
+        TooLargeError: There are very many.
+        OSError: The store failed.
+    """
+    artifacts = StoredArtifacts(access)
+    checks = ReferenceChecks(artifacts)
+
+    def opened(reference: ArtifactReference) -> GivenArtifact:
+        checks.check(reference)
+        return GivenArtifact.stored_at(artifacts, reference)
+
+    return replaced(given, opened)
+
+
+@lru_cache(maxsize=1024)  # a foreach makes thousands of calls of one execution
+def access_of(
+    settings: ArtifactSettings, execution_id: ExecutionId, above: tuple[ExecutionId, ...]
+) -> ArtifactAccess:
+    """Return what a call of an execution needs, which has those ``above`` it."""
+    execution = execution_key(execution_id, above)
+    return ArtifactAccess(*settings[:3], execution, *settings[3:5])
 
 
 @lru_cache(maxsize=4)

@@ -28,6 +28,8 @@ HIDDEN: Final = "***"
 """Stands in the place of what is not shown."""
 
 _BEFORE_AUTHORITY: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?[/\\]*")
+_ACTOR: Final = re.compile(r"ray-actor://[^/@:\s]+@[^/@\s]+(?=/|$)")
+"""An actor and its namespace, neither of which is a password."""
 _ANY_USER_INFO: Final = re.compile(r"//[^/?#@\s]+@")
 _FUNCTION: Final = 30410
 _MAPPING: Final = 30406
@@ -42,6 +44,10 @@ def without_user_info(address: str) -> str:
     """
     if "@" not in address:
         return address
+    actor = _ACTOR.match(address)
+    if actor is not None:
+        rest = address[actor.end() :]
+        return f"{actor[0]}{_ANY_USER_INFO.sub(f'//{HIDDEN}@', rest)}"
     start = _BEFORE_AUTHORITY.match(address)
     begin = start.end() if start else 0
     end = min(

@@ -10,7 +10,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of
-from rillflow.ray_tasks.caller import Caller, CallResult, ServeOptions
+from rillflow.ray_tasks.caller import Caller, CallInput, CallResult, ServeOptions
 from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.progress import ProgressReports
@@ -56,13 +56,13 @@ class RayCallGateway:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
         try:
             target = self._target(request)
-            fields = await fields_of(request)
+            given = CallInput(await fields_of(request), self._settings.artifacts_of(request))
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         async with self._slots.slot(target.host, request):
             with self._progress.of(request.call) as number:
                 return await self._attempts.answer(
-                    request, lambda options: self._result(target, fields, options, number)
+                    request, lambda options: self._result(target, given, options, number)
                 )
 
     def hosts(self) -> list[HostState]:
@@ -81,7 +81,7 @@ class RayCallGateway:
     async def _result(
         self,
         target: ActorTarget | ServeTarget,
-        fields: bytes,
+        given: CallInput,
         options: CallOptions,
         number: int,
     ) -> Result:
@@ -91,11 +91,11 @@ class RayCallGateway:
 
         def start() -> Any:
             if isinstance(target, ServeTarget):
-                return caller.call_deployment.remote(target, fields, how)
+                return caller.call_deployment.remote(target, given, how)
             namespace = target.namespace or settings.namespace
-            return caller.call_actor.remote(target, namespace, fields)
+            return caller.call_actor.remote(target, namespace, given)
 
-        reference = await started(len(fields), start, ray.cancel)
+        reference = await started(len(given.fields), start, ray.cancel)
         try:
             called = CallResult(*await reference)
         except asyncio.CancelledError:

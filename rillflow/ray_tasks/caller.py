@@ -11,6 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import ray
 
+from rillflow.artifacts.artifact import artifacts_from
+from rillflow.artifacts.calls import ArtifactAccess, StoredArtifacts, with_opened
+from rillflow.artifacts.references import MARK_BYTES
 from rillflow.function_calls.failures import (
     FunctionInputError,
     FunctionNotFoundError,
@@ -31,8 +34,17 @@ SHORT: Final = 16_384
 """Text of so many characters is encoded at once."""
 MOST_ENCODED: Final = 32
 """Of so many actors and applications results are encoded at once."""
+MOST_OPENED: Final = 8
+"""The artifacts of so many inputs are looked for at once: their store may be far away."""
 _UNREADABLE: Final = (ray.exceptions.UnserializableException, ray.exceptions.RaySystemError)
 """What Ray raises after a call whose result or exception it cannot decode."""
+
+
+class CallInput(NamedTuple):
+    """The input of a call, a JSON object, and where its artifacts are; None is nowhere."""
+
+    fields: bytes
+    artifacts: ArtifactAccess | None = None
 
 
 class ServeOptions(NamedTuple):
@@ -57,6 +69,10 @@ class CallResult(NamedTuple):
 
 
 _ALONE: Final = ServeOptions()
+_NO_FILE: Final = (
+    "the result is the file {}, which is not there for the process that stores it, on the node of"
+    " the dispatcher; return the content, as bytes or an Artifact"
+)
 
 
 class Caller:
@@ -65,11 +81,12 @@ class Caller:
     def __init__(self, path: tuple[str, ...], most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._threads = ThreadPoolExecutor(MOST_ENCODED, "results")
+        self._opening = ThreadPoolExecutor(MOST_OPENED, "artifacts")
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._deployments: dict[tuple[str, str], Any] = {}
         sys.path[:0] = [folder for folder in path if folder not in sys.path]
 
-    async def call_actor(self, target: ActorTarget, namespace: str, fields: bytes) -> CallResult:
+    async def call_actor(self, target: ActorTarget, namespace: str, given: CallInput) -> CallResult:
         """Call a method of a named actor."""
 
         async def method(_: dict[str, Any]) -> Any:
@@ -86,10 +103,10 @@ class Caller:
                 )
             return found
 
-        return await self._called(target.host, method, fields)
+        return await self._called(target.host, method, given)
 
     async def call_deployment(
-        self, target: ServeTarget, fields: bytes, how: ServeOptions = _ALONE
+        self, target: ServeTarget, given: CallInput, how: ServeOptions = _ALONE
     ) -> CallResult:
         """Call a deployment of a Serve application, by default the ingress.
 
@@ -97,8 +114,8 @@ class Caller:
         where Serve is called over HTTP.
         """
 
-        async def method(given: dict[str, Any]) -> Any:
-            model_id = given.pop(MODEL_ID, None)
+        async def method(fields: dict[str, Any]) -> Any:
+            model_id = fields.pop(MODEL_ID, None)
             if model_id is not None and not isinstance(model_id, str):
                 raise FunctionInputError(f"{MODEL_ID} is a text")
             handle = await self._deployment(target.application, target.deployment)
@@ -109,7 +126,7 @@ class Caller:
                 options["multiplexed_model_id"] = model_id
             return handle.options(**options) if options else handle
 
-        return await self._called(target.host, method, fields, how)
+        return await self._called(target.host, method, given, how)
 
     async def _deployment(self, application: str, deployment: str) -> Any:
         key = application, deployment
@@ -117,17 +134,27 @@ class Caller:
             self._deployments[key] = await asyncio.to_thread(_handle_of, *key)
         return self._deployments[key]
 
-    async def _done_with(self, host: str, result: Any) -> Done:
+    async def _fields_of(self, given: CallInput) -> Any:
+        """Return the keyword arguments; references to artifacts in them can be opened."""
+        fields = decode_json(given.fields)
+        if given.artifacts is None or MARK_BYTES not in given.fields:
+            return fields
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._opening, with_opened, fields, given.artifacts)
+
+    async def _done_with(self, host: str, result: Any, artifacts: ArtifactAccess | None) -> Done:
         """Encode what was returned beside the event loop, since its class may have code of its own.
 
         One thread does so for an actor or application; it goes on if the call is cancelled.
         """
         if _is_short(result):
-            return _done_with(result, self._most_bytes)
+            return _done_with(result, self._most_bytes, None)
         turn = self._turns.setdefault(host, asyncio.Semaphore())
         await turn.acquire()
         loop = asyncio.get_running_loop()
-        encoding = loop.run_in_executor(self._threads, _done_with, result, self._most_bytes)
+        encoding = loop.run_in_executor(
+            self._threads, _done_with, result, self._most_bytes, artifacts
+        )
         encoding.add_done_callback(lambda _: turn.release())
         return await asyncio.shield(encoding)
 
@@ -135,17 +162,17 @@ class Caller:
         self,
         host: str,
         method: Callable[[dict[str, Any]], Awaitable[Any]],
-        fields: bytes,
+        given: CallInput,
         how: ServeOptions = _ALONE,
     ) -> CallResult:
         try:
-            given: Any = decode_json(fields)
-            response = (await method(given)).remote(**given)
+            fields = await self._fields_of(given)
+            response = (await method(fields)).remote(**fields)
             if how.stream:
                 result = await _joined(response, how, self._most_bytes)
             else:
                 result = await _awaited(response)
-            done = await self._done_with(host, result)
+            done = await self._done_with(host, result, given.artifacts)
         except ray.exceptions.RayTaskError as error:
             done = failed_by(error.cause or error)
         except _UNREADABLE as error:
@@ -164,10 +191,17 @@ def _is_short(result: Any) -> bool:
     return result is None or kind in {int, float, bool} or (kind is str and len(result) <= SHORT)
 
 
-def _done_with(result: Any, most_bytes: int) -> Done:
-    """Encode what was returned; whatever its class raises meanwhile is told."""
+def _done_with(result: Any, most_bytes: int, artifacts: ArtifactAccess | None) -> Done:
+    """Encode what was returned, and store what is to be an artifact.
+
+    Whatever a class of the user's raises meanwhile is told.
+    """
+    source = None if artifacts is None else StoredArtifacts(artifacts)
     try:
-        return done_with(result, most_bytes)
+        with artifacts_from(source):
+            return done_with(result, most_bytes)
+    except FileNotFoundError as error:
+        return failed_by(FunctionResultError(_NO_FILE.format(error.filename)))
     except BaseException as error:  # noqa: BLE001 - a class of the user's may raise anything
         return failed_by(error)
 
@@ -193,7 +227,7 @@ async def _awaited(response: Any) -> Any:
 
 
 async def _joined(response: Any, how: ServeOptions, most_bytes: int) -> Any:
-    """Read a stream to its end: parts that are texts become one text, others a list.
+    """Read a stream to its end, and return its parts as one value.
 
     Its progress is the end of the text, or how many parts there are.
 
@@ -209,8 +243,14 @@ async def _joined(response: Any, how: ServeOptions, most_bytes: int) -> Any:
         except BaseException:
             response.cancel()
             raise
-    is_text = bool(parts) and all(isinstance(part, str) for part in parts)
-    return "".join(parts) if is_text else parts
+    return _one_of(parts)
+
+
+def _one_of(parts: list[Any]) -> Any:
+    """Join parts that are all texts, or all bytes; others stay a list."""
+    if parts and all(isinstance(part, str) for part in parts):
+        return "".join(parts)
+    return b"".join(parts) if parts and all(isinstance(part, bytes) for part in parts) else parts
 
 
 async def _bounded(response: Any, most_bytes: int) -> AsyncIterator[Any]:

@@ -7,15 +7,13 @@ from functools import lru_cache, partial
 import ray
 from ray.exceptions import RayError
 
-from rillflow.artifacts.calls import ArtifactAccess
-from rillflow.artifacts.store import execution_key
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.limits.concurrency import caller_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.batches import Batches
 from rillflow.ray_tasks.limits.call_slots import CallSlots
-from rillflow.ray_tasks.limits.input_budget import InputBudget
+from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import demand_of
 from rillflow.ray_tasks.options import CallOptions, call_options
@@ -41,12 +39,11 @@ class RayTaskGateway:
         self._settings = settings
         self._attempts = Attempts(budget)
         self._tasks = RayTasks(settings)
-        self._queue = TaskQueue(ray.nodes)
+        self._queue = TaskQueue(ray.nodes, InputRoom(settings.max_input_bytes))
         self._shared = SharedTasks(self._tasks, settings.feed_path, self._queue)
         self._waiting = WaitingCalls()
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s, settings.dispatcher)
-        self._inputs = InputBudget(settings.max_input_bytes)
         self._batches = Batches(self._tasks, self._place_of_batch)
         self.progress = ProgressReports()
 
@@ -95,20 +92,16 @@ class RayTaskGateway:
             return self._small.slot(SCHEME, request)
         return nullcontext()
 
-    @asynccontextmanager
-    async def _place(
+    def _place(
         self,
         request: DispatchRequest,
         size_bytes: int,
         is_begun: Callable[[], Awaitable[bool]] | None = None,
-    ) -> AsyncIterator[None]:
-        """Hold a place in Ray's queue, and room for the input."""
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what holds a place in Ray's queue, and room for the input."""
         demand = demand_of(call_options(request.ray_options))
-        async with (
-            self._queue.place(demand, caller_of(request), is_begun),
-            self._inputs.room(size_bytes),
-        ):
-            yield
+        large_bytes = size_bytes if size_bytes > SMALL_BYTES else 0
+        return self._queue.place(demand, caller_of(request), is_begun, large_bytes=large_bytes)
 
     @asynccontextmanager
     async def _place_of_batch(
@@ -129,16 +122,9 @@ class RayTaskGateway:
             settings.max_result_bytes,
             (settings.dispatcher, settings.namespace),
             number,
-            artifacts=self._artifacts_of(request),
+            artifacts=settings.artifacts_of(request),
             traceparent=request.traceparent or "",
         )
-
-    def _artifacts_of(self, request: DispatchRequest) -> ArtifactAccess | None:
-        given = self._settings.artifacts
-        if given is None:
-            return None
-        execution = _execution_key(request.execution_id, tuple(step[0] for step in request.route))
-        return ArtifactAccess(*given[:3], execution, *given[3:5])
 
     def _target(self, request: DispatchRequest) -> FunctionTarget:
         return _allowed_target(request.resource_name, self._settings.modules)
@@ -171,10 +157,6 @@ class RayTaskGateway:
                 raise
             except (TypeError, ValueError) as error:
                 raise refused_options(options, error) from error
-
-
-_execution_key = lru_cache(maxsize=1024)(execution_key)
-"""Of the executions that call now; a foreach makes thousands of calls of one."""
 
 
 @lru_cache(maxsize=256)

@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 Node: TypeAlias = Mapping[str, Any]
 """A node as ``ray.nodes()`` tells it, with all its resources, in use or not."""
 
+MOST_SHOWN: Final = 512
+"""Characters of what a call needs."""
 _ACCELERATOR: Final = "accelerator_type:"
 _OPERATORS: Final = ("!", "in(")
 _ROUNDING: Final = 1e-6
@@ -42,10 +44,19 @@ def lacking(options: Mapping[str, Any], nodes: Iterable[Node]) -> str:
     Ray lets a call that no node can run wait.
     """
     demand = demand_of(options)
-    if any(fitting(demand, node) for node in nodes):
-        return ""
+    return "" if any(fitting(demand, node) for node in nodes) else needs_of(demand)
+
+
+def needs_of(demand: Demand) -> str:
+    """Return in words what a call needs of a node."""
     texts = [f"{name} {amount:g}" for name, amount in demand.amounts]
-    return ", ".join([*texts, *(f"label {key}={value}" for key, value in demand.labels)])
+    labels = (f"label {key}={value}" for key, value in demand.labels)
+    return ", ".join([*texts, *labels])[:MOST_SHOWN]
+
+
+def vain_wait(resource: str, needs: str) -> str:
+    """Say that calls of a function wait for a node that there is not."""
+    return f"{resource} waits for a node with {needs}: none has it"
 
 
 def fitting(demand: Demand, node: Node) -> float:

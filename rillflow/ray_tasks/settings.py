@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 from rillflow.artifacts.addresses import ArtifactSettings
+from rillflow.artifacts.calls import ArtifactAccess, access_of
+from rillflow.ports.gateway import DispatchRequest
 
 MAX_RESULT_BYTES = 10 * 1024 * 1024
 """As large as an answer over HTTP may be."""
@@ -43,3 +45,10 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     feed_path: str = ""
     max_result_bytes: int = MAX_RESULT_BYTES
     max_input_bytes: int = MAX_INPUT_BYTES
+
+    def artifacts_of(self, request: DispatchRequest) -> ArtifactAccess | None:
+        """Return where a call has its artifacts; None is nowhere."""
+        if self.artifacts is None:
+            return None
+        above = tuple(step[0] for step in request.route)
+        return access_of(self.artifacts, request.execution_id, above)

@@ -13,13 +13,12 @@ from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.limits.concurrency import Usage
 from rillflow.ports.gateway import HostState
 from rillflow.ray_tasks.limits.call_slots import host_state
-from rillflow.ray_tasks.node_resources import lacking
+from rillflow.ray_tasks.node_resources import lacking, vain_wait
 from rillflow.ray_tasks.targets import SCHEME
 
 FIRST_LOOK_S: Final = 2.0
 """After so long without an outcome it is looked whether any node has what a call needs."""
 LOOK_S: Final = 15.0
-MOST_SHOWN: Final = 512
 
 log = logging.getLogger("rillflow.ray_tasks")
 
@@ -94,11 +93,9 @@ class WaitingCalls:
         for call, (name, options) in self._late.items():
             lacks = known.get(id(options))
             if lacks is None:
-                lacks = known[id(options)] = lacking(options, nodes)[:MOST_SHOWN]
+                lacks = known[id(options)] = lacking(options, nodes)
             if lacks and call not in self._lacking:
                 log.warning("ray_call_infeasible", extra={"function": name, "lacks": lacks})
-                self._lacking[call] = (
-                    f"{SCHEME}://{name} waits for a node with {lacks}: none has it"
-                )
+                self._lacking[call] = vain_wait(f"{SCHEME}://{name}", lacks)
             elif not lacks:
                 self._lacking.pop(call, None)

@@ -1,22 +1,27 @@
 """A named actor and a Serve application on the Ray of a stack, for tests that call them.
 
-    python tests/cluster/ray_services.py ADDRESS
+    python tests/cluster/ray_services.py ADDRESS JUDGE
 
-It prints a line once they are there, and leaves them.
+``JUDGE`` is a file with another application, ``app``. It prints a line once they are there, and
+leaves them.
 """
 
 import asyncio
 import importlib
 import os
+import runpy
 import sys
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import ray
 from pydantic import BaseModel
 from ray import serve
+
+from rillflow import Artifact
 
 PATIENCE_S: Final = 120.0
 
@@ -84,6 +89,17 @@ class Counter:
         """Return what is slow to encode."""
         return Slow(file)
 
+    async def draw(self, folder: str) -> dict[str, object]:
+        """Return what becomes artifacts."""
+        file = Path(folder) / "film.txt"
+        file.write_text("a film", encoding="ascii")
+        frame = np.full((2, 3), 51, np.uint8)
+        return {"frame": frame, "clips": [file, Artifact(b"a clip", "video/webm", "a.webm")]}
+
+    async def measure(self, clips: list[Artifact]) -> list[str]:
+        """Read artifacts."""
+        return [f"{clip.name}: {clip.read().decode()}" for clip in clips]
+
     async def die(self) -> None:
         """End the process."""
         os._exit(1)
@@ -118,6 +134,16 @@ class Scorer:
         """Return the chosen model."""
         return f"{serve.get_multiplexed_model_id()} {text}"
 
+    def film(self, file: str, size_bytes: int) -> Path:
+        """Return a file of this machine, larger than an answer may be."""
+        Path(file).write_bytes(bytes(size_bytes))
+        return Path(file)
+
+    async def frames(self, count: int) -> AsyncGenerator[bytes, None]:
+        """Stream bytes."""
+        for number in range(count):
+            yield b"%d" % number
+
     async def best(self, texts: list[str]) -> str:
         """Return the longest text."""
         return max(texts, key=len)
@@ -138,16 +164,17 @@ def _note(file: str, text: str) -> None:
     Path(file).write_text(text, encoding="ascii")
 
 
-def main(address: str) -> None:
-    """Start both."""
+def main(address: str, judge: str) -> None:
+    """Start all."""
     ray.init(address=address, namespace="models", log_to_driver=False)
     kind: Any = ray.remote(Counter).options(name="counter", lifetime="detached", num_cpus=0)
     ray.get(kind.remote().add.remote(0))
     deployment: Any = serve.deployment(Scorer, ray_actor_options={"num_cpus": 0})
     serve.run(deployment.bind(), name="scores", route_prefix=None)
+    serve.run(runpy.run_path(judge, run_name="__main__")["app"], name="judge", route_prefix=None)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

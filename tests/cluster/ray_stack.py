@@ -16,7 +16,9 @@ from tests.spec.documented import blocks_of
 
 FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
 PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
-[MODULE, FILM, RATING, PLAIN] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
+[MODULE, FILM, RATING, JUDGE, PLAIN] = [
+    block.text for block in blocks_of(PAGE) if block.info == "python"
+]
 [COMMAND, LOGS] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
 [ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
 WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]

@@ -15,6 +15,7 @@ import pytest
 from tests.cluster.api import Api, Ended, Json
 from tests.cluster.processes import LOOK_S, OwnStack
 from tests.cluster.ray_flows import calling, calls_at
+from tests.cluster.ray_stack import JUDGE
 from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
@@ -25,17 +26,20 @@ WAIT_S: Final = 60.0
 
 @pytest.fixture(name="api", scope="module")
 def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("calls")
+    judge = folder / "judge.py"
+    judge.write_text(JUDGE, encoding="utf-8")
     own = OwnStack(
-        tmp_path_factory.mktemp("calls") / "data",
+        folder / "data",
         closed_port(),
         RILLFLOW_RAY_ACTORS="counter@models, missing, rillflow:execution:0",
         RILLFLOW_LIMIT_PER_HOST="3",
-        RILLFLOW_SERVE_APPLICATIONS="scores, missing",
+        RILLFLOW_SERVE_APPLICATIONS="scores, judge, missing",
     )
     own.start()
     try:
         subprocess.run(
-            [sys.executable, str(SERVICES), own.ray_address],
+            [sys.executable, str(SERVICES), own.ray_address, str(judge)],
             env={**own.environment, "RAY_AUTH_MODE": "token"},
             check=True,
             timeout=120,
@@ -157,17 +161,46 @@ def test_a_result_that_takes_long_to_encode_does_not_hold_up_other_calls(
     assert api.end(slow, WAIT_S).context["output"] == {"data": [1]}
 
 
-def test_an_actor_that_dies_is_a_system_failure(api: Api) -> None:
-    options = {"max_system_retries": 0}
-    told = _failure(_run(api, "ray-actor://counter@models/die", rayOptions=options))["msg"]
-    assert told.startswith("system failure: ")
-
-
 def _until(file: Path, text: str) -> None:
     give_up = time.monotonic() + WAIT_S
     while not file.exists() or file.read_text(encoding="ascii") != text:
         assert time.monotonic() < give_up
         time.sleep(LOOK_S)
+
+
+# -- artifacts ------------------------------------------------------------------------------------
+
+
+def test_artifacts_pass_from_an_actor_to_a_deployment(api: Api, tmp_path: Path) -> None:
+    drawn = _run(api, "ray-actor://counter@models/draw", {"folder": str(tmp_path)})
+    assert drawn.status == "SUCCEED", drawn.shown
+    assert drawn.shown["artifacts"]["count"] == 3
+    output = drawn.context["output"]
+    assert output["frame"]["media_type"] == "application/x-npy"
+    judged = _run(api, "serve://judge", {"frame": output["frame"]})
+    assert judged.status == "SUCCEED", judged.shown
+    assert judged.context["output"] == {"light": 0.2}
+    assert judged.shown["artifacts"]["count"] == 1
+    read = _run(api, "ray-actor://counter@models/measure", {"clips": output["clips"]})
+    assert read.context["output"] == {"data": ["film.txt: a film", "a.webm: a clip"]}
+
+
+def test_a_lost_artifact_fails_the_task_with_its_name(api: Api) -> None:
+    clip = {"rillflow_artifact": "0" * 64, "bytes": 6, "media_type": "a/b", "name": "a.webm"}
+    invoke = _failure(_run(api, "ray-actor://counter@models/measure", {"clips": [clip]}))
+    assert invoke["output"]["error"]["type"] == "ArtifactLostError"
+    assert "the artifact a.webm (000000000000) is gone" in invoke["msg"]
+
+
+def test_a_deployment_returns_a_large_file_by_its_path_and_streams_bytes_into_one_artifact(
+    api: Api, tmp_path: Path
+) -> None:
+    given = {"file": str(tmp_path / "film.webm"), "size_bytes": 5_000_000}
+    output = _run(api, "serve://scores/Scorer/film", given).context["output"]
+    assert (output["name"], output["bytes"]) == ("film.webm", 5_000_000)
+    options = {"stream": True}
+    ended = _run(api, "serve://scores/Scorer/frames", {"count": 12}, rayOptions=options)
+    assert ended.context["output"]["bytes"] == len("01234567891011")
 
 
 # -- streams and models ---------------------------------------------------------------------------
@@ -213,3 +246,9 @@ def test_a_field_chooses_the_model(api: Api) -> None:
         _run(api, "serve://scores/Scorer/model", given | {"serve_multiplexed_model_id": 5})
     )
     assert "serve_multiplexed_model_id is a text" in told["msg"]
+
+
+def test_an_actor_that_dies_is_a_system_failure(api: Api) -> None:
+    options = {"max_system_retries": 0}
+    told = _failure(_run(api, "ray-actor://counter@models/die", rayOptions=options))["msg"]
+    assert told.startswith("system failure: ")

@@ -1,7 +1,7 @@
 """A task runs a job of the settings by ``ray-job://name``.
 
 The job goes on when whoever has ordered it dies, and is found again; what nobody waits for any more
-is stopped.
+is stopped. So are functions, as Ray's own list shows.
 """
 
 import json
@@ -40,6 +40,8 @@ def _cluster() -> Iterator[ServeCluster]:
             cluster.deploy(
                 RILLFLOW_SECRET_TOKEN=SECRET,
                 RILLFLOW_RAY_JOBS=json.dumps(jobs),
+                RILLFLOW_RAY_MODULES="ray_functions",
+                RILLFLOW_RAY_PATH=str(SCRIPT.parent),
                 RILLFLOW_RAY_RUNTIME_ENVS=json.dumps({"own": {"env_vars": {"OF_THE_JOB": "own"}}}),
             )
             cluster.head.wait_until_ready(cluster.port)
@@ -159,3 +161,38 @@ def test_a_job_that_waits_is_shown_and_nothing_is_left_in_the_end(api: Api, file
     ):
         assert time.monotonic() < give_up
         time.sleep(LOOK_S)
+
+
+# -- nothing is left behind -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_rays_list_of_tasks_has_no_function_that_was_cancelled_or_timed_out(
+    cluster: ServeCluster, api: Api, tmp_path: Path, pattern: str
+) -> None:
+    ids = []
+    for name, more in (("cancelled", {}), ("timed_out", {"timeline": {"timeoutInSeconds": 20}})):
+        given = {"file": str(tmp_path / name), "seconds": 600}
+        text = calling("ray://ray_functions:sleeps", given, pattern=pattern, **more)
+        ids.append(api.submit(text, given))
+        begun(tmp_path / name)
+    assert _unfinished(cluster), "Ray's list shows what runs"
+    assert api.ask("POST", "/flow/cancel.json", execution_id=ids[0]).status == 200
+    assert failure(api.end(ids[1], WAIT_S))["msg"] == "timeout"
+    give_up = time.monotonic() + WAIT_S
+    while left := _unfinished(cluster):
+        assert time.monotonic() < give_up, left
+        time.sleep(LOOK_S)
+
+
+def _unfinished(cluster: ServeCluster) -> list[Json]:
+    """Return what `ray list` shows of functions and task actors that have not ended."""
+    listed = "ray list {} --format json --limit 1000"
+    tasks = json.loads(cluster.head.run(listed.format("tasks")))
+    actors = json.loads(cluster.head.run(listed.format("actors")))
+    return [
+        each
+        for each in (*tasks, *actors)
+        if each["state"] not in {"FINISHED", "FAILED", "DEAD"}
+        and ("ray_functions" in each["name"] or each.get("class_name") == "TaskActor")
+    ]

@@ -216,6 +216,8 @@ def test_what_no_node_has_is_shown_while_the_task_waits_for_it(api: Api, pattern
     while wanted not in _warnings(api):
         assert time.monotonic() < give_up, _warnings(api)
         time.sleep(LOOK_S)
+    shown = api.ask("GET", "/flow/console/v1/waits.json", execution_id=execution_id).body["waits"]
+    assert "a node with CPU 1, GPU 8, disk 2, and none has it" in shown[0]["sentence"]
     assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
     while _warnings(api):
         assert time.monotonic() < give_up

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from tests.spec.notation import (
     Definition,
@@ -23,6 +24,7 @@ LISTENER: Final = {"resourceName": "http://listener"}
 CONDITIONS: Final = [on_input("x > 2"), on_input("x != 3"), on_input("x > 0"), on_input("x > 9")]
 CHOSEN: Final = "ab://functions"
 """A function that the rules of the catalogue choose."""
+ON_RAY: Final = "ray://"
 POLLED: Final = "A"
 """First letter of the names of tasks whose result is asked for."""
 SUSPENSE: Final = "W"
@@ -50,6 +52,25 @@ def draw_workflows(random: Random) -> Workflows:
     gray = _Drawing(random, sure=sure, depth=1, most=2).workflow("child")
     main = _Drawing(random, sure=sure, depth=3, most=MOST_TASKS).workflow("main")
     return Workflows(main, child, gray, sure)
+
+
+def on_ray(workflows: Workflows) -> Workflows:
+    """Return workflows whose functions are on Ray, but for those whose results are polled."""
+    main, child, gray, sure = workflows
+    return Workflows(_on_ray(main), _on_ray(child), _on_ray(gray), sure)
+
+
+def _on_ray(part: Any) -> Any:
+    """Return a part of a definition with other addresses."""
+    if isinstance(part, list):
+        return [_on_ray(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    changed = {key: _on_ray(value) for key, value in part.items()}
+    address = urlsplit(part.get("resourceName", ""))
+    if address.netloc.startswith("gateway") and "completion" not in part:
+        changed["resourceName"] = f"{ON_RAY}{address.netloc}:{part['name']}"
+    return changed
 
 
 class _Drawing:

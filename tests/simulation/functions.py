@@ -15,8 +15,9 @@ from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Executions, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from tests.simulation.flows import POLLED
+from tests.simulation.flows import ON_RAY, POLLED
 from tests.simulation.surroundings import Surroundings
+from tests.simulation.task_actors import ActorWatch, TaskActors
 from tests.simulation.virtual_loop import Life
 
 LAST_ATTEMPT: Final = 3
@@ -26,7 +27,7 @@ POLL: Final = "poll"
 BUSY: Final = b'{"error_detail":{"retry_interval_seconds":1}}'
 
 
-class CallWatch(Protocol):
+class CallWatch(ActorWatch, Protocol):
     """Who is told of every call of a function."""
 
     def called(self, request: DispatchRequest) -> None:
@@ -82,6 +83,7 @@ class Functions:
         self._looked_after = looked_after
         self._patience = asyncio.Event()
         self._inputs: dict[tuple[str, str, int], bytes] = {}
+        self.task_actors = TaskActors(around, life, watch, self._work)
 
     def speak(self) -> None:
         """Let every function answer that has not answered until now."""
@@ -94,6 +96,8 @@ class Functions:
         self._watch.called(request)
         if request.pattern == "completion":
             return await self._listen(request)
+        if request.resource_name.startswith(ON_RAY):
+            return await self.task_actors.outcome(request)
         outcome = self._outcome(request)
         if request.pattern == POLL:
             return await self._tell(request)
@@ -108,6 +112,18 @@ class Functions:
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+    async def _work(self, request: DispatchRequest) -> DispatchAnswer:
+        """Run on Ray, and return the outcome."""
+        around, outcome = self._around, self._outcome(request)
+        await asyncio.sleep(outcome.takes_s)
+        if around.happens(around.faults.mute):
+            await self._patience.wait()
+        if outcome.refuses:
+            body = encode_json({"error": {"type": "ValueError", "message": "no"}})
+            return _answer_of(request, error="ValueError: no", body=body, is_outcome=True)
+        said = _said(request, request.input, outcome)
+        return _answer_of(request, body=encode_json(said), is_outcome=True)
 
     async def _tell(self, request: DispatchRequest) -> DispatchAnswer:
         """Answer a question for the result of an attempt: not yet, or the result."""

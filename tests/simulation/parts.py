@@ -8,7 +8,6 @@ from typing import TypeAlias
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_replies
-from rillflow.ports.gateway import Gateway
 from rillflow.ports.messages import Answers, Calls, GetLoopState, GetMeters, decode_owner_message
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
@@ -22,6 +21,7 @@ from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.routing.message_gates import OwnPartitions
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from tests.loopback import connection_to
+from tests.simulation.functions import Functions
 from tests.simulation.network import Network
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import SimulatedClock, Surroundings
@@ -212,11 +212,15 @@ class DispatcherProcess:
         life: Life,
         *,
         network: Network,
-        gateway: Gateway,
+        gateway: Functions,
     ) -> None:
         self.life = life
         self.endpoint = DispatcherEndpoint(
-            gateway, life=repr(life).encode(), connect=network.connection_to
+            gateway,
+            life=repr(life).encode(),
+            connect=network.connection_to,
+            settled=gateway.task_actors.settled,
+            lost=gateway.task_actors.lost,
         )
         network.register(life, connection_to(self.endpoint))
 

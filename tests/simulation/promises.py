@@ -3,6 +3,8 @@
 * What was acknowledged is durable: submissions, callbacks, wake-ups, requests, answers.
 * A function is called for attempts that the journal has ordered, and for no other; by
   one life of a dispatcher once, and once more when its answer was lost with an owner.
+* A function on Ray is begun once for each attempt, whatever dies, and its task actor ends when its
+  outcome is durable, or when the journal says that nobody waits for it.
 * An idempotency key makes one execution.
 * An execution has no more sub-flows than its submission allows.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
@@ -50,6 +52,7 @@ class Promises:
         self.sent_away_from: set[tuple[str, str, int]] = set()
         self._told: set[tuple[str, str, int]] = set()
         self._called: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
+        self._on_ray: set[tuple[str, str, int]] = set()
         self._drops: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
@@ -141,6 +144,27 @@ class Promises:
         most_made = 1 if request.task else MOST_TELLS
         if self._called[made] > most_made * (1 + self._drops[made]):
             self._broken(f"{request.call} was called again by a dispatcher that knew of it")
+
+    def begun(self, key: tuple[str, str, int]) -> None:
+        """Hear that a function begins on Ray."""
+        self.counts["begun on Ray"] += 1
+        if key in self._on_ray:
+            self._broken(f"{key} was begun twice on Ray")
+        self._on_ray.add(key)
+
+    def unwanted(self, key: tuple[str, str, int]) -> None:
+        """Hear that a function on Ray is ended, since nobody waits for it."""
+        self.counts["ended on Ray"] += 1
+        execution_id, task, attempt = key
+        if self.mirrors[execution_id].waits_for(task, attempt, 0):
+            self._broken(f"{key} was ended on Ray, and the journal waits for it")
+
+    def delivered(self, key: tuple[str, str, int]) -> None:
+        """Hear that a task actor leaves, since its outcome is durable."""
+        self.counts["delivered on Ray"] += 1
+        execution_id, task, attempt = key
+        if self.mirrors[execution_id].waits_for(task, attempt, 0):
+            self._broken(f"{key} is said to be durable, and the journal waits for it")
 
     def dropped(self, answers: Sequence[DispatchAnswer]) -> None:
         """Hear that a dispatcher drops answers, because a dedicated execution has no owner."""

@@ -1,7 +1,7 @@
 """The console tells what each task does, and why it waits, from the state of the execution."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -104,8 +104,17 @@ def looping() -> Scenario:
     return run
 
 
+def on_ray() -> Scenario:
+    task = fn("A") | {"resourceName": "ray://film:draw", "rayOptions": {"num_gpus": 2}}
+    run = scenario(task)
+    run.submit()
+    return run
+
+
+ON_RAY: Final = {"attempt": 1, "resource": "ray://film:draw", "ray_options": {"num_gpus": 2.0}}
 WAITING: list[tuple[Callable[[], Scenario], str, str, dict[str, Any]]] = [
     (called, "A", "running", {"kind": "call", "since_ms": 0, "until_ms": 90_000}),
+    (on_ray, "A", "running", {"kind": "call", "detail": ON_RAY}),
     (called, "B", "not_started", {"kind": "dependencies", "detail": {"tasks": ["A"], "total": 1}}),
     (accepted, "A", "waiting", {"kind": "callback", "until_ms": 90_000, "actions": ["finish"]}),
     (lambda: polled(is_asked=False), "A", "waiting", {"kind": "poll", "until_ms": 5_000}),
@@ -334,7 +343,7 @@ def test_a_task_with_a_large_input_is_shown_without_looking_at_all_of_it() -> No
 
 def test_every_kind_of_wait_has_a_sentence() -> None:
     found = {expected["kind"] for _, _, _, expected in WAITING}
-    facts = {"circuit", "limit", "busy", "quarantine", "notice", "steps"}
+    facts = {"circuit", "limit", "resources", "busy", "quarantine", "notice", "steps"}
     assert found | facts == SENTENCES
     for kind in SENTENCES:
         wait = Wait(task="A", base="A", status=Status.HELD, kind=kind, since_ms=0, until_ms=1)

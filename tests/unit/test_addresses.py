@@ -30,6 +30,9 @@ from rillflow.gateways.outbound.targets import parse_http_url
         ("http://host/a?to=http://user:pw@other/", "http://host/a?to=http://***@other/"),
         ("ab://user:pw@key", "ab://***@key"),
         ("rillflow://shop:order", "rillflow://shop:order"),
+        ("ray-actor://counter@models/add", "ray-actor://counter@models/add"),
+        ("ray-actor://user:pw@host/add", "ray-actor://***@host/add"),
+        ("ray-actor://a@b/http://user:pw@other/", "ray-actor://a@b/http://***@other/"),
         ("", ""),
     ],
 )

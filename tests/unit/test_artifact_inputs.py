@@ -10,14 +10,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from rillflow.artifacts.addresses import ArtifactSettings
+from rillflow.artifacts.calls import MOST_ARTIFACTS, MOST_REFERENCES
 from rillflow.artifacts.references import ArtifactReference
 from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.errors import GatewayError
-from rillflow.gateways.http.artifact_inputs import (
-    MOST_ARTIFACTS,
-    MOST_REFERENCES,
-    with_addresses,
-)
+from rillflow.gateways.http.artifact_inputs import with_addresses
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchRequest
 

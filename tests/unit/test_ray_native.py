@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -17,7 +17,7 @@ from rillflow.definition.canonical import canonical_text
 from rillflow.definition.parse import parse_definition
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "ray-native"
-MODULES: Final = ("studio", "film_flow")
+MODULES: Final = ("studio", "film_flow", "scorer")
 
 
 @pytest.fixture(name="studio")
@@ -38,14 +38,25 @@ def test_the_definition_in_yaml_is_the_one_in_python(studio: ModuleType) -> None
 
 
 def test_the_best_frames_make_a_film_that_plays(studio: ModuleType) -> None:
-    shots = studio.draw("Tea", frames=4)
-    assert studio.draw("Tea", frames=4)[3]["light"] == shots[3]["light"]
-    frames = []
-    for shot in shots:
-        content = io.BytesIO()
-        np.save(content, shot["frame"])
-        frames.append(Artifact(content.getvalue(), "application/x-npy"))
+    drawn = studio.draw("Tea", frames=4)
+    assert np.array_equal(studio.draw("Tea", frames=4)[3], drawn[3])
+    frames = [_stored(each) for each in drawn]
     made = studio.join(frames, [0.1, 0.4, 0.2, 0.3], best=2)
     assert made["frames"] == [1, 3]
     with av.open(io.BytesIO(made["film"].read()), "r") as played:
         assert len(list(played.decode(video=0))) == 2
+
+
+def test_frames_of_much_contrast_neither_dark_nor_bright_are_good(studio: ModuleType) -> None:
+    assert studio
+    scorer = importlib.import_module("scorer").Scorer()
+    half = np.tile(np.array([0, 255], np.uint8), (4, 2))
+    scores = [scorer(_stored(each))["score"] for each in (half, half // 2, half // 255)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] == pytest.approx(0.5)
+
+
+def _stored(frame: Any) -> Artifact:
+    content = io.BytesIO()
+    np.save(content, frame)
+    return Artifact(content.getvalue(), "application/x-npy")

@@ -1,18 +1,37 @@
-"""What actors and deployments return is encoded beside the event loop, one at a time for each."""
+"""What actors and deployments return is encoded beside the event loop, one at a time for each.
+
+Files, bytes, arrays and images are stored there, and the artifacts of an input can be opened.
+"""
 
 import asyncio
+import io
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from rillflow import Artifact
+from rillflow.artifacts.calls import ArtifactAccess, StoredArtifacts
+from rillflow.artifacts.references import reference_of
+from rillflow.artifacts.store import execution_key
 from rillflow.function_calls.failures import FunctionResultError
-from rillflow.jsontypes import decode_json
+from rillflow.jsontypes import decode_json, encode_json
 from rillflow.progress_reports import MESSAGE_CHARACTERS
-from rillflow.ray_tasks.caller import Caller, CallResult, _bounded, _end_of
+from rillflow.ray_tasks.caller import (
+    Caller,
+    CallInput,
+    CallResult,
+    _bounded,
+    _end_of,
+    _one_of,
+)
 
 WAIT_S: Final = 10.0
+_NOTHING: Final = CallInput(b"{}")
 
 
 class Slow:
@@ -45,7 +64,9 @@ class Answer:
     def __init__(self, result: Any) -> None:
         self._result = result
 
-    def remote(self) -> Awaitable[Any]:
+    def remote(self, **fields: Any) -> Awaitable[Any]:
+        if callable(self._result):
+            self._result = self._result(**fields)
         future = asyncio.get_running_loop().create_future()
         if isinstance(self._result, BaseException):
             future.set_exception(self._result)
@@ -61,8 +82,10 @@ def _returning(result: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
     return method
 
 
-async def _called(caller: Caller, host: str, result: Any) -> CallResult:
-    return await caller._called(host, _returning(result), b"{}")
+async def _called(
+    caller: Caller, host: str, result: Any, given: CallInput = _NOTHING
+) -> CallResult:
+    return await caller._called(host, _returning(result), given)
 
 
 def _output(called: CallResult) -> Any:
@@ -94,6 +117,101 @@ async def test_what_is_no_exception_of_python_is_told_and_does_not_leave() -> No
     called = await _called(Caller((), 1_000), "a", EndsError("raised"))
     assert called.result is not None
     assert called.result.error == "EndsError: raised"
+
+
+# -- artifacts ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="access")
+def _access(tmp_path: Path) -> ArtifactAccess:
+    url = (tmp_path / "store").as_uri()
+    return ArtifactAccess(url, 100_000, 900_000, execution_key("demo:film_c_1"))
+
+
+def _array(content: bytes) -> Any:
+    array: Any = np.load(io.BytesIO(content))
+    return array.tolist()
+
+
+def _size(content: bytes) -> Any:
+    return Image.open(io.BytesIO(content)).size
+
+
+@pytest.mark.parametrize(
+    ("result", "media_type", "content"),
+    [
+        (b"a film", "application/octet-stream", b"a film"),
+        (Artifact(b"a film", "video/webm", "a.webm"), "video/webm", b"a film"),
+        (np.arange(3), "application/x-npy", [0, 1, 2]),
+        (Image.new("L", (2, 1), 7), "image/png", (2, 1)),
+    ],
+)
+async def test_what_is_bytes_an_array_or_an_image_becomes_an_artifact(
+    access: ArtifactAccess, result: Any, media_type: str, content: Any
+) -> None:
+    given = CallInput(b"{}", access)
+    output = _output(await _called(Caller((), 1_000), "a", {"made": [result]}, given))
+    reference = reference_of(output["made"][0])
+    assert reference is not None
+    assert reference.media_type == media_type
+    stored = StoredArtifacts(access).open(reference, "").read()
+    read: dict[str, Callable[[bytes], Any]] = {"application/x-npy": _array, "image/png": _size}
+    assert read.get(media_type, bytes)(stored) == content
+
+
+async def test_a_path_is_read_where_it_is_stored(access: ArtifactAccess, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("text", encoding="ascii")
+    caller, given = Caller((), 1_000), CallInput(b"{}", access)
+    output = _output(await _called(caller, "a", file, given))
+    assert (output["name"], output["bytes"]) == ("a.txt", 4)
+    file.unlink()
+    output = _output(await _called(caller, "a", {"clip": file}, given))
+    assert output["error"]["type"] == "FunctionResultError"
+    assert f"the file {file}, which is not there" in output["error"]["message"]
+
+
+async def test_a_method_opens_what_its_input_refers_to(access: ArtifactAccess) -> None:
+    film = StoredArtifacts(access).keep(io.BytesIO(b"a film"), "video/webm", "a.webm")
+
+    def measure(clip: Artifact, title: str) -> dict[str, Any]:
+        return {"title": title, "first": clip.read()[:1].decode(), "clip": clip}
+
+    given = CallInput(encode_json({"clip": film.json(), "title": "sea"}), access)
+    output = _output(await _called(Caller((), 1_000), "a", measure, given))
+    assert output == {"title": "sea", "first": "a", "clip": film.json()}
+
+
+async def test_a_lost_artifact_fails_the_call_with_its_name(access: ArtifactAccess) -> None:
+    calls: list[Artifact] = []
+
+    def measure(clip: Artifact) -> None:
+        calls.append(clip)
+
+    clip = {"rillflow_artifact": "a" * 64, "bytes": 1, "media_type": "a/b", "name": "a.webm"}
+    given = CallInput(encode_json({"clip": clip}), access)
+    error = _output(await _called(Caller((), 1_000), "a", measure, given))["error"]
+    assert error["type"] == "ArtifactLostError"
+    assert "the artifact a.webm (aaaaaaaaaaaa) is gone" in error["message"]
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("parts", "joined"),
+    [
+        ([b"once ", b"upon"], b"once upon"),
+        (["once ", "upon"], "once upon"),
+        (["once ", b"upon"], ["once ", b"upon"]),
+        ([], []),
+    ],
+)
+def test_parts_of_a_stream_that_are_all_texts_or_all_bytes_are_joined(
+    parts: list[Any], joined: Any
+) -> None:
+    assert _one_of(parts) == joined
+
+
+# -- streams --------------------------------------------------------------------------------------
 
 
 async def _parts(*parts: Any) -> AsyncIterator[Any]:

@@ -1,15 +1,19 @@
-"""Ray tasks wait in a fair order, and as many stand in Ray's queue as the cluster has room for."""
+"""Ray tasks wait in a fair order, and as many stand in Ray's queue as the cluster has room for.
+
+Those with large inputs also wait for room for these, and hold no place meanwhile.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 import pytest
 
 from rillflow.gateways.limits.concurrency import Caller
+from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
-from rillflow.ray_tasks.limits.task_room import MOST_UNKNOWN
+from rillflow.ray_tasks.limits.task_room import MOST_IN_VAIN, MOST_UNKNOWN
 from rillflow.ray_tasks.node_resources import demand_of
 
 WAIT_S: Final = 60.0
@@ -19,6 +23,8 @@ NODES: Final[list[dict[str, Any]]] = [
     {"Alive": False, "Resources": {"CPU": 64.0, "disk": 8.0}, "Labels": {"zone": "c"}},
 ]
 ONE: Final = Caller("one", "one:a")
+TWO: Final = Caller("two", "two:a")
+MOST_BYTES: Final = 40
 
 
 class Calls:
@@ -26,7 +32,7 @@ class Calls:
 
     def __init__(self, nodes: list[dict[str, Any]] | None) -> None:
         self.nodes = NODES if nodes is None else nodes
-        self.queue = TaskQueue(lambda: self.nodes)
+        self.queue = TaskQueue(lambda: self.nodes, InputRoom(MOST_BYTES))
         self.begun: list[str] = []
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
@@ -36,11 +42,13 @@ class Calls:
         *names: str,
         caller: Caller = ONE,
         is_begun: Any = None,
+        large_bytes: int = 0,
         **options: Any,
     ) -> None:
         """Ask for places."""
         for name in names:
-            self._calls[name] = asyncio.create_task(self._hold(name, caller, is_begun, options))
+            place = self.queue.place(demand_of(options), caller, is_begun, large_bytes=large_bytes)
+            self._calls[name] = asyncio.create_task(self._hold(name, place))
         await self.turns()
 
     async def end(self, *names: str, one_by_one: bool = True) -> None:
@@ -72,8 +80,8 @@ class Calls:
         await asyncio.gather(*self._calls.values(), return_exceptions=True)
         self.queue.close()
 
-    async def _hold(self, name: str, caller: Caller, is_begun: Any, options: Any) -> None:
-        async with self.queue.place(demand_of(options), caller, is_begun):
+    async def _hold(self, name: str, place: AbstractAsyncContextManager[None]) -> None:
+        async with place:
             self.begun.append(name)
             self._news.set()
             await asyncio.Event().wait()
@@ -131,6 +139,10 @@ async def test_what_no_node_can_run_takes_no_room_from_others_and_is_told() -> N
     async with calls() as under_way:
         for number in range(100):
             await under_way.ask(*named(f"vain {number} ", 5), num_cpus=5 + number)
+        assert len(under_way.begun) == MOST_IN_VAIN
+        await under_way.ask("other", caller=TWO, num_cpus=99)
+        assert under_way.begun[-1] == "other"
+        await under_way.end("other")
         await under_way.ask(*named("call", 8), caller=ONE)
         assert under_way.begun[-8:] == named("call", 8)
         usage = under_way.queue.usage()
@@ -227,3 +239,44 @@ async def test_calls_that_ask_for_nothing_or_too_much_leave_one_after_the_other(
         assert (usage.under_way, usage.waiting) == (0, 0)
         await under_way.ask(*named("again", 2), **options)
         assert under_way.begun[-2:] == named("again", 2)
+
+
+# -- large inputs --------------------------------------------------------------------------------
+
+
+async def test_what_waits_for_room_for_its_input_keeps_no_place_from_others() -> None:
+    async with calls() as under_way:
+        await under_way.ask(*named("large", 9), caller=ONE, large_bytes=10)
+        await under_way.ask(*named("small", 9), caller=TWO)
+        assert under_way.begun == [*named("large", 3), *named("small", 7)]
+
+
+async def test_a_workspace_leaves_room_for_the_large_inputs_of_others() -> None:
+    async with calls() as under_way:
+        for number in range(9):
+            names = named(f"vain {number} ", 2)
+            await under_way.ask(*names, large_bytes=10, num_cpus=number, num_gpus=8)
+        assert len(under_way.begun) == 3
+        await under_way.ask("large", caller=TWO, large_bytes=10)
+        assert under_way.begun[-1] == "large"
+
+
+async def test_large_inputs_begin_in_their_order_as_others_end_or_give_up() -> None:
+    async with calls() as under_way:
+        await under_way.ask(*named("large", 6), large_bytes=15)
+        assert under_way.begun == named("large", 2)
+        await under_way.end("large2", "large0")
+        assert under_way.begun == ["large0", "large1", "large3"]
+        await under_way.end("large1", "large4", one_by_one=False)
+        assert under_way.begun == ["large0", "large1", "large3", "large5"]
+        await under_way.end("large3", "large5")
+        await under_way.ask(*named("again", 3), large_bytes=15)
+        assert under_way.begun[-2:] == named("again", 2)
+
+
+async def test_an_input_that_is_larger_than_all_room_may_go() -> None:
+    async with calls() as under_way:
+        await under_way.ask(*named("large", 2), large_bytes=10 * MOST_BYTES)
+        assert under_way.begun == ["large0"]
+        await under_way.end("large0")
+        assert under_way.begun == named("large", 2)

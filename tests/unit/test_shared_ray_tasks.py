@@ -17,6 +17,7 @@ from ray.exceptions import WorkerCrashedError
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.concurrency import Caller
 from rillflow.ray_tasks.call_feed import MOST_BYTES, Feed
+from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.shared_tasks import MOST_FRESH, Limits, SharedTasks
@@ -117,7 +118,7 @@ class Stage:
 
     def __init__(self, path: str, limits: Limits, cpus: int = 1_000) -> None:
         self.ray = FakeRay()
-        self.queue = TaskQueue(lambda: nodes(cpus))
+        self.queue = TaskQueue(lambda: nodes(cpus), InputRoom(0))
         self.queue.learn(nodes(cpus))
         self.shared = SharedTasks(self.ray, path, self.queue, limits)
         self.calls: dict[int, asyncio.Task[Result]] = {}

@@ -112,6 +112,11 @@ def _limit(wait: Wait) -> str:
     return f"The call of {wait.task} may be among the {waiting} that wait for {host}. It waits"
 
 
+def _resources(wait: Wait) -> str:
+    needs = wait.detail.get("needs")
+    return f"The call of {wait.task} waits for a node with {needs}, and none has it. It waits"
+
+
 def _busy(wait: Wait) -> str:
     return f"{wait.detail.get('resource')} is busy, and {wait.task} waits for it"
 
@@ -146,6 +151,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Wait], str]]] = {
     "notice": _notice,
     "circuit": _circuit,
     "limit": _limit,
+    "resources": _resources,
     "busy": _busy,
     "quarantine": _quarantine,
 }

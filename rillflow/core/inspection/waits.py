@@ -17,9 +17,9 @@ from rillflow.core.status import COMPLETED, DAG_COMPLETED, SATISFIED
 from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.core.view import invoke_view
-from rillflow.definition.addresses import without_user_info
+from rillflow.definition.addresses import RAY_PROTOCOLS, without_user_info
 from rillflow.definition.model import FunctionTask, SuspenseTask
-from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json
 
 MOST_NAMED: Final = 20
 MOST_COMPARED: Final = 100
@@ -81,7 +81,7 @@ class Waits:
         if task.status is core.NOT_STARTED:
             return self._not_started(task, plan)
         if task.in_flight:
-            return self._call(task)
+            return self._call(task, plan)
         if task.delay_due_ms is not None:
             return self._delay(task, plan)
         if task.status is core.READY:
@@ -185,11 +185,14 @@ class Waits:
             task, "dependencies", detail={"tasks": names[:MOST_NAMED], "total": len(names)}
         )
 
-    def _call(self, task: TaskState) -> Wait:
+    def _call(self, task: TaskState, plan: TaskPlan) -> Wait:
         resource = resource_of(self._plan, self._state, task.name)
         detail: JsonObject = {"attempt": task.attempt}
         if resource:
             detail["resource"] = without_user_info(resource)[:_LONGEST_TEXT]
+            is_ray = resource.partition("://")[0] in RAY_PROTOCOLS
+            if is_ray and plan.ray_options is not None:
+                detail["ray_options"] = decode_json(plan.ray_options)
         if task.poll_url is not None:
             return self._wait(task, "poll_call", detail={**detail, "polls": task.polls})
         return self._wait(task, "call", until_ms=task.timeout_due_ms, detail=detail)

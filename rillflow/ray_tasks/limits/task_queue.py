@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol
 
 from rillflow.gateways.limits.concurrency import Caller, Usage
+from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
 from rillflow.ray_tasks.limits.waiting_tasks import CallGroup, WaitingCall, WaitingTasks
 from rillflow.ray_tasks.node_resources import Demand, Node
@@ -31,7 +32,7 @@ class Call(WaitingCall, Protocol):
 
 
 class _PlainGroup(NamedTuple):
-    """Calls that have nothing in common but what they ask for."""
+    """Calls that have nothing in common but what they ask for; their inputs are small."""
 
     demand: Demand
 
@@ -39,21 +40,40 @@ class _PlainGroup(NamedTuple):
         return True
 
 
+class _LargeGroup(NamedTuple):
+    """Calls of a workspace with large inputs, which begin while there is room for these."""
+
+    demand: Demand
+    workspace: str
+    inputs: InputRoom
+
+    def is_open(self) -> bool:
+        return self.inputs.has_room(self.workspace)
+
+
 class _PlaceCall:
     """A call that starts its Ray task itself once it has a place."""
 
-    __slots__ = ("caller", "granted", "group")
+    __slots__ = ("_inputs", "_size_bytes", "caller", "granted", "group")
 
-    def __init__(self, demand: Demand, caller: Caller) -> None:
-        self.group = _PlainGroup(demand)
+    def __init__(self, demand: Demand, caller: Caller, inputs: InputRoom, size_bytes: int) -> None:
+        self.group: CallGroup = _PlainGroup(demand)
+        if size_bytes:
+            self.group = _LargeGroup(demand, caller.workspace, inputs)
         self.caller = caller
         self.granted: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self._inputs = inputs
+        self._size_bytes = size_bytes
 
     def is_wanted(self) -> bool:
         return not self.granted.done()
 
     def begin(self, place: Place) -> None:
+        self._inputs.enter(self._size_bytes, self.caller.workspace)
         self.granted.set_result(place)
+
+    def end(self) -> None:
+        self._inputs.leave(self._size_bytes, self.caller.workspace)
 
 
 class TaskQueue:
@@ -63,9 +83,10 @@ class TaskQueue:
     resource of which they ask for the largest part.
     """
 
-    def __init__(self, nodes: Callable[[], Sequence[Node]]) -> None:
+    def __init__(self, nodes: Callable[[], Sequence[Node]], inputs: InputRoom) -> None:
         """Ask for the ``nodes`` of the cluster, beside the event loop."""
         self._nodes = nodes
+        self._inputs = inputs
         self._room = TaskRoom()
         self._waiting: WaitingTasks[Call] = WaitingTasks()
         self._watching: asyncio.Task[None] | None = None
@@ -77,7 +98,7 @@ class TaskQueue:
             self._watching = asyncio.create_task(self._watch(), name="nodes")
         group = call.group
         # Whoever waits has no room now, or it would not wait, so nobody is overtaken.
-        if self._has_room(group):
+        if self._has_room(group, call.caller.workspace):
             call.begin(self._room.enter(group.demand, call.caller.workspace))
         else:
             self._waiting.add(call)
@@ -119,17 +140,23 @@ class TaskQueue:
 
     @asynccontextmanager
     async def place(
-        self, demand: Demand, caller: Caller, is_begun: Callable[[], Awaitable[bool]] | None = None
+        self,
+        demand: Demand,
+        caller: Caller,
+        is_begun: Callable[[], Awaitable[bool]] | None = None,
+        *,
+        large_bytes: int = 0,
     ) -> AsyncIterator[None]:
-        """Hold a place in Ray's queue, once it is this call's turn.
+        """Hold a place in Ray's queue, and room for the input, once it is this call's turn.
 
         Args:
             demand: What its Ray task asks for.
             caller: For whom it is made.
+            large_bytes: The size of a large input; those of small ones are not counted.
             is_begun: Tells of a call that has to wait whether Ray runs it already. Then it waits no
                 longer.
         """
-        call = _PlaceCall(demand, caller)
+        call = _PlaceCall(demand, caller, self._inputs, large_bytes)
         self.ask(call)
         try:
             if is_begun is not None and not call.granted.done():
@@ -138,11 +165,13 @@ class TaskQueue:
         except BaseException:
             self._waiting.remove(call)
             if call.granted.done() and not call.granted.cancelled():
+                call.end()
                 self.leave(call.granted.result())
             raise
         try:
             yield
         finally:
+            call.end()
             self.leave(place)
 
     async def _pass_begun(self, call: _PlaceCall, is_begun: Callable[[], Awaitable[bool]]) -> None:
@@ -165,8 +194,8 @@ class TaskQueue:
         if self._watching is not None:
             self._watching.cancel()
 
-    def _has_room(self, group: CallGroup) -> bool:
-        return group.is_open() and self._room.has_room(group.demand)
+    def _has_room(self, group: CallGroup, workspace: str) -> bool:
+        return group.is_open() and self._room.has_room(group.demand, workspace)
 
     async def _watch(self) -> None:
         try:

@@ -6,6 +6,7 @@ Used by `ray_tasks/limits/task_queue.py`.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -19,6 +20,8 @@ from rillflow.ray_tasks.options import CallOptions
 LEAST_AHEAD: Final = 2
 AHEAD: Final = 4
 """A quarter more than fit, and two at least, stand in Ray's queue, so that no worker waits."""
+MOST_IN_VAIN: Final = 64
+"""Of a workspace so many stand there that no node can run, whatever they ask for."""
 MOST_UNKNOWN: Final = 4
 """As long as the nodes are not known, so many stand there."""
 MOST_KEPT: Final = 1_024
@@ -28,12 +31,14 @@ _ROUNDING: Final = 1e-6
 class Place(NamedTuple):
     """The place of a Ray task in Ray's queue, until it has ended.
 
-    ``share`` is its part of the resource of which it takes the largest part.
+    ``share`` is its part of the resource of which it takes the largest part. ``is_vain`` tells
+    whether no node could run it as it came.
     """
 
     demand: Demand
     workspace: str
     share: float
+    is_vain: bool
 
 
 class TaskRoom:
@@ -51,6 +56,7 @@ class TaskRoom:
         self._counts: dict[Demand, int] = {}
         self._used: dict[str, float] = {}
         self._shares: dict[str, float] = {}
+        self._vain: Counter[str] = Counter()
         self.standing = 0
 
     def learn(self, nodes: Sequence[Node]) -> None:
@@ -65,8 +71,8 @@ class TaskRoom:
         for demand, count in self._counts.items():
             self._use(demand, min(count, self._fit(demand)))
 
-    def has_room(self, demand: Demand) -> bool:
-        """Tell whether another Ray task may stand in Ray's queue."""
+    def has_room(self, demand: Demand, workspace: str) -> bool:
+        """Tell whether another Ray task of a workspace may stand in Ray's queue."""
         if self._nodes is None:
             return self.standing < MOST_UNKNOWN
         fit = self._fit(demand)
@@ -74,7 +80,9 @@ class TaskRoom:
             return True
         if self._counts.get(demand, 0) >= fit + max(LEAST_AHEAD, fit // AHEAD):
             return False
-        return not fit or all(
+        if not fit:
+            return self._vain[workspace] < MOST_IN_VAIN
+        return all(
             self._used.get(name, 0.0) <= self._totals.get(name, 0.0) + _ROUNDING
             for name, _ in demand.amounts
         )
@@ -87,7 +95,9 @@ class TaskRoom:
             self._use(demand, 1)
         self._counts[demand] = count + 1
         self.standing += 1
-        place = Place(demand, workspace, self._share(demand) if fit else 0.0)
+        is_vain = self._nodes is not None and not fit
+        self._vain[workspace] += is_vain
+        place = Place(demand, workspace, self._share(demand) if fit else 0.0, is_vain)
         self._shares[workspace] = self._shares.get(workspace, 0.0) + place.share
         return place
 
@@ -101,6 +111,9 @@ class TaskRoom:
         if left < self._fit(place.demand):
             self._use(place.demand, -1)
         self.standing -= 1
+        self._vain[place.workspace] -= place.is_vain
+        if not self._vain[place.workspace]:
+            del self._vain[place.workspace]
         if not self.standing:
             self._used.clear()
         share = self._shares.get(place.workspace, 0.0) - place.share

@@ -91,13 +91,13 @@ class WaitingTasks(Generic[W]):
         return self._take(next(iter(workspaces)), group) if workspaces else None
 
     def next_with_room(
-        self, has_room: Callable[[CallGroup], bool], share_of: Callable[[str], float]
+        self, has_room: Callable[[CallGroup, str], bool], share_of: Callable[[str], float]
     ) -> W | None:
         """Take the next call for which there is room: that of the workspace with least share."""
         for workspace in sorted(self._workspaces, key=share_of):  # equal ones stay in turn
             groups = self._workspaces[workspace]
             for group in list(islice(groups, MOST_LOOKED_AT)):
-                if has_room(group):
+                if has_room(group, workspace):
                     return self._take(workspace, group)
                 groups.move_to_end(group)  # so that all come into view
         return None

@@ -1,12 +1,13 @@
 """Calls that dispatchers hold back: what the journal of an execution does not know.
 
-A wait for a call is shown as one for the circuit, the limit or the pause that holds the call back,
-where the dispatchers say so now.
+A wait for a call is shown as one for the circuit, the limit, the pause or the resources of a node
+that it waits for, where the dispatchers say so now.
 
 Used by `serve/routes/console_api`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,12 +16,13 @@ import msgspec
 from rillflow.core.inspection.overview import wait_view
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.inspection.waits import Wait
-from rillflow.definition.addresses import without_user_info
+from rillflow.definition.addresses import RAY_PROTOCOLS, without_user_info
 from rillflow.ids import ExecutionId, workflow_of
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import HostState
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE
+from rillflow.ray_tasks.node_resources import demand_of, needs_of, vain_wait
 from rillflow.runtime.stack import Stack
 
 UNREACHED: Final = "The address for callbacks does not answer, so none may arrive."
@@ -56,7 +58,9 @@ async def with_held_calls(
         body = encode_json({**answer, "waits": waits})
     if not any(map(_is_call, waits)):
         return body
-    hosts = {_origin(host.host.name): host for host in await _hosts(stack)}
+    hosts: dict[str, list[HostState]] = defaultdict(list)  # one for each dispatcher
+    for host in await _hosts(stack):
+        hosts[_origin(host.host.name)].append(host)
     busy = await busy_functions(stack, workflow_of(execution_id))
     shown = [
         _held(wait, hosts, busy, at_ms) if isinstance(wait, dict) and _is_call(wait) else wait
@@ -81,13 +85,16 @@ def _is_call(wait: object) -> bool:
 
 
 def _held(
-    wait: JsonObject, hosts: Mapping[str, HostState], busy: Mapping[str, int], at_ms: int
+    wait: JsonObject,
+    hosts: Mapping[str, Sequence[HostState]],
+    busy: Mapping[str, int],
+    at_ms: int,
 ) -> JsonObject:
     detail = wait.get("detail")
     resource = detail.get("resource") if isinstance(detail, dict) else None
-    if not isinstance(resource, str):
+    if not isinstance(detail, dict) or not isinstance(resource, str):
         return wait
-    for kind, facts in _reasons(resource, hosts, busy):
+    for kind, facts in _reasons(resource, detail, hosts, busy):
         known = msgspec.convert(wait, _Known)
         held = Wait(
             task=known.task,
@@ -96,7 +103,7 @@ def _held(
             kind=kind,
             since_ms=known.since_ms,
             until_ms=known.until_ms,
-            detail={**(detail if isinstance(detail, dict) else {}), **facts},
+            detail={**detail, **facts},
         )
         view = wait_view(held, at_ms)
         return view if isinstance(view, dict) else wait
@@ -113,17 +120,24 @@ class _Known(msgspec.Struct):
 
 
 def _reasons(
-    resource: str, hosts: Mapping[str, HostState], busy: Mapping[str, int]
+    resource: str,
+    detail: JsonObject,
+    hosts: Mapping[str, Sequence[HostState]],
+    busy: Mapping[str, int],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what may hold a call back, the strongest first."""
     for_ms = busy.get(resource)
     if for_ms:
         yield "busy", {"for_ms": for_ms}
     origin = _origin(resource)
-    host = hosts.get(origin)
-    if host is None:
-        return
-    for circuit in (host.host, *(each for each in host.functions if each.name == resource)):
+    found = hosts.get(origin, ())
+    options = detail.get("ray_options")
+    needs = needs_of(demand_of(options if isinstance(options, dict) else {}))
+    vain = vain_wait(resource, needs)
+    if any(text.startswith(vain) for host in found for text in host.warnings):
+        yield "resources", {"host": origin, "needs": needs}
+    functions = (each for host in found for each in host.functions if each.name == resource)
+    for circuit in (*(host.host for host in found), *functions):
         if circuit.state == "open":
             open_for_ms = int(circuit.open_for_s * 1000)
             yield (
@@ -134,20 +148,27 @@ def _reasons(
                     "failures": circuit.failures,
                 },
             )
-    if host.waiting:
+    waiting = sum(host.waiting for host in found)
+    if waiting:
         yield (
             "limit",
             {
                 "host": origin,
-                "under_way": host.under_way,
-                "waiting": host.waiting,
-                "rate_per_s": host.rate_per_s,
+                "under_way": sum(host.under_way for host in found),
+                "waiting": waiting,
+                "rate_per_s": found[0].rate_per_s,
             },
         )
 
 
 def _origin(address: str) -> str:
-    """Return the host and port of an address, or the text itself if it is none."""
+    """Return the host and port of an address, or the text itself if it is none.
+
+    Of a call of Ray it is what its dispatcher counts calls by.
+    """
+    protocol, _, named = address.partition("://")
+    if protocol in RAY_PROTOCOLS:
+        return "ray://" if protocol == "ray" else f"{protocol}://{named.partition('/')[0]}"
     try:
         return urlsplit(address).netloc.rpartition("@")[2] or address
     except ValueError:
