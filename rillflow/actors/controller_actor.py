@@ -24,11 +24,10 @@ from rillflow.actors.launch import sqlite_on_many_nodes
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
 from rillflow.actors.placing import (
     Rebalancing,
-    WaitingWorkers,
     dispatchers,
     owners,
     places,
-    standby_places,
+    prepare,
     start,
     wanted_nodes,
 )
@@ -108,11 +107,8 @@ class ControllerActor:
         self._balancing = Rebalancing(settings)
         self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
         self._starts = Starts(self._reports)
-        self._workers = WaitingWorkers(settings.store_url)
         self._looking = asyncio.Lock()
-        self._takeovers = Takeovers(
-            self._looking, self._workers, self._reports, self._restart, self._start_actor
-        )
+        self._takeovers = Takeovers(self._looking, self._reports, self._restart, self._start_actor)
         self._actor_watch = ActorWatch(
             settings.namespace, self._names, self._store, self._takeovers.take_over
         )
@@ -159,11 +155,6 @@ class ControllerActor:
     async def fenced(self, name: str) -> None:
         """Hear of an actor that ends because another owner has taken its partitions."""
         self._reports.note_fencing(name)
-
-    @sent_by_value
-    async def wait_for_actor(self) -> None:
-        """Keep a worker that waits for an actor until that is about to start."""
-        await self._workers.arrive()
 
     async def sees(self, mark: str) -> bool:
         """Tell whether a replica has left this mark in the store of this controller.
@@ -362,13 +353,12 @@ class ControllerActor:
 
     async def _end(self, actors: list[ObservedActor]) -> None:
         """End actors once all have finished what they are at, or have had time enough."""
-        owning = [each for each in actors if each.running.kind == EXECUTION]
-        if owning:  # Those of another partition map start next.
+        if any(each.running.kind == EXECUTION for each in actors):
+            # Those of another partition map start next.
             where = places(self._settings, await asyncio.to_thread(self._wanted_nodes))
-            await self._workers.prepare([where[name] for name in owners(self._settings)])
-        has_left = await self._leave(actors)
-        await self._workers.release()
-        if not has_left:
+            next_owners = [where[name] for name in owners(self._settings)]
+            await prepare(next_owners, self._settings.store_url)
+        if not await self._leave(actors):
             return
         for each in actors:
             log.warning("actor_ended", extra={"actor": each.running.name})
@@ -412,8 +402,10 @@ class ControllerActor:
     async def _replace_drained(self, seen: ObservedActor) -> None:
         name = seen.running.name
         node = await asyncio.to_thread(self._node_of, seen)
-        if not await self._leave_prepared(seen, node):
+        await prepare([node], self._settings.store_url)
+        if not await self._leave([seen]):
             return
+        begun = time.monotonic()
         self._reports.expect(name)
         async with asyncio.timeout(START_S):
             if seen.running.kind != DEDICATED:
@@ -422,17 +414,9 @@ class ControllerActor:
             elif (own := seen.execution_id) is not None:
                 spawn = partial(spawn_dedicated, self._settings, own, self._wanted)
                 await self._restart(name, seen.actor, spawn)
-        log.warning("actor_replaced", extra={"actor": name, "version": self._wanted.version})
-
-    @sent_by_value
-    async def _leave_prepared(
-        self, seen: ObservedActor, node: str | None, *, is_bounded: bool = True
-    ) -> bool:
-        """Have a worker wait for the next process of an actor, and then the actor finish."""
-        await self._workers.prepare([node])
-        has_left = await self._leave([seen], is_bounded=is_bounded)
-        await self._workers.release()
-        return has_left
+        seconds = round(time.monotonic() - begun, 3)
+        facts = {"actor": name, "version": self._wanted.version, "seconds": seconds}
+        log.warning("actor_replaced", extra=facts)
 
     def _node_of(self, seen: ObservedActor) -> str | None:
         nodes = self._wanted_nodes()
@@ -447,12 +431,10 @@ class ControllerActor:
         if move is not None:
             actors = {each.running.name: each for each in seen}
             await self._move(move, actors[move.actor])
-        else:
-            nodes = await asyncio.to_thread(self._wanted_nodes)
-            await self._workers.stand_by(standby_places([each.node for each in seen], nodes))
 
     async def _move(self, move: Move, seen: ObservedActor) -> None:
-        if not await self._leave_prepared(seen, move.node, is_bounded=False):
+        await prepare([move.node], self._settings.store_url)
+        if not await self._leave([seen], is_bounded=False):
             return
         begun = time.monotonic()
         self._reports.expect(move.actor)

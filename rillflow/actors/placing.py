@@ -1,16 +1,15 @@
 """The nodes of the cluster, and starting an actor of the stack on one of them.
 
-A process takes a second or more from its start until its modules are imported. Meanwhile nobody
-would answer for an actor that is replaced. So the controller has a task imported and waiting in a
-worker before it drains the actor. When the task ends, its worker is idle, and Ray gives it to the
-next actor.
+Ray may have to bring the code of a runtime environment to a node, and to install its packages,
+before it starts the first process there. Meanwhile nobody would answer for an actor that is
+replaced. So the controller has a task import everything on that node before it drains the actor.
+The actor gets another process: Ray gives none to an actor that has run a task.
 
 Used by `actors` and `serve/stack`.
 """
 
 import asyncio
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,13 +33,7 @@ from rillflow.stores import open_store
 log = logging.getLogger("rillflow.controller")
 
 PATIENCE_S: Final = 20.0
-"""How long workers may take to start; without them an actor takes longer to start."""
-ENDS_S: Final = 2.0
-"""How long a task may take to end that is told to."""
-STEADY_S: Final = 60.0
-"""How long no worker was needed before some are kept waiting."""
-MOST_STANDBY: Final = 2
-"""How many workers wait on a node; each has all modules in memory."""
+"""How long a node may take to be prepared; without that an actor takes longer to start."""
 _ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
 
 
@@ -113,20 +106,6 @@ def other_places(actors: Mapping[str, str], nodes: Sequence[str]) -> dict[str, s
     return places
 
 
-def standby_places(actors: Sequence[str], nodes: Sequence[str]) -> list[str]:
-    """Return the nodes on which workers wait for actors of a node that dies, once for each.
-
-    Args:
-        actors: The node of each actor.
-        nodes: All nodes; where there is one, nobody could take over.
-    """
-    if len(nodes) <= 1 or not actors:
-        return []
-    most = max(Counter(actors).values())
-    each = min(math.ceil(most / (len(nodes) - 1)), MOST_STANDBY)
-    return [node for node in nodes for _ in range(each)]
-
-
 def spread(settings: Settings, deployed: Deployment, nodes: Sequence[str]) -> dict[str, Any]:
     """Start the actors of a stack, spread over the nodes, or find the running ones."""
     return {
@@ -192,75 +171,24 @@ class Rebalancing:
         return next_move(kinds, steady, left_alone)
 
 
-class WaitingWorkers:
-    """The workers that wait now; the actor that has it offers ``arrive`` to them."""
-
-    def __init__(self, store_url: str) -> None:
-        """Have workers wait for actors that open a store."""
-        self._store_url = store_url
-        self._tasks: list[Any] = []
-        self._nodes: list[str | None] = []
-        self._needed_s = time.monotonic()
-        self._arrived = 0
-        self._changed = asyncio.Condition()
-        self._released = asyncio.Event()
-
-    async def arrive(self) -> None:
-        """Count a worker that has imported everything, and keep it until it is released."""
-        released = self._released
-        async with self._changed:
-            self._arrived += 1
-            self._changed.notify_all()
-        await released.wait()
-
-    async def prepare(self, nodes: Sequence[str | None]) -> None:
-        """Have a worker wait on each of these nodes; None is any node."""
-        await self._begin(nodes)
-        try:
-            async with asyncio.timeout(PATIENCE_S), self._changed:
-                await self._changed.wait_for(lambda: self._arrived >= len(nodes))
-        except TimeoutError:
-            log.warning("workers_late", extra={"wanted": len(nodes), "started": self._arrived})
-
-    async def stand_by(self, nodes: Sequence[str]) -> None:
-        """Keep a worker waiting on each of these nodes, in case that another node dies.
-
-        Not while actors are started or moved, which need the processors.
-        """
-        is_complete = self._nodes == nodes and not any(task.done() for task in self._tasks)
-        if not is_complete and time.monotonic() - self._needed_s > STEADY_S:
-            await self._begin(nodes)
-
-    async def _begin(self, nodes: Sequence[str | None]) -> None:
-        await self.release()
-        self._released, self._arrived = asyncio.Event(), 0
-        self._tasks = await asyncio.to_thread(_start, nodes, self._store_url)
-        self._nodes = list(nodes)
-
-    async def release(self) -> None:
-        """Give the workers that wait to the actors that are started next."""
-        self._needed_s = time.monotonic()
-        self._released.set()
-        tasks, self._tasks, self._nodes = self._tasks, [], []
-        if not tasks:
-            return
-        ends = asyncio.gather(*map(asyncio.wrap_future, tasks), return_exceptions=True)
-        try:
-            await asyncio.wait_for(ends, ENDS_S)
-        except TimeoutError:
-            log.warning("workers_stay")
+async def prepare(nodes: Collection[str | None], store_url: str) -> None:
+    """Have nodes import what actors do that open a store; None is any node."""
+    tasks = await asyncio.to_thread(_start_imports, set(nodes), store_url)
+    ends = asyncio.gather(*map(asyncio.wrap_future, tasks), return_exceptions=True)
+    try:
+        await asyncio.wait_for(ends, PATIENCE_S)
+    except TimeoutError:
+        log.warning("nodes_not_prepared", extra={"nodes": len(tasks)})
 
 
-def _start(nodes: Sequence[str | None], store_url: str) -> list[Any]:
-    controller = ray.get_runtime_context().current_actor
-    task = ray.remote(_wait_for_actor)
+def _start_imports(nodes: Collection[str | None], store_url: str) -> list[Any]:
+    task = ray.remote(_import_everything)
     options = {"num_cpus": 0, "max_retries": 0, "enable_task_events": False}
     tasks = [task.options(**options, **on_node(node)) for node in nodes]
-    return [each.remote(controller, store_url).future() for each in tasks]
+    return [each.remote(store_url).future() for each in tasks]
 
 
-def _wait_for_actor(controller: Any, store_url: str) -> None:
-    """Wait in a worker; the modules of the actors are imported with this one, or now."""
+def _import_everything(store_url: str) -> None:
+    """Import the modules of the actors, which come with this one, and those of the store."""
     open_store(store_url)
     code_version()
-    ray.get(controller.wait_for_actor.remote())

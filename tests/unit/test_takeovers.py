@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from rillflow.actors.placing import WaitingWorkers
 from rillflow.actors.reports import Reports
 from rillflow.actors.takeover.actor_watch import Stopped
 from rillflow.actors.takeover.takeovers import Takeovers
@@ -25,9 +24,7 @@ class Actors:
         self.fails = ""
         self.may_start = asyncio.Event()
         self.may_start.set()
-        self.takeovers = Takeovers(
-            self.looking, WaitingWorkers("memory:"), Reports("test"), self._restart, lambda *_: None
-        )
+        self.takeovers = Takeovers(self.looking, Reports("test"), self._restart, lambda *_: None)
 
     async def still_stopped(self, lost: Sequence[Stopped]) -> list[Stopped]:
         """Return those that are silent now."""

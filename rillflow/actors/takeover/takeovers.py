@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from rillflow.actors.placing import WaitingWorkers, other_places
+from rillflow.actors.placing import other_places
 from rillflow.actors.reports import Reports
 from rillflow.actors.takeover.actor_watch import StillStopped, Stopped
 
@@ -25,7 +25,6 @@ class Takeovers:
     def __init__(
         self,
         looking: asyncio.Lock,
-        workers: WaitingWorkers,
         reports: Reports,
         restart: Callable[[str, Any, Callable[[], Any]], Awaitable[str]],
         start: Callable[[str, str | None], Any],
@@ -34,13 +33,11 @@ class Takeovers:
 
         Args:
             looking: Held while actors are replaced.
-            workers: Those that wait to become actors.
             reports: Learns of actors that have stopped.
             restart: Ends an actor by name and handle, starts another one, and returns its node.
             start: Starts an actor of a name on a node; blocks.
         """
         self._looking = looking
-        self._workers = workers
         self._reports = reports
         self._restart = restart
         self._start = start
@@ -61,7 +58,6 @@ class Takeovers:
             self.count += 1
             nodes = await asyncio.to_thread(self.nodes)
             where = other_places({each.name: each.node for each in stopped}, nodes)
-            await self._workers.release()
             await asyncio.gather(*(self._replace(each, where[each.name]) for each in stopped))
 
     async def _replace(self, each: Stopped, node: str | None) -> None:
