@@ -9,6 +9,7 @@ import math
 import os
 import uuid
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import ray
@@ -56,7 +57,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
 )
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
-from rillflow.runtime.backpressure.admission import SubmissionLimit
+from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
@@ -187,8 +188,11 @@ class ExecutionActor:
     def _owner_endpoint(self) -> OwnerEndpoint:
         limit = SubmissionLimit(
             self._settings.max_queued_submissions,
-            unanswered=lambda: sum(map(len, self._dispatcher.unanswered)) + self._host.held.count,
-            most_unanswered=self._settings.max_unanswered_calls,
+            unanswered=UnansweredCalls(
+                lambda: sum(map(len, self._dispatcher.unanswered)) + self._host.held.count,
+                lambda: chain(self._dispatcher.executions(), self._host.held.executions()),
+                self._settings.max_unanswered_calls,
+            ),
         )
         read_process(self._meters, self._watch.state)
         self._meters.read(metrics.QUEUED, lambda: {(): limit.queued})

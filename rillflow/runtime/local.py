@@ -4,6 +4,7 @@ Nothing of a running stack imports it. It joins what `rillflow/actors` joins, wi
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from types import MappingProxyType
 
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
@@ -15,7 +16,12 @@ from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.store import Store
-from rillflow.runtime.backpressure.admission import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
+from rillflow.runtime.backpressure.admission import (
+    MOST_QUEUED,
+    MOST_UNANSWERED,
+    SubmissionLimit,
+    UnansweredCalls,
+)
 from rillflow.runtime.commands.subflows import Workspaces
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.measuring import MeasuredGateway
@@ -53,8 +59,11 @@ class LocalExecutions:
         self._pool = DispatchPool(measured, self._answered)
         self._limit = SubmissionLimit(
             max_queued_submissions,
-            unanswered=lambda: len(self._pool) + self.host.held.count,
-            most_unanswered=max_unanswered_calls,
+            unanswered=UnansweredCalls(
+                lambda: len(self._pool) + self.host.held.count,
+                lambda: chain(self._pool.executions(), self.host.held.executions()),
+                max_unanswered_calls,
+            ),
         )
         self.host = ExecutionOwner(
             store=store,

@@ -24,7 +24,7 @@ from rillflow.actors.connections.sockets import SocketServer
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
 from rillflow.ports.messages import GetLoopState, GetMeters, OwnerMessage, decode_owner_message
-from rillflow.runtime.backpressure.admission import SubmissionLimit
+from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
@@ -101,8 +101,8 @@ class Link:
             self._dispatcher,
             life="first",
             limit=SubmissionLimit(
-                unanswered=lambda: (
-                    sum(map(len, self._dispatcher.unanswered)) + self._owner.held.count
+                unanswered=UnansweredCalls(
+                    lambda: sum(map(len, self._dispatcher.unanswered)) + self._owner.held.count
                 )
             ),
         )

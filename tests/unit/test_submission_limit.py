@@ -1,7 +1,8 @@
 """An inbox bounds the submissions that wait, and nothing that running executions need."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Final
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rillflow.core.events import CancelRequested, ParentLink
 from rillflow.errors import OverloadedError, StoreError
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, encode_replies
-from rillflow.runtime.backpressure.admission import SubmissionLimit
+from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls
 from rillflow.runtime.routing.router import OwnerRef
 from tests.submissions import submission_event
 
@@ -72,6 +73,54 @@ async def test_a_submission_that_came_before_needs_no_place() -> None:
         assert reply.error is None
         others = await inbox.call_many([_submission(), CANCEL], _take, _unknown)
     assert [reply.kind for reply in others] == [OverloadedError.code, ""]
+
+
+def _of(workspace: str) -> Submission:
+    event = submission_event(EXECUTION.replace("shop", workspace))
+    return Submission(business=workspace, feature="order", event=event)
+
+
+@pytest.mark.parametrize(("theirs", "refused"), [(79, False), (80, True), (89, True)])
+async def test_a_workspace_with_most_of_the_unanswered_calls_waits_and_others_do_not(
+    theirs: int,
+    refused: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    waiting = [EXECUTION] * theirs + ["other:order_c_0"] * (90 - theirs)
+    unanswered = UnansweredCalls(lambda: len(waiting), lambda: waiting, 100)
+    inbox = SubmissionLimit(unanswered=unanswered)
+    calls: list[Call] = [_submission(), _of("new"), _submission(PARENT), CANCEL, _of("new")]
+    replies = await inbox.call_many(calls, _take, _unknown)
+    assert [reply.kind == OverloadedError.code for reply in replies] == [
+        refused,
+        *[False] * 4,
+    ]
+    waiting += ["other:order_c_0"] * 10
+    replies = await inbox.call_many(calls, _take, _unknown)
+    told = [reply.error is not None for reply in replies]
+    assert told == [True, True, False, False, True], "none is left for anybody"
+    del waiting[50:]
+    assert all(reply.error is None for reply in await inbox.call_many(calls, _take, _unknown))
+
+
+def test_calls_are_counted_by_workspace_only_when_one_may_have_too_many() -> None:
+    counted, waiting = 0, [0]
+
+    def executions() -> Iterator[str]:
+        nonlocal counted
+        counted += 1
+        return repeat(EXECUTION, waiting[0])
+
+    unanswered = UnansweredCalls(lambda: waiting[0], executions, 100_000)
+    for waiting[0] in (0, 50_000, 88_000):
+        assert unanswered.are_few
+    for waiting[0] in (89_000, 89_001, 89_500):
+        assert not unanswered.are_few
+        assert unanswered.refuse(EXECUTION)
+        assert not unanswered.refuse("other:order_c_0")
+    assert counted == 1
+    waiting[0] = 91_000
+    assert unanswered.refuse(EXECUTION)
+    assert counted == 2
 
 
 async def test_a_submission_that_may_have_come_before_is_to_be_sent_again() -> None:

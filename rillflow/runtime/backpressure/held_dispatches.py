@@ -4,12 +4,12 @@ Used by `runtime/commands/dispatching.py`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import starmap
 from typing import Final
 
 from rillflow.core.commands import DispatchTask
-from rillflow.ids import workflow_of
+from rillflow.ids import ExecutionId, workflow_of
 
 LONGEST_SLEEP_S: Final = 1.0
 
@@ -42,6 +42,10 @@ class HeldDispatches:
 
     def __len__(self) -> int:
         return self.count
+
+    def executions(self) -> Iterator[ExecutionId]:
+        """Yield the execution of each dispatch that is held."""
+        return (each.execution_id for held in self._held.values() for each in held)
 
     def hold(self, command: DispatchTask) -> None:
         """Hold a dispatch until its function is no longer busy."""

@@ -8,15 +8,16 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
 from rillflow.gateways.outbound.targets import effective_protocol
+from rillflow.ids import ExecutionId
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
@@ -116,6 +117,11 @@ class DispatcherClient:
 
     def __len__(self) -> int:
         return sum(map(len, self.unanswered))
+
+    def executions(self) -> Iterator[ExecutionId]:
+        """Yield the execution of each call without an answer."""
+        links = (request for link in self._links for request in link.unanswered.values())
+        return (request.execution_id for request in chain(self._held, links))
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""

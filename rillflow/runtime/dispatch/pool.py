@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
 from itertools import islice
 from types import CoroutineType
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from rillflow.backoff import Backoff
 from rillflow.errors import DefectError, GoneError, RillflowError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.ids import ExecutionId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, Gateway, failed
 from rillflow.runtime.aio.retrying import LONGEST_CRASH_PAUSE_S
@@ -86,6 +87,10 @@ class DispatchPool:
 
     def __len__(self) -> int:
         return len(self._under_way)
+
+    def executions(self) -> Iterator[ExecutionId]:
+        """Yield the execution of each call that is under way."""
+        return (call[0] for call in self._under_way)
 
     def unfinished(self, sender: str) -> list[str]:
         """Tell operators what is under way for a sender, in words that name no execution."""
