@@ -345,8 +345,7 @@ class Settings(BaseSettings):
     """Most callbacks without a seal, for executions that do not exist, from one address to one
     replica; ``forever`` sets no limit."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
-    """Most calls of an execution actor without an answer, eight ninths of one workspace; then
-    submissions are refused (429)."""
+    """Most unanswered calls of an execution actor, 8/9 of one workspace; then none starts (429)."""
     submit_max_bytes_by_business: SizeByBusiness = {}
     """Values of ``submit_max_bytes`` for single businesses."""
     callback_max_bytes_by_business: SizeByBusiness = {}
