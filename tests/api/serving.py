@@ -318,13 +318,14 @@ async def served(
     store: Store | None = None,
     hook: ContextHook | None = None,
     types: Mapping[str, TriggerType] | None = None,
+    clock: MovableClock | None = None,
     **changes: Any,
 ) -> AsyncIterator[Api]:
     """Serve the API with these functions behind it, these settings, and types of triggers."""
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named.
     with socket.socket(proto=socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
-        clock, store = MovableClock(), store or open_store("memory:")
+        clock, store = clock or MovableClock(), store or open_store("memory:")
         settings = Settings(port=door.getsockname()[1], **changes)
         async with FakeOpenFaaS(functions or {}) as gateway:
             registry = GatewayRegistry.with_http(http_settings(settings), clock)

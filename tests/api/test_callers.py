@@ -15,7 +15,7 @@ from rillflow.gateways.callbacks.urls import callback_url, signature
 from rillflow.settings import Settings
 from serve.middleware.signatures import AHEAD_MS, MINUTES_MS, UsedSignatures, request_signature
 from tests.api.definition_texts import PASS, SUSPENDED
-from tests.api.serving import Api, refusal_of, served
+from tests.api.serving import Api, MovableClock, refusal_of, served
 
 SECRET: Final = "abc123"
 SETTINGS: Final[dict[str, Any]] = {
@@ -149,14 +149,15 @@ async def test_anything_else_is_refused() -> None:
 async def test_what_another_process_may_have_taken_before_the_start_is_refused(
     settings: dict[str, Any],
 ) -> None:
-    async with served(**settings) as api:
-        api.clock.stop()
+    clock = MovableClock()
+    clock.stop()
+    async with served(clock=clock, **settings) as api:
         for ago_s in (60, 0, -0.1):  # signed then; the last with a clock ahead
             used = signed(api, "GET", GET, {"execution_id": "a"}, ago_s=ago_s)
             assert not await get(api, used)
             if settings is RILL_FLOWS:
                 assert not await get(api, signed_parameters(api, execution_id="a", ago_s=ago_s))
-        api.clock.advance(AHEAD_MS / 1000 + 1)  # It stopped up to a second before the start.
+        api.clock.advance(AHEAD_MS / 1000 + 1)
         assert await get(api, signed(api, "GET", GET, {"execution_id": "a"}))
         assert not await get(api, used)
 
