@@ -342,7 +342,6 @@ async def test_a_message_that_takes_long_to_send_is_not_cut_while_any_of_it_leav
         await transport.is_aborted.wait()
     connection.connection_lost(None)
     await asyncio.gather(*ends)
-    assert transport.looks <= 6 * MOST_PINGS
 
 
 async def test_a_machine_that_answers_nothing_any_more_is_given_up() -> None:
