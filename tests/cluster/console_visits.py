@@ -64,6 +64,27 @@ def example(name: str, gateway: str) -> str:
     return text.replace(GATEWAY_IN_EXAMPLES, gateway)
 
 
+def pages_of(execution_id: str) -> list[str]:
+    """Return the addresses of all pages, for an execution of the example ``suspense``."""
+    return [
+        "executions",
+        f"execution/{execution_id}?task=approval",
+        f"execution/{execution_id}?tab=timeline&event=1",
+        f"execution/{execution_id}?tab=events",
+        f"execution/{execution_id}?tab=context",
+        f"execution/{execution_id}?tab=whatif&event=1",
+        "editor/examples:suspense",
+        "editor/examples:suspense?tab=try",
+        f"editor/examples:suspense?tab=play&execution={execution_id}",
+        "editor",
+        "workflows/examples:suspense",
+        "workflows/examples:suspense?tab=text",
+        "triggers",
+        "triggers/nightly",
+        "operations",
+    ]
+
+
 def row(page: Page, execution_id: str) -> Any:
     uuid = execution_id.rpartition("_")[2]
     return page.get_by_role("row").filter(has=page.get_by_text(uuid[:8], exact=True))

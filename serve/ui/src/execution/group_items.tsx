@@ -83,10 +83,10 @@ export function GroupItems({
                 key={item.index}
                 className="item-row"
                 style={{ height: ROW_PX, transform: `translateY(${row.start}px)` }}
-                aria-label={t("graph.openItem", { index: item.index })}
                 onClick={() => onToggle(item.route)}
               >
                 <StatusIcon status={item.status} />
+                <span className="unseen">{t("graph.openItem", { index: item.index })}</span>
                 <span className="num muted">{item.index}</span>
                 <span className="cut grow" dir="auto">
                   {item.failure?.message ?? item.identity ?? item.condition ?? ""}

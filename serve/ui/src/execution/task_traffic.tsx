@@ -5,7 +5,7 @@ import { type JSX, type ReactNode, useState } from "react";
 import { addressOf, send } from "../api/client";
 import { useAnswer } from "../api/queries";
 import type { EventPage, JournalEvent, TaskDetail, TaskLog } from "../api/types";
-import { size } from "../format";
+import { cut, size } from "../format";
 import { ErrorNote } from "../parts/controls";
 import { JsonView } from "../parts/json_view";
 import { Clock } from "../parts/time";
@@ -14,6 +14,8 @@ import { Section } from "./section";
 
 const MOST_ANSWERS = 50;
 const LOG_MS = 5000;
+/** An error may have the whole body in it, which is shown below. */
+const MOST_SAID = 120;
 
 /** A section whose content is asked for once it is opened. */
 function Lazy({ title, children }: { title: string; children: () => ReactNode }): JSX.Element {
@@ -84,7 +86,9 @@ function Answer({ id, answer }: { id: string; answer: JournalEvent }): JSX.Eleme
         <summary>
           <span className="num">{answer.attempt}</span> <Clock ms={answer.at_ms} isPrecise />{" "}
           <span className={error == null ? "" : "s-failed"} dir="auto">
-            {[status == null ? "" : `HTTP ${status}`, error ?? ""].join(" ").trim()}
+            {[status == null ? "" : `HTTP ${status}`, cut(String(error ?? ""), MOST_SAID)].join(
+              " ",
+            )}
           </span>{" "}
           <span className="muted num">{size(answer.bytes)}</span>
         </summary>

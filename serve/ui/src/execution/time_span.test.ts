@@ -12,7 +12,7 @@ test("a span becomes shorter around its middle, and the whole again", () => {
 });
 
 test("a span has a least length", () => {
-  expect(zoomed({ from: 1000, end: 1010 }, WHOLE, 0.5)).toEqual({ from: 1000, end: 1010 });
+  expect(zoomed({ from: 1000, end: 1001 }, WHOLE, 0.5)).toEqual({ from: 1000, end: 1001 });
 });
 
 test("a span is not moved beyond the whole", () => {

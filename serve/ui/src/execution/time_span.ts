@@ -6,7 +6,7 @@ export interface Span {
 }
 
 /** A shorter one shows nothing that a longer one does not. */
-const LEAST_MS = 10;
+const LEAST_MS = 1;
 
 /** Make a span longer or shorter around its middle; null is the whole. */
 export function zoomed(span: Span, whole: Span, factor: number): Span | null {

@@ -69,7 +69,11 @@ export function Quarantine({ state }: { state: Operations }): JSX.Element | null
   if (total === 0) return null;
   return (
     <Section title={t("ops.quarantine")}>
-      <Table head={["list.column.workflow", "list.column.execution", "ops.reason"]} numbers={0}>
+      <Table
+        label={t("ops.quarantine")}
+        head={["list.column.workflow", "list.column.execution", "ops.reason"]}
+        numbers={0}
+      >
         {executions.map(({ execution_id: id, reason }) => (
           <tr key={id}>
             <th scope="row">

@@ -3,6 +3,7 @@
 import type { JSX, ReactNode } from "react";
 import type { Actor, Operations } from "../api/types";
 import { duration } from "../format";
+import { TableScroll } from "../parts/table_scroll";
 import { type Key, number, t } from "../words";
 
 export function Hosts({ state }: { state: Operations }): JSX.Element {
@@ -16,6 +17,7 @@ export function Hosts({ state }: { state: Operations }): JSX.Element {
   return (
     <Section title={t("ops.hosts")}>
       <Table
+        label={t("ops.hosts")}
         head={["ops.host", "ops.state", "ops.underWay", "ops.waiting", "ops.held", "ops.rate"]}
         numbers={4}
       >
@@ -49,7 +51,7 @@ export function Busy({ state }: { state: Operations }): JSX.Element | null {
   if (state.busy.length === 0) return null;
   return (
     <Section title={t("ops.busy")}>
-      <Table head={["ops.host", "list.column.took"]} numbers={1}>
+      <Table label={t("ops.busy")} head={["ops.host", "list.column.took"]} numbers={1}>
         {state.busy.map((each) => (
           <tr key={each.resource}>
             <th scope="row" className="mono">
@@ -70,6 +72,7 @@ export function Nodes({ state }: { state: Operations }): JSX.Element | null {
   return (
     <Section title={t("ops.nodes")}>
       <Table
+        label={t("ops.nodes")}
         head={["ops.node", "ops.actors", "ops.partitions", "ops.hot", "ops.underWay", "ops.queue"]}
         numbers={5}
       >
@@ -104,6 +107,7 @@ export function Actors({ state }: { state: Operations }): JSX.Element | null {
   return (
     <Section title={t("ops.actors")}>
       <Table
+        label={t("ops.actors")}
         head={["ops.actor", "ops.state.ready", "ops.node", "ops.pid", ...ACTOR_NUMBERS.keys()]}
         numbers={ACTOR_NUMBERS.size + 1}
       >
@@ -162,7 +166,7 @@ export function Loops({ state }: { state: Operations }): JSX.Element | null {
   if (state.loops.length === 0) return null;
   return (
     <Section title={t("ops.loops")}>
-      <Table head={["ops.actor", "list.column.took"]} numbers={1}>
+      <Table label={t("ops.loops")} head={["ops.actor", "list.column.took"]} numbers={1}>
         {state.loops.map((loop) => (
           <tr key={loop.process}>
             <th scope="row" className="mono">
@@ -187,16 +191,18 @@ export function Section({ title, children }: { title: string; children: ReactNod
 
 /** A table whose last `numbers` columns have numbers. */
 export function Table({
+  label,
   head,
   numbers,
   children,
 }: {
+  label: string;
   head: readonly Key[];
   numbers: number;
   children: ReactNode;
 }): JSX.Element {
   return (
-    <div className="table-scroll">
+    <TableScroll label={label}>
       <table className="table">
         <thead>
           <tr>
@@ -209,7 +215,7 @@ export function Table({
         </thead>
         <tbody>{children}</tbody>
       </table>
-    </div>
+    </TableScroll>
   );
 }
 

@@ -120,6 +120,14 @@ export function Tabs<Name extends string>({
   label: string;
 }): JSX.Element {
   const list = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const area = list.current;
+    const tab = area?.querySelector(`[data-tab="${chosen}"]`)?.getBoundingClientRect();
+    if (area == null || tab === undefined) return;
+    // Where there is no room for all tabs, the chosen one is seen.
+    const box = area.getBoundingClientRect();
+    area.scrollLeft += Math.max(0, tab.right - box.right) + Math.min(0, tab.left - box.left);
+  }, [chosen]);
   const step = (by: number) => {
     const at = tabs.findIndex((tab) => tab.name === chosen);
     const next = tabs[(at + by + tabs.length) % tabs.length];

@@ -11,6 +11,7 @@ import { shortId } from "../format";
 import { Confirm, ErrorNote } from "../parts/controls";
 import { JsonView } from "../parts/json_view";
 import { StatusIcon, StatusLabel } from "../parts/status";
+import { TableScroll } from "../parts/table_scroll";
 import { Clock, Took, useNow } from "../parts/time";
 import { number, t } from "../words";
 import { causeOf, flowOf, localOf, stateOf, utcOf } from "./told";
@@ -185,7 +186,7 @@ function Firings({ trigger }: { trigger: Trigger }): JSX.Element {
         </p>
       )}
       {found.data !== undefined && found.data.rows.length > 0 && (
-        <div className="table-scroll">
+        <TableScroll label={t("triggers.firings")}>
           <table className="table">
             <thead>
               <tr>
@@ -204,7 +205,7 @@ function Firings({ trigger }: { trigger: Trigger }): JSX.Element {
               ))}
             </tbody>
           </table>
-        </div>
+        </TableScroll>
       )}
     </Part>
   );

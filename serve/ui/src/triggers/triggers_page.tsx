@@ -10,6 +10,7 @@ import { shortId } from "../format";
 import { Code, ErrorNote } from "../parts/controls";
 import { LoadMore } from "../parts/load_more";
 import { StatusIcon } from "../parts/status";
+import { TableScroll } from "../parts/table_scroll";
 import { Clock, useNow } from "../parts/time";
 import { number, t } from "../words";
 import { causeOf, flowOf, matching, stateOf } from "./told";
@@ -79,7 +80,7 @@ function TriggerList(): JSX.Element {
 
 function TriggerTable({ triggers }: { triggers: readonly Trigger[] }): JSX.Element {
   return (
-    <div className="table-scroll">
+    <TableScroll label={t("triggers.title")}>
       <table className="table triggers">
         <thead>
           <tr>
@@ -99,7 +100,7 @@ function TriggerTable({ triggers }: { triggers: readonly Trigger[] }): JSX.Eleme
           ))}
         </tbody>
       </table>
-    </div>
+    </TableScroll>
   );
 }
 

@@ -5,6 +5,7 @@ import type { JSX } from "react";
 import { addressOf, send } from "../api/client";
 import type { AbTable } from "../api/types";
 import { ErrorNote } from "../parts/controls";
+import { TableScroll } from "../parts/table_scroll";
 import { t } from "../words";
 
 const MOST_TABLES = 50;
@@ -35,19 +36,19 @@ function AbRules({ business, name }: { business: string; name: string }): JSX.El
     <section className="stack" aria-label={`ab://${name}`}>
       <h2 className="mono">ab://{name}</h2>
       {found.isError && <ErrorNote error={found.error} onRetry={() => void found.refetch()} />}
-      {found.data !== undefined && <Rules table={found.data} />}
+      {found.data !== undefined && <Rules name={name} table={found.data} />}
     </section>
   );
 }
 
 const PATH = "flow/bg/manage/descriptor/get_function_ab.json";
 
-function Rules({ table: { ab } }: { table: AbTable }): JSX.Element {
+function Rules({ name, table: { ab } }: { name: string; table: AbTable }): JSX.Element {
   if (ab.default_resource_name === undefined && ab.rules.length === 0) {
     return <p className="muted">{t("flows.ab.none")}</p>;
   }
   return (
-    <div className="table-scroll">
+    <TableScroll label={`ab://${name}`}>
       <table className="table">
         <thead>
           <tr>
@@ -56,13 +57,13 @@ function Rules({ table: { ab } }: { table: AbTable }): JSX.Element {
           </tr>
         </thead>
         <tbody>
-          {ab.rules.map(({ rule, resource_name: name }) => (
-            <tr key={name}>
+          {ab.rules.map(({ rule, resource_name: called }) => (
+            <tr key={called}>
               <td className="mono" dir="auto">
                 {rule}
               </td>
               <td className="mono" dir="auto">
-                {name}
+                {called}
               </td>
             </tr>
           ))}
@@ -76,6 +77,6 @@ function Rules({ table: { ab } }: { table: AbTable }): JSX.Element {
           )}
         </tbody>
       </table>
-    </div>
+    </TableScroll>
   );
 }

@@ -8,6 +8,7 @@ import { ask, post } from "../api/client";
 import type { Definition, Version, VersionCount, VersionCounts } from "../api/types";
 import { shortVersion } from "../format";
 import { Confirm, ErrorNote } from "../parts/controls";
+import { TableScroll } from "../parts/table_scroll";
 import { Clock } from "../parts/time";
 import { number, t } from "../words";
 import { percent } from "./rates";
@@ -52,7 +53,7 @@ export function VersionTable({
   const versions = found.data;
   return (
     <>
-      <div className="table-scroll">
+      <TableScroll label={t("flows.versions")}>
         <table className="table">
           <thead>
             <tr>
@@ -129,7 +130,7 @@ export function VersionTable({
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
       {back !== null && (
         <RollBack flow={flow} version={back[0]} alias={back[1]} onClose={() => setBack(null)} />
       )}
