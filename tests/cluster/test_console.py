@@ -452,6 +452,14 @@ def test_a_page_outlives_a_restart_of_the_server(
     expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
 
 
+def test_a_page_whose_files_an_upgrade_has_taken_away_is_loaded_anew(visit: Visit) -> None:
+    page = visit.open("triggers")
+    files = re.compile("operations_page-.*js")
+    page.route(files, lambda route: route.fulfill(status=404), times=1)
+    page.get_by_role("link", name="Operations").click()
+    expect(page.get_by_role("heading", name="Last hours")).to_be_visible()
+
+
 def test_the_answer_of_the_api_opens_in_a_tab(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=20)
     page = visit.open(f"execution/{execution}")

@@ -1,7 +1,7 @@
 /** The shell: the bar at the top, the page below it, the keys that work everywhere. */
 
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type JSX, lazy, Suspense, useEffect, useRef, useState } from "react";
+import { type JSX, Suspense, useEffect, useRef, useState } from "react";
 import {
   NeedsRole,
   NotAllowed,
@@ -17,16 +17,17 @@ import { type Session, signIn, signOut } from "./api/session";
 import { ExecutionsPage } from "./executions/executions_page";
 import { Dialog, ErrorNote } from "./parts/controls";
 import { Icon } from "./parts/icons";
+import { Guarded, lazyPart } from "./parts/lazy_part";
 import { SignIn } from "./sign_in";
 import icon from "./styles/icon.svg";
 import { type Key, LANGUAGES, type Language, setLanguage, t, useLanguage } from "./words";
 
-const ExecutionPage = lazy(() => import("./execution/execution_page"));
+const ExecutionPage = lazyPart(() => import("./execution/execution_page"));
 
-const WorkflowsPage = lazy(() => import("./workflows/workflows_page"));
-const EditorPage = lazy(() => import("./editor/editor_page"));
-const TriggersPage = lazy(() => import("./triggers/triggers_page"));
-const OperationsPage = lazy(() => import("./operations/operations_page"));
+const WorkflowsPage = lazyPart(() => import("./workflows/workflows_page"));
+const EditorPage = lazyPart(() => import("./editor/editor_page"));
+const TriggersPage = lazyPart(() => import("./triggers/triggers_page"));
+const OperationsPage = lazyPart(() => import("./operations/operations_page"));
 
 const PAGES = [
   { name: "executions", key: "e" },
@@ -128,9 +129,11 @@ function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
         {isKeyed && <SignOut />}
       </header>
       <main className="page" id="content" tabIndex={-1}>
-        <Suspense fallback={<div aria-busy="true" />}>
-          <Page parts={parts} />
-        </Suspense>
+        <Guarded key={page}>
+          <Suspense fallback={<div aria-busy="true" />}>
+            <Page parts={parts} />
+          </Suspense>
+        </Guarded>
       </main>
       {isHelping && <Help onClose={() => setHelping(false)} />}
     </>

@@ -1,12 +1,13 @@
 /** One execution: a sentence first, then graph, timeline, events and context, and a task beside. */
 
 import "../styles/execution.css";
-import { type JSX, lazy, Suspense, useCallback, useEffect, useState } from "react";
+import { type JSX, Suspense, useCallback, useEffect, useState } from "react";
 import { formatAddress, goParams, useAddress } from "../address";
 import { ApiError } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Execution } from "../api/types";
 import { ErrorNote, Tabs } from "../parts/controls";
+import { lazyPart } from "../parts/lazy_part";
 import { noteServerTime } from "../parts/time";
 import { number, t } from "../words";
 import { ContextView } from "./context_view";
@@ -17,9 +18,11 @@ import { opened, toggleItem } from "./open_items";
 import { TimeSlider } from "./time_slider";
 import { TimelineView } from "./timeline_view";
 
-const GraphView = lazy(async () => ({ default: (await import("./graph/graph_view")).GraphView }));
+const GraphView = lazyPart(async () => ({
+  default: (await import("./graph/graph_view")).GraphView,
+}));
 
-const Playground = lazy(async () => ({
+const Playground = lazyPart(async () => ({
   default: (await import("../editor/playground")).Playground,
 }));
 
