@@ -3,7 +3,7 @@
 Used by `stores/postgres/store.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -77,13 +77,12 @@ class PostgresSearch:
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
         """Count executions by status, in each span of submit times between two edges."""
         counts: list[dict[str, int]] = [{} for _ in pairwise(edges_ms)]
-        for status, part in await self._parts(wanted):
-            statement = numbered(count_statement(part, _SPANS))
-            spans = (list(edges_ms[:-1]), list(edges_ms[1:]))
-            for number, found in await self._database.rows(statement, *part.values, *spans):
-                if found:
-                    span = counts[number - 1]
-                    span[status] = span.get(status, 0) + found
+        parts = await self._parts(wanted)
+        spans = (list(edges_ms[:-1]), list(edges_ms[1:]))
+        counted = [(count_statement(part, _SPANS), (*part.values, *spans)) for _, part in parts]
+        for place, number, found in await self._of_each(counted, "WHERE found > 0"):
+            span, status = counts[number - 1], parts[place][0]
+            span[status] = span.get(status, 0) + found
         return counts
 
     async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
@@ -96,13 +95,25 @@ class PostgresSearch:
             found = await self._newest(await self._parts(window), share)
         return newest_count(found, window, wanted)
 
-    async def _newest(self, parts: Iterable[tuple[str, Part]], most: int) -> list[PartCount]:
-        found = []
-        for status, part in parts:
-            statement, values = newest_statement(part, most)
-            ((count, oldest_ms),) = await self._database.rows(numbered(statement), *values)
-            found.append(PartCount(status, count, oldest_ms))
-        return found
+    async def _newest(self, parts: Sequence[tuple[str, Part]], most: int) -> list[PartCount]:
+        found = await self._of_each([newest_statement(part, most) for _, part in parts])
+        return [PartCount(parts[place][0], count, oldest_ms) for place, count, oldest_ms in found]
+
+    async def _of_each(
+        self, statements: Sequence[tuple[str, Sequence[object]]], condition: str = ""
+    ) -> Sequence[tuple[int, ...]]:
+        """Return the rows of two numbers of some statements, each after the statement's place.
+
+        They are one statement, since a workspace with many workflows has many of them.
+        """
+        if not statements:
+            return []
+        text = " UNION ALL ".join(
+            f"SELECT {place}, parts.* FROM ({one}) AS parts (number, found) {condition}"  # noqa: S608 - own text
+            for place, (one, _) in enumerate(statements)
+        )
+        values = [value for _, given in statements for value in given]
+        return await self._database.rows(numbered(text), *values)
 
     async def oldest_submission(self, wanted: Wanted) -> int | None:
         """Return the submit time of the oldest execution that is found, None for none."""
