@@ -101,17 +101,19 @@ function Health({ problems }: { problems: readonly Told[] }): JSX.Element {
           {said}
         </span>
       </p>
-      <ul>
-        {problems.map((problem) => (
-          <li key={`${problem.kind}${problem.subject}`} dir="auto">
-            {problem.kind === "trigger_ill" || problem.kind === "trigger_partly" ? (
-              <a href={formatAddress(["triggers", problem.subject])}>{problemWord(problem)}</a>
-            ) : (
-              problemWord(problem)
-            )}
-          </li>
-        ))}
-      </ul>
+      {!isWell && (
+        <ul>
+          {problems.map((problem) => (
+            <li key={`${problem.kind}${problem.subject}`} dir="auto">
+              {problem.kind === "trigger_ill" || problem.kind === "trigger_partly" ? (
+                <a href={formatAddress(["triggers", problem.subject])}>{problemWord(problem)}</a>
+              ) : (
+                problemWord(problem)
+              )}
+            </li>
+          ))}
+        </ul>
+      )}
     </section>
   );
 }
