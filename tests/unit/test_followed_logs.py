@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rillflow.cli.output.logs import added_text, follow_logs
+from rillflow.cli.output.logs import added_text, follow_logs, print_logs
 
 
 class PlayedExecution:
@@ -22,7 +22,8 @@ class PlayedExecution:
         return {**{name: {"log": True} for name in self._looks[0]}, "other": {}}
 
     def log(self, name: str) -> list[dict[str, Any]]:
-        return [{"name": "out", "text": self._looks[0].get(name, ""), "is_cut": False}]
+        text = self._looks[0].get(name)
+        return [] if text is None else [{"name": "out", "text": text, "is_cut": False}]
 
     def pause(self) -> None:
         self.pauses += 1
@@ -52,6 +53,21 @@ def test_of_one_task_the_lines_are_as_they_are(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert out.startswith("one\n")
     assert "\x1b" not in out
+
+
+def test_of_a_task_in_groups_it_is_what_all_its_calls_print(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    look = {"each_0-film": "one\n", "each_1-film": "two\n", "each_1-cut": "other\n"}
+    assert followed([look], "film")
+    assert capsys.readouterr().out == "each_0-film: one\neach_1-film: two\n"
+    played: Any = PlayedExecution([look])
+    assert print_logs(played, "film")
+    assert capsys.readouterr().out == (
+        "-- each_0-film, standard output\none\n-- each_1-film, standard output\ntwo\n"
+    )
+    assert print_logs(played, "each_1-film")
+    assert capsys.readouterr().out == "two\n"
 
 
 def test_where_nothing_is_printed_it_says_so() -> None:

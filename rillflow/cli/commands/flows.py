@@ -250,7 +250,7 @@ def logs(
         typer.Argument(
             metavar="[TASK]",
             callback=not_blank,
-            help="Only this task; in a group by its full name, such as each_1-one.",
+            help="Only this task; of one in groups all, or one by its full name, each_1-one.",
             show_default=False,
         ),
     ] = None,

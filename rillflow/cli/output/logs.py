@@ -21,7 +21,8 @@ def follow_logs(execution: Execution, task: str | None, pause: Callable[[], obje
 
     Args:
         execution: Whose functions.
-        task: Only this one; without it, each line begins with the name of its task.
+        task: Only this one, or those of this name in groups; each line of another task begins with
+            its name.
         pause: Waits until the next look.
 
     Returns:
@@ -30,13 +31,13 @@ def follow_logs(execution: Execution, task: str | None, pause: Callable[[], obje
     seen: dict[tuple[str, str], str] = {}
     while True:
         is_over = execution.status() in _ENDED  # what is printed before the end is seen after it
-        for name in list(_with_log(execution)) if task is None else [task]:
+        for name in _asked_for(execution, task):
             for stream in execution.log(name) or []:
                 key = name, str(stream["name"])
                 text = str(stream["text"])
                 whole = text if is_over else text[: text.rfind("\n") + 1]
                 for line in added_text(seen.get(key, ""), whole).splitlines():
-                    _print(line if task else f"{name}: {line}", stream)
+                    _print(line if name == task else f"{name}: {line}", stream)
                 seen[key] = whole
         if is_over:
             return any(seen.values())
@@ -53,13 +54,15 @@ def added_text(before: str, now: str) -> str:
 
 
 def print_logs(execution: Execution, task: str | None) -> bool:
-    """Print the log of a task, or of all tasks that have one; return whether there was any."""
-    names = list(_with_log(execution)) if task is None else [task]
+    """Print the log of a task, or of all tasks that have one; return whether there was any.
+
+    Of a task in groups it is that of all its instances.
+    """
     has_any = False
-    for name in names:
+    for name in _asked_for(execution, task):
         streams = execution.log(name) or []
         for stream in streams:
-            if task is None:
+            if name != task:
                 _print(f"-- {name}, standard {_TITLES[str(stream['name'])]}", stream)
             if stream["is_cut"]:
                 _print("... earlier lines are left out", stream)
@@ -78,6 +81,15 @@ _TITLES = {"out": "output", "err": "error"}
 
 def _print(line: str, stream: dict[str, Any]) -> None:
     say(line, err=stream["name"] == "err")
+
+
+def _asked_for(execution: Execution, task: str | None) -> list[str]:
+    if task is not None and execution.log(task):
+        return [task]
+    found = list(_with_log(execution))
+    if task is None:
+        return found
+    return [name for name in found if name.endswith(f"-{task}")] or [task]
 
 
 def _with_log(execution: Execution) -> Iterator[str]:
