@@ -35,7 +35,7 @@ from serve.api import create_api
 from tests.cluster.driving import obey
 
 ACTORS: Final = 2
-END_S: Final = 50.0
+END_S: Final = 240.0
 TASK: Final = """
   - name: {name}
     category: function

@@ -43,7 +43,7 @@ def _store_url(server: PostgresServer) -> str:
 
 @pytest.fixture(name="slow_functions")
 def _slow_functions() -> Iterator[httpx.Client]:
-    with announced(SLOW_FUNCTIONS) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with announced(SLOW_FUNCTIONS) as url, httpx.Client(base_url=url, timeout=240) as client:
         yield client
 
 

@@ -5,8 +5,10 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from rillflow.actors.names import owner_index
@@ -67,14 +69,26 @@ def test_the_stack_is_not_ready_while_an_actor_does_not_answer(
     actors = ("ExecutionActor", "execution_actor_missing"), ("DispatcherAct", "dispatcher_missing")
     for title, code in actors:
         _until_told(other_api, [])
-        still = workers(other_stack.pid, title)[0]
-        os.kill(still, signal.SIGSTOP)
-        try:
-            _until_told(other_api, [code])
-        finally:
-            with suppress(ProcessLookupError):  # others may have taken over from it
-                os.kill(still, signal.SIGCONT)
+        give_up = time.monotonic() + 2 * WAIT_S
+        while not _is_told_while_it_stands(other_api, workers(other_stack.pid, title)[0], code):
+            assert time.monotonic() < give_up, "others take over from it, and nothing is told"
+            _until_told(other_api, [])
         _until_told(other_api, [])
+
+
+def _is_told_while_it_stands(api: Api, pid: int, code: str) -> bool:
+    """Stop an actor until the stack says so; false if others take over from it before."""
+    give_up = time.monotonic() + WAIT_S
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        while Path(f"/proc/{pid}").exists():
+            if [code] == _reasons(answer := api.http.get("/readyz")):
+                return True
+            assert time.monotonic() < give_up, answer.text
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    return False
 
 
 def _until_told(api: Api, codes: list[str]) -> None:
@@ -82,8 +96,11 @@ def _until_told(api: Api, codes: list[str]) -> None:
     give_up = time.monotonic() + WAIT_S
     while True:
         answer = api.http.get("/readyz")
-        told = [each["code"] for each in answer.json()["reasons"]]
-        if told == codes:
+        if _reasons(answer) == codes:
             break
         assert time.monotonic() < give_up, answer.text
     assert answer.status_code == (503 if codes else 200)
+
+
+def _reasons(answer: httpx.Response) -> list[str]:
+    return [each["code"] for each in answer.json()["reasons"]]

@@ -21,7 +21,7 @@ DRIVER: Final = Path(__file__).with_name("ray_node_driver.py")
 SLEPT: Final = {"body": {"data": "slept"}, "error": None}
 PATTERNS: Final = ("task_sync", "task_async")
 LONG_S: Final = 20
-NOTICED_S: Final = 30.0
+NOTICED_S: Final = 120.0
 """A node that does not answer is taken for dead after some 4 s; a worker takes a while to start."""
 
 

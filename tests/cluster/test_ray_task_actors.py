@@ -164,7 +164,7 @@ def test_an_asynchronous_call_whose_options_say_so_has_no_actor(
 def test_a_task_actor_that_is_killed_is_a_system_failure_and_is_begun_again(
     own: OwnStack, api: Api, file: Path
 ) -> None:
-    execution_id = _detached(api, file, seconds=3)
+    execution_id = _detached(api, file, seconds=6)
     begun(file)
     kill(*_actors(own))
     ended = api.end(execution_id, WAIT_S)

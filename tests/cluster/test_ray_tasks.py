@@ -289,7 +289,7 @@ def test_calls_that_no_processor_limits_have_a_limit_of_their_own(
 def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:
     given = {"file": str(file), "seconds": 60}
     run(api, "nothing")  # so that a worker is there
-    told = failure(run(api, "sleeps", given, timeline={"timeoutInSeconds": 8}))["msg"]
+    told = failure(run(api, "sleeps", given, timeline={"timeoutInSeconds": 15}))["msg"]
     assert told == "timeout"
     [pid] = begun(file)
     has_ended(pid, "ray_functions:sleeps")
@@ -482,7 +482,7 @@ def test_one_item_fails_and_is_retried_alone(api: Api, tmp_path: Path) -> None:
 
 def test_a_batch_ends_when_all_of_its_tasks_are_over(api: Api, tmp_path: Path) -> None:
     file = tmp_path / "calls"
-    text = fan_out("slowly", rayOptions={"batch": 3}, timeline={"timeoutInSeconds": 8})
+    text = fan_out("slowly", rayOptions={"batch": 3}, timeline={"timeoutInSeconds": 15})
     ended = api.end(api.submit(text, {"numbers": [1, 2, 3], "file": str(file)}), WAIT_S)
     assert ended.status == "FAILED"
     assert "timeout" in json.dumps(ended.shown)

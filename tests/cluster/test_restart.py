@@ -92,8 +92,7 @@ class Survivors:
         self.parent = self._submit("parent", CHILD)
         self.signal = self._submit("signal", SIGNAL)
         self.loop = self._submit("loop", LOOP, {"list": [1, 2, 3]})
-        self.delayed = self._submit("delayed", DELAY)
-        self.retried = ""
+        self.delayed = self.retried = ""
 
     def get_under_way(self) -> None:
         """Wait until each has come to where it waits, and take what is acknowledged there."""
@@ -103,11 +102,12 @@ class Survivors:
             self.functions.calls(execution_id, 1)
         api.until_task(self.signal, "door", "RUNNING")
         assert api.wake_up(self.signal, "door", {"left": True}).status == 200
-        api.until_task(self.delayed, "later", "READY")
         self.functions.calls(self.loop, 2)
         api.until(self.parent, lambda shown: bool(self._child_in(shown)))
         assert api.trigger(self.answered, "order", body={"n": 7}).body == {"result": "ok"}
-        # The last of all, since it does not wait for long.
+        # The last of all, since they do not wait for long.
+        self.delayed = self._submit("delayed", DELAY)
+        api.until_task(self.delayed, "later", "READY")
         replies = [{"status": 500}, {"json": {}}]
         self.retried = self._submit("retried", RETRY, {"replies": replies})
         api.until_task(self.retried, "twice", "READY")

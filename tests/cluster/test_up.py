@@ -35,7 +35,7 @@ pytestmark = pytest.mark.cluster
 UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
 ASKING_AGAIN: Final = "the server does not answer; retrying for up to 60 s"
 MOST_RAM_MIB: Final = 750
-NOTICED_S: Final = 30.0
+NOTICED_S: Final = 120.0
 """Within which the end of one of Ray's own processes is noticed on a machine that is busy with
 others: 2 s where it is not, and a minute where only Ray looks."""
 WAITS: Final = """

@@ -35,6 +35,8 @@ LONG_S: Final = 180
 LOOK_S: Final = 0.5
 MOST_GAP_S: Final = 5.0
 """The longest time without a completion; `docs/performance.md` has what was measured."""
+MOST_GAP: Final = 0.25
+"""The same as a part of the time that the replacement takes, which grows on a busy machine."""
 BEFORE: Final = 40
 LEFT: Final = """python -c "
 import ray
@@ -143,12 +145,14 @@ def _check_the_way_there_and_back(
     for code, protocol in zip(releases, (PROTOCOL, PROTOCOL - 1), strict=True):
         with under_load(base_url, flow, pause_s=CALLERS / RATE_PER_S) as load:
             load.wait_for(BEFORE)
+            begun_s = time.monotonic()
             cluster.write(code, **variables)
             if code == releases[0]:
                 assert "everything runs as wanted" in cluster.control(f"upgrade {FILE}")
             else:
                 cluster.head.run(f"serve deploy {FILE}", cluster.folder)
             state = _until_rolled(cluster, protocol)
+            took_s = time.monotonic() - begun_s
             load.wait_for(len(load.acknowledged) + BEFORE)
         assert state["controller"]["reasons"] == []
         assert {actor["restarts"] for actor in state["actors"]} == {0}
@@ -159,8 +163,9 @@ def _check_the_way_there_and_back(
             gap_s = _longest_gap_s(api, load)
         refused = len(load.refused)
         facts = f"{len(load.acknowledged)} executions, {refused} refused, longest gap {gap_s:.2f} s"
+        facts += f", all replaced after {took_s:.0f} s"
         log.warning("to protocol %d: %s", protocol, facts)
-        assert gap_s < MOST_GAP_S, facts
+        assert gap_s < max(MOST_GAP_S, MOST_GAP * took_s), facts
 
 
 def test_a_release_that_is_not_the_next_one_is_refused_with_what_to_do(
