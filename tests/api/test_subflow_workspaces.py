@@ -73,3 +73,16 @@ async def test_sub_flows_of_the_own_workspace_always_start() -> None:
 def test_what_is_no_workspace_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="subflow_workspaces"):
         Settings(subflow_workspaces=wrong)
+
+
+async def test_resources_of_a_workspace_are_used_where_its_workflows_may_be_started() -> None:
+    library = OTHER.replace("leaf", "library") + "resources: [{ name: r, category: function }]\n"
+    refused = REFUSED.replace("start workflows", "use resources")
+    async with served(subflow_workspaces={"video": []}) as api:
+        await api.add(library)
+        for name in ("library?name=r", "library?name=x", "missing?name=r"):
+            assert await outcome(api, f"resourceRef://tools:{name}") == ("FAILED", refused)
+    async with served(subflow_workspaces={"video": ["tools"]}) as api:
+        await api.add(library)
+        _, message = await outcome(api, "resourceRef://tools:library?name=x")
+        assert message == "handle fails: dag resource null"

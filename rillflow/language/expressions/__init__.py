@@ -128,6 +128,11 @@ def compile_expression(text: str) -> Expression:
     return _expressions.get(text) or _compile(text)
 
 
+def kept_expression(text: str) -> Expression | None:
+    """Return an expression that was compiled not long ago."""
+    return _expressions.get(text)
+
+
 def _compile(text: str) -> Expression:
     parser = Parser(text, Lexer(text).tokens())
     compiler = Compiler(parser.program())

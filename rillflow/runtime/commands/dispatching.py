@@ -81,7 +81,7 @@ class Dispatching:
         self._crashed = crashed
         self._host = host
         self._batch: list[DispatchTask] = []
-        self._chooser = Chooser(catalogue, clock)
+        self._chooser = Chooser(catalogue, clock, subflow_workspaces)
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling = TaskSet[list[Reply]]()
         self._untold: list[asyncio.Task[list[Reply]]] = []

@@ -3,11 +3,15 @@
 Used by `runtime/commands/dispatching.py` and `serve/routes/console/definition_rules.py`.
 """
 
-from typing import Final
+import asyncio
+from collections.abc import MutableMapping
+from types import MappingProxyType
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs
+from weakref import WeakValueDictionary
 
 import msgspec
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from rillflow.core.commands import DispatchTask
 from rillflow.definition.addresses import without_user_info
@@ -18,6 +22,7 @@ from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.commands.subflows import Workspaces, refuse_workspace
 from rillflow.runtime.definitions.alias_rules import first_that_holds
 from rillflow.runtime.definitions.catalogue import (
     parse_stored,
@@ -33,13 +38,28 @@ PROCESS_FAIL: Final = 30106
 
 _RULES_FRESH_S: Final = 3.0
 _MOST_RULES: Final = 1000
+_MOST_DEFINITIONS: Final = 100
+"""The resources of so many definitions are kept."""
+Resources: TypeAlias = tuple[Resource, ...]
 
 
 class Chooser:
     """Resolves the function of a dispatch; A/B rules are up to 3 s old."""
 
-    def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        clock: Clock,
+        workspaces: Workspaces = MappingProxyType({}),
+    ) -> None:
+        """Resolve by ``catalogue``; ``workspaces`` are those whose resources a workspace may use.
+
+        Without any, it may use those of all.
+        """
         self._catalogue = catalogue
+        self._workspaces = workspaces
+        self._resources = LRUCache[str, Resources](_MOST_DEFINITIONS)
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()
         self._rules = TTLCache[tuple[str, str], dict[str, str]](
             _MOST_RULES, _RULES_FRESH_S, timer=clock.monotonic_s
         )
@@ -58,15 +78,23 @@ class Chooser:
         if command.resource_name.startswith(AB_SCHEME):
             command = await self._by_rule(command, context, uid)
         if command.resource_name.startswith(REFERENCE_SCHEME):
-            resource = await find_resource(self._catalogue, command.resource_name)
+            resource = await self._referenced(command)
             text = encode_json(resource.model_dump(by_alias=True, exclude_none=True))
             command = msgspec.structs.replace(command, resource=text)
         return command
 
+    async def _referenced(self, command: DispatchTask) -> Resource:
+        """Find a resource; one definition is parsed once, however many calls come together."""
+        uri = command.resource_name
+        refuse_workspace(command, self._workspaces, _target_of(uri), "use resources")
+        async with self._turns.setdefault(workspace_of(command.execution_id), asyncio.Lock()):
+            return await find_resource(self._catalogue, uri, self._resources)
+
     async def _by_rule(self, command: DispatchTask, context: JsonObject, uid: int) -> DispatchTask:
         business = workspace_of(command.execution_id)
         key = command.resource_name.removeprefix(AB_SCHEME)
-        winner = await winner_of(await self._fresh_rules(business, key), uid=uid, data=context)
+        rules = await self._fresh_rules(business, key)
+        winner = await winner_of(rules, uid=uid, data=context, workspace=business)
         if winner is None:
             raise RequestError(
                 f"no default resource for ab config key: {without_user_info(key)}",
@@ -106,18 +134,29 @@ def default_of(rules: dict[str, str]) -> str | None:
     return next((name for name, rule in sorted(rules.items()) if rule == DEFAULT_RULE), None)
 
 
-async def winner_of(rules: dict[str, str], *, uid: int, data: JsonObject) -> str | None:
+async def winner_of(
+    rules: dict[str, str], *, uid: int, data: JsonObject, workspace: str
+) -> str | None:
     """Return the resource that A/B rules choose, None if they choose none.
 
     Raises:
         RequestError: The rules together exceed their budget (30110).
     """
     conditional = {name: rule for name, rule in rules.items() if rule != DEFAULT_RULE}
-    return await first_that_holds(conditional, uid=uid, data=data) or default_of(rules)
+    chosen = await first_that_holds(conditional, uid=uid, data=data, workspace=workspace)
+    return chosen or default_of(rules)
 
 
-async def find_resource(catalogue: Catalogue, uri: str) -> Resource:
+def _target_of(uri: str) -> str:
+    return uri.partition("://")[2].partition("?")[0]
+
+
+async def find_resource(
+    catalogue: Catalogue, uri: str, kept: MutableMapping[str, Resources] | None = None
+) -> Resource:
     """Find ``<scheme>://<descriptor id>?name=<name>`` among the resources of a definition.
+
+    Those of a version that was read are ``kept``.
 
     Raises:
         RequestError: The definition has no resources, or none of the name, or there is
@@ -127,13 +166,17 @@ async def find_resource(catalogue: Catalogue, uri: str) -> Resource:
     try:
         [name] = parse_qs(query).get("name", [""])[:1]
         found = await resolve_descriptor(catalogue, target)
-        text = await stored_text(catalogue, found.version or "")
-        definition = await computed(len(text), lambda: parse_stored(text))
+        resources = None if kept is None else kept.get(found.version or "")
+        if resources is None:
+            text = await stored_text(catalogue, found.version or "")
+            resources = (await computed(len(text), lambda: parse_stored(text))).resources or ()
+            if kept is not None:
+                kept[found.version or ""] = resources
     except (RequestError, DefinitionError, ValueError) as error:
         raise RequestError(f"getTaskResource fails: {error}", wire_code=PROCESS_FAIL) from error
-    if not definition.resources:
+    if not resources:
         raise RequestError("dag resources empty", wire_code=PROCESS_FAIL)
-    for resource in definition.resources:
+    for resource in resources:
         if resource.name == name:
             return resource
     raise RequestError("dag resource null", wire_code=PROCESS_FAIL)

@@ -93,7 +93,7 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
         DefectError: Its owner met a defect, perhaps after it started the sub-flow; retry.
     """
     try:
-        refuse_workspace(request, workspaces)
+        refuse_workspace(request, workspaces, _target_of(request))
         child = await _submit(request, catalogue, executions, clock, host, inherited)
     except QuotaError as error:
         return failed(request, f"{HANDLE_FAILS}{error}")
@@ -156,21 +156,23 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     return child
 
 
-def refuse_workspace(request: DispatchTask, workspaces: Workspaces) -> None:
-    """Refuse a sub-flow of another workspace before it is looked up: whether it is there is secret.
+def refuse_workspace(
+    request: DispatchTask, workspaces: Workspaces, target: str, may: str = "start workflows"
+) -> None:
+    """Refuse what is of another workspace before it is looked up: whether it is there is secret.
 
     Raises:
-        RequestError: The workspace of the execution may start none there.
-        InvalidIdError: The sub-flow has no name of a workflow.
+        RequestError: The workspace of the execution may use nothing there.
+        InvalidIdError: The target is no name of a workflow.
     """
     if not workspaces:
         return
     own = request.execution_id.partition(":")[0]
-    other = parse_descriptor_id(_target_of(request)).business
+    other = parse_descriptor_id(target).business
     allowed = workspaces.get(own, workspaces.get(EVERY_WORKSPACE, frozenset()))
     if other != own and allowed.isdisjoint((other, EVERY_WORKSPACE)):
         raise RequestError(
-            f"the workspace {own} may not start workflows of the workspace {other}: the setting"
+            f"the workspace {own} may not {may} of the workspace {other}: the setting"
             " subflow_workspaces names those where it may"
         )
 

@@ -1,19 +1,31 @@
 """Rules that choose a version (gray releases) or a function (A/B tables) (spec 5.4, 5.5).
 
 A rule that fails, or exceeds its budget, is false. All rules of a choice together have a budget
-too, so that a table of looping rules cannot block a process.
+too, so that a table of looping rules cannot block a process. A workspace makes one choice at a
+time, and each in a turn of the event loop, or in a thread, of its own: one event may order a
+thousand calls that each need a choice.
 
 Used by `runtime/commands/resource_names.py` and `runtime/definitions/catalogue.py`.
 """
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
+from weakref import WeakValueDictionary
 
 from rillflow.errors import LanguageError, RequestError, WorkLimitError
 from rillflow.jsontypes import JsonObject
+from rillflow.language.bounded_cache import BoundedCache
 from rillflow.language.budget import TotalBudget
-from rillflow.language.expressions import MAX_SOURCE_CHARACTERS, Budget, compile_expression
+from rillflow.language.expressions import (
+    MAX_SOURCE_CHARACTERS,
+    Budget,
+    Expression,
+    compile_expression,
+    kept_expression,
+)
+from rillflow.runtime.aio.fair_thread import FairThread
 
 RULE_BUDGET: Final = Budget(steps=20_000, memory_bytes=1 << 22)
 """Budget of one rule, in steps."""
@@ -26,27 +38,44 @@ MOST_RULES: Final = 500
 """Limit of the rules of one choice that are kept."""
 UNSUPPORTED: Final = 30110
 
+PATTERN_STEPS: Final = 2_000
+"""Steps of compiling a regular expression, which has two slashes around it."""
+
 _QUICK_CHARACTERS: Final = 4096
 _QUICK_STEPS: Final = 10_000
 """Steps of a choice that takes a few milliseconds at most."""
 _QUICK_BYTES: Final = 1 << 20
+_FAILED_BYTES: Final = 1 << 20
+
+_failed: Final = BoundedCache[bool](_FAILED_BYTES)
+"""Rules that cannot be compiled, each of which would take as long again at the next choice."""
+FOR_RULES: Final = FairThread(most=4_096, most_of_one=16, name="choices")
+"""The thread of this process in which rules are compiled, and evaluated if that takes long."""
+_turns: Final = WeakValueDictionary[str, asyncio.Lock]()
+"""The turns to make a choice for a workspace, as long as somebody has or wants one."""
 
 
-async def first_that_holds(rules: Mapping[str, str], *, uid: int, data: JsonObject) -> str | None:
+async def first_that_holds(
+    rules: Mapping[str, str], *, uid: int, data: JsonObject, workspace: str
+) -> str | None:
     """Return the first name, in the order of names, whose rule is true; errors are false.
 
-    Long tables, which may have to be compiled, are evaluated in a thread, and so are those that
-    take more than a moment.
+    What has to be compiled is evaluated in a thread, and so is what takes more than a moment.
 
     Raises:
         RequestError: The rules together exceed their budget (30110).
     """
-    if sum(map(len, rules.values())) <= _QUICK_CHARACTERS:
-        try:
-            return _first(rules, uid, data, TotalBudget(_QUICK_STEPS, _QUICK_BYTES))
-        except WorkLimitError:
-            pass  # evaluated again, with the whole budget
-    return await asyncio.to_thread(_first_within_limits, rules, uid, data)
+    async with _turns.setdefault(workspace, asyncio.Lock()):
+        is_short = sum(map(len, rules.values())) <= _QUICK_CHARACTERS
+        if is_short and all(map(_is_known, rules.values())):
+            try:
+                found = _first(rules, uid, data, TotalBudget(_QUICK_STEPS, _QUICK_BYTES))
+            except WorkLimitError:
+                pass  # evaluated again, with the whole budget
+            else:
+                await asyncio.sleep(0)  # the next choice comes in another turn of the loop
+                return found
+        return await FOR_RULES.run(workspace, partial(_first_within_limits, rules, uid, data))
 
 
 def refuse_beyond_limits(kept: Mapping[str, str], name: str, rule: str) -> None:
@@ -100,16 +129,32 @@ def _first_within_limits(rules: Mapping[str, str], uid: int, data: JsonObject) -
 def _first(rules: Mapping[str, str], uid: int, data: JsonObject, total: TotalBudget) -> str | None:
     for name, rule in sorted(rules.items()):
         total.spend(RULE_STEPS + len(rule))
-        if _holds(rule, uid, data, total):
+        expression = _compiled(rule, total)
+        if expression is not None and _holds(expression, uid, data, total):
             return name
     return None
 
 
-def _holds(rule: str, uid: int, data: JsonObject, total: TotalBudget) -> bool:
+def _is_known(rule: str) -> bool:
+    return kept_expression(rule) is not None or _failed.get(rule) is not None
+
+
+def _compiled(rule: str, total: TotalBudget) -> Expression | None:
+    """Return a rule, None for one that cannot be compiled; compiling is charged before."""
+    kept = kept_expression(rule)
+    if kept is not None or _failed.get(rule):
+        return kept
+    total.spend(rule.count("/") // 2 * PATTERN_STEPS)
     try:
-        value = compile_expression(rule).evaluate(
-            {"uid": uid, "input": data}, budget=RULE_BUDGET, total=total
-        )
+        return compile_expression(rule)
+    except LanguageError:
+        _failed.put(rule, value=True, size_bytes=len(rule))
+        return None
+
+
+def _holds(expression: Expression, uid: int, data: JsonObject, total: TotalBudget) -> bool:
+    try:
+        value = expression.evaluate({"uid": uid, "input": data}, budget=RULE_BUDGET, total=total)
     except LanguageError:
         return False
     return value is True

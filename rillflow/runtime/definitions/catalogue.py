@@ -208,7 +208,10 @@ async def _gray_alias(
     catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject
 ) -> str:
     rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
-    return (rules and await first_that_holds(rules, uid=uid, data=data)) or RELEASE
+    if not rules:
+        return RELEASE
+    chosen = await first_that_holds(rules, uid=uid, data=data, workspace=wanted.business)
+    return chosen or RELEASE
 
 
 Answer = TypeVar("Answer")
