@@ -353,6 +353,12 @@ class Catalogue(Protocol):
         """Return the rules of a scope, sorted by name."""
         ...
 
+    async def rule_beginnings(
+        self, kind: str, scope: Sequence[str], *, characters: int, limit: int
+    ) -> dict[str, str]:
+        """Return the first rules of a scope by name, of each the first characters."""
+        ...
+
     async def rule_scopes(self, kind: str, business: str) -> list[str]:
         """List second parts of the scopes of a business that have rules, by name."""
         ...

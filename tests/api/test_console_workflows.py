@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from rillflow.definition import parse_definition
+from rillflow.jsontypes import encode_json
 from rillflow.ports.store import Death
 from serve.routes.console_api.called_flows import CalledFlows, Place
 from tests.api.definition_texts import PASS, SUSPENDED, calling
@@ -39,6 +40,32 @@ async def test_workflows_are_listed_by_workspace_in_pages(api: Api) -> None:
     [order] = rest["workspaces"][0]["features"]
     assert [alias["alias"] for alias in order["aliases"]] == ["next", "release"]
     assert rest["next"] is None
+
+
+async def test_a_list_of_workflows_has_the_beginnings_of_rules_and_ends_where_they_are_long(
+    api: Api,
+) -> None:
+    """Rules of 200 workflows were an answer of 36 MB, made before there was room for it."""
+    many = {f"r{number:02}": "x" * 30_000 for number in range(25)}
+    store = api.stack.store
+    for number in range(30):
+        await api.add(PASS.replace("order", f"f{number:02}"))
+        for name, rule in many.items():
+            await store.set_rule("gray", ("shop", f"f{number:02}"), name, rule)
+    await store.set_rule("gray", ("shop", "f00"), "r00", "uid > 1")
+    listed: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        page = await seen(api, "workspaces", cursor=cursor)
+        assert len(encode_json(page)) < 100_000
+        features = page["workspaces"][0]["features"]
+        for flow in features:
+            assert (len(flow["gray"]), flow["has_more_gray"]) == (20, True)
+        listed += [flow["feature"] for flow in features]
+        cursor = page["next"]
+    assert listed == [f"f{number:02}" for number in range(30)]
+    first = (await seen(api, "workspaces", limit=1))["workspaces"][0]["features"][0]["gray"]
+    assert (first["r00"], first["r01"]) == ("uid > 1", "x" * 199 + "…")
 
 
 async def test_no_listing_has_more_rows_than_its_limit_however_many_aliases_there_are(

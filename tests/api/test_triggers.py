@@ -7,10 +7,12 @@ from typing import Any, Final
 import pytest
 
 from rillflow.errors import UnreadAnswersError
+from rillflow.jsontypes import encode_json
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.definitions.trigger_room import MOST_BYTES_OF_ONE
 from rillflow.runtime.triggers.registry import MOST_CONTEXT_BYTES
 from rillflow.stores.memory.store import MemoryStore
+from rillflow.triggers.spec import TriggerSpec, encode_spec
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import LONG_S, Api, served
 from tests.machine_speed import slowness, tries
@@ -285,6 +287,29 @@ async def test_an_execution_that_still_runs_is_not_overlapped() -> None:
         [only] = await executions(api, 1)
         await api.post("/flow/cancel.json", execution_id=only["execution_id"])
         await executions(api, 2)
+
+
+async def test_a_page_of_triggers_ends_where_their_settings_are_long() -> None:
+    """A list of 500 was 8 MB, made before there was room for it."""
+    async with served() as api:
+        for number in range(40):
+            row = TriggerRow(
+                id=f"t{number:02}",
+                type="folder",
+                descriptor_id="shop:order",
+                spec=encode_spec(TriggerSpec(config={"a": "x" * 15_000})),
+            )
+            await api.stack.store.put_trigger(row, "", replace=False)
+        listed: list[str] = []
+        after = ""
+        while True:
+            page = await api.get(f"{OURS}/list.json", limit=500, after=after)
+            assert len(encode_json(page)) < 150_000
+            listed += [each["id"] for each in page["triggers"]]
+            if "next" not in page:
+                break
+            after = page["next"]
+        assert listed == [f"t{number:02}" for number in range(40)]
 
 
 class AskedStore(MemoryStore):

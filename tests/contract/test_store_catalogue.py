@@ -230,6 +230,15 @@ async def test_hundreds_of_rules_are_read_whole_and_what_is_set_next_is_seen(sto
     assert list(await store.rules("gray", ("shop", "order"))) == [*names, "s"]
 
 
+async def test_of_long_rules_the_beginnings_are_read(store: Store) -> None:
+    for name in ("c", "a", "b"):
+        await store.set_rule("gray", ("shop", "order"), name, f"{name} é" + "x" * 30_000)
+    await store.set_rule("gray", ("shop", "refund"), "z", "uid")
+    found = await store.rule_beginnings("gray", ("shop", "order"), characters=5, limit=2)
+    assert list(found.items()) == [("a", "a éxx"), ("b", "b éxx")]
+    assert await store.rule_beginnings("gray", ("bank", "order"), characters=5, limit=2) == {}
+
+
 async def test_removing_a_rule_that_is_not_there_is_no_error(store: Store) -> None:
     await store.remove_rule("gray", ("shop", "order"), "beta")
     await store.set_rule("gray", ("shop", "order"), "beta", "true")

@@ -53,8 +53,12 @@ MOST_BACKFILLED: Final = 1_000
 BACKFILLED_AT_ONCE: Final = 16
 UNKNOWN_TRIGGER: Final = 30106
 FORBIDDEN: Final = 30108
-PAGE: Final = 100
+READ_TOGETHER: Final = 20
 """Rows read at a time for a list, of up to 16 KiB each besides their contexts."""
+PAGE_CHARACTERS: Final = 100_000
+"""A page of a list has no further trigger after so much of specifications."""
+PAGES_AT_ONCE: Final = 4
+"""How many pages have rows read at a time."""
 BODIES_AT_ONCE: Final = 50
 """Triggers whose contexts are read together: 13 MB at most."""
 
@@ -85,6 +89,7 @@ class TriggerRegistry:
         self._checks = checks or {}
         self._room = room or TriggerRoom(store)
         self._listing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
         self._submissions = submissions
         self._clock = clock
 
@@ -217,19 +222,25 @@ class TriggerRegistry:
     ) -> tuple[list[dict[str, Any]], str]:
         """Return triggers by id, without their contexts, beginning after one.
 
-        The second value is the id after which the next page begins, empty at the end.
+        The second value is the id after which the next page begins, empty at the end. A page has
+        fewer than ``limit`` triggers if those have long specifications.
         """
         now_ms = self._clock.now_ms()
         found: list[TriggerRow] = []
+        characters = 0
         while True:
-            rows = await self._store.list_triggers(owner=owner, after=after, limit=PAGE)
+            async with self._reading:
+                rows = await self._store.list_triggers(
+                    owner=owner, after=after, limit=READ_TOGETHER
+                )
             for row in rows:
                 if not _is_seen(row, sees):
                     continue
-                if len(found) == limit:
+                if len(found) == limit or characters > PAGE_CHARACTERS:
                     return await _all_described(found, now_ms), found[-1].id
                 found.append(row)
-            if len(rows) < PAGE:
+                characters += len(row.spec) + len(row.progress)
+            if len(rows) < READ_TOGETHER:
                 return await _all_described(found, now_ms), ""
             after = rows[-1].id
 

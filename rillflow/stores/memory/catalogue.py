@@ -189,6 +189,13 @@ class MemoryCatalogue(MemoryLifecycle):
         business, subject = scope
         return dict(sorted(self._rules.get((kind, business, subject), {}).items()))
 
+    async def rule_beginnings(
+        self, kind: str, scope: Sequence[str], *, characters: int, limit: int
+    ) -> dict[str, str]:
+        """Return the first rules of a scope by name, of each the first characters."""
+        rules = await self.rules(kind, scope)
+        return {name: rules[name][:characters] for name in list(rules)[:limit]}
+
     async def rule_scopes(self, kind: str, business: str) -> list[str]:
         """List second parts of the scopes of a business that have rules, by name."""
         self._check_open()

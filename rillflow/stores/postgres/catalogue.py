@@ -169,6 +169,22 @@ class PostgresCatalogue:
         )
         return dict(rows)
 
+    async def rule_beginnings(
+        self, kind: str, scope: Sequence[str], *, characters: int, limit: int
+    ) -> dict[str, str]:
+        """Return the first rules of a scope by name, of each the first characters."""
+        business, subject = scope
+        rows = await self._database.rows(
+            """SELECT name, left(rule, $1) FROM rules
+            WHERE kind = $2 AND business = $3 AND subject = $4 ORDER BY name LIMIT $5""",
+            characters,
+            kind,
+            business,
+            subject,
+            limit,
+        )
+        return dict(rows)
+
     async def rule_scopes(self, kind: str, business: str) -> list[str]:
         """List second parts of the scopes of a business that have rules, by name."""
         return await self._database.column(

@@ -168,6 +168,22 @@ class SqliteCatalogue:
         )
         return dict(rows)
 
+    async def rule_beginnings(
+        self, kind: str, scope: Sequence[str], *, characters: int, limit: int
+    ) -> dict[str, str]:
+        """Return the first rules of a scope by name, of each the first characters."""
+        business, subject = scope
+        rows = await self._database.glance(
+            """SELECT name, substr(rule, 1, ?) FROM rules
+            WHERE kind = ? AND business = ? AND subject = ? ORDER BY name LIMIT ?""",
+            characters,
+            kind,
+            business,
+            subject,
+            limit,
+        )
+        return dict(rows)
+
     async def rule_scopes(self, kind: str, business: str) -> list[str]:
         """List second parts of the scopes of a business that have rules, by name."""
         return await self._column(

@@ -4,6 +4,7 @@ Used by `serve/api.py`.
 """
 
 from functools import cache
+from itertools import groupby, islice
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from rillflow.definition.language_schema import language_schema
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.definition.search_keys import key_names
 from rillflow.errors import RequestError, UnknownDescriptorError
+from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.aliases import AliasName, AliasRow, ListedVersion
@@ -35,6 +37,12 @@ from serve.schemas.parameters import Whole, listed
 from serve.schemas.search_texts import by_word, flow_of, read_search, version_of
 
 MOST_ROWS: Final = 200
+MOST_RULES: Final = 20
+"""How many gray rules of a workflow a list of workflows has."""
+RULE_CHARACTERS: Final = 200
+"""How much such a list has of each."""
+MOST_RULE_CHARACTERS: Final = 50_000
+"""A page of such a list has no further workflow after so much of rules."""
 MOST_HUNKS: Final = 1_000
 MOST_COUNTED: Final = 20
 """How many versions are counted for one answer."""
@@ -60,25 +68,10 @@ def _add_listings(routes: APIRouter, stack: Stack) -> None:
         """List workspaces, their workflows, and the aliases of those; `limit` counts aliases."""
         most = min(max(limit, 1), MOST_ROWS)
         rows = await _seen_rows(stack, caller_of(request.scope), _name(cursor), most + 1)
-        shown: dict[str, dict[str, list[AliasRow]]] = {}
-        for row in rows[:most]:
-            shown.setdefault(row.business, {}).setdefault(row.feature, []).append(row)
-        listed = [
-            {
-                "business": business,
-                "features": [
-                    {
-                        "feature": feature,
-                        "aliases": list(map(_alias, aliases)),
-                        "gray": await stack.store.rules("gray", (business, feature)),
-                    }
-                    for feature, aliases in by_feature.items()
-                ],
-            }
-            for business, by_feature in shown.items()
-        ]
-        following = ":".join(rows[most].name) if len(rows) > most else None
-        return json_response({"workspaces": listed, "next": following})
+        listed, shown = await _with_rules(stack, rows[:most])
+        following = ":".join(rows[shown].name) if len(rows) > shown else None
+        page = {"workspaces": listed, "next": following}
+        return raw_response(await in_thread(lambda: encode_json(page)))
 
     @routes.get("/versions.json", responses={200: {"description": "Versions, newest first."}})
     async def versions(flow: str, cursor: str = "", limit: Whole = MOST_ROWS) -> Response:
@@ -107,6 +100,39 @@ def _version(row: ListedVersion) -> dict[str, Any]:
         "is_newest_of": row.newest_of,
         "more_aliases": row.more_aliases,
     }
+
+
+async def _with_rules(stack: Stack, rows: list[AliasRow]) -> tuple[list[dict[str, Any]], int]:
+    """Return workspaces with their workflows, and how many of these aliases they have.
+
+    Rules of workflows are shortened. What is left over, because the rules before it are long
+    together, is for the next page.
+    """
+    listed: dict[str, list[dict[str, Any]]] = {}
+    shown = characters = 0
+    for (business, feature), group in groupby(rows, lambda row: (row.business, row.feature)):
+        if characters > MOST_RULE_CHARACTERS:
+            break
+        aliases = list(map(_alias, group))
+        beginnings = await stack.store.rule_beginnings(
+            "gray", (business, feature), characters=RULE_CHARACTERS + 1, limit=MOST_RULES + 1
+        )
+        rules = {name: _shortened(rule) for name, rule in islice(beginnings.items(), MOST_RULES)}
+        listed.setdefault(business, []).append(
+            {
+                "feature": feature,
+                "aliases": aliases,
+                "gray": rules,
+                "has_more_gray": len(beginnings) > MOST_RULES,
+            }
+        )
+        shown += len(aliases)
+        characters += sum(len(name) + len(rule) for name, rule in rules.items())
+    return [{"business": each, "features": found} for each, found in listed.items()], shown
+
+
+def _shortened(rule: str) -> str:
+    return rule if len(rule) <= RULE_CHARACTERS else rule[: RULE_CHARACTERS - 1] + "…"
 
 
 async def _seen_rows(stack: Stack, caller: Caller, first: AliasName, limit: int) -> list[AliasRow]:

@@ -368,6 +368,7 @@ export interface Feature {
   feature: string;
   aliases: { alias: string; definition_id: string; created_ms: number; updated_ms: number }[];
   gray: Record<string, string> | null;
+  has_more_gray?: boolean;
 }
 
 export interface Workspaces {

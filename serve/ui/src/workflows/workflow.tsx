@@ -64,7 +64,7 @@ export function Workflow({
           onSubmit={() => setSubmitting(true)}
         />
       </header>
-      <GrayRules rules={feature.gray ?? {}} />
+      <GrayRules rules={feature.gray ?? {}} hasMore={feature.has_more_gray === true} />
       <Tabs
         label={flow}
         chosen={tab}
@@ -108,7 +108,13 @@ function tabsOf(seesAll: boolean, hasAb: boolean) {
   return TABS.filter((each) => (each === "ab" ? hasAb : seesAll || !OF_ALL.has(each)));
 }
 
-function GrayRules({ rules }: { rules: Readonly<Record<string, string>> }): JSX.Element | null {
+function GrayRules({
+  rules,
+  hasMore,
+}: {
+  rules: Readonly<Record<string, string>>;
+  hasMore: boolean;
+}): JSX.Element | null {
   const listed = Object.entries(rules);
   if (listed.length === 0) return null;
   return (
@@ -119,6 +125,7 @@ function GrayRules({ rules }: { rules: Readonly<Record<string, string>> }): JSX.
           {alias}: <code>{rule}</code>
         </span>
       ))}
+      {hasMore && <span>…</span>}
     </p>
   );
 }
