@@ -18,7 +18,8 @@ from rillflow.core.stored_context import Cleaner
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, trigger_address
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
-from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
+from rillflow.errors import ExecutionError
+from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, JsonValue, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
@@ -178,10 +179,76 @@ def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
 def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
     """Build the body of the completion callback.
 
+    What the callback asks for besides its mapped inputs, and the inputs and outputs of failed
+    tasks, are left out where they do not fit; ``left_out`` names them then.
+
     Raises:
         LanguageError: A rule with ``tolerance: false`` failed.
         ExecutionError: Its input is larger than an input may be (30507).
     """
+    state = turn.state
+    body, room = _mapped(turn, config)
+    failed = state.status is DagStatus.FAILED
+    body["dag_status"] = "failed" if failed else "succeed"
+    left_out: list[JsonValue] = []
+    if failed:
+        info: JsonObject = {"dag_invoke_info": invoke_view(state.invoke)}
+        tasks = [task for task in state.tasks.values() if task.status is TaskStatus.FAILED]
+        of_tasks = _failed_tasks_info(tasks, room)
+        if of_tasks is None:
+            left_out.append("failed_tasks_invoke_info")
+        else:
+            info["failed_tasks_invoke_info"] = of_tasks
+        body["error_info"] = info
+    if config.full_dag_info:
+        dumped = _dag_info(turn, room)
+        if dumped is None:
+            left_out.append("dag_info")
+        else:
+            body["dag_info"] = dumped
+    if config.full_context:
+        if room.takes(state.context):
+            body["data"] = state.context
+        else:
+            left_out.append("data")
+    if left_out:
+        body["left_out"] = left_out
+    return body
+
+
+class _Room:
+    """How much a body may still take; a value that occurs in many places counts for each."""
+
+    def __init__(self, left_bytes: int) -> None:
+        self.left_bytes = left_bytes
+
+    def takes(self, value: JsonValue) -> bool:
+        """Take the size of a value, if it fits."""
+        left = self._left_after(value)
+        if left is None:
+            return False
+        self.left_bytes = left
+        return True
+
+    def has_place_for(self, tasks: Iterable[TaskState]) -> bool:
+        """Tell whether the values of tasks would fit, before they are copied for a view."""
+        values: list[JsonValue] = []
+        for task in tasks:
+            invoke = task.invoke
+            values += (invoke.input, invoke.output, invoke.msg, invoke.progress_args, invoke.ext)
+        return self._left_after(values) is not None
+
+    def _left_after(self, value: JsonValue) -> int | None:
+        cleaner = Cleaner(self.left_bytes, TotalBudget(None, self.left_bytes))
+        try:
+            cleaner.clean(value)
+        except ExecutionError:
+            return None
+        return cleaner.left
+
+
+def _mapped(turn: Turn, config: CallbackConfig) -> tuple[JsonObject, _Room]:
+    """Return the mapped inputs, and the room that they leave."""
     plan, state = turn.plan, turn.state
     # A turn that exceeded its budget has ended the execution, so the body gets a budget of its own.
     budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
@@ -204,22 +271,24 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
     cleaner.charge()
     keeps_nulls = state.language >= AVIATOR_AND_JAYWAY_MEASURED
     body = dict(as_object(mapped.input if keeps_nulls else cleaned))
-    failed = state.status is DagStatus.FAILED
-    body["dag_status"] = "failed" if failed else "succeed"
-    if failed:
-        body["error_info"] = {
-            "dag_invoke_info": invoke_view(state.invoke),
-            "failed_tasks_invoke_info": {
-                task.name: invoke_view(task.invoke)
-                for task in state.tasks.values()
-                if task.status is TaskStatus.FAILED
-            },
-        }
-    if config.full_dag_info:
-        body["dag_info"] = dag_info(plan, state)
-    if config.full_context:
-        body["data"] = state.context
-    return body
+    return body, _Room(cleaner.left)
+
+
+def _failed_tasks_info(tasks: list[TaskState], room: _Room) -> JsonObject | None:
+    if not room.has_place_for(tasks):
+        return None
+    info: JsonObject = {task.name: invoke_view(task.invoke) for task in tasks}
+    return info if room.takes(info) else None
+
+
+def _dag_info(turn: Turn, room: _Room) -> JsonObject | None:
+    plan, tasks = turn.plan, turn.state.tasks
+    if plan.shown_bytes > room.left_bytes:
+        return None
+    if not room.has_place_for(tasks[name] for name in plan.level.tasks):
+        return None
+    info = dag_info(plan, turn.state)
+    return info if room.takes(info) else None
 
 
 def cancel_children(turn: Turn, tasks: Iterable[TaskState]) -> None:

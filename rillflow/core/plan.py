@@ -20,7 +20,9 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
+from rillflow.definition.references import MOST_EXPANDED_BYTES, expanded_bytes
 from rillflow.definition.search_keys import search_keys_of
+from rillflow.definition.tasks import all_tasks
 from rillflow.definition.validation import split_names
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
@@ -64,6 +66,7 @@ class TaskPlan:
     __slots__ = (
         "_calculation",
         "_shown",
+        "_shown_spec",
         "base",
         "branches",
         "catch",
@@ -87,7 +90,7 @@ class TaskPlan:
     )
 
     def __init__(self, spec: Task, order: int) -> None:
-        self.spec = spec
+        self.spec = self._shown_spec = spec
         self._shown: JsonObject | None = None
         self._calculation: Expression | None = None
         self.base: str = spec.name or ""
@@ -153,9 +156,13 @@ class TaskPlan:
         It is computed on first use.
         """
         if self._shown is None:
-            dumped = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+            dumped = self._shown_spec.model_dump(mode="json", by_alias=True, exclude_none=True)
             self._shown = redacted_part(dumped)
         return self._shown
+
+    def show_as_written(self, spec: Task) -> None:
+        """Show the task with its references, which would be too long written out."""
+        self._shown_spec = spec
 
     def calculation(self, budget: TotalBudget) -> Expression | None:
         """Return the expression of the task's progress, compiled on first use.
@@ -233,6 +240,11 @@ class LevelPlan:
 class Plan:
     """A whole definition prepared for running; shared by all its executions and never changed.
 
+    Attributes:
+        shown: The definition as views show it: with references written out, unless that would be
+            longer than definitions may be now. One that an earlier release stored may be.
+        shown_bytes: How long that is about.
+
     Raises:
         DefinitionError: A reference or resource of the definition is unknown
             (spec 1.8).
@@ -246,12 +258,19 @@ class Plan:
         "level",
         "original",
         "search_keys",
+        "shown",
+        "shown_bytes",
         "size_bytes",
         "strict",
     )
 
     def __init__(
-        self, definition: WorkflowDefinition, definition_id: str, *, size_bytes: int = 0
+        self,
+        definition: WorkflowDefinition,
+        definition_id: str,
+        *,
+        size_bytes: int = 0,
+        text_bytes: int = 0,
     ) -> None:
         self.size_bytes = size_bytes
         self.original = definition
@@ -262,6 +281,17 @@ class Plan:
         self.level = LevelPlan(self.definition.tasks or ())
         self.by_name: dict[str, TaskPlan] = {plan.base: plan for plan in self.level.walk()}
         self.callback_inputs = self.compile_callback_inputs(self.definition.callback)
+        self.shown, self.shown_bytes = self.definition, text_bytes
+        self._limit_what_is_shown(definition)
+
+    def _limit_what_is_shown(self, definition: WorkflowDefinition) -> None:
+        more_bytes = expanded_bytes(definition)
+        if more_bytes <= MOST_EXPANDED_BYTES:
+            self.shown_bytes += more_bytes
+            return
+        self.shown = definition
+        for task, _ in all_tasks(definition):
+            self.by_name[task.name or ""].show_as_written(task)
 
     def compile_callback_inputs(self, config: CallbackConfig | None) -> MappingList:
         """Compile the input mappings of a completion callback; references are expanded."""

@@ -258,7 +258,7 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
         }
         for name, task_plan in plan.level.tasks.items()
     }
-    definition = plan.definition.model_dump(mode="json", by_alias=True, exclude_none=True)
+    definition = plan.shown.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {
         "executionId": state.execution_id,
         "dag": redacted_part(definition),

@@ -12,8 +12,9 @@ from rillflow.definition.model import (
     WorkflowDefinition,
 )
 from rillflow.definition.ray_options import merged
+from rillflow.definition.references import RESOURCE_SCHEME, CommonMapping
 from rillflow.definition.tasks import map_tasks
-from rillflow.definition.validation import RESOURCE_SCHEME, CommonMapping, is_blank
+from rillflow.definition.validation import is_blank
 from rillflow.errors import DefinitionError
 from rillflow.jsontypes import JsonObject, ReadonlyJsonObject
 from rillflow.language.text.literals import parse_literal

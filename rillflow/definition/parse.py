@@ -5,6 +5,7 @@ from typing import Final
 
 from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
 from rillflow.definition.model import CallbackConfig, MappingRule, WorkflowDefinition
+from rillflow.definition.references import MOST_EXPANDED_BYTES
 from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES, load
 from rillflow.definition.yaml_tree.nodes import Node, place_at, refusal_of
@@ -16,7 +17,11 @@ _SCALARS: Final = (int, float)
 
 
 def parse_definition(
-    text: str | bytes | None, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_TEXT_BYTES
+    text: str | bytes | None,
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_bytes: int = MAX_TEXT_BYTES,
+    most_expanded_bytes: int = MOST_EXPANDED_BYTES,
 ) -> WorkflowDefinition:
     """Read and validate a definition.
 
@@ -25,6 +30,7 @@ def parse_definition(
         max_depth: How many levels tasks may nest, the top level included; up to 40.
         max_bytes: Largest size that is read. What is stored may be larger than what was
             added, so reading it back takes a limit of its own.
+        most_expanded_bytes: How much its references may write out (``references``).
 
     Raises:
         DefinitionError: The definition is refused. Its code and message are those of the
@@ -35,7 +41,9 @@ def parse_definition(
     if bound.errors:
         raise refusal_of(bound.errors)
     definition = WorkflowDefinition.model_validate(bound.values)
-    problems = problems_of(definition, root, max_depth=max_depth)
+    problems = problems_of(
+        definition, root, max_depth=max_depth, most_expanded_bytes=most_expanded_bytes
+    )
     if problems:
         raise DefinitionError(problems[0].code, problems[0].message, problems)
     return definition
@@ -77,10 +85,15 @@ def _with_texts(rule: object) -> object:
 
 
 def problems_of(
-    definition: WorkflowDefinition, root: Node, *, max_depth: int
+    definition: WorkflowDefinition,
+    root: Node,
+    *,
+    max_depth: int,
+    most_expanded_bytes: int = MOST_EXPANDED_BYTES,
 ) -> tuple[Problem, ...]:
     """List the failed checks of a definition, worst first, with their places."""
-    found = islice(findings(definition, max_depth=max_depth), MAX_PROBLEMS)
+    all_found = findings(definition, max_depth=max_depth, most_expanded_bytes=most_expanded_bytes)
+    found = islice(all_found, MAX_PROBLEMS)
     return tuple(_problem(finding, root) for finding in found)
 
 

@@ -7,7 +7,7 @@ are unknown keys, and a missing name fails the name rule (30408) before it could
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias, get_args
+from typing import Final, NamedTuple, get_args
 
 from rillflow.definition.declared_triggers import wrong_triggers
 from rillflow.definition.model import (
@@ -22,22 +22,24 @@ from rillflow.definition.model import (
     WorkflowDefinition,
 )
 from rillflow.definition.ray_options import wrong_options
+from rillflow.definition.references import (
+    MOST_EXPANDED_BYTES,
+    MOST_EXPANDED_RULES,
+    RESOURCE_SCHEME,
+    CommonMapping,
+    expanded_rules_of,
+    expansion_beyond,
+    rules_of,
+    rules_of_sugar,
+)
 from rillflow.definition.search_keys import wrong_search_keys
-from rillflow.definition.sugar import END_TASK, rules_of_input
+from rillflow.definition.sugar import END_TASK
 from rillflow.definition.tasks import Level, all_tasks, levels
 from rillflow.definition.yaml_tree.nodes import Path
 from rillflow.ids import LONGEST_NAME, is_name, why_no_name
-from rillflow.jsontypes import JsonObject
 
 MAX_DEPTH: Final = 10
 """Default of the setting of how deep tasks may nest (spec Q67)."""
-
-MOST_EXPANDED_RULES: Final = 50_000
-"""Limit of the mapping rules of a definition, those of shared lists once for each reference."""
-
-CommonMapping: TypeAlias = Mapping[str, tuple[MappingRule, ...] | None]
-
-RESOURCE_SCHEME: Final = "resource://"
 
 
 _NO_PATTERN: Final = "pattern can not be null."
@@ -65,14 +67,25 @@ class Finding(NamedTuple):
     kind: str = ""
 
 
-def findings(definition: WorkflowDefinition, *, max_depth: int = MAX_DEPTH) -> Iterator[Finding]:
-    """Generate everything that is wrong with a definition, worst first."""
+def findings(
+    definition: WorkflowDefinition,
+    *,
+    max_depth: int = MAX_DEPTH,
+    most_expanded_bytes: int = MOST_EXPANDED_BYTES,
+) -> Iterator[Finding]:
+    """Generate everything that is wrong with a definition, worst first.
+
+    Args:
+        definition: What is checked.
+        max_depth: How many levels tasks may nest.
+        most_expanded_bytes: How much its references may write out (``references``).
+    """
     if definition.type is None:
         yield Finding(30403, "dag type is invalid.", ("type",), hint="type is flow or resource")
     if definition.type == "resource":
         yield from _check_resources(definition)
     else:
-        yield from _check_flow(definition, max_depth)
+        yield from _check_flow(definition, max_depth, most_expanded_bytes)
 
 
 def find_circle(successors: Mapping[str, Sequence[str]]) -> list[str]:
@@ -109,7 +122,9 @@ def is_blank(text: str | None) -> bool:
     return text is None or not text.strip()
 
 
-def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Finding]:
+def _check_flow(
+    definition: WorkflowDefinition, max_depth: int, most_expanded_bytes: int
+) -> Iterator[Finding]:
     if not definition.tasks:
         yield Finding(30405, "dag task empty.", ("tasks",))
     all_levels = tuple(levels(definition))
@@ -127,14 +142,14 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
             if isinstance(task, FunctionTask):
                 yield from _check_ray_options(task.ray_options, (*path, "rayOptions"))
         for task, path in level.located():
-            rules = _rules_of(task, path, with_sugar=not level.enclosing)
+            rules = rules_of(task, path, with_sugar=not level.enclosing)
             yield from _check_references(task.name, rules, common)
     yield from _check_ray_options(definition.ray_options, ("rayOptions",))
     yield from _check_triggers(definition)
     yield from _check_search_keys(definition)
-    of_output = _rules_of_sugar(definition.output, ("output",))
+    of_output = rules_of_sugar(definition.output, ("output",))
     yield from _check_references(END_TASK, of_output, common)
-    yield from _check_expansion(definition, common)
+    yield from _check_expansion(definition, most_expanded_bytes)
 
 
 def _check_triggers(definition: WorkflowDefinition) -> Iterator[Finding]:
@@ -256,37 +271,12 @@ def _check_references(
             yield Finding(30406, message, where, wrong=wanted, options=tuple(common))
 
 
-def expanded_rules(rules: Iterable[MappingRule], common: CommonMapping) -> int:
-    """Count rules, with those of the shared lists to which they refer."""
-    return sum(len(common.get(rule.reference or "") or ()) or 1 for rule in rules)
-
-
-def _check_expansion(definition: WorkflowDefinition, common: CommonMapping) -> Iterator[Finding]:
-    callback = definition.callback
-    rules = [rule for rule, _ in _rules_of_sugar(definition.output, ())]
-    count = expanded_rules([*rules, *((callback and callback.input_mappings) or ())], common)
-    for task, path in all_tasks(definition):
-        count += expanded_rules(
-            (rule for rule, _ in _rules_of(task, path, with_sugar=True)), common
-        )
-        if count > MOST_EXPANDED_RULES:
-            message = f"references expand to more than {MOST_EXPANDED_RULES} mapping rules"
-            yield Finding(30406, message, ("commonMapping",))
-            return
-
-
-def _rules_of(task: Task, path: Path, *, with_sugar: bool) -> Iterator[tuple[MappingRule, Path]]:
-    for position, rule in enumerate(task.input_mappings or ()):
-        yield rule, (*path, "inputMappings", position)
-    for position, rule in enumerate(task.output_mappings or ()):
-        yield rule, (*path, "outputMappings", position)
-    if with_sugar:
-        yield from _rules_of_sugar(task.input, (*path, "input"))
-
-
-def _rules_of_sugar(sugar: JsonObject | None, path: Path) -> Iterator[tuple[MappingRule, Path]]:
-    for key, rule in rules_of_input(sugar):
-        yield rule, (*path, key)
+def _check_expansion(definition: WorkflowDefinition, most_bytes: int) -> Iterator[Finding]:
+    if expanded_rules_of(definition) > MOST_EXPANDED_RULES:
+        message = f"references expand to more than {MOST_EXPANDED_RULES} mapping rules"
+        yield Finding(30406, message, ("commonMapping",))
+    elif found := expansion_beyond(definition, most_bytes):
+        yield Finding(30406, found.message, found.path, hint=found.hint)
 
 
 def _check_resources(definition: WorkflowDefinition) -> Iterator[Finding]:

@@ -13,15 +13,16 @@ from starlette.responses import Response
 from rillflow.definition import parse_definition
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, RequestError
-from rillflow.jsontypes import encode_json
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.definitions.previews import (
     RESTRICTION_VIOLATION,
+    answer_limit,
     dependencies_of,
     draft_view,
     problem_view,
     problems_of,
+    shown_text,
 )
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import sender_of
@@ -50,7 +51,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         try:
             definition = await _read(request, body, stack)
             shown = await FOR_AUTHORS.run(
-                lambda: encode_json(draft_view(definition)),
+                lambda: shown_text(draft_view(definition), answer_limit(stack.settings)),
                 sender=sender_of(request.scope),
                 text_bytes=len(body),
             )

@@ -26,6 +26,7 @@ from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.previews import (
     RESTRICTION_VIOLATION,
     Function,
+    answer_limit,
     evaluate_rules,
     preview_dispatch,
     shown_text,
@@ -90,7 +91,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
             }
             if mapped.passed_over:
                 view["warnings"] = warnings_view(warnings_of(SIDES[type], mapped.passed_over))
-            return shown_text(view, _answer_limit(stack))
+            return shown_text(view, answer_limit(stack.settings))
 
         # How long rules take is bounded by their steps, and not by their length.
         sender = sender_of(request.scope)
@@ -120,7 +121,7 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
             rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
             data: JsonObject = {"context": given.get("context")}
             mapped = _applied(stack, rules, known, data, execution_id)
-            limit = _answer_limit(stack)
+            limit = answer_limit(stack.settings)
             shown_text({"input": mapped.input}, limit)
             view = preview_dispatch(
                 _function(given, known.definition),
@@ -155,11 +156,6 @@ def _applied(
         execution_id=execution_id or _execution_of(context),
         budget=TotalBudget(settings.turn_max_steps, settings.turn_max_bytes),
     )
-
-
-def _answer_limit(stack: Stack) -> int:
-    """Return the limit of an answer: the size of the given data, and what one step may change."""
-    return stack.settings.submit_max_bytes + stack.settings.context_max_bytes
 
 
 async def _known(stack: Stack, execution_id: str, task_name: str) -> Known:

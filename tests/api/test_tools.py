@@ -255,3 +255,16 @@ async def test_customized_storage_has_no_store(api: Api) -> None:
     assert refusal == (400, 30109, "id can not be empty")
     refusal = await api.get_refusal(f"{storage}/load.json")
     assert refusal == (400, 30109, "execution_id and bucket_name can not be all empty")
+
+
+async def test_a_definition_is_shown_only_where_it_is_short_when_written_out() -> None:
+    rule = f"{{source: '{'x' * 1_000}', target: $.input.a}}"
+    text = PASS.replace("tasks:", f"commonMapping: {{c: [{rule}]}}\ntasks:", 1).replace(
+        "      - {source: $.context.a", "%s      - {source: $.context.a", 1
+    )
+    reference = "      - {reference: c}\n"
+    async with served(submit_max_bytes=4_096, context_max_bytes=4_096) as api:
+        assert (await api.post("/flow/convert.json", text % reference))["ret"]["tasks"]
+        status, code, message = await api.refusal("/flow/convert.json", text % (reference * 10))
+        assert (status, code) == (400, 30110)
+        assert "larger than 8192 bytes" in message

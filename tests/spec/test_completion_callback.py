@@ -6,7 +6,7 @@ from rillflow.core.commands import DispatchTask
 from rillflow.core.machine import outstanding
 from rillflow.core.status import DagStatus
 from rillflow.testing import Scenario
-from tests.spec.notation import Json, each, fn, pass_, scenario
+from tests.spec.notation import Json, each, flow, fn, pass_, scenario
 
 LISTENER = "http://listener"
 
@@ -106,6 +106,48 @@ def test_the_whole_context_and_execution_come_when_asked_for() -> None:
     assert info["tasks"]["A"]["task"]["category"] == "function"
     assert info["tasks"]["A"]["taskInvokeMsg"]["output"] == {"x": 2}
     assert info["dagInvokeMsg"]["invokeTimeInfos"] == [{"startTime": 0, "endTime": 0}]
+
+
+def limited(run: Scenario, data: Json, most_bytes: int) -> Scenario:
+    """Submit with a lower limit of what a context may be than that of a scenario."""
+    run.submit(data)
+    run.state.context_max_bytes = most_bytes
+    return run
+
+
+def test_what_the_body_has_no_room_for_is_left_out_and_named() -> None:
+    config = {"resourceName": LISTENER, "fullContext": True, "fullDAGInfo": True}
+    definition = flow(fn("A", outs="x"), pass_("B"), callback=config)
+    run = limited(Scenario(definition), {"given": "g" * 30_000}, 65_536)
+    run.finish("A", {"x": "y" * 40_000})
+    assert len(run.state.completion or b"") < 65_536
+    assert body(run)["left_out"] == ["data"]
+    assert body(run)["dag_info"]["tasks"]["A"]["taskInvokeMsg"]["output"] == {"x": "y" * 40_000}
+    assert "data" not in body(run)
+
+
+def test_failed_tasks_are_left_out_of_the_body_where_their_values_do_not_fit() -> None:
+    definition = flow(
+        each("A", "list", fn("A1", ins="list"), ins="list"), callback={"resourceName": LISTENER}
+    )
+    run = limited(Scenario(definition), {"list": list(range(20))}, 131_072)
+    for number in range(20):
+        run.finish(f"A_{number}-A1", succeeded=False, msg="m" * 8_000)
+    told = body(run)
+    assert told["left_out"] == ["failed_tasks_invoke_info"]
+    assert list(told["error_info"]) == ["dag_invoke_info"]
+    assert len(run.state.completion or b"") < 131_072
+
+
+def test_a_long_definition_is_left_out_of_the_body() -> None:
+    definition = flow(
+        fn("A", input_mappings=[{"reference": "c"}] * 10),
+        common_mapping={"c": [{"source": "x" * 10_000, "target": "$.input.a"}]},
+        callback={"resourceName": LISTENER, "fullDAGInfo": True},
+    )
+    run = limited(Scenario(definition), {}, 65_536)
+    run.finish("A")
+    assert body(run) == {"dag_status": "succeed", "left_out": ["dag_info"]}
 
 
 def test_its_rules_may_ask_for_the_address_of_a_task() -> None:

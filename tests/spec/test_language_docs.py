@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from rillflow.core.tasks.retry_waits import retry_wait_s
 from rillflow.definition import MAX_DEPTH, MAX_TEXT_BYTES, find_problems, model, parse_definition
-from rillflow.definition.validation import MOST_EXPANDED_RULES
+from rillflow.definition.references import MOST_EXPANDED_BYTES, MOST_EXPANDED_RULES
 from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING
 from rillflow.definition.yaml_tree.loader import MAX_PATTERNS as MOST_DEFINITION_PATTERNS
 from rillflow.definition.yaml_tree.scalars import resolve_plain
@@ -332,6 +332,9 @@ LIMITS: Final = {
     "characters of an id, an anchor or a reference in it": LONGEST_SCHEMA_NAME,
     "mapping rules of a definition, those of `commonMapping` once for each reference": (
         MOST_EXPANDED_RULES
+    ),
+    "bytes of JSON that references to `commonMapping`, `resources` and `rayOptions` write out": (
+        MOST_EXPANDED_BYTES
     ),
     "regular expressions (`=~`) of a definition": MOST_DEFINITION_PATTERNS,
     "mapping rules of a submission's own callback, counted likewise": MOST_CALLBACK_RULES,

@@ -1,6 +1,7 @@
 """A definition is refused with Rill Flow's codes and words, and the first check wins."""
 
 import re
+from typing import Final
 
 import pytest
 
@@ -233,6 +234,49 @@ def test_references_that_multiply_rules_are_refused(rest: str) -> None:
     assert parse_definition(text + rest % (reference * 500)).common_mapping
     code, message = refusal_of(text + rest % (reference * 501))
     assert (code, message) == (30406, "references expand to more than 50000 mapping rules")
+
+
+def test_ray_options_of_a_workflow_count_for_each_function() -> None:
+    labels = ", ".join(f"l{n}: '{'in(' + ', '.join(['x' * 60] * 16) + ')'}'" for n in range(16))
+    text = f"{HEADER}rayOptions: {{label_selector: {{{labels}}}}}\ntasks:\n"
+    call = "- {name: T%d, category: function, pattern: task_sync, resourceName: 'ray://a:b'}\n"
+    assert parse_definition(text + "".join(call % n for n in range(400))).tasks
+    code, message = refusal_of(text + "".join(call % n for n in range(600)))
+    assert (code, message) == (30406, "references expand to more than 8388608 bytes of JSON")
+
+
+CHOICE_WITH_REFERENCE: Final = (
+    "category: choice, choices: [{condition: a, tasks: [{name: I%d, category: pass,"
+    " outputMappings: [{reference: c}]}]}]"
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "task"),
+    [
+        ("commonMapping: {c: [%s]}", "category: pass, inputMappings: [{reference: c}]"),
+        ("commonMapping: {c: [%s]}", CHOICE_WITH_REFERENCE),
+        (
+            "resources: [{name: r, category: function, inputMappings: [%s]}]",
+            'category: function, pattern: task_sync, resourceName: "resource://r"',
+        ),
+    ],
+    ids=["shared rules", "shared rules in a branch", "a resource"],
+)
+def test_references_that_write_out_too_much_are_refused_where_they_do(
+    declared: str, task: str
+) -> None:
+    declaration = declared % f"{{source: '{'x' * 400_000}', target: $.input.a}}"
+    text = f"{HEADER}{declaration}\ntasks:\n"
+    lines = [f"- {{name: T{n}, {task % n if '%d' in task else task}}}" for n in range(21)]
+    assert parse_definition(text + "\n".join(lines[:20])).tasks
+    with pytest.raises(DefinitionError) as refused:
+        parse_definition(text + "\n".join(lines))
+    [problem] = refused.value.problems
+    assert problem.message == "references expand to more than 8388608 bytes of JSON"
+    assert problem.line == text.count("\n") + 21
+    assert problem.column > 1
+    assert "refer to it less often" in problem.hint
 
 
 @pytest.mark.parametrize(

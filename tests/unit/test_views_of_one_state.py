@@ -21,6 +21,7 @@ from tests.loopback import ManualClock
 from tests.submissions import submission_event
 from tests.unit.test_linear_readers import lines_of
 
+LONG_RULE: Final = f"{{source: '{'x' * 40_000}', target: $.input.a}}"
 WIDE: Final = """
 workspace: memory
 dagName: wide
@@ -97,4 +98,20 @@ async def test_an_encoded_view_keeps_nothing_of_its_execution() -> None:
     assert (await views.part(ViewPart(name))).size_bytes > 1_000, "what is encoded is still read"
     again = wide(1_000)
     assert views.answer(query, again, None).view != name
+    await views.stop()
+
+
+async def test_a_view_is_encoded_apart_if_its_definition_writes_out_much() -> None:
+    text = WIDE.replace("tasks:", f"commonMapping: {{c: [{LONG_RULE}]}}\ntasks:", 1).replace(
+        "inputMappings: [", "inputMappings: [{reference: c}, {reference: c}, ", 1
+    )
+    plan = Plan(parse_definition(text), "wide")
+    event = submission_event("memory:wide", "wide", data=encode_json({"items": [0]}))
+    execution, views = ActiveExecution(plan, machine.submit(plan, event)[0]), Views(ManualClock())
+    assert not execution.may_be_large
+    query = Query(execution_id=execution.state.execution_id, kind="execution")
+    name = views.answer(query, execution, None).view
+    assert name is not None
+    size_bytes = (await views.part(ViewPart(view=name))).size_bytes
+    assert size_bytes > 2 * 40_000
     await views.stop()

@@ -202,6 +202,11 @@ class ActiveExecution:
         kept_bytes = self.encoded_bytes + state.outputs_bytes + state.made_bytes
         return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
 
+    @property
+    def may_show_much(self) -> bool:
+        """Tell whether encoding a view of it might hold the event loop: its definition counts."""
+        return self.may_be_large or self.plan.shown_bytes > SMALL_BYTES
+
     def owes_snapshot(self, snapshot_steps: int) -> bool:
         """Tell whether a replay costs more than this, and four times as much as a snapshot."""
         return self.replay_steps > max(

@@ -6,6 +6,7 @@ Used by `runtime/submission/intake.py`, `runtime/activation`, `runtime/commands`
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
@@ -43,6 +44,7 @@ RESTRICTION_VIOLATION: Final = 30110
 # Stored definitions are in a longer form, and were added under earlier limits.
 _STORED_DEPTH: Final = 40
 _STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
+_STORED_EXPANDED_BYTES: Final = sys.maxsize  # a plan shows references where they are too long
 _READY_BYTES_PER_CHARACTER: Final = 64  # many short tasks took 52
 _MOST_PATTERNS_AT_ONCE: Final = 4  # compiling one takes up to 2.5 ms
 
@@ -163,12 +165,17 @@ def is_ready_at_once(text: str) -> bool:
 
 
 def parse_stored(text: str) -> WorkflowDefinition:
-    """Parse a canonical text; its depth and length were checked when it was added.
+    """Parse a canonical text; its depth and lengths were checked when it was added.
 
     Raises:
         DefinitionError: It is no longer valid.
     """
-    return parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
+    return parse_definition(
+        text,
+        max_depth=_STORED_DEPTH,
+        max_bytes=_STORED_BYTES,
+        most_expanded_bytes=_STORED_EXPANDED_BYTES,
+    )
 
 
 async def resolve_descriptor(
@@ -348,5 +355,10 @@ class Plans:
         plan = self._plans.get(definition_id)
         if plan is not None:
             return plan
-        plan = Plan(parse_stored(text), definition_id, size_bytes=ready_bytes(text))
+        plan = Plan(
+            parse_stored(text),
+            definition_id,
+            size_bytes=ready_bytes(text),
+            text_bytes=len(text),
+        )
         return self._plans.put(definition_id, plan, plan.size_bytes)

@@ -30,6 +30,7 @@ from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.mappings import Mapped, compile_mappings
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.runtime.definitions.input_schema import InputSchema
+from rillflow.settings import Settings
 
 RESTRICTION_VIOLATION: Final = 30110
 COMPLETION: Final = "flow_completed_callback"
@@ -105,6 +106,11 @@ def evaluate_rules(  # noqa: PLR0913 - the roots of a mapping
         )
     except (LanguageError, WorkLimitError) as error:
         raise RequestError(str(error), wire_code=RESTRICTION_VIOLATION) from error
+
+
+def answer_limit(settings: Settings) -> int:
+    """Return the limit of an answer: the size of the given data, and what one step may change."""
+    return settings.submit_max_bytes + settings.context_max_bytes
 
 
 def shown_text(shown: JsonObject, most_bytes: int) -> bytes:

@@ -119,7 +119,7 @@ class Views:
             UnreadAnswersError: Too many large ones are being read.
         """
         at_ms = self._clock.now_ms()
-        if execution is None or query.kind in _NEVER_LARGE or not execution.may_be_large:
+        if execution is None or query.kind in _NEVER_LARGE or not execution.may_show_much:
             return queries.answer_query(
                 query, execution, at_ms, quarantine=quarantine, holder=self._holder
             )
@@ -146,7 +146,7 @@ class Views:
         A view that fails or may be large is omitted: a watcher that misses it queries it, and gets
         the error. A view of an execution that a redo has restarted meanwhile is omitted, too.
         """
-        if execution is None or not kind or not execution.over or execution.may_be_large:
+        if execution is None or not kind or not execution.over or execution.may_show_much:
             return None
         query = Query(execution_id=execution.state.execution_id, kind=kind)
         try:

@@ -15,8 +15,9 @@ import msgspec
 from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
 from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_callback
+from rillflow.definition.references import expanded_rules
 from rillflow.definition.tasks import levels
-from rillflow.definition.validation import depth_findings, expanded_rules
+from rillflow.definition.validation import depth_findings
 from rillflow.errors import (
     DefectError,
     DefinitionError,
