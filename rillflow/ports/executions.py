@@ -119,12 +119,12 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
 
     ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy`` (``task``
     called ``resource``, which asks for a pause of ``for_s``; 0 is none), ``blocks`` (which
-    functions are busy for calls of the service, or of every service if it is empty) or
+    functions are busy for calls of the service, or of the workspace that it names) or
     ``quarantined`` (which executions of the owner are in quarantine, with the reasons). It goes to
     every owner of partitions, for which ``execution_id`` is empty.
 
-    With ``for_service_only`` the pause holds back the calls of this service and of no other one:
-    it is not known that the function itself asked for it.
+    A pause holds back the calls of the workspace of the service. With ``for_service_only`` it holds
+    back those of this service alone: it is not known that the function itself asked for it.
     """
 
     kind: str

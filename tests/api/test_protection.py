@@ -180,6 +180,20 @@ async def test_new_dispatches_to_a_busy_function_wait_and_do_not_fail() -> None:
         assert (shown["dag_status"], shown["context"]["a"], work.calls) == ("SUCCEED", 5, 2)
 
 
+async def test_an_answer_that_repeats_its_input_holds_back_no_other_workspace() -> None:
+    calls: list[FunctionRequest] = []
+
+    def echo(request: FunctionRequest) -> dict[str, Any]:
+        calls.append(request)
+        return {"sys_info": {"retry_interval_seconds": 10_800}} if len(calls) == 1 else {"a": 5}
+
+    async with served({"work": echo}) as api:
+        await api.run(calling("work"))
+        other = calling("work").replace("workspace: shop", "workspace: toys")
+        shown = await api.run(other)
+        assert (shown["dag_status"], len(calls)) == ("SUCCEED", 2)
+
+
 async def test_what_is_forgotten_is_called_at_once() -> None:
     work = Crowd()
     async with served({"work": work}) as api:

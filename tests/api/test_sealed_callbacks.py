@@ -178,11 +178,11 @@ async def busy_for(api: Api, service: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("keys", "path", "holds_others"),
+    ("keys", "path", "holds_workspace"),
     [((NEW,), TRIGGER, True), ((NEW,), FINISH, False), ((), TRIGGER, False), ((), FINISH, False)],
 )
-async def test_a_callback_holds_back_the_calls_of_others_only_with_its_seal(
-    keys: tuple[str, ...], path: str, *, holds_others: bool
+async def test_a_callback_holds_back_the_calls_of_its_workspace_only_with_its_seal(
+    keys: tuple[str, ...], path: str, *, holds_workspace: bool
 ) -> None:
     work = Work()
     async with served({"work": work}, callback_keys=keys) as api:
@@ -190,10 +190,11 @@ async def test_a_callback_holds_back_the_calls_of_others_only_with_its_seal(
         busy = {"sys_info": {"retry_interval_seconds": 600}}
         assert await api.post(path, busy, **address) == {"result": "ok"}
         assert await busy_for(api, "shop:order")
-        assert await busy_for(api, "toys:order") is holds_others
-        other = calling("work").replace("workspace: shop", "workspace: toys")
+        assert await busy_for(api, "shop:other") is holds_workspace
+        assert not await busy_for(api, "toys:order")
+        other = calling("work").replace("dagName: order", "dagName: other")
         waiting = await api.submit(await api.add(other))
-        if holds_others:
+        if holds_workspace:
             assert (await api.shown(waiting, wait_s=0.2))["tasks"]["A"]["status"] == "RUNNING"
         else:
             assert (await api.ended(waiting))["dag_status"] == "SUCCEED"

@@ -1,5 +1,7 @@
 """How long a function is left alone follows no clock that is wrong (spec 9.3)."""
 
+import pytest
+
 from rillflow.ports.executions import ResourceCall
 from rillflow.runtime.backpressure.busy_functions import BusyFunctions
 from tests.loopback import ManualClock
@@ -64,18 +66,41 @@ def test_a_hint_that_anyone_could_send_holds_back_the_calls_of_its_service_alone
     assert not elsewhere.are_busy
 
 
+def test_a_hint_in_an_answer_holds_back_the_calls_of_its_workspace_alone() -> None:
+    """An answer may repeat its input: a submitter had a shared function left alone for all."""
+    news: list[ResourceCall] = []
+    here, clock = BusyFunctions(ManualClock(), news.append), ManualClock()
+    here.heard(SERVICE, "A", FUNCTION, hint_s=9)
+    elsewhere = BusyFunctions(clock)
+    for call in news:
+        elsewhere.answer(call)
+
+    for hints in (here, elsewhere):
+        assert hints.busy_s(FUNCTION, SERVICE) == 9
+        assert hints.busy_s(FUNCTION, "demo:other") == 9
+        assert hints.busy_s(FUNCTION, "shop:order") == 0
+        for asked in ("demo", "demo:other"):
+            body = hints.answer(ResourceCall(kind="blocks", service=asked)).body
+            assert body == b'{"%b":9.0}' % FUNCTION.encode()
+        assert hints.answer(ResourceCall(kind="blocks", service="shop")).body == b"{}"
+    elsewhere.answer(ResourceCall(kind="clear", service=SERVICE))
+    assert elsewhere.busy_s(FUNCTION, "demo:other") == 0
+
+
+@pytest.mark.parametrize("for_service_only", [False, True])
+def test_a_bounded_number_of_hints_is_kept(*, for_service_only: bool) -> None:
+    hints = BusyFunctions(ManualClock())
+    for number in range(10_001):
+        name = f"{FUNCTION}/{number}"
+        hints.heard(SERVICE, "A", name, hint_s=9, for_service_only=for_service_only)
+
+    assert hints.busy_s(f"{FUNCTION}/0", SERVICE) == 0
+    assert hints.busy_s(f"{FUNCTION}/10000", SERVICE) == 9
+
+
 def test_a_hint_of_a_service_is_cleared_with_the_others() -> None:
     hints = BusyFunctions(ManualClock())
     hints.heard(SERVICE, "A", FUNCTION, hint_s=9, for_service_only=True)
     hints.answer(ResourceCall(kind="clear", service=SERVICE))
 
     assert hints.busy_s(FUNCTION, SERVICE) == 0
-
-
-def test_a_bounded_number_of_hints_of_services_is_kept() -> None:
-    hints = BusyFunctions(ManualClock())
-    for number in range(10_001):
-        hints.heard(SERVICE, "A", f"{FUNCTION}/{number}", hint_s=9, for_service_only=True)
-
-    assert hints.busy_s(f"{FUNCTION}/0", SERVICE) == 0
-    assert hints.busy_s(f"{FUNCTION}/10000", SERVICE) == 9

@@ -106,7 +106,7 @@ async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> 
         answered=ABSENT,
         crashed=lambda *_: None,
         host="http://here",
-        follows=False,
+        dedicated=None,
     )
     outbound.hints.heard("service", "task", "http://f/x", hint_s=1)
     with_a_hint = asyncio.create_task(outbound.told())

@@ -6,19 +6,21 @@ clock, here or at another owner, delays nothing. Every owner of partitions has t
 owners. Which functions a service uses, each owner knows for its own executions; owners of dedicated
 executions report theirs.
 
-A hint holds back the calls of every service only if the function itself gave it: in the answer of a
-call, or in a callback with the seal of its attempt. Anyone could send another callback, so its hint
-counts for the service of its execution alone.
+A hint that the function itself gave, in the answer of a call or in a callback with the seal of its
+attempt, holds back the calls of the workspace of the execution. It counts for no other workspace,
+because many functions answer with a part of their input, which whoever submits has written. Anyone
+could send another callback, so its hint counts for the service of its execution alone.
 
 Used by `runtime/backpressure/admission.py` and `runtime/commands/dispatching.py`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import RequestError
+from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Reply, ResourceCall, Submission
@@ -30,10 +32,11 @@ RECENT_S: Final = 1.0
 
 _MOST_SERVICES: Final = 10_000
 _MOST_OF_SERVICE: Final = 5_000
-_MOST_FOR_SERVICES: Final = 10_000
+_MOST_BUSY: Final = 10_000
 _RESOURCE_LIMIT: Final = 30201
 
-Key = TypeVar("Key", str, tuple[str, str])
+_Busy: TypeAlias = OrderedDict[tuple[str, str], float]
+"""Until when functions are busy, by monotonic time, for workspaces or services."""
 
 
 class Heard(NamedTuple):
@@ -64,8 +67,8 @@ class BusyFunctions:
         self._tell = tell
         self._tells_all = tells_all
         self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
-        self._busy: dict[str, float] = {}
-        self._busy_for_service: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._busy: _Busy = OrderedDict()
+        self._busy_for_service: _Busy = OrderedDict()
         self.are_limiting = False
         """Whether any function was busy, so that submissions must be checked."""
         self.on_clear: Callable[[], None] = lambda: None
@@ -96,12 +99,14 @@ class BusyFunctions:
         if news.for_s or (self._tells_all and not is_known):
             self._tell(news)
 
-    def follow(self, blocks: Mapping[str, float]) -> None:
-        """Replace the functions that are busy for all by these, each with its seconds."""
+    def follow(self, workspace: str, blocks: Mapping[str, float]) -> None:
+        """Replace the functions that are busy for workspaces by those of one, with seconds."""
         now_s = self._clock.monotonic_s()
-        is_clear = bool(self._busy.keys() - blocks.keys())
-        self._busy = {resource: now_s + left_s for resource, left_s in blocks.items()}
-        if is_clear:
+        before = self._busy.keys()
+        self._busy = OrderedDict(
+            ((workspace, resource), now_s + left_s) for resource, left_s in blocks.items()
+        )
+        if before - self._busy.keys():
             self.on_clear()
 
     def copy_worst(self, service: str, task: str, resource: str, *, child: str) -> None:
@@ -117,10 +122,10 @@ class BusyFunctions:
 
     def busy_s(self, resource: str, service: str) -> float:
         """Return for how many seconds a function accepts no calls of a service; 0: it does now."""
-        for_all_s = self._left_s(self._busy, resource)
+        for_all_s = self._left_s(self._busy, (workspace_of(service), resource))
         return max(for_all_s, self._left_s(self._busy_for_service, (service, resource)))
 
-    def _left_s(self, busy: MutableMapping[Key, float], key: Key) -> float:
+    def _left_s(self, busy: _Busy, key: tuple[str, str]) -> float:
         until_s = busy.get(key)
         if until_s is None:
             return 0
@@ -178,7 +183,9 @@ class BusyFunctions:
 
     def _blocks(self, service: str) -> JsonObject:
         own = [resource for asked, resource in self._busy_for_service if asked == service]
-        left_s = {resource: self.busy_s(resource, service) for resource in (*self._busy, *own)}
+        workspace = workspace_of(service)
+        own += [resource for asked, resource in self._busy if asked == workspace]
+        left_s = {resource: self.busy_s(resource, service) for resource in own}
         return {resource: left for resource, left in left_s.items() if left}
 
     def _learn(self, news: ResourceCall) -> None:
@@ -187,14 +194,13 @@ class BusyFunctions:
             return
         until_s = self._clock.monotonic_s() + news.for_s
         self._note(news.service, news.task, news.resource, until_s)
+        busy, owner = self._busy, workspace_of(news.service)
         if news.for_service_only:
-            key = (news.service, news.resource)
-            until_s = max(until_s, self._busy_for_service.pop(key, until_s))
-            self._busy_for_service[key] = until_s
-            if len(self._busy_for_service) > _MOST_FOR_SERVICES:
-                self._busy_for_service.popitem(last=False)
-        else:
-            self._busy[news.resource] = max(until_s, self._busy.get(news.resource, until_s))
+            busy, owner = self._busy_for_service, news.service
+        key = (owner, news.resource)
+        busy[key] = max(until_s, busy.pop(key, until_s))
+        if len(busy) > _MOST_BUSY:
+            busy.popitem(last=False)
 
     def _note(self, service: str, task: str, resource: str, until_s: float | None) -> None:
         known = self._services.get(service)
@@ -216,7 +222,7 @@ class BusyFunctions:
         gone = [key for key in known if not resources or key[1] in resources]
         for task, resource in gone:
             del known[task, resource]
-            self._busy.pop(resource, None)
+            self._busy.pop((workspace_of(service), resource), None)
             self._busy_for_service.pop((service, resource), None)
         self.on_clear()
         return bool(gone)

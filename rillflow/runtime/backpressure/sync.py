@@ -22,13 +22,16 @@ _blocks = msgspec.json.Decoder(dict[str, float])
 
 
 class HintSync:
-    """Copies the hints of the owners of partitions.
+    """Copies the hints that the owners of partitions have for a workspace.
 
     A copy is valid for a second. If no answer comes in time, dispatches use the last copy.
     """
 
-    def __init__(self, hints: BusyFunctions, executions: Executions, clock: Clock) -> None:
+    def __init__(
+        self, hints: BusyFunctions, executions: Executions, clock: Clock, workspace: str
+    ) -> None:
         self._hints = hints
+        self._workspace = workspace
         self._executions = executions
         self._clock = clock
         self._asked_s: float | None = None
@@ -56,13 +59,14 @@ class HintSync:
     async def _ask(self) -> None:
         try:
             async with asyncio.timeout(LONGEST_ASK_S):
-                replies = await self._executions.ask_all(ResourceCall(kind="blocks", service=""))
+                asked = ResourceCall(kind="blocks", service=self._workspace)
+                replies = await self._executions.ask_all(asked)
             known: dict[str, float] = {}
             for reply in replies:
                 for resource, left_s in _blocks.decode(reply.body or b"{}").items():
                     known[resource] = max(left_s, known.get(resource, 0))
             if replies:
-                self._hints.follow(known)
+                self._hints.follow(self._workspace, known)
         except Exception:
             log.warning("hints_unknown", exc_info=True)
         finally:

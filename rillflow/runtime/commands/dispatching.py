@@ -13,7 +13,7 @@ from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
 from rillflow.gateways.outbound.hints import retry_interval_s
-from rillflow.ids import ExecutionId, workflow_of
+from rillflow.ids import ExecutionId, workflow_of, workspace_of
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -49,8 +49,8 @@ class Dispatching:
     Sub-flows are started here; their answers, and those of dispatches that could not be made, go to
     ``answered``. ``find`` returns an execution that is in memory; ``still_awaited`` the dispatches
     whose answers would be accepted. ``crashed`` is called for an execution whose dispatch cannot be
-    sent, which affects no other. With ``follows`` the owners of partitions are queried for busy
-    functions, because they do not report to this owner.
+    sent, which affects no other. The owner of a ``dedicated`` execution queries the owners of
+    partitions for busy functions, because they do not report to it.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -66,7 +66,7 @@ class Dispatching:
         answered: Take,
         crashed: Crashed,
         host: str,
-        follows: bool,
+        dedicated: ExecutionId | None,
         subflow_workspaces: Workspaces = MappingProxyType({}),
     ) -> None:
         self._subflow_workspaces = subflow_workspaces
@@ -85,8 +85,10 @@ class Dispatching:
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling = TaskSet[list[Reply]]()
         self._untold: list[asyncio.Task[list[Reply]]] = []
-        self.hints = BusyFunctions(clock, self._spread, tells_all=follows)
-        self._following = HintSync(self.hints, executions, clock) if follows else None
+        self.hints = BusyFunctions(clock, self._spread, tells_all=dedicated is not None)
+        self._following = None
+        if dedicated is not None:
+            self._following = HintSync(self.hints, executions, clock, workspace_of(dedicated))
         self.held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
         """The dispatches that wait for busy functions."""
         self.hints.on_clear = self.held.look_again

@@ -64,7 +64,7 @@ class CommandRunner:
         crashed: Crashed,
         host: str,
         guards: HookChain,
-        follows: bool,
+        dedicated: ExecutionId | None,
         subflow_workspaces: Workspaces,
     ) -> None:
         self._clock = clock
@@ -87,7 +87,7 @@ class CommandRunner:
             answered=self._answered,
             crashed=crashed,
             host=host,
-            follows=follows,
+            dedicated=dedicated,
             subflow_workspaces=subflow_workspaces,
         )
 

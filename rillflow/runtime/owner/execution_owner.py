@@ -184,7 +184,7 @@ class ExecutionOwner:
             crashed=self._recovery.crashed,
             host=host,
             guards=guards,
-            follows=self._dedicated is not None,
+            dedicated=self._dedicated,
             subflow_workspaces=limits.subflow_workspaces,
         )
 
