@@ -30,6 +30,13 @@ from tests.cluster.processes import OwnStack
 from tests.loopback import closed_port
 
 LAYERS: Final = 40
+_GROUND: Final = """() => {
+    const box = document.querySelector(".react-flow__pane").getBoundingClientRect();
+    for (let x = box.left + 200; x < box.right - 200; x += 7)
+        for (let y = box.bottom - 40; y > box.top + 40; y -= 7)
+            if (document.elementFromPoint(x, y).matches(".react-flow__pane")) return [x, y];
+}"""
+"""A place of the graph where no task is, by which it is dragged."""
 ROUNDS: Final = 5
 DRAG_STEPS: Final = 120
 LATE_MS: Final = 1000 / 30
@@ -109,9 +116,7 @@ def print_frames(what: str, page: Page, move: Any) -> None:
 
 def drag(page: Page) -> None:
     """Drag the graph here and there."""
-    box = page.locator(".react-flow__pane").first.bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 40
+    x, y = page.evaluate(_GROUND)
     page.mouse.move(x, y)
     page.mouse.down()
     for step in range(DRAG_STEPS):
