@@ -63,6 +63,12 @@ class Visit:
         self.page.locator("h1, form").first.wait_for(state="attached")
         return self.page
 
+    def follow(self, fragment: str) -> Page:
+        """Load the console anew, as a link on another page does: ``key=...``."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.base_url}/console#{fragment}")
+        return self.page
+
     def inaccessible(self) -> list[str]:
         """Return what axe finds serious on the page as it is."""
         # The page's own policy forbids scripts from elsewhere, so axe comes by the protocol.

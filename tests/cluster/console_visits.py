@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit
@@ -57,6 +57,34 @@ def signed_in(browser: Browser, base_url: str) -> Any:
     state = visit.context.storage_state()
     visit.close()
     return state
+
+
+def enter(visit: Visit, key: str) -> Page:
+    """Show a key on the page for it."""
+    page = visit.open()
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    return page
+
+
+def offered(visit: Visit, key: str) -> Locator:
+    """Follow a link that has a key while somebody is signed in; return what the page asks."""
+    page = visit.follow(f"key={key}")
+    asked = page.get_by_role("dialog", name="Sign in with the key of this address?")
+    expect(asked).to_be_visible()
+    assert "key=" not in page.url
+    assert not visit.inaccessible()
+    return asked
+
+
+def halves_of_session(visit: Visit) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the headers with the cookie of whoever is signed in, and those with the token too."""
+    [cookie] = visit.context.cookies()
+    token = visit.page.evaluate(
+        "Object.values(localStorage).find((value) => /^[0-9a-f]{64}$/.test(value))"
+    )
+    half = {"Cookie": f"{cookie.get('name')}={cookie.get('value')}"}
+    return half, half | {"X-Rillflow-Session": token}
 
 
 def example(name: str, gateway: str) -> str:
@@ -122,8 +150,7 @@ def approve(api: Api, execution_id: str) -> None:
 
 def viewer_key(api: Api, workspace: str) -> str:
     """Make a key that may look at what is in one workspace."""
-    made = api.ask(
-        "POST", "/flow/keys/add.json", name="reader", role="viewer", workspaces=workspace
-    )
+    new = {"name": f"reader-of-{workspace}", "role": "viewer", "workspaces": workspace}
+    made = api.ask("POST", "/flow/keys/add.json", **new)
     assert made.status == 200, made.body
     return str(made.body["key"])

@@ -23,7 +23,10 @@ from tests.cluster.console_visits import (
     add_trigger,
     approve,
     draw,
+    enter,
     example,
+    halves_of_session,
+    offered,
     pages_of,
     row,
     viewer_key,
@@ -370,9 +373,7 @@ def test_a_key_is_offered_what_its_role_allows(
 ) -> None:
     waiting = api.submit(example("suspense", gateway), {"name": "Bob"})
     visit = Visit(browser, own.base_url)
-    page = visit.open()
-    page.get_by_label("API key").fill(viewer_key(api, "examples"))
-    page.keyboard.press("Enter")
+    page = enter(visit, viewer_key(api, "examples"))
     expect(page.get_by_text("viewer · examples")).to_be_visible()
     expect(row(page, waiting)).to_be_visible()
     expect(page.get_by_role("checkbox")).to_have_count(0)
@@ -472,25 +473,28 @@ def test_who_signs_out_has_left_in_all_tabs_and_at_the_server(
     browser: Browser, own: OwnStack
 ) -> None:
     visit = Visit(browser, own.base_url)
-    page = visit.open()
-    page.get_by_label("API key").fill(KEY)
-    page.keyboard.press("Enter")
+    page = enter(visit, KEY)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     other = visit.context.new_page()
     other.goto(f"{own.base_url}/console")
     expect(other.get_by_role("button", name="Sign out")).to_be_visible()
-    [cookie] = visit.context.cookies()
-    token = page.evaluate(
-        "Object.values(localStorage).find((value) => /^[0-9a-f]{64}$/.test(value))"
-    )
-    stolen = {"Cookie": f"{cookie['name']}={cookie['value']}"}
-    both = stolen | {"X-Rillflow-Session": token}
+    stolen, both = halves_of_session(visit)
     asked = f"{own.base_url}/flow/bg/get_business_options.json"
     # Each port of this machine gets the cookie from a browser, and nothing else.
-    assert httpx.get(asked, headers=stolen).status_code == 401
-    assert httpx.get(asked, headers=both).status_code == 200
+    assert [httpx.get(asked, headers=each).status_code for each in (stolen, both)] == [401, 200]
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
     assert httpx.get(asked, headers=both).status_code == 401
+    visit.close()
+
+
+def test_no_link_ends_a_session_unasked(browser: Browser, own: OwnStack, api: Api) -> None:
+    visit = Visit(browser, own.base_url)
+    operations = visit.follow(f"key={KEY}").get_by_role("link", name="Operations")
+    expect(operations).to_be_visible()
+    offered(visit, key := viewer_key(api, "shop")).get_by_role("button", name="Back").click()
+    expect(operations).to_be_visible()
+    offered(visit, key).get_by_role("button", name="Sign in").click()
+    expect(visit.page.get_by_text("viewer · shop")).to_be_visible()
     visit.close()

@@ -30,6 +30,12 @@ export function formatAddress(
   return `#/${parts.map(encodeURIComponent).join("/")}${text === "" ? "" : `?${text}`}`;
 }
 
+/** Read the API key that an address offers, `#key=...`; null where it offers none. */
+export function keyOf(hash: string): string | null {
+  const key = /^#key=(.+)$/.exec(hash)?.[1];
+  return key === undefined ? null : decoded(key);
+}
+
 const listeners = new Set<() => void>();
 let current = parseAddress(typeof location === "undefined" ? "" : location.hash);
 

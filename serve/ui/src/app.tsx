@@ -11,11 +11,11 @@ import {
   useRights,
   useSeesAll,
 } from "./access";
-import { formatAddress, go, useAddress } from "./address";
+import { formatAddress, go, keyOf, useAddress } from "./address";
 import { ApiError, send } from "./api/client";
 import { type Session, signIn, signOut } from "./api/session";
 import { ExecutionsPage } from "./executions/executions_page";
-import { Dialog, ErrorNote } from "./parts/controls";
+import { Confirm, Dialog, ErrorNote } from "./parts/controls";
 import { Icon } from "./parts/icons";
 import { Guarded, lazyPart } from "./parts/lazy_part";
 import { SignIn } from "./sign_in";
@@ -57,18 +57,53 @@ export function App(): JSX.Element {
   return (
     <RightsContext value={rightsOf(session.data)}>
       <Shell isKeyed={session.data.key_needed} />
+      {session.data.offeredKey !== undefined && <OfferedKey offeredKey={session.data.offeredKey} />}
     </RightsContext>
   );
 }
 
-/** Ask whether this browser has shown the key; the page that `rillflow up --key` writes has it. */
-async function readSession(): Promise<Session> {
-  const key = /^#key=(.+)$/.exec(location.hash)?.[1];
-  if (key !== undefined) {
-    go("#/executions", { replace: true });
-    await signIn(decodeURIComponent(key)).catch(() => null);
-  }
+interface OfferedSession extends Session {
+  /** A key of the address that nobody has agreed to. */
+  offeredKey?: string | undefined;
+}
+
+/** Ask whether this browser has shown the key; the page that `rillflow up --key` writes has it.
+
+Any page may link to an address with a key of its own, so it replaces no session unasked: what
+a person does next would be done with the key, and in the workspaces, of whoever made the link.
+*/
+async function readSession(): Promise<OfferedSession> {
+  const session = await send<Session>("GET", "console/session");
+  const key = keyOf(location.hash);
+  if (key === null) return session;
+  go("#/executions", { replace: true });
+  if (!session.key_needed) return session;
+  if (session.signed_in) return { ...session, offeredKey: key };
+  await signIn(key).catch(() => null);
   return send<Session>("GET", "console/session");
+}
+
+/** Ask whoever is signed in whether the key of the address takes the place of theirs. */
+function OfferedKey({ offeredKey }: { offeredKey: string }): JSX.Element {
+  const client = useQueryClient();
+  const close = () =>
+    client.setQueryData<OfferedSession>(
+      ["session"],
+      (now) => now && { ...now, offeredKey: undefined },
+    );
+  const change = async () => {
+    await signIn(offeredKey);
+    location.reload();
+  };
+  return (
+    <Confirm
+      title={t("sign.offered")}
+      text={t("sign.offeredWhy")}
+      action={t("sign.submit")}
+      onClose={close}
+      onDo={change}
+    />
+  );
 }
 
 /** Show the sign-in page once an answer says that the session has ended. */

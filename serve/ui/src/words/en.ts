@@ -49,6 +49,9 @@ export const en = {
   "sign.where":
     "The key is the setting RILLFLOW_API_KEY of the server, or what rillflow up --key has printed.",
   "sign.kept": "The browser keeps a session for 12 hours, and not the key.",
+  "sign.offered": "Sign in with the key of this address?",
+  "sign.offeredWhy":
+    "You are signed in already. With the key of a link from somebody else, what you do here is done in their name, and they may see it.",
 
   "action.close": "Close",
   "action.back": "Back",

@@ -48,6 +48,9 @@ export const zh: Readonly<Record<Key, string>> = {
   "sign.submit": "登录",
   "sign.where": "密钥是服务器的设置 RILLFLOW_API_KEY，或 rillflow up --key 打印的值。",
   "sign.kept": "浏览器只保存 12 小时有效的会话，不保存密钥。",
+  "sign.offered": "使用此地址中的密钥登录？",
+  "sign.offeredWhy":
+    "您已登录。如果链接来自他人，使用其中的密钥后，您的操作将以对方的名义执行，对方也可能看到。",
 
   "action.close": "关闭",
   "action.back": "返回",
