@@ -335,17 +335,17 @@ class Settings(BaseSettings):
     execution_max_tasks: Annotated[int, Field(ge=1)] = 50_000
     """Most tasks, and most groups, of an execution; a foreach or choice that makes more fails."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
-    """Time after which a callback is overdue: Rillflow then polls the function, or fails the
-    attempt. None means never."""
+    """Time after which a missing callback is polled for, or fails the attempt. None means never."""
     max_dedicated: Annotated[int, Field(ge=0)] = 256
     """Most dedicated executions at once, each in a process; more are refused (429)."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600
-    """Most callbacks without a seal, for executions that do not exist, from one address to one
-    replica; ``forever`` sets no limit."""
+    """Unsealed callbacks for unknown executions of an address at a replica (``forever``: any)."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
     """Most unanswered calls of an execution actor, 8/9 of one workspace; then none starts (429)."""
+    max_unanswered_bytes: Annotated[int, Field(ge=1024)] = 256 * MEBIBYTE
+    """Most bytes of the inputs of these calls, shared likewise; then executions are refused."""
     submit_max_bytes_by_business: SizeByBusiness = {}
     """Values of ``submit_max_bytes`` for single businesses."""
     callback_max_bytes_by_business: SizeByBusiness = {}

@@ -57,7 +57,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
 )
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
-from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls
+from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
@@ -192,6 +192,9 @@ class ExecutionActor:
                 lambda: sum(map(len, self._dispatcher.unanswered)) + self._host.held.count,
                 lambda: chain(self._dispatcher.executions(), self._host.held.executions()),
                 self._settings.max_unanswered_calls,
+            ),
+            inputs=inputs_of(
+                (self._dispatcher, self._host.held), self._settings.max_unanswered_bytes
             ),
         )
         read_process(self._meters, self._watch.state)

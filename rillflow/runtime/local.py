@@ -3,11 +3,12 @@
 Nothing of a running stack imports it. It joins what `rillflow/actors` joins, without messages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from types import MappingProxyType
 
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.changes import AwaitChanges, Changes
@@ -19,8 +20,10 @@ from rillflow.ports.store import Store
 from rillflow.runtime.backpressure.admission import (
     MOST_QUEUED,
     MOST_UNANSWERED,
+    MOST_UNANSWERED_BYTES,
     SubmissionLimit,
     UnansweredCalls,
+    inputs_of,
 )
 from rillflow.runtime.commands.subflows import Workspaces
 from rillflow.runtime.completion.client import CompletionClient, News
@@ -50,6 +53,7 @@ class LocalExecutions:
         subflow_workspaces: Workspaces = MappingProxyType({}),
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
+        max_unanswered_bytes: int = MOST_UNANSWERED_BYTES,
         on_fenced: Callable[[], None] = lambda: None,
         meters: Meters | None = None,
         spans: SpanQueue | None = None,
@@ -57,14 +61,8 @@ class LocalExecutions:
         meters = meters or Meters("local")
         measured = MeasuredGateway(gateway, meters, clock)
         self._pool = DispatchPool(measured, self._answered)
-        self._limit = SubmissionLimit(
-            max_queued_submissions,
-            unanswered=UnansweredCalls(
-                lambda: len(self._pool) + self.host.held.count,
-                lambda: chain(self._pool.executions(), self.host.held.executions()),
-                max_unanswered_calls,
-            ),
-        )
+        self._inputs: dict[CallId, int] = {}
+        self.input_bytes = 0
         self.host = ExecutionOwner(
             store=store,
             clock=clock,
@@ -83,7 +81,22 @@ class LocalExecutions:
             meters=meters,
             spans=spans,
         )
+        self._limit = self._submission_limit(
+            max_queued_submissions, max_unanswered_calls, max_unanswered_bytes
+        )
         self._watch = CompletionClient("local", self.call, self._ended)
+
+    def _submission_limit(self, queued: int, calls: int, input_bytes: int) -> SubmissionLimit:
+        held = self.host.held
+        return SubmissionLimit(
+            queued,
+            unanswered=UnansweredCalls(
+                lambda: len(self._pool) + held.count,
+                lambda: chain(self._pool.executions(), held.executions()),
+                calls,
+            ),
+            inputs=inputs_of((self, held), input_bytes),
+        )
 
     async def start(self) -> None:
         """Take ownership and resume the executions that had not ended."""
@@ -133,6 +146,15 @@ class LocalExecutions:
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Add requests without waiting."""
         self._pool.send(requests)
+        for request in requests:
+            call = request.call
+            if call not in self._inputs and self._pool.makes(call):
+                self._inputs[call] = len(request.input)
+                self.input_bytes += len(request.input)
+
+    def inputs(self) -> Iterator[tuple[ExecutionId, int]]:
+        """Yield the execution of each call under way, and the bytes of its input."""
+        return ((call[0], size_bytes) for call, size_bytes in self._inputs.items())
 
     async def _ended(self, question: AwaitEnds) -> News:
         watchers = self.host.watchers
@@ -141,6 +163,8 @@ class LocalExecutions:
 
     async def _answered(self, answers: list[DispatchAnswer]) -> None:
         await self.host.answers_arrived(answers)
+        for answer in answers:
+            self.input_bytes -= self._inputs.pop(answer.call, 0)
 
 
 class LocalDispatcher:

@@ -301,6 +301,7 @@ def executions_of(  # noqa: PLR0917 - the parts that it joins
         callback_host=settings.callback_base_url,
         max_queued_submissions=settings.max_queued_submissions,
         max_unanswered_calls=settings.max_unanswered_calls,
+        max_unanswered_bytes=settings.max_unanswered_bytes,
         most_hot=settings.hot_executions,
         hot_bytes=settings.hot_bytes,
         outputs_max_bytes=settings.outputs_max_bytes,

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from rillflow.testing import FunctionRequest
-from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 
 GATEWAYS = "/flow/gateways.json"
@@ -124,6 +124,26 @@ async def test_too_many_unanswered_calls_refuse_submissions_and_no_callbacks() -
         assert refused.headers["Retry-After"] == "1"
         await api.post("/flow/trigger.json", {"go": True}, execution_id=waits, task_name="wait")
         assert (await api.ended(waits))["dag_status"] == "SUCCEED"
+
+        work.opened.set()
+        for execution_id in started:
+            assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+        assert await api.submit(slow), "there is room again"
+
+
+async def test_too_long_inputs_of_unanswered_calls_refuse_submissions_of_their_workspace() -> None:
+    work = ApiKeyGate()
+    async with served({"work": work}, max_unanswered_bytes=10_000, limit_per_host=1) as api:
+        slow = await api.add(calling("work"))
+        small = await api.add(PASS.replace("shop", "other"))
+        started = [await api.submit(slow, {"a": "n" * 4_900}) for _ in range(2)]
+        await asyncio.wait_for(work.called.wait(), 60)
+
+        refused = await api.client.post(
+            "/flow/submit.json", params={"descriptor_id": slow}, json={}
+        )
+        assert refusal_of(refused)[:2] == (429, 30201)
+        assert (await api.ended(await api.submit(small)))["dag_status"] == "SUCCEED"
 
         work.opened.set()
         for execution_id in started:

@@ -10,8 +10,16 @@ import pytest
 from rillflow.core.events import CancelRequested, ParentLink
 from rillflow.errors import OverloadedError, StoreError
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, encode_replies
-from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls
+from rillflow.ports.gateway import failed
+from rillflow.runtime.backpressure.admission import (
+    SubmissionLimit,
+    UnansweredCalls,
+    UnansweredInputs,
+    inputs_of,
+)
+from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.routing.router import OwnerRef
+from tests.loopback import attempt
 from tests.submissions import submission_event
 
 EXECUTION: Final = "shop:order_c_00000000-0000-7000-8000-000000000000"
@@ -121,6 +129,58 @@ def test_calls_are_counted_by_workspace_only_when_one_may_have_too_many() -> Non
     waiting[0] = 91_000
     assert unanswered.refuse(EXECUTION)
     assert counted == 2
+
+
+@pytest.mark.parametrize(
+    ("theirs", "others", "refused"),
+    [
+        (790, 110, (False, False)),
+        (800, 100, (True, False)),
+        (5_000, 62, (True, False)),  # one event made all of it
+        (940, 63, (True, True)),
+        (62, 62, (False, False)),
+    ],
+)
+async def test_a_workspace_with_most_of_the_bytes_of_unanswered_inputs_waits_for_answers(
+    theirs: int, others: int, refused: tuple[bool, bool]
+) -> None:
+    waiting = [(EXECUTION, theirs), ("other:order_c_0", others)]
+    inputs = UnansweredInputs(lambda: theirs + others, lambda: waiting, 1_000)
+    inbox = SubmissionLimit(inputs=inputs)
+    calls: list[Call] = [_submission(), _of("other"), _submission(PARENT), CANCEL, _of("new")]
+    replies = await inbox.call_many(calls, _take, _unknown)
+    told = [reply.kind == OverloadedError.code for reply in replies]
+    assert told == [*refused, False, False, False]
+
+
+async def test_the_bytes_of_inputs_are_counted_until_their_calls_are_answered() -> None:
+    opened = asyncio.Event()
+
+    async def dispatcher(_: bytes) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = DispatcherClient("owner", [dispatcher, dispatcher], opened)
+    poll, callback = (
+        attempt("http://a/f", input=b"x" * 40),
+        attempt("http://b/f", input=b"y" * 30, pattern="task_async", task="B"),
+    )
+    client.send([poll, callback])
+    client.send([poll])  # it is ordered again
+    assert client.input_bytes == 70
+    assert sorted(client.inputs()) == [("b:f_c_1", 30), ("b:f_c_1", 40)]
+    assert inputs_of((client,), 71).refuse("b:f_c_2")
+    assert not inputs_of((client,), 71).refuse("other:f_c_2")
+    opened.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert client.input_bytes == 70
+    client.answered([failed(poll, "no")])
+    client.answered([failed(poll, "no")])
+    assert client.input_bytes == 30
+    client.answered([failed(callback, "no")])
+    assert (client.input_bytes, list(client.inputs())) == (0, [])
+    await client.stop()
 
 
 async def test_a_submission_that_may_have_come_before_is_to_be_sent_again() -> None:

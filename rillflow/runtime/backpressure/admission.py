@@ -12,8 +12,9 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -212,6 +213,7 @@ def _used_percent(source: Path) -> int:
 
 MOST_QUEUED: Final = 5_000
 MOST_UNANSWERED: Final = 100_000
+MOST_UNANSWERED_BYTES: Final = 256 << 20
 
 _CALLS_WAIT: Final = "calls wait for their answers"
 _SUBMISSIONS_WAIT: Final = "submissions are waiting here"
@@ -261,10 +263,70 @@ class UnansweredCalls:
         free = self._most - number
         if free <= 0 or self._most < _LEAST_SHARED:
             return free <= 0
+        return self._number_of(execution_id, number) >= _SHARE * free
+
+    def _number_of(self, execution_id: ExecutionId, number: int) -> int:
+        """Return how many of all the workspace of an execution has."""
         if abs(number - self._counted) * _COUNTED_AGAIN >= self._most:
-            self._of_workspace = Counter(map(workspace_of, self._executions()))
+            self._of_workspace = self._count_by_workspace()
             self._counted = number
-        return self._of_workspace[workspace_of(execution_id)] >= _SHARE * free
+        return self._of_workspace[workspace_of(execution_id)]
+
+    def _count_by_workspace(self) -> Counter[str]:
+        return Counter(map(workspace_of, self._executions()))
+
+
+class UnansweredInputs(UnansweredCalls):
+    """The bytes of the inputs of these calls, which are in memory until they are answered.
+
+    One event of an execution can exceed the limit, so beyond it only the workspaces wait that have
+    more than a sixteenth of the limit.
+    """
+
+    def __init__(
+        self,
+        size_bytes: Callable[[], int] = lambda: 0,
+        inputs: Callable[[], Iterable[tuple[ExecutionId, int]]] = tuple,
+        most_bytes: int = MOST_UNANSWERED_BYTES,
+    ) -> None:
+        """Count ``size_bytes`` up to ``most_bytes``; ``inputs`` has execution and size of each."""
+        super().__init__(size_bytes, most=most_bytes)
+        self._inputs = inputs
+
+    def refuse(self, execution_id: ExecutionId) -> bool:
+        """Tell whether the workspace of an execution has to wait for answers first."""
+        size_bytes = self._number()
+        if size_bytes < self._most:
+            return super().refuse(execution_id)
+        return self._number_of(execution_id, size_bytes) > self._most // _LEAST_SHARED
+
+    def _count_by_workspace(self) -> Counter[str]:
+        counted: Counter[str] = Counter()
+        for execution_id, size_bytes in self._inputs():
+            counted[workspace_of(execution_id)] += size_bytes
+        return counted
+
+
+class CallInputs(Protocol):
+    """What holds calls without an answer."""
+
+    @property
+    def input_bytes(self) -> int:
+        """The bytes of the inputs of these calls; read for each submission."""
+        ...
+
+    def inputs(self) -> Iterator[tuple[ExecutionId, int]]:
+        """Yield the execution of each call, and the bytes of its input."""
+        ...
+
+
+def inputs_of(holders: Sequence[CallInputs], most_bytes: int) -> UnansweredInputs:
+    """Count the inputs of the calls that these hold, up to ``most_bytes``."""
+    return UnansweredInputs(
+        lambda: sum([each.input_bytes for each in holders]),
+        lambda: chain.from_iterable(each.inputs() for each in holders),
+        most_bytes,
+    )
 
 
 class SubmissionLimit:
@@ -279,10 +341,12 @@ class SubmissionLimit:
         most: int = MOST_QUEUED,
         *,
         unanswered: UnansweredCalls | None = None,
+        inputs: UnansweredInputs | None = None,
     ) -> None:
-        """Accept ``most`` at once, while the calls that are ``unanswered`` allow it."""
+        """Accept ``most`` at once, while ``unanswered`` calls and their ``inputs`` allow it."""
         self._most = most
         self._unanswered = unanswered or UnansweredCalls()
+        self._inputs = inputs or UnansweredInputs()
         self._queued = 0
 
     @property
@@ -341,10 +405,14 @@ class SubmissionLimit:
 
     def _behind(self, calls: Sequence[Call], counted: Sequence[int]) -> list[int]:
         """Return the submissions of workspaces that have too many unanswered calls."""
-        unanswered = self._unanswered
-        if unanswered.are_few:
+        limits = [each for each in (self._unanswered, self._inputs) if not each.are_few]
+        if not limits:
             return []
-        return [number for number in counted if unanswered.refuse(calls[number].execution_id)]
+        return [
+            number
+            for number in counted
+            if any(limit.refuse(calls[number].execution_id) for limit in limits)
+        ]
 
 
 async def _refusal(execution_id: ExecutionId, is_known: IsKnown, waits: str) -> Reply | None:

@@ -37,6 +37,8 @@ class HeldDispatches:
         self._held: dict[tuple[str, str], list[DispatchTask]] = {}
         self.count = 0
         """How many are held, which is read for each submission."""
+        self.input_bytes = 0
+        """The bytes of their inputs, which are read likewise."""
         self._changed = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
@@ -47,11 +49,18 @@ class HeldDispatches:
         """Yield the execution of each dispatch that is held."""
         return (each.execution_id for held in self._held.values() for each in held)
 
+    def inputs(self) -> Iterator[tuple[ExecutionId, int]]:
+        """Yield the execution of each, and the bytes of its input."""
+        return (
+            (each.execution_id, len(each.input)) for held in self._held.values() for each in held
+        )
+
     def hold(self, command: DispatchTask) -> None:
         """Hold a dispatch until its function is no longer busy."""
         key = (command.resource_name, workflow_of(command.execution_id))
         self._held.setdefault(key, []).append(command)
         self.count += 1
+        self.input_bytes += len(command.input)
         self._changed.set()
         if self._sleeper is None:
             self._sleeper = asyncio.create_task(self._run(), name="held dispatches")
@@ -74,6 +83,7 @@ class HeldDispatches:
                 free = [key for key in self._held if not self._busy_s(*key)]
                 commands = [command for key in free for command in self._held.pop(key)]
                 self.count -= len(commands)
+                self.input_bytes -= sum(len(command.input) for command in commands)
                 if commands:
                     await self._release(commands)
                     continue

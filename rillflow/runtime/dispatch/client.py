@@ -78,6 +78,7 @@ class DispatcherClient:
         self._owner: Sender | None = None
         self._opened = opened
         self._held: list[DispatchRequest] = []
+        self._held_bytes = 0
         self.unanswered: tuple[Sized, ...] = (
             self._held,
             *(link.unanswered for link in self._links),
@@ -105,6 +106,7 @@ class DispatcherClient:
             return requests
         held = [each for each in requests if each.pattern not in BRINGS_NO_CALLBACK]
         self._held += held
+        self._held_bytes += sum(len(each.input) for each in held)
         if self._held and self._opening is None:
             self._opening = asyncio.create_task(self._send_held(opened))
         return [each for each in requests if each.pattern in BRINGS_NO_CALLBACK]
@@ -113,6 +115,7 @@ class DispatcherClient:
         await opened.wait()
         held, self._opened = self._held.copy(), None
         self._held.clear()
+        self._held_bytes = 0
         self.send(held)
 
     def __len__(self) -> int:
@@ -122,6 +125,16 @@ class DispatcherClient:
         """Yield the execution of each call without an answer."""
         links = (request for link in self._links for request in link.unanswered.values())
         return (request.execution_id for request in chain(self._held, links))
+
+    @property
+    def input_bytes(self) -> int:
+        """The bytes of the inputs of the calls without an answer; read for each submission."""
+        return self._held_bytes + sum([link.input_bytes for link in self._links])
+
+    def inputs(self) -> Iterator[tuple[ExecutionId, int]]:
+        """Yield the execution of each call without an answer, and the bytes of its input."""
+        links = (request for link in self._links for request in link.unanswered.values())
+        return ((each.execution_id, len(each.input)) for each in chain(self._held, links))
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""
@@ -191,18 +204,26 @@ class _DispatcherLink:
         self._looked_at = 0
         self._queue: list[DispatchRequest] = []
         self.unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
+        self.input_bytes = 0
         self._sending: asyncio.Task[None] | None = None
         self.owner: Sender | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
+        unanswered = self.unanswered
         for request in requests:
-            self.unanswered[request.call] = request
+            call = request.call
+            if call in unanswered:
+                self.input_bytes -= len(unanswered[call].input)
+            unanswered[call] = request
+            self.input_bytes += len(request.input)
         self._queue.extend(requests)
         self._start()
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         for answer in answers:
-            self.unanswered.pop(answer.call, None)
+            request = self.unanswered.pop(answer.call, None)
+            if request is not None:
+                self.input_bytes -= len(request.input)
 
     async def watch(self) -> None:
         while True:
@@ -291,7 +312,8 @@ class _DispatcherLink:
         awaited = {request.call for request in await self.owner.still_awaited(requests)}
         ended = [each for each in requests if each.call not in awaited]
         for request in ended:
-            self.unanswered.pop(request.call, None)
+            if self.unanswered.pop(request.call, None) is not None:
+                self.input_bytes -= len(request.input)
         lost = [request.call for request in ended if _outlives_its_dispatcher(request)]
         for first in range(0, len(lost), MOST_IN_ORDER):
             some = lost[first : first + MOST_IN_ORDER]
