@@ -109,6 +109,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready.append(step)
         return step
 
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Complain: how long a thread takes is real time, which differs from run to run."""
+        self.complaints.append("something was done in a thread")
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
     def call_later(
         self,
         delay: float,

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from rillflow.core import codec
 from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonValue
+from rillflow.language.expressions import compile_expression
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -33,6 +34,8 @@ from tests.simulation.virtual_loop import Life, LivelockError
 
 QUIET_S: Final = 60.0
 EXPECTED_CALLBACK_S: Final = 1.0
+GRAY_RULE: Final = "uid % 3 == 1"
+AB_RULE: Final = "uid % 2 == 0"
 """When a callback is overdue, in every fifth world; in the others it is never."""
 MOST_CHILDREN: Final = 1
 """How many sub-flows an execution may have, in every tenth world that is not sure."""
@@ -149,9 +152,11 @@ class World:
         for definition, alias in [*aliases, (workflows.main, "release")]:
             text, name = json.dumps(definition), definition["dagName"]
             await add_descriptor(self.store, "demo", name, alias, text, at_ms=START_MS)
-        await self.store.set_rule("gray", ("demo", "child"), "next", "uid % 3 == 1")
-        for function, rule in [("even", "uid % 2 == 0"), ("any", "default")]:
+        await self.store.set_rule("gray", ("demo", "child"), "next", GRAY_RULE)
+        for function, rule in [("even", AB_RULE), ("any", "default")]:
             await self.store.set_rule("ab", ("demo", "functions"), f"http://{function}/of", rule)
+        for rule in (GRAY_RULE, AB_RULE):
+            compile_expression(rule)  # else owners do so in a thread, and time here is not real
         version = await self.store.newest_version("demo", "main", "release")
         assert version is not None
         return version

@@ -15,6 +15,7 @@ from rillflow.runtime.definitions.alias_rules import (
     FOR_RULES,
     MOST_RULES,
     RULES_MAX_STEPS,
+    RuleTurns,
     _first,
     first_that_holds,
     refuse_beyond_limits,
@@ -93,6 +94,27 @@ async def test_choices_of_a_workspace_come_one_in_each_turn_of_the_loop() -> Non
         turns += 1
         assert chosen - before <= 1
     assert turns >= 50
+
+
+async def test_the_choices_of_one_owner_do_not_wait_for_those_of_another() -> None:
+    rules = {"a": "uid == 4"}
+    goes_on = threading.Event()
+    one, other = RuleTurns(), RuleTurns()
+    choose = partial(first_that_holds, rules, uid=4, data={}, workspace=SHOP)
+    assert await choose(turns=one) == "a"  # it is compiled now
+    busy = asyncio.create_task(FOR_RULES.run("other", goes_on.wait))
+    loops = {"a": "while uid == 4 { }", "b": "true"}
+    held = asyncio.create_task(first_that_holds(loops, uid=4, data={}, workspace=SHOP, turns=one))
+    waits = asyncio.create_task(choose(turns=one))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert await choose(turns=other) == "a"
+    assert not held.done()
+    assert not waits.done()
+    goes_on.set()
+    assert await held == "b"
+    assert await waits == "a"
+    await busy
 
 
 async def test_a_rule_that_cannot_be_compiled_is_false_and_is_not_compiled_again() -> None:

@@ -34,6 +34,7 @@ from rillflow.runtime.commands.subflows import (
     inherited_from,
     start_flow,
 )
+from rillflow.runtime.definitions.alias_rules import RuleTurns
 from rillflow.task_set import TaskSet
 
 _LONGEST_TELL_S: Final = 1.0
@@ -81,7 +82,8 @@ class Dispatching:
         self._crashed = crashed
         self._host = host
         self._batch: list[DispatchTask] = []
-        self._chooser = Chooser(catalogue, clock, subflow_workspaces)
+        self._rule_turns = RuleTurns()
+        self._chooser = Chooser(catalogue, clock, subflow_workspaces, self._rule_turns)
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling = TaskSet[list[Reply]]()
         self._untold: list[asyncio.Task[list[Reply]]] = []
@@ -220,6 +222,7 @@ class Dispatching:
                 host=self._host,
                 inherited=inherited,
                 workspaces=self._subflow_workspaces,
+                turns=self._rule_turns,
             )
         )
         child = child_of(answer)

@@ -23,7 +23,7 @@ from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.commands.subflows import Workspaces, refuse_workspace
-from rillflow.runtime.definitions.alias_rules import first_that_holds
+from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns, first_that_holds
 from rillflow.runtime.definitions.catalogue import (
     parse_stored,
     resolve_descriptor,
@@ -51,11 +51,13 @@ class Chooser:
         catalogue: Catalogue,
         clock: Clock,
         workspaces: Workspaces = MappingProxyType({}),
+        turns: RuleTurns = TURNS_OF_PROCESS,
     ) -> None:
         """Resolve by ``catalogue``; ``workspaces`` are those whose resources a workspace may use.
 
-        Without any, it may use those of all.
+        Without any, it may use those of all. Rules are evaluated in ``turns``.
         """
+        self._rule_turns = turns
         self._catalogue = catalogue
         self._workspaces = workspaces
         self._resources = LRUCache[str, Resources](_MOST_DEFINITIONS)
@@ -88,13 +90,15 @@ class Chooser:
         uri = command.resource_name
         refuse_workspace(command, self._workspaces, _target_of(uri), "use resources")
         async with self._turns.setdefault(workspace_of(command.execution_id), asyncio.Lock()):
-            return await find_resource(self._catalogue, uri, self._resources)
+            return await find_resource(self._catalogue, uri, self._resources, self._rule_turns)
 
     async def _by_rule(self, command: DispatchTask, context: JsonObject, uid: int) -> DispatchTask:
         business = workspace_of(command.execution_id)
         key = command.resource_name.removeprefix(AB_SCHEME)
         rules = await self._fresh_rules(business, key)
-        winner = await winner_of(rules, uid=uid, data=context, workspace=business)
+        winner = await winner_of(
+            rules, uid=uid, data=context, workspace=business, turns=self._rule_turns
+        )
         if winner is None:
             raise RequestError(
                 f"no default resource for ab config key: {without_user_info(key)}",
@@ -135,7 +139,12 @@ def default_of(rules: dict[str, str]) -> str | None:
 
 
 async def winner_of(
-    rules: dict[str, str], *, uid: int, data: JsonObject, workspace: str
+    rules: dict[str, str],
+    *,
+    uid: int,
+    data: JsonObject,
+    workspace: str,
+    turns: RuleTurns,
 ) -> str | None:
     """Return the resource that A/B rules choose, None if they choose none.
 
@@ -143,7 +152,9 @@ async def winner_of(
         RequestError: The rules together exceed their budget (30110).
     """
     conditional = {name: rule for name, rule in rules.items() if rule != DEFAULT_RULE}
-    chosen = await first_that_holds(conditional, uid=uid, data=data, workspace=workspace)
+    chosen = await first_that_holds(
+        conditional, uid=uid, data=data, workspace=workspace, turns=turns
+    )
     return chosen or default_of(rules)
 
 
@@ -152,7 +163,10 @@ def _target_of(uri: str) -> str:
 
 
 async def find_resource(
-    catalogue: Catalogue, uri: str, kept: MutableMapping[str, Resources] | None = None
+    catalogue: Catalogue,
+    uri: str,
+    kept: MutableMapping[str, Resources] | None = None,
+    turns: RuleTurns = TURNS_OF_PROCESS,
 ) -> Resource:
     """Find ``<scheme>://<descriptor id>?name=<name>`` among the resources of a definition.
 
@@ -165,7 +179,7 @@ async def find_resource(
     target, _, query = uri.partition("://")[2].partition("?")
     try:
         [name] = parse_qs(query).get("name", [""])[:1]
-        found = await resolve_descriptor(catalogue, target)
+        found = await resolve_descriptor(catalogue, target, turns=turns)
         resources = None if kept is None else kept.get(found.version or "")
         if resources is None:
             text = await stored_text(catalogue, found.version or "")

@@ -30,6 +30,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Submission
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.setting_values import EVERY_WORKSPACE
 from rillflow.telemetry.trace_context import TraceParent, TraceStart, attempt_id, trace_id_of
@@ -78,11 +79,13 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     host: str,
     inherited: Inherited,
     workspaces: Workspaces = MappingProxyType({}),
+    turns: RuleTurns = TURNS_OF_PROCESS,
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; a repetition finds the same execution.
 
     The submitter, for gray and A/B rules, is ``uid`` of the data, or else 0. ``workspaces`` are
     those in which workspaces may start sub-flows beside their own; without any they may in all.
+    Gray rules are evaluated in ``turns``.
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason of the failure.
@@ -94,7 +97,7 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     """
     try:
         refuse_workspace(request, workspaces, _target_of(request))
-        child = await _submit(request, catalogue, executions, clock, host, inherited)
+        child = await _submit(request, catalogue, executions, clock, host, inherited, turns)
     except QuotaError as error:
         return failed(request, f"{HANDLE_FAILS}{error}")
     except (StoreError, UnavailableError, DefectError):
@@ -123,13 +126,14 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     clock: Clock,
     host: str,
     inherited: Inherited,
+    turns: RuleTurns,
 ) -> str:
     route = _route_of(request)
     data = decode_json(request.input)
     document: JsonObject = data if isinstance(data, dict) else {}
     target = _target_of(request)
     uid = _uid(document)
-    found = await resolve_descriptor(catalogue, target, uid=uid, data=document)
+    found = await resolve_descriptor(catalogue, target, uid=uid, data=document, turns=turns)
     child = child_execution_id(
         found.business,
         found.feature,

@@ -51,12 +51,33 @@ _failed: Final = BoundedCache[bool](_FAILED_BYTES)
 """Rules that cannot be compiled, each of which would take as long again at the next choice."""
 FOR_RULES: Final = FairThread(most=4_096, most_of_one=16, name="choices")
 """The thread of this process in which rules are compiled, and evaluated if that takes long."""
-_turns: Final = WeakValueDictionary[str, asyncio.Lock]()
-"""The turns to make a choice for a workspace, as long as somebody has or wants one."""
+
+
+class RuleTurns:
+    """The turns to make a choice, one at a time for each workspace.
+
+    An owner of executions has its own, so that it never waits for what another one has begun.
+    """
+
+    def __init__(self) -> None:
+        self._locks = WeakValueDictionary[str, asyncio.Lock]()
+
+    def of(self, workspace: str) -> asyncio.Lock:
+        """Return the lock of a workspace, which is kept while somebody has or wants it."""
+        return self._locks.setdefault(workspace, asyncio.Lock())
+
+
+TURNS_OF_PROCESS: Final = RuleTurns()
+"""The turns of those who answer requests."""
 
 
 async def first_that_holds(
-    rules: Mapping[str, str], *, uid: int, data: JsonObject, workspace: str
+    rules: Mapping[str, str],
+    *,
+    uid: int,
+    data: JsonObject,
+    workspace: str,
+    turns: RuleTurns = TURNS_OF_PROCESS,
 ) -> str | None:
     """Return the first name, in the order of names, whose rule is true; errors are false.
 
@@ -65,7 +86,7 @@ async def first_that_holds(
     Raises:
         RequestError: The rules together exceed their budget (30110).
     """
-    async with _turns.setdefault(workspace, asyncio.Lock()):
+    async with turns.of(workspace):
         is_short = sum(map(len, rules.values())) <= _QUICK_CHARACTERS
         if is_short and all(map(_is_known, rules.values())):
             try:

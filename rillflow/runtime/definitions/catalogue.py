@@ -32,7 +32,7 @@ from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
-from rillflow.runtime.definitions.alias_rules import first_that_holds
+from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns, first_that_holds
 from rillflow.runtime.definitions.declared_triggers import declare_triggers, row_of
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
@@ -179,7 +179,12 @@ def parse_stored(text: str) -> WorkflowDefinition:
 
 
 async def resolve_descriptor(
-    catalogue: DescriptorReads, descriptor_id: str, *, uid: int = 0, data: JsonObject | None = None
+    catalogue: DescriptorReads,
+    descriptor_id: str,
+    *,
+    uid: int = 0,
+    data: JsonObject | None = None,
+    turns: RuleTurns = TURNS_OF_PROCESS,
 ) -> DescriptorId:
     """Resolve a descriptor id to a version, as of now.
 
@@ -188,6 +193,7 @@ async def resolve_descriptor(
         descriptor_id: ``business:feature[:alias | :md5_<hex32>]``.
         uid: The caller's, for gray rules.
         data: The data of the submission, for gray rules.
+        turns: The turns to choose by gray rules.
 
     Returns:
         The id with its version, and with the alias that led to it, if one did.
@@ -201,7 +207,7 @@ async def resolve_descriptor(
         if not await catalogue.has_version(wanted.business, wanted.feature, wanted.version):
             raise UnknownDescriptorError(f"descriptor:{descriptor_id} value empty")
         return wanted
-    alias = wanted.alias or await _gray_alias(catalogue, wanted, uid, data or {})
+    alias = wanted.alias or await _gray_alias(catalogue, wanted, uid, data or {}, turns)
     version = await catalogue.newest_version(wanted.business, wanted.feature, alias)
     if version is None:
         raise UnknownDescriptorError(
@@ -212,12 +218,13 @@ async def resolve_descriptor(
 
 
 async def _gray_alias(
-    catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject
+    catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject, turns: RuleTurns
 ) -> str:
     rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
     if not rules:
         return RELEASE
-    chosen = await first_that_holds(rules, uid=uid, data=data, workspace=wanted.business)
+    business = wanted.business
+    chosen = await first_that_holds(rules, uid=uid, data=data, workspace=business, turns=turns)
     return chosen or RELEASE
 
 
