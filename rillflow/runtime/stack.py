@@ -83,6 +83,8 @@ class Stack:
         self.settings = settings
         self.take_room: Callable[[int], None] = lambda _: None
         """Takes room for so many bytes before they are read; raises if there is none."""
+        self.sender_of_request: Callable[[], str] = str
+        """Tells who has sent the request that the present task answers, for fair shares."""
         self.store = store
         self.executions = executions
         self.dispatchers = dispatchers
@@ -92,7 +94,7 @@ class Stack:
         self.task_logs = task_logs or NoTaskLogs()
         self.process_meters = process_meters or NoProcessMeters()
         self.artifacts = Artifacts(artifact_settings(settings), settings.workspace_quotas)
-        self.histories = Histories(store)
+        self.histories = Histories(store, sender=self._sender)
         self.changes = ChangeHub(executions)
         self.summaries = SharedSummaries(lambda shown: self.inspect(shown, SUMMARY))
         self.clock = clock or SystemClock()
@@ -110,6 +112,9 @@ class Stack:
         self.triggers = TriggerRegistry(
             self.store, self.submissions, self.clock, self._trigger_room, self._trigger_checks
         )
+
+    def _sender(self) -> str:
+        return self.sender_of_request()
 
     async def open(self) -> None:
         """Open the store."""

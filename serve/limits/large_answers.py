@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.limits.callers import share_of, share_of_places
+from serve.limits.callers import sender_of, share_of, share_of_places
 
 log = logging.getLogger("rillflow.api")
 
@@ -32,6 +32,12 @@ GRACE_S: Final = 30.0
 
 ANSWERED_REQUEST: Final[ContextVar[Scope | None]] = ContextVar("answered_request", default=None)
 """The request that the current task answers, to be set by whoever begins to answer it."""
+
+
+def sender_of_request() -> str:
+    """Return in whose fair share the request counts that the present task answers."""
+    scope = ANSWERED_REQUEST.get()
+    return "" if scope is None else sender_of(scope)
 
 
 class AnswerPool:

@@ -10,7 +10,7 @@ import pytest
 from rillflow.errors import OverloadedError
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
-from rillflow.runtime.histories.cache import Histories
+from rillflow.runtime.histories.cache import MOST_WAITING, Histories
 from rillflow.runtime.histories.history import History
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import LONG_S, Api, served
@@ -137,6 +137,25 @@ async def test_a_long_journal_is_read_on_by_the_next_request() -> None:
                 await history.whole(WOKEN + 1)
                 break
         assert (await history.whole(WOKEN + 1)).seq == WOKEN + 1
+
+
+async def test_readers_of_the_past_who_wait_leave_room_for_those_of_others(
+    api: Api,
+) -> None:
+    """One key with 60 connections had the readers of all others refused."""
+    execution_id = await woken(api, 1)
+    sender = "one"
+    histories = Histories(api.stack.store, sender=lambda: sender)
+
+    def ask() -> asyncio.Task[bytes | None]:
+        return asyncio.create_task(histories.view(execution_id, 1, "summary", {}))
+
+    many = [ask() for _ in range(60)]
+    await asyncio.sleep(0)
+    sender = "other"
+    assert await ask() is not None
+    found = await asyncio.gather(*many, return_exceptions=True)
+    assert sum(isinstance(each, OverloadedError) for each in found) == 60 - MOST_WAITING // 2
 
 
 async def test_few_histories_are_kept() -> None:

@@ -17,10 +17,10 @@ from rillflow.core.inspection.timelines import timeline
 from rillflow.core.inspection.views import inspect
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
-from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.store import Store
+from rillflow.runtime.aio.fair_lock import FairLock
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.history import History
@@ -35,7 +35,7 @@ MOST_BYTES: Final = 128 << 20
 KEPT_S: Final = 60.0
 """How long a history is kept after its last use."""
 MOST_WAITING: Final = 32
-"""How many requests may wait; one replays at a time."""
+"""How many requests may wait, a half of them of one sender; one replays at a time."""
 SCANNED: Final = 1_000
 """How many events are looked through for one page."""
 CHUNK: Final = 200
@@ -46,7 +46,7 @@ _PLANS_BYTES: Final = 64 << 20
 class Histories:
     """Histories by execution; the least recently used are dropped, and all after a minute."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the limits, which tests set
         self,
         store: Store,
         *,
@@ -54,15 +54,17 @@ class Histories:
         most_bytes: int = MOST_BYTES,
         state_bytes: int = MOST_STATE_BYTES,
         kept_s: float = KEPT_S,
+        sender: Callable[[], str] = str,
     ) -> None:
+        """Read journals from a store; ``sender`` tells who has sent the present request."""
         self._store = store
         self._plans = Plans(store, most_bytes=_PLANS_BYTES)
         self._kept = LRUCache[ExecutionId, History](most)
         self._most_bytes = most_bytes
         self._state_bytes = state_bytes
         self._kept_s = kept_s
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._sender = sender
+        self._turns = FairLock(most=MOST_WAITING, refusal="many journals are being read; ask again")
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -228,23 +230,17 @@ class Histories:
 
     @asynccontextmanager
     async def _history(self, execution_id: ExecutionId) -> AsyncIterator[History]:
-        if self._waiting > MOST_WAITING:
-            raise OverloadedError("many journals are being read; ask again", http_status=503)
-        self._waiting += 1
-        try:
-            async with self._turn:
-                history = self._kept.get(execution_id)
-                if history is None:
-                    history = History(
-                        execution_id, self._store, self._plans, state_bytes=self._state_bytes
-                    )
-                    self._kept[execution_id] = history
-                try:
-                    yield history
-                finally:
-                    self._used(history)
-        finally:
-            self._waiting -= 1
+        async with self._turns.turn(self._sender()):
+            history = self._kept.get(execution_id)
+            if history is None:
+                history = History(
+                    execution_id, self._store, self._plans, state_bytes=self._state_bytes
+                )
+                self._kept[execution_id] = history
+            try:
+                yield history
+            finally:
+                self._used(history)
 
     def _used(self, history: History) -> None:
         """Drop others, the least recently used first, until all are within the limit."""

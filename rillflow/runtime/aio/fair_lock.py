@@ -1,0 +1,92 @@
+"""Turns for work that is done one at a time, which those who wait for one get fairly.
+
+Used by `runtime/histories/cache.py`.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rillflow.errors import OverloadedError
+
+
+class FairLock:
+    """Turns of which there is one at a time; senders get the next one in rotation.
+
+    Whoever waits, waits for one turn of each other sender at most, however many those wait for. The
+    places are limited for all together, and a sender has a half of them at most. When there is no
+    place for a second one of any sender, there are as many again for the first of others.
+    """
+
+    def __init__(self, *, most: int, refusal: str) -> None:
+        """Give ``most`` a place, one of which has its turn; ``refusal`` tells others why not."""
+        self._most = most
+        self._refusal = refusal
+        self._taken: Counter[str] = Counter()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._is_busy = False
+
+    @asynccontextmanager
+    async def turn(self, sender: str) -> AsyncIterator[None]:
+        """Wait for a turn, and keep it until the block ends.
+
+        Raises:
+            OverloadedError: There is no place, for this sender or for any (503).
+        """
+        self._check(sender)
+        self._taken[sender] += 1
+        try:
+            await self._begin(sender)
+            try:
+                yield
+            finally:
+                self._begin_next()
+        finally:
+            self._taken[sender] -= 1
+            if not self._taken[sender]:
+                del self._taken[sender]
+
+    def _check(self, sender: str) -> None:
+        of_one = self._taken.get(sender, 0)
+        most = self._most if of_one else 2 * self._most
+        if of_one >= self._most // 2 or self._taken.total() >= most:
+            raise OverloadedError(self._refusal, http_status=503)
+
+    async def _begin(self, sender: str) -> None:
+        if not self._is_busy:
+            self._is_busy = True
+            return
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(sender, deque()).append(granted)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.cancelled():
+                self._give_up(sender, granted)
+            else:
+                self._begin_next()
+            raise
+
+    def _give_up(self, sender: str, granted: "asyncio.Future[None]") -> None:
+        queue = self._waiting[sender]
+        queue.remove(granted)
+        if not queue:
+            del self._waiting[sender]
+
+    def _begin_next(self) -> None:
+        """Give the turn to the sender that has waited longest for one, or to nobody.
+
+        One that has left since, and does not know it yet, is passed over.
+        """
+        for sender, queue in self._waiting.items():
+            granted = next((each for each in queue if not each.done()), None)
+            if granted is not None:
+                queue.remove(granted)
+                if queue:
+                    self._waiting.move_to_end(sender)
+                else:
+                    del self._waiting[sender]
+                granted.set_result(None)
+                return
+        self._is_busy = False
