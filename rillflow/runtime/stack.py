@@ -60,6 +60,9 @@ READINGS: Final = 3
 class Stack:
     """The operations of callers, whether they come over HTTP or from a Ray script."""
 
+    sender_of_request: Callable[[], str] = str
+    """Tells who has sent the request that the present task answers, for fair shares."""
+
     def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         settings: Settings,
@@ -83,8 +86,6 @@ class Stack:
         self.settings = settings
         self.take_room: Callable[[int], None] = lambda _: None
         """Takes room for so many bytes before they are read; raises if there is none."""
-        self.sender_of_request: Callable[[], str] = str
-        """Tells who has sent the request that the present task answers, for fair shares."""
         self.store = store
         self.executions = executions
         self.dispatchers = dispatchers

@@ -122,6 +122,27 @@ async def test_a_body_that_is_no_object_and_an_id_of_another_form_are_refused(
     assert refusal == (400, 30109, "dagDescriptorId:shop format error")
 
 
+@pytest.mark.parametrize("kind", [{"cron": YEARLY}, {"webhook": {"signature": "none"}}])
+async def test_user_name_and_password_of_a_callback_are_sent_and_not_shown(
+    kind: dict[str, Any],
+) -> None:
+    async with served() as api:
+        address = "http://bob:hunter2@127.0.0.1:9/done"
+        new = {"id": "one", "descriptor_id": await api.add(PASS), "callback": address, **kind}
+        shown = [
+            await api.post(f"{OURS}/add.json", new),
+            await api.get(f"{OURS}/show.json", trigger_id="one"),
+            await api.get(f"{OURS}/list.json"),
+        ]
+        for each in shown:
+            assert "127.0.0.1:9/done" in str(each)
+            assert "bob" not in str(each)
+            assert "hunter2" not in str(each)
+        stored = await api.stack.store.trigger("one")
+        assert stored is not None
+        assert address in stored[0].spec
+
+
 async def test_what_was_added_is_kept_whole_also_by_a_new_server() -> None:
     async with served() as api:
         store = api.stack.store

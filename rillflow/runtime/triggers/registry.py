@@ -22,7 +22,7 @@ from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
 from rillflow.runtime.triggers.progress import decode_progress
-from rillflow.runtime.triggers.submission_options import Submitter, options_of
+from rillflow.runtime.triggers.submission_options import Submitter, options_of, shown_spec
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.kafka import rill_flow_details
 from rillflow.triggers.origins import PREFIX
@@ -471,7 +471,7 @@ def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
         "descriptor_id": row.descriptor_id,
         "paused": row.is_paused,
         **({"declared_by": row.owner} if row.owner else {}),
-        **shown_trigger(row.type, spec),
+        **shown_trigger(row.type, shown_spec(spec)),
         **({"path": path_of(row.id)} if row.type == WEBHOOK else {}),
         "created_ms": row.created_at_ms,
         **({} if following is None else {"next_ms": following}),

@@ -5,6 +5,9 @@ Used by `runtime/triggers`.
 
 from typing import Final, Protocol
 
+import msgspec
+
+from rillflow.core.redaction import redacted_part
 from rillflow.errors import (
     DefectError,
     OverloadedError,
@@ -13,6 +16,7 @@ from rillflow.errors import (
     UnavailableError,
 )
 from rillflow.ids import ExecutionId
+from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.submission.intake import Options
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.spec import TriggerSpec
@@ -54,3 +58,13 @@ def was_started_before(error: RillflowError) -> bool:
     The author of the trigger has changed them since.
     """
     return error.http_status == CONFLICT
+
+
+def shown_spec(spec: TriggerSpec) -> TriggerSpec:
+    """Return a trigger as it is shown: with no user name and password in its callback."""
+    if not spec.callback:
+        return spec
+    callback = decode_json(spec.callback.encode())
+    if isinstance(callback, dict):
+        callback = redacted_part(callback)
+    return msgspec.structs.replace(spec, callback=encode_json(callback).decode())
