@@ -4,7 +4,7 @@ Used by `runtime/histories/cache.py`.
 """
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,7 +24,7 @@ class FairLock:
         self._most = most
         self._refusal = refusal
         self._taken: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._is_busy = False
 
     @asynccontextmanager
@@ -83,10 +83,9 @@ class FairLock:
             granted = next((each for each in queue if not each.done()), None)
             if granted is not None:
                 queue.remove(granted)
+                del self._waiting[sender]
                 if queue:
-                    self._waiting.move_to_end(sender)
-                else:
-                    del self._waiting[sender]
+                    self._waiting[sender] = queue  # now the last one
                 granted.set_result(None)
                 return
         self._is_busy = False
