@@ -20,7 +20,7 @@ from rillflow.core.state import ExecutionState
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.store import Store
-from rillflow.runtime.aio.fair_lock import FairLock
+from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.history import History
@@ -64,7 +64,9 @@ class Histories:
         self._state_bytes = state_bytes
         self._kept_s = kept_s
         self._sender = sender
-        self._turns = FairLock(most=MOST_WAITING, refusal="many journals are being read; ask again")
+        self._turns = SenderTurns(
+            most=MOST_WAITING, refusal="many journals are being read; ask again"
+        )
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rillflow.errors import OverloadedError
-from rillflow.runtime.aio.fair_lock import FairLock
+from rillflow.runtime.aio.sender_turns import SenderTurns
 
 MOST = 8
 
@@ -14,7 +14,7 @@ class Scene:
     """Senders who note when they have a turn, each of which ends when it is told to."""
 
     def __init__(self) -> None:
-        self.turns = FairLock(most=MOST, refusal="too many")
+        self.turns = SenderTurns(most=MOST, refusal="too many")
         self.begun: list[str] = []
         self._ends: list[asyncio.Event] = []
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from rillflow.errors import OverloadedError
 
 
-class FairLock:
+class SenderTurns:
     """Turns of which there is one at a time; senders get the next one in rotation.
 
     Whoever waits, waits for one turn of each other sender at most, however many those wait for. The
