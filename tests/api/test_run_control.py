@@ -1,15 +1,20 @@
 """Executions are continued, repeated and ended from outside."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from rillflow.core.events import RedoRequested
+from rillflow.errors import OverloadedError
+from rillflow.ids import ExecutionId
+from rillflow.runtime.batch_redo import Batch
+from rillflow.runtime.stack import Stack
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
-from serve.routes.batch_redo import MOST_BATCHES
+from serve.routes.batch_redo import MOST_BATCHES, MOST_OF_ONE, BatchRedo
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 
@@ -226,18 +231,59 @@ async def test_a_batch_of_redos_does_all_again() -> None:
         assert (await api.shown(failed[0]))["dag_status"] == "FAILED"
 
 
+class EndlessBatch(Batch):
+    """A batch that goes on until it is stopped."""
+
+    async def find(self, stack: Stack) -> list[ExecutionId]:
+        del stack
+        return []
+
+    async def redo(self, stack: Stack, execution_ids: Sequence[ExecutionId]) -> None:
+        del stack, execution_ids
+        await asyncio.Event().wait()
+
+
 async def test_only_so_many_batches_of_redos_are_in_progress_at_once() -> None:
     async with served({"work": Mending()}) as api:
         descriptor_id = await api.add(calling("work"))
         for _ in range(60):  # so that a batch takes a minute
             await api.ended(await api.submit(descriptor_id))
         batch: dict[str, Any] = {"service_id": "shop:order", "rate_limit": 1}
-        for _ in range(MOST_BATCHES):
+        for _ in range(MOST_OF_ONE):
             assert await api.post("/flow/multi_redo.json", **batch) == OK
         answer = await api.client.post("/flow/multi_redo.json", params=batch)
         status, code, text = refusal_of(answer)
         assert (status, code) == (429, 30201)
-        assert text == "32 batches of redos are in progress at this server; try again later"
+        end = "are in progress at this server; try again later"
+        assert text == f"16 batches of redos of this workspace {end}"
+
+
+@pytest.mark.parametrize("same", ["workspace", "sender"])
+async def test_a_workspace_and_a_sender_have_a_half_of_the_batches_of_redos(same: str) -> None:
+    """An operator of one workspace had those of all others refused for hours."""
+    async with served() as api:
+        batches = BatchRedo(api.stack)
+        for number in range(MOST_OF_ONE):
+            own, other = f"own{number}", "one"
+            business, sender = (other, own) if same == "workspace" else (own, other)
+            await batches.begin(EndlessBatch(business=business, feature="order"), sender)
+        with pytest.raises(OverloadedError, match=f"16 batches of redos of this {same}"):
+            await batches.begin(EndlessBatch(business="one", feature="order"), "one")
+        for number in range(MOST_BATCHES - MOST_OF_ONE):
+            business, sender = f"next{number}", f"next{number}"
+            await batches.begin(EndlessBatch(business=business, feature="order"), sender)
+        with pytest.raises(OverloadedError, match="32 batches of redos are in progress"):
+            await batches.begin(EndlessBatch(business="last", feature="order"), "last")
+        await batches.stop()
+
+
+async def test_a_batch_that_has_ended_leaves_room_for_another() -> None:
+    async with served() as api:
+        batches = BatchRedo(api.stack)
+        for _ in range(2 * MOST_OF_ONE):
+            await batches.begin(Batch(business="shop", feature="order"), "one")
+            await asyncio.sleep(0)
+        await batches.stop()
 
 
 LOOP: Final = """
