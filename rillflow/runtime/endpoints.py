@@ -389,8 +389,12 @@ class DispatcherEndpoint:
 
     def _has_left(self, sender: str) -> None:
         """Note that a sender has left; its orders are ignored until it returns."""
+        self._newest[sender] = self._left(sender)
+
+    def _left(self, sender: str) -> tuple[int, int]:
+        """Return what is noted of a sender that has left, and has not come back since."""
         epoch, _ = self._newest.get(sender, (0, 0))
-        self._newest[sender] = (epoch, sys.maxsize)
+        return epoch, sys.maxsize
 
     def _forget_idle(self) -> None:
         excess = max(len(self._pools) - self._most_senders, 0)
@@ -407,7 +411,7 @@ class DispatcherEndpoint:
             try:
                 await connection(encode_message(Answers(answers)))
             except GoneError as error:
-                if self._newest.get(sender) != newest:
+                if self._newest.get(sender) not in {newest, self._left(sender)}:
                     raise UnavailableError(f"{sender} has come back meanwhile") from error
                 self._has_left(sender)
                 raise

@@ -14,6 +14,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
 )
 from rillflow.runtime.dispatch.client import Connection
+from rillflow.runtime.dispatch.pool import MOST_IN_BATCH
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.routing.message_gates import Drain
 from tests.loopback import answers_in
@@ -153,6 +154,31 @@ async def test_a_sender_that_comes_back_while_it_is_found_gone_gets_its_answers(
     await endpoint.take(order_of("one", epoch=2, number=2, task="B"))
     await settle()
     assert taken == ["A", "B"], "nor are its later orders taken for those of the old one"
+
+
+async def test_batches_that_find_a_sender_gone_one_after_the_other_are_all_dropped() -> None:
+    both_under_way, told = asyncio.Event(), asyncio.Event()
+    sent: list[int] = []
+
+    def connect(_sender: str) -> Connection:
+        async def call(message: bytes) -> bytes:
+            sent.append(len(answers_in(message)))
+            if len(sent) == 2:
+                both_under_way.set()
+            await told.wait()
+            raise GoneError("it has left")
+
+        return call
+
+    endpoint = DispatcherEndpoint(Gateway(), life=LIFE, connect=connect)
+    orders = [order_of("one", task=f"T{number}") for number in range(2 * MOST_IN_BATCH)]
+    requests = [request for order in orders for request in order.requests]
+    await endpoint.take(Dispatches("one", 1, 1, LIFE, requests))
+    await asyncio.wait_for(both_under_way.wait(), LONG_S)
+    told.set()
+    await settle()
+    assert len(endpoint) == 0, "what the first has found out is no news of the sender"
+    assert sent == [MOST_IN_BATCH, MOST_IN_BATCH]
 
 
 async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> None:
