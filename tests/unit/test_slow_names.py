@@ -8,7 +8,9 @@ from typing import Final
 import pytest
 
 from rillflow.gateways.http_client.resolver import (
+    ASKING_WORKSPACE,
     FRESH_S,
+    THREADS,
     THREADS_OF_DOMAIN,
     GuardedResolver,
     Places,
@@ -56,6 +58,26 @@ async def test_many_slow_names_leave_threads_to_others(names: Names) -> None:
     assert {type(each).__mro__[1] for each in failures} == {OSError}
     assert len(names.asked) == 3 * THREADS_OF_DOMAIN + 1
     assert await resolver.addresses("other.example") == ["127.0.0.1"]
+    await resolver.close()
+
+
+async def test_slow_names_of_a_workspace_leave_threads_to_others_whatever_their_domains(
+    names: Names,
+) -> None:
+    """Eight domains with slow name servers took the threads of all."""
+    resolver = resolver_of(names)
+
+    async def asked(workspace: str, host: str) -> list[str]:
+        ASKING_WORKSPACE.set(workspace)
+        return await resolver.addresses(host)
+
+    hosts = [f"a{number}.slow{number % 20}.example" for number in range(200)]
+    slow = [asyncio.create_task(asked("one", f"x.{host}")) for host in hosts]
+    await asyncio.sleep(0)
+    well = asyncio.create_task(asked("other", "well.example"))
+    assert await well == ["127.0.0.1"]
+    await asyncio.gather(*slow, return_exceptions=True)
+    assert len(names.asked) < THREADS
     await resolver.close()
 
 

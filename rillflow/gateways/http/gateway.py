@@ -21,6 +21,7 @@ from rillflow.gateways.http.reading import Reading
 from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
 from rillflow.gateways.http.responses import answered, redirected
 from rillflow.gateways.http_client.connection import SMALL_BYTES
+from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
@@ -28,6 +29,7 @@ from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
+from rillflow.ids import workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
     Delegates,
@@ -98,6 +100,7 @@ class HttpGateway:
     async def _call(self, request: DispatchRequest, built: HttpCall | None) -> DispatchAnswer:
         if self._closed:
             raise GatewayError(f"{FAILS}the gateway is closed")
+        ASKING_WORKSPACE.set(workspace_of(request.execution_id))
         now_ms = request.at_ms or self._clock.now_ms()
         asked = None if built or self.delegates is None else request
         if self._settings.artifacts is not None and has_artifacts(request):

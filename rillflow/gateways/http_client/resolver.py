@@ -1,7 +1,8 @@
 """Name resolution under the egress policy.
 
 The system's resolver occupies a thread for each name, for 10 to 30 s if a name server does not
-answer. So look-ups have threads of their own, and the names of one domain get only some of them.
+answer. So look-ups have threads of their own, and the names of one domain get only some of them. So
+do all names that a workspace calls, however many domains they belong to.
 
 Used by `gateways/http_client/aiohttp_transport.py` and `gateways/http_client/pool.py`.
 """
@@ -11,6 +12,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -29,6 +31,9 @@ STALE_S: Final = 600.0
 MOST_NAMES: Final = 1024
 THREADS: Final = 64
 THREADS_OF_DOMAIN: Final = 8
+
+ASKING_WORKSPACE: Final[ContextVar[str]] = ContextVar("asking_workspace", default="")
+"""The workspace for whose call the current task looks up names; empty for the stack's own."""
 
 Places: TypeAlias = list[tuple[Any, ...]]
 """What ``socket.getaddrinfo`` returns."""
@@ -134,7 +139,7 @@ class GuardedResolver:
 
     async def _looked_up(self, host: str) -> list[str]:
         domain = domain_of(host)
-        caller = Caller(domain, host)
+        caller = Caller(ASKING_WORKSPACE.get(), domain)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._slots.acquire(domain, caller)
