@@ -11,6 +11,7 @@ import pytest
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import build_request, call_timeout_s, encode_body
+from rillflow.gateways.outbound.egress import EgressRules
 from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
@@ -365,6 +366,53 @@ def test_headers_that_belong_to_the_transport_are_not_taken_from_the_input(name:
 )
 def test_an_author_does_not_say_for_whom_a_proxy_calls(name: str) -> None:
     assert name.lower() not in headers_of(built({"header": {name: "192.0.2.1"}}))
+
+
+DENYING = EgressRules(
+    deny_hosts=("admin.internal", ".secret.example"), deny_networks=("10.0.0.0/8",)
+)
+ALLOWING = EgressRules(allow_hosts=("api.example", ".cdn.example"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "url", "host", "is_sent"),
+    [
+        (EgressRules(), URL, "any.example", True),
+        (EgressRules(), URL, "169.254.169.254", False),
+        (EgressRules(), URL, "[::ffff:169.254.169.254]:80", False),
+        (EgressRules(private=False), "http://api.example/", "127.0.0.1:8265", False),
+        (DENYING, URL, "shop.internal:8080", True),
+        (DENYING, URL, "Admin.Internal", False),
+        (DENYING, URL, "admin.internal.:8080", False),
+        (DENYING, URL, "a.secret.example", False),
+        (DENYING, URL, "10.1.2.3", False),
+        (ALLOWING, "http://api.example/", "API.example:80", True),
+        (ALLOWING, "http://api.example/", "a.cdn.example", True),
+        (ALLOWING, "http://a.cdn.example/", "a.cdn.example", True),
+        (ALLOWING, "http://api.example/", "admin.example", False),
+        (ALLOWING, "http://api.example/", "10.1.2.3", False),
+        (EgressRules(allow_networks=("127.0.0.0/8",)), URL, "any.example", True),
+    ],
+)
+@pytest.mark.parametrize("header", ["Host", "hOST"])
+def test_the_host_of_an_author_is_judged_like_the_host_of_an_address(
+    rules: EgressRules, url: str, host: str, header: str, *, is_sent: bool
+) -> None:
+    settings = HttpSettings(egress=rules)
+    given = {"request_header_1": {header: host}}
+    if is_sent:
+        assert headers_of(built(given, settings, resource_name=url))["host"] == host
+        return
+    with pytest.raises(GatewayError, match=r"^egress to .* is not allowed$"):
+        built(given, settings, resource_name=url)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a,b", "user@a", "a/b", "http://a", "a:b", "a:123456", "[::1", "é", ["a"]]
+)
+def test_a_host_of_an_author_is_a_name_or_an_address(host: Any) -> None:
+    with pytest.raises(GatewayError, match="header 'Host' is no name or address"):
+        built({"header": {"Host": host}})
 
 
 # --- signed callback addresses ------------------------------------------------

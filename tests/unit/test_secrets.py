@@ -213,6 +213,46 @@ async def test_a_secret_is_sent_only_where_secret_hosts_lets_it(
         assert answer.hint == "secret_hosts has the hosts that TOKEN may be sent to"
 
 
+@pytest.mark.parametrize(
+    ("host", "is_sent"),
+    [
+        ("api.example", True),
+        ("API.example:{port}", True),
+        ("api.example:1", True),
+        ("tenant.example", False),
+        ("tenant.example:{port}", False),
+        ("x.api.example", False),
+        ("127.0.0.1:1", False),
+    ],
+)
+async def test_a_secret_is_not_sent_with_the_name_of_another_host(
+    host: str, *, is_sent: bool
+) -> None:
+    seen = Seen()
+    async with web_server(f=seen.take) as url:
+        place = url.removeprefix("http://")
+        port = place.rpartition(":")[2]
+        named = host.replace("{port}", port)
+        answer = await call(
+            f"{url}/f",
+            {"header": {"X-Key": REFERENCE}, "request_header_1": {"hOST": named}},
+            ("header", "X-Key"),
+            secret_hosts={"TOKEN": ("api.example", place)},
+        )
+    assert (answer.error is None) is is_sent
+    assert bool(seen.header) is is_sent
+    if not is_sent:
+        told = named if ":" in named else f"{named}:{port}"
+        assert answer.error == f"the secret TOKEN may not be sent to {told}"
+
+
+async def test_no_refusal_of_a_host_shows_the_secret_in_it() -> None:
+    fields = {"header": {"Host": f"{REFERENCE}"}}
+    answer = await call("http://127.0.0.1:1/f", fields, ("header", "Host"))
+    assert answer.error is not None
+    assert "wörd" not in repr(answer)
+
+
 async def test_a_bounded_secret_in_an_address_is_bounded_by_the_address_that_it_makes() -> None:
     seen = Seen()
     async with web_server(f=seen.take) as url:

@@ -18,6 +18,7 @@ from rillflow.gateways.http.foreign_origins import (
     redirected_headers,
     refuse_certificate,
 )
+from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import Target, form_quote, http_target
@@ -34,6 +35,9 @@ _METHODS: Final = _BODY_METHODS | {"GET", "HEAD", "OPTIONS", "TRACE"}
 _POLL_PATTERN: Final = "poll"
 _ASYNC_PATTERNS: Final = frozenset({"task_async", "task_scheduler"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST: Final = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::(?P<port>[0-9]{1,5}))?"
+)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # The transport derives these from the body and the connection. An author's value could only
 # contradict them, which enables request smuggling.
@@ -64,6 +68,13 @@ class _Parts(NamedTuple):
     body: JsonObject
 
 
+class GivenHost(NamedTuple):
+    """The parts of a ``Host`` header: a name or address, and a port, which may be empty."""
+
+    name: str
+    port: str
+
+
 def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: int) -> HttpCall:
     """Build the HTTP request of an attempt.
 
@@ -83,6 +94,8 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     is_poll = request.pattern == _POLL_PATTERN
     parts = _Parts({}, {}, {}) if is_poll else split_input(request, fields)
     _override(headers, parts.headers)
+    if (host := given_host(parts.headers)) is not None:
+        settings.egress.check_name(host.name, origin_of(target.origin).host)
     method = request_method(request.request_type)
     content_type = headers.get("content-type", ("", ""))[1]
     body = encode_body(method, content_type, parts.body)
@@ -187,6 +200,22 @@ def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
         parts.query.pop("name", None)
         parts.query["name"] = request.task
     return parts
+
+
+def given_host(headers: JsonObject) -> GivenHost | None:
+    """Return the ``Host`` that an input gives; None if it gives none.
+
+    Raises:
+        GatewayError: It is no name or address, with or without a port.
+    """
+    host = None
+    for header, value in headers.items():
+        if header.lower() == "host":
+            found = _HOST.fullmatch(text_of(value).strip())
+            if found is None:
+                raise GatewayError(f"{FAILS}header 'Host' is no name or address")  # may be secret
+            host = GivenHost(found["address"] or found["name"], found["port"] or "")
+    return host
 
 
 def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:

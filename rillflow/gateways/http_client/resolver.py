@@ -8,12 +8,10 @@ Used by `gateways/http_client/aiohttp_transport.py` and `gateways/http_client/po
 """
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from cachetools import LRUCache
@@ -21,7 +19,7 @@ from cachetools import LRUCache
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.concurrency import Caller, HostSlots
 from rillflow.gateways.limits.rates import Rates
-from rillflow.gateways.outbound.egress import EgressPolicy
+from rillflow.gateways.outbound.egress import EgressPolicy, is_address
 from rillflow.gateways.outbound.exchange import FAILS
 
 FRESH_S: Final = 10.0
@@ -78,7 +76,7 @@ class GuardedResolver:
             GatewayError: The policy refuses an address, or the host is written as a number.
             OSError: The name has no address, or the look-up took too long.
         """
-        if _is_literal(host):
+        if is_address(host):
             self._policy.check(host, host)
             return [host]
         if host.replace(".", "").isdecimal():
@@ -174,12 +172,3 @@ def _written(place: tuple[object, ...]) -> str:
     """Return the address of a socket address; an IPv6 address may be valid for one link only."""
     host, scope = str(place[0]), place[3] if len(place) > 3 else 0
     return f"{host}%{scope}" if scope and "%" not in host else host
-
-
-@lru_cache(maxsize=4096)
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True

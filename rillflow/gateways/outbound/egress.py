@@ -79,6 +79,18 @@ class EgressPolicy(Protocol):
         """
         ...
 
+    def check_name(self, name: str, called: str) -> None:
+        """Allow the name of a ``Host`` header by returning.
+
+        Args:
+            name: Name or address that the header has, without a port.
+            called: Host of the address that is called, which ``check`` judges.
+
+        Raises:
+            GatewayError: The name may not be called.
+        """
+        ...
+
     def after(self, ip: str) -> "EgressPolicy":
         """Return the policy for the addresses that an answer gives.
 
@@ -114,6 +126,25 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
         if refusal is not None:
             raise GatewayError(f"egress to {host} ({ip}) is not allowed", hint=refusal)
 
+    def check_name(self, name: str, called: str) -> None:
+        """Refuse a name in ``Host`` that may not be called; an address is judged as one.
+
+        A server may lead to another one by that name. Where the allow list has the name that is
+        called, it must have this one too; where it has the address, it has whatever is behind it.
+
+        Raises:
+            GatewayError: Refused; the message has the name.
+        """
+        if is_address(name):
+            self.check(name, name)
+            return
+        plain, plain_called = name.lower().rstrip("."), called.lower().rstrip(".")
+        is_allowed_by_name = _names(self.allow_hosts, plain_called)
+        if _names(self.deny_hosts, plain) or (
+            is_allowed_by_name and plain != plain_called and not _names(self.allow_hosts, plain)
+        ):
+            raise GatewayError(f"egress to {name}, which the header Host names, is not allowed")
+
     def after(self, ip: str) -> "EgressRules":
         """Return rules without private addresses if an answer comes from a public address.
 
@@ -139,6 +170,16 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
             allowed = all(_contains(self.allow_networks, each) for each in meanings)
             return None if allowed else ""
         return None if self.private or all(map(_is_public, meanings)) else self.private_hint
+
+
+@lru_cache(maxsize=4096)
+def is_address(host: str) -> bool:
+    """Tell whether a host is a literal address."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def egress_rules(*, allow: Iterable[str], deny: Iterable[str], private: bool = True) -> EgressRules:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.http.requests import read_input
+from rillflow.gateways.http.requests import given_host, read_input, split_input
 from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol, http_target
 from rillflow.gateways.secrets.masks import Mask
@@ -153,8 +153,9 @@ class SecretCall:
                 name = replace_references(name, lambda known: quote(self._secret(known), safe=""))
         filled = replace(request, resource_name=name, input=encode_json(fields))
         try:
-            for used in self._used:
-                self._secrets.refuse_place(used, _place_of(filled))
+            for place in _places_of(filled, fields):
+                for used in self._used:
+                    self._secrets.refuse_place(used, place)
         except GatewayError as error:
             # A refusal names the secret as the definition does.
             mask = Mask(self._used)
@@ -181,17 +182,22 @@ class SecretCall:
         return self._used[name]
 
 
-def _place_of(request: DispatchRequest) -> str:
-    """Return the destination of a call: ``host:port``, or the protocol if it is not HTTP.
+def _places_of(request: DispatchRequest, fields: JsonValue) -> tuple[str, ...]:
+    """Return the destinations of a call: ``host:port``, or the protocol if it is not HTTP.
+
+    A server may lead on by the ``Host`` that the input gives, so that is a destination as well.
 
     Raises:
-        GatewayError: Its address is not valid for HTTP.
+        GatewayError: Its address, or its ``Host``, is not valid for HTTP.
     """
     protocol = effective_protocol(request.resource_name, request.resource_protocol)
     if request.resource is not None or protocol not in HTTP_SCHEMES:
-        return protocol
+        return (protocol,)
     origin = origin_of(http_target(request.resource_name, request.resource_protocol).origin)
-    return f"{origin.host}:{origin.port}"
+    place = f"{origin.host}:{origin.port}"
+    parts = split_input(request, fields) if isinstance(fields, dict) else None
+    given = parts and given_host(parts.headers)
+    return (place,) if not given else (place, f"{given.name}:{given.port or origin.port}")
 
 
 def is_at(place: str, allowed: str) -> bool:
