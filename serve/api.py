@@ -41,7 +41,6 @@ from serve.limits.known_keys import KnownKeys
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines
-from serve.middleware.foreign_ids import ForeignIds
 from serve.middleware.form_parameters import FormParameters
 from serve.middleware.request_meters import RequestMeters
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
@@ -169,7 +168,7 @@ def create_api(
     keys = KnownKeys(stack.store, stack.clock)
     sessions = ConsoleSessions(stack.settings, stack.clock, SessionEnds(stack.store, stack.clock))
     browsers = Browsers(stack.settings, listens_on)
-    gate = ApiKeyGate(ForeignIds(checked), stack.settings, sessions, browsers, keys)
+    gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys)
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
     pages = [console_pages.router(sessions, keys), metrics.router(stack, meters)]
     pages.append(webhook_router(stack, webhooks, browsers.refuse_foreign, hot.waits))

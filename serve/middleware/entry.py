@@ -32,6 +32,7 @@ from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.limits.callers import CALLER, Caller, refuse_other_workspaces, refuse_role
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.middleware.browsers import Browsers, origin_of
+from serve.middleware.foreign_ids import masking
 from serve.route_table import Access, folders_where, paths_where
 from serve.schemas.bodies import HAD_SLASH
 from serve.schemas.console_sessions import SESSION, ConsoleSessions
@@ -152,7 +153,9 @@ class ApiKeyGate:
             await Response(status_code=204)(scope, receive, send)
             return
         held = scope.get(HELD)
-        await self._inside(scope, receive, send if held is None else _while_valid(held, send))
+        if held is not None:
+            send = masking(scope[CALLER], scope["path"], _while_valid(held, send))
+        await self._inside(scope, receive, send)
 
     async def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]

@@ -5,7 +5,7 @@ others where there are sub-flows: of what has started it, of what it has started
 So each id is replaced in answers whose workspace the caller does not see: the digits of its unique
 part become zeros. That keeps the length of the answer. Artifacts are sent as they are.
 
-Used by `serve/api.py`.
+Used by `serve/middleware/entry.py`.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Send
 
 from rillflow.ids import LONGEST_NAME
-from serve.limits.callers import caller_of
+from serve.limits.callers import Caller
 
 ARTIFACTS: Final = "/flow/artifacts"
 _MARK: Final = b"_c_"
@@ -32,29 +32,21 @@ _LONGEST: Final = _LONGEST_NAMES + len(_HIDDEN)
 _OF_ID: Final = _ALPHANUMERIC + b":%_-\\"
 
 
-class ForeignIds:
-    """ASGI middleware that hides ids from callers that do not see the workspaces of those."""
+def masking(caller: Caller, path: str, send: Send) -> Send:
+    """Return a ``send`` that hides ids in the answer to a caller that is limited to workspaces."""
+    if not caller.workspaces or path.startswith(ARTIFACTS):
+        return send
+    mask = IdMask(caller.sees)
 
-    def __init__(self, inside: ASGIApp) -> None:
-        self._inside = inside
+    async def send_masked(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            body = mask.part(message.get("body", b""), message.get("more_body", False))
+            message = {**message, "body": body}
+            if len(body) >= _MANY_BYTES:
+                await asyncio.sleep(0)  # a large answer comes in parts: others have a turn
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        caller = caller_of(scope)
-        if not caller.workspaces or scope["path"].startswith(ARTIFACTS):
-            await self._inside(scope, receive, send)
-            return
-        hiding = IdMask(caller.sees)
-
-        async def send_hidden(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                body = hiding.part(message.get("body", b""), message.get("more_body", False))
-                message = {**message, "body": body}
-                if len(body) >= _MANY_BYTES:
-                    await asyncio.sleep(0)  # a large answer comes in parts: others have a turn
-            await send(message)
-
-        await self._inside(scope, receive, send_hidden)
+    return send_masked
 
 
 class IdMask:
