@@ -156,7 +156,9 @@ class Promises:
         """Hear that a function on Ray is ended, since nobody waits for it."""
         self.counts["ended on Ray"] += 1
         execution_id, task, attempt = key
-        if self.mirrors[execution_id].waits_for(task, attempt, 0):
+        mirror = self.mirrors[execution_id]
+        # In an execution that has ended, a task may still be in flight; its answer is not accepted.
+        if not mirror.over and mirror.waits_for(task, attempt, 0):
             self._broken(f"{key} was ended on Ray, and the journal waits for it")
 
     def delivered(self, key: tuple[str, str, int]) -> None:

@@ -42,6 +42,7 @@ FOUND: Final = {
     6000433: "a call that was abandoned before it had begun was never answered",
     6004819: "the same, and its owner waited for the answer",
     3669045: "an owner that was lost waited for answers that were dropped (no rule was wrong)",
+    424: "the checker took calls of cancelled executions for awaited ones (no rule was wrong)",
     8015855: "the checker missed that a sub-flow was to tell again (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.
