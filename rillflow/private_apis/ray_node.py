@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from ray._private import auto_init_hook
 from ray._private.authentication import authentication_token_setup
 from ray._private.node import Node
 from ray._private.parameter import RayParams
@@ -22,7 +23,7 @@ from rillflow.private_apis.assumption import (
 )
 from rillflow.private_apis.forking import FORKS, ForkServer
 
-__all__ = ["ForkingNode", "LeanNode", "RayParams", "write_token"]
+__all__ = ["ForkingNode", "LeanNode", "RayParams", "join_no_other", "write_token"]
 
 FORK_LOG: Final = "fork_server.err"
 PARAMETERS: Final = (
@@ -74,6 +75,15 @@ def write_token() -> Path:
     return Path(named) if named else authentication_token_setup._get_default_token_path()  # noqa: SLF001 - see RELIES_ON
 
 
+def join_no_other() -> None:
+    """Have no later call of Ray in this process start a Ray of its own."""
+    auto_init_hook.enable_auto_connect = False
+
+
+def _differences_of_joining() -> Iterator[str]:
+    yield from missing(auto_init_hook, "enable_auto_connect")
+
+
 def _differences() -> Iterator[str]:
     yield from other_parameters(Node.__init__, "head", "shutdown_at_exit", "spawn_reaper")
     yield from missing(Node, "gcs_address", "webui_url", "get_logs_dir_path", "dead_processes")
@@ -91,6 +101,14 @@ def _differences_of_tokens() -> Iterator[str]:
 
 
 RELIES_ON: Final = (
+    Assumption(
+        library="ray",
+        relies_on="a call of a process that has joined no Ray starts one while"
+        " ray._private.auto_init_hook.enable_auto_connect is set",
+        seen_with="2.60.0",
+        if_it_changes="silent: a stack that ends may start another Ray, which nobody ends",
+        differences=_differences_of_joining,
+    ),
     Assumption(
         library="ray",
         relies_on="ray._private.node.Node starts the processes of a head, one method for each, and"

@@ -81,7 +81,8 @@ async def _keep_actors(settings: Settings, deployed: Deployment, stopped: thread
     )
     try:
         while not stopped.is_set():
-            await asyncio.to_thread(stopped.wait, ACTORS_S)
+            if await asyncio.to_thread(stopped.wait, ACTORS_S):
+                break  # Ray is being ended, or has ended: a signal may be for all processes
             try:
                 await asyncio.to_thread(start_missing, settings, deployed)
             except Exception:

@@ -16,7 +16,13 @@ from rillflow.client.addresses import reachable
 from rillflow.errors import StackError
 from rillflow.private_apis.forking import FORKS, WORKER_PROGRAM
 from rillflow.private_apis.ray_folders import close_below, keep_closed
-from rillflow.private_apis.ray_node import ForkingNode, LeanNode, RayParams, write_token
+from rillflow.private_apis.ray_node import (
+    ForkingNode,
+    LeanNode,
+    RayParams,
+    join_no_other,
+    write_token,
+)
 from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
 
@@ -120,6 +126,7 @@ class LocalRay:
         Args:
             exit_code: With which this process ends where Ray cannot be left in order.
         """
+        join_no_other()  # other threads may be about to call this one
         is_whole = self._has_joined and not self.lost()
         node, self._node = self._node, None
         if is_whole:

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -173,6 +173,12 @@ class OwnStack:
             self._process.send_signal(by)
             self._process.wait(END_S)
             wait_until_gone(*others)
+
+    def wait_until_ended(self, others: Sequence[int]) -> None:
+        """Wait for its end, and for that of other processes, without telling it to end."""
+        assert self._process is not None
+        self._process.wait(END_S)
+        wait_until_gone(*others)
 
 
 class RayDriver:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,6 +130,20 @@ def test_a_folder_of_a_running_stack_is_said_so(own: OwnStack) -> None:
     said = _refusal("--port", str(closed_port()), "--data-dir", str(own.data_dir))
     assert "belongs to a stack that runs" in said
     assert own.base_url in said
+
+
+def test_a_signal_for_all_of_its_processes_ends_it(own: OwnStack) -> None:
+    """Service managers, and ``timeout``, signal every process that a command has started."""
+    everything = [own.pid, *descendants(own.pid)]
+    said = len(own.log.read_text(encoding="utf-8"))
+    for pid in everything:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    own.wait_until_ended(everything)
+    told = own.log.read_text(encoding="utf-8")[said:]
+    assert "stopped; accepted executions go on" in told
+    assert "Started a local Ray instance" not in told
+    own.start()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Commands that run servers: the whole stack, and the test double of the function gateway."""
 
 import importlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -182,7 +184,20 @@ def _serve(
                 announcement.withdraw()
             stack.stop(code or FAILED)
     say("stopped; accepted executions go on at the next start")
+    _leave_held_threads(code)
     raise typer.Exit(code)
+
+
+def _leave_held_threads(code: int) -> None:
+    """End this process where a thread would keep it.
+
+    A call of Ray that was under way when Ray's processes ended may never return.
+    """
+    main = threading.main_thread()
+    if any(each is not main and not each.daemon for each in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 @contextmanager
