@@ -11,6 +11,7 @@ from typing import Final
 
 from rillflow.function_calls.loading import load_named
 from rillflow.functions.application import Functions
+from rillflow.functions.call_logs import keep_call_logs
 from rillflow.functions.requests import Receive, Scope, Send
 from rillflow.private_apis import uvicorn_server
 from rillflow.runtime.process.log_lines import LineFormatter
@@ -102,4 +103,5 @@ def _log(*, quiet: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    keep_call_logs()  # what the application added when it was made is gone by that
     logging.getLogger("rillflow.functions").setLevel(logging.WARNING if quiet else logging.INFO)

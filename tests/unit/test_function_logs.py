@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from urllib.parse import unquote
 
@@ -75,3 +77,16 @@ async def test_a_log_is_cut_at_the_ends_of_lines() -> None:
     assert {len(line) for line in lines} == {45}
     for line in log.end().split("%0A")[:-1]:
         assert len(unquote(line)) == 45
+
+
+def test_a_server_of_functions_keeps_what_they_log() -> None:
+    """Its own logging replaces all handlers, the one of a functions' module too."""
+    program = """
+import logging
+from rillflow.functions import Functions, serving
+Functions()
+kept = set(logging.getLogger().handlers)
+serving._log(quiet=True)
+assert kept and kept <= set(logging.getLogger().handlers), logging.getLogger().handlers
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603 - our own
