@@ -32,8 +32,9 @@ class Mirror:
     """An execution as its journal tells it.
 
     ``ordered`` holds the attempts that the journal has ordered, ``records`` what it has
-    accepted, ``redone`` whether a redo may have set something back. What is wrong with a
-    record is told to whoever applies it.
+    accepted, ``redone`` whether a redo may have set something back, ``unwanted_until_s`` until
+    when nobody wanted an attempt that was ordered before. What is wrong with a record is told to
+    whoever applies it.
     """
 
     def __init__(self, plan: Plan, record: bytes, life: Life | None, at_s: float) -> None:
@@ -44,6 +45,7 @@ class Mirror:
         self.redone = False
         self.ordered: dict[tuple[str, str, int, int], float] = {}
         self.over_at_s: dict[tuple[str, int, int], float] = {}
+        self.unwanted_until_s: dict[tuple[str, int], float] = {}
         self._armed: dict[tuple[str, str, int], Armed] = {}
         self.submitted = event
         self.state, handled = machine.submit(plan, event)
@@ -65,6 +67,9 @@ class Mirror:
         before = {name: task.status for name, task in self.state.tasks.items()}
         attempts = {name: task.attempt for name, task in self.state.tasks.items()}
         self.records.add(record)
+        for name, attempt in attempts.items():
+            if self.has_ordered(name, attempt) and not self.wants(name, attempt):
+                self.unwanted_until_s[name, attempt] = at_s
         awaited = [
             (name, task.attempt, polling.under_way(task))
             for name, task in self.state.tasks.items()
@@ -98,6 +103,17 @@ class Mirror:
             and found.attempt == attempt
             and polling.under_way(found) == poll
         )
+
+    def has_ordered(self, task: str, attempt: int) -> bool:
+        """Tell whether the journal has ordered an attempt."""
+        return (self.state.execution_id, task, attempt, 0) in self.ordered
+
+    def wants(self, task: str, attempt: int) -> bool:
+        """Tell whether the outcome of an attempt would be accepted.
+
+        In an execution that has ended, a task may still be in flight; its outcome is not accepted.
+        """
+        return not self.over and self.waits_for(task, attempt, 0)
 
     def would_take(self, event: Event) -> bool:
         """Tell whether an event would change what is durable."""

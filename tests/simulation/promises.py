@@ -4,7 +4,8 @@
 * A function is called for attempts that the journal has ordered, and for no other; by
   one life of a dispatcher once, and once more when its answer was lost with an owner.
 * A function on Ray is begun once for each attempt, whatever dies, and its task actor ends when its
-  outcome is durable, or when the journal says that nobody waits for it.
+  outcome is durable, or when the journal says that nobody waits for it. If a redo orders an attempt
+  again that was ended so, its function is begun anew.
 * An idempotency key makes one execution.
 * An execution has no more sub-flows than its submission allows.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
@@ -155,10 +156,14 @@ class Promises:
     def unwanted(self, key: tuple[str, str, int]) -> None:
         """Hear that a function on Ray is ended, since nobody waits for it."""
         self.counts["ended on Ray"] += 1
+        self._on_ray.discard(key)
         execution_id, task, attempt = key
         mirror = self.mirrors[execution_id]
-        # In an execution that has ended, a task may still be in flight; its answer is not accepted.
-        if not mirror.over and mirror.waits_for(task, attempt, 0):
+        if not mirror.wants(task, attempt):
+            return
+        # A redo may have come while the order to end it was on its way.
+        until_s = mirror.unwanted_until_s.get((task, attempt))
+        if until_s is None or self._around.loop.time() - until_s > LONGEST_WAY_S:
             self._broken(f"{key} was ended on Ray, and the journal waits for it")
 
     def delivered(self, key: tuple[str, str, int]) -> None:

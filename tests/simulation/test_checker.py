@@ -23,6 +23,7 @@ from rillflow.ids import ExecutionId, partition_of
 from rillflow.ports.executions import Delivery, Reply
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append
+from rillflow.runtime.activation import leases
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.commands import runner
@@ -217,6 +218,12 @@ def a_dispatcher_makes_repeated_calls(patch: Patch) -> None:
     patch.setattr(DispatcherEndpoint, "_is_news", lambda _self, _order: True)
 
 
+def calls_that_are_awaited_are_abandoned(patch: Patch) -> None:
+    patch.setattr(
+        leases.LeaseSource, "_is_unawaited", lambda _self, request: leases._lasts(request)
+    )
+
+
 def calls_of_busy_functions_are_forgotten(patch: Patch) -> None:
     patch.setattr(HeldDispatches, "hold", do_nothing)
 
@@ -251,6 +258,7 @@ MUTANTS: Final = [
     a_repetition_is_acknowledged_from_memory,
     answers_are_offered_only_once,
     a_dispatcher_makes_repeated_calls,
+    calls_that_are_awaited_are_abandoned,
     calls_of_busy_functions_are_forgotten,
     an_idempotency_key_is_not_unique,
     lost_owners_are_not_looked_for,

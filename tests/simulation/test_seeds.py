@@ -43,6 +43,8 @@ FOUND: Final = {
     6004819: "the same, and its owner waited for the answer",
     3669045: "an owner that was lost waited for answers that were dropped (no rule was wrong)",
     424: "the checker took calls of cancelled executions for awaited ones (no rule was wrong)",
+    572: "a redo came while the order to end a call was on its way (no rule was wrong)",
+    1844: "the checker forbade to begin an attempt anew that had been ended (no rule was wrong)",
     8015855: "the checker missed that a sub-flow was to tell again (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.
