@@ -12,7 +12,13 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from rillflow.cli.visible import say, visible
-from rillflow.errors import DefinitionError, ExecutionFailedError, RequestError, RillflowError
+from rillflow.errors import (
+    DefinitionError,
+    ExecutionFailedError,
+    RequestError,
+    RillflowError,
+    UnreachableError,
+)
 from rillflow.extras import missing_extra
 from rillflow.plain_words import in_plain_words, of_task_in_plain_words
 
@@ -71,6 +77,8 @@ def report(error: Exception, about: str = "") -> None:
     text = _about_the_key(error) or _text(error)
     place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
+    if isinstance(error, UnreachableError) and not hint:
+        hint = "rillflow up starts a server here; --url or RILLFLOW_URL names another one"
     line = place + with_hint(text, hint)
     say(line, err=True, label="error:", colour="red")
     if isinstance(error, DefinitionError) and several:

@@ -418,6 +418,18 @@ def test_functions_of_a_file_that_is_not_there_are_not_served(tmp_path: Path) ->
     assert "--functions: there is no file" in told
 
 
+def test_functions_that_cannot_be_imported_are_refused_before_the_start(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def f(:\n", encoding="utf-8")
+    for named, said in (
+        ("no_such_module.of_mine", "thereisnomoduleno_such_module.of_mine"),
+        (str(broken), "broken.py:1isnoPython"),
+    ):
+        code, _, told = run("up", "--port", "0", "--data-dir", str(tmp_path), "--functions", named)
+        assert code == 2
+        assert said in "".join(told.replace("│", "").split())
+
+
 def test_a_command_of_its_own_process_ends_without_a_traceback() -> None:
     ended = _python("-m", "rillflow.cli", "get", ID, "--url", f"http://127.0.0.1:{closed_port()}")
     assert ended.returncode == 1

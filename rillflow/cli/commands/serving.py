@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -329,22 +330,44 @@ def _with_functions(settings: "Settings", functions: Sequence[str]) -> dict[str,
     """Return the settings that let tasks call functions of modules and of ``.py`` files.
 
     Raises:
-        typer.BadParameter: A file is not there.
+        typer.BadParameter: A file or module is not there, or the file is no Python.
     """
     modules, path = list(settings.ray_modules), list(settings.ray_path)
     for text in functions:
         file = Path(text)
         if not text.endswith(".py"):
+            _refuse_missing_module(text, path)
             modules.append(text)
             continue
         if not file.is_file():
             raise typer.BadParameter(f"--functions: there is no file {text}")
+        _refuse_broken_file(file)
         modules.append(file.stem)
         path.append(file.absolute().parent)
     return {
         "ray_modules": tuple(dict.fromkeys(modules)),
         "ray_path": tuple(dict.fromkeys((*path, Path.cwd()))),
     }
+
+
+def _refuse_missing_module(name: str, path: Sequence[Path]) -> None:
+    """Refuse a module whose package nobody finds; nothing of it is run here."""
+    package = name.partition(".")[0]
+    if not package.isidentifier() or package in sys.builtin_module_names:
+        return  # the settings tell what is no name
+    if PathFinder.find_spec(package, [*map(str, (*path, Path.cwd())), *sys.path]) is None:
+        raise typer.BadParameter(
+            f"--functions: there is no module {name}; it is looked for in the working folder, in"
+            " ray_path and among installed packages"
+        )
+
+
+def _refuse_broken_file(file: Path) -> None:
+    try:
+        compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        where = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise typer.BadParameter(f"--functions: {file}{where} is no Python: {error}") from error
 
 
 def gateway(
