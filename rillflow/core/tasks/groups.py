@@ -1,6 +1,6 @@
 """Tasks with groups: foreach and choice, and the end of a group (spec 3.9, 3.11).
 
-Used by `core` and `core/redo`.
+Used by `core`, `core/redo` and `core/inspection`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -417,7 +417,7 @@ def parent_status(counts: Sequence[int], key_counts: Sequence[int] = NO_GROUPS) 
 def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:
     plan = turn.plan_of(task)
     try:
-        output = _group_output(turn, task, plan)
+        output = group_output(turn.state, task, plan)
         if plan.spec.output_mappings:
             controls.map_output(turn, task, plan, output)
     except CRASHES:
@@ -432,14 +432,15 @@ def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:
         controls.succeed(turn, task)
 
 
-def _group_output(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
-    contexts = [turn.state.groups[route].context for route in task.routes]
+def group_output(state: ExecutionState, task: TaskState, plan: TaskPlan) -> JsonObject:
+    """Return what the output mappings of a task with groups read (spec 3.9)."""
+    contexts = [state.groups[route].context for route in task.routes]
     if plan.category == "foreach":
         collected: list[JsonValue] = list(contexts)
         return {"sub_context": collected}
     merged: JsonObject = {}
     for route, context in zip(task.routes, contexts, strict=True):
-        if turn.state.groups[route].status is not TaskStatus.SKIPPED:
+        if state.groups[route].status is not TaskStatus.SKIPPED:
             merged.update(context)
     return merged
 

@@ -8,7 +8,7 @@ Used by `runtime/histories/cache.py`.
 
 import time
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from rillflow.core.inspection.cutting import Sizes
 from rillflow.core.inspection.rules import (
@@ -17,6 +17,12 @@ from rillflow.core.inspection.rules import (
     apply_again,
     conditions_of,
     data_of,
+)
+from rillflow.core.inspection.stored_data import (
+    StoredInput,
+    is_stored_input,
+    output_of_groups,
+    stored_input,
 )
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
@@ -33,14 +39,6 @@ LONGEST_S: Final = 2.0
 EXACT: Final = "exact"
 NEAR: Final = "near"
 PREVIEW: Final = "preview"
-
-
-class Recorded(NamedTuple):
-    """What an instance has recorded, in a state that may be gone when it is used."""
-
-    input: JsonObject | None
-    output: JsonObject | None
-    is_ended: bool
 
 
 class AnswerBudget:
@@ -67,12 +65,14 @@ async def past_rules(history: History, last_seq: int, seq: int, name: str) -> Js
     if task is None:
         return None
     budget = AnswerBudget()
-    recorded = Recorded(task.invoke.input, task.invoke.output, COMPLETED[task.status])
+    # The state may be gone when what it has stored is used.
+    is_ended = COMPLETED[task.status]
+    stored = await FOR_HISTORIES.run(lambda: stored_input(then.plan, then.state, task))
     shown = await FOR_HISTORIES.run(lambda: _present(then.plan, then.state, name, budget))
     marks = [mark for mark in front.marks.get(name, ()) if mark <= seq]
-    if recorded.input is not None and marks:
-        shown["inputs"] = await _inputs(history, marks, name, recorded.input, budget)
-    if recorded.is_ended and marks:
+    if stored is not None and marks:
+        shown["inputs"] = await _inputs(history, marks, name, stored, budget)
+    if is_ended and marks:
         shown["outputs"] = await _outputs(history, marks[-1], name, budget)
     return {"task": name, "seq": seq, **shown}
 
@@ -93,7 +93,7 @@ def _present(plan: Plan, state: ExecutionState, name: str, budget: AnswerBudget)
 
 
 async def _inputs(
-    history: History, marks: list[int], name: str, recorded: JsonObject, budget: AnswerBudget
+    history: History, marks: list[int], name: str, stored: StoredInput, budget: AnswerBudget
 ) -> JsonObject:
     """Apply the input mappings with the contexts that may have been theirs, the latest first."""
     nearest: JsonObject | None = None
@@ -101,7 +101,7 @@ async def _inputs(
         for at in (mark, mark - 1):
             if not at or (nearest is not None and budget.is_over()):
                 continue
-            found = await _applied_at(history, at, name, recorded, budget)
+            found = await _applied_at(history, at, name, stored, budget)
             if found is None:
                 continue
             if found["basis"] == EXACT:
@@ -111,7 +111,7 @@ async def _inputs(
 
 
 async def _applied_at(
-    history: History, seq: int, name: str, recorded: JsonObject, budget: AnswerBudget
+    history: History, seq: int, name: str, stored: StoredInput, budget: AnswerBudget
 ) -> JsonObject | None:
     """Apply the input mappings with the context after an event."""
     recorder = await history.at(seq)
@@ -120,10 +120,11 @@ async def _applied_at(
         return None
 
     def applied() -> JsonObject:
-        mappings = plan.by_name[state.tasks[name].base].inputs
+        task_plan = plan.by_name[state.tasks[name].base]
         data = data_of(state, name)._replace(input={}, output={})
-        found = _applied(plan, state, name, mappings, data, budget)
-        return _list(_basis(found.input, recorded), seq, found)
+        found = _applied(plan, state, name, task_plan.inputs, data, budget)
+        is_exact = is_stored_input(task_plan, state, found.input, stored)
+        return _list(EXACT if is_exact else NEAR, seq, found)
 
     return await FOR_HISTORIES.run(applied)
 
@@ -134,9 +135,13 @@ async def _outputs(
     """Apply the output mappings with the context before the event that ended the task."""
     after = await history.at(mark)
     task = after.state.tasks.get(name)
-    if task is None or task.invoke.output is None:
+    if task is None:
         return None
     output, base = task.invoke.output, task.base
+    if output is None:
+        output = output_of_groups(after.plan, after.state, task)
+    if output is None:
+        return None
     kept = data_of(after.state, name).context
     before = await history.at(mark - 1) if mark > 1 else after
 
