@@ -11,7 +11,7 @@ from rillflow.stores import open_store, upgrade_schema
 from rillflow.stores.archive import Archive
 from tests.contract.appends import submit
 
-FILES = ("a.db", "a.db-wal", "a.db-shm", "a.db-lock")
+FILES = ("a.db", "a.db-wal", "a.db-shm", "a.db-lock", "a.db-write")
 
 
 @pytest.fixture(name="folder")

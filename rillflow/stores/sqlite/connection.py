@@ -3,6 +3,8 @@
 Used by `stores/sqlite`.
 """
 
+import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from rillflow.errors import StoreError
+from rillflow.stores.private_files import close_to_others, make_private
 
 T = TypeVar("T")
 
@@ -22,6 +25,7 @@ WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 """Length to which an emptied ``-wal`` file is cut; the rest is overwritten."""
 
 _POLL_S: Final = 0.001
+_GATE_POLL_S: Final = 0.0005
 _CACHE_KIB: Final = 16_384
 _STATEMENTS: Final = 256
 
@@ -48,6 +52,8 @@ def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # The writer moves commits into the database; see ``WriteGate``.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         # SQLite restarts the -wal file once all of it is in the database; then it is cut.
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     except sqlite3.Error:
@@ -73,6 +79,61 @@ def when_free(step: Callable[[], T], *, busy_s: float = BUSY_S) -> T:
             if not is_busy(error) or time.monotonic() > deadline_s:
                 raise
         time.sleep(_POLL_S)
+
+
+class WriteGate:
+    """Keeps commits and checkpoints of all processes apart, by a lock of the system.
+
+    Up to version 3.51.2 (but for 3.44.6 and 3.50.7) SQLite has a race: a checkpoint that begins
+    while another connection commits, and starts the ``-wal`` file anew, may take commits for moved
+    into the database that are not. They are lost, and the file is malformed. Python brings whatever
+    version it was built with. The system releases the lock when its process dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Lock for the database at ``path``."""
+        self._path = path.with_name(f"{path.name}-write")
+        self._lock: int | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock.
+
+        Raises:
+            sqlite3.OperationalError: Another process holds it for too long (busy).
+            OSError: The file of the lock cannot be opened.
+        """
+        if self._lock is None:
+            make_private(self._path)
+            close_to_others([self._path])
+            self._lock = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        lock = self._lock
+        _take_gate(lock)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Release the file."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def _take_gate(lock: int) -> None:
+    deadline_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                busy = sqlite3.OperationalError("another process is writing for too long")
+                busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise busy from None
+            time.sleep(_GATE_POLL_S)
+        else:
+            return
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar, cast
 
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.store import Append
-from rillflow.stores.sqlite.connection import connect, is_busy, transaction
+from rillflow.stores.sqlite.connection import WriteGate, connect, is_busy, transaction
 from rillflow.stores.sqlite.file_use import truncate_wal, wal_path
 from rillflow.stores.sqlite.rows import plan_for, write_plan
 
@@ -30,7 +30,8 @@ WAL_MAX_BYTES: Final = 64 * 1024 * 1024
 """Length of the ``-wal`` file above which the writer empties it between two commits."""
 
 _LARGEST_GROUP: Final = 1_024
-_COMMITS_BETWEEN_LOOKS: Final = 64
+_COMMITS_BETWEEN_CHECKPOINTS: Final = 32
+"""As many groups of commits under load write some 1,000 pages."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 
 
@@ -66,6 +67,7 @@ class SqliteWriter:
         self._path = path
         self._wal = wal_path(path)
         self._wal_max_bytes = wal_max_bytes
+        self._gate = WriteGate(path)
         self._commits = 0
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -122,8 +124,9 @@ class SqliteWriter:
                         self._do(ticket)
                 else:
                     self._commit(list(tickets))
-            self._bound_wal()
+            self._checkpoint()
         self._disconnect()
+        self._gate.close()
 
     def _next_group(self) -> list[_Ticket]:
         """Wait for a ticket and take those that came with it; empty once stopped and done."""
@@ -182,25 +185,28 @@ class SqliteWriter:
         try:
             if self._connection is None:
                 self._connection = connect(self._path)
-            with transaction(self._connection):
+            with self._gate.held(), transaction(self._connection):
                 yield self._connection
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 self._disconnect()
             raise
 
-    def _bound_wal(self) -> None:
-        """Empty a ``-wal`` file that has grown too long, as far as readers allow.
+    def _checkpoint(self) -> None:
+        """Move commits into the database at times, while nobody commits.
 
-        SQLite restarts the file by itself once nobody reads from it. With many processes there may
-        always be a reader.
+        SQLite restarts the ``-wal`` file by itself once all of it is moved and nobody reads from
+        it. With many processes there may always be a reader, so one that has grown too long is
+        emptied, as far as readers allow.
         """
         self._commits += 1
-        if self._commits % _COMMITS_BETWEEN_LOOKS or self._connection is None:
+        if self._commits % _COMMITS_BETWEEN_CHECKPOINTS or self._connection is None:
             return
-        with suppress(OSError, sqlite3.Error):
+        with suppress(OSError, sqlite3.Error), self._gate.held():
             if self._wal.stat().st_size > self._wal_max_bytes:
                 truncate_wal(self._connection)
+            else:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
