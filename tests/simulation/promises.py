@@ -170,6 +170,8 @@ class Promises:
         """Hear that a task actor leaves, since its outcome is durable."""
         self.counts["delivered on Ray"] += 1
         execution_id, task, attempt = key
+        if execution_id in self.set_apart:
+            return  # its answers are acknowledged, and not handled until somebody redoes it
         if self.mirrors[execution_id].waits_for(task, attempt, 0):
             self._broken(f"{key} is said to be durable, and the journal waits for it")
 
