@@ -165,11 +165,15 @@ class Standalone:
         actors = threading.Thread(target=self._keep_actors, args=(stopped,), name="actors")
         actors.daemon = True  # it may wait for a Ray that has ended
         actors.start()
-        while not stopped.wait(CHECK_S):
-            self._look_after_ray()
-            if self._lease is not None and self._lease.loses:
-                raise StackError(f"this stack ends: {self._lease.loses}")
-        actors.join(ANSWER_S)
+        try:
+            while not stopped.wait(CHECK_S):
+                self._look_after_ray()
+                if self._lease is not None and self._lease.loses:
+                    raise StackError(f"this stack ends: {self._lease.loses}")
+        finally:
+            # A call of a Ray that has been left ends the process before it has said why.
+            stopped.set()
+            actors.join(ANSWER_S)
 
     def _look_after_ray(self) -> None:
         """Do the repeated work for Ray's processes.
