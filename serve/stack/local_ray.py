@@ -135,7 +135,7 @@ class LocalRay:
             # Leaving a Ray that has stopped, or has not started, takes seconds or does not end,
             # and not leaving it crashes at the end of the process.
             atexit.unregister(ray.shutdown)
-            atexit.register(_end_at_once, exit_code)
+            atexit.register(end_at_once, exit_code)
         if node is not None:
             node.kill_all_processes(check_alive=False, allow_graceful=is_whole, wait=True)
             if node.fork_server is not None:
@@ -163,8 +163,8 @@ def _ensure_token() -> None:
         os.umask(umask)
 
 
-def _end_at_once(exit_code: int) -> None:
-    """End this process, which has logged the reason, without Ray's exit handlers."""
+def end_at_once(exit_code: int) -> None:
+    """End this process, which has told the reason, without exit handlers and waiting threads."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -21,8 +21,7 @@ from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import decode_json
-from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission
-from rillflow.ports.gateway import DispatchRequest
+from rillflow.ports.executions import Delivery, Query, Reply, Submission
 from rillflow.ports.store import Append, StoredExecution
 from rillflow.runtime.activation.active_execution import SNAPSHOT_BYTES_PER_STEP, ActiveExecution
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
@@ -33,6 +32,7 @@ from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore
 from tests.machine_speed import slowness, tries
+from tests.own_executions import OwnExecutions
 from tests.submissions import submission_event
 from tests.turns import measured_turns
 
@@ -89,7 +89,7 @@ class CountingStore(MemoryStore):
         return stored
 
 
-class House:
+class House(OwnExecutions):
     """One owner of executions after another, each with one execution in memory at most."""
 
     def __init__(self) -> None:
@@ -115,16 +115,6 @@ class House:
         await self.owner.recovered()
         yield self
         await self.owner.stop()
-
-    def send(self, requests: Sequence[DispatchRequest]) -> None:
-        assert not requests
-
-    async def ask_all(self, call: Call) -> list[Reply]:
-        return [await self.call(call)]
-
-    async def call(self, call: Call) -> Reply:
-        [reply] = await self.owner.call_many([call])
-        return reply
 
     async def submit(self) -> ExecutionId:
         execution_id = new_execution_id("house", "work", at_ms=1, entropy=os.urandom(10))

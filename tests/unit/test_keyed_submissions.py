@@ -9,14 +9,14 @@ from typing import Final, Self
 
 from rillflow.errors import ConflictError
 from rillflow.ids import PARTITIONS, new_execution_id
-from rillflow.ports.executions import Call, Reply, Submission
-from rillflow.ports.gateway import DispatchRequest
+from rillflow.ports.executions import Submission
 from rillflow.ports.store import Append
 from rillflow.runtime.aio.fair_turns import KEYED_TOGETHER
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore
+from tests.own_executions import OwnExecutions
 from tests.submissions import submission_event
 
 ENDS: Final = "{{workspace: {}, dagName: work, type: flow, tasks: [{{name: A, category: pass}}]}}"
@@ -34,7 +34,7 @@ class Appends(MemoryStore):
         await super().append(appends)
 
 
-class House:
+class House(OwnExecutions):
     """An owner of all executions."""
 
     def __init__(self) -> None:
@@ -61,16 +61,6 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         await self.owner.stop()
-
-    def send(self, requests: Sequence[DispatchRequest]) -> None:
-        assert not requests
-
-    async def ask_all(self, call: Call) -> list[Reply]:
-        return [await self.call(call)]
-
-    async def call(self, call: Call) -> Reply:
-        [reply] = await self.owner.call_many([call])
-        return reply
 
     def submission(self, business: str, key: str | None) -> Submission:
         """Return a new submission with a key."""

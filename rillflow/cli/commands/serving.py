@@ -1,7 +1,6 @@
 """Commands that run servers: the whole stack, and the test double of the function gateway."""
 
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -196,9 +195,7 @@ def _leave_held_threads(code: int) -> None:
     """
     main = threading.main_thread()
     if any(each is not main and not each.daemon for each in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        importlib.import_module("serve.stack.local_ray").end_at_once(code)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Concurrency limits, in all and for each host, with fair shares for workspaces and executions.
 
-Used by `gateways/http_client/resolver.py` and `gateways/limits/limiter.py`.
+Used by `gateways/http_client/resolver.py` and `gateways/limits/limiter.py`; its shares are those of
+unanswered calls, too (`runtime/backpressure/admission.py`).
 """
 
 import asyncio

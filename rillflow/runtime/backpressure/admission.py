@@ -26,6 +26,7 @@ from rillflow.errors import (
     StoreError,
     UnavailableError,
 )
+from rillflow.gateways.limits.concurrency import LEAST_SHARED, SHARE
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import (
@@ -218,10 +219,6 @@ MOST_UNANSWERED_BYTES: Final = 256 << 20
 _CALLS_WAIT: Final = "calls wait for their answers"
 _SUBMISSIONS_WAIT: Final = "submissions are waiting here"
 
-_SHARE: Final = 8
-"""A workspace may have this many times as many unanswered calls as are left free."""
-_LEAST_SHARED: Final = 16
-"""Of fewer calls than these no part is left to others."""
 _COUNTED_AGAIN: Final = 100
 """Calls are counted by workspace anew when this part of the limit has come or gone."""
 
@@ -254,16 +251,16 @@ class UnansweredCalls:
     def are_few(self) -> bool:
         """Tell whether every workspace may submit."""
         number = self._number()
-        share = _SHARE if self._most >= _LEAST_SHARED else self._most
+        share = SHARE if self._most >= LEAST_SHARED else self._most
         return number < share * (self._most - number)
 
     def refuse(self, execution_id: ExecutionId) -> bool:
         """Tell whether the workspace of an execution has to wait for answers first."""
         number = self._number()
         free = self._most - number
-        if free <= 0 or self._most < _LEAST_SHARED:
+        if free <= 0 or self._most < LEAST_SHARED:
             return free <= 0
-        return self._number_of(execution_id, number) >= _SHARE * free
+        return self._number_of(execution_id, number) >= SHARE * free
 
     def _number_of(self, execution_id: ExecutionId, number: int) -> int:
         """Return how many of all the workspace of an execution has."""
@@ -298,7 +295,7 @@ class UnansweredInputs(UnansweredCalls):
         size_bytes = self._number()
         if size_bytes < self._most:
             return super().refuse(execution_id)
-        return self._number_of(execution_id, size_bytes) > self._most // _LEAST_SHARED
+        return self._number_of(execution_id, size_bytes) > self._most // LEAST_SHARED
 
     def _count_by_workspace(self) -> Counter[str]:
         counted: Counter[str] = Counter()

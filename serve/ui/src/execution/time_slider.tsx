@@ -4,7 +4,8 @@ import { type JSX, useEffect, useState } from "react";
 import { goParams } from "../address";
 import { useAnswer } from "../api/queries";
 import type { JournalEvent } from "../api/types";
-import { Icon, type IconName } from "../parts/icons";
+import { IconButton } from "../parts/controls";
+import type { IconName } from "../parts/icons";
 import { Prose } from "../parts/prose";
 import { Clock } from "../parts/time";
 import { number, t } from "../words";
@@ -44,34 +45,20 @@ export function TimeSlider({
     ["last", "time.last", lastSeq, at >= lastSeq],
   ];
   const step = ([icon, label, to, isOff]: (typeof steps)[number]) => (
-    <button
-      type="button"
-      key={icon}
-      className="button quiet icon small"
-      aria-label={t(label)}
-      title={t(label)}
-      disabled={isOff}
-      onClick={() => goTo(to)}
-    >
-      <Icon name={icon} />
-    </button>
+    <IconButton key={icon} icon={icon} label={t(label)} isOff={isOff} onClick={() => goTo(to)} />
   );
   return (
     <div className={`time ${event === null ? "" : "past"}`}>
       <div className="time-controls">
         {steps.slice(0, 2).map(step)}
-        <button
-          type="button"
-          className="button quiet icon small"
-          aria-label={t(isPlaying ? "time.stop" : "time.play")}
-          title={t(isPlaying ? "time.stop" : "time.play")}
+        <IconButton
+          icon={isPlaying ? "stop" : "play"}
+          label={t(isPlaying ? "time.stop" : "time.play")}
           onClick={() => {
             if (!isPlaying && (event === null || event >= lastSeq)) goTo(1);
             setPlaying(!isPlaying);
           }}
-        >
-          <Icon name={isPlaying ? "stop" : "play"} />
-        </button>
+        />
         {steps.slice(2).map(step)}
       </div>
       <input

@@ -5,8 +5,7 @@ import { type JSX, type PointerEvent, useRef, useState } from "react";
 import { useAnswer } from "../api/queries";
 import type { Execution, Segment, Timeline, TimelineRow } from "../api/types";
 import { duration } from "../format";
-import { ErrorNote } from "../parts/controls";
-import { Icon } from "../parts/icons";
+import { ErrorNote, IconButton } from "../parts/controls";
 import { StatusIcon } from "../parts/status";
 import { useNow } from "../parts/time";
 import { t } from "../words";
@@ -115,17 +114,13 @@ function Zoom({
   return (
     <span className="row span-deeds">
       {deeds.map(([icon, label, next, isOff]) => (
-        <button
-          type="button"
+        <IconButton
           key={icon}
-          className="button quiet icon small"
-          aria-label={t(label)}
-          title={t(label)}
-          disabled={isOff}
+          icon={icon}
+          label={t(label)}
+          isOff={isOff}
           onClick={() => onSpan(next)}
-        >
-          <Icon name={icon} />
-        </button>
+        />
       ))}
     </span>
   );

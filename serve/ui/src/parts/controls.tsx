@@ -4,7 +4,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { type JSX, type ReactNode, useEffect, useRef, useState } from "react";
 import { ApiError } from "../api/client";
 import { t } from "../words";
-import { Icon } from "./icons";
+import { Icon, type IconName } from "./icons";
 import { StatusIcon } from "./status";
 
 export function CopyButton({
@@ -37,6 +37,32 @@ export function CopyButton({
       }}
     >
       <Icon name={isCopied ? "done" : "copy"} />
+    </button>
+  );
+}
+
+/** A button that is an icon, and says what it does to who points at it or hears it. */
+export function IconButton({
+  icon,
+  label,
+  isOff = false,
+  onClick,
+}: {
+  icon: IconName;
+  label: string;
+  isOff?: boolean;
+  onClick: () => void;
+}): JSX.Element {
+  return (
+    <button
+      type="button"
+      className="button quiet icon small"
+      aria-label={label}
+      title={label}
+      disabled={isOff}
+      onClick={onClick}
+    >
+      <Icon name={icon} />
     </button>
   );
 }
