@@ -83,7 +83,6 @@ from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
 from rillflow.telemetry import metrics
-from rillflow.telemetry.states import encode_states
 from rillflow.tls_settings import with_own
 
 log = logging.getLogger("rillflow.execution_actor")
@@ -322,15 +321,8 @@ class ExecutionActor:
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
         if isinstance(message, GetMeters):
-            return self._told(message)
+            return self._replicas.answer(message, self._meters)
         return await self._gate.through(lambda: self._handle(message, len(data)))
-
-    def _told(self, message: GetMeters) -> bytes:
-        if message.replica is not None:
-            self._replicas.keep(message.replica)
-        if not message.asks:
-            return encode_states([])
-        return encode_states([self._meters.state(), *self._replicas.states()])
 
     async def _handle(self, message: OwnerMessage, size_bytes: int) -> bytes:
         if not self._started.done():

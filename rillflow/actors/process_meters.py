@@ -4,6 +4,7 @@ Used by `actors/stack.py`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
@@ -11,6 +12,7 @@ from rillflow.actors.peers import Peer
 from rillflow.errors import RillflowError
 from rillflow.ports.messages import GetMeters, encode_message
 from rillflow.settings import Settings
+from rillflow.telemetry.minutes import Minute, decode_minutes
 from rillflow.telemetry.states import ProcessState, decode_states
 
 PATIENCE_S: Final = 5.0
@@ -39,6 +41,11 @@ class RayProcessMeters:
     async def tell(self, own: ProcessState) -> None:
         """Tell the first execution actor."""
         await self._peers[0].call(encode_message(GetMeters(own, asks=False)))
+
+    async def share(self, minutes: Sequence[Minute]) -> list[Minute]:
+        """Tell the first execution actor, which answers with what all replicas have told."""
+        message = encode_message(GetMeters(asks=False, minutes=list(minutes)))
+        return decode_minutes(await self._peers[0].call(message))
 
 
 async def _states_of(peer: Peer, replica: ProcessState | None = None) -> list[ProcessState]:

@@ -82,6 +82,17 @@ class ExecutionSearch(Protocol):
         """
         ...
 
+    async def window_of(
+        self, wanted: Wanted, *, before: Place | None = None, most: int
+    ) -> int | None:
+        """Return since which submit time a search by several values is to look, at one time.
+
+        Of the executions with one of the values, those with the others are looked for row by row.
+        From that time to the place, no status has many more than ``most`` rows. None where a search
+        may look at all: it has fewer than two values, or fewer rows are before the place.
+        """
+        ...
+
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
         """Count executions by status, in each span of submit times between two edges.
 

@@ -17,6 +17,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.executions import Call, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.telemetry.minutes import Minute
 from rillflow.telemetry.states import ProcessState
 
 
@@ -127,11 +128,13 @@ class GetMeters(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Query what a process has counted and measured. Answered with a list of ``ProcessState``s.
 
     A ``replica`` tells its own with it, which the first owner keeps for the other replicas. One
-    that only tells does not ``ask``, and the list is empty.
+    that only tells does not ``ask``, and the list is empty. With the ``minutes`` that a replica
+    keeps, it is answered with those that any replica has told, and with no ``ProcessState``s.
     """
 
     replica: ProcessState | None = None
     asks: bool = True
+    minutes: list[Minute] | None = None
 
 
 class GetNetworkAddress(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -1,7 +1,9 @@
 """The metrics of the other processes of a stack, for the replica that shows them all."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from rillflow.telemetry.minutes import Minute
 from rillflow.telemetry.states import ProcessState
 
 
@@ -23,6 +25,14 @@ class ProcessMeters(Protocol):
         """
         ...
 
+    async def share(self, minutes: Sequence[Minute]) -> list[Minute]:
+        """Tell the minutes that this process keeps; return those that any replica has told.
+
+        Raises:
+            RillflowError: Nobody could be told.
+        """
+        ...
+
 
 class NoProcessMeters:
     """A stack that is all in this process."""
@@ -34,3 +44,8 @@ class NoProcessMeters:
 
     async def tell(self, own: ProcessState) -> None:
         """Tell nobody."""
+
+    async def share(self, minutes: Sequence[Minute]) -> list[Minute]:
+        """Return nothing: there are no others."""
+        del minutes
+        return []

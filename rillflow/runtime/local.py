@@ -32,6 +32,7 @@ from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
 from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.minutes import Minute
 from rillflow.telemetry.span_queue import SpanQueue
 from rillflow.telemetry.states import ProcessState
 
@@ -191,3 +192,8 @@ class LocalProcessMeters:
 
     async def tell(self, own: ProcessState) -> None:
         """Tell nobody: there is one replica."""
+
+    async def share(self, minutes: Sequence[Minute]) -> list[Minute]:
+        """Return nothing: there is one replica."""
+        del minutes
+        return []

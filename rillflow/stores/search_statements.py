@@ -16,22 +16,29 @@ from rillflow.ports.execution_search import FoundExecution, Place, Wanted
 
 COLUMNS: Final = ", ".join(FoundExecution.__struct_fields__)
 _Conditions: TypeAlias = tuple[tuple[str, object], ...]
-MOST_PARTS: Final = 100
+MOST_PARTS: Final = 400
 """More parts than this are not merged: a business with more is looked for among all executions."""
+_NEWEST_FIRST: Final = "ORDER BY submitted_at_ms DESC, key DESC"
 _BY_NO_INDEX: Final = "{} || '' = ?"
 """A condition for which a planner cannot choose an index that has another order."""
 
 _EXECUTIONS: Final = "executions"
 _SEARCH_KEYS: Final = "search_keys"
 _HAS_VALUE: Final = (
-    "EXISTS (SELECT 1 FROM search_keys AS other"
-    " WHERE other.key = {}.key AND other.name = ? AND other.value = ?)"
+    "(SELECT 1 FROM search_keys AS other"
+    " WHERE other.key = {}.key AND other.name = ? AND other.value || '' = ?) = 1"
 )
-_MANY: Final = 1_000
+"""A look-up by the primary key for each row.
+
+Of EXISTS, a planner may make a join, and for a value that it does not know yet it prefers an index
+of values: both read all executions with that value.
+"""
+MOST_LOOKED: Final = 5_000
+"""Of how many executions with one value a search by several looks for the others at once."""
 
 KEY_COUNT: Final = f"""
 SELECT count(*) FROM (
-    SELECT 1 FROM search_keys WHERE name = {{0}} AND value = {{1}} LIMIT {_MANY}) AS found
+    SELECT 1 FROM search_keys WHERE name = {{0}} AND value = {{1}} LIMIT {MOST_LOOKED}) AS found
 """  # noqa: S608 - own text
 """How many executions have a value of a search key, counted as far as it matters."""
 
@@ -67,6 +74,11 @@ def needs_features(wanted: Wanted) -> bool:
     is_of_business = wanted.business is not None and wanted.feature is None
     is_by_version = wanted.definition_id is not None and not wanted.keys
     return is_of_business and not is_by_version and not _is_narrow(wanted)
+
+
+def is_sifted(wanted: Wanted) -> bool:
+    """Tell whether a search looks for values of search keys row by row, among many rows."""
+    return len(wanted.keys) > 1 and not _is_narrow(wanted)
 
 
 def parts_of(
@@ -124,14 +136,11 @@ def page_statement(
 
     The parts are merged by what indexes hold, and only the rows of the page itself are read.
     """
-    order = "ORDER BY submitted_at_ms DESC, key DESC"
+    order = _NEWEST_FIRST
     texts: list[str] = []
     values: list[object] = []
     for part in parts:
-        conditions, given = part.conditions, part.values
-        if before is not None:
-            conditions = (*conditions, "(submitted_at_ms, key) < (?, ?)")
-            given = (*given, *before)
+        conditions, given = _before(part, before)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         part_text = f"SELECT submitted_at_ms, key FROM {part.table} {where} {order} LIMIT ?"  # noqa: S608 - columns are our own, values are bound
         texts.append(f"SELECT * FROM ({part_text}) AS part")  # noqa: S608 - see above
@@ -139,6 +148,24 @@ def page_statement(
     merged = f"SELECT key FROM ({' UNION ALL '.join(texts)} {order} LIMIT ?) AS merged"  # noqa: S608 - see above
     page = f"SELECT {COLUMNS} FROM executions WHERE key IN ({merged}) {order}"  # noqa: S608 - see above
     return page, [*values, limit]
+
+
+def window_statement(
+    parts: Sequence[Part], before: Place | None, most: int
+) -> tuple[str, list[object]]:
+    """Return the statement for the submit time since which no part has more than ``most``.
+
+    It is the newest of those times, NULL where no part has more; only indexes are read.
+    """
+    texts: list[str] = []
+    values: list[object] = []
+    for part in parts:
+        conditions, given = _before(part, before)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        one = f"SELECT submitted_at_ms FROM {part.table} {where} {_NEWEST_FIRST} LIMIT 1 OFFSET ?"  # noqa: S608 - columns are our own, values are bound
+        texts.append(f"SELECT ({one}) AS since")
+        values += (*given, most)
+    return f"SELECT max(since) FROM ({' UNION ALL '.join(texts)}) AS parts", values  # noqa: S608 - see above
 
 
 def oldest_statement(parts: Sequence[Part]) -> tuple[str, list[object]]:
@@ -178,6 +205,13 @@ def numbered(statement: str) -> str:
     """Replace the placeholders ``?`` by ``$1`` to ``$n``; none of our texts has another one."""
     first, *rest = statement.split("?")
     return first + "".join(f"${number}{text}" for number, text in enumerate(rest, start=1))
+
+
+def _before(part: Part, before: Place | None) -> tuple[tuple[str, ...], tuple[object, ...]]:
+    """Return the conditions of a part with the place after which it begins, and their values."""
+    if before is None:
+        return part.conditions, part.values
+    return (*part.conditions, "(submitted_at_ms, key) < (?, ?)"), (*part.values, *before)
 
 
 def _is_narrow(wanted: Wanted) -> bool:

@@ -2,9 +2,11 @@
 
 Metrics only grow. The difference between two looks at all processes is what happened meanwhile; it
 is kept for some hours, so that a person sees how the last minutes compare with those before. It
-lies in memory, takes less than 1 MB, and begins anew with the process that keeps it.
+lies in memory and takes less than 1 MB. Replicas tell each other what they keep, so all show the
+same, and one that has just started knows the minutes before.
 
-Used by `serve/routes/console_api/minutes.py`.
+Used by `actors/process_meters.py`, `ports/messages.py`, `runtime/process/replica_metrics.py` and
+`serve/routes/console_api/minutes.py`.
 """
 
 from collections import deque
@@ -63,6 +65,12 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     times: dict[str, list[float]] = {}
     failures: dict[str, float] = {}
 
+    @property
+    def weight(self) -> float:
+        """How much was counted; of two accounts of a minute, the larger one missed less."""
+        seen = sum(sum(counts) for counts in self.times.values())
+        return self.submitted + self.succeeded + self.failed + seen + sum(self.failures.values())
+
 
 class Minutes:
     """The last minutes of a stack, the oldest first."""
@@ -101,6 +109,15 @@ class Minutes:
         self._before = {key: numbers for key, numbers in told if key[0] in silent} | now
         self._reached = reached
         self._were_all_reached = not silent
+
+    def merge(self, told: Iterable[Minute]) -> None:
+        """Keep the minutes that others have told too; of each minute the fuller account."""
+        found: dict[int, Minute] = {}
+        for minute in chain(self._kept, told):
+            known = found.get(minute.at_ms)
+            if known is None or minute.weight > known.weight:
+                found[minute.at_ms] = minute
+        self._kept = deque((found[at_ms] for at_ms in sorted(found)), maxlen=self._kept.maxlen)
 
     def _since(self, key: _Key, numbers: list[float]) -> list[float]:
         """Return by how much numbers have grown."""
@@ -193,3 +210,17 @@ def quantile_ms(counts: Sequence[float], bounds: Sequence[float], part: float) -
             return round(1000 * (lower + (bound - lower) * (wanted - seen) / count))
         seen, lower = seen + count, bound
     return round(1000 * bounds[-1])
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Minute])
+
+
+def encode_minutes(minutes: Sequence[Minute]) -> bytes:
+    """Encode minutes for another process."""
+    return _encoder.encode(minutes)
+
+
+def decode_minutes(data: bytes) -> list[Minute]:
+    """Decode the minutes that another process tells."""
+    return _decoder.decode(data)

@@ -5,11 +5,14 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES
-from serve.routes.console_api.searching import counted
+from rillflow.stores.memory.store import MemoryStore
+from serve.routes.console_api.searching import MOST_AT_ONCE, counted
 from serve.schemas.search_texts import read_search
 from tests.api.definition_texts import PASS, SUSPENDED, calling
-from tests.api.serving import Api, served
+from tests.api.serving import Api, MovableClock, served
 
 V1: Final = "/flow/console/v1/"
 UNKNOWN: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"
@@ -177,3 +180,36 @@ async def test_a_list_brings_no_large_execution_into_memory() -> None:
         summaries = (await api.get(f"{V1}summaries.json", ids=large))["summaries"]
         assert summaries[large]["status"] == "waiting"
         assert (await api.get(f"{V1}executions.json", status="waiting"))["unread"] == 0
+
+
+class SlowStore(MemoryStore):
+    """Takes a while to read an execution."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def load(
+        self, execution_id: ExecutionId, most_bytes: int | None = None
+    ) -> StoredExecution | None:
+        """Read it late."""
+        self._clock.advance(0.01)
+        return await super().load(execution_id, most_bytes)
+
+
+async def test_a_page_that_asks_owners_ends_in_time_and_the_next_one_goes_on() -> None:
+    clock = MovableClock()
+    async with served(store=SlowStore(clock), clock=clock, hot_executions=1) as api:
+        descriptor = await api.add(SUSPENDED)
+        held = await api.submit(descriptor)
+        await api.post("/flow/pause.json", execution_id=held)
+        for _ in range(2 * MOST_AT_ONCE):
+            await api.submit(descriptor)
+        pages = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await api.get(f"{V1}executions.json", status="held", cursor=cursor)
+            pages.append([row["execution_id"] for row in page["rows"]])
+            cursor = page["next"]
+        assert len(pages) > 1
+        assert [each for found in pages for each in found] == [held]

@@ -2,6 +2,10 @@
 
 from typing import Any, Final
 
+from msgspec import structs
+
+from rillflow.ports.execution_search import Place, Wanted
+from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import SUSPENDED
 from tests.api.serving import Api, served
 from tests.api.test_access import FIRST, VIDEO, open_access, shown
@@ -9,6 +13,19 @@ from tests.unit.commands import run
 
 V1: Final = "/flow/console/v1/"
 KEYED: Final = SUSPENDED + "searchKeys: [$.context.user, $.context.order.id, $.context.go]\n"
+
+
+class Windowed(MemoryStore):
+    """Looks at three executions with the first value at once."""
+
+    async def window_of(
+        self, wanted: Wanted, *, before: Place | None = None, most: int
+    ) -> int | None:
+        """Return the time of the fourth."""
+        del most
+        first = structs.replace(wanted, keys=wanted.keys[:1])
+        found = await self.search_executions(first, before=before, limit=4)
+        return found[3].submitted_at_ms if len(wanted.keys) > 1 and len(found) > 3 else None
 
 
 async def found(api: Api, text: str) -> list[str]:
@@ -30,6 +47,30 @@ async def test_executions_are_found_by_what_was_submitted() -> None:
         assert await found(api, "context.nothing:7") == []
         counts = await api.get(f"{V1}counts.json", q="context.order.id:7")
         assert counts["counts"] == {"unfinished": 2, "succeeded": 0, "failed": 0}
+
+
+async def test_a_search_by_two_values_goes_on_where_it_stopped_and_counts_what_it_saw() -> None:
+    async with served({}, store=Windowed()) as api:
+        keyed = await api.add(KEYED)
+        ids = []
+        for number in range(10):
+            ids.append(await api.submit(keyed, {"user": "bob", "order": {"id": number // 9}}))
+            api.clock.advance(1)
+        text = "context.user:bob context.order.id:0"
+        pages = [await api.get(f"{V1}executions.json", q=text)]
+        while pages[-1]["next"] is not None:
+            cursor = pages[-1]["next"]
+            pages.append(await api.get(f"{V1}executions.json", q=text, cursor=cursor))
+        assert [len(page["rows"]) for page in pages] == [3, 4, 2]
+        rows = [row["execution_id"] for page in pages for row in page["rows"]]
+        assert rows == ids[8::-1]
+        counts = await api.get(f"{V1}counts.json", q=text)
+        assert (counts["counts"]["unfinished"], counts["unfinished"]["waiting"]) == (3, 3)
+        assert counts["at_least"] == ["unfinished", "succeeded", "failed"]
+        only = await api.get(f"{V1}counts.json", q=f"{text} status:unfinished")
+        assert only["at_least"] == ["unfinished"]
+        one = await api.get(f"{V1}counts.json", q="context.order.id:0")
+        assert (one["counts"]["unfinished"], one["at_least"]) == (9, [])
 
 
 async def test_values_that_a_task_writes_are_found_with_the_status_that_they_came_with() -> None:

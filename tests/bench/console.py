@@ -6,8 +6,10 @@ Fills a SQLite store with rows, runs a stack on it, and looks at it in Chromium
 (`tests/cluster/browsers.py`). Prints how long it took from opening the address to the first rows of
 the list, and to the newest ones found by a search. Then scrolls the list, and drags the graph of a
 wide execution and that of a foreach with an item open. Prints the frames a second that
-the browser drew meanwhile, and how many took longer than two frames of 60 a second. A browser
-without a graphics card draws with the processor, which all of this shares.
+the browser drew meanwhile, how many took longer than two frames of 60 a second, and, as a trace
+tells, how long the page itself was busy in each frame: its main thread, which runs scripts and lays
+out. A browser without a graphics card draws with the processor, which all of this shares; the time
+of the main thread does not contain that.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import statistics
 import tempfile
 import time
+from bisect import bisect_right
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +43,9 @@ _GROUND: Final = """() => {
 ROUNDS: Final = 5
 DRAG_STEPS: Final = 120
 LATE_MS: Final = 1000 / 30
+_TRACED: Final = ("devtools.timeline", "toplevel", "disabled-by-default-devtools.timeline")
+_FRAME: Final = "FireAnimationFrame"
+_TASK: Final = "RunTask"
 _COLLECT: Final = """() => {
     const times = (window.frameTimes = []);
     const note = (time) => {
@@ -104,14 +110,40 @@ def print_openings(browser: Browser, base_url: str) -> None:
 
 
 def print_frames(what: str, page: Page, move: Any) -> None:
-    """Print how many frames were drawn while something moved."""
+    """Print how many frames were drawn while something moved, and how long the page took for one.
+
+    It is moved twice, since tracing takes time too.
+    """
     page.evaluate(_COLLECT)
     move(page)
     times: list[float] = page.evaluate(_COLLECTED)
     lengths = [second - first for first, second in pairwise(times)]
     per_s = 1000 * len(lengths) / (times[-1] - times[0])
     late = sum(length > LATE_MS for length in lengths)
-    print(f"{what:48}{per_s:8.1f} frames/s{late:6} of {len(lengths)} late", flush=True)
+    busy = busy_ms(page, move)
+    p50, p95 = (busy[len(busy) * percent // 100] for percent in (50, 95))
+    drawn = f"{per_s:8.1f} frames/s{late:6} of {len(lengths)} late"
+    print(f"{what:48}{drawn}; busy {p50:.1f} ms, p95 {p95:.1f}, longest {busy[-1]:.0f}", flush=True)
+
+
+def busy_ms(page: Page, move: Any) -> list[float]:
+    """Return how long the main thread was busy in each frame while something moved, sorted."""
+    browser = page.context.browser
+    assert browser is not None
+    browser.start_tracing(page=page, categories=list(_TRACED))
+    page.evaluate(_COLLECT)
+    move(page)
+    page.evaluate(_COLLECTED)
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    begins = [event for event in events if event["name"] == _FRAME]
+    threads = statistics.multimode((event["pid"], event["tid"]) for event in begins)
+    starts = sorted(event["ts"] for event in begins if (event["pid"], event["tid"]) == threads[0])
+    frames = [0.0] * (len(starts) + 1)
+    for event in events:
+        if event["name"] == _TASK and (event["pid"], event["tid"]) == threads[0]:
+            frames[bisect_right(starts, event["ts"])] += event.get("dur", 0) / 1000
+    # What came before the first frame and after the last one is of no frame.
+    return sorted(frames[1:-1])
 
 
 def drag(page: Page) -> None:

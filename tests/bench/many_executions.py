@@ -20,10 +20,15 @@ from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.stores import open_store
 from tests.bench.submitting import stored_submission
 
-BUSINESSES: Final = ("bench", "other")
-FEATURES: Final = 12
+BUSINESSES: Final = {"bench": 12, "other": 12, "many": 60}
+"""How many workflows each workspace has."""
+RARE: Final = "many"
+RARELY: Final = 0.01
+"""How many of the executions are in that workspace."""
 VERSIONS: Final = 4
 REGIONS: Final = ("eu", "us", "asia", "africa")
+TIERS: Final = ("gold", "silver")
+"""Of those who are not from Asia."""
 USERS: Final = 100_000
 SPAN_MS: Final = 30 * 86_400_000
 FAILED: Final = 0.01
@@ -36,7 +41,7 @@ workspace: {0}
 dagName: {1}
 type: flow
 version: {2}
-searchKeys: [$.context.user, $.context.region]
+searchKeys: [$.context.user, $.context.region, $.context.tier]
 tasks:
   - name: wait
     category: suspense
@@ -77,8 +82,8 @@ async def fill(url: str, count: int, now_ms: int) -> Known:
 
 async def _add_definitions(store: Store, now_ms: int) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
-    for business in BUSINESSES:
-        for number in range(FEATURES):
+    for business, features in BUSINESSES.items():
+        for number in range(features):
             feature = f"flow{number}"
             for version in range(VERSIONS):
                 text = _DEFINITION.format(business, feature, version)
@@ -93,11 +98,13 @@ def _rows(
     count: int, now_ms: int, versions: dict[tuple[str, str], list[str]]
 ) -> Iterator[tuple[Row, Known | None]]:
     chance = random.Random(_SEED)  # noqa: S311 - no secret
-    flows = list(versions)
+    by_rarity: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
+    for each in versions:
+        by_rarity[each[0] == RARE].append(each)
     parent: ExecutionId | None = None
     for number in range(1, count + 1):
         at_ms = now_ms - SPAN_MS + SPAN_MS * number // count
-        business, feature = flow = flows[chance.randrange(len(flows))]
+        business, feature = flow = chance.choice(by_rarity[chance.random() < RARELY])
         age = min(number * VERSIONS // count, VERSIONS - 1)
         definition_id = versions[flow][age]
         execution_id = new_execution_id(
@@ -114,7 +121,10 @@ def _rows(
         identity = (number, execution_id, business, feature, listing_partition(execution_id))
         facts = (definition_id, at_ms, False, of_parent, None, None)
         execution = (*identity, *facts, status, code, ended_ms, is_running)
-        keys = (("user", f"user{chance.randrange(USERS)}"), ("region", chance.choice(REGIONS)))
+        region = chance.choice(REGIONS)
+        tier = "asian" if region == "asia" else chance.choice(TIERS)
+        user = f"user{chance.randrange(USERS)}"
+        keys = (("user", user), ("region", region), ("tier", tier))
         values = tuple(
             (number, *key, business, feature, status, at_ms, definition_id) for key in keys
         )

@@ -41,6 +41,8 @@ def searches(known: Known) -> dict[str, str]:
         "waiting (asks owners)": "status:waiting",
         "held (asks owners)": "status:held",
         "a workspace": "flow:bench",
+        "a workspace of many flows": "flow:many",
+        "a workspace of many flows, failed": "flow:many status:failed",
         "a flow": f"flow:{known.flow}",
         "a flow, failed": f"flow:{known.flow} status:failed",
         "the last hour": "since:1h",
@@ -60,6 +62,9 @@ def searches(known: Known) -> dict[str, str]:
         "a value of a quarter, a flow": f"context.region:eu flow:{known.flow}",
         "a value of a quarter, a version": f"context.region:eu version:{known.definition_id}",
         "two values": "context.region:eu context.user:user4711",
+        "two values that many have": "context.region:eu context.tier:gold",
+        "two values that many have, never together": "context.region:eu context.tier:asian",
+        "two values that many have, a workspace": "context.region:eu context.tier:gold flow:bench",
         "a value that nobody has": "context.region:mars",
     }
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from rillflow.ports.execution_search import Place, Wanted
 from rillflow.ports.store import Append, Closing, ExecutionFilter, Store
@@ -29,7 +30,7 @@ async def fill(store: Store) -> None:
 
 async def numbers(store: Store, wanted: Wanted, before: Place | None = None) -> list[int]:
     found = await store.search_executions(wanted, before=before, limit=100)
-    by_id = {id_of(number): number for number in range(1, 50)}
+    by_id = {id_of(number): number for number in range(1, 300)}
     return [by_id[each.execution_id] for each in found]
 
 
@@ -118,6 +119,42 @@ async def test_a_list_has_those_with_all_values(store: Store) -> None:
     found = await store.list_executions(wanted, limit=10)
     assert [each.execution_id for each in found] == [id_of(9), id_of(5), id_of(1)]
     assert sum((await store.count_executions(wanted)).values()) == 3
+
+
+async def test_a_search_by_two_values_that_many_have_looks_at_a_part_at_a_time(
+    durable_url: str,
+) -> None:
+    store = open_store(durable_url)
+    await store.open()
+    both = {1, 30, 60}
+    await store.append(
+        [
+            submit(
+                number,
+                search_values=(("user", "bob"), ("city", "Bonn" if number in both else "Ulm")),
+            )
+            for number in range(1, 61)
+        ]
+        + [submit(number, search_values=BOTH[1:]) for number in range(100, 200)]
+    )
+    wanted = Wanted(keys=BOTH)
+    assert await store.window_of(wanted, most=100) is None
+    assert await store.window_of(Wanted(keys=BOB), most=10) is None
+    assert await store.window_of(Wanted(keys=BOTH, execution_id=id_of(1)), most=10) is None
+    found: list[int] = []
+    windows = 0
+    before: Place | None = None
+    while (since_ms := await store.window_of(wanted, before=before, most=10)) is not None:
+        part = structs.replace(wanted, from_ms=since_ms)
+        # The rarer value is looked at: bob has 60, and Bonn has 103.
+        looked = await numbers(store, structs.replace(part, keys=BOB), before)
+        assert len(looked) == 11
+        found += await numbers(store, part, before)
+        before = Place(since_ms, 0)
+        windows += 1
+    found += await numbers(store, wanted, before)
+    assert (found, windows) == ([60, 30, 1], 5)
+    await store.close()
 
 
 async def test_removed_executions_leave_no_values(sqlite_url: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from rillflow.ports.messages import GetMeters, decode_owner_message, encode_message
+from rillflow.runtime.process.replica_metrics import ReplicaMetrics
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.metrics import (
     ATTEMPTS,
@@ -11,8 +13,15 @@ from rillflow.telemetry.metrics import (
     SUBMISSIONS,
     TIMER_LATENESS,
 )
-from rillflow.telemetry.minutes import MINUTE_MS, MOST_HOSTS, Minutes, quantile_ms
+from rillflow.telemetry.minutes import (
+    MINUTE_MS,
+    MOST_HOSTS,
+    Minutes,
+    decode_minutes,
+    quantile_ms,
+)
 from rillflow.telemetry.states import ProcessState
+from tests.api.serving import MovableClock
 
 BOUNDS = (0.1, 0.2, 1.0)
 
@@ -137,3 +146,55 @@ def test_quantiles_lie_within_their_bucket(
     counts: tuple[float, ...], part: float, expected: int | None
 ) -> None:
     assert quantile_ms(counts, BOUNDS, part) == expected
+
+
+def share(owner: ReplicaMetrics, minutes: Minutes) -> None:
+    """Tell the owner what a replica keeps, as a message, and keep what it answers."""
+    sent = encode_message(GetMeters(asks=False, minutes=list(minutes.kept)))
+    message = decode_owner_message(sent)
+    assert isinstance(message, GetMeters)
+    minutes.merge(decode_minutes(owner.answer(message, Meters("owner"))))
+
+
+def test_replicas_show_the_same_minutes_whenever_they_have_started() -> None:
+    owner, process = ReplicaMetrics(MovableClock()), Process("owner")
+    first, second = Minutes(), Minutes()
+    for minute in range(3):
+        process.submit(10 + minute)
+        look(first, minute, [process])
+        share(owner, first)
+    look(second, 2, [process])
+    assert not second.kept
+    share(owner, second)
+    assert second.kept == first.kept
+    assert [each.submitted for each in second.kept] == [11, 12]
+    process.submit(5)
+    for minutes in (second, first):
+        look(minutes, 3, [process])
+        share(owner, minutes)
+    assert [each.submitted for each in second.kept] == [11, 12, 5]
+    assert second.kept == first.kept
+
+
+def test_of_two_accounts_of_a_minute_the_fuller_one_is_kept() -> None:
+    owner, process = ReplicaMetrics(MovableClock()), Process("owner")
+    whole, late = Minutes(), Minutes()
+    look(whole, 0, [process])
+    process.submit(8)
+    look(late, 0, [process])
+    process.submit(2)
+    for minutes in (late, whole):
+        look(minutes, 1, [process])
+        share(owner, minutes)
+    share(owner, late)
+    assert [each.submitted for each in whole.kept] == [10]
+    assert late.kept == whole.kept
+
+
+def test_no_more_minutes_are_kept_when_others_tell_theirs() -> None:
+    few, many, process = Minutes(most=2), Minutes(), Process("owner")
+    for minute in range(5):
+        process.submit(1)
+        look(many, minute, [process])
+    few.merge(many.kept)
+    assert [each.at_ms // MINUTE_MS for each in few.kept] == [3, 4]

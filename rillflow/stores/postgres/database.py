@@ -17,6 +17,8 @@ from rillflow.stores.postgres.writer import PostgresWriter
 POOL_SETTINGS = {
     "synchronous_commit": "on",
     "application_name": "rillflow",
+    # Searches have many parts, whose estimates would have each compiled for longer than it runs.
+    "jit": "off",
     # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
     "idle_in_transaction_session_timeout": "5s",
 }

@@ -29,12 +29,14 @@ from rillflow.stores.search_statements import (
     STATUSES,
     Part,
     count_statement,
+    is_sifted,
     needs_features,
     newest_statement,
     numbered,
     oldest_statement,
     page_statement,
     parts_of,
+    window_statement,
 )
 from rillflow.stores.stored_rows import damage_told, found_execution
 
@@ -73,6 +75,22 @@ class PostgresSearch:
         statement, values = page_statement(parts, before, limit)
         rows = await self._database.rows(numbered(statement), *values)
         return [found_execution(row) for row in rows]
+
+    async def window_of(
+        self, wanted: Wanted, *, before: Place | None = None, most: int
+    ) -> int | None:
+        """Return since which submit time a search by several values is to look, at one time."""
+        if not is_sifted(wanted):
+            return None
+        rarest = await self._rarest_first(wanted)
+        first = msgspec.structs.replace(rarest, keys=rarest.keys[:1])
+        parts = await self._parts(first)
+        if not parts:
+            return None
+        share = share_of(most, (status for status, _ in parts))
+        statement, values = window_statement([part for _, part in parts], before, share)
+        ((since,),) = await self._database.rows(numbered(statement), *values)
+        return None if since is None else int(since)
 
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
         """Count executions by status, in each span of submit times between two edges."""
@@ -149,11 +167,16 @@ class PostgresSearch:
         if statuses is None:
             statuses = tuple(await self._database.column(STATUSES))
         features: tuple[str, ...] = ()
-        if len(wanted.keys) > 1:
-            counts = {each: await self._database.column(_KEY_COUNT, *each) for each in wanted.keys}
-            rare = sorted(wanted.keys, key=counts.__getitem__)
-            wanted = msgspec.structs.replace(wanted, keys=tuple(rare))
+        wanted = await self._rarest_first(wanted)
         if needs_features(wanted):
             found = await self._database.column(_FEATURES, wanted.business, MOST_PARTS + 1)
             features = tuple(found)
         return parts_of(wanted, statuses, features)
+
+    async def _rarest_first(self, wanted: Wanted) -> Wanted:
+        """Return a search with its search keys in the order of how many executions have them."""
+        if len(wanted.keys) < 2:
+            return wanted
+        counts = {each: await self._database.column(_KEY_COUNT, *each) for each in wanted.keys}
+        rare = sorted(wanted.keys, key=counts.__getitem__)
+        return msgspec.structs.replace(wanted, keys=tuple(rare))

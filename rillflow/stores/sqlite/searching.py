@@ -27,11 +27,13 @@ from rillflow.stores.search_statements import (
     STATUSES,
     Part,
     count_statement,
+    is_sifted,
     needs_features,
     newest_statement,
     oldest_statement,
     page_statement,
     parts_of,
+    window_statement,
 )
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
@@ -71,6 +73,26 @@ class SqliteSearch:
             return [found_execution(row) for row in rows]
 
         return await self._database.scan(search)
+
+    async def window_of(
+        self, wanted: Wanted, *, before: Place | None = None, most: int
+    ) -> int | None:
+        """Return since which submit time a search by several values is to look, at one time."""
+        if not is_sifted(wanted):
+            return None
+
+        def look(connection: sqlite3.Connection) -> int | None:
+            rarest = _rarest_first(connection, wanted)
+            first = msgspec.structs.replace(rarest, keys=rarest.keys[:1])
+            parts = _parts(connection, first)
+            if not parts:
+                return None
+            share = share_of(most, (status for status, _ in parts))
+            statement = window_statement([part for _, part in parts], before, share)
+            ((since,),) = connection.execute(*statement)
+            return None if since is None else int(since)
+
+        return await self._database.scan(look)
 
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
         """Count executions by status, in each span of submit times between two edges."""
@@ -159,10 +181,16 @@ def _parts(connection: sqlite3.Connection, wanted: Wanted) -> tuple[tuple[str, P
     if statuses is None:
         statuses = tuple(status for (status,) in connection.execute(STATUSES))
     features: tuple[str, ...] = ()
-    if len(wanted.keys) > 1:
-        rare = sorted(wanted.keys, key=lambda each: connection.execute(_KEY_COUNT, each).fetchone())
-        wanted = msgspec.structs.replace(wanted, keys=tuple(rare))
+    wanted = _rarest_first(connection, wanted)
     if needs_features(wanted):
         values = (wanted.business, MOST_PARTS + 1)
         features = tuple(feature for (feature,) in connection.execute(_FEATURES, values))
     return parts_of(wanted, statuses, features)
+
+
+def _rarest_first(connection: sqlite3.Connection, wanted: Wanted) -> Wanted:
+    """Return a search with its search keys in the order of how many executions have them."""
+    if len(wanted.keys) < 2:
+        return wanted
+    rare = sorted(wanted.keys, key=lambda each: connection.execute(_KEY_COUNT, each).fetchone())
+    return msgspec.structs.replace(wanted, keys=tuple(rare))

@@ -1,7 +1,7 @@
 """How many executions ended in each of the last minutes, and how long things took.
 
 Each replica looks at all processes once a minute, and keeps what has happened since for some hours.
-A replica that has started later knows fewer minutes.
+The first execution actor tells each what others keep, so that it does not matter which one answers.
 
 Used by `serve/api.py`.
 """
@@ -64,6 +64,7 @@ async def look(stack: Stack, meters: Meters, minutes: Minutes) -> None:
     # It is the end of the minute, or a little later.
     at_ms = stack.clock.now_ms() - MINUTE_MS // 2
     minutes.add(at_ms, [own, *await stack.process_meters.states(own)])
+    minutes.merge(await stack.process_meters.share(minutes.kept))
 
 
 def columns(kept: Sequence[Minute]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ MOST_COUNTED: Final = 50_000
 _STORED_ALL: Final = tuple(name for names in STORED.values() for name in names)
 LONGEST_ASK_S: Final = 2.0
 LONGEST_LOOK_S: Final = 0.1
-"""How long counts wait for what only the owners know."""
+"""How long counts wait for what only the owners know, and a page goes on asking them."""
+MOST_LOOKED: Final = 5_000
+"""How many executions with one value of a search key a page, or a count, looks for others in."""
 _STEPS_MS: Final = tuple(
     1000 * seconds
     for seconds in (
@@ -143,23 +145,44 @@ class _Page:
         self._reached: Place | None = None
         self._has_more = False
         self._unread = 0
+        self._begun_s = stack.clock.monotonic_s()
 
     async def fill(self, before: Place | None) -> None:
         """Add rows that begin after a place, until the page is full or enough were looked at."""
         search, asked = self._search, 0
         sifts = bool(search.asks_owners) or search.uuid is not None
+        wanted = await windowed(self._stack, search.wanted, before)
         while True:
-            wanted = MOST_ROWS if search.uuid is not None else self._limit
+            limit = self._at_once()
             found = await self._stack.store.search_executions(
-                search.wanted, before=before, limit=wanted + 1
+                wanted, before=before, limit=limit + 1
             )
-            rows, self._has_more = found[:wanted], len(found) > wanted
-            if not await self._add(rows) or not sifts or not self._has_more:
+            rows, self._has_more = found[:limit], len(found) > limit
+            if not await self._add(rows):
+                return
+            if not self._has_more:
+                self._leave_window(wanted)
+                return
+            if not sifts:
                 return
             asked += len(rows)
             before = self._reached
-            if search.asks_owners and asked >= MOST_ASKED:
+            if search.asks_owners and (asked >= MOST_ASKED or self._is_late()):
                 return
+
+    def _leave_window(self, window: Wanted) -> None:
+        """Note that the next page begins before a window, if there is more than it."""
+        if window != self._search.wanted and window.from_ms is not None:
+            self._reached, self._has_more = Place(window.from_ms, 0), True
+
+    def _at_once(self) -> int:
+        """Return how many rows are read before they are looked at."""
+        if self._search.uuid is not None:
+            return MOST_ROWS
+        return min(self._limit, MOST_AT_ONCE) if self._search.asks_owners else self._limit
+
+    def _is_late(self) -> bool:
+        return self._stack.clock.monotonic_s() > self._begun_s + LONGEST_LOOK_S
 
     async def _add(self, found: Sequence[FoundExecution]) -> bool:
         """Add those of some rows that the search wants; return whether there is room for more."""
@@ -229,11 +252,12 @@ async def counted(
     stack: Stack, search: Search, buckets: int, now_ms: int, *, most: int = MOST_COUNTED
 ) -> dict[str, Any]:
     """Return what ``counts.json`` answers for a search; up to ``most`` of each status."""
-    wanted = search.wanted
+    wanted = await windowed(stack, search.wanted)
+    is_cut = wanted != search.wanted
     newest = await _newest(stack, wanted, most)
-    cuts = [
-        each.from_ms for each in newest.values() if each.from_ms is not None and not each.is_whole
-    ]
+    at_least = [word for word, each in newest.items() if is_cut or not each.is_whole]
+    cut = (each for each in newest.values() if not each.is_whole)
+    cuts = [each.from_ms for each in cut if each.from_ms is not None]
     from_ms = max(cuts) if cuts else wanted.from_ms
     if from_ms is None:
         from_ms = await stack.store.oldest_submission(wanted)
@@ -242,37 +266,48 @@ async def counted(
     edges, step_ms = _edges(from_ms, to_ms, buckets)
     last_ms = LATEST_MS + 1 if wanted.to_ms is None else to_ms + 1
     # A first span of a round length would contain what is before the newest ones.
-    spans = [max(edges[0], from_ms) if cuts else edges[0], *edges[1:]]
+    spans = [max(edges[0], from_ms) if at_least else edges[0], *edges[1:]]
     found = await stack.store.count_by_time(wanted, [*spans, max(last_ms, edges[-1] + 1)])
     shown = [by_word(each) for each in found]
     totals = {
         word: sum(newest[word].counts.values()) if cuts else sum(each[word] for each in shown)
         for word in STORED
     }
+    left = search._replace(wanted=wanted)
     return {
         "total": sum(totals.values()),
         "counts": totals,
-        "at_least": [word for word, each in newest.items() if not each.is_whole],
+        "at_least": [word for word in at_least if _is_asked(word, wanted)],
         "from_ms": edges[0],
         "to_ms": to_ms,
         "step_ms": step_ms,
         "buckets": [{"at_ms": at_ms, **each} for at_ms, each in zip(edges, shown, strict=True)]
         if buckets
         else [],
-        "unfinished": await _unfinished(stack, search, totals[ANY_UNFINISHED]),
+        "unfinished": await _unfinished(stack, left, totals[ANY_UNFINISHED]),
         "at_ms": now_ms,
     }
 
 
+async def windowed(stack: Stack, wanted: Wanted, before: Place | None = None) -> Wanted:
+    """Return a search since the time to which it is to look at once."""
+    since_ms = await stack.store.window_of(wanted, before=before, most=MOST_LOOKED)
+    return wanted if since_ms is None else msgspec.structs.replace(wanted, from_ms=since_ms)
+
+
+def _is_asked(word: str, wanted: Wanted) -> bool:
+    return wanted.statuses is None or not set(STORED[word]).isdisjoint(wanted.statuses)
+
+
 async def _newest(stack: Stack, wanted: Wanted, most: int) -> dict[str, NewestCount]:
     """Count the newest of each word for a status of the store."""
-    found = {}
-    for word, names in STORED.items():
-        asked_for = _STORED_ALL if wanted.statuses is None else wanted.statuses
-        statuses = tuple(name for name in names if name in asked_for)
-        part = msgspec.structs.replace(wanted, statuses=statuses)
-        found[word] = await stack.store.count_newest(part, most)
-    return found
+    asked_for = _STORED_ALL if wanted.statuses is None else wanted.statuses
+    parts = (
+        msgspec.structs.replace(wanted, statuses=tuple(each for each in names if each in asked_for))
+        for names in STORED.values()
+    )
+    found = await asyncio.gather(*(stack.store.count_newest(part, most) for part in parts))
+    return dict(zip(STORED, found, strict=True))
 
 
 def _edges(from_ms: int, to_ms: int, buckets: int) -> tuple[list[int], int]:
