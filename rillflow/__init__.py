@@ -44,7 +44,7 @@ __all__ = [
     "testing",
 ]
 
-_HOMES: Final = {
+_MODULES: Final = {
     "Artifact": "rillflow.artifacts.artifact",
     "AsyncClient": "rillflow.client.clients",
     "AsyncExecution": "rillflow.client.executions",
@@ -64,15 +64,15 @@ _HOMES: Final = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
-    home = _HOMES.get(name)
-    if home is None:
+    defined_in = _MODULES.get(name)
+    if defined_in is None:
         raise AttributeError(f"module 'rillflow' has no attribute {name!r}")
-    module = home or f"rillflow.{name}"
+    module = defined_in or f"rillflow.{name}"
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise importlib.import_module("rillflow.extras").missing_extra(error) from error
-    value = getattr(found, name) if home else found
+    value = getattr(found, name) if defined_in else found
     globals()[name] = value
     return value
 

@@ -1,6 +1,8 @@
 """Back-off of Rillflow's own connections: pauses between tries, each twice the one before.
 
 The delay of a task's retry is computed by ``schedule_retry`` in `core/tasks/function_tasks.py`.
+
+Used by `client`, `functions`, `private_apis`, `ray_tasks` and `runtime`.
 """
 
 

@@ -1,4 +1,4 @@
-"""Every error that Rillflow raises itself, grouped by who has to fix it.
+"""Every error that Rillflow raises itself, grouped by who has to fix it. Used by most packages.
 
 RillflowError
 ├── DefinitionError       the author of the YAML (spec 1.6)

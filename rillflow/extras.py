@@ -2,6 +2,8 @@
 
 ``pip install rillflow`` brings the client, the command line, validation and the testing kit.
 Whatever imports one of the modules here belongs to ``rillflow[server]``.
+
+Used by `cli/doctor/installation.py` and `cli/reporting.py`.
 """
 
 from typing import Final

@@ -6,6 +6,8 @@ sub-flow are derived from the attempt that starts it and the secret key of its p
 that a repetition finds the same sub-flow and nobody else finds it. Another bit says whether
 the execution has a Ray actor of its own, so that calls are routed by the id alone, without
 a look-up. Ids of earlier releases have version 7, and are read as well.
+
+Used by most packages.
 """
 
 import hashlib

@@ -3,6 +3,8 @@
 Values are treated as immutable once they are shared: code that changes a
 container first copies it (copy on write, see ``language.mapping.targets``), so contexts,
 inputs and outputs may share structure without ever seeing each other's edits.
+
+Used by most packages.
 """
 
 import json

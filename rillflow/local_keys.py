@@ -4,6 +4,8 @@ The key is a file of the data folder. While the stack runs, a file below the use
 tells for its port where that is and which process serves; both can be read by the user only. A
 key is found for addresses of loopback only, and only while that process lives, so that whoever
 listens on the port later is not sent it.
+
+Used by `cli/commands/serving.py`, `cli/doctor/network.py` and `client/http.py`.
 """
 
 import contextlib

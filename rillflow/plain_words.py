@@ -2,6 +2,8 @@
 
 On the wire the messages stay as they are, because clients compare them. The plain sentence is in
 ``hint`` if there is no other hint, and the command line shows it alone.
+
+Used by `cli`, `client`, `core` and `serve`.
 """
 
 import re

@@ -1,6 +1,8 @@
 """Kinds of values that settings have, and which of them are refused.
 
 A wrong setting stops the start with one line, so each of these errors is one.
+
+Used by `cli`, `runtime`, `serve` and `settings.py`.
 """
 
 import ipaddress

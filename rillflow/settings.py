@@ -1,6 +1,6 @@
 """Settings of a stack: environment ``RILLFLOW_*``, then ``rillflow.toml``, then defaults.
 
-Maps are written as JSON in the environment and as tables in the file.
+Maps are written as JSON in the environment and as tables in the file. Used by most packages.
 """
 
 import ipaddress

@@ -1,4 +1,7 @@
-"""Suggestions for misspelt names."""
+"""Suggestions for misspelt names.
+
+Used by most packages.
+"""
 
 import difflib
 from collections.abc import Iterable

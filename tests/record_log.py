@@ -14,8 +14,8 @@ class RecordLog:
     """Lanes of records, and how far each was acknowledged.
 
     Attributes:
-        lanes: The records of each lane; one is its context, or the text of its problem.
-        acknowledged: How many records of each lane were acknowledged.
+        partitions: The records of each partition; one is its context, or the text of its problem.
+        acknowledged: How many records of each partition were acknowledged.
         kept: The keys of refused records, with the reasons, where the log keeps these.
         opened: How often it was opened.
         broken: Why it cannot be read now; empty if it can.
@@ -24,7 +24,7 @@ class RecordLog:
     name = "log"
 
     def __init__(self, *, keeps: bool = False) -> None:
-        self.lanes: dict[str, list[JsonObject | str | None]] = defaultdict(list)
+        self.partitions: dict[str, list[JsonObject | str | None]] = defaultdict(list)
         self.acknowledged: dict[str, int] = defaultdict(int)
         self.kept: list[tuple[str, str]] = []
         self.keeps = keeps
@@ -58,24 +58,24 @@ class RecordReader:
         self.behind: int | None = None
 
     async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
-        """Return up to two records of each lane."""
+        """Return up to two records of each partition."""
         await asyncio.sleep(0)
         if self._log.broken:
             raise UnavailableError(self._log.broken)
         found = []
-        for lane, records in self._log.lanes.items():
-            if lane not in busy:
-                first = self._next.get(lane, 0)
+        for partition, records in self._log.partitions.items():
+            if partition not in busy:
+                first = self._next.get(partition, 0)
                 taken = records[first : first + 2]
-                found += [event(lane, first + at, each) for at, each in enumerate(taken)]
-                self._next[lane] = first + len(taken)
-        self.behind = sum(map(len, self._log.lanes.values())) - sum(self._next.values())
+                found += [event(partition, first + at, each) for at, each in enumerate(taken)]
+                self._next[partition] = first + len(taken)
+        self.behind = sum(map(len, self._log.partitions.values())) - sum(self._next.values())
         return found
 
     async def acknowledge(self, event: TriggerEvent) -> None:
         """Note that a record, and those before it, are dealt with."""
-        lane, offset = event.position
-        self._log.acknowledged[lane] = max(self._log.acknowledged[lane], offset + 1)
+        partition, offset = event.position
+        self._log.acknowledged[partition] = max(self._log.acknowledged[partition], offset + 1)
 
     async def refuse(self, event: TriggerEvent, reason: str) -> bool:
         """Keep a refused record, if the log does."""
@@ -88,13 +88,13 @@ class RecordReader:
         self._log.closed += 1
 
 
-def event(lane: str, offset: int, record: Any) -> TriggerEvent:
+def event(partition: str, offset: int, record: Any) -> TriggerEvent:
     """Return a record as an event."""
     is_problem = isinstance(record, str)
     return TriggerEvent(
-        key=f"log/{lane}/{offset}",
+        key=f"log/{partition}/{offset}",
         context=None if is_problem else record,
-        lane=lane,
+        ordering_key=partition,
         problem=record if is_problem else "",
-        position=(lane, offset),
+        position=(partition, offset),
     )

@@ -477,8 +477,8 @@ def spawn_dedicated(
         **ACTOR_OPTIONS,
         **on_the_machine_of_the_store(settings),
     )
-    home = owner_index(execution_id, settings.execution_actors)
-    return actor.remote(settings, home, deployed, execution_id)
+    index = owner_index(execution_id, settings.execution_actors)
+    return actor.remote(settings, index, deployed, execution_id)
 
 
 def ray_executions(settings: Settings) -> RayExecutions:

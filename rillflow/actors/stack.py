@@ -1,6 +1,8 @@
 """The stack on Ray: joins the operations of callers to the actors of a cluster.
 
 The HTTP API, the Ray client and benchmarks call it.
+
+Used by `client/driver.py` and `serve/api.py`.
 """
 
 from rillflow.actors.cluster import RayCluster

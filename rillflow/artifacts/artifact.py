@@ -3,6 +3,8 @@
 A function that asks for an ``Artifact`` by a type hint gets one that it can open. What it returns
 is stored, and the output of the task is the reference. A remote method, whose hints its caller does
 not know, gets a ``GivenArtifact``.
+
+Used by `artifacts`, `functions`, `ray_tasks`, `rillflow/__init__.py` and `serve`.
 """
 
 import hashlib

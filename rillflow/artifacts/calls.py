@@ -1,4 +1,4 @@
-"""The artifacts of a call that reaches the store itself, as those of Ray do.
+"""The artifacts of a call whose process can reach the store, such as a Ray worker.
 
 Used by `ray_tasks/worker.py`, `ray_tasks/caller.py` and `gateways/http/artifact_inputs.py`.
 """

@@ -3,6 +3,8 @@
 A reference is a JSON object: ``{"rillflow_artifact": SHA256, "bytes": 12, "media_type":
 "image/png", "name": "a.png"}``. In the input of an HTTP function it also has the ``url``
 to fetch the artifact from.
+
+Used by `artifacts`, `functions`, `gateways`, `ray_tasks`, `runtime` and `serve`.
 """
 
 import re

@@ -18,6 +18,8 @@ the contents afterwards; contents that lose their last mark lie in the trash for
 takes, where they are still found, and come back if there is a mark again.
 
 All methods block, so event loops call them in threads.
+
+Used by `artifacts/calls.py`, `runtime` and `serve/routes/artifacts.py`.
 """
 
 import errno

@@ -1,4 +1,7 @@
-"""The application of all commands; each command imports its modules when it runs."""
+"""The application of all commands; each command imports its modules when it runs.
+
+Used by `cli` and `cli/__main__.py`.
+"""
 
 from typing import Annotated
 

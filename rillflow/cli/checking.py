@@ -1,4 +1,7 @@
-"""Checks of definitions in files and folders, for `rillflow validate`."""
+"""Checks of definitions in files and folders, for `rillflow validate`.
+
+Used by `cli/commands/flows.py` and `cli/commands/validating.py`.
+"""
 
 import os
 import re

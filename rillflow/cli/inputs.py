@@ -1,4 +1,7 @@
-"""Parsing of arguments of the command line."""
+"""Parsing of arguments of the command line.
+
+Used by `cli/commands` and `cli/doctor/examination.py`.
+"""
 
 import re
 import sys

@@ -1,6 +1,8 @@
 """Flows of users' modules, by ``module:flow`` or ``path/file.py:flow``.
 
 A module is imported here, in the process of the command, and never in a server.
+
+Used by `cli/commands/flows.py` and `cli/commands/validating.py`.
 """
 
 import importlib

@@ -1,4 +1,7 @@
-"""Which tasks `rillflow redo` runs again; unknown names are refused."""
+"""Which tasks `rillflow redo` runs again; unknown names are refused.
+
+Used by `cli/commands/control.py` and `cli/commands/signalling.py`.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final

@@ -1,4 +1,7 @@
-"""What commands that call a stack over HTTP share."""
+"""What commands that call a stack over HTTP share.
+
+Used by `cli/commands`, `cli/output` and `cli/redoing.py`.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Final
 

@@ -1,4 +1,7 @@
-"""Errors as one clear line and an exit code; a traceback only of a defect of the command line."""
+"""Errors as one clear line and an exit code; a traceback only of a defect of the command line.
+
+Used by `cli` and `cli/commands`.
+"""
 
 import os
 import signal

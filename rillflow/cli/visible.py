@@ -1,9 +1,11 @@
 r"""The way of texts to the terminal: control characters are escaped in all that a command writes.
 
-A terminal obeys control characters: it changes its title, clears the screen, or shows letters in
-another order. Texts of functions, callers, servers and files may hold some. So they are shown as
-escapes: ``\x1b``, ``\u202e``. Commands write through ``say``, ``print_json`` and
-``output.console`` only, so that no text is forgotten.
+A terminal carries out control characters: it changes its title, clears the screen, or shows letters
+in another order. Texts of functions, callers, servers and files may hold some. So they are shown as
+escapes: ``\x1b``, ``\u202e``. Commands write through ``say``, ``print_json`` and ``output.console``
+only, so that no text is forgotten.
+
+Used by `cli`, `cli/commands` and `cli/output`.
 """
 
 import json

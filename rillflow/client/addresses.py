@@ -1,4 +1,7 @@
-"""Addresses of a Ray cluster in the form that drivers on its machine can reach."""
+"""Addresses of a Ray cluster in the form that drivers on its machine can reach.
+
+Used by `client/driver.py` and `serve/stack/local_ray.py`.
+"""
 
 import socket
 from typing import Final

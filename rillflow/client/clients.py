@@ -1,4 +1,7 @@
-"""Clients of a stack, sync and async; over HTTP unless they are given another way."""
+"""Clients of a stack, sync and async; over HTTP unless they are given another way.
+
+Used by `cli`, `client/driver.py` and `rillflow/__init__.py`.
+"""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType

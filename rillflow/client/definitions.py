@@ -1,4 +1,7 @@
-"""Definitions as callers give them: text, the file that contains it, or a flow in Python."""
+"""Definitions as callers give them: text, the file that contains it, or a flow in Python.
+
+Used by `client/clients.py`.
+"""
 
 from pathlib import Path
 from typing import Protocol, TypeAlias

@@ -1,4 +1,7 @@
-"""The transport of a script on the stack's Ray cluster, without HTTP."""
+"""The transport of a script on the stack's Ray cluster, without HTTP.
+
+Used by `rillflow/__init__.py`.
+"""
 
 import asyncio
 import logging

@@ -3,6 +3,8 @@
 Each is a generator that yields an operation, is sent its answer, and returns what the caller wants.
 ``run`` and ``run_async`` run one over a transport, so an exchange is written once for HTTP and Ray,
 sync and async.
+
+Used by `client`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""An execution as its callers see it: read it, wait for it, control it."""
+"""An execution as its callers see it: read it, wait for it, control it.
+
+Used by `cli`, `client/clients.py` and `rillflow/__init__.py`.
+"""
 
 from collections.abc import AsyncIterator, Generator, Sequence
 from typing import Final, TypeVar

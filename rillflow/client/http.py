@@ -1,4 +1,7 @@
-"""The transport over HTTP."""
+"""The transport over HTTP.
+
+Used by `client/clients.py` and `client/ended_executions.py`.
+"""
 
 import os
 import time

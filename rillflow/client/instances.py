@@ -1,4 +1,7 @@
-"""Task instances of ``get.json``, parsed for display."""
+"""Task instances of ``get.json``, parsed for display.
+
+Used by `cli/output` and `client/watching.py`.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple

@@ -1,4 +1,7 @@
-"""Lists of executions, read page by page."""
+"""Lists of executions, read page by page.
+
+Used by `client/clients.py`.
+"""
 
 from dataclasses import replace
 from typing import Final
@@ -10,7 +13,7 @@ from rillflow.ids import ExecutionId
 
 LONGEST_PAGE: Final = 1000
 MOST_OLD_PAGES: Final = 10
-"""How many pages one after the other may bring nothing new, before the server is not believed."""
+"""How many pages one after the other may bring nothing new, before the list is given up."""
 
 
 def executions(wanted: ListExecutions, limit: int) -> Exchange[list[ListedExecution]]:

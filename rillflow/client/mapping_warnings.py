@@ -1,4 +1,7 @@
-"""Mapping warnings of an execution, as clients read them."""
+"""Mapping warnings of an execution, as clients read them.
+
+Used by `cli/output`, `client/executions.py` and `rillflow/__init__.py`.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple

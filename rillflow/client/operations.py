@@ -5,6 +5,8 @@ raises the error of ``rillflow.errors`` that the stack answered with.
 
 A request has one form, so it means the same over every transport: blank values count as absent, and
 names have no spaces around them.
+
+Used by `cli/commands/control.py`, `cli/output`, `client` and `rillflow/__init__.py`.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,8 @@
 An acknowledged execution continues after a restart of its server, so a waiting client continues to
 wait. Only harmless requests are repeated: reads, and submissions with an idempotency key. A refusal
 (4xx) is never retried.
+
+Used by `cli/output/progress.py`, `client/clients.py` and `client/executions.py`.
 """
 
 import math

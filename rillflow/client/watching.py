@@ -1,4 +1,7 @@
-"""Watching an execution: the changes since the last look."""
+"""Watching an execution: the changes since the last look.
+
+Used by `cli/output/progress.py`, `client/executions.py` and `rillflow/__init__.py`.
+"""
 
 from typing import NamedTuple
 

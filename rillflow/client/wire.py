@@ -1,4 +1,7 @@
-"""Operations as HTTP requests, and HTTP responses as answers or errors (spec 5)."""
+"""Operations as HTTP requests, and HTTP responses as answers or errors (spec 5).
+
+Used by `client/driver.py` and `client/http.py`.
+"""
 
 import math
 from collections.abc import Mapping

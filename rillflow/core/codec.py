@@ -4,6 +4,8 @@ Owners, stores' archives and the replay tests call it. A record is msgpack with 
 in order, so a new field may only be added at the end. A snapshot is JSON, because contexts may hold
 integers of any size. Both begin with a format number. A large snapshot of a state that has the same
 values in several places has them apart (`shared_values.py`), in a format of its own.
+
+Used by `core`, `runtime`, `stores`, `testing` and `transfer`.
 """
 
 from collections.abc import Callable, Iterator

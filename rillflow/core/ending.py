@@ -2,6 +2,9 @@
 
 Implements spec 3.15 and 3.19. It builds commands and notes which notices are still owed; it does
 not deliver them.
+
+Used by `core`, `core/redo`, `runtime/activation/active_execution.py` and
+`runtime/commands/runner.py`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -3,6 +3,8 @@
 Owners make events from calls and timers, the core handles them, and stores keep them. Names are in
 the past tense. ``at_ms`` is milliseconds since the epoch, since the core reads no clock. JSON
 values are kept as JSON text, so that an event is encoded and decoded without parsing them.
+
+Used by `client`, `core`, `ports`, `runtime`, `serve` and `testing`.
 """
 
 from typing import Final, TypeAlias, TypedDict

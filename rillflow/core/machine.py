@@ -11,6 +11,8 @@ rules:
 * A command is outstanding until an event answers it; ``outstanding`` derives the
   unanswered ones from the state alone.
 * Times come from events. Random numbers come from the execution's id and the number of the event.
+
+Used by `core`, `runtime` and `testing`.
 """
 
 from collections.abc import Iterator, Sequence

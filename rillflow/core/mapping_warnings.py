@@ -3,6 +3,8 @@
 Warnings change no status. An instance keeps those of the last application of each of its mapping
 lists, so a rule that has an effect in a later attempt is no longer reported. Texts and numbers are
 bounded; warnings beyond the bounds are only counted.
+
+Used by `core`, `runtime/owner/mapping_log.py` and `serve/routes/dry_runs.py`.
 """
 
 from collections.abc import Sequence

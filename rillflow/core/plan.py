@@ -1,6 +1,8 @@
 """A definition prepared for running: names resolved and mappings compiled, once per definition.
 
 All executions of a definition share its plan; the core reads it and never changes it.
+
+Used by `core`, `runtime`, `serve` and `testing`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Events from outside an execution: callbacks, progress, wake-ups, degrade, cancel and others.
 
-`machine.py` calls these function_tasks. Each one checks first and changes afterwards, so a refused
+`machine.py` calls these functions. Each one checks first and changes afterwards, so a refused
 request leaves the execution as it was. Only the reason why a callback or signal was refused is
 kept, with the task that waits for it.
 """

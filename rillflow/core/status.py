@@ -1,6 +1,8 @@
 """Statuses of tasks, groups and executions (spec 3.1, 3.2).
 
 The tables below say what a status implies; code never derives it from the order of the members.
+
+Used by `actors`, `client`, `core`, `runtime`, `serve` and `transfer`.
 """
 
 from enum import IntEnum

@@ -1,4 +1,7 @@
-"""The form in which contexts are stored, and the limits of their size and depth (spec 3.14)."""
+"""The form in which contexts are stored, and the limits of their size and depth (spec 3.14).
+
+Used by `core`, `gateways/kafka/client.py` and `runtime`.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain

@@ -1,6 +1,8 @@
 """The state in the form of Rill Flow's API (spec 3.20, 5.3); absent fields are omitted.
 
 Owners' queries, completion callbacks and dry runs call it. It only reads the state.
+
+Used by `core`, `runtime`, `serve` and `testing`.
 """
 
 from collections.abc import Sequence

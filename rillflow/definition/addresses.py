@@ -1,6 +1,8 @@
 """The protocols before ``://`` of a ``resourceName``, and suggestions for unknown ones.
 
 The protocols are those that Rillflow has built in (spec 4.1); plugins add others.
+
+Used by most packages.
 """
 
 import re

@@ -2,6 +2,8 @@
 
 All errors are collected, so that an author sees them at once. Unknown keys are ignored, as in Rill
 Flow, and can be reported as warnings.
+
+Used by `definition/parse.py`, `definition/problems.py` and `definition/sugar.py`.
 """
 
 from collections.abc import Callable, Iterable

@@ -4,6 +4,8 @@ Written by hand rather than by a YAML library, because the text must read back t
 definition under Rillflow's scalar table: ``yes`` and ``1.10`` are quoted if they are text. Fields
 are in the order of the model; those that are absent or have their default are omitted. Values
 without a declared type are on one line in flow style, so nesting cannot inflate the text.
+
+Used by `definition` and `flow/flows.py`.
 """
 
 import hashlib

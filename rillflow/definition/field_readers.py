@@ -2,6 +2,8 @@
 
 A reader turns a node into the plain value of the model, or into None if the field counts as absent;
 errors are collected (`ProblemCollector`), never raised. Coercions follow spec 1.1.3 to 1.1.7.
+
+Used by `definition/binder.py`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 This is stricter than a suggestion for a name that is known to be wrong: only the similarity decides
 here. ``url`` and ``urls``, or ``clip1`` and ``clip2``, are different names.
+
+Used by `definition/lint/context.py`.
 """
 
 from collections.abc import Iterable

@@ -3,6 +3,8 @@
 Names are Python's, with Rill Flow's camelCase spelling as aliases. Every field that Rill Flow types
 as text is text here too, with the scalar's source text (``version: 1.10`` is ``"1.10"``); a missing
 list or map is None, not empty.
+
+Used by `core`, `definition`, `flow`, `runtime` and `serve`.
 """
 
 from typing import Annotated, ClassVar, Literal, TypeAlias

@@ -1,4 +1,7 @@
-"""Normalization: a definition with its references resolved, as an execution runs it (spec 1.8)."""
+"""Normalization: a definition with its references resolved, as an execution runs it (spec 1.8).
+
+Used by `definition`.
+"""
 
 from collections.abc import Mapping
 from typing import Final, TypeAlias

@@ -1,4 +1,7 @@
-"""Parsing of definition texts; refusals have Rill Flow's codes (spec 1.1 to 1.6)."""
+"""Parsing of definition texts; refusals have Rill Flow's codes (spec 1.1 to 1.6).
+
+Used by `definition`, `flow/flows.py` and `runtime/submission/intake.py`.
+"""
 
 from itertools import islice
 from typing import Final

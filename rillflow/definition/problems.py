@@ -1,4 +1,7 @@
-"""All errors and warnings of a definition at once, with their places."""
+"""All errors and warnings of a definition at once, with their places.
+
+Used by `cli/checking.py`, `cli/loading.py` and `definition`.
+"""
 
 from itertools import islice
 

@@ -1,4 +1,7 @@
-"""Which ``rayOptions`` are wrong, and how those of a workflow and of a task come together."""
+"""Which ``rayOptions`` are wrong, and how those of a workflow and of a task come together.
+
+Used by `definition/normal.py` and `definition/validation.py`.
+"""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -7,6 +7,8 @@ Two deviations from Rill Flow (spec Q48). A reference that is not a plain path, 
 ``$.A.items[*].name``, makes ``A`` keep the whole collection, since a target with a
 wildcard cannot be written. And reading back removes only the mappings that adding again
 would make, so those written by hand stay.
+
+Used by `definition` and `definition/lint`.
 """
 
 import re

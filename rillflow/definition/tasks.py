@@ -1,4 +1,7 @@
-"""Visiting and rebuilding the tasks of a definition, at every level."""
+"""Visiting and rebuilding the tasks of a definition, at every level.
+
+Used by `core/plan.py`, `definition`, `definition/lint` and `runtime/submission/intake.py`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ Errors are generated lazily: the first one is the refusal, all of them are shown
 Rill Flow's checks that cannot fail here are left out: the model has no other task classes (30409),
 a category determines the class of its task (so none can mismatch), tasks inside other categories
 are unknown keys, and a missing name fails the name rule (30408) before it could be found empty.
+
+Used by `core`, `definition` and `runtime/submission/intake.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

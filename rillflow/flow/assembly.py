@@ -3,6 +3,8 @@
 Tasks are made from the last to the first, so that it is known what of a task's output is read:
 only that is kept in the context. Values from outside of a group are handed in by its foreach or
 choice, under the same names.
+
+Used by `flow/flows.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

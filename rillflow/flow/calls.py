@@ -2,6 +2,8 @@
 
 Keyword arguments of a call are the input of what is called. Options come before them, by
 ``options``, as with Ray's remote functions, so that no input collides with an option.
+
+Used by `flow`.
 """
 
 from collections.abc import Callable

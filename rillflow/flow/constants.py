@@ -1,4 +1,7 @@
-"""Values that are known while a flow is traced: what JSON has, and what becomes that."""
+"""Values that are known while a flow is traced: what JSON has, and what becomes that.
+
+Used by `flow/literals.py` and `flow/values.py`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

@@ -2,6 +2,8 @@
 
 A path is used where a value is only copied, an expression where it is computed, and a filter in
 the conditions of a function, which see no expressions.
+
+Used by `flow/assembly.py`, `flow/literals.py` and `flow/retries.py`.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""A flow: a Python function that describes a workflow, and the definition made of it."""
+"""A flow: a Python function that describes a workflow, and the definition made of it.
+
+Used by `flow`.
+"""
 
 import inspect
 import json

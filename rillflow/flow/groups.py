@@ -1,6 +1,8 @@
 """Tasks with groups: ``foreach``, ``when`` and ``catch``. Their bodies are functions.
 
 A body is traced once. It has a context of its own, so it returns what is to be seen outside.
+
+Used by `flow`.
 """
 
 import inspect

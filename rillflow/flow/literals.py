@@ -1,4 +1,7 @@
-"""Values that authors give to tasks: constants, placeholders, and dicts and lists of both."""
+"""Values that authors give to tasks: constants, placeholders, and dicts and lists of both.
+
+Used by `flow`.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast

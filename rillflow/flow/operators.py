@@ -1,6 +1,8 @@
-"""Functions of placeholders, in the place of what Python keeps for itself.
+"""Functions in the place of operators that placeholders cannot have: ``and``, ``not``, ``len``.
 
 Of values that are known while the flow is traced, they compute what Python does.
+
+Used by `flow`, `flow/groups.py` and `flow/orders.py`.
 """
 
 import operator

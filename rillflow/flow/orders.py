@@ -1,4 +1,7 @@
-"""Tasks that wait, and blocks of tasks that run at the same time or after each other."""
+"""Tasks that wait, and blocks of tasks that run at the same time or after each other.
+
+Used by `flow`.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,7 @@
-"""Refusals while a flow is traced, with the place in the author's module."""
+"""Refusals while a flow is traced, with the place in the author's module.
+
+Used by `flow`.
+"""
 
 import sys
 from pathlib import Path

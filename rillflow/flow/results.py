@@ -1,4 +1,7 @@
-"""What the function of a flow, a foreach or a branch returns, and which task writes it."""
+"""What the function of a flow, a foreach or a branch returns, and which task writes it.
+
+Used by `flow/flows.py` and `flow/groups.py`.
+"""
 
 from collections.abc import Iterator
 from typing import Final

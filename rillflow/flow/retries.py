@@ -1,4 +1,7 @@
-"""Conditions on the output of a function, and when failed attempts are repeated."""
+"""Conditions on the output of a function, and when failed attempts are repeated.
+
+Used by `flow` and `flow/calls.py`.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

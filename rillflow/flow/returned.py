@@ -2,6 +2,8 @@
 
 An object is the output itself, and so is an artifact, which bytes and arrays become; anything else
 is its ``data`` (``function_calls/results.py``).
+
+Used by `flow/calls.py`.
 """
 
 import dataclasses

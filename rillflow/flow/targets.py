@@ -1,4 +1,7 @@
-"""What a task calls: the address of a function, and its arguments by name."""
+"""What a task calls: the address of a function, and its arguments by name.
+
+Used by `flow/calls.py`.
+"""
 
 import inspect
 from collections.abc import Callable

@@ -2,6 +2,8 @@
 
 Tasks of a level follow each other in the order of the lines. In a ``parallel`` block a task waits
 only for the tasks whose values it reads, and for what comes before the block.
+
+Used by `flow`.
 """
 
 import re

@@ -4,6 +4,8 @@ A placeholder is an expression over values of the context, and has no value itse
 attributes make further placeholders. What would need the value now, such as ``if`` or ``len``, is
 refused with a message that shows the right form. Placeholders have no methods, so that every
 attribute can be a field.
+
+Used by `flow`.
 """
 
 from collections.abc import Iterator

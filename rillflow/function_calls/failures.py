@@ -1,4 +1,7 @@
-"""Failures in the words of a function's caller: wrong input, exceptions, results."""
+"""Failures in the words of a function's caller: wrong input, exceptions, results.
+
+Used by `function_calls`, `functions/application.py` and `ray_tasks`.
+"""
 
 import inspect
 import traceback

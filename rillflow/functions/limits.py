@@ -1,4 +1,7 @@
-"""What callers of functions may use, and how a call beyond that is refused."""
+"""What callers of functions may use, and how a call beyond that is refused.
+
+Used by `functions`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

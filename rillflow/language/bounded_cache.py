@@ -1,4 +1,7 @@
-"""A cache of compiled texts, limited by their estimated bytes."""
+"""A cache of compiled texts, limited by their estimated bytes.
+
+Used by `language` and `runtime`.
+"""
 
 from collections.abc import Callable
 from threading import Lock

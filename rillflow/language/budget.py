@@ -3,6 +3,8 @@
 Steps stand for processor time, bytes for memory. Both are estimates that depend on the values and
 texts alone, so a replay of an event stops at the same place on every machine. Everything is charged
 before it is made.
+
+Used by `core`, `language`, `runtime`, `serve`, `testing` and `triggers`.
 """
 
 from collections.abc import Mapping

@@ -4,6 +4,8 @@ An execution keeps the version of its submission for its whole life, so that its
 same execution after an upgrade. A change of what a path, a mapping or an expression gives, or of
 how an answer is judged, needs a new version; the earlier rule stays for older executions. So does a
 change of charges: under a stricter one, what succeeded before would fail in a replay.
+
+Used by `core`, `language`, `runtime` and `testing`.
 """
 
 from typing import Final

@@ -2,6 +2,8 @@
 
 Of keys only the hashes are kept. A key is 256 random bits, so a plain SHA-256 of it tells nothing
 about it.
+
+Used by `ports`, `runtime`, `serve`, `setting_values.py` and `stores`.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""The listings of aliases and their versions, in pages: there may be very many."""
+"""The listings of aliases and their versions, in pages: there may be very many.
+
+Used by `ports/store.py`, `serve` and `stores`.
+"""
 
 from typing import Final, NamedTuple, Protocol
 

@@ -1,4 +1,7 @@
-"""The clock port. The pure layers get times inside events instead."""
+"""The clock port. The pure layers get times inside events instead.
+
+Used by `gateways`, `runtime` and `serve`.
+"""
 
 from typing import Protocol
 

@@ -6,6 +6,8 @@ Also the protocol: the version of what processes of a deployment say to each oth
 every message over Ray, and every description of an actor has the version of its sender. While a
 deployment rolls to other code, processes of two releases talk to each other. Two releases work
 together when their versions differ by one at most: the later one knows the earlier.
+
+Used by `actors`, `ports`, `runtime`, `serve` and `stores`.
 """
 
 from typing import Final, Protocol

@@ -2,6 +2,8 @@
 
 A part of the ``Store`` port. Its cost does not depend on the number of executions that are stored,
 except for ``count_by_time``, which reads one index entry for each execution that it counts.
+
+Used by `ports`, `runtime`, `serve` and `stores`.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,8 @@
 
 Every call is idempotent: a submission by its execution id, an event by the state of its execution,
 and a query changes nothing. So a transport may repeat any of them.
+
+Used by `actors`, `ports`, `runtime` and `serve`.
 """
 
 from collections.abc import Mapping

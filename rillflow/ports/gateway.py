@@ -1,4 +1,7 @@
-"""The gateway port: how a dispatcher calls a serverless function (spec 4)."""
+"""The gateway port: how a dispatcher calls a serverless function (spec 4).
+
+Used by `actors`, `gateways`, `ports`, `ray_tasks`, `runtime` and `serve`.
+"""
 
 from collections.abc import Awaitable
 from typing import Final, Protocol

@@ -5,6 +5,8 @@ Epochs keep two deployments from writing to one execution; the lease keeps them 
 By its own lease an execution actor shows that its process runs. An owner takes it before it takes
 its partitions, and renews it. Whoever looks after the actors sees which leases are not renewed any
 more. Epochs, and not leases, keep two owners from writing to one execution.
+
+Used by `actors`, `ports`, `runtime`, `serve`, `stores` and `transfer`.
 """
 
 from typing import NamedTuple, Protocol

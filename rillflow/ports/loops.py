@@ -1,4 +1,7 @@
-"""The measurements of a stack's event loops, for operators."""
+"""The measurements of a stack's event loops, for operators.
+
+Used by `actors`, `runtime` and `serve`.
+"""
 
 from typing import Final, Protocol
 

@@ -90,9 +90,9 @@ class CancelDispatches(msgspec.Struct, frozen=True, tag="CancelOrder", array_lik
 class GetInheritedCalls(msgspec.Struct, frozen=True, tag="InheritedCalls", array_like=True):
     """Which calls that earlier processes of a sender have ordered are under way?
 
-    Calls that this process of the sender has ordered again, or has judged, are left out.
+    Calls that this process of the sender has ordered again, or has checked, are left out.
     ``epoch`` identifies the process of the sender that asks, ``life`` the process of the dispatcher
-    that it means. ``judged`` are those that the sender has judged since its last question. Answered
+    that it means. ``judged`` are those that the sender has checked since it last asked. Answered
     with a list of calls, which is empty when none is left.
     """
 

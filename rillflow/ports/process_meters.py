@@ -1,4 +1,7 @@
-"""The metrics of the other processes of a stack, for the replica that shows them all."""
+"""The metrics of the other processes of a stack, for the replica that shows them all.
+
+Used by `runtime/stack.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,4 +1,7 @@
-"""Readiness: whether a stack can take requests, and the reasons if it cannot."""
+"""Readiness: whether a stack can take requests, and the reasons if it cannot.
+
+Used by `actors`, `ports`, `runtime` and `serve`.
+"""
 
 from collections.abc import Sequence
 from typing import Final, Protocol

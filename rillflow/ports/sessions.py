@@ -1,6 +1,8 @@
 """Sessions of the console that a person has ended, as the store keeps them for all replicas.
 
 A session is valid without a row: only those that were ended before their time have one.
+
+Used by `ports/store.py` and `serve/schemas/session_ends.py`.
 """
 
 from typing import Protocol

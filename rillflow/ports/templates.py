@@ -1,4 +1,7 @@
-"""Task templates, as a store keeps them: entries of a palette that users made (spec 7.2)."""
+"""Task templates, as a store keeps them: entries of a palette that users made (spec 7.2).
+
+Used by `ports/store.py`, `serve` and `stores`.
+"""
 
 from typing import Final, Protocol
 

@@ -2,6 +2,8 @@
 
 Kafka is a type. Installed packages add others by an entry point of the group
 ``rillflow.triggers``, whose value is an instance of ``TriggerType``, or a class of one.
+
+Used by `gateways`, `ports`, `runtime` and `stores`.
 """
 
 from collections.abc import Collection, Coroutine, Sequence
@@ -153,7 +155,7 @@ class TriggerEvent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: The same for the same event, whoever reads it and how often: it starts one execution.
         context: The data of the execution, over those of the trigger; None if it starts none.
-        lane: Events of a lane start their executions in order, those of others meanwhile.
+        ordering_key: Events with the same one start their executions in order, others meanwhile.
         problem: Why no execution can be made of it; empty if one can.
         position: What the source needs to acknowledge it.
         traceparent: The header of that name, if whoever has sent the event has sent one.
@@ -161,7 +163,7 @@ class TriggerEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     context: JsonObject | None = None
-    lane: str = ""
+    ordering_key: str = ""
     problem: str = ""
     position: Any = None
     traceparent: str | None = None
@@ -185,12 +187,12 @@ class EventSource(Protocol):
         Each is returned once, unless the source is opened again before it was acknowledged.
 
         Args:
-            busy: Lanes whose events are still being worked on; none of theirs is returned.
+            busy: Ordering keys whose events are being worked on; none of theirs is returned.
         """
         ...
 
     async def acknowledge(self, event: TriggerEvent) -> None:
-        """Note that the executions of this event, and those before it in its lane, are on disk."""
+        """Note that the executions of this event, and of earlier ones of its key, are on disk."""
         ...
 
     async def refuse(self, event: TriggerEvent, reason: str) -> bool:
@@ -204,11 +206,11 @@ class EventSource(Protocol):
 
 @runtime_checkable
 class UnreadEventsSource(Protocol):
-    """A source that goes on while some of its lanes cannot be read."""
+    """A source that goes on while the events of some ordering keys cannot be read."""
 
     @property
     def unread(self) -> str:
-        """Which lanes are not read, and why; empty if all are."""
+        """Which ordering keys are not read, and why; empty if all are."""
         ...
 
 
@@ -217,7 +219,7 @@ class PostponedEventsSource(Protocol):
     """A source that takes events back which cannot be dealt with now, so that they hold nothing."""
 
     async def put_back(self, event: TriggerEvent) -> None:
-        """Take an event back, and those after it in its lane; ``take`` returns them again."""
+        """Take an event and later ones of its ordering key back; ``take`` returns them again."""
         ...
 
 

@@ -1,4 +1,7 @@
-"""The form in which a module states what it relies on in a private API, with a check."""
+"""The form in which a module states what it relies on in a private API, with a check.
+
+Used by `private_apis`.
+"""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator

@@ -11,6 +11,8 @@ as in Ray.
 
 A fork must not share threads, or the state from which Ray draws ids. If the imports leave any of
 these, nothing is forked.
+
+Used by `private_apis/forking.py`.
 """
 
 import ctypes

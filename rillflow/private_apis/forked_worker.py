@@ -4,6 +4,8 @@ If there is no fork server, if it does not answer, or if the worker needs anothe
 process becomes the worker itself, as in Ray.
 
 It runs before each worker, so it imports very little.
+
+Used by `private_apis/forking.py`.
 """
 
 import importlib.util

@@ -1,4 +1,7 @@
-"""Starts, watches and ends the fork server of a stack."""
+"""Starts, watches and ends the fork server of a stack.
+
+Used by `private_apis/ray_node.py` and `serve/stack/local_ray.py`.
+"""
 
 import importlib
 import logging

@@ -1,4 +1,8 @@
-"""HAProxy as Serve starts it, through a program that rewrites its configuration."""
+"""HAProxy as Serve starts it, through a program that rewrites its configuration.
+
+Used by `private_apis/haproxy_program.py`, `serve/stack/ray_environment.py` and
+`serve/stack/standalone.py`.
+"""
 
 import importlib
 import importlib.util

@@ -21,6 +21,8 @@ The changes:
   of its applications (``/-/routes``). Here it does neither.
 
 It runs before each (re)load, so it imports very little.
+
+Used by `private_apis/haproxy.py` and `private_apis/haproxy_program.py`.
 """
 
 import ctypes

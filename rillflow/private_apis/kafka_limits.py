@@ -1,14 +1,15 @@
-"""Limits of what brokers, and who writes to a topic, can have aiokafka do.
+"""Limits of what brokers, and producers that write to a topic, can have aiokafka do.
 
-A batch of 24 KB can unpack to gigabytes, a broker chooses how often a password is hashed, and how
-many topics it names; the library bounds nothing of this. Here it is bounded, in the modules of the
-library that do it.
+A batch of 24 KB can unpack to gigabytes, and a broker chooses how often a password is hashed and
+how many topics it names. The library has no limits for these. This module puts limits into the
+modules of the library.
 
-It names no partition where it cannot read one, and gives none of the others then: here it does. A
-name of a header that is no UTF-8 is to be no such error.
+Where the library cannot read a partition, its error does not name the partition, and it returns no
+records of the others. Here the error names the partition, and the others are read. A header whose
+name is not UTF-8 is not such an error.
 
-What the library compiles reads behind the end of damaged batches, which ends the process that owns
-executions. So it is told not to use that: its parts in Python raise an error.
+The compiled parser of the library reads past the end of damaged batches, which ends the process.
+So the library is told to use its parser in Python, which raises an error.
 
 Used by `gateways/kafka/clients.py`.
 """

@@ -2,6 +2,8 @@
 
 Ray opens the folders that it makes to everybody, again with each worker that starts, so that users
 of one machine can share them (seen in 2.60). A stack belongs to one user.
+
+Used by `serve/stack/local_ray.py`.
 """
 
 from collections.abc import Iterator

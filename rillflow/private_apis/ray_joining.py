@@ -1,4 +1,7 @@
-"""How a driver finds a running Ray and its token, where Ray has no public function."""
+"""How a driver finds a running Ray and its token, where Ray has no public function.
+
+Used by `client/driver.py`.
+"""
 
 import logging
 from collections.abc import Iterator

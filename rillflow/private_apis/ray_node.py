@@ -2,6 +2,8 @@
 
 ``ray start`` starts three more processes, and forks no worker. Import it only after the environment
 is set, because Ray reads it at import.
+
+Used by `serve/stack/local_ray.py`.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""The state of Ray's cluster and of this process that no public function returns."""
+"""The state of Ray's cluster and of this process that no public function returns.
+
+Used by `actors` and `actors/takeover/actor_watch.py`.
+"""
 
 import os
 from collections.abc import Iterator, Mapping

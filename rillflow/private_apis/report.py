@@ -1,4 +1,7 @@
-"""The report of all private APIs that Rillflow relies on, checked against installed versions."""
+"""The report of all private APIs that Rillflow relies on, checked against installed versions.
+
+Used by `private_apis/__main__.py`.
+"""
 
 import importlib
 import pkgutil

@@ -4,6 +4,8 @@ Besides the port of the HTTP API, each replica has one for other deployments, wh
 Python objects: whoever reaches it, and has Ray's token where there is one, runs code as this user.
 Serve listens on every interface (seen in 2.60), although it announces the node's address only. With
 the patch it listens on the node's address.
+
+Used by `serve/deployment.py`.
 """
 
 from collections.abc import Iterator

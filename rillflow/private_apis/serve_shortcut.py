@@ -5,6 +5,8 @@ metrics, some 150 us in all. Serve puts ASGI middleware in front of that, named 
 variable (``ray_environment.PREFERENCES``). Serve still handles requests of other routes, requests
 beyond the limit of hot requests, and all requests if the variable is not set, as on clusters with
 autoscaling, for which Serve counts requests.
+
+Used by `serve/api.py`.
 """
 
 import importlib

@@ -4,6 +4,8 @@ A function takes 404 for the word that its callback is not wanted, and does not 
 proxy that has just started, or whose application has not, knows of no route yet. `cluster.yaml`
 names ``middlewares`` in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, which Serve calls in its proxies
 and replicas; so does the shortcut of ``rillflow up``.
+
+Used by `private_apis/serve_shortcut.py`.
 """
 
 from collections.abc import AsyncIterator, Iterator

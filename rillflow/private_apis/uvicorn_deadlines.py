@@ -4,6 +4,8 @@ uvicorn has one for idle connections after an answer, and none for a client that
 nothing, sends its headers byte by byte, continues to send a body after its answer, or does not read
 its answer (0.54). HAProxy has deadlines for these; this module serves clients that reach uvicorn
 without it. No connection has a timer of its own: all connections of a server are checked together.
+
+Used by `private_apis` and `serve/deployment.py`.
 """
 
 import asyncio

@@ -139,8 +139,8 @@ class _Server(uvicorn.Server):
         """Listen, and say where."""
         await super().startup(sockets)
         for server in self.servers if self.started else ():
-            for door in server.sockets:
-                self._listening(*door.getsockname()[:2])
+            for each in server.sockets:
+                self._listening(*each.getsockname()[:2])
 
 
 def _differences() -> Iterator[str]:

@@ -3,6 +3,8 @@
 uvicorn cancels the keep-alive timer of a connection that is closed, but not of one that is reset,
 and holds 20 kB for it until the timer is due (seen in 0.54). HAProxy resets every connection that
 it does not need any more: after a burst, hundreds a second.
+
+Used by `serve/deployment.py`.
 """
 
 from collections.abc import Iterator

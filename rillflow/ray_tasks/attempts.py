@@ -1,4 +1,7 @@
-"""One attempt at a call of Ray: repeated after failures of Ray, within the time of the attempt."""
+"""One attempt at a call of Ray: repeated after failures of Ray, within the time of the attempt.
+
+Used by `ray_tasks`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""The gateway of ``ray-actor://`` and ``serve://``: calls of what runs in the cluster already."""
+"""The gateway of ``ray-actor://`` and ``serve://``: calls of what runs in the cluster already.
+
+Used by `actors/dispatcher_actor.py`.
+"""
 
 import asyncio
 from typing import Any, Final

@@ -1,6 +1,8 @@
 """The actor that calls named actors and Serve deployments, away from the dispatcher's process.
 
 What they return are objects of the user, whose modules are imported where they are read.
+
+Used by `ray_tasks/call_gateway.py`.
 """
 
 import asyncio

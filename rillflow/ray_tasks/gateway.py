@@ -1,4 +1,7 @@
-"""The gateway of ``ray://``: an attempt is a Ray task, and what the function returns its answer."""
+"""The gateway of ``ray://``: an attempt is a Ray task, and what the function returns its answer.
+
+Used by `actors/dispatcher_actor.py`.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext

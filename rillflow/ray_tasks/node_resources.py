@@ -1,4 +1,7 @@
-"""What calls need of the nodes of the cluster, and which nodes have it."""
+"""What calls need of the nodes of the cluster, and which nodes have it.
+
+Used by `ray_tasks/limits`, `ray_tasks/waiting.py` and `serve/routes/console_api/held_calls.py`.
+"""
 
 import math
 from collections.abc import Iterable, Mapping

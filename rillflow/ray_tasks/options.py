@@ -1,4 +1,7 @@
-"""The ``rayOptions`` of a call, as Ray takes them."""
+"""The ``rayOptions`` of a call, as Ray takes them.
+
+Used by `ray_tasks` and `ray_tasks/limits/task_room.py`.
+"""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache

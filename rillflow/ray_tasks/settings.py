@@ -1,4 +1,7 @@
-"""How calls of Ray are set up."""
+"""How calls of Ray are set up.
+
+Used by `actors/dispatcher_actor.py` and `ray_tasks`.
+"""
 
 from collections.abc import Mapping
 from typing import Any

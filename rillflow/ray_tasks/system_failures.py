@@ -1,4 +1,7 @@
-"""Failures of Ray, not of the function: what they are, and whether the call is repeated."""
+"""Failures of Ray, not of the function: what they are, and whether the call is repeated.
+
+Used by `ray_tasks`.
+"""
 
 import re
 from typing import Final, NamedTuple

@@ -1,4 +1,7 @@
-"""What ``ray://module:function`` names, and whether the settings allow it."""
+"""What ``ray://module:function`` names, and whether the settings allow it.
+
+Used by `actors` and `ray_tasks`.
+"""
 
 import re
 from collections.abc import Collection, Sequence

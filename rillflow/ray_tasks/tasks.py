@@ -1,4 +1,7 @@
-"""Starting a function in a Ray worker, and ending it there."""
+"""Starting a function in a Ray worker, and ending it there.
+
+Used by `ray_tasks`.
+"""
 
 import asyncio
 import hashlib

@@ -1,4 +1,7 @@
-"""Calls of Ray that are under way, and why one of them may wait for ever."""
+"""Calls of Ray that are under way, and why one of them may wait for ever.
+
+Used by `ray_tasks/gateway.py`.
+"""
 
 import asyncio
 import logging

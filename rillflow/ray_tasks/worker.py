@@ -2,6 +2,8 @@
 
 The module is imported here and nowhere else. Nothing here imports Ray, so that the rules are
 tested without it.
+
+Used by `ray_tasks`.
 """
 
 import asyncio

@@ -1,6 +1,8 @@
 """The archive: ended executions as lines of JSON, in one file for each day.
 
 Retention writes to it before it removes executions; nothing reads it.
+
+Used by `actors/execution_actor.py` and `runtime/retention.py`.
 """
 
 import asyncio

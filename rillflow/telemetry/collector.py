@@ -2,8 +2,8 @@
 
 It is the only module that imports OpenTelemetry, and does so when a process begins to export. The
 exporters of OpenTelemetry connect, send and try again. What they send is encoded by
-`telemetry/otlp_encoder.py`, unless a later version of them does not take it: then they are given
-spans, which their own encoder takes ten times as long for.
+`telemetry/otlp_encoder.py`. If a later version of them does not take that, they are given spans,
+and their own encoder takes ten times as long.
 
 Used by `runtime/process`.
 """

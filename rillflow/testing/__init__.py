@@ -1,4 +1,7 @@
-"""Public test doubles for users' tests, examples and demos."""
+"""Public test doubles for users' tests, examples and demos.
+
+Nothing of a running stack imports it.
+"""
 
 from rillflow.testing.function_gateway import FakeOpenFaaS, RecordedCall, RecordedCallback
 from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest

@@ -2,6 +2,8 @@
 
 In a test it runs in the process: ``async with FakeOpenFaaS({"greet": greet}) as gateway``.
 ``rillflow.testing.openfaas`` runs it as a process of its own.
+
+Used by `testing` and `testing/openfaas.py`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Functions of the gateway double: plain Python callables, or real services by URL."""
+"""Functions of the gateway double: plain Python callables, or real services by URL.
+
+Used by `testing`, `testing/function_gateway.py` and `testing/openfaas.py`.
+"""
 
 import asyncio
 import gzip

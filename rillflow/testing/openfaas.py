@@ -3,6 +3,8 @@
 ::
 
     python -m rillflow.testing.openfaas --port 8081 --functions examples/functions.py
+
+Used by `cli/commands/serving.py`.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Replays an execution from its journal, and checks that the result is the same."""
+"""Replays an execution from its journal, and checks that the result is the same.
+
+Used by `testing/scenario.py`.
+"""
 
 from collections.abc import Iterable, Sequence
 

@@ -3,6 +3,8 @@
 For specifications, examples and "what if" questions. A scenario has a clock of its own that moves
 only when told to. No function is called: every step returns the commands of the execution, and a
 later step answers them.
+
+Used by `testing`.
 """
 
 from collections import Counter

@@ -1,4 +1,7 @@
-"""The commands of an execution, in a form that is easy to compare."""
+"""The commands of an execution, in a form that is easy to compare.
+
+Used by `testing` and `testing/scenario.py`.
+"""
 
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias

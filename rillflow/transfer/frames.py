@@ -2,7 +2,7 @@
 
 A file begins with ``Header`` and ends with ``End``, so one that was cut is recognized. Between them
 are rows of tables, and executions: ``ExecutionFrame``, then its ``PayloadFrame``, ``RecordsFrame``
-and ``SnapshotFrame``. A reader takes one frame at a time, of bounded length, and believes nothing.
+and ``SnapshotFrame``. A reader takes one frame at a time, of bounded length, and checks it.
 
 Used by `transfer/exporting.py`, `transfer/importing.py` and `cli/commands`.
 """

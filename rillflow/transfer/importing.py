@@ -1,6 +1,6 @@
 """An import: frames of a file, checked and written into a database.
 
-Nothing of a file is believed: whatever does not fit is refused with its place. What is written
+A file is not trusted: what does not fit is refused with its place. What is written
 together is written as a whole, so an import that ends early has written whole executions, and may
 be repeated.
 
@@ -36,7 +36,7 @@ from rillflow.transfer.frames import (
     SnapshotFrame,
     TableFrame,
 )
-from rillflow.transfer.holding import Holding
+from rillflow.transfer.import_lease import ImportLease
 
 TOGETHER_BYTES: Final = 8 * 1024 * 1024
 TOGETHER: Final = 500
@@ -69,12 +69,12 @@ class Import:
     """
 
     def __init__(
-        self, session: Session, reader: FrameReader, *, with_keys: bool, holding: Holding
+        self, session: Session, reader: FrameReader, *, with_keys: bool, lease: ImportLease
     ) -> None:
         self._session = session
         self._reader = reader
         self._with_keys = with_keys
-        self._holding = holding
+        self._lease = lease
         self._writer = Writer(session, updates=reader.header.since_ms is not None)
         self._seen = 0
         self._ended = False
@@ -90,10 +90,10 @@ class Import:
         while not self._ended:
             try:
                 group = Imported()
-                await self._holding.renew()
+                await self._lease.renew()
                 async with self._session.transaction():
                     await self._take_group(group)
-                    await self._holding.check()
+                    await self._lease.check()
             except StoreError as error:
                 raise self._told(error) from error
             self.imported.executions += group.executions

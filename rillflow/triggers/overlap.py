@@ -1,4 +1,7 @@
-"""What a firing does while the execution of an earlier firing runs."""
+"""What a firing does while the execution of an earlier firing runs.
+
+Used by `runtime/triggers/firing.py` and `triggers/spec.py`.
+"""
 
 from enum import StrEnum
 

@@ -1,4 +1,7 @@
-"""The times at which a trigger fires: start and end, jitter, and catch-up after an outage."""
+"""The times at which a trigger fires: start and end, jitter, and catch-up after an outage.
+
+Used by `runtime/triggers` and `triggers`.
+"""
 
 import hashlib
 import zlib

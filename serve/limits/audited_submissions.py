@@ -1,4 +1,4 @@
-"""Notes who has submitted executions, for keys that are made so.
+"""Notes who has submitted executions, for keys that were made with that option.
 
 Others are not noted: a row for each submission would double what is written for it. Submissions
 that come at the same time are noted together.

@@ -3,6 +3,8 @@
 ``middleware/entry.py`` finds out, ``middleware/workspaces.py`` compares what a request names, and
 routes that list things ask whether their caller sees them. This module must not know where keys are
 kept.
+
+Used by `serve`.
 """
 
 import re

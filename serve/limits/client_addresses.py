@@ -1,6 +1,8 @@
 """The address of a caller, by which limits tell callers apart that have no key.
 
 The other modules of this package call it. It must not know what is limited.
+
+Used by `serve/limits`, `serve/middleware/audited_changes.py` and `serve/routes/artifacts.py`.
 """
 
 import ipaddress

@@ -6,6 +6,8 @@ end. Small answers, as nearly all are, go into the kernel's buffers and are not 
 
 ``routes/hot.py`` calls it for every answer, its own and FastAPI's. It must not know what an answer
 says.
+
+Used by `serve/routes/hot.py`.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """Places for work that takes long, of which one sender has some at once.
 
 A sender without a place waits a short while for one, so that functions which bring several files at
-the same time are served one after the other. Meanwhile, slow work of those who have several places
-is ended, and slow work that has taken long in the place of somebody who has one for somebody who
-has none.
+the same time are served one after the other. Meanwhile slow work is ended
+to free a place: first work of a sender with several places; and work that has taken a minute, also
+if it is the only one of its sender, for a sender without a place.
 
 Used by `serve/routes/artifacts.py`.
 """

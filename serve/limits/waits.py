@@ -4,6 +4,8 @@ A wait costs little but its place among the requests of a replica, whose number 
 took all places, health checks and callbacks would have none. A request that finds no place is
 answered at once, as if its time were over; its caller sees that the execution goes on, and asks
 again. ``routes/hot.py`` calls this module. It must not know how an end is waited for.
+
+Used by `serve/routes/hot.py` and `serve/routes/webhooks/requests.py`.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 Addresses are limited before a webhook is looked up, except this machine, through which a reverse
 proxy may send everything. Failures count more. Webhooks are limited once a signature is right, so
-that strangers take nothing from those who may call. How many bodies of one webhook arrive at once
-is limited apart; how slowly they may, ``body_pool.py`` says.
+that callers without a signature take nothing from those who may call. How many bodies of one
+webhook arrive at once is limited apart; how slowly they may, ``body_pool.py`` says.
 
 Used by `serve/routes/webhooks`.
 """

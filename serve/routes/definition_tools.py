@@ -1,6 +1,8 @@
 """Tools for authors of definitions: show, list dependencies, validate (spec 5.3).
 
 A definition is read in a thread and is not stored.
+
+Used by `serve/api.py`.
 """
 
 from functools import partial

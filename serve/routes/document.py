@@ -3,6 +3,8 @@
 FastAPI describes parameters and answers from the endpoints; this module adds the credentials
 that each operation needs, and how large its body may be. ``api.py`` calls it. It must not know
 what an endpoint does.
+
+Used by `serve/api.py`.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The hot routes, which steps of workflows call: submit, finish, trigger, get (spec 5.2, 5.3).
 
 They are answered here without FastAPI, since its routing and validation would cost more than the
-rest of a request. ``api.py`` puts ``HotRoutes`` before the FastAPI application, and ``run.py``
+rest of a request. ``api.py`` puts ``HotRoutes`` before the FastAPI application, and ``control.py``
 describes the hot routes for the OpenAPI document. This module must not know what a callback does to
 its execution.
 

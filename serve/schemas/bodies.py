@@ -2,6 +2,8 @@
 
 The routes and the middleware read request bodies and build answers with it. How large a body may
 be is decided by ``limits/body_pool.py``. It must not know what a body means.
+
+Used by `serve`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

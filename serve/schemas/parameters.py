@@ -1,6 +1,9 @@
 """Query parameters: types with Rill Flow's bounds for FastAPI, and readers for the hot routes.
 
 The routes call it. It must not know what a parameter is for.
+
+Used by `serve/middleware/form_parameters.py`, `serve/routes`, `serve/routes/console` and
+`serve/routes/console_api`.
 """
 
 from collections.abc import Iterator, Mapping

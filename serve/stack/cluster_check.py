@@ -1,7 +1,7 @@
 """Checks whether a deployment file fits the Ray cluster that it is for, before it is deployed.
 
-Used by `serve/stack/cluster_control.py`, and by `rillflow/cli/commands/cluster.py`, which knows
-this module by its name only.
+Used by `serve/stack/cluster_control.py`, and by `rillflow/cli/commands/cluster.py`, which imports
+it when the command runs.
 """
 
 import sys

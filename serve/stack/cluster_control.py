@@ -3,7 +3,7 @@
 It sends the file as ``serve deploy`` does, so that both lead to the same. Around that it checks
 first, has Serve roll to code that changed under the same file, and waits until all is as wanted.
 
-Used by `rillflow/cli/commands/cluster.py`, which knows this module by its name only.
+Used by `rillflow/cli/commands/cluster.py`, which imports it when the command runs.
 """
 
 import os

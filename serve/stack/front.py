@@ -1,6 +1,7 @@
 """Starting the actors of a stack and the HTTP API in front of them, on a running Ray.
 
-Import it only after the environment is set, because Serve reads it at import.
+`serve/stack/standalone.py` imports it by its name. Import it only after the environment is set,
+because Serve reads it at import.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Ray on this machine for one stack, without processes that the stack does not need.
 
-Import it only after the environment is set, because Ray reads it at import.
+`serve/stack/standalone.py` imports it by its name. Import it only after the environment is set,
+because Ray reads it at import.
 """
 
 import atexit

@@ -35,7 +35,7 @@ async def until_value(api: Api, wanted: float, name: str, **labels: str) -> None
 
 async def test_what_a_source_gives_is_counted_by_its_outcome() -> None:
     log = RecordLog()
-    log.lanes["0"] += [{"a": 1}, None, "bad", {"a": 2}]
+    log.partitions["0"] += [{"a": 1}, None, "bad", {"a": 2}]
     async with served(types={"log": log}) as api:
         await api.add(PASS)
         spec = '{"config":{"log":"a"}}'

@@ -1,7 +1,7 @@
 """A world of records: the trigger world, with a source that is read at least once.
 
 The source answers late, and fails before or after a record is acknowledged; it may be read by two
-owners at once, as during a rebalance. Records come all the while, in lanes.
+owners at once, as during a rebalance. Records come all the while, in partitions.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from rillflow.triggers.trigger_types import ReadTrigger
 from tests.record_log import RecordLog, RecordReader
 from tests.simulation.trigger_world import FAILING, TROUBLE_S, TriggerWorld
 
-LANES: Final = 3
+ORDERING_KEYS: Final = 3
 RECORDS: Final = 60
 SLOWEST_S: Final = 0.4
 
@@ -90,9 +90,9 @@ class SourceWorld(TriggerWorld):
         trigger = ReadTrigger(self.log.name, TriggerSpec(config={"log": "a"}))
         await registry.add("shop:order", trigger, {}, trigger_id="t")
         for number in range(RECORDS):
-            lane = self.random.randrange(LANES)
+            partition = self.random.randrange(ORDERING_KEYS)
             record: JsonObject | str = {"a": number}
-            self.log.lanes[str(lane)].append("bad" if number % 10 == 7 else record)
+            self.log.partitions[str(partition)].append("bad" if number % 10 == 7 else record)
             await asyncio.sleep(self.random.uniform(0, TROUBLE_S / RECORDS))
         await asyncio.sleep(max(TROUBLE_S - self.loop.time(), 0))
         self.log.failing = 0.0

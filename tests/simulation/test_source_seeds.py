@@ -1,7 +1,7 @@
 """Records of a source keep their promises although owners are killed, and source and store fail.
 
 * A record starts one execution, however often it is read, and by whom.
-* Within a lane executions are started in order.
+* Within a partition executions are started in order.
 * No record is passed over; while there is one owner, what starts no execution is listed.
 """
 
@@ -23,12 +23,12 @@ def check(seed: int) -> SourceWorld:
     started = list(world.rows.by_key)
     assert all(len(each) == 1 for each in world.rows.by_key.values())
     wanted, refused = [], set()
-    for lane, records in world.log.lanes.items():
-        keys = [f"trigger/t/log/{lane}/{offset}" for offset in range(len(records))]
+    for partition, records in world.log.partitions.items():
+        keys = [f"trigger/t/log/{partition}/{offset}" for offset in range(len(records))]
         good = [key for key, record in zip(keys, records, strict=True) if record != "bad"]
         refused |= {key.removeprefix("trigger/t/") for key in set(keys) - set(good)}
-        assert [key for key in started if key in set(keys)] == good, f"the order of lane {lane}"
-        assert world.log.acknowledged[lane] == len(records), lane
+        assert [key for key in started if key in set(keys)] == good, partition
+        assert world.log.acknowledged[partition] == len(records), partition
         wanted += good
     assert sorted(started) == sorted(wanted)
     stored = asyncio.run(world.store.trigger("t"))

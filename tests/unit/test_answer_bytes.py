@@ -121,9 +121,9 @@ async def test_a_batch_of_calls_has_few_bytes_or_one_call() -> None:
         await asyncio.sleep(0)
         return items
 
-    lane: Batcher[int, int] = Batcher(send, size_of=lambda item: item)
+    batcher: Batcher[int, int] = Batcher(send, size_of=lambda item: item)
     sizes = [1 << 20] * 10 + [LARGEST] + [10] * 300
-    assert await asyncio.gather(*map(lane.ask, sizes)) == sizes
+    assert await asyncio.gather(*map(batcher.ask, sizes)) == sizes
     assert all(sum(each) <= batching.LONGEST_BATCH_BYTES or len(each) == 1 for each in batches)
     assert len(batches) < 10
 

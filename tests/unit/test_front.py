@@ -47,9 +47,9 @@ async def test_calls_that_bring_callbacks_wait_until_those_can_come_and_others_d
         arrived.clear()
 
     opened = asyncio.Event()
-    lanes = DispatcherClient("me", [connection], opened)
-    lanes.send([attempt("http://gateway/one", task="one", pattern="task_async")])
-    lanes.send(
+    client = DispatcherClient("me", [connection], opened)
+    client.send([attempt("http://gateway/one", task="one", pattern="task_async")])
+    client.send(
         [
             attempt("http://gateway/two", task="two", pattern="task_scheduler"),
             attempt("http://gateway/now", task="now"),
@@ -59,12 +59,12 @@ async def test_calls_that_bring_callbacks_wait_until_those_can_come_and_others_d
     for _ in range(10):
         await asyncio.sleep(0)
     assert sent == ["me: now"]
-    assert len(lanes) == 3
+    assert len(client) == 3
     opened.set()
-    lanes.send([attempt("http://gateway/three", task="three", pattern="task_async")])
+    client.send([attempt("http://gateway/three", task="three", pattern="task_async")])
     await next_order()
     assert sent == ["me: now", "me: one", "me: two", "me: three"]
-    lanes.send([attempt("http://gateway/four", task="four", pattern="task_async")])
+    client.send([attempt("http://gateway/four", task="four", pattern="task_async")])
     await next_order()
     assert sent[-1] == "me: four"
-    await lanes.stop()
+    await client.stop()

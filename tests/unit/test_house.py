@@ -39,6 +39,20 @@ AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "imp
 WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
 TERMINAL_WRITERS: Final = ("rillflow/cli/visible.py", "rillflow/cli/output/console.py")
 TERMINAL_CALLS: Final = ("print", "Console", "typer.echo", "typer.secho", "click.echo")
+USED_BY_MOST: Final = "Used by most packages."
+MANY_PACKAGES: Final = 6
+NAMED: Final = re.compile(r"`([a-z_/.]+)`")
+FILE: Final = re.compile(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|md))`")
+PROGRAMS: Final = {
+    "rillflow/private_apis/haproxy_program.py",
+    "rillflow/runtime/local.py",
+    "serve/app.py",
+    "serve/stack/cluster_control.py",
+    "serve/stack/front.py",
+    "serve/stack/local_ray.py",
+    "serve/stack/standalone.py",
+}
+"""Programs, what is imported by its name in them, and what tests alone use."""
 USED_BY: Final = re.compile(r"\bUsed by ((?:`[a-z_/.]+`(?:, | and )?)+)\.")
 MAX_LINES: Final = 500
 MAX_FUNCTION_LINES: Final = 50
@@ -135,22 +149,68 @@ def test_every_module_says_what_it_is(package: str) -> None:
 
 def test_a_docstring_says_truly_by_whom_a_module_is_used() -> None:
     """``Used by `a.py` and `b`.``: that module, and a module of that folder, imports it."""
-    modules = [path for path in _python_files() if _is_code(path)]
-    importers: dict[str, list[Path]] = {}
-    for path in modules:
-        for imported in _parsed(path).imports:
-            importers.setdefault(imported, []).append(path)
     untrue = [
         f"{_name(path)}: {user}"
-        for path in modules
+        for path in _modules()
         for user in _users_in(_parsed(path).docstring)
-        if not any(_is_at(importer, user) for importer in importers.get(_dotted(path), ()))
+        if not any(_is_at(importer, user) for importer in _importers(path))
     ]
     assert not untrue, "correct the sentence `Used by ...` in the module's docstring"
 
 
-def _is_code(path: Path) -> bool:
-    return path.relative_to(ROOT).parts[0] in {"rillflow", "serve"}
+def test_every_docstring_says_by_whom_its_module_is_used() -> None:
+    """It names a module or folder that imports the module; or it is one that most packages use."""
+    modules = [path for path in _modules() if _importers(path) and not _is_package(path)]
+    silent = [_name(path) for path in modules if not _names_a_user(path)]
+    assert not silent, "add a sentence `Used by ...` to the module's docstring"
+
+
+def test_what_no_module_imports_is_a_program() -> None:
+    alone = {_name(path) for path in _modules() if not (_importers(path) or _is_package(path))}
+    assert alone == PROGRAMS
+
+
+def test_the_files_that_docstrings_name_exist() -> None:
+    missing = [
+        f"{_name(path)}: {named}"
+        for path in _modules()
+        for named in FILE.findall(_parsed(path).docstring)
+        if not any((folder / named).exists() for folder in (*path.parents, ROOT / "rillflow"))
+    ]
+    assert not missing
+
+
+@cache
+def _modules() -> tuple[Path, ...]:
+    names = {"rillflow", "serve"}
+    return tuple(path for path in _python_files() if path.relative_to(ROOT).parts[0] in names)
+
+
+def _is_package(path: Path) -> bool:
+    return path.stem in {"__init__", "__main__"}
+
+
+@cache
+def _by_imported() -> dict[str, list[Path]]:
+    importers: dict[str, list[Path]] = {}
+    for path in _modules():
+        for imported in _parsed(path).imports:
+            importers.setdefault(imported, []).append(path)
+    return importers
+
+
+def _importers(path: Path) -> list[Path]:
+    return _by_imported().get(_dotted(path), [])
+
+
+def _names_a_user(path: Path) -> bool:
+    docstring = " ".join(_parsed(path).docstring.split())
+    if USED_BY_MOST in docstring:
+        packages = {importer.relative_to(ROOT).parts[:2] for importer in _importers(path)}
+        return len(packages) > MANY_PACKAGES
+    beside = path.parent.relative_to(ROOT)
+    named = [user for name in NAMED.findall(docstring) for user in (name, f"{beside}/{name}")]
+    return any(_is_at(importer, user) for user in named for importer in _importers(path))
 
 
 def _users_in(docstring: str) -> list[str]:
@@ -159,7 +219,7 @@ def _users_in(docstring: str) -> list[str]:
 
 
 def _is_at(path: Path, user: str) -> bool:
-    place = str(path.relative_to(ROOT)).removeprefix("rillflow/")
+    place, user = (str(each).removeprefix("rillflow/") for each in (path.relative_to(ROOT), user))
     return place == user or place.startswith(f"{user}/")
 
 

@@ -123,7 +123,7 @@ async def test_no_more_records_are_fetched_than_have_room(large: dict[str, Any])
     client, busy = Client(consumer), set[int]()
     for _ in range(20):
         events = await client.take(busy)
-        busy |= {int(event.lane) for event in events}
+        busy |= {int(event.ordering_key) for event in events}
     assert len(busy) == 1
     assert consumer.made <= 2
 
@@ -133,9 +133,9 @@ async def test_a_partition_that_cannot_be_read_is_left_and_the_others_go_on() ->
     client = Client(consumer)
     bad = TopicPartition("t", 1)
     consumer.unreadable.add(bad)
-    lanes = [event.lane for _ in range(3) for event in await client.take(())]
-    assert len(lanes) >= MOST_RECORDS
-    assert set(lanes) == {"0", "2"}
+    partitions = [event.ordering_key for _ in range(3) for event in await client.take(())]
+    assert len(partitions) >= MOST_RECORDS
+    assert set(partitions) == {"0", "2"}
     assert consumer.paused == {bad}
     assert client.unread == "partition 1: its batch is damaged"
 
@@ -147,8 +147,8 @@ async def test_a_partition_that_could_not_be_read_is_tried_again() -> None:
     await client.take(())
     assert client.unread
     consumer.unreadable.clear()
-    lanes = {event.lane for _ in range(2) for event in await client.take(())}
-    assert (lanes, client.unread, consumer.paused) == ({"0", "1"}, "", set())
+    partitions = {event.ordering_key for _ in range(2) for event in await client.take(())}
+    assert (partitions, client.unread, consumer.paused) == ({"0", "1"}, "", set())
 
 
 async def test_a_record_is_not_a_dead_letter_for_ever() -> None:
@@ -162,7 +162,7 @@ async def test_small_records_are_taken_together() -> None:
     client = Client(Consumer(3))
     events = await client.take(())
     assert len(events) == MOST_RECORDS
-    assert {event.lane for event in events} == {"0", "1", "2"}
+    assert {event.ordering_key for event in events} == {"0", "1", "2"}
 
 
 async def test_a_context_with_one_value_many_times_is_no_execution() -> None:

@@ -1,4 +1,4 @@
-"""Each event of a source starts one execution, in the order of its lane, then is acknowledged."""
+"""Each event of a source starts one execution, in the order of its key, then is acknowledged."""
 
 import asyncio
 import zlib
@@ -73,8 +73,8 @@ class ReturningReader(RecordReader):
 
     async def put_back(self, event: TriggerEvent) -> None:
         """Return it again, and those after it."""
-        lane, offset = event.position
-        self._next[lane] = offset
+        partition, offset = event.position
+        self._next[partition] = offset
         self.put_back_keys.append(event.key)
 
 
@@ -88,9 +88,9 @@ class Returning(RecordLog):
 
 
 class PartlyReader(RecordReader):
-    """A reader one of whose lanes cannot be read."""
+    """A reader one of whose partitions cannot be read."""
 
-    unread = "lane 1 is damaged"
+    unread = "partition 1 is damaged"
 
 
 class PartlyRead(RecordLog):
@@ -159,7 +159,7 @@ async def until_progress(world: World, holds: Callable[[Progress], Any]) -> Prog
 async def test_an_event_starts_an_execution_with_its_context_over_that_of_the_trigger() -> None:
     async with a_world() as world:
         await world.add(context='{"a":0,"b":1}')
-        world.log.lanes["0"] += [{"a": 1}, {"a": 2}, {"a": 3, "b": 4}]
+        world.log.partitions["0"] += [{"a": 1}, {"a": 2}, {"a": 3, "b": 4}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 3)
             progress = await until_progress(world, lambda found: found.fired == 3)
@@ -178,7 +178,7 @@ async def test_an_event_whose_key_was_used_for_other_data_is_an_error_of_its_tri
         await world.add()
         taken = RequestError("idempotency key k was used for other data, by x", http_status=409)
         world.submitted.refusals[1] = taken
-        world.log.lanes["0"] += [{"a": 1}]
+        world.log.partitions["0"] += [{"a": 1}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 1)
         progress = await world.progress()
@@ -188,28 +188,28 @@ async def test_an_event_whose_key_was_used_for_other_data_is_an_error_of_its_tri
 async def test_what_a_source_cannot_read_is_told_while_it_goes_on() -> None:
     async with a_world(PartlyRead()) as world:
         await world.add()
-        world.log.lanes["0"] += [{"a": 1}]
+        world.log.partitions["0"] += [{"a": 1}]
         async with world.runs():
             progress = await until_progress(world, lambda found: found.fired and found.state_reason)
-        assert (progress.state, progress.state_reason) == ("connected", "lane 1 is damaged")
+        assert (progress.state, progress.state_reason) == ("connected", "partition 1 is damaged")
 
 
 async def test_an_event_that_is_not_wanted_is_acknowledged_and_counted() -> None:
     async with a_world() as world:
         await world.add()
-        world.log.lanes["0"] += [None, {"a": 1}]
+        world.log.partitions["0"] += [None, {"a": 1}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 2)
         assert world.submitted.order == [1]
         assert (await world.progress()).skipped == 1
 
 
-async def test_what_is_refused_for_the_load_is_repeated_before_the_next_of_its_lane() -> None:
+async def test_what_is_refused_for_the_load_is_repeated_before_the_next_of_its_key() -> None:
     async with a_world() as world:
         await world.add()
         world.submitted.refusals[2] = OverloadedError("too many")
-        world.log.lanes["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
-        world.log.lanes["1"] += [{"a": 4}, {"a": 5}, {"a": 6}]
+        world.log.partitions["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
+        world.log.partitions["1"] += [{"a": 4}, {"a": 5}, {"a": 6}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["1"] == 3)
             await until(lambda: world.submitted.tries >= 6)
@@ -225,8 +225,8 @@ async def test_what_has_to_wait_is_put_back_meanwhile_and_started_in_order() -> 
     async with a_world(log) as world:
         await world.add()
         world.submitted.refusals[2] = OverloadedError("too many")
-        log.lanes["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
-        log.lanes["1"] += [{"a": 4}]
+        log.partitions["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
+        log.partitions["1"] += [{"a": 4}]
         async with world.runs() as runner:
             await until(lambda: log.opened and log.reader.put_back_keys)
             await until(lambda: log.acknowledged == {"0": 1, "1": 1})
@@ -237,9 +237,9 @@ async def test_what_has_to_wait_is_put_back_meanwhile_and_started_in_order() -> 
         assert [each for each in world.submitted.order if each < 4] == [1, 2, 3]
 
 
-def held_by(reader: SourceReader, lane: str) -> list[TriggerEvent]:
-    """Return the events that the work on a lane holds."""
-    frame: Any = reader._lanes[lane].get_coro()
+def held_by(reader: SourceReader, partition: str) -> list[TriggerEvent]:
+    """Return the events that the work on a partition holds."""
+    frame: Any = reader._under_way[partition].get_coro()
     held: list[TriggerEvent] = frame.cr_frame.f_locals["events"]
     return held
 
@@ -248,7 +248,7 @@ async def test_what_is_refused_is_listed_with_the_reason_and_the_next_one_starts
     async with a_world() as world:
         await world.add()
         world.submitted.refusals[1] = RequestError("a must be 2")
-        world.log.lanes["0"] += ["the value is no json", {"a": 1}, {"a": 2}]
+        world.log.partitions["0"] += ["the value is no json", {"a": 1}, {"a": 2}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 3)
         progress = await world.progress()
@@ -263,7 +263,7 @@ async def test_the_list_of_what_was_refused_holds_the_last_ones() -> None:
     async with a_world() as world:
         await world.add()
         count = MOST_REFUSALS + 5
-        world.log.lanes["0"] += ["x" * 1000] * count
+        world.log.partitions["0"] += ["x" * 1000] * count
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == count)
         progress = await world.progress()
@@ -276,7 +276,7 @@ async def test_the_list_of_what_was_refused_holds_the_last_ones() -> None:
 async def test_what_is_refused_is_not_listed_where_the_source_keeps_it() -> None:
     async with a_world(RecordLog(keeps=True)) as world:
         await world.add()
-        world.log.lanes["0"] += ["bad", {"a": 2}]
+        world.log.partitions["0"] += ["bad", {"a": 2}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 2)
         progress = await world.progress()
@@ -288,7 +288,7 @@ async def test_a_source_that_fails_is_opened_again_and_its_state_tells_why() -> 
     async with a_world() as world:
         world.log.broken = "the broker is away"
         await world.add()
-        world.log.lanes["0"] += [{"a": 1}]
+        world.log.partitions["0"] += [{"a": 1}]
         async with world.runs():
             failed = await until_progress(world, lambda found: found.state == "failed")
             assert failed.state_reason == "the broker is away"
@@ -305,11 +305,11 @@ async def test_a_source_that_fails_is_opened_again_and_its_state_tells_why() -> 
 async def test_whoever_comes_after_a_crash_starts_nothing_twice_and_loses_nothing() -> None:
     async with a_world() as world:
         await world.add()
-        world.log.lanes["0"] += [{"a": each} for each in range(5)]
+        world.log.partitions["0"] += [{"a": each} for each in range(5)]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 5)
         world.log.acknowledged["0"] = 2  # what was started since is not acknowledged
-        world.log.lanes["0"] += [{"a": 5}]
+        world.log.partitions["0"] += [{"a": 5}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 6)
         assert world.submitted.order == [0, 1, 2, 3, 4, 5]
@@ -318,17 +318,17 @@ async def test_whoever_comes_after_a_crash_starts_nothing_twice_and_loses_nothin
 async def test_a_trigger_that_is_paused_or_removed_starts_nothing_more() -> None:
     async with a_world() as world:
         await world.add()
-        world.log.lanes["0"] += [{"a": 1}]
+        world.log.partitions["0"] += [{"a": 1}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 1)
             assert await world.store.pause_trigger("t", is_paused=True, at_ms=1)
-            world.log.lanes["0"] += [{"a": 2}]
+            world.log.partitions["0"] += [{"a": 2}]
             await until(lambda: world.log.closed == 1)
             assert world.submitted.order == [1]
             assert await world.store.pause_trigger("t", is_paused=False, at_ms=2)
             await until(lambda: world.log.acknowledged["0"] == 2)
             assert await world.store.remove_trigger("t", at_ms=3)
-            world.log.lanes["0"] += [{"a": 3}]
+            world.log.partitions["0"] += [{"a": 3}]
             await until(lambda: world.log.closed == 2)
         assert world.submitted.order == [1, 2]
 
@@ -336,7 +336,7 @@ async def test_a_trigger_that_is_paused_or_removed_starts_nothing_more() -> None
 async def test_the_owner_of_another_partition_does_not_read_it() -> None:
     async with a_world() as world:
         await world.add()
-        world.log.lanes["0"] += [{"a": 1}]
+        world.log.partitions["0"] += [{"a": 1}]
         own = zlib.crc32(b"t") % PARTITIONS
         async with world.runs(range(own)) as others:
             await others._changes.look()
@@ -438,14 +438,14 @@ async def test_so_many_submissions_of_a_workspace_are_under_way_at_once() -> Non
         slow = world.submitted = Slow()
         for trigger_id in ("t", "u"):
             await world.add(trigger_id)
-        for lane in range(2 * SUBMISSIONS_AT_ONCE):
-            world.log.lanes[str(lane)] += [{"a": lane}]
+        for partition in range(2 * SUBMISSIONS_AT_ONCE):
+            world.log.partitions[str(partition)] += [{"a": partition}]
         async with world.runs():
             await until(lambda: len(slow.contexts) == 4 * SUBMISSIONS_AT_ONCE)
         assert slow.most == SUBMISSIONS_AT_ONCE
 
 
-async def test_a_source_that_gives_events_of_a_busy_lane_has_failed() -> None:
+async def test_a_source_that_gives_events_of_a_busy_ordering_key_has_failed() -> None:
     class CarelessReader(RecordReader):
         async def take(self, busy: Collection[str]) -> Sequence[TriggerEvent]:
             return await super().take(busy and ())
@@ -458,10 +458,10 @@ async def test_a_source_that_gives_events_of_a_busy_lane_has_failed() -> None:
     async with a_world(Careless()) as world:
         await world.add()
         world.submitted.refusals[1] = OverloadedError("too many")
-        world.log.lanes["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
+        world.log.partitions["0"] += [{"a": 1}, {"a": 2}, {"a": 3}]
         async with world.runs():
             failed = await until_progress(world, lambda found: found.state == "failed")
-        assert "lane 0, which is busy" in failed.state_reason
+        assert "key 0, which is busy" in failed.state_reason
 
 
 async def test_a_source_that_cancels_what_it_waits_for_has_failed_and_is_opened_again() -> None:
@@ -481,7 +481,7 @@ async def test_a_source_that_cancels_what_it_waits_for_has_failed_and_is_opened_
 
     async with a_world(Log()) as world:
         await world.add()
-        world.log.lanes["0"] += [{"a": 1}]
+        world.log.partitions["0"] += [{"a": 1}]
         async with world.runs():
             await until(lambda: world.log.acknowledged["0"] == 1)
         assert world.log.closed == 2

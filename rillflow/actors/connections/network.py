@@ -1,8 +1,8 @@
 """Connections between actors of different nodes, over TCP.
 
 An actor makes a key at its start, and gives it out by a call over Ray, which asks for the token of
-the cluster. Both ends prove that they have the key before anything else is read, and have keys of
-their own for the connection then, which each frame has a tag of
+the cluster. Both ends prove that they have the key before anything else is read. Then they derive
+keys for this connection, and each frame has a tag that is made with one of these
 (``rillflow/actors/connections/frames.py``). Nobody else learns more of an actor than that a port is
 open. Where Ray encrypts its calls (``RAY_USE_TLS``), the connections are encrypted with the same
 certificates.

@@ -77,7 +77,7 @@ class ActorWatch:
                 except StoreError as error:
                     log.debug("leases_not_read", extra={"reason": str(error)})
                 except Exception:
-                    log.exception("look_at_signs_failed")
+                    log.exception("signs_of_life_not_checked")
         finally:
             for question in self._questions.values():
                 question.cancel()

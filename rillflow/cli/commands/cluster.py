@@ -1,4 +1,7 @@
-"""Commands about the deployment on a cluster."""
+"""Commands about the deployment on a cluster.
+
+Used by `cli/application.py`.
+"""
 
 import importlib
 import time

@@ -1,4 +1,7 @@
-"""Commands that list and control executions over HTTP."""
+"""Commands that list and control executions over HTTP.
+
+Used by `cli/application.py`.
+"""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""Commands for the store: its tables, backups and verification."""
+"""Commands for the store: its tables, backups and verification.
+
+Used by `cli/application.py` and `cli/commands/moving.py`.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator

@@ -1,4 +1,7 @@
-"""The command that tells what is wrong with an installation, and how to mend it."""
+"""The command that tells what is wrong with an installation, and how to mend it.
+
+Used by `cli/application.py`.
+"""
 
 from enum import StrEnum
 from pathlib import Path

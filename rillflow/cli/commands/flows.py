@@ -1,4 +1,7 @@
-"""Commands for definitions and executions over HTTP."""
+"""Commands for definitions and executions over HTTP.
+
+Used by `cli/application.py`.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,7 @@
-"""Commands for people who write functions."""
+"""Commands for people who write functions.
+
+Used by `cli/application.py`.
+"""
 
 import os
 from typing import Annotated, Final

@@ -1,4 +1,7 @@
-"""Commands about API keys by name, and about what was done with them."""
+"""Commands about API keys by name, and about what was done with them.
+
+Used by `cli/application.py`.
+"""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""Commands that move what a store holds to another store."""
+"""Commands that move what a store holds to another store.
+
+Used by `cli/application.py`.
+"""
 
 import asyncio
 import sys
@@ -100,7 +103,7 @@ async def _export(
     from rillflow.stores.transfer import open_session
     from rillflow.transfer.exporting import Export
     from rillflow.transfer.frames import FrameWriter
-    from rillflow.transfer.holding import lease_of
+    from rillflow.transfer.import_lease import lease_of
 
     since_ms = None if earlier is None else earlier.exported_at_ms
     session = await open_session(url, writes=False)
@@ -124,14 +127,14 @@ async def _import(
 ) -> "Imported":
     from rillflow.stores.transfer import open_session
     from rillflow.transfer.frames import FrameReader
-    from rillflow.transfer.holding import held
+    from rillflow.transfer.import_lease import hold_lease
     from rillflow.transfer.importing import Import
 
     reader = FrameReader(source)
     session = await open_session(url, writes=True)
     try:
-        async with held(url, session) as holding:
-            return await Import(session, reader, with_keys=with_keys, holding=holding).run(progress)
+        async with hold_lease(url, session) as lease:
+            return await Import(session, reader, with_keys=with_keys, lease=lease).run(progress)
     finally:
         await session.close()
 

@@ -1,4 +1,7 @@
-"""Commands that run servers: the whole stack, and the test double of the function gateway."""
+"""Commands that run servers: the whole stack, and the test double of the function gateway.
+
+Used by `cli/application.py`.
+"""
 
 import importlib
 import signal

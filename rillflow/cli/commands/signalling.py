@@ -1,4 +1,7 @@
-"""Commands that send a task its callback or wake-up."""
+"""Commands that send a task its callback or wake-up.
+
+Used by `cli/application.py`.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

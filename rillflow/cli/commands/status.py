@@ -1,4 +1,7 @@
-"""The command that shows the whole stack at a glance."""
+"""The command that shows the whole stack at a glance.
+
+Used by `cli/application.py`.
+"""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Final

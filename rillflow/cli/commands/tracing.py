@@ -1,4 +1,7 @@
-"""Commands that show when an execution did what."""
+"""Commands that show when an execution did what.
+
+Used by `cli/application.py`.
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,7 @@
-"""Commands that add, list, change and fire triggers over HTTP."""
+"""Commands that add, list, change and fire triggers over HTTP.
+
+Used by `cli/application.py`.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final

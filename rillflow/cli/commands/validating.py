@@ -1,4 +1,7 @@
-"""`rillflow validate`: checks definitions in files and folders, for people and for CI."""
+"""`rillflow validate`: checks definitions in files and folders, for people and for CI.
+
+Used by `cli/application.py`.
+"""
 
 from enum import StrEnum
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Findings about the settings: misspelt and idle ones, and secrets that may go anywhere.
+"""Findings about the settings: misspelt and unused ones, and secrets that any host may get.
 
 Used by `cli/doctor/examination.py`.
 """

@@ -1,4 +1,4 @@
-"""The whole examination of `rillflow doctor`, in the order in which it is told.
+"""The whole examination of `rillflow doctor`, in the order in which it is printed.
 
 Used by `cli/commands/doctor.py`.
 """

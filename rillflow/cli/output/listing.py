@@ -1,4 +1,7 @@
-"""Lists of executions, with what each one waits for or why it failed."""
+"""Lists of executions, with what each one waits for or why it failed.
+
+Used by `cli/output/printing.py`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final

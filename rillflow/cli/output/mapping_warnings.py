@@ -1,4 +1,7 @@
-"""Mapping warnings of an execution on standard error, for `submit --wait` and `watch`."""
+"""Mapping warnings of an execution on standard error, for `submit --wait` and `watch`.
+
+Used by `cli/commands/flows.py`.
+"""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final

@@ -1,4 +1,7 @@
-"""Printing executions and tasks: as text in a terminal, otherwise as JSON."""
+"""Printing executions and tasks: as text in a terminal, otherwise as JSON.
+
+Used by `cli/commands/control.py` and `cli/commands/flows.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final

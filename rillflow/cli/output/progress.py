@@ -1,4 +1,7 @@
-"""The progress of a running execution: a live table, or a line for each change."""
+"""The progress of a running execution: a live table, or a line for each change.
+
+Used by `cli/commands/flows.py`.
+"""
 
 import threading
 import time

@@ -1,4 +1,7 @@
-"""An execution and its tasks as text for people to read."""
+"""An execution and its tasks as text for people to read.
+
+Used by `cli/output`.
+"""
 
 import json
 from collections.abc import Iterator, Mapping

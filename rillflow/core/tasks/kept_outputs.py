@@ -3,6 +3,8 @@
 Owners call ``within_limit`` before they handle an event. An answer beyond the limit is turned into
 a failure there: the journal holds the failure and not the answer, so a replay needs no limit, and
 the answer is not stored.
+
+Used by `core` and `runtime`.
 """
 
 from typing import Final

@@ -2,6 +2,8 @@
 
 Tasks with a poll address are polled from the start. Tasks that wait for a callback are polled once
 the callback is overdue, if the execution has ``expected_callback_s``.
+
+Used by `core`, `runtime/commands/runner.py` and `testing/scenario.py`.
 """
 
 from typing import NamedTuple

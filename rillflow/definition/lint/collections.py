@@ -1,4 +1,7 @@
-"""Warnings: collections of foreach tasks that no rule writes, so nothing would be iterated."""
+"""Warnings: collections of foreach tasks that no rule writes, so nothing would be iterated.
+
+Used by `definition/lint/warnings.py`.
+"""
 
 from collections.abc import Iterator
 from typing import Final

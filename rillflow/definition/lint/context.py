@@ -4,6 +4,8 @@ The possible keys are known if the definition determines them. A group has its o
 task's input, the element and the index, and what its members write (spec 3.9). The context of the
 whole execution begins with the submitted data, of which ``inputSchema`` lists the keys. Without a
 schema any key is possible, so only a key that nearly equals a known one is reported.
+
+Used by `definition/lint/collections.py` and `definition/lint/warnings.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

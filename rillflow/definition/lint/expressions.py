@@ -3,6 +3,8 @@
 Rill Flow accepts them: such a call fails when it is reached, and such a variable is nil (spec 2.5).
 Conversely, it refuses some constructs that Rillflow supports; these are reported only in a strict
 check.
+
+Used by `definition/lint/warnings.py` and `definition/problems.py`.
 """
 
 from collections.abc import Iterator

@@ -2,6 +2,8 @@
 
 Only ``flow_sync`` is told when its sub-flow ends, and only the two patterns for flows accept an
 answer that is the id of an execution.
+
+Used by `definition/lint/warnings.py`.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Warnings: literals that were probably meant as paths (``language/mapping/path_like.py``)."""
+"""Warnings: literals that were probably meant as paths (``language/mapping/path_like.py``).
+
+Used by `definition/lint/warnings.py`.
+"""
 
 from collections.abc import Iterator
 from typing import Final

@@ -3,6 +3,8 @@
 Some fields are text in Rill Flow's model, so that they may be paths; text that is not a number is
 accepted, and then the time-out, delay or limit is not set (spec 3.8, 3.9, 3.13). Others are
 numbers, of which some have no meaning (spec 3.12).
+
+Used by `definition/lint/warnings.py`.
 """
 
 import re

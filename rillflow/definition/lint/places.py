@@ -2,6 +2,8 @@
 
 Only mappings see the whole document. A condition, a limit and the like see one part of it (spec
 2.9, 3.8, 3.9, 3.13), so a path to another part never has a result.
+
+Used by `definition/lint/warnings.py`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -3,6 +3,8 @@
 A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (spec 2.1). A path
 that begins with anything else has no result, so its rule has no effect. The same is true of
 ``$.output`` before a task has run, and of ``$.input`` after.
+
+Used by `definition/lint/places.py` and `definition/lint/warnings.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

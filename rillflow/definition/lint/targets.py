@@ -1,4 +1,7 @@
-"""Warnings: targets whose values are dropped after the mapping (``mapping.dropped_targets``)."""
+"""Warnings: targets whose values are dropped after the mapping (``mapping.dropped_targets``).
+
+Used by `definition/lint/warnings.py`.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

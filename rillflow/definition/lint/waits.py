@@ -2,6 +2,8 @@
 
 A wake-up brings data only by ``outputMappings``; without them it checks the context again, which
 only tasks that run beside the suspense can have changed (spec 3.16).
+
+Used by `definition/lint/warnings.py`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,6 +2,8 @@
 
 Rill Flow accepts invalid paths and expressions and lets the task fail, so these are warnings (end
 of spec 1.6). Paths are read as at run time.
+
+Used by `definition/problems.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator

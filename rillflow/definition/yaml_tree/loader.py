@@ -4,6 +4,8 @@ The only module that reads YAML. It takes the events of PyYAML's C parser and bu
 without recursion, so the source text of every scalar is kept until the target type is known, and
 hostile text (deep nesting, alias bombs, repeated keys) is refused while it is read. Aliases are
 expanded; ``<<`` is a key like any other.
+
+Used by `cli/checking.py`, `client/definitions.py` and `definition`.
 """
 
 import re

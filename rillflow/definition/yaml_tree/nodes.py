@@ -2,6 +2,9 @@
 
 Nothing is resolved yet. A text field takes a scalar's ``text``, a place without a declared type
 takes its ``value`` (spec 1.1.4).
+
+Used by `client/definitions.py`, `definition`, `definition/lint` and
+`definition/yaml_tree/loader.py`.
 """
 
 from collections.abc import Mapping as MappingOf

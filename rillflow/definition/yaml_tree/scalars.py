@@ -3,6 +3,8 @@
 The table is Rill Flow's, as measured: octal numbers with a leading zero, underscores between
 digits, ``yes`` and ``off`` as booleans, but neither dates nor base 60. No YAML library is used,
 because these follow other tables.
+
+Used by `definition/canonical.py` and `definition/yaml_tree/nodes.py`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 An execution actor calls it at its start, and repeats calls whose callbacks may be lost only when
 callbacks can arrive.
+
+Used by `actors/execution_actor.py`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""TLS of outbound connections: whom a host must be vouched for by, and who calls it.
+"""TLS of outbound connections: which authorities are trusted, and which certificate is shown.
 
 Used by `gateways/http_client` and `cli/doctor`.
 """

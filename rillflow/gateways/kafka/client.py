@@ -251,7 +251,7 @@ class KafkaClient:
         return TriggerEvent(
             key=key_of_record(record),
             context=context,
-            lane=str(record.partition),
+            ordering_key=str(record.partition),
             problem=problem,
             position=found,
             traceparent=sender_of(record),

@@ -44,52 +44,52 @@ class RecordRoom:
 
 
 class OwnRoom:
-    """The room of one trigger, by lane."""
+    """The room of one trigger, by partition."""
 
     def __init__(self, room: RecordRoom, workspace: str = "") -> None:
         self._room = room
         self._workspace = workspace
-        self._lanes: Counter[int] = Counter()
+        self._partitions: Counter[int] = Counter()
         self._counted: Counter[int] = Counter()
         """What of it counts for the room of all."""
 
-    def take(self, lane: int, size_bytes: int) -> bool:
+    def take(self, partition: int, size_bytes: int) -> bool:
         """Take room for a record; False if it has to wait."""
-        own_bytes = self._lanes.total()
+        own_bytes = self._partitions.total()
         if own_bytes and own_bytes + size_bytes > MOST_OF_ONE_BYTES:
             return False
         if not own_bytes and size_bytes <= FIRST_BYTES:
-            self._lanes[lane] += size_bytes
+            self._partitions[partition] += size_bytes
             return True
         if not self._room.has(self._workspace, size_bytes):
             return False
-        self._count(lane, size_bytes)
+        self._count(partition, size_bytes)
         return True
 
     @property
     def is_full(self) -> bool:
         """Tell whether no further record is to be fetched."""
-        own_bytes = self._lanes.total()
+        own_bytes = self._partitions.total()
         return own_bytes >= MOST_OF_ONE_BYTES or (
             own_bytes > 0 and not self._room.has(self._workspace, 1)
         )
 
-    def add(self, lane: int, size_bytes: int) -> None:
+    def add(self, partition: int, size_bytes: int) -> None:
         """Take more room for a record than was known before, whether or not there is any."""
-        if lane in self._lanes:
-            self._count(lane, size_bytes)
+        if partition in self._partitions:
+            self._count(partition, size_bytes)
 
-    def give_back(self, lane: int) -> None:
-        """Give back what the records of a lane have taken."""
-        self._lanes.pop(lane, 0)
-        self._room.add(self._workspace, -self._counted.pop(lane, 0))
+    def give_back(self, partition: int) -> None:
+        """Give back what the records of a partition have taken."""
+        self._partitions.pop(partition, 0)
+        self._room.add(self._workspace, -self._counted.pop(partition, 0))
 
     def close(self) -> None:
         """Give back everything."""
-        for lane in list(self._lanes):
-            self.give_back(lane)
+        for partition in list(self._partitions):
+            self.give_back(partition)
 
-    def _count(self, lane: int, size_bytes: int) -> None:
-        self._lanes[lane] += size_bytes
-        self._counted[lane] += size_bytes
+    def _count(self, partition: int, size_bytes: int) -> None:
+        self._partitions[partition] += size_bytes
+        self._counted[partition] += size_bytes
         self._room.add(self._workspace, size_bytes)

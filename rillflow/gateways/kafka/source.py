@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class KafkaSource:
-    """The records of one topic, for one trigger; a partition is a lane."""
+    """The records of one topic, for one trigger; the ordering key is the partition."""
 
     def __init__(  # noqa: PLR0913 - what a client consists of
         self,

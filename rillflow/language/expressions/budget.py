@@ -4,6 +4,8 @@ Every loop, call and built-in function charges the meter before it does its work
 evaluation ends within the time and memory of its budget. The count does not depend on the machine,
 and a replay of the same expression on the same values stops at the same place. Memory is counted in
 bytes when it is made, and never returned: a script pays for temporary values too.
+
+Used by `language/expressions` and `language/expressions/functions`.
 """
 
 from collections.abc import Mapping

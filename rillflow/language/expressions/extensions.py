@@ -2,6 +2,8 @@
 
 `rillflow/definition/lint` warns of them. Only constructs that are visible in the text are found;
 the values of variables are not known before evaluation.
+
+Used by `language/expressions/operands.py`.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,8 @@ The grammar is that of AviatorScript 5.2.7 as far as spec 2.5 needs it. A statem
 semicolon, which may be missing after the last expression (its value is then the value of the block)
 and after a closing brace; ``let``, ``return``, ``break``, ``continue`` and ``throw`` always need
 one.
+
+Used by `language/expressions`.
 """
 
 from collections.abc import Callable

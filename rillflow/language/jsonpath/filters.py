@@ -1,6 +1,8 @@
 """The compiler of filters: from the tree to a predicate of a value.
 
 The caller compiles the paths inside filters, so that this module does not depend on it.
+
+Used by `language/jsonpath/compiler.py` and `language/mapping/condition_parts.py`.
 """
 
 import math

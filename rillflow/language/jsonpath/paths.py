@@ -7,6 +7,8 @@ without runs and steps.
 
 Evaluation is limited by a budget of visited values, and by what is left of a total budget if there
 is one. The depth of documents costs no stack. Values are shared with the document, never copied.
+
+Used by `core`, `definition`, `language` and `triggers`.
 """
 
 from collections.abc import Callable, Iterator

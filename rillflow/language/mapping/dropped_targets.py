@@ -3,6 +3,9 @@
 Each list writes one part of the document that is kept: ``inputMappings`` the input,
 ``outputMappings`` the context. What a rule writes elsewhere is visible to later rules of the same
 list only, so the rule has no effect if none of them reads it.
+
+Used by `definition/lint/targets.py`, `language/mapping/mappings.py` and
+`language/mapping/write_checks.py`.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -1,6 +1,8 @@
 """References to secrets: ``${secret:NAME}`` in a text of a workflow definition.
 
 References stay in the text everywhere; only the dispatcher replaces them, when it sends a call.
+
+Used by `core`, `definition`, `flow`, `gateways`, `language` and `triggers`.
 """
 
 import re

@@ -3,6 +3,8 @@
 Positions are indexes into the text; ``last`` is the index of the last character that counts, so
 trailing spaces can be omitted without copying. Only the space is blank: tabs and line ends are not,
 as in Jayway JsonPath.
+
+Used by `core/redo/names.py`, `language/jsonpath`, `language/mapping` and `language/text`.
 """
 
 import re

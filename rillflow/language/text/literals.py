@@ -2,6 +2,8 @@
 
 Sources of mappings, ``defaultContext`` values, time limits and the like. A text that is a number, a
 boolean, an object or a list becomes one; everything else stays text.
+
+Used by `core`, `definition`, `flow` and `language`.
 """
 
 import re

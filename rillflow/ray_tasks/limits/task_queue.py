@@ -1,4 +1,4 @@
-"""Ray tasks wait here, in a fair order, and only as many as the cluster has room for stand in Ray.
+"""The queue of calls that wait for a Ray task: Ray gets as many as the cluster has room for.
 
 Used by `ray_tasks/gateway.py` and `ray_tasks/shared_tasks.py`.
 """

@@ -1,4 +1,4 @@
-"""Turns for work that is done one at a time, which those who wait for one get fairly.
+"""Work that is done one at a time: the senders that wait for it get their turns in a fair order.
 
 Used by `runtime/histories/cache.py`.
 """

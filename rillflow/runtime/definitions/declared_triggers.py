@@ -1,4 +1,4 @@
-"""The triggers of a definition live and die with its alias.
+"""The triggers that a definition declares are added, changed and removed with its alias.
 
 Used by `runtime/definitions/catalogue.py` and `serve/routes/console/definitions.py`.
 """

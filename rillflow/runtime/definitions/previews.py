@@ -1,6 +1,9 @@
 """Dry runs: what a definition, or a list of rules, would do (spec 5.3).
 
 The routes for workflow authors call it. It starts no execution and makes no call.
+
+Used by `serve/routes/console_api/drafts.py`, `serve/routes/definition_tools.py` and
+`serve/routes/dry_runs.py`.
 """
 
 from collections.abc import Sequence

@@ -52,12 +52,12 @@ class InheritedCalls:
         self._connection = connection
 
     async def end_unawaited(self, owner: Owner) -> None:
-        """Ask for calls, and end those that nobody waits for, until none is left to judge."""
+        """Ask for calls, and end those that nobody waits for, until none is left to check."""
         await owner.has_epoch()
         try:
             await self._end_unawaited(owner)
         except Exception:
-            log.exception("inherited_calls_not_judged")
+            log.exception("inherited_calls_not_ended")
 
     async def _end_unawaited(self, owner: Owner) -> None:
         # A dispatcher that dies meanwhile takes its calls along.

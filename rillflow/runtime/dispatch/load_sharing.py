@@ -1,4 +1,4 @@
-"""Which part of its calls a busy dispatcher has each of the others make: a rule without a clock.
+"""How many of its calls a busy dispatcher delegates to each other dispatcher; pure.
 
 Used by `runtime/dispatch/delegation.py`.
 """

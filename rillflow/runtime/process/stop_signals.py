@@ -2,7 +2,7 @@
 
 Python's own handlers run only when the main thread comes back from what it waits for, which a Ray
 that does not start may never do. So a thread of its own sees the signals, and the time, and ends
-the process without asking anybody.
+the process itself.
 
 Used by `cli/commands/serving.py`.
 """

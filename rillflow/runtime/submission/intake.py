@@ -2,6 +2,8 @@
 
 It makes the ``ExecutionSubmitted`` event and sends it to the owner. It keeps nothing but a cache of
 definitions.
+
+Used by `client/driver.py`, `runtime` and `serve`.
 """
 
 import hashlib

@@ -9,6 +9,8 @@ memory, so that a controller that dies in between loses nothing. The rules:
   another actor does not answer. So a deployment that does not start stops at its first actor.
 - What is not wanted any more ends when nothing uses it any more.
 - Code that a node has and others have not is told; starting an actor again there changes nothing.
+
+Used by `actors`, `actors/takeover/actor_watch.py` and `serve/stack/front.py`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -80,4 +80,4 @@ class Restarts:
         except Exception:
             log.exception("respawn_failed", extra={"execution_id": execution_id})
         else:
-            log.info("home_started", extra={"execution_id": execution_id})
+            log.info("dedicated_actor_started", extra={"execution_id": execution_id})

@@ -25,9 +25,9 @@ GONE_S: Final = 2.0
 STOPPED_S: Final = 5.0
 """Without a sign for so long, an actor has stopped."""
 LATE_S: Final = 3.0
-"""After a pause of so long between two looks, nobody is judged by what was seen before."""
+"""After a pause of so long between two looks, what was seen before counts no more."""
 OUTDATED_S: Final = 1.5
-"""So long after a look nobody is judged by it: who watches may have been stopped meanwhile."""
+"""So long after a look it counts no more: who watches may have been stopped meanwhile."""
 
 
 class SignsOfLife:

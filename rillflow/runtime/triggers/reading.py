@@ -1,9 +1,10 @@
 """Reading the events of one trigger: each starts one execution, and is then acknowledged.
 
-Events of a lane are dealt with in order, also when a submission is refused for the load: the same
-event is tried again, and the source gives no more of its lane. If that takes long, the source takes
-the event back meanwhile, so that it holds no memory. A failure of the source closes it, and opens
-it again after a pause. What was not acknowledged comes again, and is found by its key.
+Events with one ordering key are dealt with in order, also when a submission is refused for the
+load: the same event is tried again, and the source gives no more of its key. If that takes long,
+the source takes the event back meanwhile, so that it holds no memory. A failure of the source
+closes it, and opens it again after a pause. What was not acknowledged comes again, and is found by
+its key.
 
 Used by `runtime/triggers/source_runner.py`.
 """
@@ -55,8 +56,8 @@ from rillflow.triggers.spec import decode_spec
 
 log = logging.getLogger("rillflow.triggers")
 
-MOST_LANES: Final = 64
-"""Lanes that are dealt with at the same time."""
+MOST_ORDERING_KEYS: Final = 64
+"""How many ordering keys are dealt with at the same time."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 PUT_BACK_S: Final = 2.0
@@ -103,9 +104,9 @@ class SourceReader:
         self._meters = meters
         self._source: EventSource | None = None
         self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
         self._delays: dict[str, Backoff] = {}
-        """The pauses of lanes whose next event was put back."""
+        """The pauses of ordering keys whose next event was put back."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -165,10 +166,10 @@ class SourceReader:
             await self._read(source)
         finally:
             self._source = None
-            for task in self._lanes.values():
+            for task in self._under_way.values():
                 task.cancel()
-            await asyncio.gather(*self._lanes.values(), return_exceptions=True)
-            self._lanes.clear()
+            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+            self._under_way.clear()
             self._delays.clear()
             await self._close(source)
 
@@ -188,7 +189,7 @@ class SourceReader:
 
     async def _read(self, source: EventSource) -> None:
         while True:
-            events = await source.take(frozenset(self._lanes))
+            events = await source.take(frozenset(self._under_way))
             unread = source.unread if isinstance(source, UnreadEventsSource) else ""
             self._is("connected", unread)
             self._backoff.reset()
@@ -198,41 +199,45 @@ class SourceReader:
             await self._collect()
 
     def _begin(self, source: EventSource, events: Sequence[TriggerEvent]) -> None:
-        """Begin to deal with the events of each lane."""
-        by_lane: dict[str, list[TriggerEvent]] = defaultdict(list)
+        """Begin to deal with the events of each ordering key."""
+        by_key: dict[str, list[TriggerEvent]] = defaultdict(list)
         for event in events:
-            by_lane[event.lane].append(event)
-        for lane, of_lane in by_lane.items():
-            if lane in self._lanes:
-                raise DefectError(f"the source gave events of lane {lane}, which is busy")
-            work = self._work_on(source, lane, of_lane)
-            self._lanes[lane] = asyncio.create_task(work, name=f"trigger {self.row.id} {lane}")
+            by_key[event.ordering_key].append(event)
+        for ordering_key, of_key in by_key.items():
+            if ordering_key in self._under_way:
+                raise DefectError(f"the source gave events of key {ordering_key}, which is busy")
+            work = self._work_on(source, ordering_key, of_key)
+            self._under_way[ordering_key] = asyncio.create_task(
+                work, name=f"trigger {self.row.id} {ordering_key}"
+            )
 
     async def _collect(self) -> None:
-        """Let go of lanes that are done; wait for one if there are too many."""
-        if len(self._lanes) >= MOST_LANES:
-            await asyncio.wait(self._lanes.values(), return_when=asyncio.FIRST_COMPLETED)
-        for lane, task in list(self._lanes.items()):
+        """Let go of ordering keys that are done; wait for one if there are too many."""
+        if len(self._under_way) >= MOST_ORDERING_KEYS:
+            await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+        for ordering_key, task in list(self._under_way.items()):
             if task.done():
-                del self._lanes[lane]
+                del self._under_way[ordering_key]
                 task.result()
 
-    async def _work_on(self, source: EventSource, lane: str, events: list[TriggerEvent]) -> None:
-        """Deal with events of a lane; if they were put back, keep it busy until the next try."""
-        backoff = self._delays.pop(lane, None) or Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+    async def _work_on(
+        self, source: EventSource, ordering_key: str, events: list[TriggerEvent]
+    ) -> None:
+        """Deal with events of one key; if they were put back, keep it busy until the next try."""
+        backoff = self._delays.pop(ordering_key, None) or Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         pause_s = await self._deal_with(source, events, backoff)
         events.clear()
         if pause_s:
-            self._delays[lane] = backoff
+            self._delays[ordering_key] = backoff
             await asyncio.sleep(pause_s)
 
     async def _deal_with(
         self, source: EventSource, events: Sequence[TriggerEvent], backoff: Backoff
     ) -> float:
-        """Start the executions of events of one lane, in order, and acknowledge them.
+        """Start the executions of events with one ordering key, in order, and acknowledge them.
 
         Returns:
-            After how long the lane is to be read again; 0 if all events were dealt with.
+            After how long the key is to be read again; 0 if all events were dealt with.
         """
         base = await self._context_now()
         done: TriggerEvent | None = None

@@ -1,4 +1,4 @@
 """The route of webhooks, which other systems call without a key.
 
-`serve/api.py` includes it.
+`serve/api.py` includes it. Signatures are checked by `rillflow/runtime/triggers/webhooks.py`.
 """

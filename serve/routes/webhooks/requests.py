@@ -1,7 +1,8 @@
 """Webhooks: the address where other systems start executions, without a key (ours).
 
-The order of the checks keeps strangers cheap: the address's rate, the name, whether it is paused,
-the headers, the length, then the body, its signature, and only then what it says.
+The cheapest checks come first, so that callers without a signature cost little: the address's rate,
+the name, whether it is paused, the headers, the length, then the body, its signature, and only then
+what it says.
 
 Used by `serve/api.py`.
 """

@@ -19,7 +19,7 @@ from rillflow.stores.transfer.session import Session
 _LEASE: Final = "SELECT lease FROM lease"
 
 
-class Holding:
+class ImportLease:
     """The lease, which is renewed between commits and looked at within each."""
 
     def __init__(self, lease: StoreLease, session: Session) -> None:
@@ -44,7 +44,7 @@ class Holding:
 
 
 @asynccontextmanager
-async def held(url: str, session: Session) -> AsyncIterator[Holding]:
+async def hold_lease(url: str, session: Session) -> AsyncIterator[ImportLease]:
     """Hold the lease of the store that a session writes into.
 
     Raises:
@@ -56,7 +56,7 @@ async def held(url: str, session: Session) -> AsyncIterator[Holding]:
     lease = StoreLease(store, DeploymentName(f"import-{uuid.uuid4().hex}", place))
     try:
         await lease.acquire()
-        yield Holding(lease, session)
+        yield ImportLease(lease, session)
     finally:
         with suppress(StoreError):
             await lease.give_up()
