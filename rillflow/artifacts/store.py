@@ -349,7 +349,7 @@ class ArtifactStore:
         while piece := data.read(PIECE_BYTES):
             size += len(piece)
             if size > self.max_bytes:
-                raise TooLargeError(f"an artifact may have {self.max_bytes} bytes")
+                raise TooLargeError(f"an artifact may have up to {self.max_bytes} bytes")
             self.require_free(len(piece))
             digest.update(piece)
             draft.write(piece)
@@ -369,10 +369,10 @@ class ArtifactStore:
             return
         count, total = self.total_of(user.name)
         if count >= MOST_PER_EXECUTION:
-            raise TooLargeError(f"an execution may have {MOST_PER_EXECUTION} artifacts")
+            raise TooLargeError(f"an execution may have up to {MOST_PER_EXECUTION} artifacts")
         if total + reference.size_bytes > self._execution_max_bytes:
             raise TooLargeError(
-                f"the artifacts of an execution may have {self._execution_max_bytes} bytes together"
+                f"artifacts of one execution have up to {self._execution_max_bytes} bytes together"
             )
 
     def _mark(self, user: "_User", reference: ArtifactReference, marks: Iterable[str]) -> None:

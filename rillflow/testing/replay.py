@@ -70,7 +70,9 @@ class JournalReplay:
             if codec.encode_state(other) != text:
                 raise AssertionError(f"{execution_id} is another execution when read from {source}")
             if list(machine.outstanding(self._plan, other)) != wanted:
-                raise AssertionError(f"{execution_id} wants other things when read from {source}")
+                raise AssertionError(
+                    f"{execution_id} orders other commands when read from {source}"
+                )
 
 
 def check_outstanding(plan: Plan, state: ExecutionState, given: Sequence[Command]) -> None:

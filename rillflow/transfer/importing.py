@@ -250,8 +250,10 @@ def rows_of(frame: TableFrame) -> list[tuple[Any, ...]]:
         StoreError: The table is unknown, or a row is not one of it.
     """
     table = TABLES.get(frame.table)
-    if table is None or not frame.rows:
-        raise StoreError(f"the file has rows of the table {frame.table[:40]!r}, or none of it")
+    if table is None:
+        raise StoreError(f"no table {frame.table[:40]!r} is imported")
+    if not frame.rows:
+        raise StoreError(f"the file has a frame of the table {frame.table} without rows")
     for row in frame.rows:
         if not _fits(table, row):
             raise StoreError(f"the table {frame.table} has no rows like {_shown(row)}")

@@ -184,7 +184,7 @@ def _checked_workspaces(names: tuple[str, ...]) -> tuple[str, ...]:
         if not is_name(name):
             raise RequestError(f"{name[:100]} is no name of a workspace")
     if len(names) > MOST_WORKSPACES:
-        raise RequestError(f"{len(names)} workspaces are given, and may be {MOST_WORKSPACES}")
+        raise RequestError(f"a key has up to {MOST_WORKSPACES} workspaces, not {len(names)}")
     return tuple(dict.fromkeys(names))
 
 

@@ -147,10 +147,10 @@ def place_of(cursor: str | None) -> Place | None:
 
 def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> None:
     if len(text) > LONGEST_SEARCH:
-        raise RequestError(f"the search has {len(text)} characters, and may have {LONGEST_SEARCH}")
+        raise RequestError(f"a search has up to {LONGEST_SEARCH} characters, not {len(text)}")
     words = _WORD.findall(text)
     if len(words) > _MOST_WORDS:
-        raise RequestError(f"the search has {len(words)} words, and may have {_MOST_WORDS}")
+        raise RequestError(f"a search has up to {_MOST_WORDS} words, not {len(words)}")
     for number, word in enumerate(words, start=1):
         key, value = _key_and_value(word, number)
         if key.startswith(_CONTEXT):

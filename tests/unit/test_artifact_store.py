@@ -183,11 +183,11 @@ def test_an_heir_keeps_what_a_removed_execution_had(store: ArtifactStore) -> Non
 
 
 def test_one_artifact_and_all_of_an_execution_are_limited(store: ArtifactStore) -> None:
-    with pytest.raises(TooLargeError, match="an artifact may have 1000 bytes"):
+    with pytest.raises(TooLargeError, match="an artifact may have up to 1000 bytes"):
         put(store, ONE, b"x" * 1_001)
     first = put(store, ONE, b"x" * 1_000)
     put(store, ONE, b"y" * 1_000)
-    with pytest.raises(TooLargeError, match="may have 2000 bytes together"):
+    with pytest.raises(TooLargeError, match="have up to 2000 bytes together"):
         put(store, ONE, b"z")
     assert put(store, ONE, b"x" * 1_000) == first
     other = put(store, TWO, b"z")

@@ -137,7 +137,7 @@ def doubling(levels: int, then: Any) -> dict[str, Any]:
         ({"pattern": "a" * 2_000}, "longer than 1000 characters"),
         (
             {"properties": {"a": {"$schema": DRAFT_3, "extends": 5}}},
-            "a part that names another draft is none of it",
+            "a part names another draft, and is no schema of it",
         ),
         ({"items": {"$ref": "#/$defs/" + "%61" * 400}}, r"a \$ref of it has more than 1000"),
         ({"$id": "http://h/" + "a" * 1_000}, r"a \$id of it has more than 1000"),

@@ -85,6 +85,15 @@ class Function(NamedTuple):
 Token: TypeAlias = Names | Indexes | Slice | Wildcard | Scan | Filter | Function
 
 
+def key_of(token: Token) -> str | int | None:
+    """Return the key of a token that names one member or element, else None."""
+    if isinstance(token, Names) and len(token.names) == 1:
+        return token.names[0]
+    if isinstance(token, Indexes) and len(token.indexes) == 1:
+        return token.indexes[0]
+    return None
+
+
 class PathSyntax(NamedTuple):
     """A path after reading; ``root`` is ``$`` or ``@``."""
 

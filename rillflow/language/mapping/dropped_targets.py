@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from rillflow.errors import LanguageError
 from rillflow.language.jsonpath.paths import path_tokens
-from rillflow.language.jsonpath.syntax import Indexes, Names, Token
+from rillflow.language.jsonpath.syntax import Token, key_of
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.text.lexing import shorten
 
@@ -159,14 +159,6 @@ def _tokens(text: str) -> tuple[Token, ...] | None:
 def _place(tokens: tuple[Token, ...] | None) -> _Place | None:
     if tokens is None:
         return None
-    root = _key(tokens[0]) if tokens else None
-    below = _key(tokens[1]) if len(tokens) > 1 else None
+    root = key_of(tokens[0]) if tokens else None
+    below = key_of(tokens[1]) if len(tokens) > 1 else None
     return (root if isinstance(root, str) else None), below
-
-
-def _key(token: Token) -> str | int | None:
-    if isinstance(token, Names) and len(token.names) == 1:
-        return token.names[0]
-    if isinstance(token, Indexes) and len(token.indexes) == 1:
-        return token.indexes[0]
-    return None

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from rillflow.errors import ExpressionSyntaxError, LanguageError, PathSyntaxError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.jsonpath.paths import Path
-from rillflow.language.jsonpath.syntax import Indexes, Names, Token, Wildcard
+from rillflow.language.jsonpath.syntax import Token, Wildcard, key_of
 from rillflow.language.text.lexing import shorten
 
 _LONGEST_KEY: Final = 64
@@ -104,7 +104,7 @@ class NoValue(NamedTuple):
 def why_no_value(path: Path, document: JsonValue) -> NoValue:
     """Return why a path, which gave null for this document, has no result."""
     tokens = path.syntax.tokens
-    keys = tuple(takewhile(lambda token: _key_of(token) is not None, tokens))
+    keys = tuple(takewhile(lambda token: key_of(token) is not None, tokens))
     no_value = _why_no_value(document, "$", keys)
     if len(keys) < len(tokens) and no_value.kind is not Kind.MISSING:
         return NoValue(Kind.NULL, f"`{shorten(path.text)}` gives null")
@@ -113,7 +113,7 @@ def why_no_value(path: Path, document: JsonValue) -> NoValue:
 
 def _why_no_value(value: JsonValue, way: str, keys: Sequence[Token]) -> NoValue:
     for token in keys:
-        key = _key_of(token)
+        key = key_of(token)
         further = f"{way}{_step(key)}"
         if isinstance(value, dict) and isinstance(key, str):
             if key not in value:
@@ -136,7 +136,7 @@ def names_keys_of_elements(path: Path) -> bool:
     """Tell whether a path is like ``$.a[*].b``: it names all keys, except for a few ``[*]``."""
     tokens = path.syntax.tokens
     stars = sum(type(token) is Wildcard for token in tokens)
-    others_are_keys = len(tokens) - stars == sum(_key_of(token) is not None for token in tokens)
+    others_are_keys = len(tokens) - stars == sum(key_of(token) is not None for token in tokens)
     return 0 < stars <= _MOST_STARS and others_are_keys and type(tokens[-1]) is not Wildcard
 
 
@@ -154,7 +154,7 @@ def _is_there(value: JsonValue, tokens: Sequence[Token]) -> bool | None:
     for place, token in enumerate(tokens):
         if type(token) is Wildcard:
             return _is_in_elements(value, tokens[place + 1 :])
-        key = _key_of(token)
+        key = key_of(token)
         if not _has(value, key):
             return False
         value = value[key]  # type: ignore[index]
@@ -190,22 +190,13 @@ def _why_lacking(value: JsonValue, way: str, tokens: Sequence[Token]) -> NoValue
         no_value = _why_no_value(value, way, (token,))
         if no_value.kind is Kind.MISSING:
             return no_value
-        key = _key_of(token)
+        key = key_of(token)
         value, way = value[key], f"{way}{_step(key)}"  # type: ignore[index]
     return NoValue(Kind.NULL, f"`{shorten(way)}` is null")
 
 
 def _elements(value: JsonObject | list[JsonValue]) -> Iterable[JsonValue]:
     return value.values() if isinstance(value, dict) else value
-
-
-def _key_of(token: Token) -> str | int | None:
-    """Return the key of a token that names one member or element, else None."""
-    if isinstance(token, Names) and len(token.names) == 1:
-        return token.names[0]
-    if isinstance(token, Indexes) and len(token.indexes) == 1:
-        return token.indexes[0]
-    return None
 
 
 def _step(key: str | int | None) -> str:

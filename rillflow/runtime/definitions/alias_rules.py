@@ -109,7 +109,7 @@ def refuse_beyond_limits(kept: Mapping[str, str], name: str, rule: str) -> None:
     """
     if len(rule) > MAX_SOURCE_CHARACTERS:
         raise RequestError(
-            f"a rule may have {MAX_SOURCE_CHARACTERS} characters; this one has {len(rule)}",
+            f"a rule may have up to {MAX_SOURCE_CHARACTERS} characters; this one has {len(rule)}",
             wire_code=UNSUPPORTED,
         )
     if name not in kept and len(kept) >= MOST_RULES:

@@ -140,7 +140,7 @@ def _validator(kind: Any, schema: JsonObject) -> Any:
     try:
         crawled = validator._resolver._registry.crawl()  # noqa: SLF001 - made by the library
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"a part that names another draft is none of it: {error}") from error
+        raise ValueError(f"a part names another draft, and is no schema of it: {error}") from error
     return validator.evolve(_resolver=crawled.resolver(validator._resolver._base_uri))  # noqa: SLF001
 
 

@@ -348,7 +348,7 @@ def _add_summaries(routes: APIRouter, stack: Stack) -> None:
         """Show what rows of a list do not have: progress, failure, and what is waited for."""
         wanted = dict.fromkeys(listed(ids))
         if len(wanted) > MOST_SUMMARIES:
-            raise RequestError(f"{len(wanted)} ids are given, and may be {MOST_SUMMARIES}")
+            raise RequestError(f"up to {MOST_SUMMARIES} ids may be given, not {len(wanted)}")
         known = [each for each in wanted if is_execution_id(each)]
         found = await asked(stack, known, LONGEST_ASK_S)
         bodies = {each: b"null" for each in wanted if each not in known}
