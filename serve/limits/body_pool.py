@@ -6,9 +6,9 @@ for. There are two pools. Callers that are known, by the API key or by an execut
 them, have their own, so bodies of anonymous callers leave room for theirs. Requests have no timers:
 a pool checks all of its bodies twice a second.
 
-How large a body may be is said by the table of routes, with the settings applied. Endpoints name no
-limit. ``middleware/entry.py`` assigns each request to a pool, and ``schemas/bodies.py`` reads the
-body with it. This module must not know what is in a body.
+How large a body may be is said by the table of routes, with the settings applied. Endpoints name
+no limit. ``entry.py`` assigns each request to a pool, and ``schemas/bodies.py`` reads the body with
+it. This module must not know what is in a body.
 
 Used by `serve/schemas`, `serve/limits` and `serve/middleware`.
 """

@@ -4,8 +4,6 @@ Functions call back without a key, and many of them from one address. So a callb
 execution is accepted whatever other callers of its address do. After too many failures of an
 address, the execution of each further callback is looked up before its body is read, and a failure
 is answered 429. ``routes/hot.py`` calls this module.
-
-Used by `serve/routes/hot.py`.
 """
 
 from typing import Final

@@ -8,10 +8,10 @@ paths.
 With an ``api_key`` in the settings a caller has to send it, or a key by name
 (``limits/known_keys.py``) that may do what the request asks for, except to the routes that the
 table of routes leaves open. A page of the console sends the two halves of its session instead
-(``schemas/console_sessions.py``), and ``browsers.py`` checks that no other page does. Without a
-key, ``browsers.py`` refuses what pages of other sites send. ``api.py`` puts these two before all
-other middleware. The gate also refuses large headers and assigns the request to a body pool. This
-module must not know what a route does.
+(``console_sessions.py``), and ``browsers.py`` checks that no other page does. Without a key,
+``browsers.py`` refuses what pages of other sites send. ``api.py`` puts these two before all other
+middleware. The gate also refuses large headers and assigns the request to a body pool. This module
+must not know what a route does.
 
 Used by `serve/api.py`.
 """

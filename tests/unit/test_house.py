@@ -171,13 +171,21 @@ def test_what_no_module_imports_is_a_program() -> None:
 
 
 def test_the_files_that_docstrings_name_exist() -> None:
+    """Without a folder it is a module of the same part, ``rillflow`` or ``serve``."""
     missing = [
         f"{_name(path)}: {named}"
         for path in _modules()
         for named in FILE.findall(_parsed(path).docstring)
-        if not any((folder / named).exists() for folder in (*path.parents, ROOT / "rillflow"))
+        if not _is_there(named, path)
     ]
     assert not missing
+
+
+def _is_there(named: str, path: Path) -> bool:
+    if "/" in named or named.endswith(".md"):
+        return any((folder / named).exists() for folder in (*path.parents, ROOT / "rillflow"))
+    part = path.relative_to(ROOT).parts[0]
+    return any(_name(module).startswith(part) for module in _modules() if module.name == named)
 
 
 @cache
@@ -208,9 +216,10 @@ def _names_a_user(path: Path) -> bool:
     if USED_BY_MOST in docstring:
         packages = {importer.relative_to(ROOT).parts[:2] for importer in _importers(path)}
         return len(packages) > MANY_PACKAGES
-    beside = path.parent.relative_to(ROOT)
-    named = [user for name in NAMED.findall(docstring) for user in (name, f"{beside}/{name}")]
-    return any(_is_at(importer, user) for user in named for importer in _importers(path))
+    named = NAMED.findall(docstring)
+    folders = [folder.relative_to(ROOT) for folder in path.parents if folder.is_relative_to(ROOT)]
+    users = [*named, *(str(folder / name) for folder in folders for name in named)]
+    return any(_is_at(importer, user) for user in users for importer in _importers(path))
 
 
 def _users_in(docstring: str) -> list[str]:

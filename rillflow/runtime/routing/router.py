@@ -1,8 +1,6 @@
 """The router: computes the owner of an execution from its id, and sends calls there in batches.
 
-`runtime/stack.py` and the actors call it through the ``WaitableExecutions`` port.
-
-Used by `actors/directory.py`.
+`actors/directory.py` makes it. The stack and the actors call it by the ``WaitableExecutions`` port.
 """
 
 import asyncio
@@ -301,8 +299,8 @@ class ExecutionRouter:
         """
         execution_id = submission.execution_id
         if not is_dedicated(execution_id):
-            return await self._at_owner(
-                execution_id, lambda owner: owner.run(submission, timeout_s, show)
+            return await self._at_home(
+                execution_id, lambda home: home.run(submission, timeout_s, show)
             )
         reply = await self._call_dedicated(submission)
         if reply.error is not None:
@@ -334,11 +332,11 @@ class ExecutionRouter:
             return end
         give_up = asyncio.get_running_loop().time() + timeout_s
 
-        def wait(owner: OwnerRef) -> Awaitable[End]:
+        def wait(home: OwnerRef) -> Awaitable[End]:
             left_s = give_up - asyncio.get_running_loop().time()
-            return owner.end(execution_id, max(left_s, 0.0), show)
+            return home.end(execution_id, max(left_s, 0.0), show)
 
-        return await self._at_owner(execution_id, wait)
+        return await self._at_home(execution_id, wait)
 
     def _home(self, execution_id: ExecutionId) -> OwnerRef:
         return self._owners[partition_of(execution_id) % len(self._owners)]
@@ -348,9 +346,9 @@ class ExecutionRouter:
             return await self._home(call.execution_id).ask(call)
         except NotOwnerError as error:
             await self._learn(error)
-        return await self._at_owner(call.execution_id, lambda owner: owner.ask(call))
+        return await self._at_home(call.execution_id, lambda home: home.ask(call))
 
-    async def _at_owner(
+    async def _at_home(
         self, execution_id: ExecutionId, ask: Callable[[OwnerRef], Awaitable[Answer]]
     ) -> Answer:
         """Ask the owner of an execution, and the next one where its partition has moved.
@@ -409,6 +407,6 @@ class ExecutionRouter:
         return reply
 
 
-async def _ask_in_time(owner: OwnerRef, call: ResourceCall) -> Reply:
+async def _ask_in_time(home: OwnerRef, call: ResourceCall) -> Reply:
     async with asyncio.timeout(LONGEST_ASK_S):
-        return await owner.ask(call)
+        return await home.ask(call)
