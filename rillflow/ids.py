@@ -22,6 +22,8 @@ ExecutionId: TypeAlias = str
 TaskName: TypeAlias = str
 
 PARTITIONS: Final = 256
+DEDICATED_LISTING: Final = PARTITIONS
+"""Added to a partition where the store lists its dedicated executions."""
 ID_KEY_BYTES: Final = 16
 """Length of the secret key by which an execution derives the ids of its sub-flows."""
 
@@ -217,6 +219,15 @@ def is_dedicated(execution_id: ExecutionId) -> bool:
 def partition_of(execution_id: ExecutionId) -> int:
     """Return the partition, 0 to 255; the same in every process and release."""
     return zlib.crc32(execution_id.encode()) % PARTITIONS
+
+
+def listing_partition(execution_id: ExecutionId) -> int:
+    """Return the partition under which an execution is listed until it has ended.
+
+    Dedicated executions are listed apart from the shared ones of their partition.
+    """
+    home = partition_of(execution_id)
+    return DEDICATED_LISTING + home if is_dedicated(execution_id) else home
 
 
 def _uuid_number(execution_id: ExecutionId) -> int:

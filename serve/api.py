@@ -40,9 +40,8 @@ from rillflow.telemetry.minutes import Minutes
 from serve.limits.known_keys import KnownKeys
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
-from serve.middleware.entry import ApiKeyGate, RequestLines
+from serve.middleware.entry import ApiKeyGate, RequestLines, RequestMeters
 from serve.middleware.form_parameters import FormParameters
-from serve.middleware.request_meters import RequestMeters
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
 from serve.middleware.workspaces import OwnWorkspacesOnly
 from serve.route_table import check_endpoints, paths_where

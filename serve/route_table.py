@@ -4,10 +4,10 @@ The table answers what a reader of the API, of its access control or of its limi
 which paths exist, which role and which workspace a key needs for them, which are hot, and how
 large their bodies may be. It is data only. These modules read it:
 
-- ``middleware/entry.py``: which paths need the API key, and for which ones HEAD does not stand for
-  GET; ``middleware/signatures.py``: which paths need a signature;
+- ``middleware/entry.py``: which paths need the API key, are counted under their own names, and for
+  which ones HEAD does not stand for GET; ``middleware/signatures.py``: which need a signature;
 - ``limits/callers.py``: which role a caller needs; ``middleware/audited_changes.py``: which changes
-  are noted; ``middleware/request_meters.py``: which paths are counted under their own names;
+  are noted;
 - ``middleware/browsers.py``: which paths take any ``Host``, and may be linked to;
 - ``middleware/form_parameters.py``: which paths take their parameters as a posted form;
 - ``limits/body_pool.py``: how many bytes a body may have;

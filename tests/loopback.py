@@ -19,7 +19,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
 )
 from rillflow.runtime.dispatch.client import Connection
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from serve.listening import free_port
 
 FAILS = "dispatchTask http fails due to "

@@ -34,14 +34,8 @@ from rillflow.language.mapping.targets import compile_target
 from rillflow.language.text.literals import parse_literal, whole_number
 from rillflow.language.text.loose_json import read_json
 from rillflow.runtime.definitions.input_schema import InputSchema
-from serve.schemas.parameters import (
-    flag,
-    listed,
-    read_callback_config,
-    read_resource_check,
-    seconds,
-    user_id,
-)
+from serve.schemas.exchange import flag, read_callback_config, read_resource_check, seconds, user_id
+from serve.schemas.parameters import listed
 from tests.loopback import attempt
 
 MOST: Final = 1 << 24

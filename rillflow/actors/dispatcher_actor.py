@@ -38,13 +38,13 @@ from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import Delegation
 from rillflow.runtime.dispatch.measuring import MeasuredGateway, read_hosts
 from rillflow.runtime.dispatch.progress import ProgressDelivery
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
+from rillflow.runtime.endpoints.drain import Drain
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.measuring import read_process
-from rillflow.runtime.routing.message_gates import Drain
 from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
 from rillflow.telemetry import metrics
@@ -176,7 +176,7 @@ class DispatcherActor:
     @sent_by_value
     async def described(self) -> bytes:
         """Return the report, with what this actor does, for a process of any release."""
-        return self._describe(await self.report(), queue=self._drain.under_way)
+        return self._describe(await self.report())
 
     async def facts(self) -> dict[str, int]:
         """Return the facts that `rillflow status` shows."""

@@ -11,7 +11,7 @@ from rillflow.actors.peers import Peer
 from rillflow.errors import RillflowError
 from rillflow.ports.gateway import DispatcherState
 from rillflow.ports.messages import GetGatewayHosts, encode_message
-from rillflow.runtime.endpoints import decode_hosts
+from rillflow.runtime.endpoints.dispatcher_endpoint import decode_hosts
 from rillflow.settings import Settings
 
 PATIENCE_S: Final = 5.0

@@ -13,7 +13,7 @@ import ray
 from rillflow.actors.directory import find_actor, names_of_actors
 from rillflow.actors.reports import Reports
 from rillflow.ray_tasks.targets import OWN_NAMES
-from rillflow.runtime.routing.message_gates import PATIENCE_S
+from rillflow.runtime.endpoints.drain import PATIENCE_S
 from rillflow.runtime.supervision.convergence import DEDICATED, DISPATCHER, EXECUTION
 from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.settings import Settings

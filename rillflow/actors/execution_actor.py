@@ -41,26 +41,17 @@ from rillflow.actors.ray_context import (
 )
 from rillflow.artifact_settings import artifact_settings
 from rillflow.artifacts.calls import opened_store
-from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
-from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
-from rillflow.ports.messages import (
-    AwaitEnds,
-    GetHealth,
-    GetLoopState,
-    GetMeters,
-    OwnerMessage,
-    decode_owner_message,
-)
+from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import OwnerEndpoint
+from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnerGates, OwnPartitions
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.owner.dedicated_exit import until_done
@@ -74,7 +65,6 @@ from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.process.replica_metrics import ReplicaMetrics
 from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.retention import Retention
-from rillflow.runtime.routing.message_gates import AnswerGate, Drain, OwnPartitions
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.runtime.supervision.lease_renewal import renewed_lease
@@ -118,9 +108,7 @@ class ExecutionActor:
         self._code_version = code_version() if is_controlled() else ""
         self._settings = settings
         self._dedicated = dedicated
-        self._leaving = False
         self._fenced: asyncio.Task[None] | None = None
-        self._drain, self._gate = Drain(), AnswerGate()
         name = dedicated or execution_actor_name(index)
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
@@ -139,8 +127,8 @@ class ExecutionActor:
         self._spans = span_queue(self._meters) if TraceSampling(settings).is_on else None
         self._host = self._owner()
         self._health = ReadinessWatch([writing(self._store)])
-        self._endpoint = self._owner_endpoint()
-        self._socket = SocketServer(self._answer, self._name)
+        self._gates = OwnerGates(self._owner_endpoint(), self._name, self._handle)
+        self._socket = SocketServer(self._gates.answer, self._name)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
             asyncio.create_task(self._open(), name="open"),
@@ -220,6 +208,7 @@ class ExecutionActor:
                 self._health.start()
             await self._socket.start()
             tune_gc()
+            self._gates.open()
         except Exception:
             # Ray restarts this actor; without its store it could only refuse calls.
             log.exception("start_failed")
@@ -316,25 +305,13 @@ class ExecutionActor:
         return await response_of(self._answer(message), self._name)
 
     async def _answer(self, data: bytes) -> bytes:
-        """Handle a message; the answer comes once everything is durable."""
-        message = decode_owner_message(data)
-        if isinstance(message, GetLoopState):
-            return encode_loop(self._watch.state())
-        if isinstance(message, GetMeters):
-            return self._replicas.answer(message, self._meters)
-        return await self._gate.through(lambda: self._handle(message, len(data)))
+        return await self._gates.answer(data)
 
-    async def _handle(self, message: OwnerMessage, size_bytes: int) -> bytes:
-        if not self._started.done():
-            await asyncio.shield(self._started)
-        if self._leaving:
-            raise UnavailableError(f"{self._name} has ended, and its actor leaves")
-        if isinstance(message, AwaitEnds | AwaitChanges | GetHealth):
-            # Long questions would delay the drain, and readiness must not wait.
-            return await self._endpoint.take(message, size_bytes)
-        return await self._drain.through(
-            lambda: self._endpoint.take(message, size_bytes), type(message).__name__
-        )
+    def _handle(self, asked: GetLoopState | GetMeters) -> bytes:
+        """Answer a question about this process."""
+        if isinstance(asked, GetMeters):
+            return self._replicas.answer(asked, self._meters)
+        return encode_loop(self._watch.state())
 
     async def leave(self) -> bool:
         """Finish the messages under way, and accept no others for some seconds.
@@ -345,14 +322,14 @@ class ExecutionActor:
             Whether everything was finished; if not, this actor continues as before.
         """
         await asyncio.shield(self._started)
-        is_shut = await self._drain.shut()
+        is_shut = await self._gates.shut()
         if is_shut and self._spans is not None:
             await self._spans.flushed()
         return is_shut
 
     async def unfinished(self) -> list[str]:
         """Tell operators what was not finished when this actor was to leave last, in words."""
-        return self._drain.unfinished
+        return self._gates.drain.unfinished
 
     async def _keep_house(self, index: int) -> None:
         """Remove old executions of the whole stack; one actor does it for all."""
@@ -390,7 +367,7 @@ class ExecutionActor:
             return
         await asyncio.shield(self._started)
         await until_done(self._host, self._dispatcher, self._store, self._dedicated)
-        self._leaving = True
+        self._gates.leave()
         await self._host.stop()
         if await self._host.is_replaced():
             self._die()  # Ray would end the newer owner in place of this one
@@ -402,7 +379,7 @@ class ExecutionActor:
 
     def _leave_fenced(self) -> None:
         """Answer nobody, tell the controller that another owner has taken over, and end."""
-        self._gate.close()
+        self._gates.close()
         if self._fenced is None:
             self._fenced = asyncio.create_task(self._tell_and_die(), name="fenced")
 
@@ -451,7 +428,7 @@ def _trace_of(actor: ExecutionActor, execution_id: str) -> str | None:
 def _description(actor: ExecutionActor, report: ActorReport) -> bytes:
     return encode_description(
         report,
-        queue=actor._drain.under_way,  # noqa: SLF001 - of this module
+        queue=len(actor._gates),  # noqa: SLF001 - of this module
         append_ms=actor._host.append_ms,  # noqa: SLF001 - of this module
         unreachable=actor._unreachable,  # noqa: SLF001 - of this module
     )

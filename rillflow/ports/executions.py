@@ -6,7 +6,7 @@ and a query changes nothing. So a transport may repeat any of them.
 Used by `actors`, `ports`, `runtime` and `serve`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -375,14 +375,11 @@ _reply_decoder = msgspec.msgpack.Decoder(Reply)
 _map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
 
 
-def encode_replies(replies: list[Reply]) -> bytes:
-    """Encode the replies to a batch, in its order."""
-    return _encoder.encode(replies)
-
-
-def decode_replies(data: bytes) -> list[Reply]:
-    """Decode the replies to a batch."""
-    return _replies_decoder.decode(data)
+# Methods of the codecs, since the replies to every batch pass them.
+encode_replies: Final[Callable[[list[Reply]], bytes]] = _encoder.encode
+"""Encode the replies to a batch, in its order."""
+decode_replies: Final[Callable[[bytes], list[Reply]]] = _replies_decoder.decode
+"""Decode the replies to a batch."""
 
 
 def encode_refusal(error: RillflowError) -> bytes:

@@ -9,7 +9,8 @@ Each message documents its answer; an answer is bytes, empty if there is nothing
 stays when a class is renamed, so that actors of other releases understand the message.
 """
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -178,31 +179,19 @@ _address_decoder = msgspec.msgpack.Decoder(NetworkAddress | None)
 _dispatcher_decoder = msgspec.msgpack.Decoder(ToDispatcher)
 
 
-def encode_message(
-    message: OwnerMessage | DispatcherMessage | GetLoopState | GetMeters | GetNetworkAddress,
-) -> bytes:
-    """Encode a message."""
-    return _encoder.encode(message)
-
-
-def decode_owner_message(data: bytes) -> OwnerMessage | GetLoopState | GetMeters:
-    """Decode a message to an owner of executions.
-
-    Raises:
-        msgspec.ValidationError: It is not one.
-    """
-    message: OwnerMessage | GetLoopState | GetMeters = _owner_decoder.decode(data)
-    return message
-
-
-def decode_dispatcher_message(data: bytes) -> ToDispatcher:
-    """Decode a message to a dispatcher.
-
-    Raises:
-        msgspec.ValidationError: It is not one.
-    """
-    message: ToDispatcher = _dispatcher_decoder.decode(data)
-    return message
+# Methods of the codecs, since every message passes them.
+encode_message: Final[
+    Callable[
+        [OwnerMessage | DispatcherMessage | GetLoopState | GetMeters | GetNetworkAddress], bytes
+    ]
+] = _encoder.encode
+"""Encode a message."""
+decode_owner_message: Final[Callable[[bytes], OwnerMessage | GetLoopState | GetMeters]] = (
+    _owner_decoder.decode
+)
+"""Decode a message to an owner of executions; what is none is a ``msgspec.ValidationError``."""
+decode_dispatcher_message: Final[Callable[[bytes], ToDispatcher]] = _dispatcher_decoder.decode
+"""Decode a message to a dispatcher; what is none is a ``msgspec.ValidationError``."""
 
 
 def encode_calls(calls: list[tuple[str, str, int, int]]) -> bytes:

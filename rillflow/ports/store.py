@@ -28,7 +28,7 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     """The row that creates an execution; written with its first journal record.
 
     ``listing_partition`` is that under which ``Journal.unfinished`` lists it (see
-    `runtime/activation/fencing.py`). ``definition_id`` is the md5 of the canonical text that the
+    `rillflow/ids.py`). ``definition_id`` is the md5 of the canonical text that the
     execution runs. ``ancestors`` are the executions above a sub-flow, outermost first: the first of
     them that is stored may have started ``max_descendants`` sub-flows, counted at all levels below
     it.
@@ -163,7 +163,7 @@ class Journal(Protocol):
         """Become the owner of fencing scopes; return the new epoch, greater than all before.
 
         A scope is a partition, or stands for one dedicated execution (see
-        `runtime/activation/fencing.py`). From here on, appends to them under an older epoch raise
+        `runtime/activation/journal.py`). From here on, appends to them under an older epoch raise
         FencedError.
         """
         ...

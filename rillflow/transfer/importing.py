@@ -18,8 +18,7 @@ from rillflow.core.status import DagStatus
 from rillflow.definition import MAX_TEXT_BYTES, parse_definition
 from rillflow.definition.search_keys import LONGEST_VALUE, MOST_SEARCH_KEYS, is_key_name
 from rillflow.errors import ConflictError, DefinitionError, StoreError
-from rillflow.ids import ExecutionId, is_execution_id
-from rillflow.runtime.activation.fencing import listing_partition
+from rillflow.ids import ExecutionId, is_execution_id, listing_partition
 from rillflow.stores.append_plan import PIECES_MARK
 from rillflow.stores.large_values import references_in
 from rillflow.stores.transfer.rows import MovedExecution

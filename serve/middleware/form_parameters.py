@@ -14,9 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.errors import RillflowError
 from serve.route_table import FORM, paths_where
-from serve.schemas.bodies import is_form, read_body
 from serve.schemas.errors import respond_to
-from serve.schemas.parameters import nul_refused
+from serve.schemas.exchange import is_form, nul_refused, read_body
 
 WITH_FORM: Final = paths_where(lambda route: route.body is FORM)
 

@@ -17,8 +17,8 @@ from rillflow.ports.access import ROLES, ApiKey, Quota, digest_of, new_key
 from rillflow.runtime.stack import Stack
 from rillflow.suggestions import did_you_mean
 from serve.limits.known_keys import KnownKeys
-from serve.schemas.bodies import FORM_TYPE, is_form, json_response, read_body
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import FORM_TYPE, is_form, json_response, read_body
 from serve.schemas.parameters import Flag, Names, Whole, listed
 
 MOST_KEYS: Final = 1_000

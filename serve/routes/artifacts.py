@@ -44,9 +44,8 @@ from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
 from serve.limits.client_addresses import address_of, is_this_machine
 from serve.limits.places import WORKSPACE, HeldPlace, Places
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, Responses, text
-from serve.schemas.parameters import query_of
+from serve.schemas.exchange import json_response, query_of
 
 log = logging.getLogger("rillflow.api")
 

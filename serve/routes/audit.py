@@ -13,8 +13,8 @@ from starlette.responses import Response
 from rillflow.ports.access import NumberedEntry
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS
+from serve.schemas.exchange import json_response
 from serve.schemas.parameters import Whole
 
 MOST_ENTRIES: Final = 200

@@ -22,8 +22,8 @@ from rillflow.task_set import TaskSet
 from serve.limits.callers import sender_of
 from serve.routes.hot import OK
 from serve.schemas.answers import Done
-from serve.schemas.bodies import raw_response
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import raw_response
 from serve.schemas.parameters import (
     Minutes,
     Names,

@@ -13,8 +13,8 @@ from rillflow.ids import ExecutionId, service_of
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.cluster_view import cluster_view
 from serve.schemas.answers import Cluster
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response
 
 MOST_IDS: Final = 100
 ExecutionIds: TypeAlias = Annotated[

@@ -24,8 +24,8 @@ from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ports.access import digest_of
 from serve.limits.callers import ADMIN, Caller
 from serve.limits.known_keys import KnownKeys
-from serve.schemas.bodies import HAD_SLASH, header_of, json_response, read_json_text
 from serve.schemas.console_sessions import ConsoleSessions, OpenSession
+from serve.schemas.exchange import HAD_SLASH, header_of, json_response, read_json_text
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 FILES: Final = STATIC / "console" / "files"

@@ -16,8 +16,8 @@ from rillflow.jsontypes import JsonObject
 from rillflow.ports.task_logs import LogText
 from rillflow.runtime.stack import Stack
 from serve.schemas.answers import ShownContext, ShownGroup, ShownLog
-from serve.schemas.bodies import json_response, ret_response
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response, ret_response
 from serve.schemas.parameters import RequiredWhole, Whole
 
 NO_ID = {"code": -1, "msg": "executionId is empty!"}

@@ -30,7 +30,6 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.routes.hot import OK, HotRoutes
 from serve.schemas.answers import Completed, Done, Refusal, ShownExecution, Submitted
-from serve.schemas.bodies import json_response, raw_response, read_json_text
 from serve.schemas.documentation import (
     ERRORS,
     OBJECT,
@@ -41,6 +40,7 @@ from serve.schemas.documentation import (
     header,
     text,
 )
+from serve.schemas.exchange import json_response, raw_response, read_json_text
 from serve.schemas.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 
 NO_EXECUTION = 30606

@@ -29,8 +29,8 @@ from rillflow.runtime.definitions.previews import (
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import sender_of
 from serve.schemas.answers import ShownDependencies, ShownExecution, Validation
-from serve.schemas.bodies import json_response, read_text, ret_response
 from serve.schemas.documentation import ERRORS, TEXT, answer
+from serve.schemas.exchange import json_response, read_text, ret_response
 
 NOT_REQUIRED: Final[dict[str, Any]] = {
     "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.settings import Settings
 from serve.route_table import BY_PATH, Access, Body
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import answer_schemas
+from serve.schemas.exchange import json_response
 
 SCHEMES: Final = {
     "api_key": {"type": "apiKey", "in": "header", "name": "X-Rillflow-Api-Key"},

@@ -35,8 +35,8 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import sender_of
 from serve.schemas.answers import Evaluation, ShownDispatchParameters
-from serve.schemas.bodies import read_json_text, ret_response
 from serve.schemas.documentation import ERRORS, answer, example
+from serve.schemas.exchange import read_json_text, ret_response
 from serve.schemas.parameters import Word
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}

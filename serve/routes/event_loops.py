@@ -12,8 +12,8 @@ from rillflow.ports.loops import LoopState
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.stack import Stack
 from serve.schemas.answers import EventLoops
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response
 
 
 def router(stack: Stack, watch: LoopWatch) -> APIRouter:

@@ -16,8 +16,8 @@ from rillflow.ports.readiness import Reason
 from rillflow.runtime.stack import Stack
 from serve.routes.docs_page import docs_page
 from serve.schemas.answers import Alive
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response
 
 
 def router(stack: Stack) -> APIRouter:

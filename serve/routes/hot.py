@@ -51,23 +51,21 @@ from serve.limits.large_answers import (
 from serve.limits.unpacking import UnpackingTurns
 from serve.limits.waits import Waits
 from serve.route_table import hot_endpoints
-from serve.schemas.bodies import (
+from serve.schemas.console_sessions import SESSION
+from serve.schemas.errors import respond_to
+from serve.schemas.exchange import (
     body_limit,
     header_of,
     json_response,
+    nul_refused,
+    query_of,
     raw_response,
     read_body,
     read_json_text,
-    refuse_other_media,
-    ret_response,
-)
-from serve.schemas.console_sessions import SESSION
-from serve.schemas.errors import respond_to
-from serve.schemas.parameters import (
-    nul_refused,
-    query_of,
     read_submission,
+    refuse_other_media,
     required,
+    ret_response,
     seconds,
     view_kind,
 )

@@ -17,8 +17,8 @@ from rillflow.errors import RequestError
 from rillflow.ids import is_execution_id
 from rillflow.runtime.stack import Stack
 from serve.schemas.answers import Envelope
-from serve.schemas.bodies import data_response, read_body
 from serve.schemas.documentation import ERRORS, OBJECT, Extra, answer, text
+from serve.schemas.exchange import data_response, read_body
 
 NOT_CONFIGURED: Final = 30110
 STORAGE: Final = ("init_bucket", "store", "load", "remove_bucket", "remove_element")

@@ -23,8 +23,8 @@ from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import MetricState, ProcessState
 from serve.limits.callers import caller_of
 from serve.schemas.answers import MetricNames
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response
 from serve.schemas.metric_texts import (
     CONTENT_TYPE,
     metrics_text,

@@ -23,10 +23,10 @@ from rillflow.runtime.stack import Stack
 from rillflow.settings import ResourceCheck
 from serve.schemas.answers import Flag as FlagAnswer
 from serve.schemas.answers import Gateways
-from serve.schemas.bodies import json_response
 from serve.schemas.console_answers import StatusCheck
 from serve.schemas.documentation import ERRORS, answer
-from serve.schemas.parameters import Names, OptionalFlag, listed, read_resource_check, service_of
+from serve.schemas.exchange import json_response, read_resource_check
+from serve.schemas.parameters import Names, OptionalFlag, listed, service_of
 
 
 def router(stack: Stack) -> APIRouter:

@@ -21,9 +21,9 @@ from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, measure
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of
-from serve.schemas.bodies import json_response
 from serve.schemas.console_answers import Counts, ExecutionIds, Summary
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response
 from serve.schemas.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
 
 STATUSES: Final = ("running", "succeed", "failed")

@@ -24,9 +24,15 @@ from rillflow.triggers.spec import CRON, TriggerSpec, read_cron, time_ms
 from rillflow.triggers.trigger_types import KAFKA, ReadTrigger
 from serve.limits.callers import CHANGE, caller_of, workspace_in
 from serve.schemas.answers import Done
-from serve.schemas.bodies import json_response, raw_response, read_json_text
 from serve.schemas.documentation import ERRORS, OBJECT, answer
-from serve.schemas.parameters import Whole, read_callback_config, read_resource_check
+from serve.schemas.exchange import (
+    json_response,
+    raw_response,
+    read_callback_config,
+    read_json_text,
+    read_resource_check,
+)
+from serve.schemas.parameters import Whole
 from serve.schemas.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
 
 RILL_FLOW_TYPES: Final = (CRON, KAFKA)

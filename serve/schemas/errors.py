@@ -27,7 +27,7 @@ from rillflow.errors import (
     UnavailableError,
     UnfinishedBodyError,
 )
-from serve.schemas.bodies import INTERNAL, UNSUPPORTED, error_body, error_response
+from serve.schemas.exchange import INTERNAL, UNSUPPORTED, error_body, error_response
 
 log = logging.getLogger("rillflow.api")
 
@@ -39,7 +39,7 @@ _COME_AGAIN = (StoreError, UnavailableError, OverloadedError, BodyTimeoutError)
 
 
 ANSWERED_ERROR: Final = ContextVar("ANSWERED_ERROR", default="")
-"""The kind of the error that is answered, until ``middleware/request_meters.py`` counts it."""
+"""The kind of the error that is answered, until ``middleware/entry.py`` counts it."""
 
 
 def respond_to(error: Exception) -> Response:

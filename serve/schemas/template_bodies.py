@@ -14,7 +14,7 @@ import msgspec
 from rillflow.errors import RequestError
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.templates import MOST_NAME_CHARACTERS, TaskTemplate, TemplateChange
-from serve.schemas.bodies import INTERNAL
+from serve.schemas.exchange import INTERNAL
 
 INTERNAL_CODE: Final = 30101
 MOST_BYTES: Final = 65_535

@@ -20,11 +20,10 @@ from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.events import DispatchAnswered, Event, ExecutionSubmitted, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
-from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
+from rillflow.ids import ID_KEY_BYTES, ExecutionId, listing_partition, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.language.versions import CURRENT
 from rillflow.ports.store import Append, Closing, NewExecution, Store
-from rillflow.runtime.activation.fencing import listing_partition
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.submission.intake import execution_settings
 from rillflow.settings import Settings

@@ -14,8 +14,7 @@ import pytest
 
 from rillflow.core.codec import check_event, check_state
 from rillflow.errors import StoreError
-from rillflow.ids import new_execution_id
-from rillflow.runtime.activation.fencing import listing_partition
+from rillflow.ids import listing_partition, new_execution_id
 from rillflow.stores.transfer.rows import ExecutionRow, MovedExecution
 from rillflow.transfer.frames import (
     End,

@@ -23,14 +23,13 @@ from rillflow.actors.connections.frames import ServerConnection, SocketConnectio
 from rillflow.actors.connections.sockets import SocketServer
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
-from rillflow.ports.messages import GetLoopState, GetMeters, OwnerMessage, decode_owner_message
+from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import OwnerEndpoint
+from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnerGates
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import ReadinessWatch
-from rillflow.runtime.routing.message_gates import AnswerGate, Drain
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
@@ -43,7 +42,6 @@ from tests.api.serving import Api, MovableClock, NoActors, OneActor, listening
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.md"
 ON_A_CLUSTER: Final = (
-    "rillflow/actors/execution_actor.py",
     "rillflow/actors/peers.py",
     "rillflow/private_apis/serve_shortcut.py",
     "rillflow/runtime/process/clock.py",
@@ -96,7 +94,7 @@ class Link:
             callback_host=settings.callback_base_url,
             partitions=range(PARTITIONS),
         )
-        self._endpoint = OwnerEndpoint(
+        endpoint = OwnerEndpoint(
             self._owner,
             self._dispatcher,
             life="first",
@@ -106,13 +104,14 @@ class Link:
                 )
             ),
         )
-        self._gate, self._drain = AnswerGate(), Drain()
-        self._server = SocketServer(self._answer, "owner")
+        self._gates = OwnerGates(endpoint, "owner", self._refuse)
+        self._server = SocketServer(self._gates.answer, "owner")
         self._connection: SocketConnection | None = None
 
     async def start(self) -> None:
         await self._owner.start()
         await self._server.start()
+        self._gates.open()
         self._connection = await SocketConnection.connect(self._server.path)
 
     async def stop(self) -> None:
@@ -126,15 +125,8 @@ class Link:
         assert self._connection is not None
         return await self._connection.call(message)
 
-    async def _answer(self, data: bytes) -> bytes:
-        message = decode_owner_message(data)
-        assert not isinstance(message, GetLoopState | GetMeters)
-        return await self._gate.through(lambda: self._handle(message, len(data)))
-
-    async def _handle(self, message: OwnerMessage, size_bytes: int) -> bytes:
-        return await self._drain.through(
-            lambda: self._endpoint.take(message, size_bytes), type(message).__name__
-        )
+    def _refuse(self, asked: GetLoopState | GetMeters) -> bytes:
+        raise AssertionError(asked)
 
     async def _no_call(self, message: bytes) -> bytes:
         raise AssertionError(message)

@@ -39,7 +39,7 @@ from rillflow.ports.messages import (
 )
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import Delegation
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.loop_watch import LoopWatch

@@ -13,9 +13,8 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from rillflow.core import codec
-from rillflow.ids import ExecutionId, new_execution_id
+from rillflow.ids import ExecutionId, listing_partition, new_execution_id
 from rillflow.ports.store import Store
-from rillflow.runtime.activation.fencing import listing_partition
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.stores import open_store
 from tests.bench.submitting import stored_submission

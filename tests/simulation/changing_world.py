@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from rillflow.ids import PARTITIONS, is_execution_id
-from rillflow.runtime.routing.message_gates import OwnPartitions
+from rillflow.runtime.endpoints.owner_endpoint import OwnPartitions
 from rillflow.runtime.supervision.signs_of_life import RENEW_S, SignsOfLife
 from tests.simulation.faults import FAIR, Faults, draw_faults
 from tests.simulation.flows import Workflows, draw_workflows

@@ -14,11 +14,11 @@ from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
+from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnPartitions
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
-from rillflow.runtime.routing.message_gates import OwnPartitions
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from tests.loopback import connection_to
 from tests.simulation.functions import Functions

@@ -29,7 +29,7 @@ from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.commands import runner
 from rillflow.runtime.commands.timers import Timer, Timers
 from rillflow.runtime.dispatch.pool import DispatchPool, _Postponed, _Taken
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.owner.call_handling import CallHandling, CallOutcome
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing import router as routes

@@ -9,8 +9,13 @@ from typing import Final
 import pytest
 
 from rillflow.errors import DamagedError, StoreError
-from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
-from rillflow.runtime.activation.fencing import DEDICATED_LISTING, listing_partition
+from rillflow.ids import (
+    DEDICATED_LISTING,
+    PARTITIONS,
+    ExecutionId,
+    listing_partition,
+    new_execution_id,
+)
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner

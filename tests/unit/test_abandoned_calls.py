@@ -14,7 +14,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import ENDED, DispatchPool
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions

@@ -34,8 +34,13 @@ from rillflow.runtime.activation.active_execution import (
 )
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
-from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal import JournalRows, Progress, progress_of, row_of
+from rillflow.runtime.activation.journal import (
+    JournalRows,
+    OwnerEpoch,
+    Progress,
+    progress_of,
+    row_of,
+)
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import CrashHistory, HandlingRecord

@@ -15,8 +15,8 @@ from rillflow.ports.messages import (
 )
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.pool import MOST_IN_BATCH
-from rillflow.runtime.endpoints import DispatcherEndpoint
-from rillflow.runtime.routing.message_gates import Drain
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
+from rillflow.runtime.endpoints.drain import Drain
 from tests.loopback import answers_in
 
 LIFE = b"life"

@@ -8,14 +8,14 @@ from rillflow.actors.directory import MOST_KNOWN, DedicatedActors
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime.activation.fencing import MOST_ADOPTED, OwnerEpoch
+from rillflow.runtime.activation.journal import MOST_ADOPTED, OwnerEpoch
 from rillflow.runtime.commands.timers import MOST_DEAD
 from rillflow.runtime.completion.client import Ended
 from rillflow.runtime.completion.server import FORGET_S, CompletionServer
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
-from rillflow.runtime.endpoints import MOST_SENDERS, DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import MOST_SENDERS, DispatcherEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.router import ExecutionRouter
 from rillflow.runtime.submission.intake import Options, Submissions

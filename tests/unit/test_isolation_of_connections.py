@@ -13,7 +13,7 @@ from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.completion.client import CompletionClient, Ended, News
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import MOST_IN_BATCH, Outbox
-from rillflow.runtime.endpoints import encoded
+from rillflow.runtime.endpoints.owner_endpoint import encoded
 
 SECRET: Final = "the value of a secret"
 LONG_S: Final = 20

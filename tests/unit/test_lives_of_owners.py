@@ -15,7 +15,7 @@ from rillflow.runtime.completion.client import (
 )
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import OwnerEndpoint
+from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
 

@@ -25,7 +25,7 @@ from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, PriorityThread
 from rillflow.runtime.definitions.catalogue import Plans, is_ready_at_once
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import OwnerEndpoint
+from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.stores import open_store

@@ -30,7 +30,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
     encode_message,
 )
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.telemetry.states import ProcessState
 from tests.loopback import attempt
 

@@ -28,9 +28,8 @@ from rillflow.ports.messages import (
 )
 from rillflow.runtime.completion.client import Ended, News, encode_news
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import OwnerEndpoint
+from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnPartitions
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.message_gates import OwnPartitions
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
 
 LONG_S: Final = 20

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import QueryParams
 
-from serve.schemas.parameters import query_of
+from serve.schemas.exchange import query_of
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from rillflow.ports.messages import (
     encode_network_address,
 )
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from tests.loopback import attempt, connection_to
 
 DISPATCHER: Final = "dispatcher"

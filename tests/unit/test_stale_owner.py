@@ -12,8 +12,8 @@ from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Delivery, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.endpoints.owner_endpoint import AnswerGate
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.routing.message_gates import AnswerGate
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
 from tests.submissions import submission_event

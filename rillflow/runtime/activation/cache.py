@@ -22,8 +22,8 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
-from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
+from rillflow.runtime.activation.journal import OwnerEpoch
 from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable

@@ -315,16 +315,18 @@ PLANS_BYTES: Final = 256 * 1024 * 1024
 
 
 class Plans:
-    """Plans by md5; their memory is estimated and limited."""
+    """Plans by md5; their memory is estimated and limited.
+
+    Attributes:
+        ready: Returns a plan that is in memory, else None; a method of the cache, since every
+            submission asks.
+    """
 
     def __init__(self, catalogue: Catalogue, *, most_bytes: int = PLANS_BYTES) -> None:
         self._catalogue = catalogue
         self._plans = BoundedCache[Plan](most_bytes)
+        self.ready = self._plans.get
         self._reads = SingleFlight[Plan]()
-
-    def ready(self, definition_id: str) -> Plan | None:
-        """Return a plan that is in memory."""
-        return self._plans.get(definition_id)
 
     async def get(self, definition_id: str, *, waits: bool = True) -> Plan:
         """Return a plan, read from the catalogue on first use.

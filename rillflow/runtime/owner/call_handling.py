@@ -32,8 +32,13 @@ from rillflow.ports.executions import (
 from rillflow.ports.store import Append
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.cache import ActivationCache
-from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal import JournalRows, Progress, progress_of, row_of
+from rillflow.runtime.activation.journal import (
+    JournalRows,
+    OwnerEpoch,
+    Progress,
+    progress_of,
+    row_of,
+)
 from rillflow.runtime.activation.leases import Leased, usable
 from rillflow.runtime.backpressure.busy_functions import Traffic
 from rillflow.runtime.commands.dispatching import Dispatching

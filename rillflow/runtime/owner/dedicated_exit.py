@@ -8,9 +8,8 @@ from collections.abc import Sized
 from typing import Final
 
 from rillflow.backoff import Backoff
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, listing_partition
 from rillflow.ports.store import Journal
-from rillflow.runtime.activation.fencing import listing_partition
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 

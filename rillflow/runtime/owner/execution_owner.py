@@ -29,11 +29,11 @@ from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
-from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal import (
     SNAPSHOT_STEPS,
     JournalRows,
     JournalWriter,
+    OwnerEpoch,
     listed_status,
 )
 from rillflow.runtime.activation.leases import LeaseSource

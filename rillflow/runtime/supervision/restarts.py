@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from rillflow.ids import ExecutionId
+from rillflow.ids import DEDICATED_LISTING, ExecutionId
 from rillflow.ports.store import Journal
-from rillflow.runtime.activation.fencing import DEDICATED_LISTING
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 
 log = logging.getLogger("rillflow.restarts")

@@ -20,9 +20,9 @@ from rillflow.runtime.definitions.alias_rules import refuse_beyond_limits
 from rillflow.runtime.definitions.catalogue import check_names
 from rillflow.runtime.stack import Stack
 from serve.routes.console.definitions import PREFIX
-from serve.schemas.bodies import json_response
 from serve.schemas.console_answers import AbKeys, AbTable, Grays, RuleSet
 from serve.schemas.documentation import ERRORS, answer
+from serve.schemas.exchange import json_response
 from serve.schemas.parameters import Flag
 
 PROTOCOLS: Final = ("rillflow://", "http://", "https://", "resourceRef://")

@@ -21,7 +21,6 @@ from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import caller_of, sender_of
 from serve.routes.console.shown_definitions import shown_definition
 from serve.schemas.answers import Flag as FlagAnswer
-from serve.schemas.bodies import error_body, json_response, read_text
 from serve.schemas.console_answers import (
     AddedDescriptor,
     Aliases,
@@ -31,7 +30,8 @@ from serve.schemas.console_answers import (
     Versions,
 )
 from serve.schemas.documentation import ERRORS, OBJECT, TEXT, answer
-from serve.schemas.parameters import Flag, user_id
+from serve.schemas.exchange import error_body, json_response, read_text, user_id
+from serve.schemas.parameters import Flag
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
 RESTRICTION_VIOLATION: Final = 30110

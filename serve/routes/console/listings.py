@@ -30,7 +30,6 @@ from serve.routes.console.definition_graphs import definition_graph
 from serve.routes.console.shown_definitions import shown_definition
 from serve.routes.hot import UNKNOWN_EXECUTION
 from serve.schemas.answers import Envelope
-from serve.schemas.bodies import data_response, json_response, read_body
 from serve.schemas.console_answers import (
     BusinessOptions,
     DescriptorPage,
@@ -39,6 +38,7 @@ from serve.schemas.console_answers import (
     User,
 )
 from serve.schemas.documentation import ERRORS, OBJECT, answer
+from serve.schemas.exchange import data_response, json_response, read_body
 from serve.schemas.parameters import Milliseconds, RequiredWhole, Whole
 from serve.schemas.search_texts import keys_of
 

@@ -25,9 +25,9 @@ from serve.routes.console.template_metadata import (
     meta_template,
     user_template,
 )
-from serve.schemas.bodies import json_response, raw_response, read_json_text
 from serve.schemas.console_answers import ChangeResult, CreatedTemplate, Records
 from serve.schemas.documentation import ERRORS, OBJECT, answer
+from serve.schemas.exchange import json_response, raw_response, read_json_text
 from serve.schemas.parameters import Whole
 from serve.schemas.template_bodies import read_change, read_new_template, refused
 

@@ -35,8 +35,8 @@ from rillflow.runtime.submission.intake import execution_settings, json_object
 from serve.limits.callers import sender_of
 from serve.routes.console_api.inspecting import last_event
 from serve.routes.console_api.workflows import difference_view, lines_of, resolved_definition
-from serve.schemas.bodies import raw_response, read_json_text, read_text
 from serve.schemas.documentation import ERRORS, NOT_FOUND, TEXT, example
+from serve.schemas.exchange import raw_response, read_json_text, read_text
 
 PastExecution = Annotated[
     str, Query(description="Its answers are taken where none is given, and its input.")

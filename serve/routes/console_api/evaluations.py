@@ -25,8 +25,8 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import sender_of
 from serve.routes.console_api.inspecting import Event, last_event, missing
-from serve.schemas.bodies import json_response, read_json_text
 from serve.schemas.documentation import ERRORS, NOT_FOUND, example
+from serve.schemas.exchange import json_response, read_json_text
 
 MOST_CHARACTERS: Final = 65_536
 """How long the text of a question may be."""

@@ -17,8 +17,8 @@ from rillflow.triggers.origins import candidates, origin_of
 from serve.limits.callers import caller_of
 from serve.routes.console_api.origins import TRIGGER
 from serve.routes.console_api.searching import row_of
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import json_response
 from serve.schemas.parameters import Whole
 from serve.schemas.search_texts import shown_status
 

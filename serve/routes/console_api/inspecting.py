@@ -15,8 +15,8 @@ from rillflow.jsontypes import decode_json
 from rillflow.runtime.stack import Stack
 from serve.routes.console_api.held_calls import with_held_calls
 from serve.routes.console_api.origins import with_origin
-from serve.schemas.bodies import raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import raw_response
 from serve.schemas.parameters import Whole
 
 _NO_SUCH: Final = 404

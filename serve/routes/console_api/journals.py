@@ -11,8 +11,8 @@ from starlette.responses import Response
 from rillflow.errors import RequestError
 from rillflow.runtime.stack import Stack
 from serve.routes.console_api.inspecting import Event, last_event, missing
-from serve.schemas.bodies import json_response, raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import json_response, raw_response
 from serve.schemas.parameters import RequiredWhole, Whole
 
 MOST_EVENTS: Final = 500

@@ -18,8 +18,8 @@ from rillflow.errors import RillflowError
 from rillflow.runtime.stack import Stack
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.minutes import MINUTE_MS, MOST_MINUTES, TIMES, Minute, Minutes, quantile_ms
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS
+from serve.schemas.exchange import json_response
 from serve.schemas.parameters import Whole
 
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99}

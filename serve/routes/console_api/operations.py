@@ -19,8 +19,8 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.cluster_view import cluster_view
 from serve.routes.console_api.held_calls import busy_functions
 from serve.routes.console_api.searching import counted
-from serve.schemas.bodies import json_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import json_response
 from serve.schemas.search_texts import read_search
 
 MOST_HOSTS: Final = 500

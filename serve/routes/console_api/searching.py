@@ -22,8 +22,8 @@ from rillflow.ports.store import LATEST_MS
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of, own_workspace
 from serve.routes.console_api.origins import name_triggers
-from serve.schemas.bodies import json_response, raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import json_response, raw_response
 from serve.schemas.parameters import Names, Whole, listed
 from serve.schemas.search_texts import (
     ANY_UNFINISHED,

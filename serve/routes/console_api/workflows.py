@@ -31,8 +31,8 @@ from rillflow.runtime.definitions.differences import Difference, difference
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import Caller, caller_of, sender_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
-from serve.schemas.bodies import json_response, raw_response
 from serve.schemas.documentation import ERRORS, NOT_FOUND
+from serve.schemas.exchange import json_response, raw_response
 from serve.schemas.parameters import Whole, listed
 from serve.schemas.search_texts import by_word, flow_of, read_search, version_of
 

@@ -35,9 +35,9 @@ from serve.limits.body_pool import BodyLimit, BodyLimits, BodyPool
 from serve.limits.waits import Waits
 from serve.limits.webhook_limits import WebhookLimits
 from serve.schemas.answers import Submitted
-from serve.schemas.bodies import body_limit, json_response, raw_response, refuse_announced
 from serve.schemas.documentation import ERRORS, answer, by_reference
 from serve.schemas.errors import respond_to
+from serve.schemas.exchange import body_limit, json_response, raw_response, refuse_announced
 
 UNKNOWN_TRIGGER: Final = 30106
 PAUSED: Final = 30201

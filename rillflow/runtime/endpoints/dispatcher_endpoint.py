@@ -1,209 +1,43 @@
-"""The endpoints of owners and dispatchers: decode a message, answer it, encode the reply.
+"""The endpoint of a dispatcher: decode a message, answer it, encode the reply.
 
-Actors pass every message here, from sockets and from Ray calls alike; the endpoints know neither.
+The actor passes every message here, from sockets and from Ray calls alike; the endpoint knows
+neither.
 
-Used by `actors/dispatcher_actor.py`, `actors/dispatchers.py` and `actors/execution_actor.py`.
+Used by `actors/dispatcher_actor.py` and `actors/dispatchers.py`.
 """
 
-import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from itertools import islice
-from operator import attrgetter
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
 import msgspec
 from cachetools import LRUCache
 
-from rillflow.errors import CrashedError, GoneError, UnavailableError
+from rillflow.errors import GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.ports.changes import AwaitChanges, encode_changes
-from rillflow.ports.executions import (
-    Call,
-    Reply,
-    ViewPart,
-    encode_replies,
-    reply_to_error,
-    size_of,
-)
 from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
-    AwaitEnds,
     BeginDelegation,
-    Calls,
     CancelDispatches,
     DispatcherMessage,
     Dispatches,
     GetGatewayHosts,
-    GetHealth,
     GetInheritedCalls,
-    GetPartitionMap,
     GetProcessToken,
-    OwnerMessage,
     encode_calls,
-    encode_map,
     encode_message,
 )
-from rillflow.ports.readiness import Reason, encode_reasons
-from rillflow.runtime.backpressure.admission import SubmissionLimit
-from rillflow.runtime.completion.client import News, encode_news
-from rillflow.runtime.dispatch.client import Connection, DispatcherClient
+from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import DELEGATES, dispatcher_of
 from rillflow.runtime.dispatch.pool import DispatchPool
-from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.message_gates import Drain, OwnPartitions
+from rillflow.runtime.endpoints.drain import Drain
 
 MOST_SENDERS: Final = 1000
-PORTION_BYTES: Final = 256 * 1024
-"""A larger batch is handled in portions of so many bytes."""
-Item = TypeVar("Item")
 _hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
 _encoder = msgspec.msgpack.Encoder()
-log = logging.getLogger("rillflow.endpoints")
-_UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
-
-
-class OwnerEndpoint:
-    """Answers the messages to an owner of executions; each message may be repeated."""
-
-    def __init__(  # noqa: PLR0913 - the ports it joins
-        self,
-        host: ExecutionOwner,
-        dispatcher: DispatcherClient,
-        *,
-        life: str,
-        limit: SubmissionLimit | None = None,
-        reasons: Callable[[], list[Reason]] = list,
-        own: OwnPartitions | None = None,
-        forward: Callable[[list[DispatchAnswer]], Awaitable[None]] | None = None,
-    ) -> None:
-        """Answer for ``host``; ``life`` is the token of this process.
-
-        A ``limit`` restricts the submissions of all callers together. ``reasons`` returns what
-        keeps the owner from being ready. Calls for executions of partitions that are not ``own``
-        are refused; None accepts all. ``forward`` delivers answers of dispatches to other owners.
-        """
-        self._own = own or OwnPartitions()
-        self._forward = forward or _refuse_to_forward
-        self._reasons = reasons
-        self._limit = limit or SubmissionLimit()
-        dispatcher.serve(host)
-        self._host = host
-        self._dispatcher = dispatcher
-        self._life = life
-
-    async def take(  # noqa: PLR0911 - one return for each kind
-        self, message: OwnerMessage, size_bytes: int
-    ) -> bytes:
-        """Handle a message of so many bytes; the answer comes once everything is durable.
-
-        Raises:
-            RillflowError: Answers could not be made durable; deliver them again.
-        """
-        match message:
-            case Calls(calls=calls, waits=waits):
-                return await self._take_calls(calls, size_bytes, waits=waits)
-            case Answers(answers=answers):
-                return await self._take_answers(answers, size_bytes)
-            case ViewPart():
-                return encoded([await self._host.views.part(message)])
-            case AwaitEnds():
-                return await self._news_for(message)
-            case AwaitChanges():
-                return encode_changes(await self._host.changes.take(message))
-            case GetHealth():
-                return encode_reasons(self._reasons())
-            case GetPartitionMap():
-                return encode_map(*self._own.partition_map)
-            case _:
-                assert_never(message)
-
-    async def _take_calls(self, calls: list[Call], size_bytes: int, *, waits: bool) -> bytes:
-        if self._own.are_all or all(map(self._own.has, calls)):
-            return encoded(await self._replies_to(calls, size_bytes, waits=waits))
-        own = [call for call in calls if self._own.has(call)]
-        replies = iter(await self._replies_to(own, size_bytes, waits=waits) if own else ())
-        refusal = reply_to_error(self._own.refusal())
-        return encoded([next(replies) if self._own.has(call) else refusal for call in calls])
-
-    async def _replies_to(self, calls: list[Call], size_bytes: int, *, waits: bool) -> list[Reply]:
-        limit, is_known = self._limit, self._host.is_known
-        take = self._host.call_many if waits else self._host.call_ready
-        if size_bytes <= PORTION_BYTES:
-            return await limit.call_many(calls, take, is_known)
-        replies: list[Reply] = []
-        for portion in _portions(calls, size_bytes, size_of):
-            replies += await limit.call_many(portion, take, is_known)
-        return replies
-
-    async def _take_answers(self, answers: list[DispatchAnswer], size_bytes: int) -> bytes:
-        for portion in _portions(answers, size_bytes, _size_of_answer):
-            if self._own.are_all:
-                await self._host.answers_arrived(portion)
-            else:
-                await self._take_or_forward(portion)
-            self._dispatcher.answered(portion)
-        return b""
-
-    async def _take_or_forward(self, answers: list[DispatchAnswer]) -> None:
-        """Take the answers for own executions, and forward those whose partition has moved."""
-        own = [answer for answer in answers if self._own.has(answer)]
-        if own:
-            await self._host.answers_arrived(own)
-        others = [answer for answer in answers if not self._own.has(answer)]
-        if others:
-            await self._forward(others)
-
-    async def _news_for(self, asked: AwaitEnds) -> bytes:
-        is_known = asked.life is None or asked.life == self._life
-        timeout_s = asked.timeout_s if is_known else 0.0
-        ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
-        return encode_news(News(self._life, ended))
-
-
-async def _refuse_to_forward(answers: list[DispatchAnswer]) -> None:
-    raise UnavailableError(f"{len(answers)} answers are for another owner")
-
-
-_size_of_answer: Final = attrgetter("size_bytes")
-
-
-def _portions(
-    batch: list[Item], size_bytes: int, size_of_item: Callable[[Item], int]
-) -> Iterator[list[Item]]:
-    """Split a batch whose parts together would hold the event loop for too long."""
-    if size_bytes <= PORTION_BYTES or len(batch) < 2:
-        yield batch
-        return
-    portion: list[Item] = []
-    size = 0
-    for item in batch:
-        item_bytes = size_of_item(item)
-        if portion and size + item_bytes > PORTION_BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(item)
-        size += item_bytes
-    yield portion
-
-
-def encoded(replies: list[Reply]) -> bytes:
-    """Encode replies; one that cannot be encoded is replaced, and affects no other."""
-    try:
-        return encode_replies(replies)
-    except Exception:
-        log.exception("reply_not_encoded", extra={"replies": len(replies)})
-        return encode_replies([reply if _is_sound(reply) else _UNSPEAKABLE for reply in replies])
-
-
-def _is_sound(reply: Reply) -> bool:
-    try:
-        encode_replies([reply])
-    except Exception:  # noqa: BLE001 - any error: this reply cannot be sent
-        return False
-    return True
 
 
 def decode_hosts(data: bytes) -> list[HostState]:
@@ -285,7 +119,11 @@ class DispatcherEndpoint:
             return self.answer(message)
         if message.life == self._life and self._is_later(message):
             self._take_over(message)
-        return drain.through(lambda: self.take(message), type(message).__name__)
+        return self._answer_later(drain, message)
+
+    async def _answer_later(self, drain: Drain, message: Dispatches) -> bytes:
+        await drain.opened()
+        return self.answer(message)
 
     def answer(self, message: DispatcherMessage) -> bytes:
         """Handle a message; the answer is the token of this process, or what was queried."""

@@ -1,0 +1,4 @@
+"""Endpoints: what answers the messages to the actors.
+
+`rillflow/actors` hands their methods to its connections. They know neither sockets nor Ray.
+"""
