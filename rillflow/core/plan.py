@@ -58,6 +58,19 @@ class SwitchPlan(NamedTuple):
     named: int
 
 
+class CallPlan(NamedTuple):
+    """What a function task calls, the same in each attempt; ``resource`` is a JSON object."""
+
+    pattern: str = "task_sync"
+    resource_name: str = ""
+    resource_protocol: str | None = None
+    request_type: str | None = None
+    resource: bytes | None = None
+
+
+NO_CALL: Final = CallPlan()
+
+
 class TaskPlan:
     """One task of the definition, with its compiled mappings and its neighbours.
 
@@ -71,6 +84,7 @@ class TaskPlan:
         "_shown_spec",
         "base",
         "branches",
+        "call",
         "catch",
         "catches",
         "category",
@@ -101,6 +115,7 @@ class TaskPlan:
         self.inputs = _compile(spec.input_mappings, "inputMappings")
         self.outputs = _compile(spec.output_mappings, "outputMappings")
         self.secrets = secret_places(spec) if isinstance(spec, FunctionTask) else ()
+        self.call = _call_plan(spec) if isinstance(spec, FunctionTask) else NO_CALL
         self.ray_options = _ray_options(spec)
         self.stream_input = (spec.input_type or "").lower() == "stream"
         self.stream_output = (spec.output_type or "").lower() == "stream"
@@ -198,6 +213,17 @@ class TaskPlan:
             )
             self.conditions = tuple(branch.condition for branch in ordered)
             self.branches = tuple(LevelPlan(branch.tasks or ()) for branch in ordered)
+
+
+def _call_plan(spec: FunctionTask) -> CallPlan:
+    resource = spec.resource.model_dump(by_alias=True, exclude_none=True) if spec.resource else None
+    return CallPlan(
+        pattern=spec.pattern or NO_CALL.pattern,
+        resource_name=spec.resource_name or "",
+        resource_protocol=spec.resource_protocol or None,
+        request_type=spec.request_type,
+        resource=None if resource is None else encode_json(resource),
+    )
 
 
 def _ray_options(spec: Task) -> bytes | None:

@@ -7,8 +7,8 @@ them, have their own, so bodies of anonymous callers leave room for theirs. Requ
 a pool checks all of its bodies twice a second.
 
 How large a body may be is said by the table of routes, with the settings applied. Endpoints name
-no limit. ``entry.py`` assigns each request to a pool, and ``schemas/bodies.py`` reads the body with
-it. This module must not know what is in a body.
+no limit. ``entry.py`` assigns each request to a pool, and ``schemas/exchange.py`` reads the body
+with it. This module must not know what is in a body.
 
 Used by `serve/schemas`, `serve/limits` and `serve/middleware`.
 """
@@ -56,6 +56,18 @@ class BodyLimit(NamedTuple):
         """Return the refusal of a larger body."""
         setting, status = self.setting or None, self.too_large_status
         return TooLargeError.of_body(self.bytes, setting, http_status=status)
+
+    def refuse_announced(self, scope: Scope) -> None:
+        """Refuse a body that says itself that it is larger.
+
+        Raises:
+            TooLargeError: It does.
+        """
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                if value.isdigit() and int(value) > self.bytes:
+                    raise self.refusal()
+                return
 
 
 class _RouteLimits(NamedTuple):

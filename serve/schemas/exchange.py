@@ -218,17 +218,6 @@ def is_form(scope: Scope) -> bool:
     return header_of(scope, b"content-type").partition(";")[0].strip().lower().encode() == FORM_TYPE
 
 
-def refuse_announced(request: Request, limit: BodyLimit) -> None:
-    """Refuse a body that says itself that it is larger than its limit.
-
-    Raises:
-        TooLargeError: It does.
-    """
-    declared = header_of(request.scope, b"content-length")
-    if declared.isdecimal() and int(declared) > limit.bytes:
-        raise limit.refusal()
-
-
 async def read_body(request: Request, *, check_known: KnownCheck | None = None) -> bytes:
     """Read the raw body, up to the limit of its route.
 
@@ -244,7 +233,7 @@ async def read_body(request: Request, *, check_known: KnownCheck | None = None) 
     """
     pool = pool_of(request.scope)
     limit = pool.limits.of(request)
-    refuse_announced(request, limit)
+    limit.refuse_announced(request.scope)
     if check_known is not None and pool.asks_who_comes:
         await check_known()
         pool = pool.known

@@ -99,21 +99,18 @@ def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTas
 
 
 def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None) -> DispatchTask:
-    spec = plan.spec_as(FunctionTask)
-    document = task.invoke.input or {}
+    call, document = plan.call, task.invoke.input or {}
     return DispatchTask(
         execution_id=turn.state.execution_id,
         task=task.name,
         attempt=task.attempt,
-        pattern=spec.pattern or "task_sync",
-        resource_name=spec.resource_name or "",
-        resource_protocol=spec.resource_protocol or None,
-        request_type=spec.request_type,
+        pattern=call.pattern,
+        resource_name=call.resource_name,
+        resource_protocol=call.resource_protocol,
+        request_type=call.request_type,
         input=encode_json(document),
         timeout_s=timeout_s,
-        resource=encode_json(spec.resource.model_dump(by_alias=True, exclude_none=True))
-        if spec.resource
-        else None,
+        resource=call.resource,
         route=_route_of(turn.state.route) if turn.state.route else (),
         at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
         secrets=places_in(document, plan.secrets) if plan.secrets else (),

@@ -214,7 +214,8 @@ class LeaseSource:
 
     def _may_exist(self, execution_id: ExecutionId) -> bool:
         is_unread = execution_id in self._activations.unresumed
-        return is_unread or self._crashes.is_set_apart(execution_id)
+        is_suspected = execution_id in self._crashes.suspects
+        return is_unread or (is_suspected and self._crashes.is_set_apart(execution_id))
 
     async def _with_status(self, error: SetApartError, execution_id: ExecutionId) -> RillflowError:
         """Add what listings say about an execution that cannot be read itself."""

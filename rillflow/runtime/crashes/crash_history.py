@@ -224,9 +224,6 @@ class CrashHistory:
         self.suspects: Collection[ExecutionId] = self._by_id.keys()
         """The executions that any death counts against."""
 
-    def __len__(self) -> int:
-        return len(self._by_id)
-
     async def start(self, clock: Clock, owns: Callable[[ExecutionId], bool]) -> None:
         """Store what the process before died of, and read the deaths of all executions.
 

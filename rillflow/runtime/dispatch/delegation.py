@@ -4,7 +4,7 @@ The calls to a host have one dispatcher, which has its limits, rates and circuit
 calls are under way. While that is busy, it passes some calls on once they may go out, and keeps
 their places until they are answered. So whatever holds for the host holds for all of its calls.
 
-Used by `actors/dispatcher_actor.py` and `runtime/endpoints.py`.
+Used by `actors/dispatcher_actor.py` and `runtime/endpoints`.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The dispatcher's pool: makes calls through a gateway and returns answers in batches.
 
-`runtime/endpoints.py` hands it the requests of owners. It keeps nothing that a restart needs.
+`runtime/endpoints` hands it the requests of owners. It keeps nothing that a restart needs.
 """
 
 import asyncio

@@ -301,7 +301,7 @@ class ExecutionOwner:
         if self._turns.is_full:
             await self._turns.wait(calls[0].execution_id)
         began_s = self._meters.now_s()
-        released = self._recovery.released(calls) if len(self._crashes) else []
+        released = self._recovery.released(calls) if self._crashes.suspects else []
         with await self._leases.for_calls(calls, look=look, waits=waits) as leased:
             handle = partial(self._calls.take, leased)
             leased_s = self._meters.now_s()
@@ -334,7 +334,7 @@ class ExecutionOwner:
         """Append what is to be written; return why it was not, and how long it took in seconds."""
         if not written:
             return None, 0.0
-        began_s, began_ms = self._meters.now_s(), self._clock.now_ms()
+        began_s, began_ms = self._meters.now_s(), self._clock.now_ms() if self._traces.is_on else 0
         error = await self._writer.append([each.append for each in written if each.append])
         append_s = self._meters.now_s() - began_s
         if error is not None:

@@ -37,7 +37,7 @@ from serve.limits.webhook_limits import WebhookLimits
 from serve.schemas.answers import Submitted
 from serve.schemas.documentation import ERRORS, answer, by_reference
 from serve.schemas.errors import respond_to
-from serve.schemas.exchange import body_limit, json_response, raw_response, refuse_announced
+from serve.schemas.exchange import body_limit, json_response, raw_response
 
 UNKNOWN_TRIGGER: Final = 30106
 PAUSED: Final = 30201
@@ -168,7 +168,7 @@ class _WebhookRequests:
 
     async def _read_body(self, hook: Hook, request: Request) -> bytes:
         limit = _limit_of(hook, body_limit(request))
-        refuse_announced(request, limit)
+        limit.refuse_announced(request.scope)
         with self._limits.body_of(hook.row.id, request.scope):
             return await self._bodies.read(request, limit)
 
