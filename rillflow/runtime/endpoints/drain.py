@@ -16,7 +16,7 @@ SHUT_S: Final = 10.0
 _LOOK_S: Final = 0.02
 
 
-class UnderWay(Protocol):
+class UnfinishedWork(Protocol):
     """What an actor does for others, which is to end before it does."""
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Drain:
         while not self.is_open:  # It may be shut again before this task continues.
             await self._opened.wait()
 
-    async def shut(self, calls: UnderWay) -> bool:
+    async def shut(self, calls: UnfinishedWork) -> bool:
         """Let no message pass, and wait until what is under way has finished.
 
         Returns:
