@@ -309,9 +309,12 @@ class ExecutionActor:
 
     def _handle(self, asked: GetLoopState | GetMeters) -> bytes:
         """Answer a question about this process."""
-        if isinstance(asked, GetMeters):
-            return self._replicas.answer(asked, self._meters)
-        return encode_loop(self._watch.state())
+        return (
+            self._told(asked) if isinstance(asked, GetMeters) else encode_loop(self._watch.state())
+        )
+
+    def _told(self, asked: GetMeters) -> bytes:
+        return self._replicas.answer(asked, self._meters)
 
     async def leave(self) -> bool:
         """Finish the messages under way, and accept no others for some seconds.

@@ -3,7 +3,7 @@
 Owners use it as their Dispatcher port. If a dispatcher dies, the client notices a new process at
 its address and sends again the calls that were not answered.
 
-Used by `actors`, `runtime/dispatch/delegation.py`, `runtime/endpoints.py` and
+Used by `actors`, `runtime/dispatch/delegation.py`, `runtime/endpoints` and
 `runtime/routing/router.py`.
 """
 
