@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { cut, duration, shortId, shortVersion, size } from "./format";
+import { clock, cut, duration, exactTime, shortId, shortVersion, size } from "./format";
 
 test.each([
   [-5, "0 s"],
@@ -38,3 +38,13 @@ test("a long text keeps its start and its end", () => {
   expect(cut("short", 10)).toBe("short");
   expect(cut("0123456789", 5)).toBe("01…89");
 });
+
+test.each(["en-GB", "zh-CN"])(
+  "in %s a day begins at 00, and another day has its date",
+  (locale) => {
+    const at = new Date(2026, 0, 2, 0, 4, 31, 5).getTime();
+    expect(clock(at, at + 60_000, locale)).toBe("00:04:31");
+    expect(clock(at, at + 86_400_000, locale)).toMatch(/2.* 00:04$/);
+    expect(exactTime(at, locale)).toMatch(/00:04:31[.,]005/);
+  },
+);

@@ -32,25 +32,43 @@ export function duration(ms: number): string {
 /** A clock time: of today without the date, of another day with it. */
 export function clock(ms: number, nowMs: number, locale: string): string {
   const time = new Date(ms);
-  const shown = time.toLocaleTimeString(locale, { hour12: false });
+  const shown = formats(locale).time.format(time);
   if (time.toDateString() === new Date(nowMs).toDateString()) return shown;
-  const date = time.toLocaleDateString(locale, { month: "short", day: "numeric" });
-  return `${date} ${shown.slice(0, 5)}`;
+  return `${formats(locale).date.format(time)} ${shown.slice(0, 5)}`;
 }
 
 /** The exact time with its zone. */
 export function exactTime(ms: number, locale: string): string {
-  return new Date(ms).toLocaleString(locale, {
-    year: "numeric",
-    month: "2-digit",
-    day: "2-digit",
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-    fractionalSecondDigits: 3,
-    hour12: false,
-    timeZoneName: "short",
-  });
+  return formats(locale).exact.format(ms);
+}
+
+interface Formats {
+  readonly time: Intl.DateTimeFormat;
+  readonly date: Intl.DateTimeFormat;
+  readonly exact: Intl.DateTimeFormat;
+}
+
+const made = new Map<string, Formats>();
+
+/** The formats of a language; making one takes longer than drawing a row of a table. */
+function formats(locale: string): Formats {
+  const known = made.get(locale);
+  if (known !== undefined) return known;
+  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" } as const;
+  const found: Formats = {
+    time: new Intl.DateTimeFormat(locale, time),
+    date: new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" }),
+    exact: new Intl.DateTimeFormat(locale, {
+      year: "numeric",
+      month: "2-digit",
+      day: "2-digit",
+      ...time,
+      fractionalSecondDigits: 3,
+      timeZoneName: "short",
+    }),
+  };
+  made.set(locale, found);
+  return found;
 }
 
 /** A size in bytes, in KB, MB and GB of 1,000. */

@@ -14,6 +14,7 @@ import { ContextView } from "./context_view";
 import { EventsView } from "./events_view";
 import { Header } from "./header";
 import { Inspector } from "./inspector";
+import { InspectorEdge, useInspectorWidth } from "./inspector_edge";
 import { opened, toggleItem } from "./open_items";
 import { TimeSlider } from "./time_slider";
 import { TimelineView } from "./timeline_view";
@@ -129,6 +130,7 @@ function Loaded({
   const open = opened(params.open);
   const onTask = useCallback((name: string | null) => goParams({ task: name }), []);
   const onToggle = useCallback((route: string) => toggleItem(route), []);
+  const [width, style, onWidth] = useInspectorWidth();
   const views: Readonly<Record<TabName, () => JSX.Element>> = {
     graph: () => (
       <GraphView
@@ -168,19 +170,22 @@ function Loaded({
           ),
         }))}
       />
-      <div className="execution-body">
+      <div className="execution-body" style={style}>
         <div className="view" role="tabpanel" aria-label={t(`one.tab.${tab}`)}>
           <Suspense fallback={<div className="graph" aria-busy="true" />}>{views[tab]()}</Suspense>
         </div>
         {task !== null && (
-          <Inspector
-            key={task}
-            execution={execution}
-            task={task}
-            event={event}
-            onToggle={onToggle}
-            onClose={() => onTask(null)}
-          />
+          <>
+            <InspectorEdge width={width} onWidth={onWidth} />
+            <Inspector
+              key={task}
+              execution={execution}
+              task={task}
+              event={event}
+              onToggle={onToggle}
+              onClose={() => onTask(null)}
+            />
+          </>
         )}
       </div>
       <TimeSlider id={id} event={event} lastSeq={live.lastSeq} />

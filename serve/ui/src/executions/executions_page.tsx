@@ -15,14 +15,18 @@ import { BulkBar } from "./bulk";
 import { CountToggles, Range } from "./counts";
 import { EmptyState } from "./empty_state";
 import { Histogram } from "./histogram";
+import { RedoOne } from "./redo_one";
 import { SavedViews } from "./saved_views";
 import { hasContext, searchValue, statusesOf, withValue } from "./search";
 import { SearchBox } from "./search_box";
 import { ExecutionTable } from "./table";
+import { WorkspaceChoice } from "./workspace_choice";
 
 const LIMIT = 100;
 const BUCKETS = 90;
 const COUNTS_MS = 1000;
+/** So many pages without a row are followed by the next one before a person is asked. */
+const MOST_EMPTY = 20;
 const NONE: RowSelectionState = {};
 
 export function ExecutionsPage(): JSX.Element {
@@ -32,6 +36,7 @@ export function ExecutionsPage(): JSX.Element {
   const rows = useRows(text);
   const counts = useAnswer<Counts>("counts.json", { q: text, buckets: BUCKETS });
   const [selection, setSelection] = useState(NONE);
+  const [redone, setRedone] = useState<string | null>(null);
   const live = useLiveRows(text, rows.known);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another search has other rows
   useEffect(() => setSelection(NONE), [text]);
@@ -50,6 +55,7 @@ export function ExecutionsPage(): JSX.Element {
       {live.isLost && <div className="note">{t("list.lost")}</div>}
       <div className="search-row">
         <SearchBox text={text} onSearch={search} />
+        <WorkspaceChoice text={text} onSearch={search} />
         <Range text={text} onSearch={search} />
         <SavedViews text={text} onSearch={search} />
       </div>
@@ -80,20 +86,24 @@ export function ExecutionsPage(): JSX.Element {
               onClear={() => setSelection(NONE)}
               onDone={() => void rows.reload()}
             />
-            <button type="button" className="button small" hidden={live.fresh === 0} onClick={show}>
-              {t("list.newRows", { n: live.fresh })}
-            </button>
+            {live.fresh > 0 && (
+              <button type="button" className="button small" onClick={show}>
+                {t("list.newRows", { n: live.fresh })}
+              </button>
+            )}
           </div>
           {rows.all.length > 0 && (
             <ExecutionTable
               rows={rows.all}
               selection={selection}
               onSelection={setSelection}
+              onRedo={setRedone}
               onEnd={rows.more}
             />
           )}
           {rows.unread > 0 && <p className="muted">{t("list.unread", { n: rows.unread })}</p>}
           <End rows={rows} onShowAll={() => search("")} />
+          {redone !== null && <RedoOne id={redone} onClose={() => setRedone(null)} />}
         </>
       )}
     </div>
@@ -112,6 +122,7 @@ function End({ rows, onShowAll }: { rows: Rows; onShowAll: () => void }): JSX.El
         )}
         <LoadMore
           onLoad={rows.more}
+          isBusy={rows.isSearchedOn}
           label={rows.all.length === 0 ? t("list.searchOn") : undefined}
         />
       </div>
@@ -145,17 +156,25 @@ function useRows(text: string) {
     gcTime: 0,
   });
   const all = useMemo(() => found.data?.pages.flatMap((page) => page.rows) ?? [], [found.data]);
+  const { hasNextPage, isFetching, fetchNextPage } = found;
+  const isSearchedOn =
+    found.isSuccess && all.length === 0 && hasNextPage && found.data.pages.length <= MOST_EMPTY;
+  // The server looks at a part of what may be found, and says to where.
+  useEffect(() => {
+    if (isSearchedOn && !isFetching) void fetchNextPage();
+  }, [isSearchedOn, isFetching, fetchNextPage]);
   const known = useMemo(() => new Set(all.map((row) => row.execution_id)), [all]);
   return {
     all,
     known,
     isLoaded: found.isSuccess,
     error: found.error,
-    hasMore: found.hasNextPage,
+    hasMore: hasNextPage,
+    isSearchedOn,
     searchedToMs: found.data?.pages.at(-1)?.searched_to_ms ?? null,
     unread: found.data?.pages.reduce((sum, page) => sum + page.unread, 0) ?? 0,
     more: () => {
-      if (found.hasNextPage && !found.isFetching) void found.fetchNextPage();
+      if (hasNextPage && !isFetching) void fetchNextPage();
     },
     reload: () => client.resetQueries({ queryKey: key }),
   };

@@ -8,13 +8,14 @@ import {
   useReactTable,
 } from "@tanstack/react-table";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { type JSX, useLayoutEffect, useRef, useState } from "react";
+import { type JSX, useCallback, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { useMay } from "../access";
-import { formatAddress, go } from "../address";
 import type { Row } from "../api/types";
 import { t } from "../words";
-import { COLUMNS } from "./columns";
+import { COLUMNS, SELECT } from "./columns";
+import { ExecutionRow } from "./row";
 
+/** The height of a row in pixels, which `executions.css` has too. */
 const ROW_PX = 40;
 const NARROW_ROW_PX = 68;
 const NARROW = "(max-width: 700px)";
@@ -23,25 +24,19 @@ export function ExecutionTable({
   rows,
   selection,
   onSelection,
+  onRedo,
   onEnd,
 }: {
   rows: Row[];
   selection: RowSelectionState;
   onSelection: OnChangeFn<RowSelectionState>;
+  onRedo: (id: string) => void;
   onEnd: () => void;
 }): JSX.Element {
   const body = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const height = window.matchMedia(NARROW).matches ? NARROW_ROW_PX : ROW_PX;
-  const table = useReactTable({
-    data: rows,
-    columns: COLUMNS,
-    // Whoever may not steer has nothing to select rows for.
-    state: { rowSelection: selection, columnVisibility: { select: useMay("operator") } },
-    onRowSelectionChange: onSelection,
-    getRowId: (row) => row.execution_id,
-    getCoreRowModel: getCoreRowModel(),
-  });
+  const maySelect = useMay("operator");
   // biome-ignore lint/correctness/useExhaustiveDependencies: what is above may have grown
   useLayoutEffect(() => setTop(body.current?.offsetTop ?? 0), [rows.length]);
   const virtual = useWindowVirtualizer({
@@ -53,10 +48,27 @@ export function ExecutionTable({
       if (range !== null && range.endIndex > rows.length - 20) onEnd();
     },
   });
-  const models = table.getRowModel().rows;
+  const items = virtual.getVirtualItems();
+  const first = items[0]?.index ?? 0;
+  // The table makes an object of each of its rows, so it gets no more than are drawn.
+  const seen = useMemo(() => rows.slice(first, first + items.length), [rows, first, items.length]);
+  const table = useReactTable({
+    data: seen,
+    columns: COLUMNS,
+    state: { rowSelection: selection, columnVisibility: { [SELECT]: maySelect } },
+    onRowSelectionChange: onSelection,
+    getRowId: (row) => row.execution_id,
+    getCoreRowModel: getCoreRowModel(),
+  });
+  const select = useCallback(
+    (id: string, isSelected: boolean) =>
+      onSelection(({ [id]: _, ...others }) => (isSelected ? { ...others, [id]: true } : others)),
+    [onSelection],
+  );
+  const isAll = Object.keys(selection).length === rows.length;
   return (
     <div
-      className="executions"
+      className={maySelect ? "executions" : "executions plain"}
       role="table"
       aria-label={t("list.title")}
       aria-rowcount={rows.length + 1}
@@ -66,7 +78,22 @@ export function ExecutionTable({
           <div key={group.id} role="row" className="execution-row head" aria-rowindex={1}>
             {group.headers.map((header) => (
               <div key={header.id} role="columnheader" className={`c-${header.id}`}>
-                {flexRender(header.column.columnDef.header, header.getContext())}
+                {header.id === SELECT ? (
+                  <input
+                    type="checkbox"
+                    aria-label={t("list.selectAll")}
+                    checked={isAll}
+                    onChange={() =>
+                      onSelection(
+                        isAll
+                          ? {}
+                          : Object.fromEntries(rows.map((row) => [row.execution_id, true])),
+                      )
+                    }
+                  />
+                ) : (
+                  flexRender(header.column.columnDef.header, header.getContext())
+                )}
               </div>
             ))}
           </div>
@@ -77,32 +104,17 @@ export function ExecutionTable({
         ref={body}
         style={{ height: virtual.getTotalSize(), position: "relative" }}
       >
-        {virtual.getVirtualItems().map((item) => {
-          const row = models[item.index];
-          if (row === undefined) return null;
-          return (
-            // biome-ignore lint/a11y/useKeyWithClickEvents: the links of the row take the keys
-            <div
-              key={row.id}
-              role="row"
-              aria-rowindex={item.index + 2}
-              aria-selected={row.getIsSelected()}
-              className="execution-row"
-              style={{ height, transform: `translateY(${item.start - top}px)` }}
-              onClick={(event) => {
-                if (!(event.target as HTMLElement).closest("a, button, input")) {
-                  go(formatAddress(["execution", row.id]));
-                }
-              }}
-            >
-              {row.getVisibleCells().map((cell) => (
-                <div key={cell.id} role="cell" className={`c-${cell.column.id}`}>
-                  {flexRender(cell.column.columnDef.cell, cell.getContext())}
-                </div>
-              ))}
-            </div>
-          );
-        })}
+        {table.getRowModel().rows.map((model, place) => (
+          <ExecutionRow
+            key={model.id}
+            row={model.original}
+            index={first + place}
+            start={(first + place) * height}
+            isSelected={model.getIsSelected()}
+            onSelect={maySelect ? select : null}
+            onRedo={onRedo}
+          />
+        ))}
       </div>
     </div>
   );

@@ -8,6 +8,7 @@ const TICK_MS = 1000;
 
 let skewMs = 0;
 let now = Date.now();
+let today = dayOf(now);
 const listeners = new Set<() => void>();
 let timer = 0;
 
@@ -23,7 +24,7 @@ export function serverNow(): number {
 
 function subscribe(listener: () => void): () => void {
   if (listeners.size === 0) {
-    now = serverNow();
+    setNow();
     timer = window.setInterval(tick, TICK_MS);
   }
   listeners.add(listener);
@@ -33,8 +34,17 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-function tick(): void {
+function dayOf(ms: number): number {
+  return new Date(ms).setHours(0, 0, 0, 0);
+}
+
+function setNow(): void {
   now = serverNow();
+  today = dayOf(now);
+}
+
+function tick(): void {
+  setNow();
   for (const each of listeners) each();
 }
 
@@ -43,9 +53,14 @@ export function useNow(): number {
   return useSyncExternalStore(subscribe, () => now);
 }
 
+/** The beginning of this day: what shows it is drawn anew once a day, and not each second. */
+function useToday(): number {
+  return useSyncExternalStore(subscribe, () => today);
+}
+
 /** A point in time: its clock time, and the exact time with the zone as a title. */
 export function Clock({ ms, isPrecise = false }: { ms: number; isPrecise?: boolean }): JSX.Element {
-  const at = useNow();
+  const at = useToday();
   return (
     <time className="num" dateTime={new Date(ms).toISOString()} title={exactTime(ms, locale())}>
       {clock(ms, at, locale())}

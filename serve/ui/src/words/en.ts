@@ -75,6 +75,8 @@ export const en = {
   "list.range.24h": "Last 24 hours",
   "list.range.7d": "Last 7 days",
   "list.range.own": "{from} to {to}",
+  "list.workspace": "Workspace",
+  "list.workspace.all": "All workspaces",
   "list.counts": "Executions by status",
   "list.histogram": "Executions over time, {from} to {to}. Drag to choose a span.",
   "list.newRows": "{n} new, show",
@@ -94,6 +96,8 @@ export const en = {
   "list.unread":
     "{n} unfinished executions are left out, since their exact status could not be read: they are large and not in memory, or their owner does not answer. status:unfinished lists them.",
   "list.searchOn": "Search further back",
+  "list.redo": "Redo",
+  "list.redoOne": "Redo {id}",
   "list.subFlow": "sub-flow",
   "list.trigger": "trigger",
   "list.empty.title": "No executions yet",
@@ -250,6 +254,7 @@ export const en = {
   "json.toggle": "Open or close {name}",
 
   "inspector.label": "Task {task}",
+  "inspector.width": "Width of the inspector",
   "inspector.input": "Input",
   "inspector.output": "Output",
   "inspector.definition": "Definition",

@@ -74,6 +74,8 @@ export const zh: Readonly<Record<Key, string>> = {
   "list.range.24h": "最近 24 小时",
   "list.range.7d": "最近 7 天",
   "list.range.own": "{from} 至 {to}",
+  "list.workspace": "工作空间",
+  "list.workspace.all": "所有工作空间",
   "list.counts": "按状态统计的执行",
   "list.histogram": "执行数随时间的变化，{from} 至 {to}。拖动可选择一段时间。",
   "list.newRows": "{n} 个新执行，显示",
@@ -93,6 +95,8 @@ export const zh: Readonly<Record<Key, string>> = {
   "list.unread":
     "有 {n} 个未结束的执行未列出，因为无法读取其确切状态：它们较大且不在内存中，或其所有者没有应答。用 status:unfinished 可列出它们。",
   "list.searchOn": "继续向前搜索",
+  "list.redo": "重做",
+  "list.redoOne": "重做 {id}",
   "list.subFlow": "子流程",
   "list.trigger": "触发器",
   "list.empty.title": "还没有执行",
@@ -247,6 +251,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "json.toggle": "展开或收起 {name}",
 
   "inspector.label": "任务 {task}",
+  "inspector.width": "检查器的宽度",
   "inspector.input": "输入",
   "inspector.output": "输出",
   "inspector.definition": "定义",
