@@ -102,12 +102,25 @@ test("one item of a group is open at a time, and what is open in it closes with 
 });
 
 test("items that are in no count have not started", () => {
-  const group = { total: 10, counts: { failed: 1, succeeded: 3 } } as unknown as GroupState;
+  const counts = { failed: 1, succeeded: 3 };
+  const group = { total: 10, counts, strip: "" } as unknown as GroupState;
   expect(partsOf(group)).toEqual([
     ["failed", 1],
     ["succeeded", 3],
     ["not_started", 6],
   ]);
+});
+
+test("items that wait are told from those that run where the strip has all of them", () => {
+  const counts = { running: 3, succeeded: 1 };
+  const group = { total: 4, counts, strip: "srwh" } as unknown as GroupState;
+  expect(partsOf(group).map(([status]) => status)).toEqual([
+    "running",
+    "waiting",
+    "held",
+    "succeeded",
+  ]);
+  expect(partsOf({ ...group, total: 500, counts: { running: 500 } })).toEqual([["running", 500]]);
 });
 
 test("a form takes a JSON object and nothing else", () => {

@@ -30,13 +30,24 @@ const ORDER = [
   "not_started",
 ] as const;
 
+/** How many items have each status. Only the strip tells kinds of what has not ended apart. */
 export function partsOf(group: GroupState): [Status, number][] {
-  const counts: Partial<Record<Status, number>> = { ...group.counts };
+  const counts: Partial<Record<Status, number>> =
+    group.strip.length === group.total ? countsOf(group.strip) : { ...group.counts };
   const known = Object.values(counts).reduce((sum, each) => sum + each, 0);
   if (known < group.total) counts.not_started = (counts.not_started ?? 0) + group.total - known;
   return ORDER.map((status): [Status, number] => [status, counts[status] ?? 0]).filter(
     ([, count]) => count > 0,
   );
+}
+
+function countsOf(strip: string): Partial<Record<Status, number>> {
+  const counts: Partial<Record<Status, number>> = {};
+  for (const mark of strip) {
+    const status = STRIP[mark] ?? "running";
+    counts[status] = (counts[status] ?? 0) + 1;
+  }
+  return counts;
 }
 
 export function GroupBar({ group }: { group: GroupState }): JSX.Element {

@@ -77,7 +77,9 @@ export function Quarantine({ state }: { state: Operations }): JSX.Element | null
         {executions.map(({ execution_id: id, reason }) => (
           <tr key={id}>
             <th scope="row">
-              <StatusIcon status="held" /> {id.replace(/_c_.*$/, "")}
+              <span className="row">
+                <StatusIcon status="held" /> {id.replace(/_c_.*$/, "")}
+              </span>
             </th>
             <td className="mono">
               <a href={formatAddress(["execution", id])} title={id}>
