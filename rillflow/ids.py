@@ -23,6 +23,8 @@ TaskName: TypeAlias = str
 
 PARTITIONS: Final = 256
 DEDICATED_LISTING: Final = PARTITIONS
+DEDICATED_LISTINGS: Final = range(DEDICATED_LISTING, DEDICATED_LISTING + PARTITIONS)
+"""Those of the dedicated executions of all partitions."""
 """Added to a partition where the store lists its dedicated executions."""
 ID_KEY_BYTES: Final = 16
 """Length of the secret key by which an execution derives the ids of its sub-flows."""

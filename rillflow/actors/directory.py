@@ -20,7 +20,8 @@ from rillflow.actors.names import (
 )
 from rillflow.actors.peers import Peer
 from rillflow.errors import UnavailableError
-from rillflow.ids import ExecutionId
+from rillflow.ids import DEDICATED_LISTINGS, ExecutionId
+from rillflow.ports.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
@@ -46,8 +47,13 @@ MOST_KNOWN: Final = 500
 class RayExecutions(ExecutionRouter):
     """The executions of the cluster; calls to one owner are sent in batches."""
 
-    def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
-        """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
+    def __init__(
+        self, settings: Settings, spawn: Callable[[ExecutionId], Any], journal: Journal
+    ) -> None:
+        """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution.
+
+        The ``journal`` tells whose the dedicated executions are.
+        """
         namespace = settings.namespace
         most = settings.max_queued_submissions
 
@@ -63,16 +69,19 @@ class RayExecutions(ExecutionRouter):
                 moves=moves,
             )
 
-        async def dedicated_names() -> list[str]:
+        async def dedicated_names() -> set[str]:
             names = await asyncio.to_thread(names_of_actors, namespace)
-            return list(filter(is_dedicated_actor, names))
+            return set(filter(is_dedicated_actor, names))
 
-        async def admit(execution_id: ExecutionId) -> None:
-            await limit.admit(dedicated_actor_name(execution_id))
-
-        limit = DedicatedLimit(settings.max_dedicated, dedicated_names, SystemClock())
+        limit = DedicatedLimit(
+            settings.max_dedicated,
+            dedicated_names,
+            lambda: journal.unfinished(DEDICATED_LISTINGS),
+            name_of=dedicated_actor_name,
+            clock=SystemClock(),
+        )
         owners = list(map(owner_at, range(settings.execution_actors)))
-        super().__init__(owners, DedicatedActors(namespace, spawn), owner_at, admit)
+        super().__init__(owners, DedicatedActors(namespace, spawn), owner_at, limit.admit)
 
 
 class DedicatedActors:

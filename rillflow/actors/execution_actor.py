@@ -48,6 +48,7 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
+from rillflow.ports.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -123,7 +124,7 @@ class ExecutionActor:
         self._describe = partial(_description, self)
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
-        self._executions = ray_executions(settings)
+        self._executions = ray_executions(settings, self._store)
         self._spans = span_queue(self._meters) if TraceSampling(settings).is_on else None
         self._host = self._owner()
         self._health = ReadinessWatch([writing(self._store)])
@@ -461,9 +462,9 @@ def spawn_dedicated(
     return actor.remote(settings, index, deployed, execution_id)
 
 
-def ray_executions(settings: Settings) -> RayExecutions:
+def ray_executions(settings: Settings, journal: Journal) -> RayExecutions:
     """Return the executions of a stack with these settings."""
-    return RayExecutions(settings, partial(spawn_dedicated, settings))
+    return RayExecutions(settings, partial(spawn_dedicated, settings), journal)
 
 
 def actor_spawner(settings: Settings) -> ActorSpawner:

@@ -24,7 +24,7 @@ def ray_stack(settings: Settings) -> Stack:
         RequestError: The ``context_hook`` of the settings cannot be loaded.
     """
     store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
-    executions = ray_executions(settings)
+    executions = ray_executions(settings, store)
     stack = Stack(
         settings,
         store=store,

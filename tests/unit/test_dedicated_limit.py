@@ -7,59 +7,119 @@ import pytest
 from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Reply, Submission, encode_replies
-from rillflow.runtime.routing.dedicated_limit import START_S, DedicatedLimit
+from rillflow.runtime.routing.dedicated_limit import FRESH_S, START_S, DedicatedLimit
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
 
 
 class Actors:
-    """Actors that run."""
+    """Actors that run, named like their executions, which the store lists."""
 
     def __init__(self, most: int) -> None:
         self.living: set[str] = set()
+        self.others = 0
+        """How often it was asked whose they are."""
         self.clock = ManualClock()
-        self.limit = DedicatedLimit(most, self._names, self.clock)
+        self.limit = self.of_another_replica(most)
+
+    def of_another_replica(self, most: int) -> DedicatedLimit:
+        """Return the limit of a replica that has admitted nothing."""
+        return DedicatedLimit(
+            most, self._names, self._unfinished, name_of=lambda each: each, clock=self.clock
+        )
 
     async def _names(self) -> set[str]:
         return set(self.living)
 
-    async def is_admitted(self, name: str) -> bool:
+    async def _unfinished(self) -> list[ExecutionId]:
+        self.others += 1
+        return sorted(self.living)
+
+    async def is_admitted(self, execution_id: ExecutionId) -> bool:
         try:
-            await self.limit.admit(name)
+            await self.limit.admit(execution_id)
         except OverloadedError:
             return False
         return True
 
 
+def of(workspaces: str) -> list[ExecutionId]:
+    """Return an execution for each of some workspaces with names of one letter."""
+    return [f"{each}:flow_c_{number}" for number, each in enumerate(workspaces)]
+
+
 async def test_one_more_is_refused_until_another_has_left() -> None:
     actors = Actors(2)
-    actors.living = {"a", "b"}
+    actors.living = {"a:f", "b:f"}
     with pytest.raises(OverloadedError, match="isolation=shared") as refused:
-        await actors.limit.admit("c")
+        await actors.limit.admit("c:f")
     assert refused.value.http_status == 429
-    actors.living = {"b"}
-    assert await actors.is_admitted("c")
-    assert not await actors.is_admitted("d")
+    actors.living = {"b:f"}
+    assert await actors.is_admitted("c:f")
+    assert not await actors.is_admitted("d:f")
 
 
 async def test_those_that_are_admitted_count_before_they_are_listed() -> None:
     actors = Actors(2)
-    assert [await actors.is_admitted(name) for name in "abc"] == [True, True, False]
-    actors.living = {"a", "b"}
-    assert not await actors.is_admitted("c")
+    assert [await actors.is_admitted(each) for each in of("abc")] == [True, True, False]
+    actors.living = {*of("ab")}
+    assert not await actors.is_admitted("c:f")
     actors.living = set()
-    assert [await actors.is_admitted(name) for name in "cde"] == [True, True, False]
+    assert [await actors.is_admitted(each) for each in of("cde")] == [True, True, False]
     actors.clock.forward(START_S + 1)
-    assert await actors.is_admitted("e")
+    assert await actors.is_admitted("e:f")
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
 async def test_a_submission_that_comes_again_is_admitted_again(*, is_listed: bool) -> None:
     actors = Actors(1)
-    assert await actors.is_admitted("a")
-    actors.living = {"a"} if is_listed else set()
-    assert await actors.is_admitted("a")
+    assert await actors.is_admitted("a:f")
+    actors.living = {"a:f"} if is_listed else set()
+    assert await actors.is_admitted("a:f")
+
+
+async def test_a_workspace_that_submits_without_an_end_leaves_places_to_others() -> None:
+    actors = Actors(90)
+    admitted = [await actors.is_admitted(each) for each in of("a" * 100)]
+    assert admitted == [True] * 80 + [False] * 20
+    with pytest.raises(OverloadedError, match="the workspace a has 80 of 90 places"):
+        await actors.limit.admit("a:f_c_last")
+    assert [await actors.is_admitted(each) for each in of("b" * 10)] == [True] * 8 + [False] * 2
+    assert await actors.is_admitted("c:f")
+    assert await actors.is_admitted("d:f")
+    assert not await actors.is_admitted("e:f"), "there is no place at all"
+
+
+async def test_places_that_come_free_go_to_those_that_have_few() -> None:
+    actors = Actors(90)
+    actors.living = {*of("a" * 80 + "b" * 8)}
+    for _ in range(80):
+        if of_a := sorted(each for each in actors.living if each.startswith("a")):
+            actors.living.remove(of_a[0])
+        for workspace in "ab":
+            new = f"{workspace}:flow_c_new{len(actors.living)}_{actors.clock.monotonic_s()}"
+            if await actors.is_admitted(new):
+                actors.living.add(new)
+        actors.clock.forward(FRESH_S + 1)
+    counts = [sum(each.startswith(workspace) for each in actors.living) for workspace in "ab"]
+    assert abs(counts[0] - counts[1]) <= 8, counts
+
+
+async def test_what_another_replica_has_admitted_counts_for_its_workspace() -> None:
+    actors = Actors(90)
+    actors.living = {*of("a" * 80)}
+    assert not await actors.is_admitted("a:f")
+    assert await actors.is_admitted("b:f")
+    assert actors.others == 1, "the store is asked once, not for every submission"
+    assert await actors.of_another_replica(90).admit("b:g") is None
+
+
+async def test_while_many_places_are_free_nobody_is_asked_whose_the_others_are() -> None:
+    actors = Actors(90)
+    actors.living = {*of("a" * 60)}
+    assert await actors.is_admitted("a:f")
+    assert actors.others == 0
 
 
 async def accepts(_: bytes) -> bytes:

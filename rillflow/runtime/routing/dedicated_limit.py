@@ -3,43 +3,105 @@
 Used by `actors/directory.py`.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from cachetools import TTLCache
 
-from rillflow.errors import OverloadedError
+from rillflow.errors import OverloadedError, StoreError
+from rillflow.gateways.limits.concurrency import SHARE
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.clock import Clock
+
+log = logging.getLogger("rillflow.admission")
 
 START_S: Final = 30.0
 """How long an admitted actor counts before it must be listed."""
+FRESH_S: Final = 1.0
+"""How often it is looked up whose the actors are that others have admitted."""
 
 
 class DedicatedLimit:
-    """Refuses submissions of dedicated executions while there are too many."""
+    """Refuses submissions of dedicated executions while there are too many.
+
+    A dedicated execution may run for days, so turns alone would not be fair. A workspace has at
+    most eight times as many places as it leaves free: eight ninths of all, the next one eight
+    ninths of the rest, and so on. Those that have many get no more until the others have as many.
+    A workspace that has none may take the last place.
+    """
 
     def __init__(
-        self, most: int, living: Callable[[], Awaitable[Collection[str]]], clock: Clock
+        self,
+        most: int,
+        living: Callable[[], Awaitable[AbstractSet[str]]],
+        unfinished: Callable[[], Awaitable[Collection[ExecutionId]]],
+        *,
+        name_of: Callable[[ExecutionId], str],
+        clock: Clock,
     ) -> None:
-        """Admit up to ``most``; ``living`` returns the names of those that run or start."""
+        """Admit up to ``most``.
+
+        ``living`` returns the names of the actors that run or start, ``unfinished`` the dedicated
+        executions that the store lists, and ``name_of`` the name of the actor of one.
+        """
         self._most = most
         self._living = living
-        self._admitted = TTLCache[str, bool](max(most, 1), START_S, timer=clock.monotonic_s)
+        self._unfinished = unfinished
+        self._name_of = name_of
+        self._clock = clock
+        self._admitted = TTLCache[str, str](max(most, 1), START_S, timer=clock.monotonic_s)
+        self._workspaces: dict[str, str] = {}
+        """The workspaces of living actors, as far as they are known; names do not tell them."""
+        self._looked_s = float("-inf")
 
-    async def admit(self, name: str) -> None:
-        """Admit a submission whose execution is to have the actor of this name.
+    async def admit(self, execution_id: ExecutionId) -> None:
+        """Admit a submission of a dedicated execution.
 
         Raises:
-            OverloadedError: The limit is reached (429).
+            OverloadedError: The limit is reached, or the share of its workspace is (429).
         """
+        name, workspace = self._name_of(execution_id), workspace_of(execution_id)
         living = await self._living()
+        known = self._workspaces
+        self._workspaces = {each: known[each] for each in living & known.keys()}
         for each in self._admitted.keys() & living:
-            del self._admitted[each]
+            self._workspaces[each] = self._admitted.pop(each)
         if name in living or name in self._admitted:
             return  # a repetition of an admitted submission
-        if len(living) + len(self._admitted) >= self._most:
+        used = len(living) + len(self._admitted)
+        if used >= self._most:
             raise OverloadedError(
                 f"{self._most} dedicated executions are running (max_dedicated); submit it with"
                 " isolation=shared, or try again later"
             )
-        self._admitted[name] = True
+        await self._check_share(workspace, living, used)
+        self._admitted[name] = workspace
+
+    async def _check_share(self, workspace: str, living: AbstractSet[str], used: int) -> None:
+        most_of_one = max(SHARE * (self._most - used - 1), 1)
+        if used < most_of_one:
+            return  # even if all of them are its own
+        await self._look_up(living)
+        own = [*self._workspaces.values(), *self._admitted.values()].count(workspace)
+        if own >= most_of_one:
+            raise OverloadedError(
+                f"the workspace {workspace} has {own} of {self._most} places for dedicated"
+                " executions (max_dedicated), and the rest is for others; submit it with"
+                " isolation=shared, or try again later"
+            )
+
+    async def _look_up(self, living: AbstractSet[str]) -> None:
+        """Find out whose the actors are that another process has admitted."""
+        now_s = self._clock.monotonic_s()
+        if len(self._workspaces) == len(living) or now_s - self._looked_s < FRESH_S:
+            return
+        self._looked_s = now_s
+        try:
+            unfinished = await self._unfinished()
+        except StoreError:
+            log.warning("admission_not_checked", exc_info=True)
+            return
+        found = {self._name_of(each): workspace_of(each) for each in unfinished}
+        self._workspaces |= {each: found[each] for each in living & found.keys()}
