@@ -4,6 +4,9 @@
 a quota of artifact bytes, and holds the quota. A sub-flow gets the mark of the execution that
 began its family when it stores its first artifact.
 
+``used/<key id>/<execution>-<sha256>-<bytes>`` says the same of an artifact of such an execution. So
+what a key uses is found in one folder, whatever else is in the store.
+
 Used by `artifacts/store.py` and `runtime/artifacts.py`.
 """
 
@@ -13,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 _LARGEST: Final = 4_096
+_COMPLETE: Final = "used-is-complete"
 
 
 class KeyMark(NamedTuple):
@@ -32,6 +36,7 @@ class KeyMarks:
     def __init__(self, file_system: Callable[[], tuple[Any, str]]) -> None:
         """Keep them below the root of a file system."""
         self._file_system = file_system
+        self._is_complete = False
 
     def are_there(self) -> bool:
         """Tell whether there is any."""
@@ -39,10 +44,30 @@ class KeyMarks:
         return bool(listed(fs, f"{root}/keys"))
 
     def keep(self, execution: str, key: KeyMark) -> None:
-        """Note with which key an execution was started."""
+        """Note with which key an execution was started, and count what the execution has."""
         fs, root = self._file_system()
         text = json.dumps({"name": key.name, "most_bytes": key.most_bytes}).encode()
         write_mark(fs, f"{root}/keys/{execution}/{key.key_id}", text)
+        for path in listed(fs, f"{root}/executions/{execution}"):
+            write_mark(fs, _use(root, key.key_id, execution, path), b"")
+
+    def count(self, execution: str, noted: str) -> None:
+        """Count an artifact that has just got a mark of an execution: ``<sha256>-<bytes>``."""
+        fs, root = self._file_system()
+        for key_id in self.ids_of(execution):
+            write_mark(fs, _use(root, key_id, execution, noted), b"")
+
+    def uncount(self, key_ids: Iterable[str], execution: str, noted: str) -> None:
+        """Do not count an artifact any more, whose mark of an execution is about to go."""
+        fs, root = self._file_system()
+        for key_id in key_ids:
+            with suppress(FileNotFoundError):
+                fs.rm_file(_use(root, key_id, execution, noted))
+
+    def ids_of(self, execution: str) -> list[str]:
+        """Return the ids of the keys with which an execution was started: one at most."""
+        fs, root = self._file_system()
+        return [path.rpartition("/")[2] for path in listed(fs, f"{root}/keys/{execution}")]
 
     def find(self, executions: Iterable[str]) -> tuple[str, KeyMark] | None:
         """Return the first of some executions that was started with a key, and the key."""
@@ -63,13 +88,22 @@ class KeyMarks:
     def total_of(self, key_id: str) -> int:
         """Return the bytes of the artifacts of the executions that were started with a key.
 
-        It reads the names of all executions' marks.
+        What several of them use counts for each.
         """
         fs, root = self._file_system()
-        places = (path.split("/") for path in fs.find(f"{root}/keys"))
-        theirs = {place[-2] for place in places if place[-1] == key_id}
-        paths = fs.find(f"{root}/executions") if theirs else ()
-        return sum(size_in(path) for path in paths if path.split("/")[-2] in theirs)
+        if not self._is_complete:
+            self._complete(fs, root)
+        return sum(map(size_in, listed(fs, f"{root}/used/{key_id}")))
+
+    def _complete(self, fs: Any, root: str) -> None:
+        """Count, once for each store, what earlier releases have stored without counting it."""
+        if not fs.exists(f"{root}/{_COMPLETE}"):
+            for path in fs.find(f"{root}/keys"):
+                execution, key_id = path.split("/")[-2:]
+                for used in listed(fs, f"{root}/executions/{execution}"):
+                    write_mark(fs, _use(root, key_id, execution, used), b"")
+            write_mark(fs, f"{root}/{_COMPLETE}", b"")
+        self._is_complete = True
 
     def drop(self, execution: str) -> None:
         """Forget with which key an execution was started."""
@@ -78,8 +112,14 @@ class KeyMarks:
         for path in listed(fs, folder):
             with suppress(FileNotFoundError):
                 fs.rm_file(path)
-        with suppress(OSError):  # where there are folders
+            with suppress(OSError):  # where there are folders, unless others use it
+                fs.rmdir(f"{root}/used/{path.rpartition('/')[2]}")
+        with suppress(OSError):
             fs.rmdir(folder)
+
+
+def _use(root: str, key_id: str, execution: str, path: str) -> str:
+    return f"{root}/used/{key_id}/{execution}-{path.rpartition('/')[2]}"
 
 
 def write_mark(fs: Any, path: str, text: bytes) -> None:

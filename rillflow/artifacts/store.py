@@ -7,6 +7,7 @@ with the last mark. Below the root of the store are:
 - ``references/<sha256>/<workspace>-<number>``: a mark, with the media type and the name;
 - ``executions/<workspace>-<number>/<sha256>-<bytes>``: the same mark, found by the execution;
 - ``keys/<workspace>-<number>/<key id>``: with which key an execution was started (`marks.py`);
+- ``used/<key id>/<workspace>-<number>-<sha256>-<bytes>``: the marks of its executions once more;
 - ``trash/<sha256>``: contents without a mark, which are deleted a while later.
 
 ``workspace`` is a hash of the execution's workspace, and ``number`` one of its id. An execution
@@ -265,9 +266,10 @@ class ArtifactStore:
         fs, root = self._file_system()
         user = _user(execution)
         folder = f"{root}/executions/{user.name}"
-        paths = listed(fs, folder)
+        paths, key_ids = listed(fs, folder), self.keys.ids_of(user.name)
         for path in paths:
             noted = path.rpartition("/")[2]
+            self.keys.uncount(key_ids, user.name, noted)
             sha256 = noted.partition("-")[0]
             if heir is not None and self._is_of(_user(heir), sha256):
                 self._bequeath(noted, user.name, _user(heir).name)
@@ -289,6 +291,7 @@ class ArtifactStore:
             text = fs.cat_file(_mark_path(root, execution, sha256))
             write_mark(fs, f"{root}/executions/{heir}/{noted}", b"")
             write_mark(fs, _mark_path(root, heir, sha256), text)
+            self.keys.count(heir, noted)
 
     def sweep(self, older_than_s: float = TRASH_S) -> int:
         """Delete what has been in the trash for a while; return how much that was.
@@ -383,6 +386,7 @@ class ArtifactStore:
         write_mark(fs, f"{root}/executions/{user.name}/{named}", b"")
         for mark in marks:
             write_mark(fs, _mark_path(root, mark, reference.sha256), text)
+        self.keys.count(user.name, named)
 
     def _check_exists(self, reference: ArtifactReference) -> None:
         fs, _ = self._file_system()

@@ -12,17 +12,20 @@ from typing import Any, Final
 
 FRESH_S: Final = 10.0
 """How old the bytes of the whole store may be, for their limit."""
+LONGEST_FRESH_S: Final = 300.0
+COUNTING_SHARE: Final = 20
+"""They may be as old as it takes to count them, so many times, where that is longer."""
 
 
 class StoreTotal:
-    """Counts the contents of a store every ten seconds, and what this process stores meanwhile."""
+    """Counts the contents of a store now and then, and what this process stores meanwhile."""
 
     def __init__(self, most_bytes: int | None) -> None:
         """Set a limit; None is none."""
         self.most_bytes = most_bytes
         self._counting = threading.Lock()
         self._held_bytes = 0
-        self._counted_s = -math.inf
+        self._until_s = -math.inf
 
     def require(self, size_bytes: int, count: Callable[[], int]) -> None:
         """Refuse contents for which there is no room.
@@ -33,9 +36,11 @@ class StoreTotal:
         if self.most_bytes is None:
             return
         with self._counting:
-            if time.monotonic() - self._counted_s > FRESH_S:
+            begun_s = time.monotonic()
+            if begun_s > self._until_s:
                 self._held_bytes = count()
-                self._counted_s = time.monotonic()
+                fresh_s = max(FRESH_S, COUNTING_SHARE * (time.monotonic() - begun_s))
+                self._until_s = begun_s + min(fresh_s, LONGEST_FRESH_S)
             if self._held_bytes + size_bytes > self.most_bytes:
                 raise OSError(
                     errno.EDQUOT,

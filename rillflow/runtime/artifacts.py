@@ -24,6 +24,10 @@ log = logging.getLogger("rillflow.artifacts")
 
 FRESH_S: Final = 10.0
 """How old the bytes of a workspace, or of a key, may be, for its quota."""
+LONGEST_FRESH_S: Final = 300.0
+COUNTING_SHARE: Final = 20
+"""They are as old as it takes to count them, so many times, where that is longer: of a large store
+of artifacts, the names of all marks of a workspace are read."""
 Above: TypeAlias = Callable[[ExecutionId], Awaitable[Sequence[ExecutionId]]]
 _THREADS: Final = 8
 _COUNTED: Final = b',"artifacts":%b}'
@@ -39,7 +43,8 @@ class Artifacts:
         self.settings = settings
         self._quotas = quotas or {}
         self._totals: dict[str, tuple[int, float]] = {}
-        """Bytes of the workspaces and keys that have a quota, and when they were counted."""
+        """Bytes of the workspaces and keys that have a quota, and until when they are valid."""
+        self._counting: dict[str, asyncio.Lock] = {}
         self._has_keys, self._looked_s = False, float("-inf")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="artifacts")
 
@@ -129,16 +134,23 @@ class Artifacts:
     async def _require(
         self, whose: str, most: int, size_bytes: int, count: Callable[[], int]
     ) -> None:
-        now_s = asyncio.get_running_loop().time()
-        total, counted_s = self._totals.get(whose, (0, float("-inf")))
-        if now_s - counted_s > FRESH_S:
-            total = await self.run(count)
-            self._totals[whose] = total, now_s
+        async with self._counting.setdefault(whose, asyncio.Lock()):
+            total = await self._total(whose, count)
         if total + size_bytes > most:
             raise OverloadedError(
                 f"the quota artifact_bytes of {whose} is reached: {most} bytes",
                 hint="artifacts go with the executions that use them; see keep_finished_s",
             )
+
+    async def _total(self, whose: str, count: Callable[[], int]) -> int:
+        clock_s = asyncio.get_running_loop().time
+        begun_s = clock_s()
+        total, until_s = self._totals.get(whose, (0, float("-inf")))
+        if begun_s > until_s:
+            total = await self.run(count)
+            fresh_s = max(FRESH_S, COUNTING_SHARE * (clock_s() - begun_s))
+            self._totals[whose] = total, begun_s + min(fresh_s, LONGEST_FRESH_S)
+        return total
 
     def stored(
         self, execution_id: ExecutionId, size_bytes: int, key: KeyMark | None = None
@@ -146,8 +158,8 @@ class Artifacts:
         """Count an artifact that was stored."""
         for whose in (_whose(workspace_of(execution_id)), *([] if key is None else [_whose(key)])):
             if whose in self._totals:
-                total, counted_s = self._totals[whose]
-                self._totals[whose] = total + size_bytes, counted_s
+                total, until_s = self._totals[whose]
+                self._totals[whose] = total + size_bytes, until_s
 
     async def run(self, work: Any, *given: Any) -> Any:
         """Run something that blocks."""

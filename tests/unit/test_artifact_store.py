@@ -16,9 +16,11 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from rillflow.artifacts.marks import KeyMark
 from rillflow.artifacts.references import ArtifactReference, clean_name, reference_of, replaced
 from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.errors import ArtifactLostError, TooLargeError
+from tests.unit.test_linear_readers import lines_of
 
 KINDS: Final = ("folder", "memory", "s3")
 ONE: Final = execution_key("demo:film_c_1")
@@ -97,6 +99,45 @@ def test_the_same_content_counts_once_for_an_execution_and_for_each_execution(
     assert store.total_of(ONE) == (2, 13)
     assert store.total_of(TWO) == (1, 6)
     assert store.total_of(execution_key("none")) == (0, 0)
+
+
+def test_what_a_key_uses_is_counted_from_its_start_to_its_release(store: ArtifactStore) -> None:
+    put(store, ONE, b"a film")
+    store.keys.keep(ONE, KeyMark("4f", "few", 1_000))
+    assert store.keys.total_of("4f") == 6, "what the execution had before counts"
+    reference = put(store, ONE, b"another")
+    put(store, ONE, b"another")
+    put(store, TWO, b"of no key")
+    assert store.keys.total_of("4f") == 13
+    store.keys.keep(TWO, KeyMark("4f", "few", 1_000))
+    store.adopt(TWO, reference)
+    assert store.keys.total_of("4f") == 13 + 9 + 7
+    store.release(ONE, heir=TWO)
+    assert store.keys.total_of("4f") == 9 + 7 + 6
+    store.release(TWO)
+    assert (store.keys.total_of("4f"), store.keys.total_of("none")) == (0, 0)
+
+
+def test_what_an_earlier_release_has_stored_counts_for_its_key(store: ArtifactStore) -> None:
+    put(store, ONE, b"a film")
+    fs, root = store._file_system()
+    fs.pipe_file(f"{root}/keys/{ONE}/4f", b'{"name":"few","most_bytes":1000}')
+    assert store.keys.total_of("4f") == 6
+    put(store, ONE, b"another")
+    assert store.keys.total_of("4f") == 13
+
+
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
+def test_the_total_of_a_key_reads_nothing_of_others(store: ArtifactStore) -> None:
+    store.keys.keep(ONE, KeyMark("4f", "few", 1_000))
+    put(store, ONE, b"a film")
+    costs = []
+    for number in range(20):
+        costs.append(lines_of(lambda: store.keys.total_of("4f")))
+        other = execution_key(f"demo:film_c_other{number}")
+        store.keys.keep(other, KeyMark("5a", "many", 1_000))
+        put(store, other, b"another")
+    assert len(set(costs[1:])) == 1, costs
 
 
 def test_an_artifact_goes_with_the_last_execution_that_uses_it(store: ArtifactStore) -> None:
