@@ -20,7 +20,12 @@ from rillflow.ports.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES, RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES
-from rillflow.runtime.owner.cold_reads import MOST_AT_ONCE, MOST_WAITING, ColdReads
+from rillflow.runtime.owner.cold_reads import (
+    MOST_AT_ONCE,
+    MOST_WAITING,
+    MOST_WITH_OTHERS,
+    ColdReads,
+)
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import SUSPENDED
 from tests.unit.test_long_reads import Owned
@@ -64,12 +69,14 @@ class Counted(Owned):
         self.counting = store or CountingStore()
         super().__init__(self.counting, hot_bytes=HOT_BYTES)
 
-    async def cold(self, number: int, size_bytes: int) -> list[ExecutionId]:
+    async def cold(
+        self, number: int, size_bytes: int, business: str = "shop"
+    ) -> list[ExecutionId]:
         """Submit executions with so much text, which leave memory."""
         version = await self.add(SUSPENDED)
         ids: list[ExecutionId] = []
         for _ in range(number):
-            await self.submit(version, "x" * size_bytes)
+            await self.submit(version, "x" * size_bytes, business)
             ids.append(self.last)
         await self.submit(version)
         self.counting.begin()
@@ -136,18 +143,95 @@ async def test_a_batch_reads_a_few_megabytes_and_leaves_the_rest(owned: Counted)
     assert (await owned.caller.ask(owned.status_of(ids[-1]))).error is None
 
 
+class Readers:
+    """Readers who keep the places that they get until ``gate`` opens."""
+
+    def __init__(self) -> None:
+        self.places, self.gate, self.read = ColdReads(), asyncio.Event(), list[str]()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, *names: str) -> None:
+        """Have a reader come for each of some executions, and look what they get at once."""
+        self._tasks += [asyncio.create_task(self._hold(name)) for name in names]
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def leave(self, number: int) -> None:
+        """Have a reader leave."""
+        self._tasks[number].cancel()
+        await asyncio.wait({self._tasks[number]})
+        await self.come()
+
+    async def end(self) -> None:
+        """Let all have a place, and end."""
+        self.gate.set()
+        async with asyncio.timeout(SHORT_S):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _hold(self, name: str) -> None:
+        async with self.places.place(name):
+            self.read.append(name)
+            await self.gate.wait()
+
+
+async def test_a_workspace_that_reads_many_holds_up_no_other() -> None:
+    readers = Readers()
+    await readers.come("a:1", "a:2", "a:3", "a:4", "b:1", "b:2", "c:1")
+    assert readers.read == ["a:1", "a:2", "b:1"], "a place is left to those who have none"
+    await readers.leave(0)
+    assert readers.read[3:] == ["c:1"], "its turn is before those of workspaces with a place"
+    await readers.leave(1)
+    assert readers.read[4:] == [], "the others have all places but that of who has none"
+    await readers.leave(4)
+    assert readers.read[4:] == ["a:3"]
+    await readers.end()
+    assert sorted(readers.read) == ["a:1", "a:2", "a:3", "a:4", "b:1", "b:2", "c:1"]
+
+
+async def test_a_workspace_has_half_of_those_who_wait() -> None:
+    readers = Readers()
+    await readers.come("a:x", "a:y", *(f"a:{each}" for each in range(MOST_WAITING // 2)))
+    with pytest.raises(UnreadAnswersError, match="try again later"):
+        async with readers.places.place("a:last"):
+            pass
+    await readers.come("b:1")
+    assert readers.read == ["a:x", "a:y", "b:1"]
+    await readers.end()
+
+
+async def test_large_executions_of_workspaces_are_read_in_turn() -> None:
+    owned = Counted(SlowStore())
+    await owned.store.open()
+    await owned.owner.start()
+    try:
+        ids = await owned.cold(4, LARGE_BYTES)
+        others = await owned.cold(1, LARGE_BYTES, "other")
+        order: list[ExecutionId] = []
+
+        async def ask(execution_id: ExecutionId) -> None:
+            await owned.owner.call_many([woken(execution_id)])
+            order.append(execution_id)
+
+        async with asyncio.timeout(2 * SHORT_S):
+            await asyncio.gather(*map(ask, [*ids, *others]))
+        assert order.index(others[0]) <= 1, order
+    finally:
+        await owned.owner.stop()
+        await owned.store.close()
+
+
 async def test_more_readers_than_may_wait_are_refused() -> None:
     places = ColdReads()
 
     async def read() -> None:
-        async with places.place(str(next(numbers))):
+        async with places.place(f"w{next(numbers)}:f"):
             await gate.wait()
 
     gate, numbers = asyncio.Event(), count()
     async with AsyncExitStack() as readers:
-        for _ in range(MOST_AT_ONCE):
-            await readers.enter_async_context(places.place(str(next(numbers))))
-        waiting = [asyncio.create_task(read()) for _ in range(MOST_WAITING)]
+        for _ in range(MOST_WITH_OTHERS):
+            await readers.enter_async_context(places.place(f"w{next(numbers)}:f"))
+        waiting = [asyncio.create_task(read()) for _ in range(2 * MOST_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(UnreadAnswersError, match="try again later"):
             await read()

@@ -69,11 +69,11 @@ class Owned:
         await self.store.add_version("shop", "order", "release", version, canonical, at_ms=1)
         return version
 
-    async def submit(self, version: str, text: str = "") -> Reply:
+    async def submit(self, version: str, text: str = "", business: str = "shop") -> Reply:
         entropy = next(self._numbers).to_bytes(10)
-        execution_id = new_execution_id("shop", "order", at_ms=1, entropy=entropy)
+        execution_id = new_execution_id(business, "order", at_ms=1, entropy=entropy)
         event = submission_event(execution_id, version, data=encode_json({"text": text}))
-        reply = await self.caller.ask(Submission(business="shop", feature="order", event=event))
+        reply = await self.caller.ask(Submission(business=business, feature="order", event=event))
         assert reply.error is None
         self.last = execution_id
         return reply

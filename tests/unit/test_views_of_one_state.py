@@ -9,10 +9,13 @@ import weakref
 from functools import partial
 from typing import Final
 
+import pytest
+
 from rillflow.core import codec, machine
 from rillflow.core.events import CancelRequested, RedoRequested
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
+from rillflow.errors import UnreadAnswersError
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Query, ViewPart
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -35,9 +38,9 @@ tasks:
 """
 
 
-def wide(items: int) -> ActiveExecution:
+def wide(items: int, workspace: str = "memory") -> ActiveExecution:
     plan = Plan(parse_definition(WIDE), "wide")
-    event = submission_event("memory:wide", "wide", data=encode_json({"items": [0] * items}))
+    event = submission_event(f"{workspace}:wide", "wide", data=encode_json({"items": [0] * items}))
     state, _ = machine.submit(plan, event)
     execution = ActiveExecution(plan, state)
     execution.go_on_from((1, 1_000_000, 0, 0))
@@ -80,6 +83,42 @@ async def test_the_state_of_an_ended_execution_is_read_without_a_copy() -> None:
     assert not execution.over
     assert codec.encode_large_state(read) == as_read
     assert execution.state_to_read() is not execution.state
+    await views.stop()
+
+
+def paged(execution: ActiveExecution, offset: int) -> Query:
+    """Return a query for a view of its own."""
+    return Query(
+        execution_id=execution.state.execution_id,
+        kind="execution",
+        inspected=(("offset", str(offset)),),
+    )
+
+
+async def test_a_workspace_whose_views_wait_to_be_encoded_holds_up_no_other() -> None:
+    views, order = Views(ManualClock()), list[str]()
+    many, other = wide(1_000), wide(1_000, "other")
+    names = [views.answer(paged(many, offset), many, None).view for offset in range(12)]
+    names.append(views.answer(paged(other, 0), other, None).view)
+    encodings = [views._views[name].encoding for name in names]
+    for number, encoding in enumerate(encodings):
+        encoding.add_done_callback(lambda _, number=number: order.append(number))
+    await asyncio.gather(*encodings)
+    assert order.index(12) <= 3, order
+    await views.stop()
+
+
+async def test_a_workspace_with_half_of_the_views_gets_no_more_and_others_do() -> None:
+    many, other = wide(1_000), wide(1_000, "other")
+    views = Views(ManualClock())
+    size_bytes = (await views.part(ViewPart(views.answer(paged(many, 0), many, None).view))).size_bytes
+    await views.stop()
+    views = Views(ManualClock(), most_bytes=4 * size_bytes)
+    for offset in range(2):
+        await views.encoded(views.answer(paged(many, offset), many, None).view)
+    with pytest.raises(UnreadAnswersError):
+        views.answer(paged(many, 2), many, None)
+    assert views.answer(paged(other, 0), other, None).view
     await views.stop()
 
 

@@ -6,6 +6,7 @@ memory may differ from the store. It does not append and does not answer calls.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine, Sequence
 from typing import Final, Protocol
 
@@ -18,7 +19,7 @@ from rillflow.errors import (
     StoreError,
 )
 from rillflow.gateways.outbound.threads import in_thread
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
@@ -27,6 +28,7 @@ from rillflow.runtime.activation.journal import OwnerEpoch
 from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
+from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
 from rillflow.runtime.definitions.catalogue import Plans
 
@@ -125,10 +127,10 @@ class ActivationCache:
     uses as many ``turns`` of the event loop as it needs, so that other executions run in between.
     ``eviction_writes`` handles those that were evicted.
 
-    Large executions are read one at a time, each after what was read before it could be evicted:
-    so the memory beyond ``hot_bytes`` is that of the executions in use, and of one that is read.
-    Where the next would evict the last one, it is read when that has had its time in memory: two
-    that run and do not fit together would otherwise do little but read each other anew.
+    Large executions are read one at a time, workspaces in turn, each after what was read before it
+    could be evicted: so the memory beyond ``hot_bytes`` is that of the executions in use, and of
+    one that is read. Where the next would evict the last one, it is read when that has had its time
+    in memory: two that run and do not fit together would else do little but read each other anew.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -158,7 +160,7 @@ class ActivationCache:
         )
         self._loading: dict[ExecutionId, _Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
-        self._reading_large = asyncio.Lock()
+        self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
         self._resident_until_s = 0.0
 
     @property
@@ -414,7 +416,7 @@ class ActivationCache:
 
     async def _read_large(self, execution_id: ExecutionId) -> ActiveExecution | None:
         loop = asyncio.get_running_loop()
-        async with self._reading_large:
+        async with self._reading_large.turn(workspace_of(execution_id)):
             begun_s = loop.time()
             if self._hot.is_full and begun_s < self._resident_until_s:
                 await asyncio.sleep(self._resident_until_s - begun_s)

@@ -2,7 +2,8 @@
 
 A caller who leaves while its work waits frees the place.
 
-Used by `runtime/aio/author_threads.py`, `runtime/submission` and `serve/routes`.
+Used by `runtime/aio/author_threads.py`, `runtime/owner/views.py`, `runtime/submission` and
+`serve/routes`.
 """
 
 import asyncio
@@ -45,6 +46,14 @@ class FairThread:
         Raises:
             OverloadedError: There is no place, for this key or for any (429).
         """
+        return await self.begin(key, work)
+
+    def begin(self, key: str, work: Callable[[], Result]) -> "asyncio.Future[Result]":
+        """Return the future result of ``run``, whose work waits for its turn from now on.
+
+        Raises:
+            OverloadedError: There is no place, for this key or for any (429).
+        """
         future: Future[Result] = Future()
         with self._lock:
             self._take_place(key)
@@ -52,9 +61,9 @@ class FairThread:
             if not works:
                 self._turns.append(key)
             works.append((future, work))
-        future.add_done_callback(partial(self._give_up, key, (future, work)))
+        future.add_done_callback(partial(self._give_up, key))
         self._executor.submit(self._run_next)
-        return await asyncio.wrap_future(future)
+        return asyncio.wrap_future(future)
 
     def _take_place(self, key: str) -> None:
         of_one = self._taken.get(key, 0)
@@ -67,13 +76,14 @@ class FairThread:
             raise OverloadedError(f"{named} are under way or waiting; try again later")
         self._taken[key] = of_one + 1
 
-    def _give_up(self, key: str, given_up: Work, future: "Future[Any]") -> None:
+    def _give_up(self, key: str, future: "Future[Any]") -> None:
         """Free the place of a work whose caller has left while it waited."""
         if not future.cancelled():
             return
         with self._lock:
             works = self._waiting.get(key, deque())
-            if given_up not in works:
+            given_up = next((each for each in works if each[0] is future), None)
+            if given_up is None:
                 return  # its turn has come
             works.remove(given_up)
             if not works:
@@ -98,6 +108,7 @@ class FairThread:
             else:
                 del self._waiting[key]
         deliver = _done(future, work) if future.set_running_or_notify_cancel() else None
+        del work  # what it holds is not needed any more
         with self._lock:
             self._free_place(key)
         # Only now, since whoever gets the result may come with the next work at once.

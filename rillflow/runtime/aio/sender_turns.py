@@ -1,6 +1,6 @@
 """Work that is done one at a time: the senders that wait for it get their turns in a fair order.
 
-Used by `runtime/histories/cache.py`.
+Used by `runtime/activation/cache.py`, `runtime/histories/cache.py` and `serve/routes/console`.
 """
 
 import asyncio

@@ -9,9 +9,11 @@ Used by `runtime/local.py`, `runtime/owner/call_handling.py` and `runtime/owner/
 """
 
 import asyncio
+import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import Final, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -24,11 +26,12 @@ from rillflow.errors import (
     UnavailableError,
     UnreadAnswersError,
 )
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import JsonObject, encoded_parts
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Query, Reply, ViewPart, reply_to_error
 from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.aio.fair_thread import FairThread
 from rillflow.runtime.owner import queries
 from rillflow.runtime.process.crash_log import log_crash
 
@@ -48,7 +51,7 @@ _LEVELS: Final = 2
 _NEVER_LARGE: Final = frozenset({"status", "route", SUMMARY})
 
 # One thread is enough: it competes with the event loop for the interpreter lock.
-_FOR_VIEWS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-views")
+_FOR_VIEWS: Final = FairThread(most=sys.maxsize, most_of_one=sys.maxsize, name="views")
 
 
 class _Key(NamedTuple):
@@ -193,19 +196,34 @@ class Views:
             self._forget(name)
 
     def _begin(self, key: _Key, query: Query, execution: ActiveExecution, at_ms: int) -> str:
+        workspace = workspace_of(execution.state.execution_id)
         self._make_room()
-        under_way = sum(not view.encoding.done() for view in self._views.values())
-        if self.bytes > self._most // 2 or under_way >= MOST_UNDER_WAY:
-            raise UnreadAnswersError("too many large executions are being read; try again later")
+        self._check_room(workspace)
         name = f"{self._life}/{next(self._numbers)}"
         kept = self._copy_of(execution)
-        encoding = asyncio.get_running_loop().run_in_executor(
-            _FOR_VIEWS, self._encoded, query, kept, at_ms, key.quarantine
-        )
+        work = partial(self._encoded, query, kept, at_ms, key.quarantine)
+        encoding = _FOR_VIEWS.begin(workspace, work)
         view = self._views[name] = _View(key, execution.state.execution_id, encoding)
         encoding.add_done_callback(lambda _: view.has_failed)  # also if no caller waits for it
         self._names[key] = name
         return name
+
+    def _check_room(self, workspace: str) -> None:
+        """Refuse one more view of a workspace that has half of what may be, or where all is taken.
+
+        Raises:
+            UnreadAnswersError: It is refused.
+        """
+        under_way, held_bytes = Counter[str](), Counter[str]()
+        for view in self._views.values():
+            whose = workspace_of(view.execution_id)
+            under_way[whose] += not view.encoding.done()
+            held_bytes[whose] += view.size_bytes
+        if (
+            max(2 * under_way[workspace], under_way.total()) >= MOST_UNDER_WAY
+            or max(2 * held_bytes[workspace], held_bytes.total()) > self._most // 2
+        ):
+            raise UnreadAnswersError("too many large executions are being read; try again later")
 
     def _copy_of(self, execution: ActiveExecution) -> ActiveExecution:
         """Have a state for all views of it; copying one holds the event loop for a moment."""
@@ -247,7 +265,7 @@ class Views:
 
     def _make_room(self) -> None:
         """Drop views that were read to their end, the oldest first."""
-        excess = self.bytes - self._most // 2
+        excess = self.bytes - self._most // 4
         for name in [name for name, view in self._views.items() if view.is_read]:
             if excess <= 0:
                 return
