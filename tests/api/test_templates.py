@@ -1,15 +1,20 @@
 """The palette offers one built-in entry for each category, and the templates that users make."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 import pytest
 
-from serve.routes.console.templates import MOST_TEMPLATES
+from rillflow.errors import UnreadAnswersError
+from rillflow.ports.templates import TaskTemplate, TemplateFilter
+from rillflow.stores.memory.store import MemoryStore
+from serve.routes.console.templates import MOST_TEMPLATES, READ_AT_ONCE
 from tests.api.serving import Api, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEMPLATE = "/flow/template"
+LISTS: Final = ("get_task_templates", "get_template_prototypes")
 OFFERED = ["function", "foreach", "suspense", "pass", "return", "switch"]
 
 
@@ -223,3 +228,57 @@ async def test_there_is_a_limit_of_templates() -> None:
         assert len(listed) == 500
         last = (await api.get(f"{TEMPLATE}/get_task_templates.json", page=3))["data"]
         assert [each["id"] for each in last] == list(range(995, 1001))
+
+
+class ReadTemplates(MemoryStore):
+    """A store that notes how many templates are read at once, and by how many at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self.most_at_once = self._under_way = 0
+
+    async def list_templates(
+        self, wanted: TemplateFilter, *, limit: int, offset: int = 0
+    ) -> list[TaskTemplate]:
+        self._under_way += 1
+        await asyncio.sleep(0)
+        found = await super().list_templates(wanted, limit=limit, offset=offset)
+        self.most = max(self.most, len(found))
+        self.most_at_once = max(self.most_at_once, self._under_way)
+        self._under_way -= 1
+        return found
+
+    async def add(self, number: int) -> None:
+        """Store templates whose texts are six times as long in JSON."""
+        for name in map(str, range(number)):
+            new = TaskTemplate(id=0, name=name, type=0, category="pass", output="\1" * 60_000)
+            await self.create_template(new, at_ms=1)
+
+
+async def test_lists_of_large_templates_are_made_one_at_a_time_and_in_portions() -> None:
+    store, number = ReadTemplates(), 2 * READ_AT_ONCE + 1
+    async with served(store=store) as api:
+        await store.add(number)
+        room: list[int] = []
+        take_room, api.stack.take_room = api.stack.take_room, room.append
+        lists = [f"{TEMPLATE}/{each}.json" for each in LISTS for _ in range(3)]
+        answers = await asyncio.gather(*(api.client.get(each) for each in lists))
+        for answer in answers:
+            assert len(answer.json()["data"]) == len(OFFERED) + number + 1
+        assert (store.most, store.most_at_once) == (READ_AT_ONCE, 1)
+        assert max(room) > number * 6 * 60_000, "it has room before it is made whole"
+        api.stack.take_room = take_room
+
+
+async def test_a_list_for_which_there_is_no_room_is_refused_before_it_is_made() -> None:
+    store = ReadTemplates()
+    async with served(store=store) as api:
+        await store.add(3 * READ_AT_ONCE)
+
+        def take_room(size_bytes: int) -> None:
+            if size_bytes > 6 * READ_AT_ONCE * 60_000:
+                raise UnreadAnswersError("too many answers are not read")
+
+        api.stack.take_room = take_room
+        answer = await api.client.get(f"{TEMPLATE}/get_task_templates.json")
+        assert answer.status_code == 503

@@ -5,18 +5,22 @@ It has the built-in entries, one for each category, and after them the templates
 Used by `serve/api.py`.
 """
 
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RequestError
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import in_thread, joined
 from rillflow.jsontypes import encode_json
-from rillflow.ports.templates import TemplateChange, TemplateFilter, Templates
+from rillflow.ports.templates import TemplateChange, TemplateFilter
+from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
+from serve.limits.callers import sender_of
 from serve.routes.console.template_metadata import (
     FIELDS,
     FUNCTION_TYPE,
@@ -35,11 +39,17 @@ NODE_CATEGORIES: Final = {"meta": 0, "template": 1}
 PAGE_SIZES: Final = (10, 500)
 MOST_TEMPLATES: Final = 1_000
 RESTRICTED: Final = 30110
+READ_AT_ONCE: Final = 64
+"""Templates that are in memory at once for one list: up to 4 MiB."""
 SHORT_ANSWER: Final = 20
 """With so many templates, an answer is encoded without a thread of its own."""
+MOST_LISTS: Final = 64
+"""Lists that are made or wait for it; one more is refused."""
 UNCHANGED: Final = {"code": 1}
 DONE: Final = {"code": 0}
 
+Entry: TypeAlias = dict[str, Any]
+ShownAs: TypeAlias = Callable[[Entry], Entry]
 TemplateId = Annotated[int, Query(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -77,27 +87,72 @@ Filters = Annotated[Wanted, Depends(wanted)]
 def router(stack: Stack) -> APIRouter:
     """Return the routes of the palette."""
     routes = APIRouter(prefix="/flow/template", tags=["templates"], responses=ERRORS)
-    _add_lists(routes, stack.store)
+    _add_lists(routes, Palette(stack))
     _add_changes(routes, stack)
     _add_switches(routes, stack)
     return routes
 
 
-def _add_lists(routes: APIRouter, store: Templates) -> None:
+def _add_lists(routes: APIRouter, palette: "Palette") -> None:
     @routes.get("/get_meta_data_list.json", responses=answer(Records))
     async def get_meta_data_list() -> Response:
         """List the categories with their icons and fields."""
         return json_response({"data": [meta_data(category) for category in FIELDS]})
 
     @routes.get("/get_task_templates.json", responses=answer(Records))
-    async def get_task_templates(filters: Filters) -> Response:
+    async def get_task_templates(request: Request, filters: Filters) -> Response:
         """List the built-in entries, then the templates by id."""
-        return await _listing(await _listed(store, filters))
+        return await palette.listed(filters, sender_of(request.scope), lambda entry: entry)
 
     @routes.get("/get_template_prototypes.json", responses=answer(Records))
-    async def get_template_prototypes(filters: Filters) -> Response:
+    async def get_template_prototypes(request: Request, filters: Filters) -> Response:
         """List what a task can be drawn as."""
-        return await _listing([_prototype(each) for each in await _listed(store, filters)])
+        return await palette.listed(filters, sender_of(request.scope), _prototype)
+
+
+class Palette:
+    """The lists of entries.
+
+    A list may have 500 entries of 64 KiB each. So senders take turns, one list at a time is made in
+    portions, and its text has room among the answers that are not read yet.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        refusal = "many lists of templates are being made; ask again"
+        self._turns = SenderTurns(most=MOST_LISTS, refusal=refusal)
+
+    async def listed(self, page: Wanted, sender: str, shown_as: ShownAs) -> Response:
+        """Answer with a page of all entries that fit: the built-in ones come first.
+
+        Raises:
+            OverloadedError: Too many lists are being made (503).
+            UnreadAnswersError: There is no room for the answer.
+        """
+        async with self._turns.turn(sender):
+            texts = bytearray()
+            async for entries in self._portions(page):
+                encode = partial(_encoded, entries, shown_as)
+                text = encode() if len(entries) <= SHORT_ANSWER else await in_thread(encode)
+                self._stack.take_room(len(texts) + len(text))
+                texts += b"," + text if texts and text else text
+            return raw_response(await joined(b'{"data":[', bytes(texts), b"]}"))
+
+    async def _portions(self, page: Wanted) -> AsyncIterator[list[Entry]]:
+        metas = _metas(page)
+        shown = [meta_template(each) for each in metas[page.first : page.first + page.size]]
+        yield shown
+        left, offset = page.size - len(shown), max(page.first - len(metas), 0)
+        while left and page.node_type in ("", "template"):
+            limit = min(left, READ_AT_ONCE)
+            found = await self._stack.store.list_templates(page.filter, limit=limit, offset=offset)
+            yield [user_template(each) for each in found]
+            left, offset = (left - limit, offset + limit) if len(found) == limit else (0, offset)
+
+
+def _encoded(entries: Sequence[Entry], shown_as: ShownAs) -> bytes:
+    """Encode the entries of a list one by one, so that a thread lets others run in between."""
+    return b",".join(encode_json(shown_as(each)) for each in entries)
 
 
 def _add_changes(routes: APIRouter, stack: Stack) -> None:
@@ -157,18 +212,6 @@ def _taken(name: str) -> RequestError:
     return refused(f"there is a template with the name {name} already")
 
 
-async def _listed(store: Templates, page: Wanted) -> list[dict[str, Any]]:
-    """Return a page of all entries that fit: the built-in ones come first."""
-    metas = _metas(page)
-    shown = [meta_template(each) for each in metas[page.first : page.first + page.size]]
-    left = page.size - len(shown)
-    if page.node_type not in ("", "template") or not left:
-        return shown
-    offset = max(page.first - len(metas), 0)
-    found = await store.list_templates(page.filter, limit=left, offset=offset)
-    return shown + [user_template(each) for each in found]
-
-
 def _metas(page: Wanted) -> list[str]:
     chosen = page.filter
     if (
@@ -186,7 +229,7 @@ def _metas(page: Wanted) -> list[str]:
     ]
 
 
-def _prototype(entry: dict[str, Any]) -> dict[str, Any]:
+def _prototype(entry: Entry) -> Entry:
     return {
         "id": str(entry.get("id", entry["category"])),
         "node_category": NODE_CATEGORIES[entry["node_type"]],
@@ -194,9 +237,3 @@ def _prototype(entry: dict[str, Any]) -> dict[str, Any]:
         "meta_data": entry["meta_data"],
         "template": entry,
     }
-
-
-async def _listing(entries: list[dict[str, Any]]) -> Response:
-    if len(entries) <= SHORT_ANSWER:
-        return json_response({"data": entries})
-    return raw_response(await in_thread(lambda: encode_json({"data": entries})))
