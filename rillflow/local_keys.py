@@ -5,7 +5,10 @@ tells for its port where that is and which process serves; both can be read by t
 key is found for addresses of loopback only, and only while that process lives, so that whoever
 listens on the port later is not sent it.
 
-Used by `cli/commands/serving.py`, `cli/doctor/network.py` and `client/http.py`.
+
+Keys that a person has chosen may be short; here it is told which can be guessed.
+
+Used by `cli/commands/serving.py`, `cli/doctor`, `client/http.py` and `serve`.
 """
 
 import contextlib
@@ -18,12 +21,14 @@ from typing import Any, Final, NamedTuple
 
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.settings import is_loopback
+from rillflow.settings import Settings, is_loopback
 from rillflow.stores.private_files import close_file_to_others, make_private_folder
 
 KEY_FILE: Final = "api-key"
 PAGE_FILE: Final = "open.html"
 KEY_BYTES: Final = 32
+LEAST_CHARACTERS: Final = 16
+"""A key of fewer characters can be guessed."""
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 LONGEST: Final = 64 * 1024
 
@@ -42,6 +47,26 @@ class LocalKey(NamedTuple):
 
     key: str
     host: str
+
+
+def guessable_keys(settings: Settings) -> dict[str, str]:
+    """Return the settings whose keys can be guessed, with a sentence about each.
+
+    Wrong keys are answered as fast as they come, and a seal of a callback address can be tried
+    without the server.
+    """
+    api_keys = () if settings.api_key is None else (settings.api_key,)
+    given = {
+        "api_key": [key.get_secret_value() for key in api_keys],
+        "callback_keys": [key.get_secret_value() for key in settings.callback_keys],
+        "auth_secret": [settings.auth_secret] if settings.auth_secret else [],
+    }
+    return {
+        name: f"{name} (RILLFLOW_{name.upper()}) can be guessed: take {LEAST_CHARACTERS} characters"
+        " or more, such as openssl rand -hex 16 prints"
+        for name, keys in given.items()
+        if any(len(key) < LEAST_CHARACTERS for key in keys)
+    }
 
 
 def kept_key(data_dir: Path) -> str:

@@ -37,6 +37,7 @@ from rillflow.settings import Settings
 from rillflow.task_set import TaskSet
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.minutes import Minutes
+from serve.limits.failed_lookups import WRONG_KEY, FailedLookups
 from serve.limits.known_keys import KnownKeys
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
@@ -163,20 +164,24 @@ def create_api(
         watch.stop()
 
     api = _framework(lifespan)
-    hot, checked = _checked(api, stack)
+    tried = stack.settings.unknown_executions_per_minute
+    guesses = FailedLookups(tried, stack.clock, WRONG_KEY)
+    hot, checked = _checked(api, stack, guesses)
     keys = KnownKeys(stack.store, stack.clock)
     sessions = ConsoleSessions(stack.settings, stack.clock, SessionEnds(stack.store, stack.clock))
     browsers = Browsers(stack.settings, listens_on)
-    gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys)
+    gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys, guesses)
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
-    pages = [console_pages.router(sessions, keys), metrics.router(stack, meters)]
+    pages = [console_pages.router(sessions, keys, guesses), metrics.router(stack, meters)]
     pages.append(webhook_router(stack, webhooks, browsers.refuse_foreign, hot.waits))
     pages += [minutes.router(stack, kept), api_keys.router(stack, keys)]
     include_routers(api, chain(pages, _routers(stack, hot, watch, batches)), stack.settings)
     return app
 
 
-def _checked(api: FastAPI, stack: Stack) -> tuple[HotRoutes, ASGIApp]:
+def _checked(
+    api: FastAPI, stack: Stack, guesses: FailedLookups
+) -> tuple[HotRoutes, ASGIApp]:
     """Return the hot routes, and what stands before them behind the gate."""
     callers = SignatureCheck(stack.settings, stack.clock)
     own = OwnWorkspacesOnly(AuditedChanges(api, stack))
@@ -184,7 +189,7 @@ def _checked(api: FastAPI, stack: Stack) -> tuple[HotRoutes, ASGIApp]:
         hot = HotRoutes(FormParameters(own), stack)
         return hot, hot
     hot = HotRoutes(own, stack)
-    return hot, FormParameters(SignedCallersOnly(hot, callers))
+    return hot, FormParameters(SignedCallersOnly(hot, callers, guesses))
 
 
 def _meters_of(watch: LoopWatch) -> Meters:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StackError
+from rillflow.local_keys import guessable_keys
 from rillflow.settings import Settings, is_loopback
 
 PAUSE_S: Final = 0.1
@@ -131,17 +132,24 @@ def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
 
 
 def refuse_exposed(settings: Settings, host: str) -> None:
-    """Refuse an address beyond this machine without an API key, unless that is configured.
+    """Refuse an address beyond this machine without an API key, or with keys that can be guessed.
+
+    With ``insecure`` in the settings nothing is refused.
 
     Raises:
-        StackError: The address is not loopback, and there is no key.
+        StackError: The address is not loopback, and there is no key, or a short one.
     """
-    if settings.api_key is None and not settings.insecure and not is_loopback(host):
+    if settings.insecure or is_loopback(host):
+        return
+    if settings.api_key is None:
         raise StackError(
             f"without an API key {host} would be open to everybody: set RILLFLOW_API_KEY (or"
             " have rillflow up --key make a key), listen on 127.0.0.1, or say --insecure"
             " (RILLFLOW_INSECURE=true)"
         )
+    for name, told in guessable_keys(settings).items():
+        if name != "auth_secret":  # callers have it from Rill Flow
+            raise StackError(f"others reach {host}, and {told}")
 
 
 def _try(host: str, port: int) -> OSError | None:

@@ -38,6 +38,7 @@ from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.limits.callers import CALLER, Caller, refuse_other_workspaces, refuse_role
+from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
@@ -198,17 +199,20 @@ class ApiKeyGate:
         sessions: The sessions of the console, whose pages do not send the key.
         browsers: Which pages may call.
         keys: The keys by name, which do what their roles may.
+        guesses: Limits how often an address may show a wrong key.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that it joins
         self,
         inside: ASGIApp,
         settings: Settings,
         sessions: ConsoleSessions,
         browsers: Browsers,
         keys: KnownKeys,
+        guesses: FailedLookups,
     ) -> None:
         self._inside = inside
+        self._guesses = guesses
         self._sessions = sessions
         self._keys = keys
         self._most_bytes = settings.header_max_bytes
@@ -272,6 +276,7 @@ class ApiKeyGate:
         Raises:
             ApiKeyError: It has not, and the route is not open.
             ForeignRequestError: It is a page of another site that uses the session.
+            OverloadedError: It has not, and too many requests of its address had a wrong key.
             NotAllowedError: The key may not do this.
             StoreError: It is not known which keys there are.
         """
@@ -295,6 +300,8 @@ class ApiKeyGate:
             return True
         if scope["path"].rpartition("/")[0] in FOLDERS_WITHOUT_KEY:
             return False
+        if shown:
+            self._guesses.failed(scope)
         raise ApiKeyError(
             "the API key in X-Rillflow-Api-Key or Authorization is wrong"
             if shown

@@ -25,6 +25,7 @@ from rillflow.errors import RillflowError
 from rillflow.gateways.callbacks.urls import is_of_callback, signature, sorted_query
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
+from serve.limits.failed_lookups import FailedLookups
 from serve.route_table import Access, folders_where, paths_where
 from serve.schemas.errors import respond_to
 
@@ -160,22 +161,35 @@ def request_signature(secret: str, method: str, path: str, fields: Mapping[str, 
 class SignedCallersOnly:
     """ASGI middleware that refuses requests without a valid signature."""
 
-    def __init__(self, inside: ASGIApp, callers: SignatureCheck) -> None:
+    def __init__(
+        self, inside: ASGIApp, callers: SignatureCheck, guesses: FailedLookups
+    ) -> None:
+        """``guesses`` limits how often an address may show a wrong signature."""
         self._inside = inside
         self._callers = callers
+        self._guesses = guesses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] == "http" and not _is_open(scope["path"]):
             try:
-                query = QueryParams(scope["query_string"])
-                wanted = self._callers.check(scope["method"], scope["path"], query)
+                wanted = self._wanted(scope)
             except RillflowError as error:
                 await respond_to(error)(scope, receive, send)
                 return
             if wanted is not None:
                 receive = _checked(receive, wanted)
         await self._inside(scope, receive, send)
+
+
+    def _wanted(self, scope: Scope) -> str | None:
+        query = QueryParams(scope["query_string"])
+        try:
+            return self._callers.check(scope["method"], scope["path"], query)
+        except CallerError:
+            if "sign" in query:
+                self._guesses.failed(scope)
+            raise
 
 
 def _moment_of(fields: Mapping[str, str]) -> int:

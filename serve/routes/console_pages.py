@@ -23,6 +23,7 @@ from rillflow.errors import RequestError, StoreError
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ports.access import digest_of
 from serve.limits.callers import ADMIN, Caller
+from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import KnownKeys
 from serve.schemas.console_sessions import ConsoleSessions, OpenSession
 from serve.schemas.exchange import HAD_SLASH, header_of, json_response, read_json_text
@@ -53,11 +54,14 @@ class ShownKey(msgspec.Struct):
     key: str
 
 
-def router(sessions: ConsoleSessions, keys: KnownKeys) -> APIRouter:
-    """Return the routes of the console's page, which need no key: none of them has data."""
+def router(sessions: ConsoleSessions, keys: KnownKeys, guesses: FailedLookups) -> APIRouter:
+    """Return the routes of the console's page, which need no key: none of them has data.
+
+    ``guesses`` limits how often an address may show a wrong key.
+    """
     routes = APIRouter(include_in_schema=False)
     _add_files(routes)
-    _add_session(routes, sessions, keys)
+    _add_session(routes, sessions, keys, guesses)
     return routes
 
 
@@ -86,7 +90,9 @@ def _add_files(routes: APIRouter) -> None:
         return await _file(request, path, MEDIA_TYPES[path.suffix], {"Cache-Control": FOR_EVER})
 
 
-def _add_session(routes: APIRouter, sessions: ConsoleSessions, keys: KnownKeys) -> None:
+def _add_session(
+    routes: APIRouter, sessions: ConsoleSessions, keys: KnownKeys, guesses: FailedLookups
+) -> None:
     @routes.get("/console/session")
     async def state(request: Request) -> Response:
         """Tell whether a key is needed, and whether this browser has shown it."""
@@ -108,6 +114,7 @@ def _add_session(routes: APIRouter, sessions: ConsoleSessions, keys: KnownKeys) 
         is_first = sessions.is_key(shown.key)
         caller = ADMIN if is_first else await keys.by_digest(digest_of(shown.key.encode()))
         if caller is None:
+            guesses.failed(request.scope)
             raise RequestError("the API key is wrong", http_status=403)
         headers = request.scope["headers"]
         with suppress(StoreError):  # a person may sign in while the store does not answer

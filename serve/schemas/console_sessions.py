@@ -6,7 +6,7 @@ it to every port of this machine. So it is worth nothing without the other half,
 pages of this origin hold and that they send as a header.
 
 Neither half holds the key. The cookie names the session and its end, both halves are HMACs of
-these with the key: every replica can check them, they outlive a restart, and another key ends all
+these with a key that is derived from it: every replica can check them, they outlive a restart, and another key ends all
 sessions. Only a session that was ended before its time is in the store (``session_ends.py``).
 
 Used by `serve/api.py`, `serve/middleware` and `serve/routes`.
@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.ports.clock import Clock
@@ -30,6 +31,7 @@ LIFE_S: Final = 12 * 3600
 """How long a person is signed in."""
 _COOKIE_PURPOSE: Final = b"cookie of a session of the Rillflow console "
 _TOKEN_PURPOSE: Final = b"token of a session of the Rillflow console "
+_GUESS_COST: Final = 1 << 12
 _MOST_DIGITS: Final = 12
 _MOST_PORT_DIGITS: Final = 5
 
@@ -76,6 +78,7 @@ class ConsoleSessions:
     def __init__(self, settings: Settings, clock: Clock, ends: SessionEnds) -> None:
         key = settings.api_key
         self._key = None if key is None else key.get_secret_value().encode()
+        self._sealing_key = _derived(self._key or b"")
         self._clock = clock
         self._ends = ends
 
@@ -141,7 +144,13 @@ class ConsoleSessions:
         return session if session.ends_ms > self._clock.now_ms() else None
 
     def _seal(self, purpose: bytes, named: bytes) -> str:
-        return hmac.new(self._key or b"", purpose + named, hashlib.sha256).hexdigest()
+        return hmac.new(self._sealing_key, purpose + named, hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _derived(key: bytes) -> bytes:
+    """Return a key for seals, from which a user who has some cannot guess the API key."""
+    return hashlib.scrypt(key, salt=b"rillflow sessions", n=_GUESS_COST, r=8, p=1)
 
 
 def _name_of(headers: Headers) -> str:

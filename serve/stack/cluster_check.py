@@ -102,6 +102,8 @@ def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
             " open to everybody: set a key, listen on 127.0.0.1, or set RILLFLOW_INSECURE=true"
         )
         yield Finding(sentence, is_error=True)
+    for told in sorted({told for _, facts in able for told in facts.get("guessable", ())}):
+        yield Finding(told, is_error=not is_loopback(host))
 
 
 @contextmanager

@@ -15,7 +15,8 @@ def probe(import_path: str) -> dict[str, Any]:
         ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``,
         the version of the code; ``namespace``, that of the actors; ``lacks``, sentences about
         variables of Ray with whether they are errors; ``is_file``, whether the store is a file of
-        one machine; ``exposed``, whether there is no API key for an address beyond this machine.
+        one machine; ``exposed``, whether there is no API key for an address beyond this machine;
+        ``guessable``, sentences about short keys.
     """
     import asyncio  # noqa: PLC0415 - what is imported above is not sent
     import importlib  # noqa: PLC0415
@@ -28,6 +29,7 @@ def probe(import_path: str) -> dict[str, Any]:
         inputs = importlib.import_module("rillflow.cli.inputs")
         deployed = importlib.import_module("rillflow.runtime.supervision.deployed")
         variables = importlib.import_module("rillflow.runtime.process.environment_findings")
+        local_keys = importlib.import_module("rillflow.local_keys")
         stores = importlib.import_module("rillflow.stores")
         settings = inputs.settings_from({})
         importlib.import_module(module)
@@ -50,4 +52,5 @@ def probe(import_path: str) -> dict[str, Any]:
         "lacks": [tuple(each) for each in variables.lacking(os.environ)],
         "is_file": settings.store_url.startswith("sqlite:"),
         "exposed": settings.api_key is None and not settings.insecure,
+        "guessable": list(local_keys.guessable_keys(settings).values()),
     }

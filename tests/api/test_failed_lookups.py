@@ -1,6 +1,7 @@
-"""Callbacks for executions that do not exist are limited by address, and no others are.
+"""Callbacks for executions that do not exist are limited by address, and so are wrong keys.
 
-A callback of an execution that exists is taken whatever others behind its address do.
+A callback of an execution that exists is taken whatever others behind its address do, and so is a
+request with a right key.
 """
 
 import asyncio
@@ -166,3 +167,45 @@ def test_so_many_addresses_are_remembered_and_no_more() -> None:
     for number in range(2 * MOST_ADDRESSES):
         lookups.failed(scope_of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
     assert len(lookups._by_address) == MOST_ADDRESSES
+
+
+API_KEY: Final = "correct-horse-battery"
+WRONG: Final = {"X-Rillflow-Api-Key": "correct-horse-batterz"}
+RIGHT: Final = {"X-Rillflow-Api-Key": API_KEY}
+LIST: Final = "/flow/bg/get_business_options.json"
+
+
+async def test_who_guesses_keys_too_often_is_told_to_come_later_and_right_keys_are_taken() -> None:
+    async with served(unknown_executions_per_minute=MOST, api_key=API_KEY) as api:
+        api.clock.stop()
+        for _ in range(MOST):
+            assert (await api.client.get(LIST, headers=WRONG)).status_code == 401
+        refused = await api.client.get(LIST, headers=WRONG)
+        assert refusal_of(refused)[0] == 429
+        assert refused.json()["hint"].endswith("requests with a right one are always taken")
+        signed_in = await api.client.post("/console/sign-in", json={"key": "guess"})
+        assert signed_in.status_code == 429, "the console's page is no other way to guess"
+        assert (await api.client.get(LIST, headers=RIGHT)).status_code == 200
+        name = {"name": "few", "role": "viewer"}
+        made = await api.client.post("/flow/keys/add.json", params=name, headers=RIGHT)
+        of_few = {"X-Rillflow-Api-Key": made.json()["key"]}
+        assert (await api.client.get(LIST, headers=of_few)).status_code == 200
+        assert (await api.client.post("/console/sign-in", json={"key": API_KEY})).status_code == 200
+        assert (await api.client.get(LIST)).status_code == 401, "who shows no key guesses none"
+        api.clock.advance(60)
+        assert (await api.client.get(LIST, headers=WRONG)).status_code == 401
+
+
+async def test_who_signs_wrongly_too_often_is_told_to_come_later() -> None:
+    async with served(
+        unknown_executions_per_minute=MOST,
+        auth_secret=API_KEY,
+        switches={"ENABLE_AUTH_RESOLVER": True},
+    ) as api:
+        api.clock.stop()
+        guessed = {"sign": "0" * 32, "ts": str(api.clock.now_ms())}
+        for _ in range(MOST):
+            assert (await api.client.get(LIST, params=guessed)).status_code == 401
+        assert (await api.client.get(LIST, params=guessed)).status_code == 429
+        unsigned = await api.client.get(LIST, params={"ts": guessed["ts"]})
+        assert unsigned.status_code == 401

@@ -20,6 +20,7 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
 
+OTHERS: Final = "others reach 0.0.0.0"
 OPEN: Final = "without an API key 0.0.0.0 would be open to everybody"
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 COMMANDS: Final = (
@@ -393,7 +394,13 @@ def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
         # These get as far as an address that this machine does not have.
         (("--host", "192.0.2.1", "--insecure"), {}, "cannot listen on 192.0.2.1"),
         (("--host", "192.0.2.1"), {"INSECURE": "true"}, "cannot listen on 192.0.2.1"),
-        (("--host", "192.0.2.1"), {"API_KEY": "k"}, "cannot listen on 192.0.2.1"),
+        (("--host", "192.0.2.1"), {"API_KEY": "k" * 16}, "cannot listen on 192.0.2.1"),
+        (("--host", "0.0.0.0"), {"API_KEY": "k" * 15}, f"{OTHERS}, and api_key (RILLFLOW_API_KEY)"),
+        (
+            ("--host", "0.0.0.0"),
+            {"API_KEY": "k" * 16, "CALLBACK_KEYS": f"{'n' * 16},old"},
+            f"{OTHERS}, and callback_keys (RILLFLOW_CALLBACK_KEYS) can be guessed: take 16 charact",
+        ),
     ],
 )
 def test_what_is_not_safe_is_not_started(

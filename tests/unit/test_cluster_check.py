@@ -15,6 +15,7 @@ WELL: Final[dict[str, Any]] = {
     "lacks": [],
     "is_file": False,
     "exposed": True,
+    "guessable": [],
 }
 
 
@@ -49,6 +50,13 @@ def test_an_address_for_everybody_needs_a_key() -> None:
     [told] = _errors(WELL, host="0.0.0.0")
     assert told.startswith("http_options.host is 0.0.0.0, and there is no RILLFLOW_API_KEY")
     assert _errors({**WELL, "exposed": False}, host="0.0.0.0") == []
+
+
+def test_a_key_that_can_be_guessed_is_an_error_where_others_may_try_it() -> None:
+    short = {**WELL, "exposed": False, "guessable": ["api_key can be guessed: take a longer one"]}
+    assert _errors(short, short, host="0.0.0.0") == ["api_key can be guessed: take a longer one"]
+    assert _errors(short) == []
+    assert [each.sentence for each in findings([NodeReport("10.0.0.1", short)], LOOPBACK)]
 
 
 def test_a_ray_without_a_token_is_an_error_and_one_with_a_slow_front_costs_something() -> None:

@@ -13,7 +13,8 @@ import pytest
 from rillflow.client.http import KEY_HEADER, KEY_VARIABLE, AsyncHttpTransport, HttpTransport
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.local_keys import KEY_FILE, Announcement, find_key, kept_key
+from rillflow.local_keys import KEY_FILE, Announcement, find_key, guessable_keys, kept_key
+from rillflow.settings import Settings
 
 PORT: Final = 18_080
 NOTE: Final = Path("rillflow/stacks") / f"{PORT}.json"
@@ -233,3 +234,12 @@ def test_no_message_shows_the_key(tmp_path: Path) -> None:
     assert key not in f"{vars(transport)!r}"
     assert isinstance(transport._http, httpx.Client)
     transport.close()
+
+
+def test_a_key_of_few_characters_can_be_guessed_and_the_message_does_not_repeat_it() -> None:
+    short, long = "abcdefghijklmno", "abcdefghijklmnop"
+    assert guessable_keys(Settings()) == {}
+    assert guessable_keys(Settings(api_key=long, callback_keys=(long,), auth_secret=long)) == {}
+    told = guessable_keys(Settings(api_key=short, callback_keys=(long, short), auth_secret=short))
+    assert list(told) == ["api_key", "callback_keys", "auth_secret"]
+    assert short not in str(told)

@@ -280,6 +280,7 @@ def _warn(settings: "Settings") -> None:
     """Say what is set for nothing, or sets no bound where there should be one."""
     _warn_of_switches(settings)
     _warn_of_secrets(settings)
+    _warn_of_keys(settings)
 
 
 def _warn_of_switches(settings: "Settings") -> None:
@@ -288,6 +289,16 @@ def _warn_of_switches(settings: "Settings") -> None:
 
     for warning in idle_switches(settings.switches):
         say(f"warning: {warning}", err=True)
+
+
+def _warn_of_keys(settings: "Settings") -> None:
+    """Say which keys can be guessed, unless the start refuses them for the address."""
+    from rillflow.local_keys import guessable_keys
+    from rillflow.settings import is_loopback
+
+    for name, warning in guessable_keys(settings).items():
+        if name == "auth_secret" or settings.insecure or is_loopback(settings.host):
+            say(f"warning: {warning}", err=True)
 
 
 def _warn_of_secrets(settings: "Settings") -> None:

@@ -16,6 +16,7 @@ from rillflow.gateways.http_client.tls_files import (
     why_unusable_files,
 )
 from rillflow.gateways.secrets.store import Secrets, unbounded_warning
+from rillflow.local_keys import guessable_keys
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.setting_values import idle_switches
 from rillflow.settings import FILE, Settings, is_loopback, unknown_variables
@@ -60,6 +61,9 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     elif folder is not None and folder.stat().st_mode & OTHERS:
         told = f"other users may enter the folder of secrets {folder}"
         yield error(SECRETS, told, f"chmod 700 {folder}")
+    for problem in guessable_keys(settings).values():
+        told, _, remedy = problem.partition(": ")
+        yield warning(SECRETS, told, remedy)
     file = Path(FILE)
     if settings.api_key is not None and file.is_file() and file.stat().st_mode & OTHERS:
         told = f"other users may read {FILE}, in which there may be keys"
