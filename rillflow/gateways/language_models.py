@@ -113,9 +113,7 @@ class LanguageModelGateway:
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; no answer and no message contains the key."""
         try:
-            fields = self._fields(request)
-            key = self._key(fields)
-            call = self._call_of(request, key, fields)
+            key, call = await computed(len(request.input), lambda: self._built(request))
         except GatewayError as error:
             return failed(request, f"{HANDLE_FAILS}{error}")
         # No callback follows, so the task's own time-out is that of the call.
@@ -124,10 +122,18 @@ class LanguageModelGateway:
         size_bytes = len(answer.body or b"") + len(answer.error or "")
         answer = await computed(size_bytes, lambda: masked_answer(answer, mask))
         answer = replace(answer, poll_url=None)
-        return answer if answer.error is not None else self._understood(request, answer)
+        if answer.error is not None:
+            return answer
+        return await computed(size_bytes, lambda: self._understood(request, answer))
 
     async def close(self) -> None:
         """Do nothing: the connections belong to the HTTP gateway."""
+
+    def _built(self, request: DispatchRequest) -> tuple[str, HttpCall]:
+        """Return the key of an attempt, and the call with it."""
+        fields = self._fields(request)
+        key = self._key(fields)
+        return key, self._call_of(request, key, fields)
 
     def _fields(self, request: DispatchRequest) -> JsonObject:
         patterns = self._model.patterns

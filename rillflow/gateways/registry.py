@@ -146,7 +146,8 @@ class GatewayRegistry:
     async def _call_masked(self, request: DispatchRequest) -> DispatchAnswer:
         """Make an attempt whose answer may show secrets."""
         try:
-            call = SecretCall(request, self._secrets)
+            size_bytes = len(request.input) if request.secrets else 0
+            call = await computed(size_bytes, lambda: SecretCall(request, self._secrets))
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         answer = await self._call(call.request)

@@ -2,10 +2,14 @@
 
 import asyncio
 import socket
+from functools import partial
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from rillflow.jsontypes import encode_json
+from tests.api.turns_of_loop import Loop
 from tests.loopback import (
     FAILS,
     Talk,
@@ -38,6 +42,35 @@ async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     writer.transport.abort()
+
+
+async def read_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    left = int(head.lower().partition(b"content-length:")[2].split()[0])
+    while left:
+        left -= len(await reader.read(left))
+    await answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")(reader, writer)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"body": {}},
+        {"header": {"Content-Type": "application/x-www-form-urlencoded"}},
+    ],
+    ids=["json", "body", "form"],
+)
+async def test_the_body_of_a_request_does_not_hold_the_loop(fields: dict[str, Any]) -> None:
+    entries = {"entries": [{"a": None}] * 149_000}
+    inner = {"body": {**entries}} if "body" in fields else entries
+    given = encode_json({**fields, **inner})
+    async with raw_server(read_all) as server, gateway() as opened:
+        asked = attempt(server.url, input=given)
+        async with Loop.measured() as loop:
+            await loop.of("the call", partial(opened.call, asked))
+        loop.assert_free()
+        assert (await opened.call(asked)).error is None
 
 
 # --- servers that misbehave ---------------------------------------------------

@@ -17,11 +17,13 @@ from rillflow.jsontypes import (
     MAX_VALUES,
     JsonValue,
     ahead_of,
+    decode_entries,
     decode_json,
     decode_untrusted_json,
     decoded_ahead,
     encode_json,
     has_too_many_values,
+    text_without_nulls,
 )
 from tests.fuzzing import examples
 from tests.machine_speed import processor_time, slowness
@@ -225,3 +227,36 @@ def test_why_a_text_is_no_json_is_known_ahead_too() -> None:
     with pytest.raises(ValueError, match="truncated"):
         decode_json(text)
     assert "truncated" in (ahead.error or "")
+
+
+# -- text that is passed on ------------------------------------------------------------
+
+
+def cleaned(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: cleaned(entry) for key, entry in value.items() if entry is not None}
+    return list(map(cleaned, value)) if isinstance(value, list) else value
+
+
+@settings(max_examples=examples(100))
+@given(values, st.booleans())
+def test_a_text_without_nulls_is_that_of_the_value_without_them(
+    value: JsonValue, *, is_long: bool
+) -> None:
+    given: JsonValue = [value, {"x" * 5_000: value, "gone": None}] if is_long else value
+    text = msgspec.Raw(encode_json(given))
+    assert text_without_nulls(text) == encode_json(cleaned(given))
+
+
+@settings(max_examples=examples(100))
+@given(st.dictionaries(st.text('a"\\[,é', max_size=3), values))
+def test_entries_that_stay_text_are_encoded_as_they_were(value: dict[str, JsonValue]) -> None:
+    text = encode_json(value)
+    assert encode_json(decode_entries(text)) == text
+
+
+def test_entries_are_those_of_an_object_that_is_not_too_deep() -> None:
+    assert decode_entries(b"[1]") is None
+    for wrong in (b"{", b'{"a":nil}', b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}"):
+        with pytest.raises(ValueError, match="JSON|truncated"):
+            decode_entries(wrong)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
-from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
+from rillflow.gateways.outbound.threads import SHORT_BYTES, computed, in_thread
 from rillflow.ids import workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
@@ -105,7 +106,9 @@ class HttpGateway:
         asked = None if built or self.delegates is None else request
         if self._settings.artifacts is not None and has_artifacts(request):
             request = await with_addresses(request, self._settings.artifacts, now_ms=now_ms)
-        call = built or build_request(request, self._settings, now_ms=now_ms)
+        call = built or await computed(
+            len(request.input), partial(build_request, request, self._settings, now_ms=now_ms)
+        )
         timeout_s = call_timeout_s(request, self._settings)
         made = await self._limited(request, call, timeout_s, asked)
         if isinstance(made, DispatchAnswer):

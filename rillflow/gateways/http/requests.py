@@ -8,7 +8,10 @@ Used by `gateways/http/gateway.py` and `runtime/definitions/previews.py`.
 
 import hashlib
 import re
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from msgspec import Raw
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.callbacks.urls import callback_url, wants_signature
@@ -23,13 +26,24 @@ from rillflow.gateways.outbound.exchange import FAILS, HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import Target, form_quote, http_target
 from rillflow.ids import workspace_of
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import (
+    JsonObject,
+    JsonValue,
+    decode_entries,
+    decode_json,
+    encode_json,
+    is_null,
+    is_object,
+    text_without_nulls,
+)
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 
+_PLACES: Final = ("body", "query", "header", "request_")
+"""How the fields begin that say by their names where their entries go."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS: Final = _BODY_METHODS | {"GET", "HEAD", "OPTIONS", "TRACE"}
 _POLL_PATTERN: Final = "poll"
@@ -60,12 +74,16 @@ _PROXY_HEADERS: Final = frozenset({"forwarded", "x-real-ip", "x-client-ip", "tru
 _PROXY_PREFIX: Final = "x-forwarded-"
 
 
+Field: TypeAlias = JsonValue | Raw
+"""A field of an input: its value, or the JSON text of the value."""
+
+
 class _Parts(NamedTuple):
     """The three destinations of input fields."""
 
-    query: JsonObject
-    headers: JsonObject
-    body: JsonObject
+    query: dict[str, Field]
+    headers: dict[str, Field]
+    body: dict[str, Field]
 
 
 class GivenHost(NamedTuple):
@@ -78,6 +96,9 @@ class GivenHost(NamedTuple):
 def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: int) -> HttpCall:
     """Build the HTTP request of an attempt.
 
+    Values of the body stay the text that they are. With an input of ``SHORT_BYTES`` and more it
+    belongs in a thread nevertheless.
+
     Args:
         request: The attempt; its input is split as spec 4.3 says.
         settings: Server host, callback host and signing.
@@ -88,7 +109,7 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
             sent (a header with a line break, a null in a form).
     """
     target = http_target(request.resource_name, request.resource_protocol)
-    fields = read_input(request)
+    fields = read_entries(request)
     headers = dispatch_headers(request, settings, fields, now_ms=now_ms, target=target)
     # The gateway chose the address of a poll, perhaps signed: nothing is added to it.
     is_poll = request.pattern == _POLL_PATTERN
@@ -127,10 +148,30 @@ def read_input(request: DispatchRequest) -> JsonObject:
     return fields
 
 
+def read_entries(request: DispatchRequest) -> dict[str, Field]:
+    """Read the input of an attempt, whose values stay text.
+
+    Raises:
+        GatewayError: It is not a JSON object.
+    """
+    try:
+        fields = decode_entries(request.input)
+    except ValueError as error:
+        raise GatewayError(f"{HANDLE_FAILS}the input is not JSON: {error}") from error
+    if fields is None:
+        raise GatewayError(f"{HANDLE_FAILS}the input is not a JSON object")
+    return {**fields}
+
+
+def value_of(field: Field) -> JsonValue:
+    """Return the value of a field."""
+    return decode_json(bytes(field)) if isinstance(field, Raw) else field
+
+
 def dispatch_headers(
     request: DispatchRequest,
     settings: HttpSettings,
-    fields: JsonObject,
+    fields: dict[str, Any],
     *,
     now_ms: int,
     target: Target | None = None,
@@ -140,7 +181,7 @@ def dispatch_headers(
     ``generate_auth`` is removed from ``fields``: it controls the signature, and is not an input of
     the function.
     """
-    asked = wants_signature(fields.pop("generate_auth", None))
+    asked = wants_signature(value_of(fields.pop("generate_auth", None)))
     business = workspace_of(request.execution_id)
     url = callback_url(
         settings,
@@ -175,7 +216,7 @@ def call_id(request: DispatchRequest) -> str:
     )
 
 
-def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
+def split_input(request: DispatchRequest, fields: Mapping[str, Field]) -> _Parts:
     """Sort input fields into query, headers and body, in the order of the input.
 
     The query starts with ``execution_id`` and ends with ``name``, which no input can replace; the
@@ -186,14 +227,15 @@ def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
         {"execution_id": request.execution_id}, {}, {"execution_id": request.execution_id}
     )
     for key, value in fields.items():
-        if not isinstance(value, dict):
+        entries = _entries_of(value) if key.startswith(_PLACES) else None
+        if entries is None:
             parts.body[key] = value
         elif key == "body" or key.startswith("request_config_"):
-            parts.body.update(value)
+            parts.body.update(entries)
         elif key == "query" or key.startswith("query_params_"):
-            parts.query.update(value)
+            parts.query.update(entries)
         elif key == "header" or key.startswith("request_header_"):
-            parts.headers.update(value)
+            parts.headers.update(entries)
         elif not key.startswith("request_callback_"):
             parts.body[key] = value
     if request.task:
@@ -202,7 +244,14 @@ def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
     return parts
 
 
-def given_host(headers: JsonObject) -> GivenHost | None:
+def _entries_of(field: Field) -> Mapping[str, Field] | None:
+    """Return the entries of a map, None for another value."""
+    if isinstance(field, Raw):
+        return decode_entries(bytes(field)) if is_object(field) else None
+    return field if isinstance(field, dict) else None
+
+
+def given_host(headers: Mapping[str, Field]) -> GivenHost | None:
     """Return the ``Host`` that an input gives; None if it gives none.
 
     Raises:
@@ -247,7 +296,7 @@ def request_method(request_type: str | None) -> str:
     return method if method in _METHODS else "POST"
 
 
-def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | None:
+def encode_body(method: str, content_type: str, body: Mapping[str, Field]) -> bytes | None:
     """Encode body fields as JSON, or as a form if the content type says so.
 
     None for verbs without a body. JSON keeps null entries of maps; in the value of a form field
@@ -264,15 +313,20 @@ def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | Non
     return "&".join(pairs).encode()
 
 
-def text_of(value: JsonValue) -> str:
+def text_of(field: Field) -> str:
     """Return a value as text for a query, header or form: text as is, the rest as JSON.
 
     Null entries of maps are omitted.
     """
-    return value if isinstance(value, str) else encode_json(_without_nulls(value)).decode()
+    if isinstance(field, str):
+        return field
+    text = field if isinstance(field, Raw) else Raw(encode_json(field))
+    if memoryview(text)[:1] == b'"':
+        return str(value_of(text))
+    return text_without_nulls(text).decode()
 
 
-def _url(target: Target, query: JsonObject) -> str:
+def _url(target: Target, query: Mapping[str, Field]) -> str:
     added = "&".join(
         [f"{form_quote(key)}={form_quote(text_of(value))}" for key, value in query.items()]
     )
@@ -280,7 +334,7 @@ def _url(target: Target, query: JsonObject) -> str:
     return f"{target.origin}{target.path}?{own}{added}"
 
 
-def _override(headers: dict[str, tuple[str, str]], given: JsonObject) -> None:
+def _override(headers: dict[str, tuple[str, str]], given: Mapping[str, Field]) -> None:
     for name, value in given.items():
         text = text_of(value)
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(text):
@@ -291,18 +345,10 @@ def _override(headers: dict[str, tuple[str, str]], given: JsonObject) -> None:
             headers[lower] = (name, text.strip())
 
 
-def _form_value(key: str, value: JsonValue) -> str:
-    if value is None:
+def _form_value(key: str, field: Field) -> str:
+    if field is None or (isinstance(field, Raw) and is_null(field)):
         raise GatewayError(f"{FAILS}form field {key[:64]!r} is null")
-    return text_of(value)
-
-
-def _without_nulls(value: JsonValue) -> JsonValue:
-    if isinstance(value, dict):
-        return {key: _without_nulls(entry) for key, entry in value.items() if entry is not None}
-    if isinstance(value, list):
-        return [_without_nulls(entry) for entry in value]
-    return value
+    return text_of(field)
 
 
 def _idempotency_key(request: DispatchRequest) -> str:

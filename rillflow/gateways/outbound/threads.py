@@ -2,7 +2,7 @@
 
 What is short is computed at once. The work must not touch what the event loop changes meanwhile.
 
-Used by `gateways/http`, `runtime/activation`, `runtime/submission/intake.py` and `serve/routes`.
+Used by `gateways`, `runtime/activation`, `runtime/submission/intake.py` and `serve/routes`.
 """
 
 import asyncio
