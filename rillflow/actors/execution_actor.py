@@ -51,7 +51,7 @@ from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
 from rillflow.ports.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
-from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.dispatch.client import DispatcherClient, room_of
 from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnerGates, OwnPartitions
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hooks
@@ -142,10 +142,10 @@ class ExecutionActor:
             task.add_done_callback(_report)
 
     def _dispatcher_client(self) -> DispatcherClient:
-        settings = self._settings
+        settings, opened = self._settings, self._callbacks_come
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
         ways = [Peer(each, settings.namespace).call for each in dispatchers]
-        return DispatcherClient(self._name, ways, self._callbacks_come)
+        return DispatcherClient(self._name, ways, opened, room_of(settings, self._dedicated))
 
     def _owner(self) -> ExecutionOwner:
         settings = self._settings

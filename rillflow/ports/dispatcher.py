@@ -4,8 +4,9 @@ Used by `runtime/commands`, `runtime/dispatch` and `runtime/owner`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
+from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 TakeAnswers: TypeAlias = Callable[[list[DispatchAnswer]], Awaitable[None]]
@@ -20,4 +21,13 @@ class Dispatcher(Protocol):
 
         Every request is answered, unless the process that sent it dies.
         """
+        ...
+
+
+@runtime_checkable
+class BoundedDispatcher(Dispatcher, Protocol):
+    """A dispatcher that has large requests wait for others."""
+
+    def waiting(self, execution_id: ExecutionId) -> list[TaskName]:
+        """Return the tasks of an execution whose calls wait for room."""
         ...

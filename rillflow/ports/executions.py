@@ -121,9 +121,10 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
 
     ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy`` (``task``
     called ``resource``, which asks for a pause of ``for_s``; 0 is none), ``blocks`` (which
-    functions are busy for calls of the service, or of the workspace that it names) or
-    ``quarantined`` (which executions of the owner are in quarantine, with the reasons). It goes to
-    every owner of partitions, for which ``execution_id`` is empty.
+    functions are busy for calls of the service, or of the workspace that it names), ``room`` (which
+    tasks of the execution that ``service`` names have requests that wait for room at a dispatcher)
+    or ``quarantined`` (which executions of the owner are in quarantine, with the reasons). It goes
+    to every owner of partitions, for which ``execution_id`` is empty.
 
     A pause holds back the calls of the workspace of the service. With ``for_service_only`` it holds
     back those of this service alone: it is not known that the function itself asked for it.

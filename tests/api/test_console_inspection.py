@@ -11,6 +11,8 @@ from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
 from rillflow.runtime.process.readiness import Check, ReadinessWatch
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
+from tests.loopback import raw_server
+from tests.unit.test_http_gateway import hang
 
 V1: Final = "/flow/console/v1/"
 UNKNOWN: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"
@@ -110,6 +112,17 @@ async def _until_it_waits_for(api: Api, execution_id: str, kind: str) -> None:
             kinds = [each["kind"] for each in waits]
             if kinds == [kind]:
                 return
+
+
+async def test_a_call_whose_large_request_waits_for_room_says_so() -> None:
+    async with served() as api, raw_server(hang) as server:
+        execution_id = await api.submit(await api.add(calling("", resource=server.url)))
+        executions: Any = api.stack.executions
+        executions.waiting = lambda each: ["A"] if each == execution_id else []
+        [wait] = (await seen(api, "waits", execution_id, task="A"))["waits"]
+        assert (wait["kind"], wait["status"]) == ("room", "held")
+        assert "The request of A is large" in wait["sentence"]
+        await api.post("/flow/cancel.json", execution_id=execution_id)
 
 
 async def test_a_call_that_a_circuit_holds_back_says_so() -> None:

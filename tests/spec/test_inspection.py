@@ -343,7 +343,7 @@ def test_a_task_with_a_large_input_is_shown_without_looking_at_all_of_it() -> No
 
 def test_every_kind_of_wait_has_a_sentence() -> None:
     found = {expected["kind"] for _, _, _, expected in WAITING}
-    facts = {"circuit", "limit", "resources", "busy", "quarantine", "notice", "steps"}
+    facts = {"circuit", "limit", "resources", "room", "busy", "quarantine", "notice", "steps"}
     assert found | facts == SENTENCES
     for kind in SENTENCES:
         wait = Wait(task="A", base="A", status=Status.HELD, kind=kind, since_ms=0, until_ms=1)

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from rillflow.core.events import CancelRequested, CompletionRequested
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -96,6 +96,9 @@ class Apart(LocalExecutions):
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         self.client.send(requests)
+
+    def waiting(self, execution_id: ExecutionId) -> list[TaskName]:
+        return self.client.waiting(execution_id)
 
     async def _back(self, message: bytes) -> bytes:
         answers = answers_in(message)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from aiohttp import web
@@ -44,12 +44,7 @@ async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def read_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = await reader.readuntil(b"\r\n\r\n")
-    left = int(head.lower().partition(b"content-length:")[2].split()[0])
-    while left:
-        left -= len(await reader.read(left))
-    await answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")(reader, writer)
+ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +60,7 @@ async def test_the_body_of_a_request_does_not_hold_the_loop(fields: dict[str, An
     entries = {"entries": [{"a": None}] * 149_000}
     inner = {"body": {**entries}} if "body" in fields else entries
     given = encode_json({**fields, **inner})
-    async with raw_server(read_all) as server, gateway() as opened:
+    async with raw_server(answering(ANSWER)) as server, gateway() as opened:
         asked = attempt(server.url, input=given)
         async with Loop.measured() as loop:
             await loop.of("the call", partial(opened.call, asked))

@@ -117,6 +117,10 @@ def _resources(wait: Wait) -> str:
     return f"The call of {wait.task} waits for a node with {needs}, and none has it. It waits"
 
 
+def _room(wait: Wait) -> str:
+    return f"The request of {wait.task} is large, and waits until others are answered. It waits"
+
+
 def _busy(wait: Wait) -> str:
     return f"{wait.detail.get('resource')} is busy, and {wait.task} waits for it"
 
@@ -152,6 +156,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Wait], str]]] = {
     "circuit": _circuit,
     "limit": _limit,
     "resources": _resources,
+    "room": _room,
     "busy": _busy,
     "quarantine": _quarantine,
 }

@@ -13,10 +13,10 @@ from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
 from rillflow.gateways.outbound.hints import retry_interval_s
-from rillflow.ids import ExecutionId, workflow_of, workspace_of
+from rillflow.ids import ExecutionId, TaskName, workflow_of, workspace_of
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
-from rillflow.ports.dispatcher import Dispatcher
+from rillflow.ports.dispatcher import BoundedDispatcher, Dispatcher
 from rillflow.ports.executions import Executions, Reply, ResourceCall
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
@@ -149,6 +149,11 @@ class Dispatching:
                 return
             for command in batch:
                 self._send([command])
+
+    def waiting_for_room(self, execution_id: ExecutionId) -> list[TaskName]:
+        """Return the tasks of an execution whose large requests wait for those of others."""
+        dispatcher = self._dispatcher
+        return dispatcher.waiting(execution_id) if isinstance(dispatcher, BoundedDispatcher) else []
 
     async def stop(self) -> None:
         """Drop the waiting dispatches; the next owner makes them."""

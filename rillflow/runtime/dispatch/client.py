@@ -10,6 +10,7 @@ Used by `actors`, `runtime/dispatch/delegation.py`, `runtime/endpoints` and
 import asyncio
 import contextlib
 import logging
+import sys
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
@@ -20,12 +21,16 @@ from urllib.parse import urlsplit
 from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
 from rillflow.gateways.outbound.targets import effective_protocol
-from rillflow.ids import ExecutionId
+from rillflow.gateways.limits.answer_budget import CallId
+from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.dispatch.inherited_calls import InheritedCalls, Owner
+from rillflow.runtime.dispatch.pool import ENDED
+from rillflow.runtime.dispatch.request_room import RequestRoom
 from rillflow.runtime.process.crash_log import log_crash
+from rillflow.settings import Settings
 
 log = logging.getLogger("rillflow.dispatcher")
 
@@ -42,6 +47,7 @@ BRINGS_NO_CALLBACK: Final = frozenset({"task_sync", "poll", "completion"})
 MOST_LOOKED_AT = 5_000
 """How many calls under way are checked each time whether their answers are awaited."""
 MOST_IN_ORDER = 1_000
+LEAST_ROOM_BYTES: Final = 16 << 20
 LONGEST_ORDER_BYTES = 4 << 20
 """Limit of the bytes of one message; all that waits may be gigabytes."""
 
@@ -70,13 +76,21 @@ class DispatcherClient:
     """Sends each request to the dispatcher that has the connections to its host."""
 
     def __init__(
-        self, sender: str, dispatchers: Sequence[Connection], opened: asyncio.Event | None = None
+        self,
+        sender: str,
+        dispatchers: Sequence[Connection],
+        opened: asyncio.Event | None = None,
+        room_bytes: int = sys.maxsize,
     ) -> None:
         """Send as ``sender``, the name by which dispatchers return answers.
 
         Calls that bring callbacks leave once ``opened`` is set; without it, at once as others do.
+        The inputs of calls under way at a dispatcher have so many bytes; other calls wait here.
         """
-        self._links = [_DispatcherLink(sender, connection) for connection in dispatchers]
+        self._links = [
+            _DispatcherLink(sender, connection, RequestRoom(room_bytes))
+            for connection in dispatchers
+        ]
         self._inherited = [InheritedCalls(sender, connection) for connection in dispatchers]
         self._owner: Sender | None = None
         self._opened = opened
@@ -139,6 +153,10 @@ class DispatcherClient:
         links = (request for link in self._links for request in link.unanswered.values())
         return ((each.execution_id, len(each.input)) for each in chain(self._held, links))
 
+    def waiting(self, execution_id: ExecutionId) -> list[TaskName]:
+        """Return the tasks of an execution whose calls wait for room at their dispatcher."""
+        return [task for link in self._links for task in link.room.waiting(execution_id)]
+
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""
         for link in self._links:
@@ -167,6 +185,16 @@ class DispatcherClient:
             self._opening.cancel()
         for link in self._links:
             await link.stop()
+
+
+def room_of(settings: Settings, dedicated: ExecutionId | None) -> int:
+    """Return how many bytes the requests of one owner may have at each dispatcher.
+
+    All owners of partitions together have half of what the answers may have there. The owner of a
+    ``dedicated`` execution has the least room.
+    """
+    shared = settings.call_answers_max_bytes // 2 // settings.execution_actors
+    return LEAST_ROOM_BYTES if dedicated else max(shared, LEAST_ROOM_BYTES)
 
 
 def dispatcher_index(resource_name: str, dispatchers: int) -> int:
@@ -198,7 +226,8 @@ def _that_fit(requests: Sequence[DispatchRequest]) -> int:
 
 
 class _DispatcherLink:
-    def __init__(self, sender: str, connection: Connection) -> None:
+    def __init__(self, sender: str, connection: Connection, room: RequestRoom) -> None:
+        self.room = room
         self._sender = sender
         self._connection = connection
         self._process_token = b""
@@ -209,6 +238,7 @@ class _DispatcherLink:
         self.unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
         self.input_bytes = 0
         self._sending: asyncio.Task[None] | None = None
+        self._granting: asyncio.Task[None] | None = None
         self.owner: Sender | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
@@ -219,14 +249,44 @@ class _DispatcherLink:
                 self.input_bytes -= len(unanswered[call].input)
             unanswered[call] = request
             self.input_bytes += len(request.input)
-        self._queue.extend(requests)
+        self._queue.extend(filter(self.room.enter, requests))
         self._start()
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         for answer in answers:
-            request = self.unanswered.pop(answer.call, None)
-            if request is not None:
-                self.input_bytes -= len(request.input)
+            self._forget(answer.call)
+
+    def _forget(self, call: CallId) -> None:
+        """Forget a call, which is answered or not awaited any more."""
+        request = self.unanswered.pop(call, None)
+        if request is not None:
+            self.input_bytes -= len(request.input)
+        if not self.room.is_free:
+            self.room.leave(call)
+            if self.room.is_waited_for and self._granting is None:
+                self._granting = asyncio.create_task(self._send_granted())
+
+    async def _send_granted(self) -> None:
+        """Send calls that have waited for room and find it now, but those that ended meanwhile."""
+        try:
+            while granted := self.room.take():
+                for request in granted:
+                    if not await self._is_awaited(request):
+                        self._forget(request.call)
+                    elif request.call in self.unanswered:
+                        self._queue.append(request)
+                        self._start()
+        finally:
+            self._granting = None
+
+    async def _is_awaited(self, request: DispatchRequest) -> bool:
+        if self.owner is None:
+            return True
+        try:
+            return bool(await self.owner.still_awaited([request]))
+        except Exception as error:  # noqa: BLE001 - one call must not stop the others
+            log_crash("dispatch_not_checked", request.execution_id, error)
+            return True
 
     async def watch(self) -> None:
         while True:
@@ -261,15 +321,30 @@ class _DispatcherLink:
         first, self._looked_at = self._looked_at, self._looked_at + MOST_LOOKED_AT
         some = islice(self.unanswered.values(), first, self._looked_at)
         calls = [request.call for request in self.owner.unawaited(some)]
+        calls = await self._without_waiting(calls)
         if calls:
             told = encode_message(CancelDispatches(self._sender, self._process_token, calls))
             with contextlib.suppress(RillflowError):  # the next check repeats it
                 await self._connection(told)
 
+    async def _without_waiting(self, calls: list[CallId]) -> list[CallId]:
+        """Answer calls that wait for room, as their dispatcher would; return the others."""
+        owner = self.owner
+        if owner is None or not self.room.is_waited_for:
+            return calls
+        waited = [each for call in calls if (each := self.room.give_up(call))]
+        if not waited:
+            return calls
+        answers = [failed(each, f"{HANDLE_FAILS}{ENDED}") for each in waited]
+        await retry_while_unavailable(lambda: owner.answers_arrived(answers))
+        self.answered(answers)
+        return [call for call in calls if call in self.unanswered]
+
     async def stop(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+        tasks = [each for each in (self._sending, self._granting) if each is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self) -> None:
         if self._sending is None:
@@ -305,7 +380,8 @@ class _DispatcherLink:
             log.warning("dispatcher_restarted", extra={"calls": len(self.unanswered)})
             await self._keep_awaited(token)
         self._process_token = token
-        self._queue = list(self.unanswered.values())
+        self.room.clear()
+        self._queue = list(filter(self.room.enter, self.unanswered.values()))
 
     async def _keep_awaited(self, token: bytes) -> None:
         """Keep the calls that are awaited; of the others, some go on without their dispatcher."""
@@ -315,8 +391,7 @@ class _DispatcherLink:
         awaited = {request.call for request in await self.owner.still_awaited(requests)}
         ended = [each for each in requests if each.call not in awaited]
         for request in ended:
-            if self.unanswered.pop(request.call, None) is not None:
-                self.input_bytes -= len(request.input)
+            self._forget(request.call)
         lost = [request.call for request in ended if _outlives_its_dispatcher(request)]
         for first in range(0, len(lost), MOST_IN_ORDER):
             some = lost[first : first + MOST_IN_ORDER]

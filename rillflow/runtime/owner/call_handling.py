@@ -167,6 +167,9 @@ class CallHandling:
 
     def _told(self, call: ResourceCall) -> Reply:
         """Answer what every owner is asked."""
+        if call.kind == "room":
+            waiting = self._outbound.waiting_for_room(call.service)
+            return Reply(changed=False, body=encode_json(waiting))
         if call.kind != "quarantined":
             return self._outbound.hints.answer(call)
         held: JsonObject = dict(self._quarantine.listed())

@@ -1,14 +1,15 @@
 """Calls that dispatchers hold back: what the journal of an execution does not know.
 
 A wait for a call is shown as one for the circuit, the limit, the pause or the resources of a node
-that it waits for, where the dispatchers say so now.
+that it waits for, where the dispatchers say so now, or for room, where its owner says so.
 
 Used by `serve/routes/console_api`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -61,9 +62,13 @@ async def with_held_calls(
     hosts: dict[str, list[HostState]] = defaultdict(list)  # one for each dispatcher
     for host in await _hosts(stack):
         hosts[_origin(host.host.name)].append(host)
-    busy = await busy_functions(stack, workflow_of(execution_id))
+    held = _HeldBack(
+        hosts,
+        await busy_functions(stack, workflow_of(execution_id)),
+        await _waiting_for_room(stack, execution_id),
+    )
     shown = [
-        _held(wait, hosts, busy, at_ms) if isinstance(wait, dict) and _is_call(wait) else wait
+        _held(wait, held, at_ms) if isinstance(wait, dict) and _is_call(wait) else wait
         for wait in waits
     ]
     return encode_json({**answer, "waits": shown})
@@ -84,17 +89,29 @@ def _is_call(wait: object) -> bool:
     return isinstance(wait, dict) and wait.get("kind") in CALLS
 
 
-def _held(
-    wait: JsonObject,
-    hosts: Mapping[str, Sequence[HostState]],
-    busy: Mapping[str, int],
-    at_ms: int,
-) -> JsonObject:
+async def _waiting_for_room(stack: Stack, execution_id: ExecutionId) -> frozenset[str]:
+    """Return the tasks of an execution whose large requests wait in their owner."""
+    found: set[str] = set()
+    for reply in await stack.executions.ask_all(ResourceCall(kind="room", service=execution_id)):
+        names = decode_json(reply.body) if reply.body else None
+        found |= {name for name in names if isinstance(name, str)} if names else set()
+    return frozenset(found)
+
+
+class _HeldBack(NamedTuple):
+    """What holds calls back: hosts of dispatchers, busy functions, and room for requests."""
+
+    hosts: Mapping[str, Sequence[HostState]]
+    busy: Mapping[str, int]
+    without_room: AbstractSet[str]
+
+
+def _held(wait: JsonObject, back: _HeldBack, at_ms: int) -> JsonObject:
     detail = wait.get("detail")
     resource = detail.get("resource") if isinstance(detail, dict) else None
     if not isinstance(detail, dict) or not isinstance(resource, str):
         return wait
-    for kind, facts in _reasons(resource, detail, hosts, busy):
+    for kind, facts in _reasons(wait.get("task"), resource, detail, back):
         known = msgspec.convert(wait, _Known)
         held = Wait(
             task=known.task,
@@ -120,17 +137,16 @@ class _Known(msgspec.Struct):
 
 
 def _reasons(
-    resource: str,
-    detail: JsonObject,
-    hosts: Mapping[str, Sequence[HostState]],
-    busy: Mapping[str, int],
+    task: object, resource: str, detail: JsonObject, back: _HeldBack
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what may hold a call back, the strongest first."""
-    for_ms = busy.get(resource)
+    if task in back.without_room:
+        yield "room", {}
+    for_ms = back.busy.get(resource)
     if for_ms:
         yield "busy", {"for_ms": for_ms}
     origin = _origin(resource)
-    found = hosts.get(origin, ())
+    found = back.hosts.get(origin, ())
     options = detail.get("ray_options")
     needs = needs_of(demand_of(options if isinstance(options, dict) else {}))
     vain = vain_wait(resource, needs)
