@@ -31,7 +31,7 @@ from rillflow.gateways.callbacks.seals import attempt_of_seal
 from rillflow.gateways.outbound.threads import SHORT_BYTES, joined
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
-from rillflow.ids import ExecutionId, TaskName, is_execution_id
+from rillflow.ids import ExecutionId, TaskName, is_execution_id, workspace_of
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from rillflow.runtime.stack import Stack
@@ -224,7 +224,7 @@ class HotRoutes:
         async with self._unpacking.turn(execution_id):
             if not sealed_attempt and not await self._stack.awaits(execution_id, asked()):
                 return raw_response(DUPLICATE)
-            delivery = await FOR_CALLBACKS.run(execution_id, read)
+            delivery = await FOR_CALLBACKS.run(workspace_of(execution_id), read)
         return await self._deliver(delivery, request)
 
     async def _take_progress(
@@ -300,7 +300,7 @@ class HotRoutes:
                 await self._stack.require_known(execution_id, asked)
             elif not await self._stack.awaits(execution_id, asked):
                 return raw_response(DUPLICATE)
-            delivery = await FOR_CALLBACKS.run(execution_id, read)
+            delivery = await FOR_CALLBACKS.run(workspace_of(execution_id), read)
         return await self._deliver(delivery, request)
 
     async def _deliver(self, delivery: _Delivery, request: Request) -> Response:

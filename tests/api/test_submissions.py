@@ -274,23 +274,24 @@ async def test_a_schema_that_cannot_be_enforced_is_refused_when_it_is_added(
     assert refusal[2].startswith("inputSchema cannot be enforced: ")
 
 
-async def test_checks_of_one_definition_are_refused_beyond_a_number_and_those_of_others_are_not(
+async def test_checks_of_one_workspace_are_refused_beyond_a_number_and_those_of_others_are_not(
     api: Api,
 ) -> None:
     await api.add(with_schema(SCHEMA))
+    await api.add(with_schema(SCHEMA).replace("shop", "video"))
     await api.add(with_schema(SCHEMA).replace("order", "other"))
     data = {"user": "x" * 20_000, "count": 1}
     gate = threading.Event()
-    held = [asyncio.create_task(FOR_SCHEMAS.run("shop:order", gate.wait)) for _ in range(16)]
+    held = [asyncio.create_task(FOR_SCHEMAS.run("shop", gate.wait)) for _ in range(32)]
     await asyncio.sleep(0)
     try:
-        refused = await api.client.post(SUBMIT, params={"descriptor_id": "shop:order"}, json=data)
-        other = asyncio.create_task(api.submit("shop:other", data))
+        refused = await api.client.post(SUBMIT, params={"descriptor_id": "shop:other"}, json=data)
+        other = asyncio.create_task(api.submit("video:order", data))
         small = await api.submit("shop:order", {"user": "x", "count": 1})
     finally:
         gate.set()
         await asyncio.gather(*held)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-    assert "16 schema-checks of shop:order are under way or waiting" in refused.text
+    assert "32 schema-checks of shop are under way or waiting" in refused.text
     assert small
     assert await other

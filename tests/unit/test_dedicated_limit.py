@@ -4,9 +4,10 @@ from typing import cast
 
 import pytest
 
+from rillflow.core.events import RedoRequested
 from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId, new_execution_id
-from rillflow.ports.executions import Reply, Submission, encode_replies
+from rillflow.ports.executions import ELSEWHERE, Delivery, Reply, Submission, encode_replies
 from rillflow.runtime.routing.dedicated_limit import FRESH_S, START_S, DedicatedLimit
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
 from tests.loopback import ManualClock
@@ -129,6 +130,44 @@ async def accepts(_: bytes) -> bytes:
 def submission(*, dedicated: bool) -> Submission:
     execution_id = new_execution_id("demo", "flow", at_ms=1, entropy=bytes(10), dedicated=dedicated)
     return Submission(business="demo", feature="flow", event=submission_event(execution_id))
+
+
+class Left:
+    """The actors of dedicated executions that have ended."""
+
+    def __init__(self) -> None:
+        self.spawned: list[ExecutionId] = []
+
+    def find(self, _: ExecutionId) -> None:
+        """They have left."""
+
+    def forget(self, _: ExecutionId) -> None:
+        """They are not known."""
+
+    def spawn(self, execution_id: ExecutionId) -> OwnerRef:
+        self.spawned.append(execution_id)
+        return OwnerRef(accepts, watcher="own")
+
+
+@pytest.mark.parametrize("parent", [None, "demo:parent"])
+async def test_a_redo_that_starts_an_actor_again_needs_to_be_admitted(parent: str | None) -> None:
+    execution_id = submission(dedicated=True).execution_id
+    actors, left = Actors(1), Left()
+    actors.living = {"a:f"}
+
+    async def elsewhere(_: bytes) -> bytes:
+        return encode_replies([Reply(changed=False, error="elsewhere", kind=ELSEWHERE)])
+
+    home = OwnerRef(elsewhere, watcher="me")
+    routes = ExecutionRouter([home], cast("DedicatedOwners", left), admit=actors.limit.admit)
+    redo = Delivery(execution_id=execution_id, event=RedoRequested(at_ms=1, parent=parent))
+    if parent is None:
+        with pytest.raises(OverloadedError, match="max_dedicated"):
+            await routes.call(redo)
+        assert left.spawned == []
+        actors.living = set()
+    assert (await routes.call(redo)).error is None
+    assert left.spawned == [execution_id]
 
 
 async def test_only_submissions_of_dedicated_executions_need_to_be_admitted() -> None:

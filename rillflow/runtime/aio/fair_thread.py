@@ -124,8 +124,11 @@ def _done(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
         return partial(future.set_exception, error)
 
 
-FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=4, name="large callbacks")
-"""The thread of this process that reads large and packed callbacks, which need no key."""
+FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=128, name="large callbacks")
+"""The thread of this process that reads large and packed callbacks, which need no key.
 
-FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=16, name="schema-checks")
+Workspaces share it: of executions, and of definitions and triggers below, one may have many.
+"""
+
+FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=32, name="schema-checks")
 """The thread of this process that checks the data of submissions against ``inputSchema``."""

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from rillflow.errors import GoneError, NotOwnerError, NotReadyError, UnavailableError
+from rillflow.core.events import RedoRequested
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (
     ELSEWHERE,
     Call,
+    Delivery,
     End,
     Query,
     Reply,
@@ -215,7 +217,7 @@ class ExecutionRouter:
         """Find executions by partition at ``owners``, and dedicated ones at ``dedicated``.
 
         ``owner_at`` returns an owner by its number, where that many may be more. ``admit`` refuses
-        submissions of dedicated executions beyond a limit.
+        submissions and redos of dedicated executions beyond a limit.
         """
         self._admit = admit
         self._owners = list(owners)
@@ -403,8 +405,16 @@ class ExecutionRouter:
                 self._dedicated.forget(execution_id)
         reply = await self._ask_home(call)
         if reply.kind == ELSEWHERE and not isinstance(call, Query):
+            if self._admit is not None and _begins_again(call):
+                await self._admit(execution_id)
             return await self._dedicated.spawn(execution_id).ask(call)
         return reply
+
+
+def _begins_again(call: Call) -> bool:
+    """Tell whether somebody asks for a redo; that of a parent is part of its own."""
+    event = call.event if isinstance(call, Delivery) else None
+    return isinstance(event, RedoRequested) and event.parent is None
 
 
 async def _ask_in_time(home: OwnerRef, call: ResourceCall) -> Reply:

@@ -250,9 +250,7 @@ class Submissions:
             document = self._hook(found, document)
             data = encode_json(document)
         if ready.schema is not None:
-            await _check_schema(
-                f"{found.business}:{found.feature}", ready.schema, document, len(data)
-            )
+            await _check_schema(found.business, ready.schema, document, len(data))
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
@@ -421,11 +419,11 @@ def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> Non
 
 
 async def _check_schema(
-    definition: str, schema: InputSchema, document: JsonObject, size: int
+    workspace: str, schema: InputSchema, document: JsonObject, size: int
 ) -> None:
     errors = schema.errors_if_few_steps(document) if size <= SHORT_BYTES else None
     if errors is None:
-        errors = await FOR_SCHEMAS.run(definition, lambda: schema.errors(document))
+        errors = await FOR_SCHEMAS.run(workspace, lambda: schema.errors(document))
     if errors:
         raise RequestError(f"the data do not fit inputSchema: {'; '.join(errors)}")
 

@@ -199,7 +199,7 @@ class Webhooks:
 
         if hook.webhook.mapping is None and len(body) + len(hook.context) <= SHORT_BYTES:
             return read()
-        return await FOR_WEBHOOKS.run(hook.row.id, read)
+        return await FOR_WEBHOOKS.run(hook.workspace, read)
 
     async def _start(self, hook: Hook, arrived: CheckedRequest, read: _Read) -> ExecutionId:
         keys = _keys(hook, arrived.received.body, read.delivery, self._clock.now_ms())
