@@ -142,6 +142,11 @@ def workflow_of(execution_id: ExecutionId) -> str:
     return execution_id.partition("_c_")[0]
 
 
+def hidden_id(execution_id: ExecutionId) -> ExecutionId:
+    """Return what stands for an id where it must not be known: its unique part is zeros."""
+    return f"{workflow_of(execution_id)}_c_00000000-0000-0000-0000-000000000000"
+
+
 def is_execution_id(text: str) -> bool:
     """Tell whether the text has the form of an execution id."""
     return _EXECUTION_ID.fullmatch(text) is not None

@@ -43,6 +43,7 @@ what is left of a number is not.
 NEVER_TOO_MUCH_BYTES: Final = min(MAX_LONG_DIGITS, MAX_VALUES)
 """A text of no more bytes has too much of nothing, whatever it holds."""
 
+_NULL_LENGTH: Final = 4
 _CONTAINER_WEIGHT: Final = 3
 _KEY_WEIGHT: Final = 2
 _WEIGHT_OF_VALUE: Final = 2
@@ -155,12 +156,12 @@ def decode_entries(text: bytes) -> dict[str, msgspec.Raw] | None:
 
 def is_object(text: msgspec.Raw) -> bool:
     """Tell whether the text of a value is that of an object."""
-    return memoryview(text)[:1] == b"{"
+    return bytes(memoryview(text)[:1]) == b"{"
 
 
 def is_null(text: msgspec.Raw) -> bool:
     """Tell whether the text of a value is null."""
-    return memoryview(text) == b"null"
+    return len(memoryview(text)) == _NULL_LENGTH and bytes(text) == b"null"
 
 
 def text_without_nulls(text: msgspec.Raw) -> bytes:

@@ -341,7 +341,7 @@ class Settings(BaseSettings):
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600
-    """Unsealed callbacks for unknown executions, or wrong keys, of an address (``forever``: any)."""
+    """Unsealed callbacks for unknown executions, or wrong keys, by address (``forever``: any)."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
     """Most unanswered calls of an execution actor, 8/9 of one workspace; then none starts (429)."""
     max_unanswered_bytes: Annotated[int, Field(ge=1024)] = 256 * MEBIBYTE

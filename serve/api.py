@@ -164,10 +164,8 @@ def create_api(
         watch.stop()
 
     api = _framework(lifespan)
-    tried = stack.settings.unknown_executions_per_minute
-    guesses = FailedLookups(tried, stack.clock, WRONG_KEY)
+    guesses, keys = _guesses_of(stack), KnownKeys(stack.store, stack.clock)
     hot, checked = _checked(api, stack, guesses)
-    keys = KnownKeys(stack.store, stack.clock)
     sessions = ConsoleSessions(stack.settings, stack.clock, SessionEnds(stack.store, stack.clock))
     browsers = Browsers(stack.settings, listens_on)
     gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys, guesses)
@@ -179,9 +177,7 @@ def create_api(
     return app
 
 
-def _checked(
-    api: FastAPI, stack: Stack, guesses: FailedLookups
-) -> tuple[HotRoutes, ASGIApp]:
+def _checked(api: FastAPI, stack: Stack, guesses: FailedLookups) -> tuple[HotRoutes, ASGIApp]:
     """Return the hot routes, and what stands before them behind the gate."""
     callers = SignatureCheck(stack.settings, stack.clock)
     own = OwnWorkspacesOnly(AuditedChanges(api, stack))
@@ -190,6 +186,11 @@ def _checked(
         return hot, hot
     hot = HotRoutes(own, stack)
     return hot, FormParameters(SignedCallersOnly(hot, callers, guesses))
+
+
+def _guesses_of(stack: Stack) -> FailedLookups:
+    most = stack.settings.unknown_executions_per_minute
+    return FailedLookups(most, stack.clock, WRONG_KEY)
 
 
 def _meters_of(watch: LoopWatch) -> Meters:

@@ -242,8 +242,8 @@ class Stack:
         """
         if not is_execution_id(execution_id):
             return None
-        shown = decode_json(await self.query(execution_id, "task", parent=task) or b"null")
-        place = shown["task"].get("log") if isinstance(shown, dict) else None  # type: ignore[union-attr]
+        shown = decode_json(await self.query(execution_id, "log", parent=task) or b"null")
+        place = shown.get("log") if isinstance(shown, dict) else None
         if not isinstance(place, dict):
             return None
         if "text" in place:

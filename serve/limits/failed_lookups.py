@@ -10,7 +10,6 @@ Used by `serve/api.py`, `serve/middleware` and `serve/routes`.
 """
 
 import logging
-
 from typing import Final, NamedTuple
 
 from cachetools import LRUCache

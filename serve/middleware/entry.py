@@ -300,13 +300,20 @@ class ApiKeyGate:
             return True
         if scope["path"].rpartition("/")[0] in FOLDERS_WITHOUT_KEY:
             return False
-        if shown:
-            self._guesses.failed(scope)
-        raise ApiKeyError(
-            "the API key in X-Rillflow-Api-Key or Authorization is wrong"
-            if shown
-            else "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
-        )
+        raise self._refusal(scope, is_shown=bool(shown))
+
+    def _refusal(self, scope: Scope, *, is_shown: bool) -> RillflowError:
+        """Return the refusal of a caller without a key, or with a wrong one.
+
+        Raises:
+            OverloadedError: Too many requests of its address had a wrong one.
+        """
+        if not is_shown:
+            return ApiKeyError(
+                "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
+            )
+        self._guesses.failed(scope)
+        return ApiKeyError("the API key in X-Rillflow-Api-Key or Authorization is wrong")
 
     def _admit(self, scope: Scope, caller: Caller) -> None:
         """Note who calls, with a key by name, and refuse what that key may not do."""

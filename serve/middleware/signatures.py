@@ -161,9 +161,7 @@ def request_signature(secret: str, method: str, path: str, fields: Mapping[str, 
 class SignedCallersOnly:
     """ASGI middleware that refuses requests without a valid signature."""
 
-    def __init__(
-        self, inside: ASGIApp, callers: SignatureCheck, guesses: FailedLookups
-    ) -> None:
+    def __init__(self, inside: ASGIApp, callers: SignatureCheck, guesses: FailedLookups) -> None:
         """``guesses`` limits how often an address may show a wrong signature."""
         self._inside = inside
         self._callers = callers
@@ -180,7 +178,6 @@ class SignedCallersOnly:
             if wanted is not None:
                 receive = _checked(receive, wanted)
         await self._inside(scope, receive, send)
-
 
     def _wanted(self, scope: Scope) -> str | None:
         query = QueryParams(scope["query_string"])

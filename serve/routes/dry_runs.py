@@ -34,6 +34,7 @@ from rillflow.runtime.definitions.previews import (
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import sender_of
+from serve.limits.id_masks import hidden_for
 from serve.schemas.answers import Evaluation, ShownDispatchParameters
 from serve.schemas.documentation import ERRORS, answer, example
 from serve.schemas.exchange import read_json_text, ret_response
@@ -79,9 +80,10 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
         given = json_object(await read_json_text(request))
         if type not in SIDES:
             raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
-        known = await _known(stack, execution_id, task_name)
+        body = await _read(stack, request, execution_id, task_name)
 
         def shown() -> bytes:
+            known = _known(body)
             rules = _rules(mapping_rules or None, known, SIDES[type])
             mapped = _applied(stack, rules, known, given, execution_id)
             view: JsonObject = {
@@ -115,9 +117,10 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
     ) -> Response:
         """Show the URL and the body of the request that a function would get."""
         given = json_object(await read_json_text(request))
-        known = await _known(stack, execution_id, task_name)
+        body = await _read(stack, request, execution_id, task_name)
 
         def shown() -> bytes:
+            known = _known(body)
             rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
             data: JsonObject = {"context": given.get("context")}
             mapped = _applied(stack, rules, known, data, execution_id)
@@ -158,11 +161,26 @@ def _applied(
     )
 
 
-async def _known(stack: Stack, execution_id: str, task_name: str) -> Known:
-    """Read the data of a task of an execution; nothing without both names."""
-    body = None
-    if is_execution_id(execution_id) and task_name.strip():
-        body = await stack.query(execution_id, "task", parent=task_name.strip())
+async def _read(stack: Stack, request: Request, execution_id: str, task_name: str) -> bytes | None:
+    """Read the data of a task of an execution, as text; None without both names.
+
+    Raises:
+        RequestError: They are larger than what a request may give (30110).
+    """
+    if not is_execution_id(execution_id) or not task_name.strip():
+        return None
+    body = await stack.query(execution_id, "task", parent=task_name.strip())
+    most_bytes = answer_limit(stack.settings)
+    if body is not None and len(body) > most_bytes:
+        raise RequestError(
+            f"the data of this task are larger than {most_bytes} bytes",
+            wire_code=RESTRICTION_VIOLATION,
+            hint="leave execution_id out, and give the context that the rules need",
+        )
+    return None if body is None else hidden_for(request.scope, body)
+
+
+def _known(body: bytes | None) -> Known:
     found: Any = decode_json(body) if body else None
     return Known(found["task"]["task"], found["context"]) if found else Known({}, {})
 

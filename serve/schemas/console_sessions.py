@@ -6,8 +6,9 @@ it to every port of this machine. So it is worth nothing without the other half,
 pages of this origin hold and that they send as a header.
 
 Neither half holds the key. The cookie names the session and its end, both halves are HMACs of
-these with a key that is derived from it: every replica can check them, they outlive a restart, and another key ends all
-sessions. Only a session that was ended before its time is in the store (``session_ends.py``).
+these with a key that is derived from it: every replica can check them, they outlive a restart, and
+another key ends all sessions. Only a session that was ended before its time is in the store
+(``session_ends.py``).
 
 Used by `serve/api.py`, `serve/middleware` and `serve/routes`.
 """

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Final
 
+from rillflow.ids import hidden_id
 from tests.api.serving import LONG_S
-from tests.api.test_access import FIRST, open_access, shown
+from tests.api.test_access import FIRST, made, open_access, shown
 
 PARENT: Final = """
 workspace: shop
@@ -43,3 +44,63 @@ async def test_a_limited_key_is_shown_no_id_of_an_execution_of_another_workspace
             assert child in limited.text or path.endswith("events.json")
             assert parent not in limited.text
             assert parent in whole.text or path.endswith("events.json")
+
+
+APPROVED: Final = """
+workspace: shop
+dagName: parent
+type: flow
+tasks:
+  - { name: sub, category: function, pattern: flow_async, resourceName: "rillflow://video:order",
+      outputMappings: [{ source: $.output.execution_id, target: $.context.child }] }
+  - { name: approve, category: suspense, conditions: [$.input.approved] }
+"""
+CONTEXT: Final = "/flow/console/v1/context.json"
+EVALUATE: Final = "/flow/console/v1/evaluate.json"
+MAPPING: Final = "/flow/mapping_evaluation.json"
+SPLIT: Final = """
+- { source: $.context.child, transform: "string.split(source, '-')", target: $.context.parts }
+"""
+QUESTIONS: Final = (
+    ("expression", "string.replace_all(context.child, '-', '_')"),
+    ("path", "$.context.child"),
+    ("mappings", SPLIT),
+)
+
+
+async def test_no_part_of_a_text_and_no_rule_tells_a_limited_key_an_id_of_others() -> None:
+    """Who asks for a part of a text, or has an expression write it anew, learns no more."""
+    async with open_access() as access:
+        access.api.client.headers.update(shown(FIRST))
+        parent = await access.api.submit(await access.api.add(APPROVED))
+        context: dict[str, str] = {}
+        async with asyncio.timeout(LONG_S):
+            while "child" not in context:
+                context = (await access.api.shown(parent))["context"]
+        child = context["child"]
+        of_child = (await access.api.shown(child))["context"]
+        root = of_child["flow_root_execution_id"]
+        assert root == hidden_id(parent), "not even the authors of the other workspace have it"
+        del access.api.client.headers["Authorization"]
+        key = await made(access.api, "of-shop", "author", workspaces="shop")
+        unique = child.rpartition("_c_")[2]
+        for offset in range(len(child)):
+            query = {"execution_id": parent, "path": "/child", "offset": str(offset)}
+            told = await access.api.client.get(CONTEXT, params=query, headers=shown(key))
+            assert (told.json()["value"], told.json()["offset"]) == (hidden_id(child), 0)
+
+        async def end_of_id_is_told(
+            key: str, path: str, body: dict[str, str], **query: str
+        ) -> bool:
+            headers, query = shown(key), {"execution_id": parent, **query}
+            told = await access.api.client.post(path, params=query, json=body, headers=headers)
+            assert told.status_code == 200, told.text
+            return unique[-12:] in told.text
+
+        for kind, text in QUESTIONS:
+            body = {"kind": kind, "text": text}
+            assert not await end_of_id_is_told(key, EVALUATE, body), kind
+            assert await end_of_id_is_told(FIRST, EVALUATE, body), "who may see it is told"
+        rules = {"task_name": "approve", "mapping_rules": SPLIT}
+        assert not await end_of_id_is_told(key, MAPPING, {}, **rules)
+        assert await end_of_id_is_told(FIRST, MAPPING, {}, **rules)

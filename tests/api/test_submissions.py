@@ -274,7 +274,7 @@ async def test_a_schema_that_cannot_be_enforced_is_refused_when_it_is_added(
     assert refusal[2].startswith("inputSchema cannot be enforced: ")
 
 
-async def test_checks_of_one_workspace_are_refused_beyond_a_number_and_those_of_others_are_not(
+async def test_checks_of_one_definition_are_refused_beyond_a_number_and_those_of_others_are_not(
     api: Api,
 ) -> None:
     await api.add(with_schema(SCHEMA))

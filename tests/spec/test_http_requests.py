@@ -274,25 +274,6 @@ def test_json_keeps_null_entries_of_maps_at_every_level(method: str) -> None:
     assert body_of(call) == {"execution_id": EXECUTION, "a": None, "b": {"c": None}}
 
 
-@pytest.mark.parametrize("number", [3, 3_000])
-def test_what_is_large_is_sent_like_what_is_small(number: int) -> None:
-    entries = [{"a": None, "b": [None, 1.0, "é\""], "c": {}}] * number
-    body = built({"l": entries, "body": {"n": None, "m": entries}, "generate_auth": "no"})
-    sent = {"l": entries, "n": None, "m": entries}
-    assert body.body == encode_json({"execution_id": EXECUTION, **sent})
-    form = built({**FORM, "l": entries}).body
-    assert form is not None
-    kept = encode_json([{"b": [None, 1.0, "é\""], "c": {}}] * number).decode()
-    assert dict(parse_qsl(form.decode()))["l"] == kept
-    assert query_of(built({"query": {"l": entries, "s": "text", "n": 1}})) == {
-        "execution_id": EXECUTION,
-        "l": kept,
-        "s": "text",
-        "n": "1",
-        "name": TASK,
-    }
-
-
 def test_json_is_announced_unless_the_input_announces_something_else() -> None:
     assert headers_of(built({}))["content-type"] == "application/json"
     given = built({"header": {"content-TYPE": "application/vnd.api+json"}})

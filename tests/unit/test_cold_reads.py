@@ -69,9 +69,7 @@ class Counted(Owned):
         self.counting = store or CountingStore()
         super().__init__(self.counting, hot_bytes=HOT_BYTES)
 
-    async def cold(
-        self, number: int, size_bytes: int, business: str = "shop"
-    ) -> list[ExecutionId]:
+    async def cold(self, number: int, size_bytes: int, business: str = "shop") -> list[ExecutionId]:
         """Submit executions with so much text, which leave memory."""
         version = await self.add(SUSPENDED)
         ids: list[ExecutionId] = []
@@ -181,9 +179,9 @@ async def test_a_workspace_that_reads_many_holds_up_no_other() -> None:
     await readers.leave(0)
     assert readers.read[3:] == ["c:1"], "its turn is before those of workspaces with a place"
     await readers.leave(1)
-    assert readers.read[4:] == [], "the others have all places but that of who has none"
-    await readers.leave(4)
     assert readers.read[4:] == ["a:3"]
+    await readers.leave(4)
+    assert readers.read[5:] == ["b:2"]
     await readers.end()
     assert sorted(readers.read) == ["a:1", "a:2", "a:3", "a:4", "b:1", "b:2", "c:1"]
 
@@ -214,7 +212,7 @@ async def test_large_executions_of_workspaces_are_read_in_turn() -> None:
 
         async with asyncio.timeout(2 * SHORT_S):
             await asyncio.gather(*map(ask, [*ids, *others]))
-        assert order.index(others[0]) <= 1, order
+        assert order.index(others[0]) <= 2, order
     finally:
         await owned.owner.stop()
         await owned.store.close()
@@ -258,7 +256,7 @@ async def test_a_reader_who_leaves_takes_no_place_from_those_who_wait_with_it() 
     gate, second, third = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def hold(name: str) -> None:
-        async with places.place(name):
+        async with places.place(f"shop:{name}"):
             read.append(name)
             if name == "b":
                 second.set()
@@ -278,7 +276,7 @@ async def test_a_reader_who_leaves_takes_no_place_from_those_who_wait_with_it() 
     assert read == ["a", "b", "c"]
     gate.set()
     await asyncio.gather(*held, return_exceptions=True)
-    async with places.place("d"), places.place("e"):
+    async with places.place("shop:d"), places.place("shop:e"):
         pass
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from serve.middleware.foreign_ids import IdMask
+from rillflow.jsontypes import JsonObject
+from serve.limits.id_masks import IdMask, ValueMask
 
 UNIQUE = "8f0f9c00-0000-11f0-8000-00000000abcd"
 OWN = f"own:order_c_{UNIQUE}"
@@ -60,3 +61,22 @@ def test_ids_are_hidden_however_a_text_comes_in_parts(size: int) -> None:
 def test_an_event_of_a_stream_is_sent_at_once() -> None:
     event = b'data: {"id": "shop"}\n\n'
     assert IdMask(sees).part(event, has_more=True) == event
+
+
+@pytest.mark.parametrize("length", range(9, 36))
+def test_the_begin_of_an_id_at_the_end_of_a_text_is_hidden(length: int) -> None:
+    cut = OTHER[: OTHER.index(UNIQUE) + length]
+    assert hidden(json.dumps([cut])) == json.dumps([HIDDEN[: len(cut)]])
+    own = json.dumps([OWN[: OWN.index(UNIQUE) + length]])
+    assert hidden(own) == own
+    assert hidden('"other_c_added"') == '"other_c_added"'
+
+
+def test_data_without_ids_of_others_are_the_same_objects() -> None:
+    large: JsonObject = {"a": ["x" * 1_000, 1, None, {"id": OWN}]}
+    data: JsonObject = {"b": large, "c": [large, OTHER, {OTHER: {"d": OTHER}}]}
+    told = ValueMask(sees).of(data)
+    assert told == {"b": large, "c": [large, HIDDEN, {HIDDEN: {"d": HIDDEN}}]}
+    assert isinstance(told, dict)
+    assert told["b"] is large
+    assert data["c"] == [large, OTHER, {OTHER: {"d": OTHER}}]

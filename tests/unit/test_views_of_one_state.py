@@ -5,6 +5,7 @@ The state of one that has ended is not even copied, until an event comes neverth
 
 import asyncio
 import gc
+import threading
 import weakref
 from functools import partial
 from typing import Final
@@ -19,7 +20,7 @@ from rillflow.errors import UnreadAnswersError
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Query, ViewPart
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.owner.views import Views
+from rillflow.runtime.owner.views import _FOR_VIEWS, Views
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
 from tests.unit.test_linear_readers import lines_of
@@ -86,39 +87,44 @@ async def test_the_state_of_an_ended_execution_is_read_without_a_copy() -> None:
     await views.stop()
 
 
-def paged(execution: ActiveExecution, offset: int) -> Query:
-    """Return a query for a view of its own."""
-    return Query(
-        execution_id=execution.state.execution_id,
-        kind="execution",
-        inspected=(("offset", str(offset)),),
-    )
+def asked(views: Views, execution: ActiveExecution, number: int) -> str:
+    """Ask for a view of its own, and return its name."""
+    query = Query(execution_id=execution.state.execution_id, kind="execution")
+    name = views.answer(query, execution, f"reason {number}").view
+    assert name is not None
+    return name
+
+
+def _note(order: list[int], number: int, _: object) -> None:
+    order.append(number)
 
 
 async def test_a_workspace_whose_views_wait_to_be_encoded_holds_up_no_other() -> None:
-    views, order = Views(ManualClock()), list[str]()
-    many, other = wide(1_000), wide(1_000, "other")
-    names = [views.answer(paged(many, offset), many, None).view for offset in range(12)]
-    names.append(views.answer(paged(other, 0), other, None).view)
+    views, order = Views(ManualClock()), list[int]()
+    many, other, gate = wide(100), wide(100, "other"), threading.Event()
+    held = _FOR_VIEWS.begin("held", gate.wait)
+    names = [asked(views, many, number) for number in range(12)]
+    names.append(asked(views, other, 0))
     encodings = [views._views[name].encoding for name in names]
     for number, encoding in enumerate(encodings):
-        encoding.add_done_callback(lambda _, number=number: order.append(number))
-    await asyncio.gather(*encodings)
-    assert order.index(12) <= 3, order
+        encoding.add_done_callback(partial(_note, order, number))
+    gate.set()
+    await asyncio.gather(held, *encodings)
+    assert order[:3] == [0, 12, 1], order
     await views.stop()
 
 
 async def test_a_workspace_with_half_of_the_views_gets_no_more_and_others_do() -> None:
     many, other = wide(1_000), wide(1_000, "other")
     views = Views(ManualClock())
-    size_bytes = (await views.part(ViewPart(views.answer(paged(many, 0), many, None).view))).size_bytes
+    size_bytes = (await views.part(ViewPart(asked(views, many, 0)))).size_bytes
     await views.stop()
     views = Views(ManualClock(), most_bytes=4 * size_bytes)
-    for offset in range(2):
-        await views.encoded(views.answer(paged(many, offset), many, None).view)
+    for number in range(2):
+        await views.encoded(asked(views, many, number))
     with pytest.raises(UnreadAnswersError):
-        views.answer(paged(many, 2), many, None)
-    assert views.answer(paged(other, 0), other, None).view
+        asked(views, many, 2)
+    assert asked(views, other, 0)
     await views.stop()
 
 

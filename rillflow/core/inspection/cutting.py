@@ -7,6 +7,8 @@ far longer as text than in memory, so no value is encoded before it is known to 
 Used by `core/inspection`.
 """
 
+import re
+import string
 from typing import Final, NamedTuple
 
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
@@ -23,6 +25,10 @@ _SMALLEST: Final = 256
 _DEEPEST: Final = 32
 _LONGEST_NUMBER: Final = 10**100
 CUT: Final = "$cut"
+_UNIQUE: Final = re.compile(r"_c_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OF_NAMES: Final = string.ascii_letters + string.digits + ":%"
+_LONGEST_ID: Final = 300
+"""Characters of an id whose names are as long as they may be, and more."""
 MOST_WORK: Final = 4 << 20
 """How much the sizes of an answer may take to count: a value is 16, and a character one."""
 _VALUE_WORK: Final = 16
@@ -33,12 +39,16 @@ _NUMBER_WORK_BITS: Final = 9
 
 
 class Page(NamedTuple):
-    """A part of a value, and where to go on; ``found`` is False if the pointer leads nowhere."""
+    """A part of a value, and where to go on; ``found`` is False if the pointer leads nowhere.
+
+    ``offset`` is where it begins: no text begins or ends within an id.
+    """
 
     found: bool
     value: JsonValue = None
     size_bytes: int = 0
     next_offset: int | None = None
+    offset: int = 0
 
 
 class Sizes:
@@ -138,7 +148,9 @@ def _is_within(value: JsonValue, room: int) -> bool:
 def page_of(value: JsonValue, pointer: str, offset: int) -> Page:
     """Return a part of a value by its JSON Pointer, from an offset if it is a text or a container.
 
-    Of a text the offset counts characters, of a container its items.
+    Of a text the offset counts characters, of a container its items. A text begins or ends
+    before the id of an execution, and not within it: ids of other workspaces are hidden in answers,
+    which a part of one would escape.
     """
     found, part = _find(value, pointer)
     if not found:
@@ -146,13 +158,26 @@ def page_of(value: JsonValue, pointer: str, offset: int) -> Page:
     start = max(offset, 0)
     size_bytes = len(encode_json(part))
     if isinstance(part, str):
-        end = start + PAGE_CHARACTERS
-        return Page(True, part[start:end], size_bytes, end if end < len(part) else None)  # noqa: FBT003 - a row
+        start = _outside_of_ids(part, start)
+        end = _outside_of_ids(part, start + PAGE_CHARACTERS)
+        following = end if end < len(part) else None
+        return Page(True, part[start:end], size_bytes, following, start)  # noqa: FBT003 - a row
     if isinstance(part, list):
-        return _page_of_list(part, pointer, start, size_bytes)
+        return _page_of_list(part, pointer, start, size_bytes)._replace(offset=start)
     if isinstance(part, dict):
-        return _page_of_object(part, pointer, start, size_bytes)
+        return _page_of_object(part, pointer, start, size_bytes)._replace(offset=start)
     return Page(True, part, size_bytes)  # noqa: FBT003 - a row
+
+
+def _outside_of_ids(text: str, at: int) -> int:
+    """Return a place in a text, or the begin of the id in which it is."""
+    around = max(at - _LONGEST_ID, 0)
+    for found in _UNIQUE.finditer(text, around, at + _LONGEST_ID):
+        head = text[around : found.start()]
+        begin = around + len(head.rstrip(_OF_NAMES))
+        if begin < at < found.end():
+            return begin
+    return at
 
 
 def _page_of_list(part: list[JsonValue], pointer: str, start: int, size_bytes: int) -> Page:

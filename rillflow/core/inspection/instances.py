@@ -80,7 +80,7 @@ def context_part(
         "seq": state.seq,
         "route": route,
         "path": pointer,
-        "offset": offset,
+        "offset": page.offset,
         "bytes": page.size_bytes,
         "value": page.value,
         "next_offset": page.next_offset,

@@ -269,10 +269,12 @@ def evaluate(  # noqa: PLR0913 - what a question consists of
     text: str,
     rules: Sequence[MappingRule] = (),
     is_over: Callable[[], bool] = lambda: False,
+    shown: Callable[[JsonValue], JsonValue] = lambda value: value,
 ) -> JsonObject:
     """Evaluate a path, an expression, a condition or mapping rules on the data of a state.
 
     Context, input and output are those of an instance, or of the top level for the empty name.
+    ``shown`` returns what a rule may know of each.
 
     Raises:
         RequestError: There are too many rules, or the evaluation exceeds its budget or its time.
@@ -280,7 +282,8 @@ def evaluate(  # noqa: PLR0913 - what a question consists of
     if len(rules) > MOST_RULES:
         raise RequestError(f"the text has {len(rules)} rules; up to {MOST_RULES} can be tried")
     given = data_of(state, name)
-    data = Data(given.context, _masked(given.input), given.output)
+    masked = given._replace(input=_masked(given.input))
+    data = Data(*(_object(shown(each)) for each in masked))
     document: JsonObject = {"context": data.context, "input": data.input, "output": data.output}
     answer: JsonObject = {"kind": kind, "seq": state.seq, "task": name}
     budget, sizes = trial_budget(state), Sizes()
@@ -321,5 +324,8 @@ def _value(
 
 
 def _masked(values: JsonObject) -> JsonObject:
-    masked = redacted(values)
-    return masked if isinstance(masked, dict) else {}
+    return _object(redacted(values))
+
+
+def _object(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {}

@@ -106,9 +106,7 @@ class HttpGateway:
         asked = None if built or self.delegates is None else request
         if self._settings.artifacts is not None and has_artifacts(request):
             request = await with_addresses(request, self._settings.artifacts, now_ms=now_ms)
-        call = built or await computed(
-            len(request.input), partial(build_request, request, self._settings, now_ms=now_ms)
-        )
+        call = built or await self._built(request, now_ms)
         timeout_s = call_timeout_s(request, self._settings)
         made = await self._limited(request, call, timeout_s, asked)
         if isinstance(made, DispatchAnswer):
@@ -124,6 +122,10 @@ class HttpGateway:
         if answer.poll_url is not None and self._policy_after(reply.peer) is not None:
             return replace(answer, polls_public=True)
         return answer
+
+    async def _built(self, request: DispatchRequest, now_ms: int) -> HttpCall:
+        build = partial(build_request, request, self._settings, now_ms=now_ms)
+        return await computed(len(request.input), build)
 
     async def _limited(
         self,

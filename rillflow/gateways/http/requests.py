@@ -321,7 +321,7 @@ def text_of(field: Field) -> str:
     if isinstance(field, str):
         return field
     text = field if isinstance(field, Raw) else Raw(encode_json(field))
-    if memoryview(text)[:1] == b'"':
+    if bytes(memoryview(text)[:1]) == b'"':
         return str(value_of(text))
     return text_without_nulls(text).decode()
 

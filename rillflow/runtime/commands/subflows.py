@@ -5,7 +5,7 @@ Used by `runtime/commands/dispatching.py`.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import (
@@ -23,7 +23,14 @@ from rillflow.errors import (
     StoreError,
     UnavailableError,
 )
-from rillflow.ids import ExecutionId, child_execution_id, child_id_key, parse_descriptor_id
+from rillflow.ids import (
+    ExecutionId,
+    child_execution_id,
+    child_id_key,
+    hidden_id,
+    parse_descriptor_id,
+    workspace_of,
+)
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
@@ -36,6 +43,7 @@ from rillflow.setting_values import EVERY_WORKSPACE
 from rillflow.telemetry.trace_context import TraceParent, TraceStart, attempt_id, trace_id_of
 
 MOST_LEVELS = 5
+_ROOT: Final = "flow_root_execution_id"
 UNSUPPORTED = 30606
 
 
@@ -145,7 +153,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         at_ms=clock.now_ms(),
         execution_id=child,
         definition_id=found.version or "",
-        data=request.input,
+        data=_data_of_child(request.input, document, route[0].execution_id, found.business),
         host=host,
         parent=_parent_of(request),
         route=route,
@@ -158,6 +166,17 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
+
+
+def _data_of_child(given: bytes, document: JsonObject, root: ExecutionId, workspace: str) -> bytes:
+    """Return the data of a sub-flow, which name no execution of another workspace.
+
+    The core adds the id of the outermost execution where there is none. Who knows an id may call
+    back for the tasks of its execution, and the authors of this workspace have not started it.
+    """
+    if workspace_of(root) == workspace or _ROOT in document:
+        return given
+    return encode_json({**document, _ROOT: hidden_id(root)})
 
 
 def refuse_workspace(

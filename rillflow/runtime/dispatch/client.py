@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
-from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.gateways.limits.answer_budget import CallId
+from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message

@@ -99,8 +99,8 @@ class RequestRoom:
 
     def waiting(self, execution_id: ExecutionId) -> list[TaskName]:
         """Return the tasks of an execution whose calls wait."""
-        queue = self._waiting.get(workspace_of(execution_id), {})
-        return [call[1] for call in queue if call[0] == execution_id]
+        queue = self._waiting.get(workspace_of(execution_id))
+        return [call[1] for call in queue or () if call[0] == execution_id]
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))

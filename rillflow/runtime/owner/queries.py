@@ -15,7 +15,7 @@ from rillflow.core.events import (
 from rillflow.core.inspection.overview import in_quarantine
 from rillflow.core.inspection.views import SUMMARY, inspect
 from rillflow.core.state import ExecutionState
-from rillflow.core.view import children_view, execution_view, posted_log, task_view
+from rillflow.core.view import children_view, execution_view, log_view, posted_log, task_view
 from rillflow.errors import (
     ExecutionError,
     RequestError,
@@ -130,7 +130,17 @@ def _read(query: Query, execution: ActiveExecution, at_ms: int) -> JsonValue:
         return children_view(plan, state, query.parent, query.index)
     if query.kind == "task":
         return _instance(execution, query.parent)
+    if query.kind == "log":
+        return _log(execution, query.parent)
     return execution_view(plan, state, at_ms=at_ms, brief=query.kind == "brief")
+
+
+def _log(execution: ActiveExecution, name: str) -> JsonValue:
+    """Return the place of what the function of an instance has printed, without its data."""
+    task = execution.state.tasks.get(name)
+    if task is None or task.log is None:
+        return {}
+    return {"log": posted_log(task) or log_view(task.log)}
 
 
 def _instance(execution: ActiveExecution, name: str) -> JsonValue:

@@ -48,7 +48,7 @@ KEPT_S: Final = 10.0
 _SHOWN_FOR_MS: Final = 5_000
 """How long the view of a running execution may be reused."""
 _LEVELS: Final = 2
-_NEVER_LARGE: Final = frozenset({"status", "route", SUMMARY})
+_NEVER_LARGE: Final = frozenset({"status", "route", "log", SUMMARY})
 
 # One thread is enough: it competes with the event loop for the interpreter lock.
 _FOR_VIEWS: Final = FairThread(most=sys.maxsize, most_of_one=sys.maxsize, name="views")

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from rillflow.errors import GoneError, NotOwnerError, NotReadyError, UnavailableError
 from rillflow.core.events import RedoRequested
+from rillflow.errors import GoneError, NotOwnerError, NotReadyError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (

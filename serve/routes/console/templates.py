@@ -87,13 +87,13 @@ Filters = Annotated[Wanted, Depends(wanted)]
 def router(stack: Stack) -> APIRouter:
     """Return the routes of the palette."""
     routes = APIRouter(prefix="/flow/template", tags=["templates"], responses=ERRORS)
-    _add_lists(routes, Palette(stack))
+    _add_lists(routes, TemplateLists(stack))
     _add_changes(routes, stack)
     _add_switches(routes, stack)
     return routes
 
 
-def _add_lists(routes: APIRouter, palette: "Palette") -> None:
+def _add_lists(routes: APIRouter, palette: "TemplateLists") -> None:
     @routes.get("/get_meta_data_list.json", responses=answer(Records))
     async def get_meta_data_list() -> Response:
         """List the categories with their icons and fields."""
@@ -110,7 +110,7 @@ def _add_lists(routes: APIRouter, palette: "Palette") -> None:
         return await palette.listed(filters, sender_of(request.scope), _prototype)
 
 
-class Palette:
+class TemplateLists:
     """The lists of entries.
 
     A list may have 500 entries of 64 KiB each. So senders take turns, one list at a time is made in

@@ -23,7 +23,8 @@ from rillflow.jsontypes import JsonObject
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
-from serve.limits.callers import sender_of
+from serve.limits.callers import caller_of, sender_of
+from serve.limits.id_masks import ValueMask
 from serve.routes.console_api.inspecting import Event, last_event, missing
 from serve.schemas.documentation import ERRORS, NOT_FOUND, example
 from serve.schemas.exchange import json_response, read_json_text
@@ -75,7 +76,9 @@ def router(stack: Stack) -> APIRouter:
         read = partial(_rules, question)
         sender, size = sender_of(request.scope), len(question.text)
         mappings = await FOR_AUTHORS.run(read, sender=sender, text_bytes=size)
-        asked = partial(_answer, question, mappings)
+        caller = caller_of(request.scope)
+        hidden = ValueMask(caller.sees) if caller.workspaces else None
+        asked = partial(_answer, question, mappings, hidden)
         return json_response(await stack.histories.look(execution_id, seq, asked))
 
     return routes
@@ -98,7 +101,11 @@ def question_of(body: bytes) -> Question:
 
 
 def _answer(
-    question: Question, rules: tuple[MappingRule, ...], plan: Plan, state: ExecutionState
+    question: Question,
+    rules: tuple[MappingRule, ...],
+    hidden: ValueMask | None,
+    plan: Plan,
+    state: ExecutionState,
 ) -> JsonObject:
     """Answer a question in the thread of histories.
 
@@ -114,6 +121,7 @@ def _answer(
         text=question.text,
         rules=rules,
         is_over=lambda: time.monotonic() > deadline_s,
+        shown=(lambda value: value) if hidden is None else hidden.of,
     )
 
 
