@@ -9,9 +9,10 @@ Used by `core/inspection`.
 
 import re
 import string
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, ReadonlyJsonObject, encode_json
 
 ANSWER_BYTES: Final = 128 * 1024
 """What a whole value may take."""
@@ -41,12 +42,13 @@ _NUMBER_WORK_BITS: Final = 9
 class Page(NamedTuple):
     """A part of a value, and where to go on; ``found`` is False if the pointer leads nowhere.
 
-    ``offset`` is where it begins: no text begins or ends within an id.
+    ``size`` has its ``bytes``, as ``Sizes`` counts them. ``offset`` is where it begins: no text
+    begins or ends within an id.
     """
 
     found: bool
     value: JsonValue = None
-    size_bytes: int = 0
+    size: ReadonlyJsonObject = MappingProxyType({})
     next_offset: int | None = None
     offset: int = 0
 
@@ -156,17 +158,17 @@ def page_of(value: JsonValue, pointer: str, offset: int) -> Page:
     if not found:
         return Page(found=False)
     start = max(offset, 0)
-    size_bytes = len(encode_json(part))
+    size = Sizes().of(part)
     if isinstance(part, str):
         start = _outside_of_ids(part, start)
         end = _outside_of_ids(part, start + PAGE_CHARACTERS)
         following = end if end < len(part) else None
-        return Page(True, part[start:end], size_bytes, following, start)  # noqa: FBT003 - a row
+        return Page(True, part[start:end], size, following, start)  # noqa: FBT003 - a row
     if isinstance(part, list):
-        return _page_of_list(part, pointer, start, size_bytes)._replace(offset=start)
+        return _page_of_list(part, pointer, start, size)
     if isinstance(part, dict):
-        return _page_of_object(part, pointer, start, size_bytes)._replace(offset=start)
-    return Page(True, part, size_bytes)  # noqa: FBT003 - a row
+        return _page_of_object(part, pointer, start, size)
+    return Page(True, part, size)  # noqa: FBT003 - a row
 
 
 def _outside_of_ids(text: str, at: int) -> int:
@@ -180,15 +182,15 @@ def _outside_of_ids(text: str, at: int) -> int:
     return at
 
 
-def _page_of_list(part: list[JsonValue], pointer: str, start: int, size_bytes: int) -> Page:
+def _page_of_list(part: list[JsonValue], pointer: str, start: int, size: JsonObject) -> Page:
     end = min(start + PAGE_ITEMS, len(part))
     room = max(ANSWER_BYTES // max(end - start, 1), _SMALLEST)
     sizes = Sizes()
     items = [cut(part[at], room, f"{pointer}/{at}", 1, sizes) for at in range(start, end)]
-    return Page(True, items, size_bytes, end if end < len(part) else None)  # noqa: FBT003 - a row
+    return Page(True, items, size, end if end < len(part) else None, start)  # noqa: FBT003 - a row
 
 
-def _page_of_object(part: JsonObject, pointer: str, start: int, size_bytes: int) -> Page:
+def _page_of_object(part: JsonObject, pointer: str, start: int, size: JsonObject) -> Page:
     keys = list(part)
     end = min(start + PAGE_ITEMS, len(keys))
     room = max(ANSWER_BYTES // max(end - start, 1), _SMALLEST)
@@ -201,7 +203,7 @@ def _page_of_object(part: JsonObject, pointer: str, start: int, size_bytes: int)
             break
         place = f"{pointer}/{escaped(key)}"
         shown[key[:_LONGEST_TEXT]] = cut(part[key], room, place, 1, sizes)
-    return Page(True, shown, size_bytes, end if end < len(keys) else None)  # noqa: FBT003 - a row
+    return Page(True, shown, size, end if end < len(keys) else None, start)  # noqa: FBT003 - a row
 
 
 def escaped(key: str) -> str:

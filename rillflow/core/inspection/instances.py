@@ -81,7 +81,7 @@ def context_part(
         "route": route,
         "path": pointer,
         "offset": page.offset,
-        "bytes": page.size_bytes,
+        **page.size,
         "value": page.value,
         "next_offset": page.next_offset,
     }

@@ -211,6 +211,9 @@ class Views:
     def _check_room(self, workspace: str) -> None:
         """Refuse one more view of a workspace that has half of what may be, or where all is taken.
 
+        What may be is a half of the bytes, and all of them for a workspace that has none: one of
+        another may be larger than a half.
+
         Raises:
             UnreadAnswersError: It is refused.
         """
@@ -219,9 +222,10 @@ class Views:
             whose = workspace_of(view.execution_id)
             under_way[whose] += not view.encoding.done()
             held_bytes[whose] += view.size_bytes
+        most_bytes = self._most // 2 if held_bytes[workspace] else self._most
         if (
             max(2 * under_way[workspace], under_way.total()) >= MOST_UNDER_WAY
-            or max(2 * held_bytes[workspace], held_bytes.total()) > self._most // 2
+            or max(2 * held_bytes[workspace], held_bytes.total()) > most_bytes
         ):
             raise UnreadAnswersError("too many large executions are being read; try again later")
 
