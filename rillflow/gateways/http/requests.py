@@ -320,10 +320,12 @@ def text_of(field: Field) -> str:
     """
     if isinstance(field, str):
         return field
-    text = field if isinstance(field, Raw) else Raw(encode_json(field))
-    if bytes(memoryview(text)[:1]) == b'"':
-        return str(value_of(text))
-    return text_without_nulls(text).decode()
+    text = bytes(field) if isinstance(field, Raw) else encode_json(field)
+    if text[:1] == b'"':
+        return str(decode_json(text))
+    if text[:1] not in (b"{", b"["):
+        return text.decode()
+    return text_without_nulls(Raw(text)).decode()
 
 
 def _url(target: Target, query: Mapping[str, Field]) -> str:
