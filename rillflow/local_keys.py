@@ -5,7 +5,6 @@ tells for its port where that is and which process serves; both can be read by t
 key is found for addresses of loopback only, and only while that process lives, so that whoever
 listens on the port later is not sent it.
 
-
 Keys that a person has chosen may be short; here it is told which can be guessed.
 
 Used by `cli/commands/serving.py`, `cli/doctor`, `client/http.py` and `serve`.
