@@ -6,7 +6,7 @@ import pytest
 
 from rillflow.ports.gateway import CircuitState, HostState
 from rillflow.ray_tasks.node_resources import demand_of, needs_of, vain_wait
-from serve.routes.console_api.held_calls import _held, _Holding, _origin
+from serve.routes.console_api.held_calls import _held, _HeldCalls, _origin
 
 FUNCTION: Final = "ray://film:draw"
 GPUS: Final = {"num_cpus": 0.5, "num_gpus": 8}
@@ -41,7 +41,7 @@ def held(resource: str, *hosts: HostState, **options: Any) -> Any:
     found: dict[str, list[HostState]] = {}
     for each in hosts:
         found.setdefault(_origin(each.host.name), []).append(each)
-    return _held(wait, _Holding(found, {}, frozenset()), 0)
+    return _held(wait, _HeldCalls(found, {}, frozenset()), 0)
 
 
 def test_a_call_that_no_node_can_run_says_what_it_needs() -> None:

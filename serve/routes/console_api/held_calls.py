@@ -62,7 +62,7 @@ async def with_held_calls(
     hosts: dict[str, list[HostState]] = defaultdict(list)  # one for each dispatcher
     for host in await _hosts(stack):
         hosts[_origin(host.host.name)].append(host)
-    held = _Holding(
+    held = _HeldCalls(
         hosts,
         await busy_functions(stack, workflow_of(execution_id)),
         await _waiting_for_room(stack, execution_id),
@@ -99,7 +99,7 @@ async def _waiting_for_room(stack: Stack, execution_id: ExecutionId) -> frozense
     return frozenset(found)
 
 
-class _Holding(NamedTuple):
+class _HeldCalls(NamedTuple):
     """What holds calls back: hosts of dispatchers, busy functions, and room for requests."""
 
     hosts: Mapping[str, Sequence[HostState]]
@@ -107,7 +107,7 @@ class _Holding(NamedTuple):
     without_room: AbstractSet[str]
 
 
-def _held(wait: JsonObject, back: _Holding, at_ms: int) -> JsonObject:
+def _held(wait: JsonObject, back: _HeldCalls, at_ms: int) -> JsonObject:
     detail = wait.get("detail")
     resource = detail.get("resource") if isinstance(detail, dict) else None
     if not isinstance(detail, dict) or not isinstance(resource, str):
@@ -138,7 +138,7 @@ class _Known(msgspec.Struct):
 
 
 def _reasons(
-    task: object, resource: str, detail: JsonObject, back: _Holding
+    task: object, resource: str, detail: JsonObject, back: _HeldCalls
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what may hold a call back, the strongest first."""
     if task in back.without_room:
