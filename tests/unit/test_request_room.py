@@ -15,7 +15,7 @@ from rillflow.ports.executions import Delivery, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.dispatch.client import LEAST_ROOM_BYTES, DispatcherClient, room_of
 from rillflow.runtime.dispatch.request_room import SMALL_BYTES, RequestRoom
-from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options
 from rillflow.settings import Settings
