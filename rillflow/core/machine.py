@@ -52,6 +52,7 @@ from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.language.budget import TotalBudget
 
 
 class Handled(msgspec.Struct, frozen=True):
@@ -102,7 +103,9 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         trace=event.trace,
     )
     context = _context_of(plan, event)
-    state.context = stored_context(context, {}, state.context_max_bytes)
+    budget = TotalBudget(None, None, event.language)
+    state.context = stored_context(context, {}, state.context_max_bytes, budget)
+    state.context_bytes = budget.made_bytes
     state.invoke.begin_time(event.at_ms)
     turn = Turn(plan, state, event.at_ms)
     if state.execution_max_tasks is not None and len(plan.level.tasks) > state.execution_max_tasks:

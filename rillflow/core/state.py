@@ -230,7 +230,10 @@ class TaskState(msgspec.Struct, omit_defaults=True):
 
 
 class GroupState(msgspec.Struct, omit_defaults=True):
-    """One iteration or branch, with its own context; ``counts`` is by status of its members."""
+    """One iteration or branch, with its own context; ``counts`` is by status of its members.
+
+    ``context_bytes`` is an estimate of the size of the context, and no less than that.
+    """
 
     route: str
     parent: str
@@ -240,6 +243,7 @@ class GroupState(msgspec.Struct, omit_defaults=True):
     identity: StoredValue = None
     branch: int = 0
     members: list[str] = []
+    context_bytes: int = 0
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)
 
 
@@ -269,7 +273,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     ``progress_ms`` is when a task last reported its progress; ``log_characters`` counts those of
     all logs that were posted and kept.
     ``language`` is the language version. ``trace`` is the trace of the execution, None if it has
-    none. ``outputs_bytes`` is the sum of ``output_bytes`` of all
+    none. ``context_bytes`` is an estimate of the size of the context, and no less than that.
+    ``outputs_bytes`` is the sum of ``output_bytes`` of all
     tasks, and ``made_bytes`` the size of what all turns have made: contexts and inputs together are
     no larger.
     """
@@ -323,6 +328,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     progress_ms: int | None = None
     trace: TraceStart | None = None
     log_characters: int = 0
+    context_bytes: int = 0
 
     def traceparent_of(self, task: str, attempt: int) -> str | None:
         """Return the header ``traceparent`` of a call; None if the execution has no trace."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from rillflow.errors import ExecutionError
+from rillflow.errors import ExecutionError, WorkLimitError
 from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 
@@ -15,7 +15,8 @@ RESERVED_PREFIX: Final = "__"
 VALUE_TYPE_IS_NOT_MAP: Final = 30505
 CONTENT_TOO_LONG: Final = 30507
 _BYTES_PER_STEP: Final = 32  # of JSON, per step of the budget
-_FREE_BYTES: Final = 256  # one save may change this much without being charged
+FREE_BYTES: Final = 256
+"""One save may change this much without being charged."""
 _WORD_BITS: Final = 64
 _SQUARED_BITS_PER_BYTE: Final = 5_000  # 14,000 bits take as long as 40 KB of text
 _CONTAINERS: Final = (dict, list)  # a union type would be built anew for each value
@@ -25,6 +26,9 @@ _LISTS: Final = frozenset((list,))
 _NULL: Final = type(None)
 _LONGEST_WORD: Final = 2**_WORD_BITS - 1
 _WIDE: Final = 32  # entries of a map whose copy is charged
+_SHORT_ESCAPES: Final = b'"\\\b\t\n\f\r'  # two bytes each
+_LONG_ESCAPES: Final = bytes(each for each in range(32) if each not in _SHORT_ESCAPES)  # six
+_SAVES_OF_A_CONTEXT: Final = 2
 _VALUE_BYTES: Final = 8  # of each value, beside what a text or a long number takes
 
 _Container: TypeAlias = JsonObject | list[JsonValue]
@@ -67,9 +71,40 @@ def stored_context(
     try:
         cleaner.keep(changed, kept)
     finally:
-        if cleaner.left < max_bytes - _FREE_BYTES:
+        if cleaner.left < max_bytes - FREE_BYTES:
             cleaner.charge()
     return kept
+
+
+def bounded_size(
+    context: JsonObject, estimate_bytes: int, max_bytes: int, budget: TotalBudget
+) -> int:
+    """Return an estimate of the size of a whole context, which is no less than its size.
+
+    A context that has grown step by step may have twice what one save may change. It is measured
+    when the ``estimate_bytes``, to which each save adds what it changed, exceed that. Executions
+    of older releases have no such limit.
+
+    Raises:
+        ExecutionError: The context is larger (30507).
+        WorkLimitError: Nothing is left of the budget, which the measuring is charged to.
+    """
+    most_bytes = _SAVES_OF_A_CONTEXT * max_bytes
+    if estimate_bytes <= most_bytes or not budget.counts_bytes:
+        return estimate_bytes
+    keys = TotalBudget(None, most_bytes)
+    cleaner = Cleaner(most_bytes, keys, around=1)
+    try:
+        cleaner.clean(context)
+        cleaner.charge()
+    except (ExecutionError, WorkLimitError):
+        raise ExecutionError(
+            f"content length: the context would have more than {most_bytes} bytes as a whole",
+            CONTENT_TOO_LONG,
+        ) from None
+    finally:
+        budget.spend((most_bytes - max(cleaner.left, 0)) // _BYTES_PER_STEP)
+    return keys.made_bytes
 
 
 class Cleaner:
@@ -87,7 +122,7 @@ class Cleaner:
         left: What is left of the budget.
     """
 
-    __slots__ = ("_budget", "_nesting", "_total", "left")
+    __slots__ = ("_budget", "_nesting", "_text_size", "_total", "left")
 
     def __init__(
         self, budget_bytes: int, total: TotalBudget | None = None, *, around: int = 0
@@ -96,6 +131,7 @@ class Cleaner:
         self._budget = self.left = budget_bytes
         self._total = total
         self._nesting = (MAX_DEPTH if total is None else total.max_nesting) - around
+        self._text_size = json_bytes if total is None or total.counts_bytes else len
 
     def charge(self) -> None:
         """Charge the total budget with the size of everything that was cleaned.
@@ -119,7 +155,7 @@ class Cleaner:
         """
         if isinstance(value, _CONTAINERS):
             return self._clean_all((value,)).get(id(value), value)
-        self._take(8 + len(value) if isinstance(value, str) else _size_of(value))
+        self._take(8 + self._text_size(value) if isinstance(value, str) else _size_of(value))
         return value
 
     def keep(self, changed: JsonObject, kept: JsonObject) -> None:  # noqa: C901 - a call for each value would be slow
@@ -131,6 +167,7 @@ class Cleaner:
             WorkLimitError: Nothing is left of the total.
         """
         size, room = 0, self.left
+        special: list[str] = []
         walked: dict[str, _Container] = {}
         is_reserved_kept = True
         for key, value in changed.items():
@@ -145,6 +182,8 @@ class Cleaner:
                 continue
             if isinstance(value, str):
                 size += 8 + len(value)
+                if not (value.isascii() and value.isprintable()):
+                    special.append(value)
             elif isinstance(value, int):
                 is_short = -_LONGEST_WORD <= value <= _LONGEST_WORD
                 size += 8 if is_short else _size_of(value)
@@ -155,6 +194,7 @@ class Cleaner:
             if value is not None:
                 kept[key] = value
         self._take(size)
+        self._take_special(special)
         if walked and (fresh := self._clean_all(tuple(walked.values()))):
             kept.update({key: fresh.get(id(it), it) for key, it in walked.items()})
         if not is_reserved_kept:
@@ -213,9 +253,29 @@ class Cleaner:
             lists = [it for it in containers if isinstance(it, list)] if maps else containers
             found += chain.from_iterable(lists)
         kinds = set(map(type, found))
-        self._take(_VALUE_BYTES * len(found) + _size_of_scalars(found, kinds))
+        self._take(_VALUE_BYTES * len(found))
+        self._take_scalars(found, kinds)
         inner = found if kinds <= _WALKED else [it for it in found if isinstance(it, _CONTAINERS)]
         return _Level(containers, maps, has_nulls), cast("list[_Container]", inner)
+
+    def _take_scalars(self, values: list[JsonValue], kinds: set[type]) -> None:
+        """Take what the texts and long numbers of a wide list need beyond their places."""
+        if str in kinds:
+            some = values if len(kinds) == 1 else [it for it in values if it.__class__ is str]
+            texts = cast("list[str]", some)
+            self._take(sum(map(len, texts)))
+            self._take_special(texts)
+        if int in kinds:
+            found = values if len(kinds) == 1 else [it for it in values if it.__class__ is int]
+            numbers = cast("list[int]", found)
+            if max(numbers) > _LONGEST_WORD or min(numbers) < -_LONGEST_WORD:
+                self._take(sum(_size_of(it) - 8 for it in numbers))
+
+    def _take_special(self, texts: list[str]) -> None:
+        """Take what texts, whose characters were counted, need beyond a byte for each."""
+        if self._text_size is not len and texts:
+            joined = "".join(texts)
+            self._take(json_bytes(joined) - len(joined))
 
     def _next_few(
         self, containers: Sequence[_Container], maps: Sequence[JsonObject]
@@ -224,13 +284,13 @@ class Cleaner:
         if self._total is not None:
             for each in maps:
                 self._total.make(sum(map(len, each)))
-        size, nulls = 0, 0
+        size, nulls, text_size = 0, 0, self._text_size
         inner: list[_Container] = []
         for it in containers:
             is_map = isinstance(it, dict)
             for item in it.values() if isinstance(it, dict) else it:
                 if isinstance(item, str):
-                    size += 8 + len(item)
+                    size += 8 + text_size(item)
                 elif isinstance(item, _CONTAINERS):
                     size += 8
                     inner.append(item)
@@ -283,18 +343,17 @@ def _without_nulls(levels: Sequence[_Level]) -> dict[int, _Container]:
     return below
 
 
-def _size_of_scalars(values: list[JsonValue], kinds: set[type]) -> int:
-    """Return what the texts and long numbers of a wide list take beyond their places."""
-    size = 0
-    if str in kinds:
-        texts = values if len(kinds) == 1 else [it for it in values if it.__class__ is str]
-        size += sum(map(len, cast("list[str]", texts)))
-    if int in kinds:
-        found = values if len(kinds) == 1 else [it for it in values if it.__class__ is int]
-        numbers = cast("list[int]", found)
-        if max(numbers) > _LONGEST_WORD or min(numbers) < -_LONGEST_WORD:
-            size += sum(_size_of(it) - 8 for it in numbers)
-    return size
+def json_bytes(text: str) -> int:
+    """Return about how many bytes a text takes as JSON: a character takes up to six.
+
+    Quotation marks and backslashes of a text without other special characters count as one byte.
+    """
+    if text.isascii() and text.isprintable():
+        return len(text)
+    encoded = text.encode("utf-8", "surrogatepass")
+    unescaped = len(encoded.translate(None, _SHORT_ESCAPES))
+    long_escapes = unescaped - len(encoded.translate(None, _SHORT_ESCAPES + _LONG_ESCAPES))
+    return len(encoded) + (len(encoded) - unescaped) + 5 * long_escapes
 
 
 def _size_of(value: JsonValue) -> int:

@@ -16,7 +16,7 @@ from rillflow.core.agenda import EVENT_WORK, FOLLOW, OPEN, RUN, Step
 from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
-from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.state import ExecutionState, GroupState, TaskState
 from rillflow.core.status import (
     DAG_COMPLETED,
     FAILED,
@@ -27,7 +27,7 @@ from rillflow.core.status import (
     SUCCEED,
     TaskStatus,
 )
-from rillflow.core.stored_context import Cleaner, stored_context
+from rillflow.core.stored_context import FREE_BYTES, Cleaner, bounded_size, stored_context
 from rillflow.errors import ExecutionError
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -261,14 +261,22 @@ class Turn:
         Raises:
             ExecutionError: A reserved key holds something that is no map (30505).
         """
-        before = self.context_of(task)
-        if context is before:
-            return
-        saved = stored_context(context, before, self.state.context_max_bytes, self.budget)
-        if task.route:
-            self.state.groups[task.route].context = saved
-        else:
-            self.state.context = saved
+        scope = self.state.groups[task.route] if task.route else self.state
+        if context is not scope.context:
+            self.save(context, scope)
+
+    def save(self, context: JsonObject, scope: ExecutionState | GroupState) -> None:
+        """Store the context of the execution, or of a group (spec 3.14).
+
+        Raises:
+            ExecutionError: A reserved key holds something that is no map (30505), or more
+                changed than may be saved at once, or the context would be too large (30507).
+        """
+        made, most_bytes = self.budget.made_bytes, self.state.context_max_bytes
+        saved = stored_context(context, scope.context, most_bytes, self.budget)
+        grown = scope.context_bytes + max(self.budget.made_bytes - made, FREE_BYTES)
+        scope.context_bytes = bounded_size(saved, grown, most_bytes, self.budget)
+        scope.context = saved
 
     def apply(
         self,

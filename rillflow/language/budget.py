@@ -13,6 +13,7 @@ from typing import Any, Final
 from rillflow.errors import BudgetExceededError, WorkLimitError
 from rillflow.jsontypes import MAX_DEPTH, JsonValue
 from rillflow.language.versions import (
+    CONTEXTS_BOUNDED,
     COSTS_CHARGED,
     CURRENT,
     EVENTS_CUT_BY_WORK,
@@ -68,6 +69,7 @@ class TotalBudget:
             of executions of older versions are charged as before.
         charges_costs: Whether what was free before the version ``COSTS_CHARGED`` is charged.
         charges_entries: Whether a walk over a map is charged for its entries.
+        counts_bytes: Whether a text counts by its bytes of JSON, not by its characters.
         max_nesting: How many lists and maps may be nested in what is kept.
         compiled: What was compiled on this budget, by its text; None is nothing yet. Each
             text is charged once, and its result is kept as long as the budget.
@@ -75,7 +77,8 @@ class TotalBudget:
 
     __slots__ = (
         "_bytes_limit", "_earlier_bytes", "_reserved", "_steps_limit", "charges_all",
-        "charges_costs", "charges_entries", "compiled", "max_nesting", "memory_bytes", "steps",
+        "charges_costs", "charges_entries", "compiled", "counts_bytes", "max_nesting",
+        "memory_bytes", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +91,7 @@ class TotalBudget:
         self.charges_all = language >= MEMORY_CHARGED
         self.charges_costs = language >= COSTS_CHARGED
         self.charges_entries = language >= EVENTS_CUT_BY_WORK
+        self.counts_bytes = language >= CONTEXTS_BOUNDED
         self.max_nesting = MAX_DEPTH if language >= NESTING_BOUNDED else _OLDER_MAX_NESTING
         self.compiled: dict[str, Any] | None = None
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps

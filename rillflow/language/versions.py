@@ -28,5 +28,7 @@ NESTING_BOUNDED: Final = 8
 """What is kept of an execution may be nested as deeply as JSON from outside."""
 EVENTS_CUT_BY_WORK: Final = 9
 """An event that has spent many steps leaves the rest to later ones, which share its memory."""
-CURRENT: Final = EVENTS_CUT_BY_WORK
+CONTEXTS_BOUNDED: Final = 10
+"""A context has a limit as a whole, and texts count by the bytes that they take as JSON."""
+CURRENT: Final = CONTEXTS_BOUNDED
 """The rules of executions that are submitted now."""

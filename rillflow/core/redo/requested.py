@@ -12,6 +12,8 @@ from rillflow.core.status import STARTED, DagStatus, TaskStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.turn import Turn
 from rillflow.jsontypes import decode_json
+from rillflow.language.budget import TotalBudget
+from rillflow.language.versions import CONTEXTS_BOUNDED
 
 
 def redo_requested(turn: Turn, event: RedoRequested) -> bool:
@@ -29,9 +31,13 @@ def redo_requested(turn: Turn, event: RedoRequested) -> bool:
         state.redo_order = event.order
     data = decode_json(event.data)
     if isinstance(data, dict) and data:
-        state.context = stored_context(
-            {**state.context, **data}, state.context, state.context_max_bytes
-        )
+        context = {**state.context, **data}
+        if state.language >= CONTEXTS_BOUNDED:
+            turn.save(context, state)
+        else:  # it was not charged
+            uncharged = TotalBudget(None, None, state.language)
+            most_bytes = state.context_max_bytes
+            state.context = stored_context(context, state.context, most_bytes, uncharged)
     if event.failed_only:
         _redo_failed(turn, event)
     else:

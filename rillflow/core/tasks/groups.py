@@ -62,8 +62,9 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     task.invoke.input = rest
     contexts = _item_contexts(turn, mapping, rest, collection)
     turn.set_status(task, TaskStatus.RUNNING)
-    for index, context in enumerate(contexts):
+    for index, (context, size) in enumerate(contexts):
         group = _new_group(turn, task, index, branch=0, context=context)
+        group.context_bytes = size
         group.identity = _identity(turn, mapping, collection[index])
     controls.arm_timeout(turn, task, plan, document)
     task.most_groups = limit
@@ -188,8 +189,10 @@ def _without(value: JsonValue, keys: Sequence[str | int]) -> JsonValue:
 
 def _item_contexts(
     turn: Turn, mapping: IterationMapping, rest: JsonObject, collection: list[JsonValue]
-) -> list[JsonObject]:
-    """Return the contexts of all groups; what they share is walked once, and charged to each.
+) -> list[tuple[JsonObject, int]]:
+    """Return the contexts of all groups, with estimates of their sizes in bytes.
+
+    What they share is walked once, and charged to each.
 
     Executions of older releases are charged by walking it for each.
 
@@ -206,9 +209,11 @@ def _item_contexts(
     contexts = []
     for index, item in enumerate(collection):
         context = _item_context(mapping, rest, index, item)
+        made = budget.made_bytes
         budget.spend(steps_each)
         budget.make(bytes_each)
-        contexts.append(stored_context(context, shared, max_bytes, budget))
+        kept = stored_context(context, shared, max_bytes, budget)
+        contexts.append((kept, budget.made_bytes - made))
     return contexts
 
 
@@ -262,11 +267,14 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
         raise ExecutionError("choice condition is null")
     _charge(turn, task, len(plan.branches), plan.branches)
     chosen = [_branch_holds(turn, condition, document) for condition in conditions]
+    made = turn.budget.made_bytes
     inside = stored_context(document, {}, turn.state.context_max_bytes, turn.budget)
+    made = turn.budget.made_bytes - made
     turn.set_status(task, TaskStatus.RUNNING)
     for index, holds_true in enumerate(chosen):
-        context = inside if holds_true else {}
+        context, size = (inside, made) if holds_true else ({}, 0)
         group = _new_group(turn, task, index, branch=index, context=context)
+        group.context_bytes = size
         if not holds_true:
             _set_group(turn, group, TaskStatus.SKIPPED)
             for name in group.members:
