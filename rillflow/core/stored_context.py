@@ -26,7 +26,7 @@ _LISTS: Final = frozenset((list,))
 _NULL: Final = type(None)
 _LONGEST_WORD: Final = 2**_WORD_BITS - 1
 _WIDE: Final = 32  # entries of a map whose copy is charged
-_SHORT_ESCAPES: Final = b'"\\\b\t\n\f\r'  # two bytes each
+_SHORT_ESCAPES: Final = b"\b\t\n\f\r"  # two bytes each
 _LONG_ESCAPES: Final = bytes(each for each in range(32) if each not in _SHORT_ESCAPES)  # six
 _SAVES_OF_A_CONTEXT: Final = 2
 _VALUE_BYTES: Final = 8  # of each value, beside what a text or a long number takes
@@ -346,7 +346,7 @@ def _without_nulls(levels: Sequence[_Level]) -> dict[int, _Container]:
 def json_bytes(text: str) -> int:
     """Return about how many bytes a text takes as JSON: a character takes up to six.
 
-    Quotation marks and backslashes of a text without other special characters count as one byte.
+    Quotation marks and backslashes count as one byte.
     """
     if text.isascii() and text.isprintable():
         return len(text)

@@ -69,6 +69,7 @@ def test_a_text_counts_as_the_bytes_that_it_takes() -> None:
         assert json_bytes(text) == len(msgspec.json.encode(text)) - 2
     for _ in range(200):
         text = "\x00" + "".join(map(chr, choice(range(0xD000), k=20)))
+        text = text.replace('"', "").replace("\\", "")
         assert json_bytes(text) == len(msgspec.json.encode(text)) - 2
 
 
