@@ -314,7 +314,7 @@ class Settings(BaseSettings):
     callback_max_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
     """Largest body of a callback, wake-up or redo (spec 5.1)."""
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
-    """Most bytes of JSON that an event changes in a context or gives to a task; a context has twice."""
+    """Most bytes of JSON that an event changes in a context or gives a task (contexts: twice)."""
     outputs_max_bytes: Annotated[int, Field(ge=1024)] = 64 * MEBIBYTE
     """Most bytes of outputs that the tasks of an execution keep; an answer beyond it fails.
 
