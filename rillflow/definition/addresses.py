@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rillflow.definition.model import CallbackConfig, FunctionTask
+from rillflow.definition.model import CallbackConfig, FunctionTask, RayOptions
+from rillflow.definition.ray_names import malformed
+from rillflow.definition.ray_options import without_effect
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.suggestions import did_you_mean
@@ -94,9 +96,11 @@ def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
         scheme, separator, _ = name.partition("://")
         key, protocol = "resourceName", scheme if separator else ""
     if protocol in PROTOCOLS:
-        if task.ray_options is not None and protocol not in _MAY_BE_RAY:
-            message = f"rayOptions have no effect on a call of {protocol}"
-            yield Finding(_FUNCTION, message, (*path, "rayOptions"))
+        yield from _option_findings(task.ray_options, protocol, (*path, "rayOptions"))
+        wrong = None if _REFERENCE in name else malformed(protocol, name)
+        if wrong is not None:
+            message = f"resourceName `{shown(name)}` {wrong[0]}: the task fails"
+            yield Finding(_FUNCTION, message, (*path, "resourceName"), hint=wrong[1])
         return
     where, hint = (*path, key), protocol_hint(protocol)
     if not protocol:
@@ -105,6 +109,17 @@ def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
     elif hint.startswith("did you mean"):
         message = f"no protocol `{shown(protocol)}` is built in: without a plugin the task fails"
         yield Finding(_FUNCTION, message, where, hint=hint)
+
+
+def _option_findings(options: RayOptions | None, protocol: str, path: Path) -> Iterator[Finding]:
+    if options is None:
+        return
+    if protocol not in _MAY_BE_RAY:
+        yield Finding(_FUNCTION, f"rayOptions have no effect on a call of {protocol}", path)
+    elif protocol in RAY_PROTOCOLS:
+        for name in without_effect(options, protocol):
+            message = f"rayOptions: {name} has no effect on a call of {protocol}"
+            yield Finding(_FUNCTION, message, (*path, name))
 
 
 def callback_findings(callback: CallbackConfig, path: Path) -> Iterator[Finding]:

@@ -23,6 +23,19 @@ MOST_LABELS: Final = 16
 MOST_PREFIX: Final = 253
 MOST_LABEL_VALUE: Final = 1_024
 
+_OF_ANY: Final = frozenset({"max_system_retries"})
+_OF_A_PROCESS: Final = _OF_ANY | {
+    *("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector"),
+    "runtime_env",
+}
+_COUNTED: Final[Mapping[str, frozenset[str]]] = {
+    "ray": _OF_A_PROCESS | {"max_calls", "detached", "batch"},
+    "ray-job": _OF_A_PROCESS,
+    "ray-actor": _OF_ANY,
+    "serve": _OF_ANY | {"stream"},
+}
+"""The options that count, by the protocol of the call; an actor has resources of its own."""
+
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _RESOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,63}")
 _OWN_OPTION: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
@@ -64,6 +77,12 @@ def wrong_options(options: RayOptions) -> Iterator[OptionProblem]:
             hint = "runtime_env is a name in the setting ray_runtime_envs"
             reason = f"{name} is a name of letters, digits, `_`, `.` and `-`"
             yield OptionProblem((name,), reason, hint if name == "runtime_env" else "")
+
+
+def without_effect(options: RayOptions, protocol: str) -> list[str]:
+    """Return the options that mean nothing to a call of Ray by this protocol."""
+    counted = _COUNTED[protocol]
+    return [name for name, value in options if value is not None and name not in counted]
 
 
 def merged(of_flow: RayOptions | None, of_task: RayOptions | None) -> RayOptions | None:

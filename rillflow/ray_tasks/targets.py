@@ -3,10 +3,17 @@
 Used by `actors` and `ray_tasks`.
 """
 
-import re
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+from rillflow.definition.ray_names import (
+    ACTOR,
+    ACTOR_HINT,
+    APPLICATION,
+    APPLICATION_HINT,
+    FUNCTION,
+    FUNCTION_HINT,
+)
 from rillflow.errors import GatewayError
 
 SCHEME: Final = "ray"
@@ -15,15 +22,6 @@ JOB_SCHEME: Final = "ray-job"
 SERVE_SCHEME: Final = "serve"
 OWN_NAMES: Final = "rillflow:"
 """Names of the stack's own actors begin so; no task may call one."""
-
-_FORM: Final = re.compile(r"(?P<module>[A-Za-z]\w*(?:\.[A-Za-z]\w*)*):(?P<function>[A-Za-z]\w*)")
-_ACTOR_FORM: Final = re.compile(
-    r"(?P<name>[^/@\s]{1,128})(?:@(?P<namespace>[^/@\s]{1,128}))?/(?P<method>[A-Za-z]\w*)"
-)
-_SERVE_FORM: Final = re.compile(
-    r"(?P<application>[^/\s]{1,128})(?:/(?P<deployment>[^/\s]{1,128}))?(?:/(?P<method>[A-Za-z]\w*))?"
-)
-_FORM_HINT: Final = "the form is ray://package.module:function"
 
 
 class FunctionTarget(NamedTuple):
@@ -70,10 +68,9 @@ def actor_target(resource_name: str, allowed: Sequence[str]) -> ActorTarget:
         GatewayError: It names none, or ``ray_actors`` does not allow the actor.
     """
     named = resource_name.partition("://")[2] or resource_name
-    match = _ACTOR_FORM.fullmatch(named)
+    match = ACTOR.fullmatch(named)
     if match is None:
-        hint = "the form is ray-actor://name/method or ray-actor://name@namespace/method"
-        raise GatewayError(f"{named[:256]!r} names no method of an actor", hint=hint)
+        raise GatewayError(f"{named[:256]!r} names no method of an actor", hint=ACTOR_HINT)
     target = ActorTarget(match["name"], match["namespace"] or "", match["method"])
     actor = f"{target.name}@{target.namespace}" if target.namespace else target.name
     if actor not in allowed or target.name.startswith(OWN_NAMES):
@@ -91,10 +88,9 @@ def serve_target(resource_name: str, allowed: Sequence[str]) -> ServeTarget:
         GatewayError: It names none, or ``serve_applications`` does not allow the application.
     """
     named = resource_name.partition("://")[2] or resource_name
-    match = _SERVE_FORM.fullmatch(named)
+    match = APPLICATION.fullmatch(named)
     if match is None:
-        hint = "the form is serve://application, followed by /deployment, or /deployment/method"
-        raise GatewayError(f"{named[:256]!r} names no Serve application", hint=hint)
+        raise GatewayError(f"{named[:256]!r} names no Serve application", hint=APPLICATION_HINT)
     target = ServeTarget(
         match["application"], match["deployment"] or "", match["method"] or "__call__"
     )
@@ -128,9 +124,9 @@ def function_target(resource_name: str) -> FunctionTarget:
         GatewayError: It names no function of a module.
     """
     named = resource_name.partition("://")[2] or resource_name
-    match = _FORM.fullmatch(named)
+    match = FUNCTION.fullmatch(named)
     if match is None:
-        raise GatewayError(f"{named[:256]!r} names no function", hint=_FORM_HINT)
+        raise GatewayError(f"{named[:256]!r} names no function", hint=FUNCTION_HINT)
     return FunctionTarget(match["module"], match["function"])
 
 

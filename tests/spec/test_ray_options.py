@@ -51,6 +51,20 @@ def _options(text: str) -> JsonObject:
             "rayOptions: GPU has an option of its own",
             "write num_gpus: 2 instead",
         ),
+        (
+            "accelerator_type: A 100",
+            "rayOptions: accelerator_type is a name of letters, digits, `_`, `.` and `-`",
+            "",
+        ),
+        ("detached: maybe", "detached must be true or false, not `maybe`", ""),
+        ("stream: [a]", "stream must be true or false, not a list", ""),
+        ("max_calls: 10001", "rayOptions: max_calls is a number from 1 to 10000", ""),
+        ("max_calls: many", "max_calls must be a whole number of 32 bits, not `many`", ""),
+        (
+            "max_system_retries: 101",
+            "rayOptions: max_system_retries is a number from 0 to 100",
+            "",
+        ),
         ("max_calls: 0", "rayOptions: max_calls is a number from 1 to 10000", ""),
         ("batch: 0", "rayOptions: batch is a number from 1 to 1000", ""),
         ("batch: 1001", "rayOptions: batch is a number from 1 to 1000", ""),
@@ -161,6 +175,44 @@ def test_options_survive_being_stored() -> None:
 
 
 @pytest.mark.parametrize(
+    ("resource", "option"),
+    [
+        ("ray://pipeline:film", "stream: true"),
+        ("ray-job://train", "max_calls: 5"),
+        ("ray-job://train", "batch: 5"),
+        ("ray-job://train", "detached: true"),
+        ("ray-job://train", "stream: true"),
+        ("ray-actor://film/cut", "num_gpus: 1"),
+        ("ray-actor://film/cut", "runtime_env: vision"),
+        ("ray-actor://film/cut", "stream: true"),
+        ("serve://film", "num_cpus: 2"),
+        ("serve://film", "detached: false"),
+    ],
+)
+def test_an_option_that_does_not_count_for_a_call_is_warned_of_at_its_place(
+    resource: str, option: str
+) -> None:
+    [found] = find_problems(_text(option, resource=resource))
+    name, protocol = option.partition(":")[0], resource.partition(":")[0]
+    assert found.message == f"rayOptions: {name} has no effect on a call of {protocol}"
+    assert (found.severity, found.line) == ("warning", 11)
+
+
+@pytest.mark.parametrize(
+    ("resource", "options"),
+    [
+        ("ray://pipeline:film", "max_calls: 5, detached: true, accelerator_type: A100"),
+        ("ray://pipeline:film", "batch: 5, runtime_env: vision, max_system_retries: 1"),
+        ("ray-job://train", "num_gpus: 1, accelerator_type: A100, label_selector: { a: b }"),
+        ("ray-actor://film/cut", "max_system_retries: 1"),
+        ("serve://film", "max_system_retries: 1, stream: true"),
+    ],
+)
+def test_options_that_count_for_a_call_are_not_warned_of(resource: str, options: str) -> None:
+    assert find_problems(_text(f"{{ {options} }}", resource=resource)) == []
+
+
+@pytest.mark.parametrize(
     ("resource", "warnings"),
     [
         ("ray://pipeline:film", []),
@@ -173,3 +225,33 @@ def test_options_of_a_call_that_is_none_of_ray_are_warned_of(
 ) -> None:
     found = find_problems(_text("num_cpus: 1", resource=resource))
     assert [each.message for each in found] == warnings
+
+
+@pytest.mark.parametrize(
+    ("resource", "said", "hint"),
+    [
+        ("ray://pipeline", "names no function", "the form is ray://package.module:function"),
+        ("ray://a.b:c.d", "names no function", "the form is ray://package.module:function"),
+        (
+            "ray-actor://film",
+            "names no method of an actor",
+            "the form is ray-actor://name/method or ray-actor://name@namespace/method",
+        ),
+        (
+            "serve://a/b/c/d",
+            "names no Serve application",
+            "the form is serve://application, followed by /deployment, or /deployment/method",
+        ),
+    ],
+)
+def test_an_address_that_names_nothing_is_warned_of(resource: str, said: str, hint: str) -> None:
+    [found] = find_problems(_text("max_system_retries: 1", resource=resource))
+    assert found.message == f"resourceName `{resource}` {said}: the task fails"
+    assert (found.severity, found.line, found.hint) == ("warning", 9, hint)
+
+
+@pytest.mark.parametrize(
+    "resource", ["ray://a.b:c", "ray-actor://a@b/c", "serve://a", "serve://a/b/c", "'ray://${x}:y'"]
+)
+def test_an_address_that_names_something_is_not_warned_of(resource: str) -> None:
+    assert find_problems(_text("max_system_retries: 1", resource=resource)) == []
