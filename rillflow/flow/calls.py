@@ -10,13 +10,17 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from rillflow.definition.model import Polling, RayOptions, Retry, Timeline
+from rillflow.definition.ray_names import malformed
+from rillflow.errors import InvalidIdError
 from rillflow.flow.literals import parts_of
+from rillflow.flow.options import ray_options_of, refuse_wrong_types
 from rillflow.flow.places import refusal
 from rillflow.flow.retries import Condition, conditions_of
 from rillflow.flow.returned import root_of
 from rillflow.flow.targets import address_of, bound_to, last_word
 from rillflow.flow.tracing import Given, current
 from rillflow.flow.values import Reference, Steps, Value
+from rillflow.ids import parse_descriptor_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,6 +122,7 @@ class Call(Generic[R]):
     def __call__(self, address: str, /, **given: Any) -> R:
         """Add a task that calls an address, and return the placeholder of its output."""
         options: dict[str, Any] = dict(self._options)
+        refuse_wrong_types(options)
         later = options.pop("callback", False)
         fields: dict[str, Any] = {"request_type": options.pop("method", None)}
         poll_s = options.pop("poll_s", None)
@@ -156,14 +161,14 @@ class RayCall:
         ray = {key: options.pop(key) for key in RayOptions.model_fields if key in options}
         root: Steps = ()
         if isinstance(function, str):
-            address = f"ray://{function.removeprefix('ray://')}"
+            address = _named("ray", function)
         else:
             plain = getattr(function, "_function", function)  # what @ray.remote has made of it
             address, given = address_of(plain), bound_to(plain, arguments, given)
             root = root_of(plain)
         fields: dict[str, Any] = {
             "pattern": "task_async" if ray.get("detached") else "task_sync",
-            "ray_options": RayOptions(**ray) if ray else None,
+            "ray_options": ray_options_of(ray) if ray else None,
         }
         return _add(address, given, options, fields, root)
 
@@ -187,10 +192,12 @@ class ServeCall:
 
     def __call__(self, target: str, /, **given: Any) -> Any:
         """Add a task that calls ``application[/deployment[/method]]``."""
-        address = f"serve://{target.removeprefix('serve://')}"
+        address = _named("serve", target)
         options: dict[str, Any] = dict(self._options)
-        ray = {key: options.pop(key) for key in ("stream", "max_system_retries") if key in options}
-        fields = {"pattern": "task_sync", "ray_options": RayOptions(**ray) if ray else None}
+        ray: dict[str, Any] = {
+            key: options.pop(key) for key in ("stream", "max_system_retries") if key in options
+        }
+        fields = {"pattern": "task_sync", "ray_options": ray_options_of(ray) if ray else None}
         return _add(address, given, options, fields)
 
 
@@ -213,11 +220,14 @@ class SubflowCall:
     def __call__(self, flow: AnyFlow[..., Any] | str, /, *arguments: Any, **given: Any) -> Any:
         """Add a task that runs a flow; its value is the context at the end of that execution."""
         options: dict[str, Any] = dict(self._options)
+        refuse_wrong_types(options)
         if not isinstance(flow, str):
+            if not callable(getattr(flow, "function", None)):
+                raise refusal(f"{flow!r:.60} is no flow: make one of it by @flow, or name one")
             given = bound_to(flow.function, arguments, given)
             flow = flow.descriptor_id
         pattern = "flow_sync" if options.pop("wait", True) else "flow_async"
-        address = f"rillflow://{flow.removeprefix('rillflow://')}"
+        address = f"rillflow://{_descriptor(flow.removeprefix('rillflow://'))}"
         return _add(address, given, options, {"pattern": pattern})
 
 
@@ -225,6 +235,30 @@ call: Final[Call[Any]] = Call()
 ray_call: Final = RayCall()
 serve_call: Final = ServeCall()
 subflow: Final = SubflowCall()
+
+
+def _named(protocol: str, target: object) -> str:
+    """Return the address of what a text names, with or without the protocol.
+
+    Raises:
+        FlowError: It names nothing.
+    """
+    if not isinstance(target, str):
+        raise refusal(f"what {protocol}:// calls is named by a text, not by {target!r:.40}")
+    address = f"{protocol}://{target.removeprefix(f'{protocol}://')}"
+    wrong = None if "${" in address else malformed(protocol, address)
+    if wrong is not None:
+        raise refusal(f"{address!r:.60} {wrong[0]}; {wrong[1]}")
+    return address
+
+
+def _descriptor(flow: str) -> str:
+    try:
+        if "${" not in flow:
+            parse_descriptor_id(flow)
+    except InvalidIdError as error:
+        raise refusal(f"{flow!r:.60} names no flow; {error.hint}") from None
+    return flow
 
 
 def timeline_of(timeout_s: object) -> Timeline | None:
@@ -250,6 +284,7 @@ def _add(
     root: Steps = (),
 ) -> Any:
     trace = current(f"a call of {address!r:.60}")
+    refuse_wrong_types(options)
     if not isinstance(address, str):
         raise refusal("the address of a call is a text, and no placeholder")
     unknown = options.keys() - TaskOptions.__annotations__.keys()

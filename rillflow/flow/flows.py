@@ -13,11 +13,12 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from rillflow.definition.canonical import canonical_text
-from rillflow.definition.model import CallbackConfig, RayOptions, WorkflowDefinition
+from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_definition
 from rillflow.flow.assembly import NOTHING, empty_lists, tasks_of
 from rillflow.flow.calls import timeline_of
 from rillflow.flow.literals import literal_text, plain_constant
+from rillflow.flow.options import ray_options_of, refuse_wrong_types
 from rillflow.flow.places import refusal
 from rillflow.flow.results import end_flow
 from rillflow.flow.tracing import Entry, Trace, name_from, tracing
@@ -153,7 +154,7 @@ class Flow(Generic[P, R]):
             "strict": options.get("strict"),
             "timeline": timeline_of(options.get("timeout_s")),
             "callback": None if callback is None else CallbackConfig(resource_name=callback),
-            "ray_options": None if ray is None else RayOptions(**ray),
+            "ray_options": None if ray is None else ray_options_of(ray),
             "search_keys": tuple(options.get("search_keys", ())) or None,
         }
 
@@ -176,6 +177,11 @@ def flow(
     unknown = options.keys() - FlowOptions.__annotations__.keys()
     if unknown:
         raise refusal(f"a flow has no option {', '.join(sorted(unknown))}")
+    refuse_wrong_types(
+        {"workspace": workspace, "name": name, **options},
+        callback=(str, "an address"),
+        ray_options=(dict, "a dict"),
+    )
 
     def made(function: Callable[P, R]) -> Flow[P, R]:
         chosen = name or name_from(function.__name__, "flow")

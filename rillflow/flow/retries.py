@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from rillflow.definition.model import Retry
 from rillflow.flow.expressions import filter_of
+from rillflow.flow.options import made
 from rillflow.flow.places import refusal
 from rillflow.flow.values import Reference, Value, node_of, references_in
 
@@ -45,14 +46,19 @@ def retry(  # noqa: PLR0913 - the fields of the language
         when: Which failures are repeated: a function of the output, or paths of which one finds
             something. All are without it.
     """
-    return Retry(
-        max_retries=times,
-        interval_s=interval_s,
-        max_interval_s=max_interval_s,
-        multiplier=None if multiplier is None else float(multiplier),
-        jitter=None if jitter is None else float(jitter),
-        conditions=conditions_of(when),
-    )
+    given = {
+        "times": times,
+        "interval_s": interval_s,
+        "max_interval_s": max_interval_s,
+        "multiplier": multiplier,
+        "jitter": jitter,
+    }
+    for name, value in given.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not is_number:
+            raise refusal(f"{name} is a number, not {value!r:.40}")
+    fields = {"max_retries": given.pop("times"), **given, "conditions": conditions_of(when)}
+    return made(Retry, fields)
 
 
 def conditions_of(condition: Condition | None) -> tuple[str, ...] | None:

@@ -281,6 +281,8 @@ class Trace:
     def _named(self, default: str, name: str | None) -> str:
         if name is None:
             return self.free_name(default)
+        if not isinstance(name, str):
+            raise refusal(f"the name of a task is a text, not {name!r:.40}")
         if not is_name(name) or len(name) > LONGEST_NAME:
             raise refusal(f"{name!r:.60} is no name of a task: {why_no_name(name, LONGEST_NAME)}")
         if name in self._names:
@@ -293,7 +295,7 @@ class Trace:
 
 def name_from(text: str, default: str) -> str:
     """Return a name of the letters and digits of a text, such as ``makeFilm`` of ``make_film``."""
-    words: list[str] = _WORD.findall(text) or [default]
+    words: list[str] = _WORD.findall(text if isinstance(text, str) else "") or [default]
     joined = words[0] + "".join(word[0].upper() + word[1:] for word in words[1:])
     return joined[: LONGEST_NAME - _DIGITS]
 

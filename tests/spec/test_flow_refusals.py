@@ -392,9 +392,9 @@ def test_a_flow_is_not_called() -> None:
 
 def test_a_definition_that_a_server_refuses_is_refused_as_in_yaml() -> None:
     def describe() -> None:
-        ray_call.options(num_cpus=-1)(film, title="x")
+        call("")
 
-    with pytest.raises(DefinitionError, match="num_cpus"):
+    with pytest.raises(DefinitionError, match="resourceName or resource can not be empty"):
         _traced(describe)
 
 
