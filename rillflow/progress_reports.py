@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral, Real
 from typing import Any, Final, TypeAlias
 
 PAUSE_S: Final = 0.5
@@ -48,14 +49,20 @@ def progress(fraction: float | None = None, message: str = "") -> None:
 def report_yielded(value: Any) -> None:
     """Take what a generator yields as its progress: a fraction, a message, or a pair of both.
 
-    Anything else is none.
+    Anything else is none. A whole number alone is a result more often than a fraction.
     """
-    pair = value if isinstance(value, tuple) and len(value) == 2 else (value, "")
-    fraction, message = ("", value) if isinstance(value, str) else pair
-    if isinstance(message, str) and isinstance(fraction, float) and 0 <= fraction <= 1:
-        progress(fraction, message)
-    elif isinstance(value, str):
+    if isinstance(value, str):
         progress(None, value)
+    elif isinstance(value, tuple) and len(value) == 2:
+        fraction, message = value
+        if isinstance(message, str) and (fraction is None or _is_fraction(fraction)):
+            progress(fraction, message)
+    elif not isinstance(value, Integral) and _is_fraction(value):
+        progress(value)
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 @contextmanager

@@ -79,6 +79,29 @@ def input_error(
     return FunctionInputError("; ".join(said), by_field)
 
 
+def element_error(
+    error: ValidationError, parameter: str, hint: Any, module: str, given: Any
+) -> FunctionInputError:
+    """Say what of one input does not fit the type of the elements of a list of inputs."""
+    problems = error.errors(include_url=False, include_context=False)
+    wanted = f"the elements of {parameter} have the type {type_text(hint, module)}"
+    said = [_element_problem(problem, wanted, given) for problem in problems[:MOST_PROBLEMS]]
+    if len(problems) > MOST_PROBLEMS:
+        said.append(f"and {len(problems) - MOST_PROBLEMS} more")
+    return FunctionInputError("; ".join(said))
+
+
+def _element_problem(problem: Mapping[str, Any], wanted: str, given: Any) -> str:
+    name, *inner = map(str, problem["loc"] or ("",))
+    if problem["type"] == "missing" and not inner:
+        return f"the input has no {name}, and {wanted}"
+    if isinstance(given, Mapping) and name in given:
+        kind, place = _JSON_TYPES.get(type(given[name]), "unknown"), ".".join([name, *inner])
+        return f"the input {name} is {kind}, and {wanted}: {problem['msg']} at {place}"
+    kind = _JSON_TYPES.get(type(given), "unknown")
+    return f"the input is {kind}, and {wanted}: {problem['msg']}"
+
+
 def type_text(annotation: Any, module: str) -> str:
     """Return a type as it is written in a module."""
     if annotation is inspect.Parameter.empty:

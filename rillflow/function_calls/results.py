@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from rillflow.artifacts.results import with_artifacts
 from rillflow.function_calls.failures import OWN_ERRORS, FunctionResultError, failure_facts
-from rillflow.jsontypes import decode_json
+from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, decode_json, why_too_much
 
 _EMPTY: Final = b"{}"
 
@@ -39,6 +39,8 @@ def encoded_result(result: Any, most_bytes: int) -> bytes:
         raise FunctionResultError(
             f"the result has {len(body)} bytes of JSON, and {most_bytes} are allowed"
         )
+    if len(body) > NEVER_TOO_MUCH_BYTES and (reason := why_too_much(body)):
+        raise FunctionResultError(f"the result cannot be kept: {reason}")
     return body
 
 

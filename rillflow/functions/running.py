@@ -50,6 +50,14 @@ class Invocation(NamedTuple):
     log: CallLog
 
 
+class _StoppedError(Exception):
+    """A ``StopIteration`` of a function, which Python lets no coroutine raise."""
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__()
+        self.error = error
+
+
 async def run(invocation: Invocation, threads: ThreadPoolExecutor, *, most_bytes: int) -> Outcome:
     """Run a function to its end; whatever it raises is its outcome."""
     began_s = time.monotonic()
@@ -66,7 +74,8 @@ async def run(invocation: Invocation, threads: ThreadPoolExecutor, *, most_bytes
             if _is_cancelled():
                 invocation.log.end()
                 raise
-            body, succeeded = _failed(invocation.name, error), False
+            raised = error.error if isinstance(error, _StoppedError) else error
+            body, succeeded = _failed(invocation.name, raised), False
     return Outcome(body, succeeded, time.monotonic() - began_s, invocation.log.end())
 
 
@@ -91,7 +100,7 @@ async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., Any], *giv
         threads, context.run, _guarded, work, given
     )
     if not done:
-        raise result
+        raise _StoppedError(result) if isinstance(result, StopIteration) else result
     return result
 
 

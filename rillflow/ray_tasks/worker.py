@@ -14,7 +14,7 @@ import sys
 import typing
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,6 +26,7 @@ from rillflow.function_calls.failures import (
     FunctionInputError,
     FunctionNotFoundError,
     FunctionResultError,
+    element_error,
 )
 from rillflow.function_calls.results import described, encoded_result
 from rillflow.jsontypes import decode_json, encode_json
@@ -150,7 +151,9 @@ def _load(call: FunctionCall) -> TypedFunction:
     importlib.invalidate_caches()
     function = _unwrapped(getattr(importlib.import_module(target.module), target.function, None))
     if not inspect.isfunction(function):
-        raise FunctionNotFoundError(f"the module {target.module} has no function {target.function}")
+        said = f"the module {target.module} has no function {target.function}"
+        other = "" if function is None else f"; this name is of a {type(function).__qualname__}"
+        raise FunctionNotFoundError(f"{said}{other}")
     if not is_allowed(function.__module__, call.modules):
         raise FunctionNotFoundError(
             f"{target} is a function of the module {function.__module__}, which the setting"
@@ -192,9 +195,16 @@ async def _exhausted(steps: AsyncGenerator[Any, Any]) -> None:
 
 # -- batches: one call over the inputs of many tasks ---------------------------------------------
 
-_MOST_PROBLEMS: Final = 5
+_elements: dict[TypedFunction, "Elements"] = {}
 
-_adapters: dict[TypedFunction, TypeAdapter[Any]] = {}
+
+class Elements(NamedTuple):
+    """What a function of batches takes: its parameter, and the type of an element."""
+
+    parameter: str
+    hint: Any
+    adapter: TypeAdapter[Any]
+    module: str
 
 
 class BatchCall(NamedTuple):
@@ -248,23 +258,25 @@ def _fitting(
     artifacts: Sequence[StoredArtifacts | None],
 ) -> dict[int, Any]:
     """Return the inputs that fit the type of the elements; the others have failed."""
-    adapter = _adapters.get(function)
-    if adapter is None:
-        adapter = _adapters[function] = TypeAdapter(_type_of_elements(function))
+    elements = _elements.get(function)
+    if elements is None:
+        elements = _elements[function] = _elements_of(function)
     items = {}
     for place, text in enumerate(inputs):
+        fields = decode_json(text)
         try:
             with artifacts_from(artifacts[place]):
-                items[place] = adapter.validate_python(decode_json(text))
+                items[place] = elements.adapter.validate_python(fields)
         except ValidationError as error:
-            outcomes[place] = failed_by(_input_error(error))
+            parameter, hint, _, module = elements
+            outcomes[place] = failed_by(element_error(error, parameter, hint, module, fields))
         except (ArtifactLostError, TooLargeError, OSError) as error:
             outcomes[place] = failed_by(error)
     return items
 
 
-def _type_of_elements(function: TypedFunction) -> Any:
-    """Return the type of an element of the only parameter.
+def _elements_of(function: TypedFunction) -> Elements:
+    """Return the only parameter, and the type of an element.
 
     Raises:
         FunctionInputError: The function takes something else than one list.
@@ -281,7 +293,8 @@ def _type_of_elements(function: TypedFunction) -> Any:
         )
     hint = typing.get_type_hints(function.function).get(needed[0].name, Any)
     arguments = typing.get_args(hint)
-    return arguments[0] if len(arguments) == 1 else Any
+    element = arguments[0] if len(arguments) == 1 else Any
+    return Elements(needed[0].name, element, TypeAdapter(element), function.function.__module__)
 
 
 def _results(returned: Any, count: int) -> Sequence[Any]:
@@ -303,14 +316,3 @@ def _outcome(result: Any, most_bytes: int) -> Done:
         return done_with(result, most_bytes)
     except (FunctionResultError, ArtifactLostError, TooLargeError, OSError) as error:
         return failed_by(error)
-
-
-def _input_error(error: ValidationError) -> FunctionInputError:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    said = [
-        f"{'.'.join(map(str, problem['loc'])) or 'the input'}: {problem['msg']}"
-        for problem in problems[:_MOST_PROBLEMS]
-    ]
-    if len(problems) > _MOST_PROBLEMS:
-        said.append(f"and {len(problems) - _MOST_PROBLEMS} more")
-    return FunctionInputError("; ".join(said))

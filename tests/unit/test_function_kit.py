@@ -52,8 +52,8 @@ def application(**options: Any) -> Functions:
         raise ValueError(text)
 
     @app.function
-    def leaves() -> None:
-        raise SystemExit(3)
+    def leaves(how: str = "") -> None:
+        raise StopIteration(how) if how else SystemExit(3)
 
     @app.function
     def renders() -> Generator[tuple[float, str], None, dict[str, int]]:
@@ -107,6 +107,7 @@ async def test_a_wrong_input_is_refused_field_by_field_also_of_an_asynchronous_c
     [
         ("raises", {"text": "no film"}, "ValueError: no film"),
         ("leaves", {}, "SystemExit: 3"),
+        ("leaves", {"how": "over"}, "StopIteration: over"),
         ("declines", {}, "no paper"),
     ],
 )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 import rillflow
@@ -91,7 +92,18 @@ def test_a_message_is_cut_and_can_be_sent() -> None:
         (0.5, [(0.5, "")]),
         ((0.5, "half"), [(0.5, "half")]),
         ("half", [(None, "half")]),
+        ((None, "loading"), [(None, "loading")]),
+        ((0, "begun"), [(0.0, "begun")]),
+        ((1, "done"), [(1.0, "done")]),
+        (np.float32(0.5), [(0.5, "")]),
+        ((np.float32(0.5), "half"), [(0.5, "half")]),
         (1, []),
+        (True, []),
+        (np.int64(1), []),
+        (float("nan"), []),
+        ((True, "done"), []),
+        ((2, "too much"), []),
+        ((None, 3), []),
         (1.5, []),
         (("half", 0.5), []),
         ((0.5, "half", "more"), []),

@@ -120,13 +120,19 @@ def test_an_input_that_does_not_fit_fails_alone(folder: Path) -> None:
     outcomes = called(folder, "rate", {"name": "a"}, {"light": "dark"}, {"name": "c"})
     assert [one.error is None for one in outcomes] == [True, False, True]
     assert outcomes[1].error is not None
-    assert outcomes[1].error.startswith("FunctionInputError: name: Field required; light: ")
+    assert outcomes[1].error.startswith(
+        "FunctionInputError: the input has no name, and the elements of photos have the type Photo;"
+        " the input light is text, and the elements of photos have the type Photo: Input should be"
+        " a valid number, unable to parse string as a number at light"
+    )
 
 
 def test_a_function_is_not_called_where_no_input_fits(folder: Path) -> None:
     [one] = called(folder, "raises", 5)
     assert one.error is not None
-    assert one.error.startswith("FunctionInputError")
+    assert one.error.startswith(
+        "FunctionInputError: the input is a number, and the elements of items have the type dict:"
+    )
 
 
 def test_a_result_that_is_an_exception_fails_alone(folder: Path) -> None:

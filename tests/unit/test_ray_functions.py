@@ -99,6 +99,10 @@ def text(count):
     return "x" * count
 
 
+def numbers(count):
+    return [0] * count
+
+
 def raises(message):
     raise ValueError(message)
 
@@ -255,6 +259,11 @@ def test_a_result_that_is_too_large_is_a_failure(call: Any) -> None:
     assert call("text", {"count": 987}).error is None
     told = "FunctionResultError: the result has 1001 bytes of JSON, and 1000 are allowed"
     assert call("text", {"count": 990}).error == told
+    assert call("numbers", {"count": 290_000}, most_bytes=10**7).error is None
+    error = call("numbers", {"count": 310_000}, most_bytes=10**7).error
+    assert (
+        "FunctionResultError: the result cannot be kept: it holds more than 300000 values" in error
+    )
 
 
 def test_an_exception_is_told_with_its_type_message_and_the_users_frames(call: Any) -> None:
@@ -328,8 +337,8 @@ def test_a_worker_that_is_used_again_calls_only_what_the_settings_allow_now(fold
     ("function", "told"),
     [
         ("run", f"{MODULE}:run is a function of the module subprocess, which the setting"),
-        ("Size", f"the module {MODULE} has no function Size"),
-        ("constant", f"the module {MODULE} has no function constant"),
+        ("Size", f"the module {MODULE} has no function Size; this name is of a ModelMetaclass"),
+        ("constant", f"the module {MODULE} has no function constant; this name is of a int"),
         ("nobody", f"the module {MODULE} has no function nobody"),
     ],
 )
