@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from rillflow.definition.model import Polling, RayOptions, Retry, Timeline
-from rillflow.definition.ray_names import malformed
 from rillflow.errors import InvalidIdError
 from rillflow.flow.literals import parts_of
 from rillflow.flow.options import ray_options_of, refuse_wrong_types
@@ -21,6 +20,7 @@ from rillflow.flow.targets import address_of, bound_to, last_word
 from rillflow.flow.tracing import Given, current
 from rillflow.flow.values import Reference, Steps, Value
 from rillflow.ids import parse_descriptor_id
+from rillflow.ray_names import malformed
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,7 +6,8 @@ Used by `actors` and `ray_tasks`.
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from rillflow.definition.ray_names import (
+from rillflow.errors import GatewayError
+from rillflow.ray_names import (
     ACTOR,
     ACTOR_HINT,
     APPLICATION,
@@ -14,7 +15,6 @@ from rillflow.definition.ray_names import (
     FUNCTION,
     FUNCTION_HINT,
 )
-from rillflow.errors import GatewayError
 
 SCHEME: Final = "ray"
 ACTOR_SCHEME: Final = "ray-actor"
