@@ -62,7 +62,7 @@ def report_yielded(value: Any) -> None:
 
 
 def _is_fraction(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
 
 
 @contextmanager
