@@ -134,7 +134,7 @@ class RayTaskGateway:
 
     async def _result(self, request: DispatchRequest, number: int, options: CallOptions) -> Result:
         target = self._target(request)  # what must not be called does not wait
-        with self._waiting.waiting(request.call, str(target), options.resources):
+        with self._waiting.waiting(request.call, f"{SCHEME}://{target}", options.resources):
             if options.is_detached(request.pattern):
                 return await self._detached_result(request, number, options)
             if options.batch is None and len(request.input) > SMALL_BYTES:

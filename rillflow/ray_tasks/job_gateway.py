@@ -6,9 +6,12 @@ Used by `actors/dispatcher_actor.py`.
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
+from itertools import count
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
@@ -19,12 +22,14 @@ from rillflow.ports.task_logs import LogPart, LogPlace
 from rillflow.ray_tasks.attempts import fields_of
 from rillflow.ray_tasks.jobs import Jobs, JobServerError, command_of, environment_of
 from rillflow.ray_tasks.limits.call_slots import CallSlots
-from rillflow.ray_tasks.options import MAX_SYSTEM_RETRIES, CallOptions, call_options
+from rillflow.ray_tasks.node_resources import accelerator_share
+from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.system_failures import reason_for_the_log
 from rillflow.ray_tasks.targets import JOB_SCHEME, job_name
 from rillflow.ray_tasks.tasks import attempt_hash
+from rillflow.ray_tasks.waiting import WaitingCalls
 from rillflow.task_set import TaskSet
 
 MOST_JOBS: Final = 1_000
@@ -37,9 +42,11 @@ _FAILED: Final = "FAILED"
 _STOPPED: Final = "STOPPED"
 _LOST: Final = (
     *("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE"),
-    *("JOB_SUPERVISOR_ACTOR_START_FAILURE", "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"),
+    "JOB_SUPERVISOR_ACTOR_START_FAILURE",
 )
 """Failures of Ray, after which the job is run again."""
+_NOT_BEGUN: Final = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+"""Ray gives up a job that waits for resources for 15 minutes. A task goes on to wait."""
 _ENDED_BY_ITSELF: Final = ("JOB_ENTRYPOINT_COMMAND_ERROR", None)
 
 log = logging.getLogger("rillflow.ray_tasks")
@@ -50,7 +57,7 @@ class RayJobGateway:
     """Runs jobs of the setting ``ray_jobs``; the answer is the outcome.
 
     A job goes on without its dispatcher. Whoever orders its attempt again finds it by its
-    submission id, which is made of the attempt and of how often Ray has lost it.
+    submission id, which is made of the attempt and of how often it was submitted before.
     """
 
     def __init__(self, settings: RaySettings, progress: ProgressReports) -> None:
@@ -60,6 +67,7 @@ class RayJobGateway:
         self._jobs = Jobs()
         self._slots = CallSlots(each=settings.calls_per_target, total=MOST_JOBS)
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
+        self._waiting = WaitingCalls()
         self._calls: Counter[CallId] = Counter()
         self._stopping: TaskSet[None] = TaskSet()
 
@@ -69,16 +77,21 @@ class RayJobGateway:
             name = job_name(request.resource_name, self._settings.jobs)
             options = call_options(request.ray_options)
             slots = self._small if options.is_small else self._slots
-            async with slots.slot(f"{JOB_SCHEME}://{name}", request):
-                return await self._attempt(request, name, options)
+            resource = f"{JOB_SCHEME}://{name}"
+            async with slots.slot(resource, request):
+                with self._waiting.waiting(request.call, resource, options.resources):
+                    return await self._attempt(request, name, options)
         except TimeoutError:
             return failed(request, "timeout")
         except GatewayError as error:
             return failed(request, str(error), error.hint)
 
     def hosts(self) -> list[HostState]:
-        """Return the jobs that run, as hosts."""
-        return [*self._slots.hosts(), *self._small.hosts()]
+        """Return the jobs that run, as hosts; those that no node can run are warned of."""
+        return [
+            replace(host, warnings=self._waiting.warnings(host.host.name))
+            for host in (*self._slots.hosts(), *self._small.hosts())
+        ]
 
     def lost(self, call: CallId) -> None:
         """Stop the job of a call that an earlier process of the dispatcher has made."""
@@ -109,13 +122,16 @@ class RayJobGateway:
     async def _repeated(
         self, request: DispatchRequest, name: str, options: CallOptions
     ) -> DispatchAnswer:
-        given = await self._submission(request, name, options)
-        for repetitions in range(options.max_system_retries + 1):
-            found = await self._ended(request, submission_id(request.call, repetitions), given)
-            if found.status.value == _FAILED and found.error_type in _LOST:
-                continue
-            return _answer(request, found)
-        raise GatewayError(f"system failure, after {repetitions} repetitions: Ray has lost the job")
+        given, lost = await self._submission(request, name, options), 0
+        for number in count():
+            found = await self._ended(request, submission_id(request.call, number), given)
+            if found.status.value != _FAILED or found.error_type not in (*_LOST, _NOT_BEGUN):
+                return _answer(request, found)
+            lost += found.error_type != _NOT_BEGUN
+            if lost > options.max_system_retries:
+                break
+        tried = f", after {lost - 1} repetitions" if lost > 1 else ""
+        raise GatewayError(f"system failure{tried}: Ray has lost the job")
 
     async def _submission(
         self, request: DispatchRequest, name: str, options: CallOptions
@@ -137,7 +153,7 @@ class RayJobGateway:
             "entrypoint_num_cpus": 1 if options.num_cpus is None else options.num_cpus,
             "entrypoint_num_gpus": options.num_gpus,
             "entrypoint_memory": options.resources.get("memory"),
-            "entrypoint_resources": options.resources.get("resources"),
+            "entrypoint_resources": _custom_resources(options.resources),
             "entrypoint_label_selector": options.resources.get("label_selector"),
         }
         fields = await fields_of(request)
@@ -190,8 +206,8 @@ class RayJobGateway:
 
     async def _stop(self, call: CallId) -> None:
         """Stop the jobs of an attempt, of which one at most runs."""
-        for repetitions in range(MAX_SYSTEM_RETRIES + 1):
-            job = submission_id(call, repetitions)
+        for number in count():
+            job = submission_id(call, number)
             try:
                 found = await self._jobs.info(job)
                 if found is None:
@@ -204,9 +220,15 @@ class RayJobGateway:
                 return
 
 
-def submission_id(call: CallId, repetitions: int) -> str:
-    """Return the submission id of an attempt that Ray has lost so often."""
-    return f"rillflow-{attempt_hash(*call[:3])}-{repetitions}"
+def submission_id(call: CallId, number: int) -> str:
+    """Return the submission id of an attempt that was submitted so often before."""
+    return f"rillflow-{attempt_hash(*call[:3])}-{number}"
+
+
+def _custom_resources(given: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the custom resources of a job; Ray's jobs have no option for an accelerator."""
+    found = {**given.get("resources", {}), **accelerator_share(given)}
+    return found or None
 
 
 def _answer(request: DispatchRequest, found: Any) -> DispatchAnswer:

@@ -4,6 +4,7 @@ Used by `ray_tasks/limits`, `ray_tasks/waiting.py` and `serve/routes/console_api
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -12,8 +13,8 @@ Node: TypeAlias = Mapping[str, Any]
 
 MOST_SHOWN: Final = 512
 """Characters of what a call needs."""
-_ACCELERATOR: Final = "accelerator_type:"
-_OPERATORS: Final = ("!", "in(")
+_CONDITION: Final = re.compile(r"(!?)(?:in\((.*)\)|(.*))")
+"""``value``, ``!value``, ``in(one, two)`` and ``!in(one, two)``."""
 _ROUNDING: Final = 1e-6
 
 
@@ -25,20 +26,21 @@ class Demand(NamedTuple):
 
 
 def demand_of(options: Mapping[str, Any]) -> Demand:
-    """Return what a call with these options needs, which have Ray's names.
-
-    Conditions on labels that are not plain values are left out.
-    """
+    """Return what a call with these options needs, which have Ray's names."""
     named = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0)}
     named["memory"] = options.get("memory", 0)
     named |= options.get("resources") or {}
-    if "accelerator_type" in options:
-        named[f"{_ACCELERATOR}{options['accelerator_type']}"] = 0.001
+    named |= accelerator_share(options)
     labels = options.get("label_selector") or {}
-    plain = ((key, value) for key, value in labels.items() if not value.startswith(_OPERATORS))
-    return Demand(
-        tuple((name, float(amount)) for name, amount in named.items() if amount), tuple(plain)
-    )
+    amounts = ((name, float(amount)) for name, amount in named.items() if amount)
+    return Demand(tuple(amounts), tuple(labels.items()))
+
+
+def accelerator_share(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the little that a call needs of the accelerator it names, as Ray counts it."""
+    if "accelerator_type" not in options:
+        return {}
+    return {f"accelerator_type:{options['accelerator_type']}": 0.001}
 
 
 def lacking(options: Mapping[str, Any], nodes: Iterable[Node]) -> str:
@@ -65,12 +67,20 @@ def vain_wait(resource: str, needs: str) -> str:
 def fitting(demand: Demand, node: Node) -> float:
     """Return how many such calls a node can run at once; infinite if they need nothing of it."""
     own = node.get("Labels") or {}
-    if not node["Alive"] or any(own.get(key) != value for key, value in demand.labels):
+    if not node["Alive"] or not all(_holds(text, own.get(key)) for key, text in demand.labels):
         return 0
     has = node["Resources"]
     rooms = (has.get(name, 0.0) / amount + _ROUNDING for name, amount in demand.amounts)
     room = min(rooms, default=math.inf)
     return room if room == math.inf else math.floor(room)
+
+
+def _holds(condition: str, label: str | None) -> bool:
+    """Tell whether a label, None where a node has none of this name, is what a call asks for."""
+    match = _CONDITION.fullmatch(condition)
+    negated, several, one = match.groups() if match is not None else ("", None, condition)
+    named = {one} if several is None else {each.strip() for each in several.split(",")}
+    return (label in named) != bool(negated)
 
 
 def totals(nodes: Iterable[Node]) -> dict[str, float]:

@@ -27,7 +27,7 @@ log = logging.getLogger("rillflow.ray_tasks")
 
 
 class _Waiting(NamedTuple):
-    name: str
+    resource: str
     options: Mapping[str, Any]
 
 
@@ -37,15 +37,16 @@ class WaitingCalls:
     def __init__(self) -> None:
         self._under_way = 0
         self._late: dict[CallId, _Waiting] = {}
-        self._lacking: dict[CallId, str] = {}
+        self._lacking: dict[CallId, tuple[str, str]] = {}
+        """What is called in vain, and why in words."""
         self._came = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def waiting(self, call: CallId, name: str, options: Mapping[str, Any]) -> Iterator[None]:
-        """Count a call as long as it is waited for."""
+    def waiting(self, call: CallId, resource: str, options: Mapping[str, Any]) -> Iterator[None]:
+        """Count a call of a resource, such as ``ray-job://train``, as long as it is waited for."""
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(FIRST_LOOK_S, self._is_late, call, _Waiting(name, options))
+        timer = loop.call_later(FIRST_LOOK_S, self._is_late, call, _Waiting(resource, options))
         self._under_way += 1
         try:
             yield
@@ -65,11 +66,14 @@ class WaitingCalls:
         """
         if not self._under_way + slots:
             return []
-        reasons = Counter(self._lacking.values())
         waiting = min(max(places, len(self._lacking)), self._under_way)
         usage = Usage(self._under_way - waiting, waiting + slots)
-        warnings = [f"{reason} (calls: {calls})" for reason, calls in reasons.items()]
-        return [host_state(f"{SCHEME}://", usage, warnings)]
+        return [host_state(f"{SCHEME}://", usage, self.warnings())]
+
+    def warnings(self, resource: str = "") -> list[str]:
+        """Return why calls wait in vain, only those of one resource if it is named."""
+        named = (text for called, text in self._lacking.values() if resource in ("", called))
+        return [f"{text} (calls: {calls})" for text, calls in Counter(named).items()]
 
     def _is_late(self, call: CallId, waiting: _Waiting) -> None:
         self._late[call] = waiting
@@ -93,12 +97,12 @@ class WaitingCalls:
 
     def _compare(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         known: dict[int, str] = {}  # calls of one task share their options
-        for call, (name, options) in self._late.items():
+        for call, (resource, options) in self._late.items():
             lacks = known.get(id(options))
             if lacks is None:
                 lacks = known[id(options)] = lacking(options, nodes)
             if lacks and call not in self._lacking:
-                log.warning("ray_call_infeasible", extra={"function": name, "lacks": lacks})
-                self._lacking[call] = vain_wait(f"{SCHEME}://{name}", lacks)
+                log.warning("ray_call_infeasible", extra={"function": resource, "lacks": lacks})
+                self._lacking[call] = resource, vain_wait(resource, lacks)
             elif not lacks:
                 self._lacking.pop(call, None)

@@ -62,6 +62,7 @@ APART: Final = frozenset(
         "test_ray_calls.py",
         "test_ray_jobs.py",
         "test_ray_node_loss.py",
+        "test_ray_page.py",
         "test_ray_task_actors.py",
         "test_ray_tasks.py",
         "test_readme.py",

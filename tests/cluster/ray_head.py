@@ -54,10 +54,14 @@ class RayHead:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, cwd: Path = ROOT) -> None:
+    def start(self, cwd: Path = ROOT, *, num_gpus: int = 0) -> None:
         """Start it and wait until its dashboard takes commands.
 
         Serve imports what is in the folder in which it is started before all else.
+
+        Args:
+            cwd: The folder in which it is started.
+            num_gpus: How many GPUs Ray counts, whether or not there are any.
         """
         command = [
             *("ray", "start", "--head", "--block", "--disable-usage-stats"),
@@ -68,6 +72,7 @@ class RayHead:
             f"--ray-client-server-port={free_port()}",
             f"--temp-dir={self._folder / 'ray'}",
             f"--object-store-memory={100 * 1024 * 1024}",
+            f"--num-gpus={num_gpus}",
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

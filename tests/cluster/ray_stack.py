@@ -16,12 +16,16 @@ from tests.spec.documented import blocks_of
 
 FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
 PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
-[MODULE, FILM, RATING, JUDGE, PLAIN] = [
+_KIT_PAGE: Final = (ROOT / "docs" / "functions.md").read_text(encoding="utf-8")
+GREETINGS: Final = next(it.text for it in blocks_of(_KIT_PAGE) if it.info == "python")
+[MODULE, FILM, VISION, RATING, JUDGE, PLAIN] = [
     block.text for block in blocks_of(PAGE) if block.info == "python"
 ]
-[COMMAND, LOGS] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
+[COMMAND, RUN, LOGS] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
 [ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
-WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
+_ALL: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
+WORKFLOWS: Final = [text for text in _ALL if "num_gpus" not in text]
+[GPU_WORKFLOW] = [text for text in _ALL if "num_gpus" in text]
 SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
 WAIT_S: Final = 60.0
 
@@ -32,6 +36,9 @@ def ray_stack(folder: Path) -> Iterator[OwnStack]:
     (folder / "pipeline.py").write_text(MODULE, encoding="utf-8")
     (folder / "film.py").write_text(FILM, encoding="utf-8")
     (folder / "rating.py").write_text(RATING, encoding="utf-8")
+    (folder / "vision.py").write_text(VISION, encoding="utf-8")
+    (folder / "greetings.py").write_text(GREETINGS, encoding="utf-8")
+    (folder / "reel.yaml").write_text(WORKFLOWS[0], encoding="utf-8")
     (folder / "plain.py").write_text(PLAIN, encoding="utf-8")
     options = COMMAND.replace("pipeline.py", str(folder / "pipeline.py")).split()
     assert options[:2] == ["rillflow", "up"]
@@ -39,7 +46,8 @@ def ray_stack(folder: Path) -> Iterator[OwnStack]:
         folder / "data",
         closed_port(),
         *(*options[2:], "--functions", str(FUNCTIONS), "--functions", str(folder / "film.py")),
-        *("--functions", str(folder / "rating.py")),
+        *("--functions", str(folder / "rating.py"), "--functions", str(folder / "vision.py")),
+        *("--functions", str(folder / "greetings.py")),
         RILLFLOW_SECRET_TOKEN=SECRET,
         OF_THE_USER="kept",
         RILLFLOW_RAY_SMALL_CALLS="2",

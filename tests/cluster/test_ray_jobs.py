@@ -17,7 +17,7 @@ import pytest
 from tests.cluster.api import Api, Json
 from tests.cluster.processes import LOOK_S, kill, wait_until_gone, workers
 from tests.cluster.ray_flows import calling
-from tests.cluster.ray_stack import begun, calls_in, failure
+from tests.cluster.ray_stack import GPU_WORKFLOW, VISION, begun, calls_in, failure
 from tests.cluster.serve_cluster import ServeCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
@@ -25,6 +25,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long]
 SCRIPT: Final = Path(__file__).with_name("ray_job.py")
 SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
 WAIT_S: Final = 55.0
+GIVES_UP_S: Final = 4
+"""So soon Ray gives up a job that waits for resources; by default after 15 minutes."""
+HEAD: Final = "node:__internal_head__"
+"""A resource of which a Ray has 1."""
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -34,14 +38,15 @@ def _cluster() -> Iterator[ServeCluster]:
         "unknown": {"entrypoint": "true", "runtime_env": "none"},
     }
     with tempfile.TemporaryDirectory(prefix="rj") as name:
-        cluster = ServeCluster(Path(name))
+        cluster = ServeCluster(Path(name), RAY_JOB_START_TIMEOUT_SECONDS=str(GIVES_UP_S))
         try:
-            cluster.head.start()
+            cluster.head.start(num_gpus=1)
+            (Path(name) / "vision.py").write_text(VISION, encoding="utf-8")
             cluster.deploy(
                 RILLFLOW_SECRET_TOKEN=SECRET,
                 RILLFLOW_RAY_JOBS=json.dumps(jobs),
-                RILLFLOW_RAY_MODULES="ray_functions",
-                RILLFLOW_RAY_PATH=str(SCRIPT.parent),
+                RILLFLOW_RAY_MODULES="ray_functions,vision",
+                RILLFLOW_RAY_PATH=f"{SCRIPT.parent},{name}",
                 RILLFLOW_RAY_RUNTIME_ENVS=json.dumps({"own": {"env_vars": {"OF_THE_JOB": "own"}}}),
             )
             cluster.head.wait_until_ready(cluster.port)
@@ -161,6 +166,44 @@ def test_a_job_that_waits_is_shown_and_nothing_is_left_in_the_end(api: Api, file
     ):
         assert time.monotonic() < give_up
         time.sleep(LOOK_S)
+
+
+def test_a_job_waits_for_its_resources_longer_than_ray_lets_it(api: Api, file: Path) -> None:
+    options = {"resources": {HEAD: 0.6}, "max_system_retries": 0}
+    first = _submit(api, {"file": str(file), "seconds": 4 * GIVES_UP_S}, rayOptions=options)
+    begun(file)
+    second = _submit(api, {"file": str(file)}, rayOptions=options)
+    for each in (first, second):
+        ended = api.end(each, WAIT_S)
+        assert ended.status == "SUCCEED", ended.shown
+    assert len(calls_in(file)) == 2
+
+
+def test_a_job_that_no_node_can_run_is_told_while_it_waits(api: Api, file: Path) -> None:
+    options = {"num_gpus": 8, "label_selector": {"zone": "in(a, b)"}}
+    execution_id = _submit(api, {"file": str(file)}, rayOptions=options)
+    give_up = time.monotonic() + WAIT_S
+    lacks = "a node with CPU 1, GPU 8, label zone=in(a, b)"
+    while not any(f"{lacks}, and none has it" in each for each in _reasons(api, execution_id)):
+        assert time.monotonic() < give_up, _reasons(api, execution_id)
+        time.sleep(LOOK_S)
+    dispatchers = api.ask("GET", "/flow/gateways.json").body["dispatchers"]
+    assert f"ray-job://noted waits for {lacks}: none has it (calls: 1)" in [
+        text for one in dispatchers for each in one["hosts"] for text in each.get("warnings", [])
+    ]
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    assert not file.exists()
+
+
+def _reasons(api: Api, execution_id: str) -> list[str]:
+    body = api.ask("GET", "/flow/console/v1/waits.json", execution_id=execution_id).body
+    return [each["sentence"] for each in body["waits"]]
+
+
+def test_a_function_that_asks_for_a_gpu_is_told_which_it_may_use(api: Api) -> None:
+    ended = api.end(api.submit(GPU_WORKFLOW), WAIT_S)
+    assert ended.status == "SUCCEED", ended.shown
+    assert ended.context["devices"] == "0"
 
 
 # -- nothing is left behind -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A function whose node is lost is begun again on another node, and no other function is.
 
-That is noticed within seconds, without a time-out, and uses none of the author's retries.
+That is noticed within seconds, without a time-out, and uses none of the author's retries. A
+function that Ray kills because its node is out of memory is told as that.
 """
 
 import tempfile
@@ -12,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.processes import LOOK_S
-from tests.cluster.ray_nodes import RayNode, RayNodes
+from tests.cluster.ray_nodes import IMPATIENT, RayNode, RayNodes
 from tests.cluster.ray_stack import begun, calls_in
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
@@ -68,3 +69,26 @@ def test_only_the_loss_of_its_own_node_has_a_function_begun_again(
         assert nodes.ask("outcome") == SLEPT
         assert calls_in(file) == [pid]
         nodes.replace(other)
+
+
+OUT_OF_MEMORY: Final = IMPATIENT | {
+    "RAY_memory_usage_threshold": "0.001",
+    "RAY_memory_monitor_refresh_ms": "100",
+}
+"""Each node counts as full, so Ray kills its workers."""
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_function_whose_node_is_out_of_memory_is_begun_again_and_told_as_that(
+    tmp_path: Path, pattern: str
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rfl-", dir="/tmp") as folder:
+        nodes = RayNodes(Path(folder), "no-store", driver=DRIVER, health=OUT_OF_MEMORY)
+        try:
+            nodes.ask(f"call {pattern} {tmp_path / pattern} 600")
+            outcome = nodes.ask("outcome")
+        finally:
+            nodes.stop()
+    assert outcome["error"].startswith(
+        "system failure, after 3 repetitions: the node ran out of memory, and Ray killed the worker"
+    )

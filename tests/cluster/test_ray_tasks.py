@@ -23,7 +23,6 @@ from tests.cluster.ray_stack import (
     LOGS,
     SECRET,
     WAIT_S,
-    WORKFLOWS,
     begun,
     calls_in,
     failure,
@@ -401,31 +400,6 @@ def test_what_a_function_prints_is_found_while_it_runs(api: Api, file: Path, pat
     assert found == {"out": "soon \n", "err": "logged soon\n"}
     file.touch()
     assert api.end(execution_id, WAIT_S).status == "SUCCEED"
-
-
-@pytest.mark.parametrize("text", WORKFLOWS)
-def test_what_the_page_shows_runs(api: Api, text: str) -> None:
-    photos = [{"name": "a", "light": 2}, {"name": "b", "light": "4"}]
-    data = {"count": 3, "topic": "sea", "photos": photos}
-    ended = api.end(api.submit(text, data), WAIT_S)
-    assert ended.status == "SUCCEED", ended.shown
-    if "rating:rate" in text:
-        assert ended.context["stars"] == [2.5, 5.0]
-
-
-def test_the_script_of_the_page_gives_what_its_workflow_gives(own: OwnStack) -> None:
-    folder = own.data_dir.parent
-    environment = {**own.environment, "RAY_ADDRESS": own.ray_address, "RAY_AUTH_MODE": "token"}
-    said = subprocess.run(
-        [sys.executable, str(folder / "plain.py")],
-        stdout=subprocess.PIPE,
-        cwd=folder,
-        env=environment,
-        text=True,
-        timeout=WAIT_S,
-        check=True,
-    )
-    assert said.stdout.split()[-1] == "3.0"
 
 
 def test_calls_of_a_quick_function_share_ray_tasks(api: Api) -> None:

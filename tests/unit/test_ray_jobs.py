@@ -1,5 +1,6 @@
 """A job gets its input in a variable and in a file, and a name that tells no execution's id."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,11 +10,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from ray.job_submission import JobDetails, JobStatus, JobType
 
 from rillflow.errors import GatewayError
+from rillflow.jsontypes import encode_json
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.task_logs import NAME
-from rillflow.ray_tasks.job_gateway import submission_id
+from rillflow.ray_tasks.job_gateway import RayJobGateway, submission_id
 from rillflow.ray_tasks.jobs import MOST_INPUT_BYTES, Jobs, _client, command_of, environment_of
+from rillflow.ray_tasks.progress import ProgressReports
+from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import job_name
 from rillflow.setting_values import RayJob
 from rillflow.settings import Settings
@@ -106,6 +112,115 @@ async def test_without_a_job_server_the_failure_says_so() -> None:
     jobs._client = object()
     with pytest.raises(GatewayError, match="this Ray has no job server"):
         await jobs._ask(ask)
+
+
+class JobServer(Jobs):
+    """A job server that ends the jobs of one attempt, one after the other, as it is told."""
+
+    def __init__(self, *ends: str) -> None:
+        """End them by errors of Ray; an empty text is a success, ``RUNNING`` is no end."""
+        super().__init__()
+        self._ends = ends
+        self.submitted: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.stopped: list[str] = []
+
+    async def info(self, submission_id: str) -> JobDetails | None:
+        if submission_id not in self.submitted:
+            return None
+        end, status = self.submitted[submission_id][0], JobStatus.FAILED
+        if end in ("", "RUNNING"):
+            status = JobStatus.RUNNING if end else JobStatus.SUCCEEDED
+        return JobDetails(
+            type=JobType.SUBMISSION,
+            submission_id=submission_id,
+            status=status,
+            entrypoint="true",
+            error_type=end or None,
+            driver_exit_code=None if end else 0,
+        )
+
+    async def submit(
+        self, submission_id: str, command: str, environment: dict[str, Any], given: dict[str, Any]
+    ) -> None:
+        del command, environment
+        self.submitted[submission_id] = self._ends[len(self.submitted)], given
+
+    async def stop(self, submission_id: str) -> None:
+        self.stopped.append(submission_id)
+
+
+LATE: Final = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+DIED: Final = "JOB_SUPERVISOR_ACTOR_DIED"
+
+
+def _gateway(server: Jobs) -> RayJobGateway:
+    gateway = RayJobGateway(RaySettings(jobs={"train": ("true", None)}), ProgressReports())
+    gateway._jobs = server
+    return gateway
+
+
+def _request(**options: Any) -> DispatchRequest:
+    return DispatchRequest(
+        execution_id="b:f_c_1",
+        task="A",
+        attempt=1,
+        pattern="task_sync",
+        resource_name="ray-job://train",
+        input=b"{}",
+        ray_options=encode_json(options),
+    )
+
+
+async def run_job(server: Jobs, **options: Any) -> DispatchAnswer:
+    """Make an attempt at a job on a job server."""
+    gateway = _gateway(server)
+    answer = await gateway.call(_request(**options))
+    await gateway.close()
+    return answer
+
+
+async def test_a_job_that_ray_gives_up_before_it_has_begun_goes_on_to_wait() -> None:
+    server = JobServer(*(LATE for _ in range(9)), "")
+    answer = await run_job(server, max_system_retries=0)
+    assert answer.error is None
+    assert len(server.submitted) == 10
+
+
+@pytest.mark.parametrize(
+    ("retries", "told"), [(0, ""), (2, ", after 2 repetitions"), (6, ", after 6 repetitions")]
+)
+async def test_a_job_that_ray_loses_is_run_again_as_often_as_its_options_say(
+    retries: int, told: str
+) -> None:
+    server = JobServer(LATE, *(DIED for _ in range(20)))
+    answer = await run_job(server, max_system_retries=retries)
+    assert answer.error == f"system failure{told}: Ray has lost the job"
+    assert len(server.submitted) == 2 + retries
+
+
+async def test_a_cancellation_stops_the_job_that_runs_however_many_were_lost_before() -> None:
+    server = JobServer(*(DIED for _ in range(8)), "RUNNING")
+    gateway, request = _gateway(server), _request(max_system_retries=20)
+    call = asyncio.create_task(gateway.call(request))
+    async with asyncio.timeout(60):
+        while len(server.submitted) < 9:  # noqa: ASYNC110 - until the ninth one runs
+            await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait({call})
+    await gateway.close()
+    assert server.stopped == [submission_id(request.call, 8)]
+
+
+async def test_a_job_gets_the_resources_of_its_options() -> None:
+    server = JobServer("")
+    await run_job(server, num_gpus=1, resources={"disk": 2}, accelerator_type="A100", memory=1e9)
+    [(_, given)] = server.submitted.values()
+    assert given == {
+        "entrypoint_num_cpus": 1,
+        "entrypoint_num_gpus": 1,
+        "entrypoint_memory": 1_000_000_000,
+        "entrypoint_resources": {"disk": 2, "accelerator_type:A100": 0.001},
+    }
 
 
 @pytest.mark.parametrize(
