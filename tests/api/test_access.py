@@ -424,7 +424,7 @@ def refused_keys() -> Iterator[tuple[dict[str, str], int, str]]:
     yield {**good, "expires_s": ""}, 400, "expires_s is empty"
     yield {**good, "workspace": "video"}, 400, "there is no parameter workspace"
     yield {**good, "workspaces": "a-b"}, 400, "is no name of a workspace"
-    yield {**good, "workspaces": ",".join(f"w{n}" for n in range(51))}, 400, "may be 50"
+    yield {**good, "workspaces": ",".join(f"w{n}" for n in range(51))}, 400, "up to 50 workspaces"
     for life in ("0", "-1", "999999999"):
         yield {**good, "expires_s": life}, 400, "expires_s must be"
     yield {"name": "viewer", "role": "viewer"}, 409, "there is, or was, a key viewer"
