@@ -250,9 +250,9 @@ def rows_of(frame: TableFrame) -> list[tuple[Any, ...]]:
     """
     table = TABLES.get(frame.table)
     if table is None:
-        raise StoreError(f"no table {frame.table[:40]!r} is imported")
+        raise StoreError(f"rows of the table {frame.table[:40]!r} are not imported")
     if not frame.rows:
-        raise StoreError(f"the file has a frame of the table {frame.table} without rows")
+        raise StoreError(f"a frame has no rows of the table {frame.table!r}")
     for row in frame.rows:
         if not _fits(table, row):
             raise StoreError(f"the table {frame.table} has no rows like {_shown(row)}")
