@@ -218,13 +218,13 @@ def _delegation(
 def _gateway_of_others(settings: Settings, budget: AnswerBudget) -> GatewayRegistry | None:
     """Return the gateway of calls that other dispatchers have delegated; None without others.
 
-    It has limits of its own, which no call meets that was let through where it is from.
+    It has limits of its own, which no call meets that was let through where it is from. Circuits
+    are there, too, and hear from here how calls went.
     """
     if settings.dispatcher_actors == 1:
         return None
-    return GatewayRegistry.with_http(
-        http_settings(settings), SystemClock(), discover=False, budget=budget
-    )
+    outbound = replace(http_settings(settings), breaker=BreakerPolicy())
+    return GatewayRegistry.with_http(outbound, SystemClock(), discover=False, budget=budget)
 
 
 def ray_settings(settings: Settings, dispatcher: str, feed_path: str = "") -> RaySettings:

@@ -4,7 +4,7 @@ Used by `actors`, `gateways`, `ports`, `ray_tasks`, `runtime` and `serve`.
 """
 
 from collections.abc import Awaitable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -40,6 +40,8 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     must not go to a loopback or private address. ``is_outcome`` is set if the body is what a
     callback would bring, so that no callback follows; with an error, if the body is from the
     function, not from a gateway. ``log`` is the place of what the function has printed, as JSON.
+    ``lost`` tells dispatchers what failed of a call over HTTP that got no whole answer: the
+    connection, or the exchange.
     """
 
     execution_id: ExecutionId
@@ -55,6 +57,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     is_outcome: bool = False
     polls_public: bool = False
     log: str | None = None
+    lost: Literal["", "connection", "exchange"] = ""
 
     @property
     def call(self) -> tuple[str, str, int, int]:

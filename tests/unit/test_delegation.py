@@ -1,7 +1,7 @@
 """While a dispatcher is busy others make some of its calls, and its limits hold for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -333,6 +333,51 @@ async def test_a_call_that_is_delegated_again_is_made_again() -> None:
     assert function.calls == 2, "only who delegates a call knows whether it has the answer"
 
 
+async def _fail(_: web.Request) -> web.Response:
+    return web.Response(status=500)
+
+
+async def _break(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+@pytest.mark.parametrize(("handle", "is_host"), [(_fail, False), (_break, False), (None, True)])
+async def test_calls_that_fail_elsewhere_open_the_circuit_here(
+    handle: Callable[[web.Request], Awaitable[web.Response]] | None, *, is_host: bool
+) -> None:
+    well = asyncio.Event()
+
+    async def work(request: web.Request) -> web.Response:
+        if well.is_set() or handle is None:
+            return web.json_response({})
+        return await handle(request)
+
+    two = Two(breaker=OPENS)
+    async with web_server(work=work) as base, running(two):
+        await two.share()
+        url = f"{base}/work" if handle else NEVER
+        two.here.delegate_to(two.delegation._delegates[0])  # every call, not a part of them
+        await two.order(url, map(str, range(OPENS.failures)))
+        answers = await two.answers(OPENS.failures)
+        assert all(answer.error for answer in answers)
+        assert two.there.calls == OPENS.failures
+        [host] = two.here.hosts()
+        circuit = host.host if is_host else host.functions[0]
+        assert circuit.failures == OPENS.failures
+        assert circuit.state != "closed"
+        if handle is None:
+            return
+        well.set()
+        await two.order(url, ["probe"])
+        [answer] = await two.answers(1)
+        assert answer.error is None
+        assert two.there.calls == OPENS.failures + 1
+        [host] = two.here.hosts()
+        assert (host.host.state, host.functions) == ("closed", [])
+
+
 class Asked:
     """Others that make no call, and note which ones they were offered."""
 
@@ -344,7 +389,8 @@ class Asked:
         return None
 
 
-OPEN: Final = BreakerPolicy(failures=3)
+OPENS: Final = BreakerPolicy(failures=3, pause_s=0.01)
+"""The pause is short, since calls that are held back wait for it."""
 
 
 @pytest.mark.parametrize(
@@ -355,7 +401,7 @@ OPEN: Final = BreakerPolicy(failures=3)
         ({}, {"poll": 1}, 0),
         ({}, {"is_public": True}, 0),
         ({}, {"task": "", "pattern": "completion"}, 0),
-        ({"breaker": OPEN}, {}, 0),
+        ({"breaker": OPENS}, {}, 1),
     ],
 )
 async def test_only_plain_calls_are_offered_to_others(

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Awaitable
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from msgspec.structs import replace
 
@@ -72,7 +72,7 @@ class HttpGateway:
         try:
             return await self._call(request, built)
         except GatewayError as error:
-            return failed(request, str(error), error.hint)
+            return replace(failed(request, str(error), error.hint), lost=self._lost(error))
         except Exception as error:  # noqa: BLE001 - the port promises an answer
             # A traceback may contain what was sent.
             _log.error(
@@ -149,6 +149,7 @@ class HttpGateway:
                         if asked is not None and (delegated := self._delegated(asked)) is not None:
                             limit.reschedule(loop.time() + timeout_s + DELEGATED_S)
                             if (answer := await delegated) is not None:
+                                turn.made_elsewhere(answer)
                                 return answer
                         limit.reschedule(loop.time() + timeout_s)
                         reading = Reading(self._budget, request.call, call.origin, limit, timeout_s)
@@ -171,13 +172,19 @@ class HttpGateway:
     def _delegated(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
         """Have another dispatcher make a call; None where that cannot be, or need not.
 
-        Secrets stay here. A notice is repeated, and a poll belongs to a call, where they are. A
-        circuit needs to know how an exchange failed.
+        Secrets stay here. A notice is repeated, and a poll belongs to a call, where they are.
         """
         is_plain = request.task and not (request.secrets or request.poll or request.is_public)
-        if self.delegates is None or not is_plain or self._settings.breaker.failures > 0:
+        if self.delegates is None or not is_plain:
             return None
         return self.delegates.take(request)
+
+    def _lost(self, error: GatewayError) -> Literal["", "connection", "exchange"]:
+        """Tell what failed of a call, as the circuits of its host and function have to know."""
+        if isinstance(error, NotConnectedError):
+            return "connection"
+        is_late = isinstance(error.__cause__, TimeoutError) and not self._closed
+        return "exchange" if is_late or isinstance(error, BrokenExchangeError) else ""
 
     async def _follow(
         self, transport: HttpTransport, call: HttpCall, reading: Reading

@@ -15,8 +15,9 @@ from rillflow.gateways.outbound.exchange import HttpCall, Reply
 from rillflow.gateways.outbound.hints import retry_after_s
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import CircuitState, DispatchRequest, HostState
+from rillflow.ports.gateway import CircuitState, DispatchAnswer, DispatchRequest, HostState
 
+_ERRORS: Final = 400
 _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 _NOBODY: Final = Usage(0, 0)
@@ -135,8 +136,22 @@ class Turn:
 
     def answered(self, reply: Reply) -> None:
         """Note the answer: the host was reached, and its function succeeded or failed."""
+        if self._turns.circuits.known or reply.status >= _ERRORS:
+            self._reached(reply.status, reply.headers.get("retry-after"))
+
+    def made_elsewhere(self, answer: DispatchAnswer) -> None:
+        """Note how a call went that another dispatcher has made."""
         host, function = self._names
-        status = reply.status
+        if answer.http_status is not None:
+            self._reached(answer.http_status, wish_s=answer.retry_after_s)
+        elif answer.lost:
+            self._settle(host if answer.lost == "connection" else function, is_well=False)
+
+    def _reached(
+        self, status: int, asked: str | None = None, *, wish_s: float | None = None
+    ) -> None:
+        """Note an answer, with the pause that it asks for: as it is sent, or in seconds."""
+        host, function = self._names
         is_well = status < 500 and status != _TOO_MANY
         if is_well and not self._turns.circuits.known:
             return
@@ -144,10 +159,10 @@ class Turn:
         if is_well:
             self._settle(function, is_well=True)
             return
-        wish_s = None
-        if status in (_TOO_MANY, _UNAVAILABLE):
-            asked = reply.headers.get("retry-after")
-            wish_s = retry_after_s(asked, now_ms=self._turns.clock.now_ms()) if asked else None
+        if status not in (_TOO_MANY, _UNAVAILABLE):
+            wish_s = None
+        elif asked:
+            wish_s = retry_after_s(asked, now_ms=self._turns.clock.now_ms())
         self._settle(function, is_well=False, wish_s=wish_s)
 
     def _deadline(self) -> float:
