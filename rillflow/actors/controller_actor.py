@@ -376,6 +376,9 @@ class ControllerActor:
             for each in actors
             if not each.running.is_silent and each.running.is_ready
         }
+        for each in actors:
+            if each.running.is_silent:
+                self._reports.give_time(each.running.name)
         unfinished = await all_leave({name: each.actor for name, each in asked.items()})
         is_over = {
             name: self._drains.unfinished(

@@ -42,12 +42,16 @@ ENDS: Final = {
 
 
 class ObservedActor(NamedTuple):
-    """An actor as it was found; ``report`` is None where it has not answered."""
+    """An actor as it was found; ``report`` is None where it has not answered.
+
+    ``reported_id`` is the execution of a dedicated actor, as it has said earlier.
+    """
 
     running: Running
     actor: Any
     report: ActorReport | None
     description: ActorDescription | None = None
+    reported_id: ExecutionId | None = None
 
     @property
     def node(self) -> str:
@@ -57,7 +61,7 @@ class ObservedActor(NamedTuple):
     @property
     def execution_id(self) -> ExecutionId | None:
         """The one execution of a dedicated actor."""
-        return self.report.execution_id if self.report is not None else None
+        return self.report.execution_id if self.report is not None else self.reported_id
 
 
 class Reports:
@@ -71,6 +75,7 @@ class Reports:
         self._recent: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
         self._silent_since_s: dict[str, float] = {}
         self._patience_s: dict[str, float] = {}
+        self._dedicated: dict[str, ExecutionId] = {}
 
     async def take(self) -> list[ObservedActor]:
         """Ask everybody; the order is that of the names."""
@@ -86,18 +91,19 @@ class Reports:
         self._lives.pop(name, None)
 
     def given_up(self) -> list[str]:
-        """Return the actors that have been silent for too long; each gets more time after that."""
+        """Return the actors that have been silent for too long."""
         now_s = time.monotonic()
-        late = [
+        return [
             name
             for name, since_s in self._silent_since_s.items()
             if now_s - since_s > self._patience_s.get(name, SILENT_S)
         ]
-        for name in late:
-            patience_s = self._patience_s.get(name, SILENT_S)
-            self._patience_s[name] = min(2 * patience_s, LONGEST_SILENT_S)
-            self._silent_since_s[name] = now_s
-        return late
+
+    def give_time(self, name: str) -> None:
+        """Give the next process of an actor that was silent more time than this one."""
+        patience_s = self._patience_s.get(name, SILENT_S)
+        self._patience_s[name] = min(2 * patience_s, LONGEST_SILENT_S)
+        self._silent_since_s.pop(name, None)
 
     def restarts(self) -> dict[str, int]:
         """Return how often each actor has died, as far as that was seen."""
@@ -145,9 +151,8 @@ class Reports:
         except ray.exceptions.ActorDiedError:
             return None
         except (ray.exceptions.RayError, TimeoutError):
-            return ObservedActor(
-                Running(name, kind, None, is_silent=True, is_ready=False), actor, None
-            )
+            silent = Running(name, kind, None, is_silent=True, is_ready=False)
+            return ObservedActor(silent, actor, None, reported_id=self._dedicated.get(name))
         report = description.report
         running = Running(
             name,
@@ -163,7 +168,11 @@ class Reports:
         silent = {
             each.running.name
             for each in seen
-            if each.running.is_silent and each.running.kind != DEDICATED
+            # Of one that has never reported, nobody knows what the next one is to execute.
+            if each.running.is_silent and (each.running.kind != DEDICATED or each.reported_id)
+        }
+        self._dedicated = {
+            each.running.name: each.execution_id for each in seen if each.execution_id is not None
         }
         self._silent_since_s = {
             name: self._silent_since_s.get(name, now_s) for name in sorted(silent)

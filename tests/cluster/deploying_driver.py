@@ -18,7 +18,8 @@ and JSON:
 ``calls ID ...`` the calls of each execution, of those that were kept if none is named, in their
                  order: task and idempotency key
 ``one``          the end of one more execution
-``hold``         submits an execution whose call is not answered, and waits until it is made
+``hold ISOLATION`` submits an execution whose call is not answered, and waits until it is made
+``pause``        stops the process of the actor of that execution, if it has one of its own
 ``cause``        waits until the controller tells what an actor waits for; its words
 ``release``      answers calls that are held; the end of their execution, and the keys of its calls
 ``reasons``      why not everything is as wanted, as the controller says
@@ -39,7 +40,7 @@ from aiohttp import web
 
 from rillflow.actors.deployment import deploy
 from rillflow.actors.directory import find_actor, names_of_actors
-from rillflow.actors.names import CONTROLLER_ACTOR, kind_of
+from rillflow.actors.names import CONTROLLER_ACTOR, dedicated_actor_name, kind_of
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId
@@ -191,14 +192,22 @@ class Driver:
         assert await stack.wait(execution_id, END_S)
         return await self._status(execution_id)
 
-    async def hold(self) -> str:
+    async def hold(self, isolation: str) -> str:
         """Have a call be under way that does not end."""
+        self._functions.is_called.clear()
+        self._functions.may_answer.clear()
         stack = self._stacks[-1]
         text = HELD_FLOW.format(name=HELD, url=self._url)
         await stack.add_descriptor("nodes", "holding", "release", text)
-        self._held = await stack.submit("nodes:holding")
+        self._held = await stack.submit("nodes:holding", isolation=isolation)
         await self._functions.is_called.wait()
         return "held"
+
+    async def pause(self) -> str:
+        """Stop the process of the actor of one execution."""
+        actor = await find_actor(self._base, dedicated_actor_name(self._held))
+        os.kill((await actor.report.remote()).pid, signal.SIGSTOP)
+        return "paused"
 
     async def cause(self) -> str:
         """Wait until the controller names a cause."""

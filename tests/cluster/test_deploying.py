@@ -93,7 +93,7 @@ def test_a_call_that_does_not_end_is_named_and_holds_a_deployment_up_only_so_lon
     nodes: RayNodes,
 ) -> None:
     nodes.ask("settled")
-    nodes.ask("hold")
+    nodes.ask("hold shared")
     assert nodes.ask('deploy {"execution_actors":2,"drain_timeout_s":10}') is None
     cause = nodes.ask("cause")
     assert cause.startswith("rillflow:dispatcher:0 waits for 1 calls of rillflow:execution:")
@@ -103,6 +103,18 @@ def test_a_call_that_does_not_end_is_named_and_holds_a_deployment_up_only_so_lon
     status, keys = nodes.ask("release")
     assert status == "SUCCEED"
     assert len(keys) == 2, "the next dispatcher has made the call again"
+    assert len(set(keys)) == 1
+
+
+@pytest.mark.long
+def test_the_execution_of_an_actor_of_its_own_that_was_stopped_goes_on_in_another_process(
+    nodes: RayNodes,
+) -> None:
+    nodes.ask("settled")
+    nodes.ask("hold dedicated")
+    nodes.ask("pause")
+    status, keys = nodes.ask("release")
+    assert status == "SUCCEED"
     assert len(set(keys)) == 1
 
 

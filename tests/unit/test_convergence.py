@@ -115,6 +115,13 @@ def test_owners_on_another_store_end_together() -> None:
     assert step(replace(CHANGED, store_id="t"), running(FIRST)) == End(("e0", "e1"))
 
 
+def test_a_silent_actor_of_one_execution_holds_nobody_up_and_is_replaced_in_the_end() -> None:
+    actors = running(FIRST, x=Running("x", DEDICATED, None, is_silent=True))
+    assert step(FIRST, actors) is None
+    assert step(CHANGED, actors) == Replace("d0")
+    assert step(FIRST, actors, given_up=["x"]) == Replace("x", is_silent=True)
+
+
 def test_a_silent_actor_is_waited_for_and_ended_when_that_was_in_vain() -> None:
     actors = running(FIRST, e1=Running("e1", EXECUTION, None, is_silent=True))
     assert step(FIRST, actors) == Wait("e1 does not answer")

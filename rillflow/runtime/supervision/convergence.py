@@ -52,9 +52,13 @@ class Start(NamedTuple):
 
 
 class Replace(NamedTuple):
-    """Have an actor finish what it is at, end it, and start it with what is wanted."""
+    """Have an actor finish what it is at, end it, and start it with what is wanted.
+
+    One that ``is_silent`` is asked for nothing.
+    """
 
     name: str
+    is_silent: bool = False
 
 
 class End(NamedTuple):
@@ -102,6 +106,7 @@ def next_step(  # noqa: PLR0913 - all that there is to see
         compared.superseded(),
         compared.of_other_map(),
         compared.silent(),
+        compared.stopped(),
         compared.missing(),
         compared.starting(),
         compared.outdated(),
@@ -117,8 +122,9 @@ def sentence_of(step: Step) -> str:
     match step:
         case Start(names):
             return f"{', '.join(names)} is being started"
-        case Replace(name):
-            return f"{name} is being replaced, since it was started with something else"
+        case Replace(name, is_silent):
+            why = "does not answer" if is_silent else "was started with something else"
+            return f"{name} is being replaced, since it {why}"
         case End(names):
             return f"{', '.join(names)} is being ended"
         case Wait(reason):
@@ -158,6 +164,13 @@ class _Comparison(NamedTuple):
             if name in self.given_up:
                 return End((name,))
         return Wait(f"{', '.join(silent)} does not answer") if silent else None
+
+    def stopped(self) -> Step | None:
+        """Start the actor of a dedicated execution again that has not answered for long."""
+        for actor in self.running:
+            if actor.kind == DEDICATED and actor.is_silent and actor.name in self.given_up:
+                return Replace(actor.name, is_silent=True)
+        return None
 
     def missing(self) -> Step | None:
         """Start what is wanted and not there, all of one kind together."""
