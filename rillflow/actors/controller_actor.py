@@ -24,10 +24,10 @@ from rillflow.actors.launch import sqlite_on_many_nodes
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
 from rillflow.actors.placing import (
     Rebalancing,
+    SpareWorkers,
     dispatchers,
     owners,
     places,
-    prepare,
     start,
     wanted_nodes,
 )
@@ -107,6 +107,7 @@ class ControllerActor:
         self._balancing = Rebalancing(settings)
         self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
         self._starts = Starts(self._reports)
+        self._spare = SpareWorkers()
         self._looking = asyncio.Lock()
         self._takeovers = Takeovers(self._looking, self._reports, self._restart, self._start_actor)
         self._actor_watch = ActorWatch(
@@ -357,7 +358,7 @@ class ControllerActor:
             # Those of another partition map start next.
             where = places(self._settings, await asyncio.to_thread(self._wanted_nodes))
             next_owners = [where[name] for name in owners(self._settings)]
-            await prepare(next_owners, self._settings.store_url)
+            await self._spare.prepare(next_owners, self._settings.store_url)
         if not await self._leave(actors):
             return
         for each in actors:
@@ -405,7 +406,7 @@ class ControllerActor:
     async def _replace_drained(self, seen: ObservedActor) -> None:
         name = seen.running.name
         node = await asyncio.to_thread(self._node_of, seen)
-        await prepare([node], self._settings.store_url)
+        await self._spare.prepare([node], self._settings.store_url)
         if not await self._leave([seen]):
             return
         begun = time.monotonic()
@@ -436,7 +437,7 @@ class ControllerActor:
             await self._move(move, actors[move.actor])
 
     async def _move(self, move: Move, seen: ObservedActor) -> None:
-        await prepare([move.node], self._settings.store_url)
+        await self._spare.prepare([move.node], self._settings.store_url)
         if not await self._leave([seen], is_bounded=False):
             return
         begun = time.monotonic()

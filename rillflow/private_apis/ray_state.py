@@ -1,21 +1,33 @@
 """The state of Ray's cluster and of this process that no public function returns.
 
+Also the processes that a node has ready for actors (``Raylet``).
+
 Used by `actors` and `actors/takeover/actor_watch.py`.
 """
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import ray
 from ray._private import process_watcher, worker
 from ray._private.state import state
 from ray._private.worker import global_worker
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined] # Ray has no types
 from ray.actor import ActorHandle
+from ray.runtime_env import RuntimeEnv
 
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 
 RAYLET_PID: Final = "RAY_RAYLET_PID"
+ANSWER_S: Final = 5.0
+"""How long a raylet may take to answer."""
+_MESSAGES: Final = "ray.core.generated.node_manager_pb2"
+_KINDS: Final = "ray.core.generated.common_pb2"
+_ADDRESSES: Final = "ray._common.network_utils"
+_CHANNELS: Final = "ray._private.grpc_utils"
+_ENVIRONMENTS: Final = "ray._private.utils"
 
 
 def draining_nodes() -> set[str]:
@@ -61,6 +73,54 @@ def raylet_pid() -> int | None:
     return int(pid) if pid.isdecimal() else None
 
 
+class Raylet:
+    """The process of Ray that starts the processes of one node, asked over gRPC; it blocks.
+
+    Every method raises whatever gRPC raises if the raylet does not answer in time.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        # gRPC costs memory, and only the controller asks.
+        self._messages = importlib.import_module(_MESSAGES)
+        self._worker = importlib.import_module(_KINDS).WORKER
+        address = importlib.import_module(_ADDRESSES).build_address(host, port)
+        self._channel = importlib.import_module(_CHANNELS).init_grpc_channel(address)
+        stubs = importlib.import_module(f"{_MESSAGES}_grpc")
+        self._stub = stubs.NodeManagerServiceStub(self._channel)
+
+    def start_workers(self, count: int, keep_s: int) -> None:
+        """Have processes start with the runtime environment of this one, and wait for actors.
+
+        Ray gives a process to the first actor or task that asks for one with this environment, and
+        may end it after ``keep_s``.
+        """
+        text = ray.get_runtime_context().get_runtime_env_string()
+        environments = importlib.import_module(_ENVIRONMENTS)
+        told = environments.get_runtime_env_info(RuntimeEnv.deserialize(text))
+        told.serialized_runtime_env = text  # Ray compares it with that of the actor, as a text.
+        request = self._messages.PrestartWorkersRequest(
+            runtime_env_info=told, num_workers=count, keep_alive_duration_secs=keep_s
+        )
+        self._stub.PrestartWorkers(request, timeout=ANSWER_S)
+
+    def unused_workers(self) -> set[bytes]:
+        """Return the ids of the processes that have had nothing to do yet."""
+        request = self._messages.GetNodeStatsRequest(include_memory_info=False)
+        workers = self._stub.GetNodeStats(request, timeout=ANSWER_S).core_workers_stats
+        nobody = ray.ActorID.nil().binary()
+        return {
+            each.worker_id
+            for each in workers
+            if each.worker_type == self._worker
+            and not each.num_executed_tasks
+            and each.actor_id in (b"", nobody)
+        }
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+
 def _differences() -> Iterator[str]:
     yield from missing(state, "get_draining_nodes", "available_resources_per_node", "actor_table")
     yield from not_in_source(type(state), '"State": gcs_pb2', '"NodeID": binary_to_hex')
@@ -71,6 +131,22 @@ def _differences() -> Iterator[str]:
 
 def _differences_of_workers() -> Iterator[str]:
     yield from not_in_source(process_watcher, f'os.environ["{RAYLET_PID}"]')
+
+
+def _differences_of_raylets() -> Iterator[str]:
+    messages = importlib.import_module(_MESSAGES)
+    yield from missing(importlib.import_module(_KINDS), "WORKER")
+    yield from missing(importlib.import_module(_ADDRESSES), "build_address")
+    yield from missing(importlib.import_module(_CHANNELS), "init_grpc_channel")
+    yield from missing(importlib.import_module(_ENVIRONMENTS), "get_runtime_env_info")
+    fields = {
+        "PrestartWorkersRequest": ("runtime_env_info", "num_workers", "keep_alive_duration_secs"),
+        "GetNodeStatsRequest": ("include_memory_info",),
+        "GetNodeStatsReply": ("core_workers_stats",),
+    }
+    for name, expected in fields.items():
+        known = getattr(messages, name).DESCRIPTOR.fields_by_name
+        yield from (f"{name} has no {field}" for field in expected if field not in known)
 
 
 RELIES_ON: Final = (
@@ -89,5 +165,15 @@ RELIES_ON: Final = (
         seen_with="2.60.0",
         if_it_changes="silent: /readyz does not notice the end of a raylet",
         differences=_differences_of_workers,
+    ),
+    Assumption(
+        library="ray",
+        relies_on="a raylet answers PrestartWorkers and GetNodeStats over gRPC, and gives a process"
+        " that it has started so to the next actor with the same runtime environment",
+        seen_with="2.60.0",
+        if_it_changes="silent: while an actor is replaced, nobody answers for it a second longer"
+        " (tests/cluster/test_spare_workers.py notices), and the log of the controller has"
+        " spare_workers_not_started if the raylet refuses",
+        differences=_differences_of_raylets,
     ),
 )

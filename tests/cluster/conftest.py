@@ -67,6 +67,7 @@ APART: Final = frozenset(
         "test_ray_tasks.py",
         "test_readme.py",
         "test_serve_deploy.py",
+        "test_spare_workers.py",
         "test_up.py",
         "test_wheel.py",
     }

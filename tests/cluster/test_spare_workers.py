@@ -1,0 +1,30 @@
+"""An actor gets the process that was started for it, so that nobody waits for the start of one."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.ray_head import RayHead
+
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
+
+
+@pytest.fixture(name="head", scope="module")
+def _head() -> Iterator[RayHead]:
+    # The sockets of Ray need a short path.
+    with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as folder:
+        head = RayHead(Path(folder))
+        try:
+            head.start()
+            yield head
+        finally:
+            head.kill()
+
+
+def test_the_next_actor_gets_the_process_that_waits_and_the_one_after_it_another(
+    head: RayHead,
+) -> None:
+    told = head.run("python tests/cluster/spare_driver.py")
+    assert told.split()[-2:] == ["True", "False"], told

@@ -1,0 +1,90 @@
+"""The controller has processes wait for actors: as many as it needs, and no more."""
+
+import itertools
+import logging
+from typing import Final
+
+import pytest
+
+from rillflow.actors.placing import SpareWorkers
+
+PATIENCE_S: Final = 60.0
+
+
+class Node:
+    """A node whose processes are there when they are looked at a second time."""
+
+    def __init__(self) -> None:
+        self.unused: set[bytes] = set()
+        self.started = 0
+        self.open = 0
+        self._coming: list[set[bytes]] = []
+        self._ids = itertools.count()
+
+    def start_workers(self, count: int, keep_s: int) -> None:
+        """Have them come later."""
+        assert keep_s > 0
+        self.started += count
+        self._coming = [set(), {b"%d" % next(self._ids) for _ in range(count)}]
+
+    def unused_workers(self) -> set[bytes]:
+        """Return those that have come."""
+        if self._coming:
+            self.unused |= self._coming.pop(0)
+        return set(self.unused)
+
+    def close(self) -> None:
+        """Count."""
+        self.open -= 1
+
+
+class Nodes(dict[str, Node]):
+    """Finds nodes by their ids."""
+
+    def find(self, node: str) -> Node:
+        """Return a node."""
+        self[node].open += 1
+        return self[node]
+
+
+async def test_as_many_come_as_are_wanted_on_each_node() -> None:
+    nodes = Nodes(one=Node(), other=Node())
+    await SpareWorkers(nodes.find).start({"one": 2, "other": 1}, PATIENCE_S)
+    assert [len(node.unused) for node in nodes.values()] == [2, 1]
+    assert [node.open for node in nodes.values()] == [0, 0]
+
+
+async def test_one_that_still_waits_is_enough_and_one_that_was_taken_is_not() -> None:
+    nodes = Nodes(one=Node())
+    spare = SpareWorkers(nodes.find)
+    for _ in range(2):
+        await spare.start({"one": 1}, PATIENCE_S)
+    assert nodes["one"].started == 1
+    nodes["one"].unused.clear()
+    await spare.start({"one": 1}, PATIENCE_S)
+    assert nodes["one"].started == 2
+
+
+async def test_what_others_have_started_does_not_count() -> None:
+    nodes = Nodes(one=Node())
+    nodes["one"].unused.add(b"of another environment")
+    await SpareWorkers(nodes.find).start({"one": 1}, PATIENCE_S)
+    assert nodes["one"].started == 1
+
+
+async def test_one_that_does_not_come_is_told_and_not_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nodes = Nodes(one=Node())
+    with caplog.at_level(logging.WARNING):
+        await SpareWorkers(nodes.find).start({"one": 1}, 0)
+    assert [record.message for record in caplog.records] == ["spare_workers_late"]
+    assert nodes["one"].open == 0
+
+
+async def test_a_node_that_is_gone_keeps_nothing_from_being_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        await SpareWorkers(Nodes().find).start({"one": 1}, PATIENCE_S)
+    assert [record.message for record in caplog.records] == ["spare_workers_not_started"]
