@@ -22,10 +22,12 @@ from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, trigger_ad
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.errors import ExecutionError
+from rillflow.ids import workspace_of
+from rillflow.ids_of_others import as_told_to
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, JsonValue, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, IDS_OF_OTHERS_HIDDEN
 
 _EVENTS = {
     DagStatus.SUCCEED: "DAG_SUCCEED",
@@ -82,6 +84,8 @@ def notify_parent(turn: Turn) -> None:
     if state.parent is None or state.parent.pattern != "flow_sync":
         return
     invoke, running = state.invoke, state.status is DagStatus.RUNNING
+    msg = _told(state, invoke.msg.encode()) if invoke.msg is not None else None
+    ext = _told(state, encode_json(invoke.ext)) if invoke.ext is not None else None
     state.parent_attempt += not running
     state.parent_notice = CallbackReceived(
         at_ms=turn.at_ms,
@@ -89,13 +93,23 @@ def notify_parent(turn: Turn) -> None:
         attempt=state.parent.attempt,
         succeeded=None if running else state.status is not DagStatus.FAILED,
         key_succeeded=state.status is DagStatus.KEY_SUCCEED,
-        output=EMPTY_OBJECT if running else encode_json(state.context),
+        output=EMPTY_OBJECT if running else _told(state, encode_json(state.context)),
         code=invoke.code,
-        msg=invoke.msg,
-        ext=encode_json(invoke.ext) if invoke.ext is not None else None,
+        msg=msg.decode() if msg is not None else None,
+        ext=ext,
         sub_flow=SubFlowNotice(number=state.parent_attempt, redone=state.redone, running=running),
     )
     turn.commands.extend(parent_commands(state))
+
+
+def _told(state: ExecutionState, text: bytes) -> bytes:
+    """Return a text for the parent; one of another workspace is told no ids of executions here."""
+    if state.parent is None or state.language < IDS_OF_OTHERS_HIDDEN:
+        return text
+    parent = state.parent.execution_id
+    if workspace_of(parent) == workspace_of(state.execution_id):
+        return text
+    return as_told_to(parent, text)
 
 
 def parent_commands(state: ExecutionState) -> Iterator[NotifyParent]:

@@ -51,8 +51,10 @@ from rillflow.core.transitions import TAKE, task_transitions
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.errors import ExecutionError
+from rillflow.ids_of_others import as_told_to
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.language.budget import TotalBudget
+from rillflow.language.versions import IDS_OF_OTHERS_HIDDEN
 
 
 class Handled(msgspec.Struct, frozen=True):
@@ -130,10 +132,18 @@ def _context_of(plan: Plan, event: ExecutionSubmitted) -> JsonObject:
         context = initial_context(plan.original, context)
     context["flow_execution_id"] = event.execution_id
     if event.route:
-        context.setdefault("flow_root_execution_id", event.route[0].execution_id)
+        context.setdefault("flow_root_execution_id", _root_of(event))
     if event.trace is not None and event.trace.is_sampled:
         context["traceId"] = event.trace.trace_id
     return context
+
+
+def _root_of(event: ExecutionSubmitted) -> str:
+    """Return the id of the outermost execution, hidden if that is of another workspace."""
+    root = event.route[0].execution_id
+    if event.language < IDS_OF_OTHERS_HIDDEN:
+        return root
+    return as_told_to(event.execution_id, root.encode()).decode()
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:

@@ -30,5 +30,7 @@ EVENTS_CUT_BY_WORK: Final = 9
 """An event that has spent many steps leaves the rest to later ones, which share its memory."""
 CONTEXTS_BOUNDED: Final = 10
 """A context has a limit as a whole, and texts count by the bytes that they take as JSON."""
+IDS_OF_OTHERS_HIDDEN: Final = 10
+"""Data that the engine writes have no ids of executions of other workspaces (spec 3.15)."""
 CURRENT: Final = CONTEXTS_BOUNDED
 """The rules of executions that are submitted now."""

@@ -1,9 +1,8 @@
 """The ids of executions that a caller who is limited to workspaces must not know, hidden in texts.
 
 Who knows the id of an execution may call back for its tasks. Views of an execution have the ids of
-others where there are sub-flows: of what has started it, of what it has started, and in its data.
-So each id is replaced whose workspace the caller does not see: the digits of its unique part become
-zeros. That keeps the length of the text.
+others where there are sub-flows: of what has started it, of what it has started, and in data which
+an author has passed on. So each id is replaced whose workspace the caller does not see.
 
 What is hidden by its form must have that form: a text that is cut has no part of an id at its begin
 (``core/inspection/cutting.py``), and one at its end is hidden as well. Rules that such a caller
@@ -12,29 +11,17 @@ tries are given data without these ids, or they could write them in another form
 Used by `serve/middleware` and `serve/routes`.
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 from starlette.types import Scope
 
-from rillflow.ids import LONGEST_NAME
+from rillflow.ids_of_others import ALPHANUMERIC, HIDDEN, LONGEST_NAMES, MARK, hide_ids
 from rillflow.jsontypes import JsonObject, JsonValue
 from serve.limits.callers import caller_of
 
-_MARK: Final = b"_c_"
-_UNIQUE: Final = re.compile(
-    rb"_c_[0-9a-f]{8}(?:(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|-[0-9a-f-]{0,26}(?=\"))"
-)
-"""The unique part of an id, or the begin of one at the end of a text in JSON."""
-_HIDDEN: Final = b"_c_00000000-0000-0000-0000-000000000000"
-_ALPHANUMERIC: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-_COLON_IN_ADDRESS: Final = (b"3A", b"3a")
-_ADDRESS_ESCAPE_LENGTH: Final = len("3D")
-_JSON_ESCAPE_LENGTH: Final = len("u00e9")
-_LONGEST_NAMES: Final = 2 * LONGEST_NAME + len("%3A")
-_LONGEST: Final = _LONGEST_NAMES + len(_HIDDEN)
-_OF_ID: Final = _ALPHANUMERIC + b":%_-\\"
+_LONGEST: Final = LONGEST_NAMES + len(HIDDEN)
+_OF_ID: Final = ALPHANUMERIC + b":%_-\\"
 
 
 class ValueMask:
@@ -91,7 +78,7 @@ class IdMask:
 
     def part(self, part: bytes, *, has_more: bool) -> bytes:
         """Return the next part, without an end with which an id may begin if there is more."""
-        if not self._held and not has_more and _MARK not in part:
+        if not self._held and not has_more and MARK not in part:
             return part
         text = self._held + part
         self._held = b""
@@ -99,31 +86,4 @@ class IdMask:
             end = text[-_LONGEST:]
             cut = len(text) - len(end) + len(end.rstrip(_OF_ID))
             text, self._held = text[:cut], text[cut:]
-        if _MARK not in text:
-            return text
-        return _UNIQUE.sub(self._shown, text)
-
-    def _shown(self, match: re.Match[bytes]) -> bytes:
-        begin = match.start()
-        before = match.string[max(begin - _LONGEST_NAMES - len("\\u0000"), 0) : begin]
-        return match[0] if self._is_seen(before) else _HIDDEN[: len(match[0])]
-
-    def _is_seen(self, before: bytes) -> bool:
-        """Tell whether the caller sees the workspace of an id, by the text before its mark."""
-        names = before.rstrip(_ALPHANUMERIC)
-        feature = before[len(names) :]
-        if not names.endswith(b":") and not (
-            names.endswith(b"%") and feature.startswith(_COLON_IN_ADDRESS)
-        ):
-            return False
-        around = names[:-1].rstrip(_ALPHANUMERIC)
-        workspace = names[len(around) : -1].decode()
-        if self._sees(workspace):
-            return True
-        # An escape in JSON or in an address ends with characters that look like those of a name.
-        if around.endswith(b"%"):
-            return self._sees(workspace[_ADDRESS_ESCAPE_LENGTH:])
-        if around.endswith(b"\\"):
-            length = _JSON_ESCAPE_LENGTH if workspace.startswith("u") else 1
-            return self._sees(workspace[length:])
-        return False
+        return hide_ids(text, self._sees)

@@ -20,12 +20,14 @@ from rillflow.core.tasks.retry_waits import pace_s, retry_wait_s
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import ExecutionError, LanguageError, WorkLimitError
+from rillflow.ids_of_others import as_told_to
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json, weight_of
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.conditions import all_hold, any_holds
 from rillflow.language.versions import (
     AVIATOR_AND_JAYWAY_MEASURED,
     GENERATE_AUTH_IN_INPUT_ONLY,
+    IDS_OF_OTHERS_HIDDEN,
     RETRIES_PACED,
 )
 
@@ -197,7 +199,7 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
             return
         _dispatch_failed(turn, task, plan, event)
         return
-    answer = parse_answer(event.body)
+    answer = _start_told(turn, event) if pattern in FLOW_PATTERNS else parse_answer(event.body)
     record(turn, task, answer, event)
     if pattern == "task_sync":
         _conclude_sync(turn, task, plan, answer, event.body)
@@ -207,6 +209,17 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
         held = _as_callback(turn, task, answer)
     if task.status is RUNNING:
         _await_outcome(turn, task, plan, held)
+
+
+def _start_told(turn: Turn, event: DispatchAnswered) -> Answer:
+    """Return the answer of a start, whose data have no id of a sub-flow of another workspace."""
+    answer = parse_answer(event.body)
+    if event.body is None or turn.state.language < IDS_OF_OTHERS_HIDDEN:
+        return answer
+    told = as_told_to(turn.state.execution_id, event.body)
+    if told == event.body:
+        return answer
+    return msgspec.structs.replace(parse_answer(told), execution_id=answer.execution_id)
 
 
 def _await_outcome(

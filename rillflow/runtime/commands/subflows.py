@@ -5,7 +5,7 @@ Used by `runtime/commands/dispatching.py`.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import (
@@ -27,10 +27,10 @@ from rillflow.ids import (
     ExecutionId,
     child_execution_id,
     child_id_key,
-    hidden_id,
     parse_descriptor_id,
     workspace_of,
 )
+from rillflow.ids_of_others import hide_ids
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
@@ -43,7 +43,6 @@ from rillflow.setting_values import EVERY_WORKSPACE
 from rillflow.telemetry.trace_context import TraceParent, TraceStart, attempt_id, trace_id_of
 
 MOST_LEVELS = 5
-_ROOT: Final = "flow_root_execution_id"
 UNSUPPORTED = 30606
 
 
@@ -107,17 +106,28 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
         refuse_workspace(request, workspaces, _target_of(request))
         child = await _submit(request, catalogue, executions, clock, host, inherited, turns)
     except QuotaError as error:
-        return failed(request, f"{HANDLE_FAILS}{error}")
+        return failed(request, f"{HANDLE_FAILS}{_told(request, error)}")
     except (StoreError, UnavailableError, DefectError):
         raise
     except RillflowError as error:
-        return failed(request, f"{HANDLE_FAILS}{error}")
+        return failed(request, f"{HANDLE_FAILS}{_told(request, error)}")
     return DispatchAnswer(
         execution_id=request.execution_id,
         task=request.task,
         attempt=request.attempt,
         body=encode_json({"execution_id": child}),
     )
+
+
+def _told(request: DispatchTask, error: RillflowError) -> str:
+    """Return the message of an error; all that are above in the chain get it too.
+
+    So it has ids only if all executions of the chain, and those which it names, are of one
+    workspace.
+    """
+    chain = {workspace_of(id_above) for id_above, _, _ in request.route}
+    chain.add(workspace_of(request.execution_id))
+    return hide_ids(str(error).encode(), lambda named: chain == {named}).decode()
 
 
 def child_of(answer: DispatchAnswer) -> ExecutionId | None:
@@ -153,7 +163,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         at_ms=clock.now_ms(),
         execution_id=child,
         definition_id=found.version or "",
-        data=_data_of_child(request.input, document, route[0].execution_id, found.business),
+        data=request.input,
         host=host,
         parent=_parent_of(request),
         route=route,
@@ -166,17 +176,6 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
-
-
-def _data_of_child(given: bytes, document: JsonObject, root: ExecutionId, workspace: str) -> bytes:
-    """Return the data of a sub-flow, which name no execution of another workspace.
-
-    The core adds the id of the outermost execution where there is none. Who knows an id may call
-    back for the tasks of its execution, and the authors of this workspace have not started it.
-    """
-    if workspace_of(root) == workspace or _ROOT in document:
-        return given
-    return encode_json({**document, _ROOT: hidden_id(root)})
 
 
 def refuse_workspace(
