@@ -51,11 +51,11 @@ async def test_data_of_an_execution_have_no_ids_of_another_workspace_for_anybody
     async with open_access() as access:
         access.api.client.headers.update(shown(FIRST))
         parent = await access.api.submit(await access.api.add(PARENT))
-        sub: dict[str, str] = {}
+        sub: dict[str, object] = {}
         async with asyncio.timeout(LONG_S):
             while "referenced_dag_execution_id" not in sub:
                 sub = (await access.api.shown(parent))["tasks"]["sub"]["invoke_msg"]
-        child = sub["referenced_dag_execution_id"]
+        child = str(sub["referenced_dag_execution_id"])
         assert sub["output"] == {"execution_id": hidden_id(child)}
         context = (await access.api.shown(child))["context"]
         assert context["flow_root_execution_id"] == hidden_id(parent)
