@@ -22,7 +22,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 def closest(word: str, options: Iterable[str]) -> str | None:
-    """Return the option nearest to the word, None when nothing is near.
+    """Return the option nearest to the word, None when nothing is near; case makes no difference.
 
     Hostile definitions cannot make this slow: of the first 300 options of similar length,
     only the five that share most letters and pairs of letters with the word are compared.
@@ -30,10 +30,14 @@ def closest(word: str, options: Iterable[str]) -> str | None:
     if len(word) > _LONGEST:
         return None
     similar = (option for option in options if abs(len(option) - len(word)) <= 4)
-    parts = _parts(word)
-    likely = nlargest(_COMPARED, islice(similar, _MOST), lambda each: len(parts & _parts(each)))
-    found = difflib.get_close_matches(word, likely, n=1)
-    return found[0] if found else None
+    folded = word.lower()
+    parts = _parts(folded)
+    likely = nlargest(
+        _COMPARED, islice(similar, _MOST), lambda each: len(parts & _parts(each.lower()))
+    )
+    written = {each.lower(): each for each in reversed(likely)}
+    found = difflib.get_close_matches(folded, written, n=1)
+    return written[found[0]] if found else None
 
 
 def _parts(word: str) -> set[str | tuple[str, str]]:

@@ -67,7 +67,7 @@ def run(
             print(f"added {workflow.name} as {descriptor}")
             execution = client.submit(descriptor, dict(order))
             print(f"submitted {order} as {execution.id}")
-            print(f"its page: {page_of(api, execution.id)}\n")
+            print(f"its page: {page_of(api, execution.id)}\n" if keeps else "")
             if follow(execution, every_s=0.1) == "FAILED":
                 return 1
             save_all(execution.result(), api, video_dir)
@@ -101,7 +101,7 @@ def page_of(api: str, execution_id: str) -> str:
 def save_all(context: Mapping[str, Any], api: str, video_dir: Path) -> None:
     """Print what the workflow returned, and save the files that it made."""
     result = context["result"]
-    print(f"\nresult: {result}\n")
+    print(f"\nresult: {json.dumps(result, indent=2)}\n")
     for name in ("film", "soundtrack", "captions"):
         file = video_dir / Path(result[name]["name"]).name
         save(result[name], api, file)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import typer
 
+from rillflow.cli.loading import flows_written_in
 from rillflow.cli.reporting import with_hint
 from rillflow.cli.visible import say
 from rillflow.client.files import opened
@@ -21,6 +22,7 @@ from rillflow.errors import Problem
 ENDINGS: Final = (".yaml", ".yml", ".json")
 UNREADABLE: Final = 30402
 WANTED: Final = "a file with a dagName that ends in .yaml, .yml or .json"
+MOST_FLOWS: Final = 5
 _SAID_CHARACTERS: Final = 2_000
 _MARK: Final = b"dagName"
 _ITS_OWN_KEYS: Final = (b"workspace", b"dagname")
@@ -111,17 +113,17 @@ def problems_in(file: Path) -> list[Problem]:
 
     Raises:
         OSError: The file cannot be read.
-        BadParameter: It is no text.
+        BadParameter: It is no text, or a Python file.
     """
     content = _beginning(file)
-    reason = _why_no_text(content)
+    reason = _why_no_definition(file, content)
     if reason:
         raise typer.BadParameter(f"{file} {reason}")
     return find_problems(content)
 
 
 def check(file: Path, *, strict: bool = False) -> Checked:
-    """Check a file; one that cannot be read or is no text has that as its only problem.
+    """Check a file; one that cannot hold a definition has that as its only problem.
 
     A strict check warns also of what Rillflow takes and Rill Flow does not.
     """
@@ -131,10 +133,18 @@ def check(file: Path, *, strict: bool = False) -> Checked:
         return Checked(file, [Problem(UNREADABLE, "there is no definition in it", hint=WANTED)])
     except OSError as error:
         return Checked(file, [Problem(UNREADABLE, error.strerror or str(error))])
-    reason = _why_no_text(content)
+    reason = _why_no_definition(file, content)
     if reason:
         return Checked(file, [Problem(UNREADABLE, f"the file {reason}")])
     return Checked(file, find_problems(content, strict=strict))
+
+
+def _why_no_definition(file: Path, content: bytes) -> str:
+    if file.suffix == ".py":
+        names = flows_written_in(content)[:MOST_FLOWS] or ["FLOW"]
+        named = " or ".join(f"{file}:{name}" for name in names)
+        return f"is a Python file; name a flow of it: {named}"
+    return _why_no_text(content)
 
 
 def _why_no_text(content: bytes) -> str:

@@ -5,6 +5,7 @@ A module is imported here, in the process of the command, and never in a server.
 Used by `cli/commands/flows.py` and `cli/commands/validating.py`.
 """
 
+import ast
 import importlib
 import re
 import sys
@@ -42,6 +43,21 @@ def flow_named(text: str) -> AnyFlow | None:
     what = "is no flow" if hasattr(module, named["flow"]) else "is not there"
     hint = did_you_mean(named["flow"], flows) or f"flows of it are: {', '.join(flows) or 'none'}"
     raise typer.BadParameter(f"{named['flow']} of {named['module']} {what}; {hint}")
+
+
+def flows_written_in(content: bytes) -> list[str]:
+    """Name the flows that a Python file seems to have; it is read, not run."""
+    try:
+        module = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    functions = (each for each in module.body if isinstance(each, ast.FunctionDef))
+    return [each.name for each in functions if any(map(_makes_a_flow, each.decorator_list))]
+
+
+def _makes_a_flow(decorator: ast.expr) -> bool:
+    named = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return getattr(named, "attr", getattr(named, "id", "")) == "flow"
 
 
 def problems_of(flow: AnyFlow, *, strict: bool = False) -> list[Problem]:

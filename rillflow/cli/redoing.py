@@ -45,7 +45,7 @@ def redo_failed(
     for name in named:
         task = execution.task(name)
         if task is None:
-            raise unknown_task(execution, name)
+            raise unknown_task(execution.tasks(), name)
         _refuse_unstarted(name, str(task.get("status")))
         if only and not _has_failed(task):
             raise RequestError(f"nothing in the task {name} has failed")
@@ -92,7 +92,7 @@ def tasks_to_redo_whole(shown: JsonObject, named: Sequence[str]) -> tuple[str, .
         base = name.partition("_")[0]
         status = statuses.get(base)
         if status is None:
-            raise RequestError(f"there is no task {name}; there are {', '.join(statuses)}")
+            raise unknown_task(statuses, name)
         if base != name:
             raise RequestError(
                 f"--whole takes tasks of the top level: {base} runs again with all its groups,"
@@ -130,7 +130,7 @@ def refuse_unknown(tasks: Mapping[str, object], name: str) -> None:
         RequestError: It has not.
     """
     if name not in tasks:
-        raise RequestError(f"there is no task {name}; there are {', '.join(tasks) or 'none'}")
+        raise unknown_task(tasks, name)
 
 
 def _statuses(shown: JsonObject) -> dict[str, str]:

@@ -3,16 +3,17 @@
 Used by `cli/commands`, `cli/output` and `cli/redoing.py`.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from rillflow.cli.visible import say
 from rillflow.errors import RequestError
+from rillflow.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from rillflow.client.clients import Client
-    from rillflow.client.executions import Execution
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 DEFAULT_PATIENCE_S: Final = 60.0
@@ -51,9 +52,10 @@ def tell_silence(_: Exception, patience_s: float) -> None:
     say(f"the server does not answer; retrying for up to {patience_s:.3g} s", err=True)
 
 
-def unknown_task(execution: "Execution", name: str) -> RequestError:
+def unknown_task(tasks: Iterable[str], name: str) -> RequestError:
     """Make the error of a name that no instance has, with the names that there are."""
-    names = list(execution.tasks())
+    names = list(tasks)
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     there = f"there are {', '.join(names[:MOST_NAMED])}{more}" if names else "there are none"
-    return RequestError(f"there is no task {name}; {there}")
+    error = RequestError(f"there is no task {name}; {there}")
+    return error.with_hint(did_you_mean(name, names)) if more else error

@@ -30,10 +30,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     # Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind == stat.S_IFDIR:
+        # The next line would raise it too, with the number of the descriptor as the name.
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        if kind == stat.S_IFDIR:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if kind != stat.S_IFREG:
             named = _KINDS.get(kind, "something else")
             raise OSError(errno.EINVAL, f"it must be an ordinary file, and is {named}", str(path))

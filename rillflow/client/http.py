@@ -4,6 +4,7 @@ Used by `client/clients.py` and `client/ended_executions.py`.
 """
 
 import os
+import re
 import time
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ CONNECT_S: Final = 5.0
 KEY_HEADER: Final = "X-Rillflow-Api-Key"
 KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 HTTP_PORT: Final = 80
+_NUMBER: Final = re.compile(r"^\[Errno -?[0-9]+\] ")
+"""Of an error of the system, before its text."""
 UNCOMPRESSED: Final = "identity"
 MOST_ANSWER_BYTES: Final = 128 * 1024 * 1024
 """Twice the outputs that an execution keeps, unless that is set otherwise."""
@@ -133,7 +136,7 @@ def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
 
 
 def _unreachable(url: str, error: Exception) -> UnreachableError:
-    reason = str(error) or type(error).__name__
+    reason = _NUMBER.sub("", str(error)) or type(error).__name__
     return UnreachableError(f"no answer from {without_user_info(url)}: {reason}")
 
 

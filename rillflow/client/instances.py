@@ -80,6 +80,11 @@ def read_instance(name: str, task: Mapping[str, Any]) -> Instance:
     )
 
 
+def count_attempts(task: JsonObject) -> int:
+    """Tell how often a TASK object says that it was run."""
+    return len(_list(_object(task.get("invoke_msg")).get("invoke_time_infos")))
+
+
 def without_old_error(task: JsonObject) -> JsonObject:
     """Return a TASK object whose success does not say what an earlier attempt said."""
     invoke = _object(task.get("invoke_msg"))
@@ -88,13 +93,13 @@ def without_old_error(task: JsonObject) -> JsonObject:
     if task.get("status") != "SUCCEEDED" or not any(earlier):
         return task
     message = str(invoke.get("msg"))
-    is_old = any(error and _is_of(error, message) for error in earlier)
+    is_old = any(error and is_of(error, message) for error in earlier)
     old = ("msg", "code", "hint") if is_old else ("hint",)
     kept = {key: value for key, value in invoke.items() if key not in old}
     return {**task, "invoke_msg": kept}
 
 
-def _is_of(error: str, message: str) -> bool:
+def is_of(error: str, message: str) -> bool:
     """Tell whether an error of an attempt is a message, of which it may be the beginning."""
     return error == message or (len(error) >= LONGEST_ERROR and message.startswith(error))
 

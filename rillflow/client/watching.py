@@ -3,7 +3,7 @@
 Used by `cli/output/progress.py`, `client/executions.py` and `rillflow/__init__.py`.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rillflow.client.exchanges import (
     Exchange,
@@ -14,17 +14,30 @@ from rillflow.client.exchanges import (
     status_of,
     with_members,
 )
-from rillflow.client.instances import read_instance, without_old_error
+from rillflow.client.instances import (
+    OVER,
+    Instance,
+    count_attempts,
+    is_of,
+    read_instance,
+    without_old_error,
+)
 from rillflow.client.operations import Rest
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue
+
+_RETRIED: Final = "READY"
+"""The status of a task between two attempts."""
+_ENDED: Final = (_RETRIED, *OVER)
+"""Statuses with which the end of the last attempt is told."""
 
 
 class TaskChange(NamedTuple):
     """A task that has another status than before; ``previous`` None means it is new.
 
     ``task`` is the full instance name, so members of groups have their route in front.
-    ``attempts`` counts how often it was run, ``message`` is what it last said.
+    ``attempts`` counts how often it was run, ``message`` is what it last said. A failed attempt
+    is a change to READY, also where the next attempt has begun before the look.
     """
 
     task: str
@@ -54,7 +67,7 @@ class Watch:
     ) -> None:
         self._execution_id = execution_id
         self._every_s = every_s
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, tuple[str, int]] = {}
         self._most_groups = most_groups
         self._settled: Settled = {}
         self.tasks: dict[str, JsonValue] = {}
@@ -96,11 +109,27 @@ class Watch:
     def _change(self, name: str, task: JsonValue) -> list[TaskChange]:
         if not isinstance(task, dict):
             return []
-        status = str(task.get("status"))
-        previous = self._seen.get(name)
-        if status == previous:
+        status, count = str(task.get("status")), count_attempts(task)
+        previous, told = self._seen.get(name, (None, 0))
+        if (status, count) == (previous, told):
             return []
-        self._seen[name] = status
+        self._seen[name] = status, count
         instance = read_instance(name, without_old_error(task))
-        said = instance.said or instance.hint
-        return [TaskChange(name, status, previous, len(instance.attempts), said)]
+        changes = []
+        for number, attempt in enumerate(instance.attempts[:-1], 1):
+            is_told = number < told or (number == told and previous in _ENDED)
+            if attempt.error is not None and not is_told:
+                changes.append(TaskChange(name, _RETRIED, previous, number, attempt.error))
+                previous = _RETRIED
+        if status != previous or count > told:
+            changes.append(TaskChange(name, status, previous, count, _said(instance)))
+        return changes
+
+
+def _said(instance: Instance) -> str | None:
+    """Return what an instance says now; a new attempt has not said what the last one has."""
+    said = instance.said or instance.hint
+    if said is None or instance.status != "RUNNING":
+        return said
+    is_old = any(one.error and is_of(one.error, said) for one in instance.attempts[:-1])
+    return None if is_old else said

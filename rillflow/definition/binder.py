@@ -31,7 +31,7 @@ from rillflow.definition.yaml_tree.nodes import (
     shown,
 )
 from rillflow.errors import Problem
-from rillflow.suggestions import did_you_mean
+from rillflow.suggestions import closest, did_you_mean
 
 MAX_PROBLEMS: Final = 200
 """How many problems of one definition are told; hostile ones could have any number."""
@@ -41,6 +41,8 @@ Values: TypeAlias = dict[str, Any]
 _CATEGORIES: Final[MappingOf[str, type[BaseModel]]] = {
     model.model_fields["category"].default: model for model in get_args(get_args(Task)[0])
 }
+_TASK_KEYS: Final = frozenset[str]().union(*map(slots_of, _CATEGORIES.values()))
+"""Keys that a task of some category may have."""
 _DEFINITION_SLOTS: Final[MappingOf[str, Slot]] = {
     **slots_of(WorkflowDefinition),
     "timer": slots_of(WorkflowDefinition)["timeline"],
@@ -118,7 +120,7 @@ class _Binder:
         model = _CATEGORIES.get(name)
         if model is None:
             message = f"category {shown(name)} is unknown" if name else "a task without a category"
-            self.refuse(category or node, message, did_you_mean(name, _CATEGORIES))
+            self.refuse(category or node, message, _category_hint(name, node))
             return self._stand_in(node)
         values = self.fields(model, node)
         values["next"] = joined_names([values.get("next")])
@@ -130,6 +132,9 @@ class _Binder:
     def _stand_in(self, node: Mapping) -> Values:
         """Keep the place of a task that is none, so that others may name it."""
         slots = slots_of(PassTask)
+        for key in node.entries:
+            if key not in _TASK_KEYS:
+                self._warn_of_key(node, key, sorted(_TASK_KEYS))
         fields = {key: child for key, child in node.entries.items() if key in ("name", "next")}
         read = {slots[key].attribute: slots[key].read(self, fields[key], key) for key in fields}
         return {**read, "category": "pass"}
@@ -159,6 +164,16 @@ class _Binder:
         if len(self.warnings) < self._most_warnings:
             hint = did_you_mean(key, slots)
             self.warn(node.keys[key], f"unknown key `{shown(key)}` is ignored", hint)
+
+
+def _category_hint(name: str, task: Mapping) -> str:
+    """Name the category, or the misspelt key of it, that is near; all categories if none is."""
+    near = did_you_mean(name, _CATEGORIES)
+    if not name:
+        unknown = [key for key in task.entries if key not in _TASK_KEYS]
+        key = closest("category", unknown)
+        near = f"`{shown(key)}` is no key; did you mean `category`?" if key else ""
+    return near or f"category is one of {', '.join(_CATEGORIES)}"
 
 
 def joined_names(lists: Iterable[str | None]) -> str | None:

@@ -11,7 +11,7 @@ from rillflow.definition.model import CallbackConfig, MappingRule, WorkflowDefin
 from rillflow.definition.references import MOST_EXPANDED_BYTES
 from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES, load
-from rillflow.definition.yaml_tree.nodes import Node, place_at, refusal_of
+from rillflow.definition.yaml_tree.nodes import Node, place_at, refusal_of, shown, text_at
 from rillflow.errors import DefinitionError, Problem
 from rillflow.jsontypes import encode_json
 from rillflow.suggestions import did_you_mean
@@ -101,5 +101,11 @@ def problems_of(
 
 
 def _problem(finding: Finding, root: Node) -> Problem:
-    hint = did_you_mean(finding.wrong, finding.options) if finding.options else finding.hint
+    hint = finding.hint
+    if finding.wrong:
+        hint = did_you_mean(finding.wrong, finding.options) or hint
+    elif finding.options and (written := text_at(root, finding.path)).strip():
+        # The model has nothing for a value that is not in its list.
+        near = did_you_mean(written, finding.options) or hint
+        hint = f"there is no {finding.path[-1]} `{shown(written)}`; {near}"
     return Problem(finding.code, finding.message, *place_at(root, finding.path), hint)

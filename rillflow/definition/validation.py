@@ -44,6 +44,7 @@ MAX_DEPTH: Final = 10
 """Default of the setting of how deep tasks may nest (spec Q67)."""
 
 
+_TYPES: Final = ("flow", "resource")
 _NO_PATTERN: Final = "pattern can not be null."
 _NO_RESOURCE: Final = "resourceName or resource can not be empty."
 _HINTS: Final[Mapping[str, str]] = {
@@ -56,8 +57,9 @@ _HINTS: Final[Mapping[str, str]] = {
 class Finding(NamedTuple):
     """A check that failed; ``options`` are the names that would have been right.
 
-    ``hint`` says more where there are no names to choose from, ``kind`` what sort of warning
-    it is (see ``Problem``).
+    ``wrong`` is empty where the model has nothing for what was written, as in a closed list.
+    ``hint`` says more where no name is near, ``kind`` what sort of warning it is (see
+    ``Problem``).
     """
 
     code: int
@@ -83,7 +85,8 @@ def findings(
         most_expanded_bytes: How much its references may write out (``references``).
     """
     if definition.type is None:
-        yield Finding(30403, "dag type is invalid.", ("type",), hint="type is flow or resource")
+        hint = f"type is {' or '.join(_TYPES)}"
+        yield Finding(30403, "dag type is invalid.", ("type",), options=_TYPES, hint=hint)
     if definition.type == "resource":
         yield from _check_resources(definition)
     else:
@@ -224,7 +227,9 @@ def _path_of_next(task: Task, path: Path, name: str) -> Path:
 def _check_task(task: Task, path: Path, declared: Collection[str | None]) -> Iterator[Finding]:
     for code, reason, key in _reasons(task, declared):
         message = f"{task.category} task {_shown(task.name)} is invalid. Because {reason}"
-        yield Finding(code, message, (*path, key), hint=_HINTS.get(reason, ""))
+        options = get_args(Pattern) if key == "pattern" else ()
+        hint = _HINTS.get(reason, "")
+        yield Finding(code, message, (*path, key), options=options, hint=hint)
 
 
 def _reasons(task: Task, declared: Collection[str | None]) -> Iterator[tuple[int, str, str]]:

@@ -13,6 +13,7 @@ from rillflow.function_calls.loading import load_named
 from rillflow.functions.application import Functions
 from rillflow.functions.call_logs import keep_call_logs
 from rillflow.functions.requests import Receive, Scope, Send
+from rillflow.listening import listening_sockets
 from rillflow.private_apis import uvicorn_server
 from rillflow.runtime.process.log_lines import LineFormatter
 
@@ -42,7 +43,11 @@ def serve(application: Functions, *, host: str, port: int, quiet: bool = False) 
     """Serve an application until SIGINT or SIGTERM, and then end the calls under way.
 
     The first line on standard output names the address, once it answers.
+
+    Raises:
+        StackError: It cannot listen there.
     """
+    sockets = listening_sockets(host, port)
     _log(quiet=quiet)
 
     def listening(where: str, number: int) -> None:
@@ -53,8 +58,7 @@ def serve(application: Functions, *, host: str, port: int, quiet: bool = False) 
     try:
         uvicorn_server.run(
             _LoopbackOnly(application) if _is_loopback(host) else application,
-            host=host,
-            port=port,
+            sockets=sockets,
             most_calls=application.limits.concurrency + application.limits.queue,
             drain_s=_STOP_S + round(application.limits.drain_s),
             listening=listening,

@@ -32,11 +32,10 @@ _FILES_PER_CONNECTION: Final = 2
 _numbers: Final = count()
 
 
-def run(  # noqa: PLR0913 - the options of a server
+def run(
     application: Any,
     *,
-    host: str,
-    port: int,
+    sockets: list[socket],
     most_calls: int,
     drain_s: int,
     listening: Listening,
@@ -45,8 +44,7 @@ def run(  # noqa: PLR0913 - the options of a server
 
     Args:
         application: It is told of the end by its lifespan.
-        host: Address to listen on.
-        port: Port to listen on; 0 for any free one.
+        sockets: Where to listen. uvicorn would log what is wrong with an address, and exit.
         most_calls: Calls that may be under way; the application refuses more. Idle connections are
             closed for others where there are 1,000 more, or no files for so many.
         drain_s: Seconds that requests under way have after a signal.
@@ -55,8 +53,6 @@ def run(  # noqa: PLR0913 - the options of a server
     bound_connections()
     config = uvicorn.Config(
         application,
-        host=host,
-        port=port,
         http=protocol_for(possible_connections(most_calls + _MORE_CONNECTIONS)),
         ws="none",
         lifespan="on",
@@ -65,7 +61,7 @@ def run(  # noqa: PLR0913 - the options of a server
         server_header=False,
         timeout_graceful_shutdown=drain_s,
     )
-    _Server(config, listening).run()
+    _Server(config, listening).run(sockets)
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -52,6 +52,7 @@ def check(path: Path, address: str | None = None) -> list[Finding]:
         address: The cluster; None is that of RAY_ADDRESS, or of this machine.
     """
     try:
+        read_deployment_file(path)  # a cluster may take a minute to tell that it is not there
         with joined(address):
             return examine(path).found
     except StackError as error:

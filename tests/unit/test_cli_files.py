@@ -8,6 +8,7 @@ import pytest
 from rillflow.cli.inputs import MOST_DATA_BYTES, json_argument
 from rillflow.client.definitions import definition_text
 from rillflow.definition.yaml_tree.loader import LARGEST_TEXT_BYTES
+from tests.loopback import closed_port
 from tests.unit.commands import run
 
 NOWHERE = "http://127.0.0.1:9"
@@ -66,3 +67,15 @@ def test_a_name_of_great_length_is_told_in_part(tmp_path: Path) -> None:
     code, _, told = run("validate", str(file))
     assert code == 1
     assert max(map(len, told.splitlines())) < 3_000
+
+
+def test_a_folder_in_place_of_data_is_named(tmp_path: Path) -> None:
+    code, _, told = run("submit", "b:f", "--data", f"@{tmp_path}")
+    assert (code, told) == (1, f"error: {tmp_path}: Is a directory\n")
+
+
+def test_a_server_that_is_not_there_is_told_without_the_number_of_the_error() -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    code, _, told = run("status", "--url", url)
+    assert code == 1
+    assert told.startswith(f"error: no answer from {url}: Connection refused (rillflow up starts")

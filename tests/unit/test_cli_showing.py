@@ -295,3 +295,27 @@ def test_rules_of_mappings_that_came_to_nothing_are_shown_with_their_task() -> N
     assert "FAILED with 2 mapping warnings after 3.2 s" in shown
     assert "callback.inputMappings: it is not there" in shown
     assert "inputMappings rule 1, $.context.x -> $.input.x: it is not there" in shown
+
+
+FRAMES: Final = "".join(f'  File "f.py", line {n}, in f{n}\n    call()\n' for n in range(8))
+
+
+def test_the_end_of_a_traceback_is_lines_below_the_error() -> None:
+    error = {"type": "ValueError", "message": "no ink", "traceback": f"{FRAMES}ValueError: no ink"}
+    failed = {"status": "FAILED", "invoke_msg": {"msg": "no ink", "output": {"error": error}}}
+    shown = [line.rstrip() for line in text({"a": failed}, width=100).splitlines()]
+    begins = next(place for place, line in enumerate(shown) if "traceback" in line)
+    assert shown[begins:] == [
+        "  traceback ...",
+        '              File "f.py", line 6, in f6',
+        "                call()",
+        '              File "f.py", line 7, in f7',
+        "                call()",
+        "            ValueError: no ink",
+    ]
+    assert '  output    {"error": {"type": "ValueError", "message": "no ink"}}' in shown
+    console = Console(record=True, width=60, force_terminal=True)
+    show_task(console, "a", failed, 0, whole=True)
+    whole = console.export_text()
+    assert "\\n" not in whole
+    assert "in f0" in whole

@@ -8,7 +8,7 @@ import pytest
 
 from rillflow.cli.output import stack_state
 from rillflow.cli.output.console import VisibleConsole
-from tests.unit.commands import run, stand_in
+from tests.unit.commands import path, run, stand_in
 from tests.unit.test_cli_cluster import actor
 from tests.unit.test_cli_cluster import state as cluster
 
@@ -147,3 +147,9 @@ def test_a_server_that_does_not_answer_is_an_error() -> None:
     code, _, told = run("status", "--url", "http://127.0.0.1:1")
     assert code == 1
     assert told.startswith("error:")
+
+
+def test_where_there_are_no_keys_the_list_says_so() -> None:
+    with stand_in(**{path("keys__list"): {"keys": []}}) as (url, _):
+        told = run("keys", "list", "--url", url)
+    assert told == (0, "", "there are no keys; rillflow keys add makes one\n")

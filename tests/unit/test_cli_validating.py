@@ -175,7 +175,7 @@ def test_a_definition_without_a_dag_name_is_one_also_in_a_folder(tmp_path: Path,
     code, shown, told = run("validate", str(tmp_path))
     assert (code, "passed over" in shown) == (1, False)
     assert "is not a valid name" in told
-    assert ("did you mean `dagName`" in told) == text.startswith("dag")
+    assert ("did you mean `dagName`" in told) == ("name" in text)
 
 
 @pytest.mark.parametrize(
@@ -223,3 +223,21 @@ def test_the_examples_have_no_warning() -> None:
     examples = Path(__file__).parents[2] / "examples"
     code, _, told = run("validate", str(examples), "--strict")
     assert (code, told) == (0, "")
+
+
+FLOWS: Final = (
+    "@flow(workspace='demo')\ndef one(name): ...\n@kit.flow\ndef two(): ...\ndef no(): ...\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "flows"),
+    [(FLOWS, ["one", "two"]), ("def no(): ...", ["FLOW"]), ("def (", ["FLOW"])],
+)
+def test_of_a_python_file_the_flows_are_named(tmp_path: Path, text: str, flows: list[str]) -> None:
+    file = tmp_path / "greeting.py"
+    file.write_text(text, encoding="utf-8")
+    named = " or ".join(f"{file}:{flow}" for flow in flows)
+    code, _, told = run("validate", str(file))
+    assert code == 1
+    assert told == (f"{file}: error 30402: the file is a Python file; name a flow of it: {named}\n")

@@ -346,3 +346,33 @@ def test_errors_of_clients_cross_processes_whole(make: Callable[[], errors.Rillf
     error = make()
     twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+
+
+def test_watching_tells_each_failed_attempt_that_was_not_seen() -> None:
+    def attempts(*errors: str | None) -> list[dict[str, Any]]:
+        return [{} if error is None else {"error": error} for error in errors]
+
+    looks = (
+        execution("RUNNING", tasks={"a": task("RUNNING", invoke_time_infos=attempts(None))}),
+        execution(
+            "RUNNING",
+            tasks={"a": task("RUNNING", invoke_time_infos=attempts("x", "y", None), msg="y")},
+        ),
+        execution(
+            "RUNNING",
+            tasks={"a": task("READY", invoke_time_infos=attempts("x", "y", "z"), msg="z")},
+        ),
+        execution(
+            "FAILED",
+            tasks={"a": task("FAILED", invoke_time_infos=attempts("x", "y", "z", "w"), msg="w")},
+        ),
+    )
+    with rillflow.Client(transport=Scripted(*looks)) as client:
+        assert list(client.execution(ID).watch(every_s=0)) == [
+            ("a", "RUNNING", None, 1, None),
+            ("a", "READY", "RUNNING", 1, "x"),
+            ("a", "READY", "READY", 2, "y"),
+            ("a", "RUNNING", "READY", 3, None),
+            ("a", "READY", "RUNNING", 3, "z"),
+            ("a", "FAILED", "READY", 4, "w"),
+        ]

@@ -2,10 +2,12 @@
 
 import time
 from random import Random
+from typing import get_args
 
 import pytest
 
 from rillflow.definition import find_problems
+from rillflow.definition.model import Pattern
 from rillflow.suggestions import closest
 from tests.machine_speed import least
 
@@ -69,3 +71,74 @@ def _keys_that_are_alike(begin: str) -> bytes:
     reads = [f"    - {{source: $.context.{key()}, target: $.input.x}}\n" for _ in range(300)]
     writes = [f"    - {{source: $.output.k, target: $.context.{key()}}}\n" for _ in range(300)]
     return "".join([begin, *reads, "    outputMappings:\n", *writes]).encode()
+
+
+_TASK = """workspace: ws
+dagName: dd
+type: flow
+tasks:
+- name: a
+  category: function
+  pattern: task_sync
+  resourceName: http://host/path
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "misspelt", "hint"),
+    [
+        ("type: flow", "type: Flwo", "there is no type `Flwo`; did you mean `flow`?"),
+        ("type: flow", "type: graph", "there is no type `graph`; type is flow or resource"),
+        (
+            "pattern: task_sync",
+            "pattern: task_asyc",
+            "there is no pattern `task_asyc`; did you mean `task_async`?",
+        ),
+        (
+            "pattern: task_sync",
+            "pattern: TASKSYNC",
+            "there is no pattern `TASKSYNC`; did you mean `task_sync`?",
+        ),
+        (
+            "pattern: task_sync",
+            "pattern: now",
+            f"there is no pattern `now`; pattern is one of {', '.join(get_args(Pattern))}",
+        ),
+        ("category: function", "category: FUNCTION", "did you mean `function`?"),
+        (
+            "category: function",
+            "category: call",
+            "category is one of function, choice, foreach, suspense, pass, return, switch",
+        ),
+        (
+            "category: function",
+            "categ: function",
+            "`categ` is no key; did you mean `category`?",
+        ),
+        (
+            "  category: function\n",
+            "",
+            "category is one of function, choice, foreach, suspense, pass, return, switch",
+        ),
+    ],
+)
+def test_a_misspelt_value_of_a_closed_list_gets_the_nearest_or_all(
+    written: str, misspelt: str, hint: str
+) -> None:
+    problems = find_problems(_TASK.replace(written, misspelt))
+    assert [found.hint for found in problems if found.severity == "error"] == [hint]
+
+
+@pytest.mark.parametrize("empty", ["", "~", "''", "' '"])
+def test_an_empty_pattern_is_none_that_is_misspelt(empty: str) -> None:
+    [found] = find_problems(_TASK.replace("task_sync", empty))
+    assert found.hint.startswith("pattern is one of ")
+
+
+def test_other_misspelt_keys_of_a_task_without_a_category_are_told_too() -> None:
+    text = _TASK.replace("category", "categ").replace("resourceName", "resorceName")
+    warned = [found for found in find_problems(text) if found.severity == "warning"]
+    assert [(found.message, found.hint) for found in warned] == [
+        ("unknown key `categ` is ignored", "did you mean `category`?"),
+        ("unknown key `resorceName` is ignored", "did you mean `resourceName`?"),
+    ]

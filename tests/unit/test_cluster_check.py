@@ -1,11 +1,12 @@
 """What keeps a deployment from running on some nodes is told in one sentence for each cause."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from rillflow.runtime.process.environment_findings import Finding, lacking
-from serve.stack.cluster_check import NodeReport, findings
+from serve.stack.cluster_check import NodeReport, check, findings
 from serve.stack.ray_environment import PREFERENCES
 
 LOOPBACK: Final = "127.0.0.1"
@@ -84,3 +85,8 @@ def test_each_variable_of_ray_that_is_missing_is_named(variable: str) -> None:
     del started[variable]
     [lack] = lacking(started)
     assert variable in lack.sentence
+
+
+def test_a_file_that_is_not_there_is_told_before_a_cluster_is_looked_for(tmp_path: Path) -> None:
+    [found] = check(tmp_path / "nosuch.yaml", "127.0.0.1:1")
+    assert "nosuch.yaml" in found.sentence

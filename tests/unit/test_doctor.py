@@ -206,8 +206,25 @@ def test_answers_of_other_programs_are_not_trusted(body: Any) -> None:
 
 def test_a_server_that_is_asked_for_by_its_address_must_answer() -> None:
     url = "http://127.0.0.1:1"
-    found = [each for each in examination.examine({}, url) if each.area == "server"]
-    assert [each.state for each in found] == ["error"]
+    [found] = [each for each in examination.examine({}, url) if each.area == "server"]
+    assert (found.state, found.message) == ("error", f"{url} does not answer: Connection refused")
+    assert "RILLFLOW_URL" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (404, {"detail": "Not Found"}, "answers 404, as another program than Rillflow would"),
+        (503, "no server is available", "answers 503, and is not ready"),
+        (503, {"ready": False}, "answers 503, and is not ready"),
+    ],
+)
+def test_another_program_is_told_from_a_server_that_starts(
+    status: int, body: Any, told: str
+) -> None:
+    with stand_in(readyz=(status, body)) as (url, _):
+        found = only(network.server(url, network.ask(f"{url}/readyz", {})))
+    assert (found.state, found.message) == ("error", f"{url} {told}")
 
 
 def test_a_callback_address_of_another_program_is_an_error() -> None:

@@ -1,11 +1,13 @@
 """`rillflow logs -f` prints each line of functions once, as it comes, until the execution ends."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 
 from rillflow.cli.output.logs import added_text, follow_logs, print_logs
+from rillflow.errors import RequestError
 
 
 class PlayedExecution:
@@ -88,3 +90,42 @@ def test_of_a_log_that_was_cut_only_what_is_new_is_printed(
     before: str, now: str, added: str
 ) -> None:
     assert added_text(before, now) == added
+
+
+FOREACH = {
+    "task": {
+        "name": "each",
+        "tasks": [{"name": "film"}, {"choices": [{"tasks": [{"name": "cut"}]}]}],
+    }
+}
+
+
+class UnprintedExecution(PlayedExecution):
+    """An execution of a foreach whose groups have not begun."""
+
+    id = "b:f_c_1"
+
+    def tasks(self) -> dict[str, Any]:
+        return {"each": FOREACH, "title": {"task": {"name": "title"}}}
+
+
+@pytest.mark.parametrize("name", ["film", "cut", "title", "each"])
+def test_a_known_task_without_a_log_is_no_error(name: str) -> None:
+    played: Any = UnprintedExecution([{}])
+    assert not print_logs(played, name)
+    assert not follow_logs(played, name, played.pause)
+
+
+def test_an_unknown_task_is_told_with_those_that_there_are() -> None:
+    for called in (print_logs, partial(follow_logs, pause=list)):
+        played: Any = UnprintedExecution([{}, {}])
+        with pytest.raises(RequestError) as raised:
+            called(played, "nosuch")
+        assert str(raised.value) == "there is no task nosuch; there are each, title"
+
+
+def test_a_task_in_a_group_that_may_still_begin_can_be_followed() -> None:
+    played: Any = UnprintedExecution([{}, {"each_0-film": "one\n"}])
+    assert follow_logs(played, "each_0-film", played.pause)
+    with pytest.raises(RequestError):
+        print_logs(UnprintedExecution([{}]), "each_0-film")  # type: ignore[arg-type] # a stand-in

@@ -171,3 +171,38 @@ def test_serving_functions_does_without_ray_and_the_rest_of_the_server() -> None
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert ended.stdout.strip() == "[]"
+
+
+def test_a_port_that_is_taken_is_told_as_by_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "taken_films.py"
+    file.write_text(MODULE.replace("DRAIN_S", "1"), encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, errors = run("functions", "serve", str(file), "--port", str(port))
+    wanted = f"error: port {port} of 127.0.0.1 is in use; choose another one with --port\n"
+    assert (code, errors) == (1, wanted)
+
+
+def test_a_host_that_is_not_there_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "nowhere_films.py"
+    file.write_text(MODULE.replace("DRAIN_S", "1"), encoding="utf-8")
+    host = "no.such.host.invalid"
+    code, _, errors = run("functions", "serve", str(file), "--port", "0", "--host", host)
+    assert code == 1
+    assert errors.startswith(f"error: cannot listen on port 0 of {host}: ")
+
+
+def test_a_file_of_functions_that_is_not_there_is_told(tmp_path: Path) -> None:
+    code, _, errors = run("functions", "serve", str(tmp_path / "nosuch.py"))
+    said = " ".join(re.sub(r"[│╭╰─╮╯]", " ", errors).split())
+    assert (code, "there is no file" in said, "Errno" in said) == (2, True, False)
+
+
+def test_a_gateway_on_a_port_that_is_taken_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "no_functions.py"
+    file.write_text("FUNCTIONS = {}", encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, told = run("gateway", "--functions", str(file), "--port", str(port))
+    wanted = f"error: port {port} of 127.0.0.1 is in use; choose another one with --port\n"
+    assert (code, told) == (1, wanted)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rillflow.client.operations import RedoneStatus
 
 ExecutionIds = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="The ids of one or more executions.")
+    list[str], typer.Argument(metavar="ID", help="The ids of one or more executions.")
 ]
 Code = Annotated[
     str | None,

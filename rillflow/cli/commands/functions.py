@@ -63,6 +63,8 @@ def serve(
     try:
         found = serving.load_application(application)
         found.prepare()
+    except FileNotFoundError as error:
+        raise typer.BadParameter(f"{application}: there is no file {error.filename}") from error
     except Exception as error:
         # Importing what somebody has written may raise anything.
         reason = f"{application}: {type(error).__name__}: {error}"

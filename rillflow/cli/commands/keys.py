@@ -97,6 +97,8 @@ def list_keys(
     if as_json:
         print_json(found)
         return
+    if not found["keys"]:
+        say("there are no keys; rillflow keys add makes one", err=True)
     for key in found["keys"]:
         workspaces = ", ".join(key.get("workspaces", [])) or "all workspaces"
         quota = "".join(f"  {name} {most}" for name, most in key.get("quota", {}).items())

@@ -408,6 +408,7 @@ def gateway(
     """
     import asyncio
 
+    from rillflow.listening import listening_sockets
     from rillflow.testing import openfaas
 
     served: dict[str, Any] = {}
@@ -418,6 +419,8 @@ def gateway(
             # Importing what somebody has written may raise anything.
             reason = f"{text}: {type(error).__name__}: {error}"
             raise typer.BadParameter(reason) from error
+    for unused in listening_sockets(host, port):
+        unused.close()
     asyncio.run(
         openfaas.serve(
             served, host=host, port=port, quiet=quiet, callback_patience_s=CALLBACK_PATIENCE_S

@@ -52,7 +52,7 @@ def validate(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE|FOLDER|MODULE:FLOW...",
+            metavar="FILE|FOLDER|MODULE:FLOW",
             help="Workflow definitions, YAML or JSON, folders, or flows in Python.",
         ),
     ],

@@ -6,6 +6,7 @@ Used by `cli/doctor/examination.py`.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,8 @@ MOST_HOSTS: Final = 100
 MOST_REASONS: Final = 20
 AT_ONCE: Final = 16
 CLOCK_TOLERANCE_S: Final = 5.0
+STARTING: Final = (502, 503, 504)
+"""What a proxy answers for a server that it does not reach yet."""
 
 
 class Answer(NamedTuple):
@@ -85,7 +88,22 @@ async def _ask(url: str, tls: Mapping[str, TlsFiles]) -> Answer:
     except TimeoutError:
         return Answer(0, problem=f"its answer has not come whole within {PATIENCE_S:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, GatewayError, OSError, ValueError) as problem:
-        return Answer(0, problem=one_line(problem))
+        return Answer(0, problem=_reason(problem))
+
+
+def _reason(problem: BaseException) -> str:
+    """Return what the system has said; "all connection attempts failed" does not tell why."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            # asyncio says "Connect call failed"; of names and of TLS the text says more.
+            is_of_system = cause.errno > 0 and not isinstance(cause, ssl.SSLError)
+            return one_line_of(os.strerror(cause.errno) if is_of_system else cause.strerror)
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
+    return one_line(problem)
 
 
 def server(url: str, ready: Answer) -> Iterator[Finding]:
@@ -97,8 +115,15 @@ def server(url: str, ready: Answer) -> Iterator[Finding]:
         why = one_line_of(each.get("message", each.get("code", "no reason")))
         told = f"{shown} takes no requests: {why}"
         yield error(SERVER, told, "look into its log: rillflow up prints where; see also /readyz")
-    if not reasons and not body.get("ready"):
-        told = f"{shown} answers {ready.status or ready.problem}, and is not ready"
+    if not ready.status:
+        told = f"{shown} does not answer: {ready.problem}"
+        remedy = "rillflow up starts a server here; --url or RILLFLOW_URL names another one"
+        yield error(SERVER, told, remedy)
+    elif ready.status not in STARTING and not isinstance(body.get("ready"), bool):
+        told = f"{shown} answers {ready.status}, as another program than Rillflow would"
+        yield error(SERVER, told, "correct --url or RILLFLOW_URL")
+    elif not reasons and not body.get("ready"):
+        told = f"{shown} answers {ready.status}, and is not ready"
         yield error(SERVER, told, "wait for its start to end, or look into its log")
     for each in _objects(body.get("warnings")):
         told = one_line_of(each.get("message", ""))

@@ -4,8 +4,10 @@ Used by `cli/commands/flows.py`.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final
 
+from rillflow.cli.remote import unknown_task
 from rillflow.cli.visible import say
 from rillflow.client.executions import Execution
 
@@ -27,7 +29,12 @@ def follow_logs(execution: Execution, task: str | None, pause: Callable[[], obje
 
     Returns:
         Whether any has printed something.
+
+    Raises:
+        RequestError: There is no such task, and none of this name in groups can come.
     """
+    if task is not None:
+        _refuse_unknown(execution, task, may_come=True)
     seen: dict[tuple[str, str], str] = {}
     while True:
         is_over = execution.status() in _ENDED  # what is printed before the end is seen after it
@@ -57,6 +64,9 @@ def print_logs(execution: Execution, task: str | None) -> bool:
     """Print the log of a task, or of all tasks that have one; return whether there was any.
 
     Of a task in groups it is that of all its instances.
+
+    Raises:
+        RequestError: There is no such task.
     """
     has_any = False
     for name in _asked_for(execution, task):
@@ -70,6 +80,8 @@ def print_logs(execution: Execution, task: str | None) -> bool:
                 _print(line, stream)
         has_any = has_any or bool(streams)
     if not has_any:
+        if task is not None:
+            _refuse_unknown(execution, task, may_come=False)
         about = "this task" if task else "any task"
         kept = "it is kept of functions that Ray calls, or that post it"
         say(f"there is no log of {about}: {kept}", err=True)
@@ -96,3 +108,35 @@ def _with_log(execution: Execution) -> Iterator[str]:
     for name, task in execution.tasks().items():
         if isinstance(task, dict) and "log" in task:
             yield name
+
+
+def _refuse_unknown(execution: Execution, task: str, *, may_come: bool) -> None:
+    """Refuse a name that no instance has, and no task in groups by its own name.
+
+    ``may_come`` accepts the full name of one in a group that has not begun.
+    """
+    tasks = execution.tasks()
+    if any(name == task or name.endswith(f"-{task}") for name in tasks):
+        return
+    own_name = task.rpartition("-")[2] if may_come else task
+    definitions = (_field(one, "task") for one in tasks.values())
+    if own_name not in chain.from_iterable(map(_names_within, definitions)):
+        raise unknown_task(tasks, task)
+
+
+def _names_within(definition: Any) -> Iterator[str]:
+    """Name the tasks in the groups of a task, by its definition."""
+    for part in (*_list_in(definition, "tasks"), *_list_in(definition, "choices")):
+        name = _field(part, "name")
+        if isinstance(name, str):
+            yield name
+        yield from _names_within(part)
+
+
+def _list_in(value: Any, key: str) -> list[Any]:
+    found = _field(value, key)
+    return found if isinstance(found, list) else []
+
+
+def _field(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None

@@ -54,7 +54,7 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
     """
     task = execution.task(name)
     if task is None:
-        raise unknown_task(execution, name)
+        raise unknown_task(execution.tasks(), name)
     console = console_of()
     if as_json or not console.is_terminal:
         print_json(without_old_error(task))

@@ -295,6 +295,8 @@ def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
     if change.status == "NOT_STARTED":
         return
     message = " ".join((reasons_of(change.message, None)[0] or "").split())
+    if change.attempts > 1 or (change.attempts and change.status == "READY"):
+        message = f"attempt {change.attempts}" + (message and f": {message}")
     if len(message) > LONGEST_MESSAGE:
         message = f"{message[:LONGEST_MESSAGE]}…"
     line = f"{since_s:6.1f} s  {change.status:<12} {change.task}  {message}".rstrip()

@@ -33,6 +33,10 @@ LEAST_WIDTH: Final = 20
 """Columns that a message has beside its label in the narrowest terminal."""
 WITHOUT_LIST: Final = ("foreach", "choice")
 """Categories whose input loses its list when they are through; an empty rest says nothing."""
+TRACEBACK: Final = "traceback"
+FEW_LINES: Final = 6
+MOST_LINES: Final = 100
+"""Of a traceback, of one task among others and of one that was asked for."""
 VALUES: Final = ("input", "output")
 """Fields that hold data, which may be cut; all others are messages."""
 
@@ -66,7 +70,9 @@ def show_task(
     console.print(head, soft_wrap=True)
     for field, value, style in _fields(instance, task, now_ms):
         label = Text(f"{indent}  {field:<{FIELD_WIDTH}}", "dim")
-        if field not in VALUES:
+        if field == TRACEBACK:
+            _print_traceback(console, label, value, MOST_LINES if whole else FEW_LINES)
+        elif field not in VALUES:
             _print_text(console, label, Text(_one_line(value), style))
         elif not whole:
             cut_line(console, label.append(_one_line(value), style))
@@ -75,6 +81,17 @@ def show_task(
             console.print(label.append(text.replace("\n", f"\n{indent}  "), style), soft_wrap=True)
         else:
             console.print(label.append(_one_line(value), style), soft_wrap=True)
+
+
+def _print_traceback(console: Console, label: Text, text: str, most: int) -> None:
+    """Write the last lines of a traceback below each other, as Python does."""
+    lines = text.rstrip().splitlines()
+    if len(lines) > most:
+        begins = (n for n in range(-most, 0) if lines[n].startswith("  File "))
+        lines = ["...", *lines[next(begins, -most) :]]
+    for line in lines:
+        console.print(label + Text(visible(line)), soft_wrap=True)
+        label = Text(" " * label.cell_len)
 
 
 def cut_line(console: Console, line: Text) -> None:
@@ -149,16 +166,15 @@ def _fields(
     instance: Instance, task: Mapping[str, Any], now_ms: int
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield what there is to say of an instance: the name, the value, the style."""
-    is_emptied = instance.category in WITHOUT_LIST and instance.input == {}
-    if instance.input is not None and not is_emptied:
-        yield "input", instance.input, ""
-    if instance.output is not None:
-        yield "output", instance.output, ""
+    output, traceback = _without_traceback(instance.output)
+    yield from _data(instance, output)
     if instance.progress is not None and instance.status != "SUCCEEDED":
         yield "progress", instance.progress, ""
     if instance.sub_flow is not None:
         yield "sub-flow", instance.sub_flow, ""
     yield from _reasons(instance)
+    if traceback is not None:
+        yield TRACEBACK, traceback, ""
     if len(instance.attempts) > 1:
         yield from _attempts(instance, now_ms)
     told = list(warnings_of("", dict(task)))
@@ -166,6 +182,23 @@ def _fields(
         yield "warning", str(warning), "yellow"
     if (uncounted := (task.get("mapping_warnings") or 0) - len(told)) > 0:
         yield "warning", f"{uncounted} more, which are only counted", "yellow"
+
+
+def _data(instance: Instance, output: Any) -> Iterator[tuple[str, Any, str]]:
+    is_emptied = instance.category in WITHOUT_LIST and instance.input == {}
+    if instance.input is not None and not is_emptied:
+        yield "input", instance.input, ""
+    if output is not None:
+        yield "output", output, ""
+
+
+def _without_traceback(output: Any) -> tuple[Any, str | None]:
+    """Take the traceback out of what a failed function has put out, as ``docs/ray.md`` says."""
+    error = output.get("error") if isinstance(output, dict) else None
+    if not isinstance(error, dict) or not isinstance(traceback := error.get(TRACEBACK), str):
+        return output, None
+    facts = {key: value for key, value in error.items() if key != TRACEBACK}
+    return {**output, "error": facts}, traceback
 
 
 def _reasons(instance: Instance) -> Iterator[tuple[str, Any, str]]:

@@ -120,15 +120,29 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 def place_at(root: Node, path: Path) -> Place:
     """Find where a path leads, or where the last part of it that was written is."""
-    node = root
+    return _followed(root, path)[-1].place
+
+
+def text_at(root: Node, path: Path) -> str:
+    """Read the text that was written where a path leads; empty if there is none."""
+    nodes = _followed(root, path)
+    node = nodes[-1]
+    if len(nodes) <= len(path) or not isinstance(node, Scalar) or node.is_null:
+        return ""
+    return node.text
+
+
+def _followed(root: Node, path: Path) -> list[Node]:
+    """List the nodes along a path, from the root to the last that was written."""
+    nodes = [root]
     for step in path:
-        names = (step, *OTHER_NAMES.get(step, ())) if node is root else (step,)
-        found = (_child(node, name) for name in names)
+        names = (step, *OTHER_NAMES.get(step, ())) if len(nodes) == 1 else (step,)
+        found = (_child(nodes[-1], name) for name in names)
         child = next((each for each in found if each is not None), None)
         if child is None:
             break
-        node = child
-    return node.place
+        nodes.append(child)
+    return nodes
 
 
 def _child(node: Node, step: str | int) -> Node | None:
