@@ -120,6 +120,8 @@ async def fields_of(request: DispatchRequest) -> bytes:
 
 def _fields_of(request: DispatchRequest) -> bytes:
     fields = read_input(request)
+    if _SIGNS not in fields and fields.get(TRACEPARENT) != TRACEPARENT:
+        return request.input
     fields.pop(_SIGNS, None)
     if fields.get(TRACEPARENT) == TRACEPARENT:
         # Neither actors, nor deployments, nor batches have an environment of one call.

@@ -52,6 +52,11 @@ class RayTaskGateway:
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
+        if call_options(request.ray_options).batch is not None:
+            # A batch reports no progress, needs no slot for each of its calls, and has no actor.
+            return await self._attempts.answer(
+                request, lambda options: self._result(request, 0, options)
+            )
         async with self._slot(request):
             with self.progress.of(request.call) as number:
                 return await self._answer(request, number)
@@ -91,7 +96,7 @@ class RayTaskGateway:
     def _slot(self, request: DispatchRequest) -> AbstractAsyncContextManager[None]:
         """Return what holds a slot for a call that is made alone, and that no processor limits."""
         options = call_options(request.ray_options)
-        if options.batch is None and options.is_small:
+        if options.is_small:
             return self._small.slot(SCHEME, request)
         return nullcontext()
 
