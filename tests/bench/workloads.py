@@ -38,9 +38,9 @@ def _function(name: str, url: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def definition(name: str, tasks: list[dict[str, Any]]) -> str:
-    """Return the text of a definition in the workspace ``bench``."""
-    return json.dumps({"workspace": "bench", "dagName": name, "type": "flow", "tasks": tasks})
+def definition(name: str, tasks: list[dict[str, Any]], workspace: str = "bench") -> str:
+    """Return the text of a definition."""
+    return json.dumps({"workspace": workspace, "dagName": name, "type": "flow", "tasks": tasks})
 
 
 def chain(name: str, url: str, length: int) -> str:

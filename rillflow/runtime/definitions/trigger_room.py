@@ -9,10 +9,10 @@ Used by `runtime/definitions/catalogue.py` and `runtime/triggers/registry.py`.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.errors import RequestError
-from rillflow.ports.triggers import TriggerRow, Triggers
+from rillflow.ports.triggers import TriggerRow, Triggers, TriggerUse
 from rillflow.runtime.definitions.trigger_groups import RESTRICTED, refuse_groups_of_others
 
 MOST_TRIGGERS: Final = 20_000
@@ -23,12 +23,35 @@ MOST_BYTES_OF_ONE: Final = MOST_BYTES // 2
 """What the triggers of one workspace may take together."""
 
 
+class _Counted(NamedTuple):
+    """What the triggers took at a revision; too much where triggers were replaced."""
+
+    revision: int
+    workspace: str
+    use: TriggerUse
+
+    def with_added(self, triggers: int, size: int) -> "_Counted":
+        use = self.use
+        after = TriggerUse(
+            triggers=use.triggers + triggers,
+            bytes=use.bytes + size,
+            triggers_of_one=use.triggers_of_one + triggers,
+            bytes_of_one=use.bytes_of_one + size,
+        )
+        return _Counted(self.revision + triggers, self.workspace, after)
+
+
 class TriggerRoom:
-    """Room for triggers in a store; what one process adds is counted exactly."""
+    """Room for triggers in a store; what one process adds is counted exactly.
+
+    The store counts all triggers, which takes the longer the more there are. So it is not asked
+    again as long as only this process adds triggers of one workspace, which the revision tells.
+    """
 
     def __init__(self, store: Triggers) -> None:
         self._store = store
         self._turn = asyncio.Lock()
+        self._counted: _Counted | None = None
 
     @asynccontextmanager
     async def taken(
@@ -50,17 +73,41 @@ class TriggerRoom:
             return
         size = sum(row.bytes_with(context) for row, context in added)
         async with self._turn:
-            use = await self._store.trigger_use(workspace, besides=instead_of)
-            _check("", use.triggers + len(added), use.bytes + size, MOST_TRIGGERS, MOST_BYTES)
-            _check(
-                f" of {workspace}",
-                use.triggers_of_one + len(added),
-                use.bytes_of_one + size,
-                MOST_TRIGGERS_OF_ONE,
-                MOST_BYTES_OF_ONE,
-            )
+            revision = await self._store.newest_trigger_revision()
+            after = self._after(revision, workspace, len(added), size, instead_of)
+            if after is None or not _has_room(after.use):
+                use = await self._store.trigger_use(workspace, besides=instead_of)
+                after = _Counted(revision, workspace, use).with_added(len(added), size)
+                _check("", after.use.triggers, after.use.bytes, MOST_TRIGGERS, MOST_BYTES)
+                _check(
+                    f" of {workspace}",
+                    after.use.triggers_of_one,
+                    after.use.bytes_of_one,
+                    MOST_TRIGGERS_OF_ONE,
+                    MOST_BYTES_OF_ONE,
+                )
             await refuse_groups_of_others(self._store, workspace, [row for row, _ in added])
+            self._counted = None
             yield
+            self._counted = None if instead_of else after
+
+    def _after(
+        self, revision: int, workspace: str, triggers: int, size: int, instead_of: str
+    ) -> _Counted | None:
+        """Return what was counted, with what is added; None if nothing is known of it."""
+        known = self._counted
+        if known is None or instead_of or known[:2] != (revision, workspace):
+            return None
+        return known.with_added(triggers, size)
+
+
+def _has_room(use: TriggerUse) -> bool:
+    return (
+        use.triggers <= MOST_TRIGGERS
+        and use.bytes <= MOST_BYTES
+        and use.triggers_of_one <= MOST_TRIGGERS_OF_ONE
+        and use.bytes_of_one <= MOST_BYTES_OF_ONE
+    )
 
 
 def _check(whose: str, triggers: int, size: int, most: int, most_bytes: int) -> None:
