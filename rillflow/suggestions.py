@@ -29,12 +29,12 @@ def closest(word: str, options: Iterable[str]) -> str | None:
     """
     if len(word) > _LONGEST:
         return None
-    similar = (option for option in options if abs(len(option) - len(word)) <= 4)
+    similar = [*islice((each for each in options if abs(len(each) - len(word)) <= 4), _MOST)]
+    if not similar:
+        return None
     folded = word.lower()
     parts = _parts(folded)
-    likely = nlargest(
-        _COMPARED, islice(similar, _MOST), lambda each: len(parts & _parts(each.lower()))
-    )
+    likely = nlargest(_COMPARED, similar, lambda each: len(parts & _parts(each.lower())))
     written = {each.lower(): each for each in reversed(likely)}
     found = difflib.get_close_matches(folded, written, n=1)
     return written[found[0]] if found else None

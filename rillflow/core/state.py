@@ -243,8 +243,8 @@ class GroupState(msgspec.Struct, omit_defaults=True):
     identity: StoredValue = None
     branch: int = 0
     members: list[str] = []
-    context_bytes: int = 0
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)
+    context_bytes: int = 0
 
 
 class DegradeSwitch(msgspec.Struct):

@@ -168,8 +168,9 @@ class _Binder:
 
 def _category_hint(name: str, task: Mapping) -> str:
     """Name the category, or the misspelt key of it, that is near; all categories if none is."""
-    near = did_you_mean(name, _CATEGORIES)
-    if not name:
+    if name:
+        near = did_you_mean(name, _CATEGORIES)
+    else:
         unknown = [key for key in task.entries if key not in _TASK_KEYS]
         key = closest("category", unknown)
         near = f"`{shown(key)}` is no key; did you mean `category`?" if key else ""

@@ -97,7 +97,7 @@ tasks:
         (30402, 17, 14, "tolerance must be true or false, not `perhaps`", ""),
     ]
     assert told[3:7] == [
-        (30403, 3, 7, "dag type is invalid.", "type is flow or resource"),
+        (30403, 3, 7, "dag type is invalid.", "there is no type `flo`; did you mean `flow`?"),
         (30408, 1, 12, "name invalid:a_b", f"{NAME_RULE}; 'a_b' has '_'"),
         (30407, 15, 9, "task name duplicated: third", ""),
         (30413, 7, 9, "next task thrid not exist.", "did you mean `third`?"),

@@ -23,14 +23,14 @@ MOST_BYTES_OF_ONE: Final = MOST_BYTES // 2
 """What the triggers of one workspace may take together."""
 
 
-class _Counted(NamedTuple):
+class _KnownUse(NamedTuple):
     """What the triggers took at a revision; too much where triggers were replaced."""
 
     revision: int
     workspace: str
     use: TriggerUse
 
-    def with_added(self, triggers: int, size: int) -> "_Counted":
+    def with_added(self, triggers: int, size: int) -> "_KnownUse":
         use = self.use
         after = TriggerUse(
             triggers=use.triggers + triggers,
@@ -38,7 +38,7 @@ class _Counted(NamedTuple):
             triggers_of_one=use.triggers_of_one + triggers,
             bytes_of_one=use.bytes_of_one + size,
         )
-        return _Counted(self.revision + triggers, self.workspace, after)
+        return _KnownUse(self.revision + triggers, self.workspace, after)
 
 
 class TriggerRoom:
@@ -51,7 +51,7 @@ class TriggerRoom:
     def __init__(self, store: Triggers) -> None:
         self._store = store
         self._turn = asyncio.Lock()
-        self._counted: _Counted | None = None
+        self._counted: _KnownUse | None = None
 
     @asynccontextmanager
     async def taken(
@@ -77,7 +77,7 @@ class TriggerRoom:
             after = self._after(revision, workspace, len(added), size, instead_of)
             if after is None or not _has_room(after.use):
                 use = await self._store.trigger_use(workspace, besides=instead_of)
-                after = _Counted(revision, workspace, use).with_added(len(added), size)
+                after = _KnownUse(revision, workspace, use).with_added(len(added), size)
                 _check("", after.use.triggers, after.use.bytes, MOST_TRIGGERS, MOST_BYTES)
                 _check(
                     f" of {workspace}",
@@ -93,7 +93,7 @@ class TriggerRoom:
 
     def _after(
         self, revision: int, workspace: str, triggers: int, size: int, instead_of: str
-    ) -> _Counted | None:
+    ) -> _KnownUse | None:
         """Return what was counted, with what is added; None if nothing is known of it."""
         known = self._counted
         if known is None or instead_of or known[:2] != (revision, workspace):
