@@ -38,6 +38,7 @@ import msgspec
 import ray
 from aiohttp import web
 
+from rillflow.actors.controller_actor import LOOK_S as CONTROLLER_LOOKS_S
 from rillflow.actors.deployment import deploy
 from rillflow.actors.directory import find_actor, names_of_actors
 from rillflow.actors.names import CONTROLLER_ACTOR, dedicated_actor_name, kind_of
@@ -204,7 +205,11 @@ class Driver:
         return "held"
 
     async def pause(self) -> str:
-        """Stop the process of the actor of one execution."""
+        """Stop the process of the actor of one execution, which the controller has seen before.
+
+        One that it has never seen cannot be started again: only its report tells the execution.
+        """
+        await asyncio.sleep(3 * CONTROLLER_LOOKS_S)
         actor = await find_actor(self._base, dedicated_actor_name(self._held))
         os.kill((await actor.report.remote()).pid, signal.SIGSTOP)
         return "paused"
@@ -222,7 +227,8 @@ class Driver:
     async def release(self) -> tuple[str, list[str]]:
         """Let the call end, and its execution."""
         self._functions.may_answer.set()
-        assert await self._stacks[-1].wait(self._held, END_S)
+        async with asyncio.timeout(END_S):
+            assert await self._stacks[-1].wait(self._held, END_S)
         return await self._status(self._held), [key for _, key in self._functions.calls[self._held]]
 
     async def calls(self, *ids: str) -> dict[str, list[tuple[str, str]]]:
