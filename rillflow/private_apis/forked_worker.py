@@ -24,9 +24,9 @@ OOM_SCORE = "/proc/self/oom_score_adj"
 PROGRAM = ("_private", "workers", "default_worker.py")
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], patience_s: float = PATIENCE_S) -> None:
     """Have the fork server make a worker, or become it."""
-    if not is_forked(arguments):
+    if not is_forked(arguments, patience_s):
         os.execv(sys.executable, [sys.executable, worker_program(), *arguments])  # noqa: S606 - Ray's own
 
 

@@ -59,6 +59,14 @@ from rillflow.private_apis import fork_server
 fork_server.PATIENCE_S = float(sys.argv[1])
 fork_server.main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])
 """
+PATIENT: Final = (
+    "-c",
+    (
+        "import sys; from rillflow.private_apis.forked_worker import main;"
+        " main(sys.argv[1:], patience_s=60)"
+    ),
+)
+"""A worker that waits for imports on a busy machine, which take Ray's own way otherwise."""
 DRAWS: Final = "import ray; ray.UniqueID.from_random()"
 THREADED: Final = """
 import threading
@@ -83,7 +91,7 @@ def test_a_copy_looks_like_a_process_of_its_own(run_dir: Path, looks: Path) -> N
     folder = run_dir / "elsewhere"
     folder.mkdir()
     with (
-        _worker(run_dir, "--a=1", at=folder, program=looks, within=AS_RAY_HAS_IT) as alone,
+        _worker(run_dir, "--a=1", at=folder, program=(str(looks),), within=AS_RAY_HAS_IT) as alone,
         _fork_server(run_dir, looks, "ray") as server,
         _worker(run_dir, "--a=1", at=folder, within=AS_RAY_HAS_IT) as worker,
     ):
@@ -382,12 +390,12 @@ def _worker(
     run_dir: Path,
     *arguments: str,
     at: Path | None = None,
-    program: Path = HERE.parent / "rillflow" / "private_apis" / "forked_worker.py",
+    program: tuple[str, ...] = PATIENT,
     within: tuple[str, ...] = (),
     **environment: str,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - a program of this repository
-        [sys.executable, *within, str(program), *arguments],
+        [sys.executable, *within, *program, *arguments],
         env={**_environment(run_dir), **environment},
         cwd=at,
         stdout=subprocess.PIPE,
