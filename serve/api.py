@@ -25,7 +25,7 @@ from rillflow.actors.ray_context import is_controlled
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
 from rillflow.gateways.plugins.loading import named_plugins
-from rillflow.private_apis.serve_shortcut import open_shortcut
+from rillflow.private_apis.ray_serve.shortcut import open_shortcut
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines

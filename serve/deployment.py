@@ -10,9 +10,9 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from rillflow.actors.ray_context import address_of_head, is_controlled
-from rillflow.private_apis.serve_listening import address_of_serve, listen_on_the_node_only
-from rillflow.private_apis.uvicorn_deadlines import bound_connections
-from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
+from rillflow.private_apis.ray_serve.listening import address_of_serve, listen_on_the_node_only
+from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
+from rillflow.private_apis.uvicorn_server.timers import let_go_of_reset_connections
 from rillflow.runtime.changes.hub import MOST_STREAMS
 from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app

@@ -13,7 +13,7 @@ large their bodies may be. It is data only. These modules read it:
 - ``limits/body_pool.py``: how many bytes a body may have;
 - ``routes/hot.py``: which paths bypass FastAPI;
 - ``routes/document.py``: what the OpenAPI document says about access and bodies;
-- ``api.py``: which paths bypass Ray Serve (``rillflow/private_apis/serve_shortcut.py``); and it
+- ``api.py``: which paths bypass Ray Serve (``rillflow/private_apis/ray_serve/shortcut.py``); and it
   refuses to start where the endpoints and the table differ.
 
 ``docs/http.md`` shows the table, and a test compares the two. A new route needs a row here first.

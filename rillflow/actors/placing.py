@@ -27,7 +27,7 @@ from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.ray_context import is_on_one_machine, on_the_machine_of_the_store
 from rillflow.actors.reports import ObservedActor
 from rillflow.ports.deployment import Deployment
-from rillflow.private_apis.ray_state import Raylet, draining_nodes, free_processors
+from rillflow.private_apis.ray_core.state import Raylet, draining_nodes, free_processors
 from rillflow.runtime.supervision.deployed import code_version
 from rillflow.runtime.supervision.rebalancing import Move, next_move
 from rillflow.settings import Settings

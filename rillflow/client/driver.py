@@ -60,7 +60,7 @@ from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
 from rillflow.ports.task_logs import LogText
-from rillflow.private_apis import ray_joining
+from rillflow.private_apis.ray_core import joining
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import checked_key
@@ -120,12 +120,12 @@ def _join(address: str | None, namespace: str) -> None:
         is_own = is_of_banner(given)
     address = _found(address)
     require_listener(address)
-    has_token = ray_joining.has_token()
+    has_token = joining.has_token()
     if is_own and not has_token and os.environ.get("RAY_AUTH_MODE", "token") == "token":
         # Ray itself would try in vain for 20 s, with a line on the terminal each second.
         reason = f"Ray at {address} asks for a token, and this script has none"
         raise UnreachableError(reason).with_hint(HOW_TO_JOIN)
-    ray_joining.use_token()
+    joining.use_token()
     try:
         ray.init(
             address=address,
@@ -151,7 +151,7 @@ def _found(address: str) -> str:
     """Return the address that Ray would find, as far as it finds one, so that it is reached."""
     if address == "auto":
         try:
-            address = ray_joining.address_from_environment(address)
+            address = joining.address_from_environment(address)
         except ConnectionError:
             return address  # Ray says what is missing.
     return reachable(address)

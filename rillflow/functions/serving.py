@@ -14,7 +14,7 @@ from rillflow.functions.application import Functions
 from rillflow.functions.call_logs import keep_call_logs
 from rillflow.functions.requests import Receive, Scope, Send
 from rillflow.listening import listening_sockets
-from rillflow.private_apis import uvicorn_server
+from rillflow.private_apis.uvicorn_server.server import run
 from rillflow.runtime.process.log_lines import LineFormatter
 
 APPLICATION: Final = "app"
@@ -56,7 +56,7 @@ def serve(application: Functions, *, host: str, port: int, quiet: bool = False) 
         sys.stdout.flush()
 
     try:
-        uvicorn_server.run(
+        run(
             _LoopbackOnly(application) if _is_loopback(host) else application,
             sockets=sockets,
             most_calls=application.limits.concurrency + application.limits.queue,

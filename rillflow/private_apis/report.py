@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from rillflow import private_apis
 from rillflow.private_apis.assumption import Assumption
 
-PROGRAMS: Final = frozenset({"fork_server", "forked_worker", "haproxy_config", "haproxy_program"})
+PROGRAMS: Final = frozenset(
+    {"forking.fork_server", "forking.forked_worker", "haproxy.config", "haproxy.program"}
+)
 """Run as programs, which import next to nothing; the modules that start them speak for them."""
 FRAMEWORK: Final = frozenset({"__main__", "assumption", "report"})
 
@@ -28,7 +30,9 @@ class Finding(NamedTuple):
 
 def modules() -> list[str]:
     """Return the names of the modules that rely on something."""
-    names = {each.name for each in pkgutil.iter_modules(private_apis.__path__)}
+    prefix = f"{private_apis.__name__}."
+    found = pkgutil.walk_packages(private_apis.__path__, prefix)
+    names = {each.name.removeprefix(prefix) for each in found if not each.ispkg}
     return sorted(names - PROGRAMS - FRAMEWORK)
 
 

@@ -3,9 +3,11 @@
 A function takes 404 for the word that its callback is not wanted, and does not send it again. A
 proxy that has just started, or whose application has not, knows of no route yet. `cluster.yaml`
 names ``middlewares`` in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, which Serve calls in its proxies
-and replicas; so does the shortcut of ``rillflow up``.
+and replicas; so does the shortcut of ``rillflow up``. A Ray that runs already, or was started by
+the file of another release, has this path in its environment. Without it, Serve's processes of the
+next release do not start, nor those of the release before after going back. So it stays here.
 
-Used by `private_apis/serve_shortcut.py`.
+Used by `private_apis/ray_serve/shortcut.py`.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +19,10 @@ from ray.serve._private.proxy_request_response import ResponseStatus
 from starlette.middleware import Middleware
 
 from rillflow.private_apis.assumption import Assumption, not_in_source, other_parameters
-from rillflow.private_apis.uvicorn_deadlines import bound_connections
+from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
 
 STARTING: Final = b'{"error_code":30101,"error":"the HTTP API is starting"}'
-"""As ``haproxy_config`` has HAProxy say it."""
+"""As ``haproxy/config.py`` has HAProxy say it."""
 UNAVAILABLE: Final = 503
 
 _not_found: Final = HTTPProxy.not_found_response

@@ -111,7 +111,7 @@ def _start_serve(port: int) -> None:
     serve.start(
         proxy_location="HeadOnly",
         http_options={
-            "host": "127.0.0.1",  # haproxy_config reads the setting
+            "host": "127.0.0.1",  # haproxy/config.py reads the setting
             "port": port,
             "request_timeout_s": REQUEST_TIMEOUT_S,
             "keep_alive_timeout_s": KEEP_ALIVE_S,

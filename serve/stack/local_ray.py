@@ -15,9 +15,9 @@ import ray
 
 from rillflow.client.addresses import reachable
 from rillflow.errors import StackError
-from rillflow.private_apis.forking import FORKS, WORKER_PROGRAM
-from rillflow.private_apis.ray_folders import close_below, keep_closed
-from rillflow.private_apis.ray_node import (
+from rillflow.private_apis.forking.start import FORKS, WORKER_PROGRAM
+from rillflow.private_apis.ray_core.folders import close_below, keep_closed
+from rillflow.private_apis.ray_core.node import (
     ForkingNode,
     LeanNode,
     RayParams,

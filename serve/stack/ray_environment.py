@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from rillflow.private_apis.haproxy import write_haproxy
+from rillflow.private_apis.haproxy.start import write_haproxy
 from rillflow.settings import Settings
 
 PREFERENCES: Final[Mapping[str, str]] = {
@@ -31,7 +31,9 @@ PREFERENCES: Final[Mapping[str, str]] = {
     # A busy machine takes longer than 5 s to start HAProxy, after which Serve gave up.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     # Hot requests bypass the work that Serve does for every request.
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "rillflow.private_apis.serve_shortcut:middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": (
+        "rillflow.private_apis.ray_serve.shortcut:middlewares"
+    ),
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # The exporter of Ray's agent listens without a token, for any Host.

@@ -21,7 +21,7 @@ from typing import Any, Final
 from rillflow.errors import StackError, StoreError
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.ports.deployment import Deployment
-from rillflow.private_apis.haproxy import haproxy_binary
+from rillflow.private_apis.haproxy.start import haproxy_binary
 from rillflow.runtime.crashes.crash_history import remove_records
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.supervision.deployed import record

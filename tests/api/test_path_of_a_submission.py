@@ -43,7 +43,7 @@ ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.md"
 ON_A_CLUSTER: Final = (
     "rillflow/actors/peers.py",
-    "rillflow/private_apis/serve_shortcut.py",
+    "rillflow/private_apis/ray_serve/shortcut.py",
     "rillflow/runtime/process/clock.py",
 )
 """That, and the clock of the machine, which tests replace."""

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rillflow.private_apis.haproxy import haproxy_binary
+from rillflow.private_apis.haproxy.start import haproxy_binary
 from rillflow.settings import Settings
 from serve.listening import free_port, free_ports
 from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places

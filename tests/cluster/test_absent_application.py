@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from rillflow.private_apis.haproxy import haproxy_binary
+from rillflow.private_apis.haproxy.start import haproxy_binary
 from tests.cluster.api import Api, Functions
 from tests.cluster.processes import ROOT, kill, proxies, wait_until_gone, workers
 from tests.cluster.ray_head import BIN

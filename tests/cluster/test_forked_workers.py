@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.private_apis.forked_worker import SOCKET
+from rillflow.private_apis.forking.forked_worker import SOCKET
 from tests.cluster.api import Functions
 from tests.cluster.load import steps, under_load
 from tests.cluster.processes import (

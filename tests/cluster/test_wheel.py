@@ -27,7 +27,7 @@ TESTING_KIT: Final = "from rillflow.testing import FakeOpenFaaS, Scenario; print
 CONNECT: Final = "import rillflow; rillflow.connect()"
 COMPILE: Final = """
 import compileall, importlib
-from rillflow.private_apis.forking import PRELOADED
+from rillflow.private_apis.forking.start import PRELOADED
 for module in ("ray.dashboard.agent", *PRELOADED):
     importlib.import_module(module)
 compileall.compile_dir(importlib.import_module("ray.dashboard").__path__[0], quiet=1)

@@ -17,9 +17,9 @@ from typing import Any, Final
 import pytest
 from ray._private.workers import default_worker
 
-from rillflow.private_apis.fork_server import GAVE_UP
-from rillflow.private_apis.forked_worker import SOCKET, is_forked, worker_program
-from rillflow.private_apis.forking import PRELOADED, ForkServer
+from rillflow.private_apis.forking.fork_server import GAVE_UP
+from rillflow.private_apis.forking.forked_worker import SOCKET, is_forked, worker_program
+from rillflow.private_apis.forking.start import PRELOADED, ForkServer
 from serve.stack.reaper import MARK
 from tests.cluster.processes import fork_servers, wait_until_gone
 
@@ -55,14 +55,14 @@ print("on standard error", file=sys.stderr)
 
 IMPATIENT: Final = """
 import sys
-from rillflow.private_apis import fork_server
+from rillflow.private_apis.forking import fork_server
 fork_server.PATIENCE_S = float(sys.argv[1])
 fork_server.main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])
 """
 PATIENT: Final = (
     "-c",
     (
-        "import sys; from rillflow.private_apis.forked_worker import main;"
+        "import sys; from rillflow.private_apis.forking.forked_worker import main;"
         " main(sys.argv[1:], patience_s=60)"
     ),
 )
@@ -231,7 +231,7 @@ def test_imports_that_leave_behind_what_copies_must_not_share_are_refused(
 def test_a_fork_server_ends_with_what_has_started_it(run_dir: Path) -> None:
     starter = (
         "import os, sys; from pathlib import Path;"
-        " from rillflow.private_apis.forking import ForkServer;"
+        " from rillflow.private_apis.forking.start import ForkServer;"
         " server = ForkServer(Path(sys.argv[1]), os.getpid(), Path(sys.argv[1], 'log'));"
         " server.start(); print(flush=True); input()"
     )
@@ -253,7 +253,7 @@ def test_a_fork_server_ends_with_what_has_started_it(run_dir: Path) -> None:
 def test_a_fork_server_whose_starter_is_gone_before_it_has_begun_ends(run_dir: Path) -> None:
     words = ("1", "0", str(run_dir / "no program"))
     ended = subprocess.run(  # noqa: S603 - a program of this repository
-        [sys.executable, str(HERE.parent / "rillflow" / "private_apis" / "fork_server.py"), *words],
+        [sys.executable, str(HERE.parent / "rillflow/private_apis/forking/fork_server.py"), *words],
         check=False,
     )
     assert ended.returncode == 0

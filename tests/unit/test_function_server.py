@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.private_apis.uvicorn_server import possible_connections
+from rillflow.private_apis.uvicorn_server.server import possible_connections
 from tests.unit.commands import run
 
 WAIT_S: Final = 60

@@ -16,9 +16,8 @@ import pytest
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
 
-from rillflow.private_apis import haproxy_config as haproxy_guard
-from rillflow.private_apis.haproxy import haproxy_binary
-from rillflow.private_apis.haproxy_config import (
+from rillflow.private_apis.haproxy import config
+from rillflow.private_apis.haproxy.config import (
     encrypted,
     guarded,
     limited,
@@ -28,6 +27,7 @@ from rillflow.private_apis.haproxy_config import (
     reached,
     without_pages,
 )
+from rillflow.private_apis.haproxy.start import haproxy_binary
 from serve.listening import free_port
 from serve.stack.ray_environment import PREFERENCES
 from tests.certificates import certificate
@@ -270,7 +270,7 @@ def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
     path.write_text(FRONT.format(port=free_port()), encoding="utf-8")
     gone = tmp_path / "gone"
     gone.mkdir()
-    guard = (sys.executable, "-ISE", haproxy_guard.__file__, "127.0.0.1", *NUMBERS, "")
+    guard = (sys.executable, "-ISE", config.__file__, "127.0.0.1", *NUMBERS, "")
     command = (*guard, haproxy_binary(), "-c", "-f", str(path))
     checked = subprocess.run(  # noqa: S603 - ours
         ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command],

@@ -44,7 +44,7 @@ MANY_PACKAGES: Final = 6
 NAMED: Final = re.compile(r"`([a-z_/.]+)`")
 FILE: Final = re.compile(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|md))`")
 PROGRAMS: Final = {
-    "rillflow/private_apis/haproxy_program.py",
+    "rillflow/private_apis/haproxy/program.py",
     "rillflow/runtime/local.py",
     "serve/app.py",
     "serve/stack/cluster_control.py",

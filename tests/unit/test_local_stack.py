@@ -18,7 +18,7 @@ from ray.serve._private import constants
 
 from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
-from rillflow.private_apis.haproxy_config import without_pages
+from rillflow.private_apis.haproxy.config import without_pages
 from rillflow.settings import STACK_NOTE, Settings
 from rillflow.stores.private_files import why_not_private
 from serve.listening import free_port, free_ports, refuse_taken_port

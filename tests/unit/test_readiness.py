@@ -20,7 +20,7 @@ from rillflow.ports.readiness import (
     decode_reasons,
     encode_reasons,
 )
-from rillflow.private_apis.ray_state import RAYLET_PID
+from rillflow.private_apis.ray_core.state import RAYLET_PID
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading, writing
 from rillflow.stores.memory.store import MemoryStore
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rillflow.private_apis import serve_shortcut as shortcut
-from rillflow.private_apis.serve_shortcut import MOST_AT_ONCE, Shortcut, open_shortcut
+from rillflow.private_apis.ray_serve import shortcut
+from rillflow.private_apis.ray_serve.shortcut import MOST_AT_ONCE, Shortcut, open_shortcut
 
 HOT = "/hot"
 HEALTH = frozenset({"/alive", "/ready"})

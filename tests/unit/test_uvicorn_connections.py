@@ -9,7 +9,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from rillflow.private_apis.uvicorn_server import possible_connections, protocol_for
+from rillflow.private_apis.uvicorn_server.server import possible_connections, protocol_for
 from tests.unit.test_uvicorn_deadlines import REQUEST, answer, until
 
 MOST: Final = 10

@@ -11,7 +11,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from rillflow.private_apis.uvicorn_deadlines import HEADERS_S, UNREAD_S, Watch, bound_connections
+from rillflow.private_apis.uvicorn_server.deadlines import (
+    HEADERS_S,
+    UNREAD_S,
+    Watch,
+    bound_connections,
+)
 
 CONNECTION_MADE: Final = HttpToolsProtocol.connection_made
 LARGE: Final = b"x" * (32 * 1024 * 1024)

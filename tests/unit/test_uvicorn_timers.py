@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
+from rillflow.private_apis.uvicorn_server.timers import let_go_of_reset_connections
 
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)

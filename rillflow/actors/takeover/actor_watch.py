@@ -18,7 +18,7 @@ import ray
 
 from rillflow.errors import StoreError
 from rillflow.ports.lease import OwnerLeases
-from rillflow.private_apis.ray_state import place_of
+from rillflow.private_apis.ray_core.state import place_of
 from rillflow.runtime.supervision.convergence import DISPATCHER, Kind
 from rillflow.runtime.supervision.signs_of_life import SignsOfLife
 

@@ -71,7 +71,7 @@ def _python() -> Finding:
 
 
 def _haproxy() -> Finding:
-    haproxy = importlib.import_module("rillflow.private_apis.haproxy")
+    haproxy = importlib.import_module("rillflow.private_apis.haproxy.start")
     try:
         return fine(VERSIONS, f"HAProxy at {haproxy.haproxy_binary()}")
     except (StackError, ModuleNotFoundError) as problem:

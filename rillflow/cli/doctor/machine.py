@@ -36,7 +36,7 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 )
 FEW_FILES: Final = 1_024
 MANY_FILES: Final = 4_096
-"""HAProxy needs two files for each connection (``private_apis/haproxy_config.py``)."""
+"""HAProxy needs two files for each connection (``private_apis/haproxy/config.py``)."""
 
 
 class Space(NamedTuple):

@@ -1,6 +1,6 @@
 """Starts, watches and ends the fork server of a stack.
 
-Used by `private_apis/ray_node.py` and `serve/stack/local_ray.py`.
+Used by `private_apis/ray_core/node.py` and `serve/stack/local_ray.py`.
 """
 
 import importlib
@@ -16,8 +16,8 @@ from typing import Final
 
 from rillflow.backoff import Backoff
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
-from rillflow.private_apis.fork_server import GAVE_UP
-from rillflow.private_apis.forked_worker import SOCKET, worker_program
+from rillflow.private_apis.forking.fork_server import GAVE_UP
+from rillflow.private_apis.forking.forked_worker import SOCKET, worker_program
 
 WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
 """What Ray runs for a worker."""
@@ -52,7 +52,7 @@ PRELOADED: Final = (
     "rillflow.actors.execution_actor",
     "rillflow.stores.sqlite.store",
     "serve.deployment",
-    "rillflow.private_apis.serve_shortcut",
+    "rillflow.private_apis.ray_serve.shortcut",
 )
 """The modules that workers share."""
 

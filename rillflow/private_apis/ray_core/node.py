@@ -23,7 +23,7 @@ from rillflow.private_apis.assumption import (
     not_in_source,
     other_parameters,
 )
-from rillflow.private_apis.forking import FORKS, ForkServer
+from rillflow.private_apis.forking.start import FORKS, ForkServer
 
 __all__ = ["ForkingNode", "LeanNode", "RayParams", "join_no_other", "write_token"]
 

@@ -1,6 +1,6 @@
 """HAProxy as Serve starts it, through a program that rewrites its configuration.
 
-Used by `private_apis/haproxy_program.py`, `serve/stack/ray_environment.py` and
+Used by `private_apis/haproxy/program.py`, `serve/stack/ray_environment.py` and
 `serve/stack/standalone.py`.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StackError
-from rillflow.private_apis import haproxy_config
 from rillflow.private_apis.assumption import Assumption, not_in_source
+from rillflow.private_apis.haproxy import config
 
 VARIABLES: Final = (
     *("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_HAPROXY_BINARY_PATH"),
@@ -36,7 +36,7 @@ LINES: Final = (
     *("    http-request return status 404 ", "    errorfile 502 ", "    errorfile 503 "),
     *("    errorfile 504 ", "    log {{ config.log_target }}", "    maxconn {{", "if routes"),
 )
-"""What ``haproxy_config`` looks for in the configuration that Serve writes."""
+"""What ``config.py`` looks for in the configuration that Serve writes."""
 
 
 def haproxy_binary() -> str:
@@ -65,18 +65,18 @@ def write_haproxy(
     limits: tuple[int, float, float, float],
     certificate: Path | None = None,
 ) -> Path:
-    """Write the program that Serve starts as HAProxy: ``haproxy_config`` in front of the binary.
+    """Write the program that Serve starts as HAProxy: ``config.py`` in front of the binary.
 
     Args:
         run_dir: The folder of the stack's sockets.
         binary: What ``haproxy_binary`` has found.
         host: Where the API listens.
-        limits: See ``haproxy_config.limits_of``.
+        limits: See ``config.limits_of``.
         certificate: The file with which it speaks TLS, with the key in it or beside it; None for
             no TLS.
     """
     front = (host, *limits, certificate or "")
-    command = (sys.executable, "-ISE", haproxy_config.__file__, *front, binary)
+    command = (sys.executable, "-ISE", config.__file__, *front, binary)
     program = run_dir / "haproxy"
     words = shlex.join(str(word) for word in command)
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
@@ -96,7 +96,7 @@ RELIES_ON: Final = (
     Assumption(
         library="ray[serve]",
         relies_on="Serve starts RAY_SERVE_HAPROXY_BINARY_PATH with a configuration file whose"
-        " sections and lines are named as haproxy_config looks for them",
+        " sections and lines are named as haproxy/config.py looks for them",
         seen_with="2.60.0",
         if_it_changes="silent: what is rewritten stays as Serve writes it, for instance a page of"
         " statistics on every interface (tests/cluster/test_closed.py, tests/cluster/test_front.py"

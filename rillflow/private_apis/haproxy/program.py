@@ -1,4 +1,4 @@
-"""``rillflow-haproxy``: HAProxy for Serve on a cluster, through ``haproxy_config``.
+"""``rillflow-haproxy``: HAProxy for Serve on a cluster, through ``config.py``.
 
 RAY_SERVE_HAPROXY_BINARY_PATH names it when Ray starts (``cluster.yaml``). It sets no limits of
 addresses and of times, since whoever has a cluster may have a load balancer in front of it.
@@ -8,8 +8,8 @@ import os
 import sys
 from typing import Final
 
-from rillflow.private_apis.haproxy import haproxy_binary
-from rillflow.private_apis.haproxy_config import main
+from rillflow.private_apis.haproxy.config import main
+from rillflow.private_apis.haproxy.start import haproxy_binary
 
 _OWN_PATH: Final = "RAY_SERVE_HAPROXY_BINARY_PATH"
 """Names this program, and is also where HAProxy would be looked for first."""

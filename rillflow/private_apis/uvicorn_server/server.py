@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
-from rillflow.private_apis.uvicorn_deadlines import bound_connections
+from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
 
 Listening: TypeAlias = Callable[[str, int], None]
 

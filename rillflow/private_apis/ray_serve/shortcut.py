@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.private_apis.assumption import Assumption, not_in_source
 from rillflow.private_apis.serve_start import answer_503_without_application
-from rillflow.private_apis.uvicorn_deadlines import bound_connections
+from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
 
 NOT_FOUND: Final = '{"error_code":30101,"error":"Not Found"}'
 ROUTES: Final = "/-/routes"

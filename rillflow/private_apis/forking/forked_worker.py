@@ -5,7 +5,7 @@ process becomes the worker itself, as in Ray.
 
 It runs before each worker, so it imports very little.
 
-Used by `private_apis/forking.py`.
+Used by `private_apis/forking/start.py`.
 """
 
 import importlib.util

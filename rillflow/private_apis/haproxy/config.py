@@ -22,7 +22,7 @@ The changes:
 
 It runs before each (re)load, so it imports very little.
 
-Used by `private_apis/haproxy.py` and `private_apis/haproxy_program.py`.
+Used by `private_apis/haproxy/start.py` and `private_apis/haproxy/program.py`.
 """
 
 import ctypes

@@ -12,7 +12,7 @@ as in Ray.
 A fork must not share threads, or the state from which Ray draws ids. If the imports leave any of
 these, nothing is forked.
 
-Used by `private_apis/forking.py`.
+Used by `private_apis/forking/start.py`.
 """
 
 import ctypes
@@ -92,7 +92,7 @@ def preload(modules: Iterable[str]) -> None:
     os.environ[THREADS_OF_NUMPY] = "1"
     # Serve's classes are given ids when they are imported, by what Ray draws all ids from.
     vars(importlib.import_module("ray.actor"))["ActorClassID"] = ClassIds
-    importlib.import_module("rillflow.private_apis.ray_folders").keep_closed()
+    importlib.import_module("rillflow.private_apis.ray_core.folders").keep_closed()
     for module in modules:
         importlib.import_module(module)
     del os.environ[THREADS_OF_NUMPY]

@@ -1,0 +1,1 @@
+"""Private APIs of uvicorn: deadlines and limits of connections, and its timers."""
