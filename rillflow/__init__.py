@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rillflow import errors, flow, testing
     from rillflow.artifacts.artifact import Artifact
     from rillflow.client.clients import AsyncClient, Client
-    from rillflow.client.driver import connect, connect_async
     from rillflow.client.executions import AsyncExecution, Execution
     from rillflow.client.mapping_warnings import MappingWarning
     from rillflow.client.operations import ListedExecution
+    from rillflow.client.ray_transport.driver import connect, connect_async
     from rillflow.client.watching import TaskChange
     from rillflow.progress_reports import progress
 
@@ -53,8 +53,8 @@ _MODULES: Final = {
     "ListedExecution": "rillflow.client.operations",
     "MappingWarning": "rillflow.client.mapping_warnings",
     "TaskChange": "rillflow.client.watching",
-    "connect": "rillflow.client.driver",
-    "connect_async": "rillflow.client.driver",
+    "connect": "rillflow.client.ray_transport.driver",
+    "connect_async": "rillflow.client.ray_transport.driver",
     "errors": "",
     "flow": "",
     "progress": "rillflow.progress_reports",

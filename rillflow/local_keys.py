@@ -7,7 +7,7 @@ listens on the port later is not sent it.
 
 Keys that a person has chosen may be short; here it is told which can be guessed.
 
-Used by `cli/commands/serving.py`, `cli/doctor`, `client/http.py` and `serve`.
+Used by `cli/commands/serving.py`, `cli/doctor`, `client/http_transport/transport.py` and `serve`.
 """
 
 import contextlib

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from rillflow.ids import is_name
-from rillflow.ports.access import Quota
+from rillflow.ports.storage.access import Quota
 from rillflow.suggestions import closest
 
 SWITCHES: Final[Mapping[str, bool]] = {

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
 from rillflow.actors.deployment import deploy_and_wait
-from rillflow.actors.launch import launch_actors
+from rillflow.actors.lifecycle.launch import launch_actors
 from rillflow.actors.ray_context import is_controlled
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
@@ -47,24 +47,18 @@ from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
 from serve.middleware.workspaces import OwnWorkspacesOnly
 from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
-    api_keys,
     artifacts,
-    audit,
     batch_redo,
-    cluster,
     console_pages,
     contexts,
     control,
     definition_tools,
     dry_runs,
-    event_loops,
-    health,
     legacy,
-    metrics,
-    overload,
     statistics,
     triggers,
 )
+from serve.routes.access import api_keys, audit
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
 from serve.routes.console_api import (
@@ -81,6 +75,7 @@ from serve.routes.console_api import (
 )
 from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
+from serve.routes.monitoring import cluster, event_loops, health, metrics, overload
 from serve.routes.webhooks.requests import router as webhook_router
 from serve.routes.webhooks.requests import webhooks_of
 from serve.schemas.console_sessions import ConsoleSessions

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from starlette.datastructures import QueryParams
 
-from rillflow.client import operations, wire
+from rillflow.client import operations
+from rillflow.client.http_transport import wire
 from rillflow.core.redaction import redacted
 from rillflow.definition import canonical_text, find_problems, parse_definition
 from rillflow.errors import RillflowError

@@ -10,6 +10,7 @@ from typing import Final
 import ray
 
 from rillflow.actors.directory import find_actor
+from rillflow.actors.monitoring.reports import Reports
 from rillflow.actors.names import (
     CONTROLLER_ACTOR,
     dedicated_actor_name,
@@ -18,12 +19,11 @@ from rillflow.actors.names import (
 )
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import is_controlled
-from rillflow.actors.reports import Reports
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.cluster import ClusterState, ControllerReport
 from rillflow.ports.deployment import Deployment
-from rillflow.ports.store import ExecutionFilter, Store
+from rillflow.ports.storage.store import ExecutionFilter, Store
 from rillflow.settings import Settings
 
 UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])

@@ -18,9 +18,11 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError
 
-from rillflow.actors.drain import LAST_DRAINS, all_leave, end_all, end_for_good
 from rillflow.actors.execution_actor import spawn_dedicated
-from rillflow.actors.launch import sqlite_on_many_nodes
+from rillflow.actors.lifecycle.drain import LAST_DRAINS, all_leave, end_all, end_for_good
+from rillflow.actors.lifecycle.launch import sqlite_on_many_nodes
+from rillflow.actors.lifecycle.starts import Starts
+from rillflow.actors.monitoring.reports import ObservedActor, Reports
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
 from rillflow.actors.placing import (
     Rebalancing,
@@ -32,17 +34,15 @@ from rillflow.actors.placing import (
     wanted_nodes,
 )
 from rillflow.actors.ray_context import holder_of
-from rillflow.actors.reports import ObservedActor, Reports
-from rillflow.actors.starts import Starts
 from rillflow.actors.takeover.actor_watch import ActorWatch
 from rillflow.actors.takeover.takeovers import START_S, Takeovers
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import StoreError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import Deployment
-from rillflow.ports.lease import Lease
 from rillflow.ports.readiness import Reason
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.lease import Lease
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.process.environment_findings import lacking
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch

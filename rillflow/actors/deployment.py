@@ -16,14 +16,14 @@ import ray
 
 from rillflow.actors.controller_actor import ControllerActor
 from rillflow.actors.directory import ACTOR_OPTIONS, find_actor
-from rillflow.actors.launch import refuse_sqlite_on_many_nodes
+from rillflow.actors.lifecycle.launch import refuse_sqlite_on_many_nodes
 from rillflow.actors.names import CONTROLLER_ACTOR, DIRECTORY_ACTOR
 from rillflow.actors.placing import owners
 from rillflow.actors.ray_context import environment_digest, holder_of
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.cluster import ActorReport, ControllerReport
 from rillflow.ports.deployment import Deployment, protocol_of, refuse_distant
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.supervision.deployed import record
 from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.settings import Settings

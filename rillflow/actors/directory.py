@@ -21,7 +21,7 @@ from rillflow.actors.names import (
 from rillflow.actors.peers import Peer
 from rillflow.errors import UnavailableError
 from rillflow.ids import DEDICATED_LISTINGS, ExecutionId
-from rillflow.ports.store import Journal
+from rillflow.ports.storage.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit

@@ -31,7 +31,7 @@ from rillflow.ports.loops import LEAVES, encode_loop
 from rillflow.ports.messages import Answers, GetLoopState, GetMeters, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
-from rillflow.ray_tasks.job_gateway import RayJobGateway
+from rillflow.ray_tasks.jobs.gateway import RayJobGateway
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import ACTOR_SCHEME, JOB_SCHEME, SCHEME, SERVE_SCHEME
 from rillflow.runtime.dispatch.client import Connection

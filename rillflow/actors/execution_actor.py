@@ -48,7 +48,7 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
-from rillflow.ports.store import Journal
+from rillflow.ports.storage.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient, room_of
@@ -69,7 +69,7 @@ from rillflow.runtime.retention import Retention
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.runtime.supervision.lease_renewal import renewed_lease
-from rillflow.runtime.triggers.trigger_start import start_triggers
+from rillflow.runtime.triggers.start import start_triggers
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive

@@ -23,9 +23,9 @@ import ray
 from rillflow.actors.directory import ACTOR_OPTIONS
 from rillflow.actors.dispatcher_actor import DispatcherActor
 from rillflow.actors.execution_actor import ExecutionActor
+from rillflow.actors.monitoring.reports import ObservedActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.ray_context import is_on_one_machine, on_the_machine_of_the_store
-from rillflow.actors.reports import ObservedActor
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.ray_core.state import Raylet, draining_nodes, free_processors
 from rillflow.runtime.supervision.deployed import code_version

@@ -13,7 +13,7 @@ import ray
 
 from rillflow.actors.connections.sockets import RUN_DIR
 from rillflow.jsontypes import JsonObject
-from rillflow.ports.lease import DeploymentName, Leases
+from rillflow.ports.storage.lease import DeploymentName, Leases
 from rillflow.private_apis.ray_core.state import cluster_id
 from rillflow.settings import Settings
 

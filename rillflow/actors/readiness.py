@@ -17,7 +17,7 @@ from rillflow.actors.ray_context import is_controlled
 from rillflow.errors import RillflowError
 from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason, decode_reasons
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.private_apis.ray_core.state import ask_gcs, raylet_pid
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
 from rillflow.settings import Settings

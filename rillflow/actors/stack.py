@@ -2,14 +2,14 @@
 
 The HTTP API, the Ray client and benchmarks call it.
 
-Used by `client/driver.py` and `serve/api.py`.
+Used by `client/ray_transport/driver.py` and `serve/api.py`.
 """
 
 from rillflow.actors.cluster import RayCluster
-from rillflow.actors.dispatchers import RayDispatchers
-from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
-from rillflow.actors.process_meters import RayProcessMeters
+from rillflow.actors.monitoring.dispatchers import RayDispatchers
+from rillflow.actors.monitoring.event_loops import RayEventLoops
+from rillflow.actors.monitoring.process_meters import RayProcessMeters
 from rillflow.actors.readiness import ray_readiness
 from rillflow.actors.task_logs import RayTaskLogs
 from rillflow.runtime.stack import Stack

@@ -1,4 +1,4 @@
 """The Python client: over HTTP, sync and async, and on the Ray cluster itself.
 
-The command line and users' programs call it. Only `driver.py` imports Ray.
+The command line and users' programs call it. Only `ray_transport` imports Ray.
 """

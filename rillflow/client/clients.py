@@ -1,6 +1,6 @@
 """Clients of a stack, sync and async; over HTTP unless they are given another way.
 
-Used by `cli`, `client/driver.py` and `rillflow/__init__.py`.
+Used by `cli`, `client/ray_transport/driver.py` and `rillflow/__init__.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from rillflow.client.exchanges import (
     run_async,
 )
 from rillflow.client.executions import AsyncExecution, Execution
-from rillflow.client.http import AsyncHttpTransport, HttpTransport
+from rillflow.client.http_transport.transport import AsyncHttpTransport, HttpTransport
 from rillflow.client.listing import executions
 from rillflow.client.operations import (
     AddDescriptor,

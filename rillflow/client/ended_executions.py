@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 
-from rillflow.client.http import client_options
+from rillflow.client.http_transport.transport import client_options
 from rillflow.ids import is_execution_id
 
 _STREAM: Final = "/flow/console/v1/executions.stream"

@@ -17,7 +17,7 @@ from rillflow.core.status import DagStatus
 from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
-from rillflow.ports.store import LATEST_MS
+from rillflow.ports.storage.store import LATEST_MS
 
 Isolation: TypeAlias = Literal["shared", "dedicated"]
 Part: TypeAlias = Literal["execution", "brief", "children"]

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Final
 
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent, RedoChild
+from rillflow.core.encoding.stored_context import Cleaner
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
 from rillflow.core.mapping_warnings import COMPLETION, Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.stored_context import Cleaner
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, trigger_address
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask

@@ -22,6 +22,7 @@ import msgspec
 from rillflow.core import ending, mapping_warnings, requests, timing, traversal
 from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import CancelChild, Command, SetTimer
+from rillflow.core.encoding.stored_context import stored_context
 from rillflow.core.events import (
     CallbackReceived,
     CancelRequested,
@@ -44,7 +45,6 @@ from rillflow.core.redo import reopening
 from rillflow.core.redo import requested as redo
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import RUNNING, DagStatus
-from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import function_tasks, groups, polling
 from rillflow.core.tasks.progress import keep_log
 from rillflow.core.transitions import TAKE, task_transitions

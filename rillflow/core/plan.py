@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, TypeVar
 from rillflow.core.redaction import redacted_part
 from rillflow.core.secret_places import secret_places
 from rillflow.definition import normalise
+from rillflow.definition.checks.search_keys import search_keys_of
+from rillflow.definition.checks.validation import split_names
 from rillflow.definition.model import (
     CallbackConfig,
     ChoiceTask,
@@ -23,9 +25,7 @@ from rillflow.definition.model import (
     WorkflowDefinition,
 )
 from rillflow.definition.references import MOST_EXPANDED_BYTES, expanded_bytes
-from rillflow.definition.search_keys import search_keys_of
 from rillflow.definition.tasks import all_tasks
-from rillflow.definition.validation import split_names
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import Expression, compile_expression

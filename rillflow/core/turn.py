@@ -14,6 +14,7 @@ from typing import Final
 
 from rillflow.core.agenda import EVENT_WORK, FOLLOW, OPEN, RUN, Step
 from rillflow.core.commands import Announce, Command, SetTimer
+from rillflow.core.encoding.stored_context import FREE_BYTES, Cleaner, bounded_size, stored_context
 from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, GroupState, TaskState
@@ -27,7 +28,6 @@ from rillflow.core.status import (
     SUCCEED,
     TaskStatus,
 )
-from rillflow.core.stored_context import FREE_BYTES, Cleaner, bounded_size, stored_context
 from rillflow.errors import ExecutionError
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue

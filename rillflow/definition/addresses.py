@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from rillflow.definition.checks.ray_options import without_effect
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.model import CallbackConfig, FunctionTask, RayOptions
-from rillflow.definition.ray_options import without_effect
-from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.ray_names import malformed
 from rillflow.suggestions import did_you_mean

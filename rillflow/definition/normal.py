@@ -6,6 +6,8 @@ Used by `definition`.
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
+from rillflow.definition.checks.ray_options import merged
+from rillflow.definition.checks.validation import is_blank
 from rillflow.definition.model import (
     FunctionTask,
     MappingRule,
@@ -14,10 +16,8 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
-from rillflow.definition.ray_options import merged
 from rillflow.definition.references import RESOURCE_SCHEME, CommonMapping
 from rillflow.definition.tasks import map_tasks
-from rillflow.definition.validation import is_blank
 from rillflow.errors import DefinitionError
 from rillflow.jsontypes import JsonObject, ReadonlyJsonObject
 from rillflow.language.text.literals import parse_literal

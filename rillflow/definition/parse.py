@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Final
 
 from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
+from rillflow.definition.checks.validation import MAX_DEPTH, Finding, findings
 from rillflow.definition.model import CallbackConfig, MappingRule, WorkflowDefinition
 from rillflow.definition.references import MOST_EXPANDED_BYTES
-from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES, load
 from rillflow.definition.yaml_tree.nodes import Node, place_at, refusal_of, shown, text_at
 from rillflow.errors import DefinitionError, Problem

@@ -6,11 +6,11 @@ Used by `cli/checking.py`, `cli/loading.py` and `definition`.
 from itertools import islice
 
 from rillflow.definition.binder import MAX_PROBLEMS, bind
+from rillflow.definition.checks.validation import MAX_DEPTH
 from rillflow.definition.lint.expressions import EXTENSION
 from rillflow.definition.lint.warnings import warnings_of
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.definition.parse import problems_of
-from rillflow.definition.validation import MAX_DEPTH
 from rillflow.definition.yaml_tree.loader import load
 from rillflow.definition.yaml_tree.nodes import Node, place_at
 from rillflow.errors import DefinitionError, Problem

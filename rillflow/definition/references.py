@@ -3,7 +3,7 @@
 A view shows a task as it runs, so what is declared once is written once for each reference. Its
 length is limited, since a short text could become gigabytes otherwise.
 
-Used by `definition/validation.py`, `definition/normal.py` and `core/plan.py`.
+Used by `definition/checks/validation.py`, `definition/normal.py` and `core/plan.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

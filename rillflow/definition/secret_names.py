@@ -1,6 +1,6 @@
 """Names that suggest a secret, whose values are masked where they are shown.
 
-Used by `core/redaction.py` and `definition/search_keys.py`.
+Used by `core/redaction.py` and `definition/checks/search_keys.py`.
 """
 
 import re

@@ -27,7 +27,8 @@ from rillflow.flow.calls import (
 )
 from rillflow.flow.flows import Flow, flow
 from rillflow.flow.groups import When, catch, foreach, when
-from rillflow.flow.operators import (
+from rillflow.flow.orders import parallel, sequence, sleep, wait_for
+from rillflow.flow.placeholders.operators import (
     all_of,
     any_of,
     contains,
@@ -38,7 +39,6 @@ from rillflow.flow.operators import (
     optional,
     text,
 )
-from rillflow.flow.orders import parallel, sequence, sleep, wait_for
 from rillflow.flow.retries import retry
 
 __all__ = [

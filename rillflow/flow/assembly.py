@@ -20,10 +20,10 @@ from rillflow.definition.model import (
     SuspenseTask,
     Task,
 )
-from rillflow.flow.expressions import path_of
-from rillflow.flow.literals import rule_for
+from rillflow.flow.placeholders.expressions import path_of
+from rillflow.flow.placeholders.literals import rule_for
+from rillflow.flow.placeholders.values import Node, Reference, Steps, references_in
 from rillflow.flow.tracing import Kind, Level, TracedTask
-from rillflow.flow.values import Node, Reference, Steps, references_in
 
 NOTHING: Final = "[]"
 _MODELS: Final[Mapping[Kind, Callable[..., Task]]] = {

@@ -11,14 +11,14 @@ from typing import Any, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar,
 
 from rillflow.definition.model import Polling, RayOptions, Retry, Timeline
 from rillflow.errors import InvalidIdError
-from rillflow.flow.literals import parts_of
 from rillflow.flow.options import ray_options_of, refuse_wrong_types
+from rillflow.flow.placeholders.literals import parts_of
+from rillflow.flow.placeholders.values import Reference, Steps, Value
 from rillflow.flow.places import refusal
 from rillflow.flow.retries import Condition, conditions_of
 from rillflow.flow.returned import root_of
 from rillflow.flow.targets import address_of, bound_to, last_word
 from rillflow.flow.tracing import Given, current
-from rillflow.flow.values import Reference, Steps, Value
 from rillflow.ids import parse_descriptor_id
 from rillflow.ray_names import malformed
 

@@ -17,12 +17,12 @@ from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_definition
 from rillflow.flow.assembly import NOTHING, empty_lists, tasks_of
 from rillflow.flow.calls import timeline_of
-from rillflow.flow.literals import literal_text, plain_constant
 from rillflow.flow.options import ray_options_of, refuse_wrong_types
+from rillflow.flow.placeholders.literals import literal_text, plain_constant
+from rillflow.flow.placeholders.values import Reference, Value
 from rillflow.flow.places import refusal
 from rillflow.flow.results import end_flow
 from rillflow.flow.tracing import Entry, Trace, name_from, tracing
-from rillflow.flow.values import Reference, Value
 from rillflow.ids import LONGEST_NAME, is_name, why_no_name
 
 P = ParamSpec("P")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, SupportsIndex, TypeVar, o
 
 from rillflow.definition.model import IterationMapping, MappingRule, Synchronization
 from rillflow.flow.calls import timeline_of
-from rillflow.flow.literals import parts_of
-from rillflow.flow.operators import truth_of
+from rillflow.flow.placeholders.literals import parts_of
+from rillflow.flow.placeholders.operators import truth_of
+from rillflow.flow.placeholders.values import Constant, Reference, Value, node_of, operation
 from rillflow.flow.places import refusal
 from rillflow.flow.results import end_body
 from rillflow.flow.tracing import Entry, Given, Level, Trace, TracedTask, current
-from rillflow.flow.values import Constant, Reference, Value, node_of, operation
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from rillflow.definition.checks.ray_options import wrong_options
 from rillflow.definition.model import RayOptions, Retry
-from rillflow.definition.ray_options import wrong_options
 from rillflow.flow.places import refusal
 
 Model = TypeVar("Model", bound=BaseModel)

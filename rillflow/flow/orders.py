@@ -9,10 +9,10 @@ from typing import Any, TypeVar, overload
 
 from rillflow.definition.model import Timeline
 from rillflow.flow.calls import timeline_of
-from rillflow.flow.operators import truth_of
+from rillflow.flow.placeholders.operators import truth_of
+from rillflow.flow.placeholders.values import Operation, Reference, Value, node_of
 from rillflow.flow.places import refusal
 from rillflow.flow.tracing import Given, TracedTask, current
-from rillflow.flow.values import Operation, Reference, Value, node_of
 
 T = TypeVar("T")
 

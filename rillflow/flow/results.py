@@ -6,10 +6,10 @@ Used by `flow/flows.py` and `flow/groups.py`.
 from collections.abc import Iterator
 from typing import Final
 
-from rillflow.flow.literals import Part, parts_of
+from rillflow.flow.placeholders.literals import Part, parts_of
+from rillflow.flow.placeholders.values import Reference, Value, shown
 from rillflow.flow.places import refusal
 from rillflow.flow.tracing import Given, Level, Trace, TracedTask
-from rillflow.flow.values import Reference, Value, shown
 
 RESULT: Final = "result"
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from rillflow.definition.model import Retry
-from rillflow.flow.expressions import filter_of
 from rillflow.flow.options import made
+from rillflow.flow.placeholders.expressions import filter_of
+from rillflow.flow.placeholders.values import Reference, Value, node_of, references_in
 from rillflow.flow.places import refusal
-from rillflow.flow.values import Reference, Value, node_of, references_in
 
 Condition: TypeAlias = Callable[[Any], Any] | str | Sequence[str]
 """A function of the output, such as ``lambda output: output.count >= 3``, or paths."""

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from rillflow.flow.values import Steps
+from rillflow.flow.placeholders.values import Steps
 
 _DATA: Final = ("data",)
 _SCALARS: Final = (str, int, float, bool, list, tuple, set, frozenset)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from rillflow.definition.model import MappingRule
-from rillflow.flow.literals import Part
+from rillflow.flow.placeholders.literals import Part
+from rillflow.flow.placeholders.values import Node, Reference, Steps, Value, references_in, shown
 from rillflow.flow.places import refusal
-from rillflow.flow.values import Node, Reference, Steps, Value, references_in, shown
 from rillflow.ids import LONGEST_NAME, is_name, why_no_name
 
 Kind: TypeAlias = Literal["function", "foreach", "choice", "pass", "suspense"]

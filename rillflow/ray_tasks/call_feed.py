@@ -3,7 +3,7 @@
 Both are bytes to this module. A frame is its length, four bytes, and as many bytes. A worker on
 another node does not find the socket, and makes no further call.
 
-Used by `ray_tasks/shared_tasks.py` and `ray_tasks/tasks.py`.
+Used by `ray_tasks/sharing/shared_tasks.py` and `ray_tasks/tasks.py`.
 """
 
 import asyncio

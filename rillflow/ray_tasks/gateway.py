@@ -14,19 +14,19 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.limits.concurrency import caller_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
-from rillflow.ray_tasks.batches import Batches
 from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import demand_of
+from rillflow.ray_tasks.limits.waiting import WaitingCalls
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
-from rillflow.ray_tasks.shared_tasks import SharedTasks
+from rillflow.ray_tasks.sharing.batches import Batches
+from rillflow.ray_tasks.sharing.shared_tasks import SharedTasks
 from rillflow.ray_tasks.targets import SCHEME, FunctionTarget, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
 from rillflow.ray_tasks.tasks import SMALL_BYTES, RayTasks, Result
-from rillflow.ray_tasks.waiting import WaitingCalls
 from rillflow.ray_tasks.worker import FunctionCall
 
 

@@ -17,7 +17,7 @@ from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import encode_json
-from rillflow.ports.access import Holder
+from rillflow.ports.storage.access import Holder
 from rillflow.setting_values import QuotaSetting
 
 log = logging.getLogger("rillflow.artifacts")

@@ -1,6 +1,6 @@
 """Redo of many executions of a service, one after the other (spec 5.2, Q60).
 
-Used by `client/driver.py` and `serve/routes/batch_redo.py`.
+Used by `client/ray_transport/driver.py` and `serve/routes/batch_redo.py`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final
 from rillflow.core.events import RedoRequested
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.stack import Stack
 
 log = logging.getLogger("rillflow.batch_redo")

@@ -16,7 +16,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.messages import AwaitEnds
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.admission import (
     MOST_QUEUED,
     MOST_UNANSWERED,

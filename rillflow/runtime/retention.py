@@ -15,9 +15,9 @@ from typing import Final, Protocol
 from rillflow.artifacts.store import execution_key
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.access import Audit
 from rillflow.ports.clock import Clock
-from rillflow.ports.store import ExecutionSummary, Journal
+from rillflow.ports.storage.access import Audit
+from rillflow.ports.storage.store import ExecutionSummary, Journal
 from rillflow.runtime.process.clock import wall_offset_s
 from rillflow.stores.archive import archive_line
 

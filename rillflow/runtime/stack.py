@@ -34,7 +34,7 @@ from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.loops import EventLoops
 from rillflow.ports.process_meters import NoProcessMeters, ProcessMeters
 from rillflow.ports.readiness import Readiness
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.ports.task_logs import LogEnd, LogPlace, LogText, NoTaskLogs, TaskLogs
 from rillflow.runtime.artifacts import Artifacts
 from rillflow.runtime.changes.hub import ChangeHub
@@ -48,7 +48,7 @@ from rillflow.runtime.owner.queries import unknown_execution
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.runtime.triggers.registry import TriggerRegistry
-from rillflow.runtime.triggers.trigger_types import installed_checks
+from rillflow.runtime.triggers.sources.known_types import installed_checks
 from rillflow.settings import ResourceCheck, Settings
 
 WITH_ARTIFACTS: Final = ("execution", "brief")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StoreError
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.schema_status import SchemaStatus
 from rillflow.stores.store_check import StoreCheck

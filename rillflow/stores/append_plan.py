@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.errors import ConflictError, FencedError, QuotaError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, NewExecution
+from rillflow.ports.storage.store import Append, NewExecution
 
 INITIAL_STATUS: Final = "RUNNING"
 

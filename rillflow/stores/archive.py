@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from rillflow.core.codec import snapshot_text
-from rillflow.ports.store import ExecutionSummary, StoredExecution
+from rillflow.core.encoding.codec import snapshot_text
+from rillflow.ports.storage.store import ExecutionSummary, StoredExecution
 from rillflow.stores.private_files import make_private
 
 

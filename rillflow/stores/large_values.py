@@ -24,7 +24,7 @@ import msgspec
 from rillflow.errors import DamagedError, LargeExecutionError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import count_of_values, decode_json
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.stores.append_plan import PIECES_MARK, Payloads, SlimAppend, are_small
 
 LARGE_VALUE_BYTES: Final = 64 * 1024

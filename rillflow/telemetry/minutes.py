@@ -5,8 +5,8 @@ is kept for some hours, so that a person sees how the last minutes compare with 
 lies in memory and takes less than 1 MB. Replicas tell each other what they keep, so all show the
 same, and one that has just started knows the minutes before.
 
-Used by `actors/process_meters.py`, `ports/messages.py`, `runtime/process/replica_metrics.py` and
-`serve/routes/console_api/minutes.py`.
+Used by `actors/monitoring/process_meters.py`, `ports/messages.py`,
+`runtime/process/replica_metrics.py` and `serve/routes/console_api/minutes.py`.
 """
 
 from collections import deque

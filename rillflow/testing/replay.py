@@ -5,8 +5,9 @@ Used by `testing/scenario.py`.
 
 from collections.abc import Iterable, Sequence
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
 from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.encoding import codec
 from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
-from rillflow.core import codec, machine, view
+from rillflow.core import machine, view
 from rillflow.core.agenda import EXECUTION_MAX_TASKS, REMAINING, TURN_MAX_TASK_STEPS
 from rillflow.core.commands import (
     Announce,
@@ -19,6 +19,7 @@ from rillflow.core.commands import (
     DispatchTask,
     SetTimer,
 )
+from rillflow.core.encoding import codec
 from rillflow.core.events import (
     CallbackReceived,
     CancelRequested,

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import DeploymentName, Lease, decode_lease
+from rillflow.ports.storage.lease import DeploymentName, Lease, decode_lease
 from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.stores import open_store
 from rillflow.stores.transfer.session import Session

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
-from rillflow.core.codec import check_event, check_state
+from rillflow.core.encoding.codec import check_event, check_state
 from rillflow.core.status import DagStatus
 from rillflow.definition import MAX_TEXT_BYTES, parse_definition
-from rillflow.definition.search_keys import LONGEST_VALUE, MOST_SEARCH_KEYS, is_key_name
+from rillflow.definition.checks.search_keys import LONGEST_VALUE, MOST_SEARCH_KEYS, is_key_name
 from rillflow.errors import ConflictError, DefinitionError, StoreError
 from rillflow.ids import ExecutionId, is_execution_id, listing_partition
 from rillflow.stores.append_plan import PIECES_MARK

@@ -3,7 +3,7 @@
 A signature covers the bytes of the body, as they came. With a time in it, it also says when the
 request was signed. Secrets are compared in constant time, and no refusal repeats one.
 
-Used by `triggers/webhooks.py` and `runtime/triggers/webhooks.py`.
+Used by `triggers/webhooks.py` and `runtime/triggers/webhooks/deliveries.py`.
 """
 
 import base64

@@ -3,7 +3,7 @@
 A trigger has one of the keys ``cron``, ``kafka``, ``webhook`` and ``source``, which says what fires
 it. The value of ``source`` names a type that an installed package adds, and has its settings.
 
-Used by `definition/declared_triggers.py`, `runtime/definitions/declared_triggers.py` and
+Used by `definition/checks/declared_triggers.py`, `runtime/definitions/declared_triggers.py` and
 `runtime/triggers/registry.py`.
 """
 

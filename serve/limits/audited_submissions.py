@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, workspace_of
-from rillflow.ports.access import AuditEntry
+from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.stack import Stack
 from rillflow.task_set import TaskSet

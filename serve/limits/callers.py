@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from rillflow.errors import RequestError
-from rillflow.ports.access import Holder
+from rillflow.ports.storage.access import Holder
 from serve.limits.body_pool import is_known
 from serve.limits.client_addresses import address_of, is_this_machine
 from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of

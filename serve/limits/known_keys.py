@@ -12,8 +12,8 @@ import logging
 from typing import Final, NamedTuple
 
 from rillflow.errors import StoreError
-from rillflow.ports.access import ApiKey, ApiKeys, Holder, Quota
 from rillflow.ports.clock import Clock
+from rillflow.ports.storage.access import ApiKey, ApiKeys, Holder, Quota
 from serve.limits.callers import Caller
 from serve.route_table import Role
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import StoreError
-from rillflow.ports.access import AuditEntry
+from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.stack import Stack
 from rillflow.task_set import TaskSet
 from serve.limits.callers import CHANGE, caller_of, workspace_in

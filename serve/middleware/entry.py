@@ -31,8 +31,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RequestError, RillflowError
-from rillflow.ports.access import digest_of
 from rillflow.ports.clock import Clock
+from rillflow.ports.storage.access import digest_of
 from rillflow.settings import Settings
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters

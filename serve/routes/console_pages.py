@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from rillflow.errors import RequestError, StoreError
 from rillflow.gateways.outbound.threads import in_thread
-from rillflow.ports.access import digest_of
+from rillflow.ports.storage.access import digest_of
 from serve.limits.callers import ADMIN, Caller
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import KnownKeys

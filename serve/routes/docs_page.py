@@ -2,7 +2,7 @@
 
 It loads nothing from other hosts. ``health.py`` serves it.
 
-Used by `serve/routes/health.py`.
+Used by `serve/routes/monitoring/health.py`.
 """
 
 import base64

@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId
-from rillflow.ports.aliases import AliasName
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.aliases import AliasName
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, measure
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of

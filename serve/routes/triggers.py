@@ -15,7 +15,7 @@ from starlette.responses import Response
 from rillflow.errors import CronError, RequestError
 from rillflow.gateways.outbound.threads import computed, in_thread, joined
 from rillflow.jsontypes import JsonObject, encode_json
-from rillflow.ports.access import AuditEntry
+from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from rillflow.runtime.triggers.registry import read_context, with_options

@@ -3,7 +3,7 @@
 Each series has the label ``process``: where a process starts anew, only its own series begin again
 at 0, so rates over all processes stay right (spec 7.3).
 
-Used by `serve/routes/metrics.py`.
+Used by `serve/routes/monitoring/metrics.py`.
 """
 
 import re

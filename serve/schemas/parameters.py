@@ -15,7 +15,7 @@ from pydantic_core import PydanticUseDefault
 
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId, is_name
-from rillflow.ports.store import LATEST_MS
+from rillflow.ports.storage.store import LATEST_MS
 from serve.schemas.exchange import UNPROCESSABLE
 
 MOST_MINUTES: Final = 5_256_000

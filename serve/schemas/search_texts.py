@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rillflow.core.inspection.statuses import UNFINISHED, Status
-from rillflow.definition.search_keys import LONGEST_VALUE, is_key_name
+from rillflow.definition.checks.search_keys import LONGEST_VALUE, is_key_name
 from rillflow.errors import RequestError
 from rillflow.ids import is_execution_id, is_name, submitted_at_ms
 from rillflow.jsontypes import JsonObject
-from rillflow.ports.execution_search import Place, Wanted
-from rillflow.ports.store import LATEST_MS
+from rillflow.ports.storage.execution_search import Place, Wanted
+from rillflow.ports.storage.store import LATEST_MS
 from rillflow.suggestions import closest
 
 ANY_UNFINISHED: Final = "unfinished"

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from rillflow.errors import StoreError
 from rillflow.ports.clock import Clock
-from rillflow.ports.sessions import EndedSessions
+from rillflow.ports.storage.sessions import EndedSessions
 
 log = logging.getLogger("rillflow.api")
 

@@ -13,7 +13,7 @@ import msgspec
 
 from rillflow.errors import RequestError
 from rillflow.jsontypes import JsonObject, encode_json
-from rillflow.ports.templates import MOST_NAME_CHARACTERS, TaskTemplate, TemplateChange
+from rillflow.ports.storage.templates import MOST_NAME_CHARACTERS, TaskTemplate, TemplateChange
 from serve.schemas.exchange import INTERNAL
 
 INTERNAL_CODE: Final = 30101

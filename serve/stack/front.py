@@ -17,7 +17,7 @@ from ray.exceptions import ActorDiedError, RayError
 from ray.serve.schema import ApplicationStatus
 
 from rillflow.actors.directory import names_of_actors
-from rillflow.actors.launch import launch_actors
+from rillflow.actors.lifecycle.launch import launch_actors
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.takeover.actor_watch import ActorWatch, StillStopped, Stopped
 from rillflow.errors import StackError

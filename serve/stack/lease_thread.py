@@ -9,7 +9,7 @@ import socket
 import threading
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import DeploymentName
+from rillflow.ports.storage.lease import DeploymentName
 from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.settings import Settings
 from rillflow.stores import open_store

@@ -13,7 +13,7 @@ from typing import Final
 
 import ray
 
-from rillflow.client.addresses import reachable
+from rillflow.client.ray_transport.addresses import reachable
 from rillflow.errors import StackError
 from rillflow.private_apis.forking.start import FORKS, WORKER_PROGRAM
 from rillflow.private_apis.ray_core.folders import close_below, keep_closed

@@ -24,7 +24,7 @@ from rillflow.ports.cluster import (
 )
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerType
 from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
@@ -35,9 +35,9 @@ from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.triggers.runner import TriggerRunner
-from rillflow.runtime.triggers.source_runner import SourceRunner
+from rillflow.runtime.triggers.sources.known_types import trigger_types
+from rillflow.runtime.triggers.sources.runner import SourceRunner
 from rillflow.runtime.triggers.tracing import TriggerSpans
-from rillflow.runtime.triggers.trigger_types import trigger_types
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.telemetry.meters import Meters

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from rillflow.ports.access import ROLES, digest_of
+from rillflow.ports.storage.access import ROLES, digest_of
 from rillflow.stores import open_store
 from serve.limits.callers import (
     CALLER,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from rillflow.core.events import CancelRequested
 from rillflow.errors import StoreError
-from rillflow.ports.access import AuditEntry
+from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.retention import Retention
 from rillflow.stores.memory.store import MemoryStore
 from serve.middleware.audited_changes import LEFT, SUBJECTS, TOOLS, AuditedChanges

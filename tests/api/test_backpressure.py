@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rillflow.ids import new_execution_id
 from rillflow.ports.executions import Submission
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import refusal_of, served

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 import rillflow
-from rillflow.client.driver import StackTransport
-from rillflow.client.http import AsyncHttpTransport
+from rillflow.client.http_transport.transport import AsyncHttpTransport
 from rillflow.client.operations import Read
+from rillflow.client.ray_transport.driver import StackTransport
 from rillflow.errors import ExecutionFailedError, RequestError, UnreachableError
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import SUSPENDED, calling

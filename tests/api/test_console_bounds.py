@@ -14,16 +14,17 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
 from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.encoding import codec
 from rillflow.core.events import DispatchAnswered, Event, ExecutionSubmitted, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.ids import ID_KEY_BYTES, ExecutionId, listing_partition, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.language.versions import CURRENT
-from rillflow.ports.store import Append, Closing, NewExecution, Store
+from rillflow.ports.storage.store import Append, Closing, NewExecution, Store
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.submission.intake import execution_settings
 from rillflow.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES
 from rillflow.stores.memory.store import MemoryStore
 from serve.routes.console_api.searching import MOST_AT_ONCE, counted

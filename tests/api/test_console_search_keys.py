@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from rillflow.ports.execution_search import Place, Wanted
+from rillflow.ports.storage.execution_search import Place, Wanted
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import SUSPENDED
 from tests.api.serving import Api, served

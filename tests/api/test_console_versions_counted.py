@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
+from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import served

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import encode_json
-from rillflow.ports.store import Death
+from rillflow.ports.storage.store import Death
 from serve.routes.console_api.called_flows import CalledFlows, Place
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, served

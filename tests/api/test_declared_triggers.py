@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.definition import parse_definition
-from rillflow.definition.declared_triggers import MOST_CONTEXT_BYTES, MOST_DECLARED
+from rillflow.definition.checks.declared_triggers import MOST_CONTEXT_BYTES, MOST_DECLARED
 from rillflow.errors import DefinitionError
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.definitions.trigger_room import MOST_BYTES, MOST_BYTES_OF_ONE

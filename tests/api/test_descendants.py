@@ -4,7 +4,7 @@ nobody finds them by what functions are told."""
 from typing import Any, Final
 
 from rillflow.ids import ID_KEY_BYTES, child_execution_id, submitted_at_ms
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.store import ExecutionFilter
 from tests.api.serving import Api, served
 
 LINE: Final = """

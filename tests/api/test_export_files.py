@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from rillflow.core.codec import check_event, check_state
+from rillflow.core.encoding.codec import check_event, check_state
 from rillflow.errors import StoreError
 from rillflow.ids import listing_partition, new_execution_id
 from rillflow.stores.transfer.rows import ExecutionRow, MovedExecution

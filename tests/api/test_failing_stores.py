@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.ports.store import Append, ExecutionFilter
+from rillflow.ports.storage.store import Append, ExecutionFilter
 from rillflow.stores import open_store
 from rillflow.stores.memory.store import MemoryStore
 from rillflow.testing import FunctionRequest

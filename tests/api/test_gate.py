@@ -8,7 +8,7 @@ import pytest
 
 import rillflow
 from rillflow.client.clients import AsyncClient
-from rillflow.client.http import KEY_VARIABLE
+from rillflow.client.http_transport.transport import KEY_VARIABLE
 from rillflow.errors import RequestError
 from rillflow.settings import Settings
 from tests.api.definition_texts import PASS, SUSPENDED

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.client.http import KEY_VARIABLE
+from rillflow.client.http_transport.transport import KEY_VARIABLE
 from tests.api.serving import Api, served
 from tests.spec.documented import blocks_of
 from tests.unit.commands import run

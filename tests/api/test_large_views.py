@@ -16,7 +16,7 @@ import pytest
 from rillflow.core.status import DagStatus
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.owner.views import KEPT_S, PART_BYTES
 from rillflow.stores.memory.store import MemoryStore

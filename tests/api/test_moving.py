@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from rillflow.ports.access import ApiKey
-from rillflow.ports.lease import DeploymentName
+from rillflow.ports.storage.access import ApiKey
+from rillflow.ports.storage.lease import DeploymentName
 from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.stores import open_store
 from rillflow.transfer.frames import (

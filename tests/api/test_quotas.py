@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from rillflow.artifacts.store import execution_key
-from rillflow.client.http import KEY_VARIABLE
-from rillflow.ports.store import ExecutionFilter
+from rillflow.client.http_transport.transport import KEY_VARIABLE
+from rillflow.ports.storage.store import ExecutionFilter
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 from tests.api.test_access import FIRST, made, shown

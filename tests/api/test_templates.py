@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.errors import UnreadAnswersError
-from rillflow.ports.templates import TaskTemplate, TemplateFilter
+from rillflow.ports.storage.templates import TaskTemplate, TemplateFilter
 from rillflow.stores.memory.store import MemoryStore
 from serve.routes.console.templates import MOST_TEMPLATES, READ_AT_ONCE
 from tests.api.serving import Api, served

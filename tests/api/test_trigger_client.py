@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import rillflow
-from rillflow.client.driver import StackTransport
+from rillflow.client.ray_transport.driver import StackTransport
 from rillflow.errors import RequestError
 from tests.api.definition_texts import PASS
 from tests.api.serving import Api, served

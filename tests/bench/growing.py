@@ -18,14 +18,15 @@ from typing import Final, NamedTuple
 import msgspec
 import uvloop
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import DispatchAnswered
 from rillflow.core.plan import Plan
 from rillflow.definition import canonical_text, expand_sugar, parse_definition, version_of
 from rillflow.ids import PARTITIONS, new_execution_id, partition_of
 from rillflow.ports.executions import Query, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append, Closing, NewExecution, Store
+from rillflow.ports.storage.store import Append, Closing, NewExecution, Store
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store

@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.ids import ExecutionId, listing_partition, new_execution_id
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.stores import open_store
 from tests.bench.submitting import stored_submission

@@ -14,7 +14,7 @@ import uvloop
 from rillflow.core import machine
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import DispatchAnswered
-from rillflow.core.inspection.traces import Trace
+from rillflow.core.inspection.history.traces import Trace
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.gateways.http.gateway import HttpGateway
@@ -23,7 +23,7 @@ from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append, NewExecution, Store
+from rillflow.ports.storage.store import Append, NewExecution, Store
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store

@@ -27,7 +27,7 @@ from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Delivery, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import ExecutionFilter, Store
+from rillflow.ports.storage.store import ExecutionFilter, Store
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.stores import open_store
 from tests.contract.appends import close, submit
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 import rillflow
-from rillflow.client.http import KEY_VARIABLE
+from rillflow.client.http_transport.transport import KEY_VARIABLE
 from rillflow.errors import RequestError
 from tests.cluster.processes import ROOT, OwnStack
 from tests.loopback import closed_port

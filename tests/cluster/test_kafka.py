@@ -9,8 +9,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from rillflow.runtime.triggers.source_runner import SourceRunner
-from rillflow.runtime.triggers.trigger_types import trigger_types
+from rillflow.runtime.triggers.sources.known_types import trigger_types
+from rillflow.runtime.triggers.sources.runner import SourceRunner
 from tests.api.definition_texts import PASS
 from tests.api.serving import Api, served
 from tests.cluster.kafka_broker import PASSWORD, USER, KafkaBroker

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rillflow.ids import ExecutionId, new_execution_id
-from rillflow.ports.store import Append, Closing, NewExecution
+from rillflow.ports.storage.store import Append, Closing, NewExecution
 
 PARTITION = 7
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
 from tests.postgres_server import PostgresServer
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from rillflow.errors import StoreError
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
 from tests.contract.appends import follow, submit
 from tests.full_disk import full_disk

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, get_args
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rillflow.core.codec import decode_event, encode_event
+from rillflow.core.encoding.codec import decode_event, encode_event
 from rillflow.core.events import Event
 from rillflow.core.machine import outstanding
 from rillflow.core.plan import Plan

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from rillflow.core.codec import encode_event, encode_state
+from rillflow.core.encoding.codec import encode_event, encode_state
 from rillflow.core.events import DispatchAnswered
 from rillflow.definition import canonical_text, parse_definition
 from rillflow.errors import StoreError

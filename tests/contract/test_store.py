@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from rillflow.errors import ConflictError, FencedError, StoreError
-from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
+from rillflow.ports.storage.store import ExecutionFilter, Store, StoredExecution
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 
 ANY = ExecutionFilter()

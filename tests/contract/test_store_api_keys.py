@@ -2,8 +2,8 @@
 
 import asyncio
 
-from rillflow.ports.access import ApiKey
-from rillflow.ports.store import Store
+from rillflow.ports.storage.access import ApiKey
+from rillflow.ports.storage.store import Store
 
 
 def key(name: str, **more: object) -> ApiKey:

@@ -1,7 +1,7 @@
 """Every store keeps the audit in the order in which changes were made, and removes what is old."""
 
-from rillflow.ports.access import AuditEntry
-from rillflow.ports.store import Store
+from rillflow.ports.storage.access import AuditEntry
+from rillflow.ports.storage.store import Store
 
 
 def entry(at_ms: int, workspace: str = "shop", **more: str) -> AuditEntry:

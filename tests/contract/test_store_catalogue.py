@@ -1,7 +1,7 @@
 """Every store keeps the catalogue's promises, whatever it is made of (spec 5.4, 5.5)."""
 
-from rillflow.ports.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
-from rillflow.ports.store import Store, VersionRow
+from rillflow.ports.storage.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
+from rillflow.ports.storage.store import Store, VersionRow
 
 ADDRESS = ("shop", "order", "release")
 

@@ -9,7 +9,7 @@ import pytest
 
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import DEATHS_KEPT_MS, Death, ExecutionFilter, Store
+from rillflow.ports.storage.store import DEATHS_KEPT_MS, Death, ExecutionFilter, Store
 from tests.contract.appends import close, id_of, submit
 
 LATER_MS = 10_000

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from rillflow.ports.deployment import Deployment
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
 from tests.contract.tables import run_sql
 

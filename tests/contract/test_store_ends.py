@@ -1,6 +1,6 @@
 """Executions that ended lately are listed, for whoever must tell of their ends again."""
 
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from tests.contract.appends import close, id_of, submit
 
 

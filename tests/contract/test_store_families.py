@@ -8,7 +8,7 @@ import pytest
 
 from rillflow.errors import ConflictError, QuotaError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, ExecutionFilter, Store
+from rillflow.ports.storage.store import Append, ExecutionFilter, Store
 from tests.contract.appends import close, id_of, submit
 
 ANY = ExecutionFilter()

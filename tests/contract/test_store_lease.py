@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from rillflow.ports.lease import Lease
-from rillflow.ports.store import Store
+from rillflow.ports.storage.lease import Lease
+from rillflow.ports.storage.store import Store
 
 FIRST = Lease(id="a", holder="one", place="at one", since_ms=1_000, turn=1)
 LONG_S = 0.3

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rillflow.errors import StoreError
-from rillflow.ports.aliases import AliasName
-from rillflow.ports.store import Append, Closing, ExecutionFilter
+from rillflow.ports.storage.aliases import AliasName
+from rillflow.ports.storage.store import Append, Closing, ExecutionFilter
 from rillflow.stores import open_store
 from tests.contract.appends import follow, id_of, submit
 from tests.fuzzing import examples

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from rillflow.ports.lease import OwnerLease
-from rillflow.ports.store import Store
+from rillflow.ports.storage.lease import OwnerLease
+from rillflow.ports.storage.store import Store
 
 
 async def test_there_is_no_lease_before_the_first(store: Store) -> None:

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core.codec import decode_state, encode_event
+from rillflow.core.encoding.codec import decode_state, encode_event
 from rillflow.core.events import DispatchAnswered
 from rillflow.errors import DamagedError, FencedError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Closing, Store, StoredExecution
+from rillflow.ports.storage.store import Closing, Store, StoredExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from rillflow.errors import ConflictError, FencedError, StoreError
-from rillflow.ports.store import Append, ExecutionFilter
+from rillflow.ports.storage.store import Append, ExecutionFilter
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.store import PostgresStore
 from rillflow.stores.postgres.writer import PostgresWriter

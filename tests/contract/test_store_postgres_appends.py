@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from rillflow.errors import ConflictError, FencedError
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.postgres.append_statements import fenced_statement
 from rillflow.stores.postgres.known_places import MOST_KNOWN, KnownPlaces
 from rillflow.stores.postgres.store import PostgresStore

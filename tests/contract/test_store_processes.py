@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from rillflow.errors import FencedError
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
 from tests.contract.appends import PARTITION, follow, id_of, submit
 

@@ -7,7 +7,7 @@ import pytest
 
 from rillflow.errors import ConflictError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Closing, ExecutionFilter, Store
+from rillflow.ports.storage.store import Closing, ExecutionFilter, Store
 from tests.contract.appends import close, follow, id_of, submit
 
 ANY = ExecutionFilter()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from rillflow.core.codec import encode_event
+from rillflow.core.encoding.codec import encode_event
 from rillflow.core.events import DispatchAnswered
 from rillflow.errors import LargeExecutionError
 from rillflow.jsontypes import encode_json
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from tests.contract.appends import follow, id_of, submit
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rillflow.ports.execution_search import FoundExecution, Place, Wanted
-from rillflow.ports.store import Store
+from rillflow.ports.storage.execution_search import FoundExecution, Place, Wanted
+from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
-from rillflow.stores.search_statements import MOST_PARTS, Part, page_statement, parts_of
+from rillflow.stores.sql.searching import MOST_PARTS, Part, page_statement, parts_of
 from tests.contract.appends import close, follow, id_of, submit
 
 ANY = Wanted()

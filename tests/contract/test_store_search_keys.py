@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from rillflow.ports.execution_search import Place, Wanted
-from rillflow.ports.store import Append, Closing, ExecutionFilter, Store
+from rillflow.ports.storage.execution_search import Place, Wanted
+from rillflow.ports.storage.store import Append, Closing, ExecutionFilter, Store
 from rillflow.stores import open_store
-from rillflow.stores.search_statements import page_statement, parts_of
+from rillflow.stores.sql.searching import page_statement, parts_of
 from tests.contract.appends import follow, id_of, submit
 
 BOB = (("user", "bob"),)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 
 
 async def test_no_session_was_ended_before_the_first(store: Store) -> None:

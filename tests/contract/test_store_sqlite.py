@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.ports.aliases import AliasName
-from rillflow.ports.store import ExecutionFilter
-from rillflow.stores.sqlite.aliases import BY_NAME, YOUNGEST
+from rillflow.ports.storage.aliases import AliasName
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.stores.sqlite.connection import is_busy, when_free
 from rillflow.stores.sqlite.store import SqliteStore
+from rillflow.stores.sqlite.tables.aliases import BY_NAME, YOUNGEST
 from tests.contract.appends import PARTITION, id_of, submit
 
 

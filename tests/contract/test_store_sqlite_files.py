@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from rillflow.core.codec import encode_event
+from rillflow.core.encoding.codec import encode_event
 from rillflow.core.events import CancelRequested
 from rillflow.errors import StoreError
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.stores import schema_status
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES

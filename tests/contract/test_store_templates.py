@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from rillflow.ports.store import Store
-from rillflow.ports.templates import TaskTemplate, TemplateChange, TemplateFilter
+from rillflow.ports.storage.store import Store
+from rillflow.ports.storage.templates import TaskTemplate, TemplateChange, TemplateFilter
 
 
 def template(name: str, **fields: Any) -> TaskTemplate:

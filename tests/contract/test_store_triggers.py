@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import KEPT_REMOVED_MS, TriggerProgress, TriggerRow
 
 CONTEXT = '{"a":1}'

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rillflow.ports.execution_search import NewestCount, Wanted
-from rillflow.ports.store import Store
+from rillflow.ports.storage.execution_search import NewestCount, Wanted
+from rillflow.ports.storage.store import Store
 from tests.contract.appends import close, submit
 
 OLD, NEW = "0" * 32, "f" * 32

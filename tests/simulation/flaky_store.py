@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.memory.store import MemoryStore
 from tests.simulation.surroundings import Surroundings

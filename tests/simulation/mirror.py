@@ -2,8 +2,9 @@
 
 from typing import Final, NamedTuple
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
 from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.encoding import codec
 from rillflow.core.ending import owes_notice
 from rillflow.core.events import Event, ExecutionSubmitted, NoticeDelivered, TimerFired
 from rillflow.core.plan import Plan

@@ -9,7 +9,7 @@ from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_replies
 from rillflow.ports.messages import Answers, Calls, GetLoopState, GetMeters, decode_owner_message
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import HandlingRecord

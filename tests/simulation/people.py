@@ -26,7 +26,7 @@ from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission, reply_to_error
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.submission.intake import Options, Submissions, execution_settings
 from rillflow.settings import Settings
 from tests.simulation.flows import SUSPENSE

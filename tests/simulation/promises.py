@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.events import NoticeDelivered
 from rillflow.core.plan import Plan
 from rillflow.errors import ExecutionError, RequestError
@@ -29,7 +29,7 @@ from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append, NewExecution
+from rillflow.ports.storage.store import Append, NewExecution
 from rillflow.runtime.definitions.catalogue import parse_stored
 from tests.simulation.mirror import Mirror, waits_in_vain
 from tests.simulation.surroundings import Surroundings

@@ -14,7 +14,7 @@ from rillflow.ids import PARTITIONS
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.triggers import TriggerEvent
 from rillflow.runtime.triggers.registry import TriggerRegistry
-from rillflow.runtime.triggers.source_runner import SourceRunner
+from rillflow.runtime.triggers.sources.runner import SourceRunner
 from rillflow.triggers.spec import TriggerSpec
 from rillflow.triggers.trigger_types import ReadTrigger
 from tests.record_log import RecordLog, RecordReader

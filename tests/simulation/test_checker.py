@@ -22,7 +22,7 @@ from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId, partition_of
 from rillflow.ports.executions import Delivery, Reply
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.runtime.activation import leases
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches

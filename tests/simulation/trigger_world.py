@@ -17,7 +17,7 @@ from rillflow.errors import RillflowError, StoreError, UnavailableError
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, reply_to_error
-from rillflow.ports.store import Append, NewExecution
+from rillflow.ports.storage.store import Append, NewExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.submission.intake import Submissions
 from rillflow.runtime.triggers.registry import TriggerRegistry

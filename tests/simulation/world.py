@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression

@@ -7,9 +7,9 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from rillflow.core import codec
 from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import DispatchTask, RedoChild
+from rillflow.core.encoding import codec
 from rillflow.core.events import Event, NoticeDelivered, ParentLink, SubFlowNotice, TimerFired
 from rillflow.core.machine import outstanding
 from rillflow.core.state import TaskState

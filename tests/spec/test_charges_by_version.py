@@ -10,7 +10,7 @@ import pytest
 
 from rillflow.core import machine
 from rillflow.core.agenda import REMAINING
-from rillflow.core.codec import encode_event
+from rillflow.core.encoding.codec import encode_event
 from rillflow.core.events import Event, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState

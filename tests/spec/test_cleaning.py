@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rillflow.core.stored_context import Cleaner
+from rillflow.core.encoding.stored_context import Cleaner
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonValue
 from tests.fuzzing import examples

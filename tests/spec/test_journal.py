@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from rillflow.core.codec import (
+from rillflow.core.encoding.codec import (
     APART_FORMAT,
     FORMAT,
     decode_event,

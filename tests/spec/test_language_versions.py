@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from rillflow.core import machine
-from rillflow.core.codec import decode_event, decode_state, encode_event, encode_state
+from rillflow.core.encoding.codec import decode_event, decode_state, encode_event, encode_state
 from rillflow.core.events import DispatchAnswered, Event, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState

@@ -6,8 +6,9 @@ from contextlib import suppress
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
 from rillflow.core.commands import Announce, Command, DispatchTask
+from rillflow.core.encoding import codec
 from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.core.redo import restart
 from rillflow.core.redo.failed_parts import failed_parts, groups_around

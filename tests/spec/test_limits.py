@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rillflow.core.stored_context import Cleaner, stored_context
+from rillflow.core.encoding.stored_context import Cleaner, stored_context
 from rillflow.core.view import invoke_view
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core import codec, machine, view
+from rillflow.core import machine, view
+from rillflow.core.encoding import codec
 from rillflow.core.mapping_warnings import MOST_CHARACTERS, MOST_OF_EXECUTION, MOST_OF_TASK
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState

@@ -13,9 +13,9 @@ from typing import Final
 import pytest
 
 from rillflow.core import machine
+from rillflow.core.encoding.stored_context import CONTENT_TOO_LONG, Cleaner
 from rillflow.core.events import WakeUpReceived
 from rillflow.core.plan import Plan
-from rillflow.core.stored_context import CONTENT_TOO_LONG, Cleaner
 from rillflow.definition import parse_definition
 from rillflow.errors import BudgetExceededError, ExecutionError
 from rillflow.jsontypes import MAX_DEPTH, JsonValue, decode_json, encode_json

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.events import DispatchAnswered, Event, ProgressReported
 from rillflow.core.status import TaskStatus
 from rillflow.core.tasks.progress import (

@@ -13,8 +13,8 @@ from rillflow.definition.problems import find_problems
 from rillflow.errors import FlowError
 from rillflow.flow import Flow
 from rillflow.flow.calls import CallOptions, RayCallOptions, SubflowOptions, TaskOptions
+from rillflow.flow.placeholders.values import MOST_DEPTH, MOST_OPERATIONS
 from rillflow.flow.tracing import MOST_TASKS
-from rillflow.flow.values import MOST_DEPTH, MOST_OPERATIONS
 from tests.spec.documented import Block, blocks_of, tables_of
 
 DOCS: Final = Path(__file__).parents[2] / "docs"

@@ -4,11 +4,11 @@ from typing import Any, get_args
 
 import pytest
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.events import Event, ExecutionSubmitted
-from rillflow.core.inspection.journal import KINDS, data_of
-from rillflow.core.inspection.recording import MOST_SEGMENTS, Recorder
-from rillflow.core.inspection.timelines import timeline
+from rillflow.core.inspection.history.journal import KINDS, data_of
+from rillflow.core.inspection.history.recording import MOST_SEGMENTS, Recorder
+from rillflow.core.inspection.history.timelines import timeline
 from rillflow.errors import StoreError
 from rillflow.jsontypes import encode_json
 from rillflow.testing import Scenario

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from rillflow.definition import parse_definition
+from rillflow.definition.checks.search_keys import search_keys_of, search_values
 from rillflow.definition.problems import find_problems
-from rillflow.definition.search_keys import search_keys_of, search_values
 from rillflow.errors import DefinitionError
 
 HEAD = "workspace: shop\ndagName: order\ntype: flow\n"

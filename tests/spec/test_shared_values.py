@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rillflow.core import codec, machine
-from rillflow.core.shared_values import LEAST_BYTES, LONG_CHARS, values_apart
+from rillflow.core import machine
+from rillflow.core.encoding import codec
+from rillflow.core.encoding.shared_values import LEAST_BYTES, LONG_CHARS, values_apart
 from rillflow.core.state import ExecutionState, GroupState, InvokeMsg, TaskState
 from rillflow.errors import StoreError
 from rillflow.jsontypes import JsonValue

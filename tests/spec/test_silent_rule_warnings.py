@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rillflow.core.state import TaskState
 from rillflow.definition.lint.context import context_findings
-from rillflow.definition.misspellings import Spellings
+from rillflow.definition.lint.misspellings import Spellings
 from rillflow.definition.problems import find_problems
 from rillflow.definition.tasks import all_tasks
 from tests.spec.definition_texts import HEADER

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from rillflow.core import codec, machine
-from rillflow.core.inspection.traces import MOST_SPANS, MOST_TASKS, Trace, trace
+from rillflow.core import machine
+from rillflow.core.encoding import codec
+from rillflow.core.inspection.history.traces import MOST_SPANS, MOST_TASKS, Trace, trace
 from rillflow.core.state import ExecutionState
 from rillflow.telemetry.spans import Span
 from rillflow.telemetry.trace_context import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rillflow.runtime.triggers.reading import key_of_event
+from rillflow.runtime.triggers.sources.reading import key_of_event
 from rillflow.triggers.origins import MOST_CANDIDATES, Origin, candidates, origin_of
 from rillflow.triggers.schedule import key_of_firing
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
+from rillflow.core.encoding.stored_context import stored_context
 from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
-from rillflow.core.stored_context import stored_context
 from rillflow.core.turn import Turn
 from rillflow.definition import parse_definition
 from rillflow.errors import BudgetExceededError, ExecutionError, WorkLimitError

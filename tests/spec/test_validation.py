@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
+from rillflow.definition.checks.validation import find_circle, findings
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.definition.parse import parse_definition
-from rillflow.definition.validation import find_circle, findings
 from rillflow.errors import DefinitionError
 from tests.spec.definition_texts import HEADER, PASS, flow, nested, only_task, refusal_of
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
 from rillflow.core.agenda import EVENT_WORK, EXECUTION_MAX_TASKS, REMAINING, TURN_MAX_TASK_STEPS
 from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.encoding import codec
 from rillflow.core.events import (
     CancelRequested,
     CompletionRequested,

@@ -18,14 +18,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.core.events import WakeUpReceived as WakeUp
 from rillflow.core.plan import Plan
 from rillflow.errors import ConflictError, ExecutionError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import Submission
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.runtime.activation.active_execution import (
     NEXT,
     ActivationEvent,

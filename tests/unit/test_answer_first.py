@@ -11,7 +11,7 @@ from rillflow.errors import StoreError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import Call, Delivery, Query, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchRequest
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock

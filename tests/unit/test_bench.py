@@ -13,7 +13,7 @@ import pytest
 from rillflow.ids import ID_KEY_BYTES
 from rillflow.language.versions import CURRENT
 from rillflow.ports.executions import Query
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from rillflow.core import machine
-from rillflow.core.codec import decode_state, encode_state
+from rillflow.core.encoding.codec import decode_state, encode_state
+from rillflow.core.encoding.stored_context import json_bytes
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.stored_context import json_bytes
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import encode_json
 from rillflow.language.versions import CURRENT, EVENTS_CUT_BY_WORK

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from rillflow.core import machine
-from rillflow.core.codec import encode_event, encode_state
+from rillflow.core.encoding.codec import encode_event, encode_state
 from rillflow.core.events import ExecutionSubmitted, WakeUpReceived
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
@@ -22,7 +22,7 @@ from rillflow.definition import parse_definition
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Delivery, Query, Reply, Submission
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.runtime.activation.active_execution import SNAPSHOT_BYTES_PER_STEP, ActiveExecution
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.activation.replay import replay

@@ -11,7 +11,7 @@ from aiohttp import web
 
 import rillflow
 from rillflow import errors
-from rillflow.client import wire
+from rillflow.client.http_transport import wire
 from rillflow.client.operations import (
     AddDescriptor,
     Control,

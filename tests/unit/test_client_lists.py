@@ -18,7 +18,7 @@ from rillflow.client.operations import (
     Request,
     named_tasks,
 )
-from rillflow.ports.store import LATEST_MS
+from rillflow.ports.storage.store import LATEST_MS
 
 ID = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 

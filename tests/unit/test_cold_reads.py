@@ -16,7 +16,7 @@ from rillflow.core.events import WakeUpReceived
 from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES, RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES

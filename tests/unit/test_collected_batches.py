@@ -9,9 +9,9 @@ from ray.exceptions import WorkerCrashedError
 
 from rillflow.errors import GatewayError
 from rillflow.jsontypes import encode_json
-from rillflow.ray_tasks import batches
-from rillflow.ray_tasks.batches import Batches
 from rillflow.ray_tasks.options import CallOptions, call_options
+from rillflow.ray_tasks.sharing import batches
+from rillflow.ray_tasks.sharing.batches import Batches
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.tasks import Result
 from rillflow.ray_tasks.worker import BatchCall, FunctionCall

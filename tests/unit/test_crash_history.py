@@ -36,7 +36,7 @@ from rillflow.ports.executions import (
     Watch,
 )
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES
 from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.definitions.catalogue import add_descriptor

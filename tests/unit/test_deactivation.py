@@ -9,7 +9,7 @@ import pytest
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Submission
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock

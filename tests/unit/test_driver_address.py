@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rillflow.client.addresses import require_listener
-from rillflow.client.driver import _refused, address_here
+from rillflow.client.ray_transport.addresses import require_listener
+from rillflow.client.ray_transport.driver import _refused, address_here
 from rillflow.errors import UnreachableError
 from rillflow.jsontypes import encode_json
 from rillflow.settings import STACK_NOTE

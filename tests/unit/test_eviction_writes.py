@@ -13,7 +13,7 @@ from rillflow.errors import StoreError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import Delivery, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock

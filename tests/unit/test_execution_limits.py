@@ -5,7 +5,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import (
     CONTEXT_MAX_BYTES,
     DESCENDANTS_MAX,
@@ -18,7 +19,7 @@ from rillflow.errors import ExecutionError
 from rillflow.ids import ID_KEY_BYTES
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Reply, Submission
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.runtime.definitions.catalogue import add_descriptor

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.ports.gateway import CircuitState, HostState
-from rillflow.ray_tasks.node_resources import demand_of, needs_of, vain_wait
+from rillflow.ray_tasks.limits.node_resources import demand_of, needs_of, vain_wait
 from serve.routes.console_api.held_calls import _held, _HeldCalls, _origin
 
 FUNCTION: Final = "ray://film:draw"

@@ -19,7 +19,7 @@ from rillflow.errors import ExecutionError, RequestError
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query, Reply, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.hooks.chain import Hook, HookChain, Moment
 from rillflow.runtime.hooks.loading import load_hooks

@@ -12,8 +12,10 @@ from aiohttp import web
 
 import rillflow
 from rillflow import errors
-from rillflow.client import exchanges, listing, wire
-from rillflow.client.http import LEAST_BYTES_PER_S, MOST_ANSWER_BYTES
+from rillflow.client import exchanges, listing
+from rillflow.client.http_transport import wire
+from rillflow.client.http_transport.transport import LEAST_BYTES_PER_S, MOST_ANSWER_BYTES
+from rillflow.client.http_transport.wire import MOST_VALUES, GroupAnswer
 from rillflow.client.operations import (
     KeyRequest,
     ListedExecution,
@@ -24,7 +26,6 @@ from rillflow.client.operations import (
     Request,
     Submit,
 )
-from rillflow.client.wire import MOST_VALUES, GroupAnswer
 from rillflow.jsontypes import encode_json
 from tests.loopback import web_server
 from tests.unit.commands import path, run, stand_in

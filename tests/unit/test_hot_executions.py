@@ -6,13 +6,14 @@ from asyncio import Future
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonObject, encode_json
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.hot_executions import (
     BYTES_PER_ENCODED,

@@ -24,7 +24,7 @@ from rillflow.ports.executions import (
     Submission,
 )
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.crashes.quarantine_list import quarantined
 from rillflow.runtime.definitions.catalogue import add_descriptor

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import (
     CallbackReceived,
     DispatchAnswered,

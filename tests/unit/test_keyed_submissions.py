@@ -10,7 +10,7 @@ from typing import Final, Self
 from rillflow.errors import ConflictError
 from rillflow.ids import PARTITIONS, new_execution_id
 from rillflow.ports.executions import Submission
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.runtime.aio.fair_turns import KEYED_TOGETHER
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.execution_owner import ExecutionOwner

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rillflow.core.codec import encode_state
+from rillflow.core.encoding.codec import encode_state
 from rillflow.core.events import CONTEXT_MAX_BYTES
 from rillflow.errors import ExecutionError
 from rillflow.gateways.outbound.settings import HttpSettings

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rillflow.core.codec import encode_event
+from rillflow.core.encoding.codec import encode_event
 from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.errors import DamagedError
-from rillflow.ports.store import Append, StoredExecution
+from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.stores.append_plan import SlimAppend
 from rillflow.stores.large_values import (
     LARGE_VALUE_BYTES,

@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from rillflow.ports.lease import OwnerLease
-from rillflow.ports.store import Store
+from rillflow.ports.storage.lease import OwnerLease
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.supervision.lease_renewal import renewed_lease
 from rillflow.stores import open_store
 from rillflow.stores.sqlite.store import SqliteStore

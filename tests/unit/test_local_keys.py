@@ -10,7 +10,12 @@ from typing import Final
 import httpx
 import pytest
 
-from rillflow.client.http import KEY_HEADER, KEY_VARIABLE, AsyncHttpTransport, HttpTransport
+from rillflow.client.http_transport.transport import (
+    KEY_HEADER,
+    KEY_VARIABLE,
+    AsyncHttpTransport,
+    HttpTransport,
+)
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.local_keys import KEY_FILE, Announcement, find_key, guessable_keys, kept_key

@@ -20,7 +20,7 @@ from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Query, Reply, Submission
 from rillflow.ports.messages import Calls, decode_owner_message
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS, PriorityThread
 from rillflow.runtime.definitions.catalogue import Plans, is_ready_at_once

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rillflow.actors.launch import told_of
+from rillflow.actors.lifecycle.launch import told_of
 from rillflow.actors.ray_context import is_on_one_machine
 from rillflow.settings import Settings
 

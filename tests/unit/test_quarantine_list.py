@@ -4,7 +4,7 @@ from typing import Final
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Reply, ResourceCall
-from rillflow.ports.store import Death
+from rillflow.ports.storage.store import Death
 from rillflow.runtime.crashes.quarantine_list import quarantined
 from rillflow.stores.memory.store import MemoryStore
 

@@ -3,7 +3,7 @@
 import pytest
 from ray._private.services import canonicalize_bootstrap_address
 
-from rillflow.client.addresses import reachable
+from rillflow.client.ray_transport.addresses import reachable
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])

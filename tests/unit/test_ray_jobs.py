@@ -16,8 +16,14 @@ from rillflow.errors import GatewayError
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.task_logs import NAME
-from rillflow.ray_tasks.job_gateway import RayJobGateway, submission_id
-from rillflow.ray_tasks.jobs import MOST_INPUT_BYTES, Jobs, _client, command_of, environment_of
+from rillflow.ray_tasks.jobs.gateway import RayJobGateway, submission_id
+from rillflow.ray_tasks.jobs.server import (
+    MOST_INPUT_BYTES,
+    Jobs,
+    _client,
+    command_of,
+    environment_of,
+)
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import job_name

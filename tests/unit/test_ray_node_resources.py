@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.ray_tasks.node_resources import lacking
+from rillflow.ray_tasks.limits.node_resources import lacking
 
 NODES: Final[list[dict[str, Any]]] = [
     {"Alive": True, "Resources": {"CPU": 2.0, "memory": 8e9}, "Labels": {"zone": "a"}},

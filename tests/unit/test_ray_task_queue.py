@@ -12,9 +12,9 @@ import pytest
 
 from rillflow.gateways.limits.concurrency import Caller
 from rillflow.ray_tasks.limits.input_room import InputRoom
+from rillflow.ray_tasks.limits.node_resources import demand_of
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import MOST_IN_VAIN, MOST_UNKNOWN
-from rillflow.ray_tasks.node_resources import demand_of
 
 WAIT_S: Final = 60.0
 NODES: Final[list[dict[str, Any]]] = [

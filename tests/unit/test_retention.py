@@ -18,7 +18,7 @@ from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
+from rillflow.ports.storage.store import ExecutionFilter, Store, StoredExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE, Lines, Retention

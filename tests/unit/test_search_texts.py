@@ -4,7 +4,7 @@ import pytest
 
 from rillflow.errors import RequestError
 from rillflow.ids import new_execution_id
-from rillflow.ports.execution_search import Place, Wanted
+from rillflow.ports.storage.execution_search import Place, Wanted
 from serve.schemas.search_texts import (
     LONGEST_SEARCH,
     cursor_of,

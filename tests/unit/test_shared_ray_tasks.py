@@ -20,7 +20,7 @@ from rillflow.ray_tasks.call_feed import MOST_BYTES, Feed
 from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.options import CallOptions, call_options
-from rillflow.ray_tasks.shared_tasks import MOST_FRESH, Limits, SharedTasks
+from rillflow.ray_tasks.sharing.shared_tasks import MOST_FRESH, Limits, SharedTasks
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.tasks import CallOutcome, Result
 from rillflow.ray_tasks.worker import Done, FunctionCall

@@ -5,7 +5,7 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rillflow.ports.lease import OwnerLease
+from rillflow.ports.storage.lease import OwnerLease
 from rillflow.runtime.supervision.signs_of_life import (
     ASKED_S,
     GONE_S,

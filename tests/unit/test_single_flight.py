@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.definitions.catalogue import SingleFlightReads
 from rillflow.stores import open_store
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import DeploymentName, Lease
-from rillflow.ports.store import Store
+from rillflow.ports.storage.lease import DeploymentName, Lease
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.supervision.store_lease import StoreLease, lost_to
 from rillflow.stores import open_store
 from rillflow.stores.memory.store import MemoryStore

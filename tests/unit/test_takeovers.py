@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from rillflow.actors.reports import Reports
+from rillflow.actors.monitoring.reports import Reports
 from rillflow.actors.takeover.actor_watch import Stopped
 from rillflow.actors.takeover.takeovers import Takeovers
 

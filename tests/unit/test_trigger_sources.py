@@ -24,8 +24,8 @@ from rillflow.runtime.triggers.progress import (
     Progress,
     decode_progress,
 )
-from rillflow.runtime.triggers.reading import SourceReader, key_of_event
-from rillflow.runtime.triggers.source_runner import (
+from rillflow.runtime.triggers.sources.reading import SourceReader, key_of_event
+from rillflow.runtime.triggers.sources.runner import (
     GIVES_WAY_MS,
     MOST_OF_ONE,
     MOST_SOURCES,

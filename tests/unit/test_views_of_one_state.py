@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import CancelRequested, RedoRequested
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 from rillflow.ports.triggers import TriggerRow
-from rillflow.runtime.triggers.waiting import WaitingTriggers
+from rillflow.runtime.triggers.sources.waiting import WaitingTriggers
 
 MANY: Final = 10_000
 

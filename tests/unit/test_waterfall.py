@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rillflow.cli.output.console import VisibleConsole
 from rillflow.cli.output.showing import moment
 from rillflow.cli.output.waterfall import MOST_ROWS, show_trace
-from rillflow.core.inspection.traces import trace
+from rillflow.core.inspection.history.traces import trace
 from rillflow.testing import Scenario
 from tests.spec.notation import each, flow, fn
 from tests.unit.commands import run, stand_in

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import ray
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import OwnerLeases
+from rillflow.ports.storage.lease import OwnerLeases
 from rillflow.private_apis.ray_core.state import place_of
 from rillflow.runtime.supervision.convergence import DISPATCHER, Kind
 from rillflow.runtime.supervision.signs_of_life import SignsOfLife

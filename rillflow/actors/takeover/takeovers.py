@@ -9,8 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from rillflow.actors.monitoring.reports import Reports
 from rillflow.actors.placing import other_places
-from rillflow.actors.reports import Reports
 from rillflow.actors.takeover.actor_watch import StillStopped, Stopped
 
 log = logging.getLogger("rillflow.controller")

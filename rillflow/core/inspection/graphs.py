@@ -14,8 +14,8 @@ from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED
 from rillflow.definition.addresses import without_user_info
+from rillflow.definition.checks.validation import split_names
 from rillflow.definition.model import FunctionTask, SwitchTask
-from rillflow.definition.validation import split_names
 from rillflow.jsontypes import JsonObject, JsonValue
 
 MOST_NODES: Final = 1_000

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from rillflow.core.inspection.graphs import items, level
+from rillflow.core.inspection.history.traces import trace
 from rillflow.core.inspection.instances import context_part, instance, waits_of
 from rillflow.core.inspection.overview import header, summary
-from rillflow.core.inspection.traces import trace
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.jsontypes import JsonObject, JsonValue

@@ -4,12 +4,12 @@ Used by `core/machine.py`.
 """
 
 from rillflow.core import ending
+from rillflow.core.encoding.stored_context import stored_context
 from rillflow.core.events import RedoRequested
 from rillflow.core.redo import reopening, restart
 from rillflow.core.redo.failed_parts import failed_parts, named_parts
 from rillflow.core.redo.names import refuse_unknown_names
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
-from rillflow.core.stored_context import stored_context
 from rillflow.core.turn import Turn
 from rillflow.jsontypes import decode_json
 from rillflow.language.budget import TotalBudget

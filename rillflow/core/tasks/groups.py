@@ -6,11 +6,11 @@ Used by `core`, `core/redo` and `core/inspection`.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from rillflow.core.encoding.stored_context import stored_context
 from rillflow.core.mapping_warnings import Application, strict_error
 from rillflow.core.plan import LevelPlan, TaskPlan
 from rillflow.core.state import STATUS_COUNT, ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
-from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import controls, function_tasks
 from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, value_of

@@ -11,10 +11,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from rillflow.core.encoding.stored_context import CONTENT_TOO_LONG
 from rillflow.core.events import CallbackReceived, DispatchAnswered, Event
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
-from rillflow.core.stored_context import CONTENT_TOO_LONG
 from rillflow.jsontypes import MOST_WEIGHT_OF_BYTE, encode_json, weight_of
 
 OUTPUTS_MAX_BYTES: Final = 64 * 1024 * 1024

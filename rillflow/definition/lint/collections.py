@@ -6,10 +6,10 @@ Used by `definition/lint/warnings.py`.
 from collections.abc import Iterator
 from typing import Final
 
+from rillflow.definition.checks.validation import Finding
 from rillflow.definition.lint.context import names_in, written_by
 from rillflow.definition.model import ForeachTask, WorkflowDefinition
 from rillflow.definition.tasks import all_tasks
-from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import shown
 from rillflow.suggestions import did_you_mean
 

@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rillflow.definition.misspellings import Spellings
+from rillflow.definition.checks.search_keys import key_names
+from rillflow.definition.checks.validation import Finding
+from rillflow.definition.lint.misspellings import Spellings
 from rillflow.definition.model import ForeachTask, MappingRule, Task, WorkflowDefinition
-from rillflow.definition.search_keys import key_names
 from rillflow.definition.sugar import names_referred_to, rules_of_input
 from rillflow.definition.tasks import Level, levels
-from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, decode_json

@@ -10,7 +10,7 @@ Used by `definition/lint/warnings.py` and `definition/problems.py`.
 from collections.abc import Iterator
 from typing import Final
 
-from rillflow.definition.validation import Finding, is_blank
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.language.expressions import Expression, compile_expression

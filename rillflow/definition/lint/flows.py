@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.model import FunctionTask
 from rillflow.definition.sugar import rules_of_input
-from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import InvalidIdError
 from rillflow.ids import parse_descriptor_id

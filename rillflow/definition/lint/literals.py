@@ -6,8 +6,8 @@ Used by `definition/lint/warnings.py`.
 from collections.abc import Iterator
 from typing import Final
 
+from rillflow.definition.checks.validation import Finding
 from rillflow.definition.model import MappingRule
-from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.language.mapping.path_like import has_path_inside, literal_meant_as_path
 from rillflow.language.mapping.secret_references import is_path

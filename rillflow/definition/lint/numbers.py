@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.model import (
     FunctionTask,
     Polling,
@@ -19,7 +20,6 @@ from rillflow.definition.model import (
     Task,
     Timeline,
 )
-from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.language.text.literals import parse_literal, whole_number

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
+from rillflow.definition.checks.validation import Finding
 from rillflow.definition.lint.roots import ROOTS, first_name
 from rillflow.definition.model import (
     ChoiceTask,
@@ -22,7 +23,6 @@ from rillflow.definition.model import (
     Task,
     Timeline,
 )
-from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.suggestions import did_you_mean

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+from rillflow.definition.checks.validation import Finding
 from rillflow.definition.model import MappingRule, Task, WorkflowDefinition
 from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
-from rillflow.definition.validation import Finding
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.language.jsonpath.paths import path_tokens

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.model import MappingRule, WorkflowDefinition
 from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
-from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path
 from rillflow.language.mapping.dropped_targets import (
     KEPT_ROOTS,

@@ -11,10 +11,10 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import accumulate
 from typing import Final
 
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.model import SuspenseTask, Task, WorkflowDefinition
 from rillflow.definition.sugar import names_referred_to
 from rillflow.definition.tasks import Level, levels
-from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path
 
 _RUN_TIME: Final = 30406

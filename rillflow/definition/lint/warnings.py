@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from rillflow.definition.addresses import address_findings, callback_findings
+from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.lint.collections import collection_findings
 from rillflow.definition.lint.context import context_findings
 from rillflow.definition.lint.expressions import IN_MAPPINGS, IN_PROGRESS, expression_findings
@@ -39,7 +40,6 @@ from rillflow.definition.model import (
 )
 from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
-from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.errors import LanguageError
 from rillflow.language.jsonpath.paths import path_tokens

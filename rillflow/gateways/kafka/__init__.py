@@ -1,6 +1,7 @@
 """Kafka triggers: aiokafka in a thread of its own, whose connections obey the egress rules.
 
-`runtime/triggers/trigger_types.py` loads it. It reads records, and does not submit executions.
+`runtime/triggers/sources/known_types.py` loads it. It reads records, and does not submit
+executions.
 """
 
 from rillflow.private_apis.kafka_limits import parse_in_python

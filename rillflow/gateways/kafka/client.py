@@ -16,7 +16,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeTooLargeError
 
-from rillflow.core.stored_context import Cleaner
+from rillflow.core.encoding.stored_context import Cleaner
 from rillflow.errors import ExecutionError
 from rillflow.gateways.kafka.clients import consumer_of, producer_of
 from rillflow.gateways.kafka.record_room import OwnRoom

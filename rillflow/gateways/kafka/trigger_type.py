@@ -1,6 +1,6 @@
 """The type ``kafka`` of triggers.
 
-Used by `runtime/triggers/trigger_types.py`.
+Used by `runtime/triggers/sources/known_types.py`.
 """
 
 from collections.abc import Collection

@@ -1,6 +1,6 @@
 """Loading of types of triggers from installed packages.
 
-Used by `runtime/triggers/trigger_types.py`.
+Used by `runtime/triggers/sources/known_types.py`.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """How a driver finds a running Ray and its token, where Ray has no public function.
 
-Used by `client/driver.py`.
+Used by `client/ray_transport/driver.py`.
 """
 
 import logging

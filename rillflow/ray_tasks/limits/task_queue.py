@@ -1,6 +1,6 @@
 """The queue of calls that wait for a Ray task: Ray gets as many as the cluster has room for.
 
-Used by `ray_tasks/gateway.py` and `ray_tasks/shared_tasks.py`.
+Used by `ray_tasks/gateway.py` and `ray_tasks/sharing/shared_tasks.py`.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from typing import Final, NamedTuple, Protocol
 
 from rillflow.gateways.limits.concurrency import Caller, Usage
 from rillflow.ray_tasks.limits.input_room import InputRoom
+from rillflow.ray_tasks.limits.node_resources import Demand, Node
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
 from rillflow.ray_tasks.limits.waiting_tasks import CallGroup, WaitingCall, WaitingTasks
-from rillflow.ray_tasks.node_resources import Demand, Node
 
 LOOK_S: Final = 2.0
 """How often it is looked which nodes there are, while there are calls."""

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from cachetools import LRUCache
 
-from rillflow.ray_tasks import node_resources
-from rillflow.ray_tasks.node_resources import Demand, Node
+from rillflow.ray_tasks.limits import node_resources
+from rillflow.ray_tasks.limits.node_resources import Demand, Node
 from rillflow.ray_tasks.options import CallOptions
 
 LEAST_AHEAD: Final = 2

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from rillflow.gateways.limits.concurrency import Caller
-from rillflow.ray_tasks.node_resources import Demand
+from rillflow.ray_tasks.limits.node_resources import Demand
 
 MOST_LOOKED_AT: Final = 64
 """Of so many groups of a workspace it is looked at once whether one is open."""

@@ -16,7 +16,7 @@ from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, copied
 from rillflow.core.status import DAG_COMPLETED
-from rillflow.definition.search_keys import SearchValues
+from rillflow.definition.checks.search_keys import SearchValues
 from rillflow.jsontypes import most_weight_of
 
 SMALL_BYTES: Final = 64 * 1024

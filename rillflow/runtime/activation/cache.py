@@ -20,7 +20,7 @@ from rillflow.errors import (
 )
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId, workspace_of
-from rillflow.ports.store import Store, StoredExecution
+from rillflow.ports.storage.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions

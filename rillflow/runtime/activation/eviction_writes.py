@@ -9,12 +9,12 @@ import asyncio
 import logging
 from typing import Final
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.machine import waits_for_others_only
 from rillflow.errors import StoreError
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, Journal
+from rillflow.ports.storage.store import Append, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.journal import JournalRows
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed

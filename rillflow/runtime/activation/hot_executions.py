@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.plan import Plan
 from rillflow.ids import ExecutionId
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage

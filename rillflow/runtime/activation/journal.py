@@ -16,12 +16,12 @@ from typing import Final
 import msgspec
 from cachetools import FIFOCache
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.events import Event
 from rillflow.core.machine import Handled
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, DagStatus
-from rillflow.definition.search_keys import SearchValues, search_values
+from rillflow.definition.checks.search_keys import SearchValues, search_values
 from rillflow.errors import (
     ConflictError,
     CrashedError,
@@ -38,7 +38,7 @@ from rillflow.ids import (
     partition_of,
 )
 from rillflow.ports.executions import Submission
-from rillflow.ports.store import Append, Closing, Journal, NewExecution
+from rillflow.ports.storage.store import Append, Closing, Journal, NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.aio.background import Crashed
 

@@ -32,7 +32,7 @@ from rillflow.ports.executions import (
     Watch,
 )
 from rillflow.ports.gateway import DispatchRequest
-from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.ports.storage.store import ExecutionFilter, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.aio.background import Crashed

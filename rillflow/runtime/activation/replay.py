@@ -6,13 +6,14 @@ Used by `runtime/activation/cache.py`.
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
+from rillflow.core.encoding import codec
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
 from rillflow.jsontypes import most_weight_of
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 
 LONG_BYTES: Final = 64 * 1024

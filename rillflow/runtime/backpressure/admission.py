@@ -4,7 +4,7 @@ Checks that need another process are made only if a setting requires them. The o
 execution checks for busy functions when it handles the submission. A check that cannot be made
 accepts. ``SubmissionLimit`` counts at each owner, and before it in each process that submits.
 
-Used by `actors`, `runtime`, and `serve/routes/overload.py`.
+Used by `actors`, `runtime`, and `serve/routes/monitoring/overload.py`.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from rillflow.ports.executions import (
     TrafficCall,
     reply_to_error,
 )
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.busy_functions import ResourceRow, resource_limit, unsatisfied
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, Figures, check_health, measure
 from rillflow.setting_values import FlowHealth, matching_id

@@ -25,10 +25,10 @@ from rillflow.errors import (
     UnavailableError,
 )
 from rillflow.ids import ExecutionId
-from rillflow.ports.access import Holder, Quota
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, TrafficCall
-from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.ports.storage.access import Holder, Quota
+from rillflow.ports.storage.store import ExecutionFilter, Journal
 from rillflow.task_set import TaskSet
 
 log = logging.getLogger("rillflow.admission")

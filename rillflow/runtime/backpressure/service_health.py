@@ -8,7 +8,7 @@ import math
 from typing import Final, NamedTuple
 
 from rillflow.errors import RequestError
-from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.ports.storage.store import ExecutionFilter, Journal
 from rillflow.setting_values import FlowHealth
 
 MINUTE_MS: Final = 60_000

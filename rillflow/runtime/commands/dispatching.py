@@ -19,7 +19,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import BoundedDispatcher, Dispatcher
 from rillflow.ports.executions import Executions, Reply, ResourceCall
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
-from rillflow.ports.store import Catalogue
+from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 from rillflow.runtime.aio.retrying import retry_while_unavailable

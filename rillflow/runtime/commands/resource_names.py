@@ -21,7 +21,7 @@ from rillflow.gateways.outbound.threads import computed
 from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
-from rillflow.ports.store import Catalogue
+from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.commands.subflows import Workspaces, refuse_workspace
 from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns, first_that_holds
 from rillflow.runtime.definitions.catalogue import (

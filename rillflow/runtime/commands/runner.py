@@ -32,7 +32,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.ports.store import Catalogue
+from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 from rillflow.runtime.aio.retrying import retry_until_answered
 from rillflow.runtime.commands.dispatching import Dispatching, Find, StillAwaited

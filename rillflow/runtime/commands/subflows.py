@@ -36,7 +36,7 @@ from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Submission
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
-from rillflow.ports.store import Catalogue
+from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.setting_values import EVERY_WORKSPACE

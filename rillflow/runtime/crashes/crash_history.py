@@ -35,7 +35,7 @@ from rillflow.errors import SetApartError
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, Delivery, Query
-from rillflow.ports.store import Death, Journal
+from rillflow.ports.storage.store import Death, Journal
 from rillflow.runtime.aio.background import BackgroundTasks
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 

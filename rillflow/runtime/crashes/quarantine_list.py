@@ -8,7 +8,7 @@ from collections import defaultdict
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Executions, ResourceCall
-from rillflow.ports.store import Death, Store
+from rillflow.ports.storage.store import Death, Store
 from rillflow.runtime.crashes.crash_history import MOST_DEATHS, reason_of
 
 

@@ -27,7 +27,7 @@ from rillflow.gateways.outbound.threads import SHORT_BYTES
 from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
-from rillflow.ports.store import Catalogue, Store
+from rillflow.ports.storage.store import Catalogue, Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher

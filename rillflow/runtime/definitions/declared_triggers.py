@@ -6,11 +6,11 @@ Used by `runtime/definitions/catalogue.py` and `serve/routes/console/definitions
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rillflow.definition.declared_triggers import fields_of
+from rillflow.definition.checks.declared_triggers import fields_of
 from rillflow.definition.model import DeclaredTrigger
 from rillflow.errors import CronError, DefinitionError, RequestError
 from rillflow.jsontypes import encode_json
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.triggers.spec import encode_spec
 from rillflow.triggers.trigger_types import Check, read_trigger

@@ -9,9 +9,9 @@ Used by `serve/routes/console_api/drafts.py`, `serve/routes/definition_tools.py`
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from rillflow.core.encoding.stored_context import Cleaner
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
-from rillflow.core.stored_context import Cleaner
 from rillflow.core.turn import Turn
 from rillflow.core.view import execution_view
 from rillflow.definition import all_tasks, expand_sugar, find_problems, parse_definition

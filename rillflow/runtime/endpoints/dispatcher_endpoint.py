@@ -3,7 +3,7 @@
 The actor passes every message here, from sockets and from Ray calls alike; the endpoint knows
 neither.
 
-Used by `actors/dispatcher_actor.py` and `actors/dispatchers.py`.
+Used by `actors/dispatcher_actor.py` and `actors/monitoring/dispatchers.py`.
 """
 
 import sys

@@ -3,7 +3,7 @@
 It must not know what a message means, and counts none: whoever handles messages says which of them
 are under way. So while the drain is open, a message does not pass through this module.
 
-Used by `actors/dispatcher_actor.py`, `actors/drain.py` and `runtime/endpoints`.
+Used by `actors/dispatcher_actor.py`, `actors/lifecycle/drain.py` and `runtime/endpoints`.
 """
 
 import asyncio

@@ -12,14 +12,14 @@ from cachetools import LRUCache
 
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.inspection.cutting import cut, escaped
-from rillflow.core.inspection.journal import data_of
-from rillflow.core.inspection.timelines import timeline
+from rillflow.core.inspection.history.journal import data_of
+from rillflow.core.inspection.history.timelines import timeline
 from rillflow.core.inspection.views import inspect
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from rillflow.core import codec
+from rillflow.core.encoding import codec
 from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.errors import (
@@ -23,7 +23,7 @@ from rillflow.errors import (
 )
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
-from rillflow.ports.execution_search import ExecutionSearch
+from rillflow.ports.storage.execution_search import ExecutionSearch
 from rillflow.runtime.aio.thread_pool import FOR_HISTORIES
 from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES, WeighedRecorder

@@ -8,8 +8,8 @@ Used by `runtime/histories/history.py`.
 
 from typing import Final
 
-from rillflow.core import codec
-from rillflow.core.inspection.recording import Recorder
+from rillflow.core.encoding import codec
+from rillflow.core.inspection.history.recording import Recorder
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import TooLargeError

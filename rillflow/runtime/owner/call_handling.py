@@ -29,7 +29,7 @@ from rillflow.ports.executions import (
     Watch,
     reply_to_error,
 )
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.activation.journal import (

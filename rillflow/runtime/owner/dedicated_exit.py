@@ -9,7 +9,7 @@ from typing import Final
 
 from rillflow.backoff import Backoff
 from rillflow.ids import ExecutionId, listing_partition
-from rillflow.ports.store import Journal
+from rillflow.ports.storage.store import Journal
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 

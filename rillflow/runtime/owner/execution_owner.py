@@ -25,7 +25,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Call, Delivery, Executions, Reply, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.eviction_writes import EvictionWrites

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rillflow.core.commands import Announce, Command
-from rillflow.core.inspection.traces import Trace
+from rillflow.core.inspection.history.traces import Trace
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
-from rillflow.ports.store import Journal
+from rillflow.ports.storage.store import Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.owner.call_handling import CallOutcome
 from rillflow.runtime.process.crash_log import log_crash

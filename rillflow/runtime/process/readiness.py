@@ -13,7 +13,7 @@ from rillflow.ports.readiness import (
     STORE_UNREADABLE,
     Reason,
 )
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 
 log = logging.getLogger("rillflow.readiness")
 

@@ -3,7 +3,7 @@
 It makes the ``ExecutionSubmitted`` event and sends it to the owner. It keeps nothing but a cache of
 definitions.
 
-Used by `client/driver.py`, `runtime` and `serve`.
+Used by `client/ray_transport/driver.py`, `runtime` and `serve`.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
+from rillflow.definition.checks.validation import depth_findings
 from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_callback
 from rillflow.definition.references import expanded_rules
 from rillflow.definition.tasks import levels
-from rillflow.definition.validation import depth_findings
 from rillflow.errors import (
     DefectError,
     DefinitionError,
@@ -46,10 +46,10 @@ from rillflow.jsontypes import (
 )
 from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.language.versions import CURRENT
-from rillflow.ports.access import Holder
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
-from rillflow.ports.store import Store
+from rillflow.ports.storage.access import Holder
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.backpressure.admission import Admission

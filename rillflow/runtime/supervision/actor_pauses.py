@@ -1,6 +1,6 @@
 """Pauses in which an actor is left alone; each of them is twice as long as the one before.
 
-Used by `actors/starts.py` and `runtime/supervision/unfinished_drains.py`.
+Used by `actors/lifecycle/starts.py` and `runtime/supervision/unfinished_drains.py`.
 """
 
 import math

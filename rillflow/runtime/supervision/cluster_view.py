@@ -1,6 +1,6 @@
 """A deployment as JSON shows it: no digest of secrets, and no execution.
 
-Used by `client/driver.py` and `serve/routes/cluster.py`.
+Used by `client/ray_transport/driver.py` and `serve/routes/monitoring/cluster.py`.
 """
 
 from rillflow.jsontypes import JsonObject, JsonValue

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import OwnerLeases
-from rillflow.ports.store import Store
+from rillflow.ports.storage.lease import OwnerLeases
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.supervision.signs_of_life import RENEW_S
 

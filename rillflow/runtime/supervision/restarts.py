@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from rillflow.ids import DEDICATED_LISTING, ExecutionId
-from rillflow.ports.store import Journal
+from rillflow.ports.storage.store import Journal
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 
 log = logging.getLogger("rillflow.restarts")

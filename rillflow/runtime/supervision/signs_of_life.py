@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from rillflow.ports.lease import OwnerLease
+from rillflow.ports.storage.lease import OwnerLease
 
 RENEW_S: Final = 1.0
 """Time between two renewals of a lease."""

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from rillflow.errors import StoreError
-from rillflow.ports.lease import DeploymentName, Lease, Leases
+from rillflow.ports.storage.lease import DeploymentName, Lease, Leases
 from rillflow.runtime.process.clock import SystemClock
 
 RENEW_S: Final = 3.0

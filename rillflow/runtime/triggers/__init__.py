@@ -1,5 +1,5 @@
 """Triggers at work: ``registry.py`` adds and lists them, ``runner.py`` fires them.
 
-`runtime/stack.py` calls the registry, execution actors start the runner (``trigger_start.py``). The
+`runtime/stack.py` calls the registry, execution actors start the runner (``start.py``). The
 times are computed by `rillflow/triggers`.
 """

@@ -1,6 +1,6 @@
 """Learning which triggers have changed, from the revision in the store.
 
-Used by `runtime/triggers/runner.py` and `runtime/triggers/source_runner.py`.
+Used by `runtime/triggers/runner.py` and `runtime/triggers/sources/runner.py`.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, WaitableExecutions
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerProgress, TriggerRow
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (

@@ -1,6 +1,6 @@
 """What the triggers of a process count, and the spans of what they start.
 
-Used by `runtime/triggers/runner.py` and `runtime/triggers/source_runner.py`.
+Used by `runtime/triggers/runner.py` and `runtime/triggers/sources/runner.py`.
 """
 
 from rillflow.ids import ExecutionId

@@ -15,8 +15,8 @@ from rillflow.errors import CronError, RequestError
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
-from rillflow.ports.access import Holder
 from rillflow.ports.clock import Clock
+from rillflow.ports.storage.access import Holder
 from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom

@@ -5,7 +5,7 @@ of a trigger, which it reads with each firing. A firing is a submission whose id
 made of the trigger and the scheduled time, so a second owner, or a repetition after a crash, starts
 nothing twice: nothing here has to be exclusive.
 
-Used by `runtime/triggers/trigger_start.py`.
+Used by `runtime/triggers/start.py`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import msgspec
 from rillflow.errors import RillflowError
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import WaitableExecutions
-from rillflow.ports.store import Store
+from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.triggers.changes import LOOK_S, TOGETHER, TriggerChanges
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused

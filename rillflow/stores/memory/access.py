@@ -8,7 +8,7 @@ from itertools import islice
 
 import msgspec
 
-from rillflow.ports.access import ApiKey, AuditEntry, NumberedEntry
+from rillflow.ports.storage.access import ApiKey, AuditEntry, NumberedEntry
 from rillflow.stores.memory.journal import MemoryLifecycle
 
 

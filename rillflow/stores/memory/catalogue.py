@@ -6,11 +6,11 @@ Used by `stores/memory/store.py`.
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from rillflow.ports.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
-from rillflow.ports.store import VersionRow
+from rillflow.ports.storage.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
+from rillflow.ports.storage.store import VersionRow
 from rillflow.stores.memory.journal import MemoryLifecycle
-from rillflow.stores.name_rows import name_rows
-from rillflow.stores.stored_rows import listed_versions
+from rillflow.stores.sql.name_rows import name_rows
+from rillflow.stores.sql.stored_rows import listed_versions
 
 _Address: TypeAlias = tuple[str, str, str]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import (
+from rillflow.ports.storage.store import (
     DEATHS_KEPT_MS,
     Append,
     Death,
@@ -28,7 +28,6 @@ from rillflow.stores.append_plan import (
     ancestors_of,
     are_small,
 )
-from rillflow.stores.execution_filters import IS_NULL, conditions_of
 from rillflow.stores.large_values import (
     LARGE_VALUE_BYTES,
     ReadLimit,
@@ -36,6 +35,7 @@ from rillflow.stores.large_values import (
     references,
     slimmed,
 )
+from rillflow.stores.sql.execution_filters import IS_NULL, conditions_of
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,

@@ -5,7 +5,7 @@ Used by `stores/memory/store.py`.
 
 import time
 
-from rillflow.ports.lease import Lease, OwnerLease, decode_lease, encode_lease
+from rillflow.ports.storage.lease import Lease, OwnerLease, decode_lease, encode_lease
 from rillflow.stores.memory.journal import MemoryLifecycle
 
 

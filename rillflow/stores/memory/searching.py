@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
+from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.append_plan import ExecutionRow
 from rillflow.stores.large_values import joined_records
 from rillflow.stores.memory.journal import MemoryJournal
-from rillflow.stores.newest_counts import (
+from rillflow.stores.sql.newest_counts import (
     PartCount,
     common_window,
     needs_recount,
     newest_count,
     share_of,
 )
-from rillflow.stores.search_statements import needs_features
+from rillflow.stores.sql.searching import needs_features
 
 
 class MemorySearch(MemoryJournal):

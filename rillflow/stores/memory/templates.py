@@ -5,9 +5,9 @@ Used by `stores/memory/store.py`.
 
 import msgspec
 
-from rillflow.ports.templates import TaskTemplate, TemplateChange, TemplateFilter
-from rillflow.stores.first_rows import ALIYUN_TEMPLATE
+from rillflow.ports.storage.templates import TaskTemplate, TemplateChange, TemplateFilter
 from rillflow.stores.memory.journal import MemoryLifecycle
+from rillflow.stores.sql.first_rows import ALIYUN_TEMPLATE
 
 
 class MemoryTemplates(MemoryLifecycle):

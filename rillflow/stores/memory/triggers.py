@@ -14,7 +14,7 @@ from rillflow.ports.triggers import (
     TriggerUse,
 )
 from rillflow.stores.memory.journal import MemoryLifecycle
-from rillflow.stores.trigger_statements import gone, is_same, may_put
+from rillflow.stores.sql.triggers import gone, is_same, may_put
 
 
 class MemoryTriggers(MemoryLifecycle):

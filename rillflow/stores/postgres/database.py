@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from rillflow.errors import StoreError
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.postgres.schema import store_errors, upgrade
 from rillflow.stores.postgres.writer import PostgresWriter
 

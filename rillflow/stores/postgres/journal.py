@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import (
+from rillflow.ports.storage.store import (
     DEATHS_KEPT_MS,
     Append,
     Death,
@@ -20,11 +20,16 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
-from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
+from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
+from rillflow.stores.sql.stored_rows import (
+    damage_told,
+    death_of,
+    execution_summary,
+    stored_execution,
+)
 
 _NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
 # Rows are locked in the order of partitions, as by the writers, so that none deadlock.

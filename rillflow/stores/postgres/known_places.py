@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.append_plan import AppendPlan, Place, SlimAppend
 
 MOST_KNOWN: Final = 20_000

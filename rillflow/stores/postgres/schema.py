@@ -14,8 +14,8 @@ from typing import Final
 import asyncpg
 
 from rillflow.errors import StoreError
-from rillflow.stores.first_rows import ALIYUN_ROW
 from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.sql.first_rows import ALIYUN_ROW
 
 _UPGRADE_LOCK: Final = 0x52494C4C
 """Key of the advisory lock that one upgrading process holds at a time."""

@@ -4,17 +4,17 @@ Used by `stores`.
 """
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
-from rillflow.stores.postgres.access import PostgresApiKeys, PostgresAudit
-from rillflow.stores.postgres.aliases import PostgresAliases
-from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
-from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
-from rillflow.stores.postgres.leases import PostgresLeases, PostgresOwnerLeases
-from rillflow.stores.postgres.searching import PostgresSearch
-from rillflow.stores.postgres.sessions import PostgresSessions
-from rillflow.stores.postgres.templates import PostgresTemplates
-from rillflow.stores.postgres.triggers import PostgresTriggers
+from rillflow.stores.postgres.tables.access import PostgresApiKeys, PostgresAudit
+from rillflow.stores.postgres.tables.aliases import PostgresAliases
+from rillflow.stores.postgres.tables.catalogue import PostgresCatalogue
+from rillflow.stores.postgres.tables.deployments import PostgresDeployments
+from rillflow.stores.postgres.tables.leases import PostgresLeases, PostgresOwnerLeases
+from rillflow.stores.postgres.tables.searching import PostgresSearch
+from rillflow.stores.postgres.tables.sessions import PostgresSessions
+from rillflow.stores.postgres.tables.templates import PostgresTemplates
+from rillflow.stores.postgres.tables.triggers import PostgresTriggers
 
 
 class PostgresStore(

@@ -21,7 +21,7 @@ import asyncpg
 
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.append_plan import (
     AppendPlan,
     Family,

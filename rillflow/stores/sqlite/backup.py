@@ -14,11 +14,11 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from rillflow.core.codec import decode_event, decode_state
+from rillflow.core.encoding.codec import decode_event, decode_state
 from rillflow.definition import MAX_TEXT_BYTES, parse_definition
 from rillflow.errors import DefinitionError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import StoredExecution
+from rillflow.ports.storage.store import StoredExecution
 from rillflow.stores.large_values import joined_one_by_one
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
 from rillflow.stores.sqlite.file_use import (

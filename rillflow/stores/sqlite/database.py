@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from rillflow.errors import StoreError
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
 from rillflow.stores.sqlite.file_use import FileUse
 from rillflow.stores.sqlite.schema import migrate_file

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import (
+from rillflow.ports.storage.store import (
     DEATHS_KEPT_MS,
     Append,
     Death,
@@ -20,12 +20,17 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
+from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
+from rillflow.stores.sql.stored_rows import (
+    damage_told,
+    death_of,
+    execution_summary,
+    stored_execution,
+)
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.purge import list_purgeable, purge
-from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,

@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import ExecutionSummary
+from rillflow.ports.storage.store import ExecutionSummary
 from rillflow.stores.purge_plan import IS_FREE, Purgeable, purge_plan
-from rillflow.stores.stored_rows import execution_summary
+from rillflow.stores.sql.stored_rows import execution_summary
 
 _PURGEABLE: Final = f"""
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms

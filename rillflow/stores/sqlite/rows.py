@@ -16,7 +16,7 @@ import msgspec
 
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.append_plan import (
     AppendPlan,
     ExecutionRow,

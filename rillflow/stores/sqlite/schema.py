@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StoreError
-from rillflow.stores.first_rows import ALIYUN_ROW
 from rillflow.stores.private_files import close_to_others, make_private
 from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.sql.first_rows import ALIYUN_ROW
 from rillflow.stores.sqlite.connection import (
     connect,
     snapshot,

@@ -6,18 +6,18 @@ Used by `stores`.
 from pathlib import Path
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
-from rillflow.stores.sqlite.access import SqliteApiKeys, SqliteAudit
-from rillflow.stores.sqlite.aliases import SqliteAliases
-from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
-from rillflow.stores.sqlite.deployments import SqliteDeployments
 from rillflow.stores.sqlite.journal import SqliteJournal
-from rillflow.stores.sqlite.leases import SqliteLeases, SqliteOwnerLeases
 from rillflow.stores.sqlite.schema import rewrite_version
-from rillflow.stores.sqlite.searching import SqliteSearch
-from rillflow.stores.sqlite.sessions import SqliteSessions
-from rillflow.stores.sqlite.templates import SqliteTemplates
-from rillflow.stores.sqlite.triggers import SqliteTriggers
+from rillflow.stores.sqlite.tables.access import SqliteApiKeys, SqliteAudit
+from rillflow.stores.sqlite.tables.aliases import SqliteAliases
+from rillflow.stores.sqlite.tables.catalogue import SqliteCatalogue
+from rillflow.stores.sqlite.tables.deployments import SqliteDeployments
+from rillflow.stores.sqlite.tables.leases import SqliteLeases, SqliteOwnerLeases
+from rillflow.stores.sqlite.tables.searching import SqliteSearch
+from rillflow.stores.sqlite.tables.sessions import SqliteSessions
+from rillflow.stores.sqlite.tables.templates import SqliteTemplates
+from rillflow.stores.sqlite.tables.triggers import SqliteTriggers
 
 
 class SqliteStore(

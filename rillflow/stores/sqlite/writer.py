@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar, cast
 
 from rillflow.errors import ConflictError, StoreError
-from rillflow.ports.store import Append
+from rillflow.ports.storage.store import Append
 from rillflow.stores.sqlite.connection import WriteGate, connect, is_busy, transaction
 from rillflow.stores.sqlite.file_use import truncate_wal, wal_path
 from rillflow.stores.sqlite.rows import plan_for, write_plan

@@ -11,7 +11,7 @@ import asyncpg
 
 from rillflow.errors import StoreError
 from rillflow.stores.postgres.schema import schema_status, store_errors, upgrade
-from rillflow.stores.search_statements import numbered
+from rillflow.stores.sql.searching import numbered
 from rillflow.stores.transfer.session import Session
 
 SILENCE_S: Final = 120.0

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from rillflow.errors import ConflictError
+from rillflow.stores.sql.triggers import NEXT_REVISION
 from rillflow.stores.transfer.rows import CHANGING, COLUMNS, MovedExecution
 from rillflow.stores.transfer.session import Session
 from rillflow.stores.transfer.tables import TABLES, TEMPLATES, TRIGGERS, VERSIONS, Table
-from rillflow.stores.trigger_statements import NEXT_REVISION
 
 _STORED: Final = f"""
 SELECT key, {", ".join(COLUMNS)}, coalesce((SELECT max(seq) FROM journal WHERE execution = key), 0)

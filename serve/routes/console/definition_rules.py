@@ -13,7 +13,7 @@ from starlette.responses import Response
 from rillflow.errors import LanguageError, OverloadedError, RequestError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
-from rillflow.ports.store import Catalogue
+from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
 from rillflow.runtime.definitions.alias_rules import refuse_beyond_limits

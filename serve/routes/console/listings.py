@@ -22,7 +22,7 @@ from rillflow.errors import (
 from rillflow.gateways.outbound.threads import computed
 from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at_ms
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of, own_workspace

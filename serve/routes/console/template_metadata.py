@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from rillflow.ports.templates import TaskTemplate
+from rillflow.ports.storage.templates import TaskTemplate
 
 Field: TypeAlias = dict[str, Any]
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from rillflow.errors import RequestError
 from rillflow.gateways.outbound.threads import in_thread, joined
 from rillflow.jsontypes import encode_json
-from rillflow.ports.templates import TemplateChange, TemplateFilter
+from rillflow.ports.storage.templates import TemplateChange, TemplateFilter
 from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object

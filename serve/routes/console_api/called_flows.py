@@ -15,7 +15,7 @@ from rillflow.core.plan import LevelPlan, Plan
 from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import DefinitionError, RequestError
-from rillflow.ports.aliases import AliasName, AliasRow
+from rillflow.ports.storage.aliases import AliasName, AliasRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import stored_text
 from rillflow.runtime.stack import Stack

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.ids import parse_descriptor_id
-from rillflow.ports.execution_search import Place, Wanted
+from rillflow.ports.storage.execution_search import Place, Wanted
 from rillflow.runtime.stack import Stack
 from rillflow.triggers.origins import candidates, origin_of
 from serve.limits.callers import caller_of

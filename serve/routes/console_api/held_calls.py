@@ -23,7 +23,7 @@ from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import HostState
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE
-from rillflow.ray_tasks.node_resources import demand_of, needs_of, vain_wait
+from rillflow.ray_tasks.limits.node_resources import demand_of, needs_of, vain_wait
 from rillflow.runtime.stack import Stack
 
 UNREACHED: Final = "The address for callbacks does not answer, so none may arrive."

@@ -17,8 +17,8 @@ from rillflow.core.inspection.statuses import UNFINISHED, Status
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.ports.execution_search import FoundExecution, NewestCount, Place, Wanted
-from rillflow.ports.store import LATEST_MS
+from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
+from rillflow.ports.storage.store import LATEST_MS
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of, own_workspace
 from serve.routes.console_api.origins import name_triggers

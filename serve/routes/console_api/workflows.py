@@ -16,15 +16,15 @@ from rillflow.core.inspection.graphs import definition_graph
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.plan import Plan
 from rillflow.definition import canonical_text, collapse_sugar
+from rillflow.definition.checks.search_keys import key_names
 from rillflow.definition.language_schema import language_schema
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.definition.search_keys import key_names
 from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.gateways.outbound.threads import in_thread
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
-from rillflow.ports.aliases import AliasName, AliasRow, ListedVersion
-from rillflow.ports.execution_search import NewestCount, Wanted
+from rillflow.ports.storage.aliases import AliasName, AliasRow, ListedVersion
+from rillflow.ports.storage.execution_search import NewestCount, Wanted
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference

@@ -22,8 +22,13 @@ from rillflow.gateways.secrets.store import Secrets
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.triggers.webhook_data import refuse_media_type
-from rillflow.runtime.triggers.webhooks import CheckedRequest, Hook, WebhookOutcome, Webhooks
+from rillflow.runtime.triggers.webhooks.data import refuse_media_type
+from rillflow.runtime.triggers.webhooks.deliveries import (
+    CheckedRequest,
+    Hook,
+    WebhookOutcome,
+    Webhooks,
+)
 from rillflow.triggers.signatures import (
     Headers,
     Received,

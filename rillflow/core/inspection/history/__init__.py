@@ -1,0 +1,1 @@
+"""What the journal of an execution tells of its past: events, recordings, timelines, traces."""

@@ -1,0 +1,194 @@
+"""The catalogue half of the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rillflow.ports.storage.store import VersionRow
+from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.sql.name_rows import name_rows
+from rillflow.stores.sql.stored_rows import version_row
+
+_PUT_TEXT: Final = "INSERT INTO definitions VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_PUT_NAME: Final = "INSERT INTO names VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_PUT_KNOWN_VERSION: Final = "INSERT INTO known_versions VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+# Additions to one alias are serialized, so that positions are in the order of commits.
+_LOCK_ALIAS: Final = """
+SELECT FROM names WHERE business = $1 AND feature = $2 AND alias = $3 FOR UPDATE
+"""
+_PUT_VERSION: Final = """
+INSERT INTO versions VALUES (nextval('version_positions'), $1, $2, $3, $4, $5)
+ON CONFLICT (business, feature, alias, version)
+DO UPDATE SET position = excluded.position, created_at_ms = excluded.created_at_ms
+"""
+_TRIM_VERSIONS: Final = """
+DELETE FROM versions WHERE position IN (
+    SELECT position FROM versions WHERE business = $1 AND feature = $2 AND alias = $3
+    ORDER BY position DESC OFFSET $4)
+"""
+_KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = $1 AND version = $2"
+_VERSIONS: Final = """
+SELECT version, created_at_ms FROM versions
+WHERE business = $1 AND feature = $2 AND alias = $3 ORDER BY position DESC
+"""
+_PUT_RULE: Final = """
+INSERT INTO rules VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (kind, business, subject, name) DO UPDATE SET rule = excluded.rule
+"""
+
+
+class PostgresCatalogue:
+    """Definitions, aliases, versions and rules; see the ``Catalogue`` port."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def put_definition_text(self, definition_id: str, text: str) -> None:
+        """Keep a canonical text under its md5; keeping it again changes nothing."""
+        await self._database.execute(_PUT_TEXT, definition_id, text)
+
+    async def definition_text(self, definition_id: str) -> str | None:
+        """Read a canonical text."""
+        return await self._database.value(
+            "SELECT text FROM definitions WHERE definition_id = $1", definition_id
+        )
+
+    async def add_version(  # noqa: PLR0913 - one row of the catalogue
+        self,
+        business: str,
+        feature: str,
+        alias: str,
+        definition_id: str,
+        text: str,
+        *,
+        at_ms: int,
+        keep: int = 300,
+    ) -> None:
+        """Store a text and make it the newest version of an alias; keep the newest ones."""
+        address = (business, feature, alias)
+        async with self._database.transaction() as connection:
+            await connection.execute(_PUT_TEXT, definition_id, text)
+            await connection.executemany(_PUT_NAME, name_rows(*address))
+            await connection.execute(_LOCK_ALIAS, *address)
+            await connection.execute(_PUT_VERSION, *address, definition_id, at_ms)
+            await connection.execute(_PUT_KNOWN_VERSION, business, feature, definition_id)
+            await connection.execute(_TRIM_VERSIONS, *address, keep)
+
+    async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
+        """Return the newest version of an alias, None if it has none."""
+        return await self._database.value(f"{_VERSIONS} LIMIT 1", business, feature, alias)
+
+    async def has_version(self, business: str, feature: str | None, version: str) -> bool:
+        """Tell whether a version was ever added to a feature; None is any of the business."""
+        if feature is None:
+            found = await self._database.value(f"{_KNOWN_VERSION} LIMIT 1", business, version)
+        else:
+            found = await self._database.value(
+                f"{_KNOWN_VERSION} AND feature = $3", business, version, feature
+            )
+        return found is not None
+
+    async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:
+        """List the versions of an alias, newest first."""
+        rows = await self._database.rows(_VERSIONS, business, feature, alias)
+        return [version_row(row) for row in rows]
+
+    async def register(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> None:
+        """Add names to the listings, together with the names above them."""
+        async with self._database.transaction() as connection:
+            await connection.executemany(_PUT_NAME, name_rows(business, feature, alias))
+
+    async def unregister(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> None:
+        """Remove the lowest given name from its listing; nothing else is removed."""
+        await self._database.execute(
+            "DELETE FROM names WHERE business = $1 AND feature = $2 AND alias = $3",
+            *name_rows(business, feature, alias)[-1],
+        )
+
+    async def businesses(self) -> list[str]:
+        """List registered businesses by name."""
+        return await self._database.column(
+            "SELECT business FROM names WHERE feature = '' AND alias = '' ORDER BY business"
+        )
+
+    async def features(self, business: str) -> list[str]:
+        """List registered features of a business by name."""
+        return await self._database.column(
+            """SELECT feature FROM names WHERE business = $1 AND feature <> '' AND alias = ''
+            ORDER BY feature""",
+            business,
+        )
+
+    async def aliases(self, business: str, feature: str) -> list[str]:
+        """List registered aliases of a feature by name."""
+        return await self._database.column(
+            """SELECT alias FROM names WHERE business = $1 AND feature = $2 AND alias <> ''
+            ORDER BY alias""",
+            business,
+            feature,
+        )
+
+    async def set_rule(self, kind: str, scope: Sequence[str], name: str, rule: str) -> None:
+        """Set a rule: kind ``gray`` (scope business, feature) or ``ab`` (business, key)."""
+        business, subject = scope
+        await self._database.execute(
+            _PUT_RULE,
+            kind,
+            business,
+            subject,
+            name,
+            rule,
+        )
+
+    async def remove_rule(self, kind: str, scope: Sequence[str], name: str) -> None:
+        """Remove a rule; a missing one is no error."""
+        business, subject = scope
+        await self._database.execute(
+            "DELETE FROM rules WHERE kind = $1 AND business = $2 AND subject = $3 AND name = $4",
+            kind,
+            business,
+            subject,
+            name,
+        )
+
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        """Return the rules of a scope, sorted by name."""
+        business, subject = scope
+        rows = await self._database.rows(
+            """SELECT name, rule FROM rules WHERE kind = $1 AND business = $2 AND subject = $3
+            ORDER BY name""",
+            kind,
+            business,
+            subject,
+        )
+        return dict(rows)
+
+    async def rule_beginnings(
+        self, kind: str, scope: Sequence[str], *, characters: int, limit: int
+    ) -> dict[str, str]:
+        """Return the first rules of a scope by name, of each the first characters."""
+        business, subject = scope
+        rows = await self._database.rows(
+            """SELECT name, left(rule, $1) FROM rules
+            WHERE kind = $2 AND business = $3 AND subject = $4 ORDER BY name LIMIT $5""",
+            characters,
+            kind,
+            business,
+            subject,
+            limit,
+        )
+        return dict(rows)
+
+    async def rule_scopes(self, kind: str, business: str) -> list[str]:
+        """List second parts of the scopes of a business that have rules, by name."""
+        return await self._database.column(
+            "SELECT DISTINCT subject FROM rules WHERE kind = $1 AND business = $2 ORDER BY subject",
+            kind,
+            business,
+        )

@@ -1,0 +1,225 @@
+"""Searches among the executions of the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
+from rillflow.stores.large_values import joined_records, references_in
+from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.journal import damage
+from rillflow.stores.sql.newest_counts import (
+    PartCount,
+    common_window,
+    needs_recount,
+    newest_count,
+    share_of,
+)
+from rillflow.stores.sql.searching import (
+    FEATURES,
+    KEY_COUNT,
+    MOST_PARTS,
+    STATUSES,
+    Part,
+    count_statement,
+    is_sifted,
+    needs_features,
+    newest_statement,
+    numbered,
+    oldest_statement,
+    page_statement,
+    parts_of,
+    window_statement,
+)
+from rillflow.stores.sql.stored_rows import damage_told, found_execution
+
+_SPANS: Final = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS spans (begins, ends, number)"
+FEW_PARTS: Final = 8
+"""So many parts are counted span by span, which is faster for many rows."""
+_FEATURES: Final = FEATURES.format("$1", "$2")
+_KEY_COUNT: Final = KEY_COUNT.format("$1", "$2")
+_KEYS: Final = """
+SELECT execution_id, idempotency_key FROM executions
+WHERE execution_id = ANY($1::text[]) AND idempotency_key IS NOT NULL
+"""
+_RECORDS: Final = """
+SELECT record FROM journal
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1) AND seq > $2
+ORDER BY seq LIMIT $3
+"""
+_PAYLOADS: Final = """
+SELECT sha256, value FROM payloads
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
+    AND sha256 = ANY($2::bytea[])
+"""
+
+
+def spans_statement(
+    parts: Sequence[tuple[str, Part]], edges_ms: Sequence[int]
+) -> tuple[str, list[object]]:
+    """Return the statement that counts each part, of one status, in each span; and its values."""
+    texts: list[str] = []
+    values: list[object] = []
+    for status, part in parts:
+        one = count_statement(part, _SPANS)
+        texts.append(f"SELECT ?::text AS part, found.* FROM ({one}) AS found")  # noqa: S608 - columns are our own, values are bound
+        values += (status, *part.values, list(edges_ms[:-1]), list(edges_ms[1:]))
+    return " UNION ALL ".join(texts), values
+
+
+def grouped_statement(
+    parts: Sequence[tuple[str, Part]], edges_ms: Sequence[int]
+) -> tuple[str, list[object]]:
+    """Return the statement that counts many parts by status and span, and its values.
+
+    Each part of an index is read once, which takes longer for a row, and less for a part.
+    """
+    texts: list[str] = []
+    values: list[object] = [list(edges_ms)]
+    for status, part in parts:
+        conditions = ("submitted_at_ms >= ?", "submitted_at_ms < ?", *part.conditions)
+        texts.append(
+            f"SELECT ?::text AS part, submitted_at_ms FROM {part.table}"  # noqa: S608 - columns are our own, values are bound
+            f" WHERE {' AND '.join(conditions)}"
+        )
+        values += (status, edges_ms[0], edges_ms[-1], *part.values)
+    found = " UNION ALL ".join(texts)
+    statement = (
+        "SELECT part, width_bucket(submitted_at_ms, ?::bigint[]) AS number, count(*)"  # noqa: S608 - see above
+        f" FROM ({found}) AS found GROUP BY part, number"
+    )
+    return statement, values
+
+
+class PostgresSearch:
+    """Searches; see the ``ExecutionSearch`` port."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def search_executions(
+        self, wanted: Wanted, *, before: Place | None = None, limit: int
+    ) -> list[FoundExecution]:
+        """List executions, newest submit time first, beginning after a place."""
+        parts = [part for _, part in await self._parts(wanted)]
+        if not parts:
+            return []
+        statement, values = page_statement(parts, before, limit)
+        rows = await self._database.rows(numbered(statement), *values)
+        return [found_execution(row) for row in rows]
+
+    async def window_of(
+        self, wanted: Wanted, *, before: Place | None = None, most: int
+    ) -> int | None:
+        """Return since which submit time a search by several values is to look, at one time."""
+        if not is_sifted(wanted):
+            return None
+        rarest = await self._rarest_first(wanted)
+        first = msgspec.structs.replace(rarest, keys=rarest.keys[:1])
+        parts = await self._parts(first)
+        if not parts:
+            return None
+        share = share_of(most, (status for status, _ in parts))
+        statement, values = window_statement([part for _, part in parts], before, share)
+        ((since,),) = await self._database.rows(numbered(statement), *values)
+        return None if since is None else int(since)
+
+    async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
+        """Count executions by status, in each span of submit times between two edges."""
+        counts: list[dict[str, int]] = [{} for _ in pairwise(edges_ms)]
+        parts = await self._parts(wanted)
+        if not parts:
+            return counts
+        make = grouped_statement if len(parts) > FEW_PARTS else spans_statement
+        statement, values = make(parts, edges_ms)
+        for status, number, found in await self._database.rows(numbered(statement), *values):
+            if found:
+                span = counts[number - 1]
+                span[status] = span.get(status, 0) + found
+        return counts
+
+    async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
+        """Count the newest executions that a search finds, by status."""
+        parts = await self._parts(wanted)
+        share = share_of(most, (status for status, _ in parts))
+        found = await self._newest(parts, share)
+        window = common_window(found, wanted, share)
+        if needs_recount(found, window, wanted):
+            found = await self._newest(await self._parts(window), share)
+        return newest_count(found, window, wanted)
+
+    async def _newest(self, parts: Sequence[tuple[str, Part]], most: int) -> list[PartCount]:
+        found = await self._of_each([newest_statement(part, most) for _, part in parts])
+        return [PartCount(parts[place][0], count, oldest_ms) for place, count, oldest_ms in found]
+
+    async def _of_each(
+        self, statements: Sequence[tuple[str, Sequence[object]]]
+    ) -> Sequence[tuple[int, ...]]:
+        """Return the rows of two numbers of some statements, each after the statement's place.
+
+        They are one statement, since a workspace with many workflows has many of them.
+        """
+        if not statements:
+            return []
+        text = " UNION ALL ".join(
+            f"SELECT {place}, parts.* FROM ({one}) AS parts (number, found)"  # noqa: S608 - own text
+            for place, (one, _) in enumerate(statements)
+        )
+        values = [value for _, given in statements for value in given]
+        return await self._database.rows(numbered(text), *values)
+
+    async def oldest_submission(self, wanted: Wanted) -> int | None:
+        """Return the submit time of the oldest execution that is found, None for none."""
+        parts = [part for _, part in await self._parts(wanted)]
+        if not parts:
+            return None
+        statement, values = oldest_statement(parts)
+        ((oldest,),) = await self._database.rows(numbered(statement), *values)
+        return None if oldest is None else int(oldest)
+
+    async def idempotency_keys(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, str]:
+        """Return the keys with which executions were submitted; one without a key is left out."""
+        rows = await self._database.rows(_KEYS, list(execution_ids))
+        return {ExecutionId(execution_id): key for execution_id, key in rows}
+
+    async def read_journal(
+        self, execution_id: ExecutionId, *, after_seq: int, limit: int
+    ) -> list[bytes]:
+        """Read journal records of one execution in their order, also those before a snapshot."""
+        with damage_told(execution_id, (StoreError,), damage):
+            found = await self._database.rows(_RECORDS, execution_id, after_seq, limit)
+            records = [record for (record,) in found]
+            wanted = references_in(records)
+            rows = (
+                await self._database.rows(_PAYLOADS, execution_id, list(wanted)) if wanted else ()
+            )
+            return joined_records(execution_id, records, dict(rows))
+
+    async def _parts(self, wanted: Wanted) -> tuple[tuple[str, Part], ...]:
+        known = await self._database.column(STATUSES)
+        statuses = tuple(
+            each for each in known if wanted.statuses is None or each in wanted.statuses
+        )
+        features: tuple[str, ...] = ()
+        wanted = await self._rarest_first(wanted)
+        if needs_features(wanted):
+            found = await self._database.column(_FEATURES, wanted.business, MOST_PARTS + 1)
+            features = tuple(found)
+        return parts_of(wanted, statuses, features)
+
+    async def _rarest_first(self, wanted: Wanted) -> Wanted:
+        """Return a search with its search keys in the order of how many executions have them."""
+        if len(wanted.keys) < 2:
+            return wanted
+        counts = {each: await self._database.column(_KEY_COUNT, *each) for each in wanted.keys}
+        rare = sorted(wanted.keys, key=counts.__getitem__)
+        return msgspec.structs.replace(wanted, keys=tuple(rare))

@@ -1,0 +1,1 @@
+"""Routes about access: API keys, and the audit of changes."""

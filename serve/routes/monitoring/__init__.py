@@ -1,0 +1,1 @@
+"""Routes for monitoring: health checks, metrics, actors, event loops, overload protection."""
