@@ -131,12 +131,14 @@ class Turn:
         """Return the level that the instances of a scope belong to."""
         if not route:
             return self.plan.level
-        group = self.state.groups[route]
-        return self.plan_of(self.task(group.parent)).branches[group.branch]
+        # Written out, since each step of a group asks for it.
+        state = self.state
+        group = state.groups[route]
+        return self.plan.by_name[state.tasks[group.parent].base].branches[group.branch]
 
     def siblings(self, route: str, bases: Sequence[str]) -> Iterator[TaskState]:
         """Yield the instances of a scope with these base names."""
-        names = (f"{route}-{base}" for base in bases) if route else bases
+        names = (f"{route}-{base}" for base in bases) if route and bases else bases
         return map(self.state.tasks.__getitem__, names)
 
     def successors(self, task: TaskState) -> Iterator[TaskState]:

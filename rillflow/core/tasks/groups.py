@@ -409,17 +409,20 @@ def parent_status(counts: Sequence[int], key_counts: Sequence[int] = NO_GROUPS) 
 
     No field of the definition makes a group a key group; Rill Flow has them for extensions.
     """
-    total, keys = sum(counts), sum(key_counts)
-    if counts[TaskStatus.SUCCEED] + counts[TaskStatus.SKIPPED] == total:
+    if counts[TaskStatus.SUCCEED] + counts[TaskStatus.SKIPPED] == sum(counts):
         return TaskStatus.SUCCEED
-    satisfied = sum(key_counts[s] for s in TaskStatus if SATISFIED_IN_KEY_MODE[s])
-    if keys and satisfied == keys:
+    if key_counts is not NO_GROUPS and _are_satisfied(key_counts):
         return TaskStatus.KEY_SUCCEED
     if counts[TaskStatus.RUNNING] + counts[TaskStatus.READY]:
         return TaskStatus.RUNNING
     if counts[TaskStatus.FAILED]:
         return TaskStatus.FAILED
     return TaskStatus.RUNNING
+
+
+def _are_satisfied(key_counts: Sequence[int]) -> bool:
+    satisfied = sum(key_counts[s] for s in TaskStatus if SATISFIED_IN_KEY_MODE[s])
+    return 0 < satisfied == sum(key_counts)
 
 
 def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:

@@ -47,7 +47,7 @@ from rillflow.runtime.crashes.crash_history import CrashHistory, step_of
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import Handle
 from rillflow.runtime.owner import queries
-from rillflow.runtime.owner.callback_limits import CallbackLimits
+from rillflow.runtime.owner.callback_limits import LIMITED, CallbackLimits
 from rillflow.runtime.owner.mapping_log import MappingLog
 from rillflow.runtime.owner.recovery import SEEING_TO, Recovery
 from rillflow.runtime.owner.views import Views
@@ -224,12 +224,13 @@ class CallHandling:
 
     def _receive(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:
         if execution is not None:
-            kept = self._callback_limits.bounded(execution, call.event)
-            if kept is None:
-                return self._repetition(call, execution)
-            self._callback_limits.refuse(execution, kept)
-            if kept is not call.event:
-                call = msgspec.structs.replace(call, event=kept)
+            if isinstance(call.event, LIMITED):
+                kept = self._callback_limits.bounded(execution, call.event)
+                if kept is None:
+                    return self._repetition(call, execution)
+                self._callback_limits.refuse(execution, kept)
+                if kept is not call.event:
+                    call = msgspec.structs.replace(call, event=kept)
             if execution.is_shared:
                 execution.have_own_state()
         return self._deliver(call, execution)

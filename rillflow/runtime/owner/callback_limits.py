@@ -26,6 +26,9 @@ SIGNALS_BYTES: Final = 8 << 20
 SIGNALS_BYTES_PER_S: Final = 4_096
 """What they may carry on top of that each second, in the long run."""
 
+LIMITED: Final = CallbackReceived, WakeUpReceived
+"""The events that may have a limit."""
+
 _Noted: TypeAlias = tuple[ExecutionId, TaskName, int]
 _Carried: TypeAlias = tuple[ExecutionId, TaskName, type[Event]]
 
