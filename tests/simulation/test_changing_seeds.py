@@ -18,6 +18,8 @@ AT_EVERY_RUN: Final = 20
 FOUND: Final = {
     202335: "answers were offered again to an owner that another batch had found gone meanwhile",
     301612: "the checker forbade to begin an attempt anew that had been ended (no rule was wrong)",
+    7001019: "an owner noted an execution of a partition that had moved as resting, when it left"
+    " memory, under an epoch later than that of its owner",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong (``test_seeds.py``)."""
 

@@ -230,7 +230,7 @@ class ActivationCache:
                     return None
             if execution.blocked_by is not None:
                 await asyncio.wait({execution.blocked_by})
-            elif self.find(execution_id) is execution or self._ownership.is_elsewhere(execution_id):
+            elif self.find(execution_id) is execution or not self._ownership.is_own(execution_id):
                 execution.begin_lease()
                 return execution
 
@@ -320,7 +320,7 @@ class ActivationCache:
         if self.find(execution_id) is execution:
             self._hot.drop(execution_id)
             self._ended.drop(execution_id)
-            if not self._ownership.is_elsewhere(execution_id):
+            if self._ownership.is_own(execution_id):
                 self._watch.forgotten(execution_id)
         execution.move(ActivationEvent.FORGOTTEN)
         if execution.forgotten is not None:
@@ -351,8 +351,8 @@ class ActivationCache:
             StoreError: It cannot be read now.
         """
         while execution_id in self.unresumed:
-            is_elsewhere = self._ownership.is_elsewhere(execution_id)
-            execution = None if is_elsewhere else await self._lease_unless_bad(execution_id)
+            is_own = self._ownership.is_own(execution_id)
+            execution = await self._lease_unless_bad(execution_id) if is_own else None
             if execution is None:
                 self.unresumed.discard(execution_id)
                 return
@@ -446,8 +446,8 @@ class ActivationCache:
             raise NotReadyError(f"{execution_id} has a long journal")
         plan = await self.plans.get(stored.definition_id, waits=waits)
         execution = await self._replay(plan, stored)
-        if self._ownership.is_elsewhere(execution_id):
-            # Its own owner may restart it and change it, so it is read anew each time.
+        if not self._ownership.is_own(execution_id):
+            # Its own owner may change it, so it is read anew each time.
             return execution
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
@@ -472,7 +472,7 @@ class ActivationCache:
             raise self._unreadable(execution_id, error, f": {error}") from error
 
     async def _refuse_fatal(self, execution_id: ExecutionId) -> None:
-        if self._ownership.is_elsewhere(execution_id):
+        if not self._ownership.is_own(execution_id):
             # Its own owner may have crashed because of it since this owner has started.
             await self._crashes.look_again(execution_id)
         self._crashes.refuse(execution_id)

@@ -69,6 +69,7 @@ class OwnerEpoch:
         self._journal = journal
         self._dedicated = dedicated
         self._scopes = list(partitions) if dedicated is None else [self.scope_of(dedicated)]
+        self._partitions = frozenset(partitions)
         self._epoch = 0
         self._has_epoch = asyncio.Event()
         self._adopted = FIFOCache[int, int](MOST_ADOPTED)
@@ -114,7 +115,15 @@ class OwnerEpoch:
         """Tell whether calls about an execution reach this owner if they are sent on."""
         if self._dedicated is not None:
             return execution_id == self._dedicated
-        return partition_of(execution_id) in self._scopes
+        return partition_of(execution_id) in self._partitions
+
+    def is_own(self, execution_id: ExecutionId) -> bool:
+        """Tell whether nobody else changes an execution, so that it may be kept in memory.
+
+        An owner reads others too: calls that dispatchers have for earlier processes of its name may
+        be of partitions that have moved meanwhile.
+        """
+        return self.is_near(execution_id) and not self.is_elsewhere(execution_id)
 
     def is_elsewhere(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution belongs to an actor of its own, and not to this owner."""
