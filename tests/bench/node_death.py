@@ -4,7 +4,8 @@
 
 Two raylets on this machine are the nodes, with an execution actor on each, PostgreSQL, and a Ray
 that does not notice the death within this time. Callers submit executions with a pause of a second
-in each; half way the node beside the head is killed. A row has the executions of the dead actor
+in each to replicas on both nodes, since executions stay on the node where they were submitted; half
+way the node beside the head is killed, with its replica. A row has the executions of the dead actor
 that were under way then: how many, when the first of them had ended after the kill, half of them,
 99 % and all; and the longest time after the kill in which no execution ended at all.
 """
@@ -55,7 +56,7 @@ def _round(server: PostgresServer) -> str:
         base_url = nodes.ask("serve")
         pids = nodes.other.pids
         [dead] = [name for name, owner in nodes.ask("owners").items() if owner["pid"] in pids]
-        with under_load(base_url, mixture(url)) as load:
+        with under_load(base_url, mixture(url), also=[nodes.ask("replicate")]) as load:
             load.wait_for(EXECUTIONS // 2)
             killed_ms = SystemClock().now_ms()
             nodes.other.kill()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -131,7 +131,9 @@ class Refusal(NamedTuple):
 class Load:
     """What was submitted so far: each acknowledged id with its number, and the refusals."""
 
-    def __init__(self, base_url: str, flow: Flow, dedicated_every: int, pause_s: float) -> None:
+    def __init__(
+        self, base_urls: Sequence[str], flow: Flow, dedicated_every: int, pause_s: float
+    ) -> None:
         self._flow = flow
         self._pause_s = pause_s
         self._dedicated_every = dedicated_every
@@ -139,7 +141,7 @@ class Load:
         self.refused: list[Refusal] = []
         self.slowest_s = 0.0
         """The longest that any request has taken until its answer."""
-        self._base_url = base_url
+        self._base_urls = base_urls
         self._numbers = iter(range(1_000_000))
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -153,7 +155,7 @@ class Load:
 
     def check_ends(self) -> None:
         """Check that every acknowledged execution ends right, with a context of its own."""
-        with Api(self._base_url) as api:
+        with Api(self._base_urls[0]) as api:
             for execution_id, number in self.acknowledged.items():
                 ended = api.end(execution_id, PATIENCE_S)
                 assert ended.status == "SUCCEED", ended.shown
@@ -167,16 +169,22 @@ class Load:
         """Submit no more."""
         self._stopped.set()
 
-    def submit_until_stopped(self) -> None:
-        """Submit one execution after the other; run by every caller."""
-        with Api(self._base_url) as api:
-            while not self._stopped.is_set():
-                with self._lock:
-                    number = next(self._numbers)
-                self._submit(api, number)
-                self._stopped.wait(self._pause_s)
+    def submit_until_stopped(self, caller: int) -> None:
+        """Submit one execution after the other; run by every caller.
 
-    def _submit(self, api: Api, number: int) -> None:
+        One whose connection is refused, or cut, goes on at the next address.
+        """
+        while not self._stopped.is_set():
+            with Api(self._base_urls[caller % len(self._base_urls)]) as api:
+                while not self._stopped.is_set():
+                    with self._lock:
+                        number = next(self._numbers)
+                    if not self._is_answered(api, number):
+                        break
+                    self._stopped.wait(self._pause_s)
+            caller += 1
+
+    def _is_answered(self, api: Api, number: int) -> bool:
         query = {"descriptor_id": f"load:{self._flow.name}"}
         if self._dedicated_every and number % self._dedicated_every == 0:
             query["isolation"] = "dedicated"
@@ -187,31 +195,37 @@ class Load:
             is_cut = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
             self.refused.append(Refusal(CUT if is_cut else 0, repr(error)))
             time.sleep(REFUSED_S)
-            return
+            return False
         finally:
             self.slowest_s = max(self.slowest_s, time.monotonic() - begun_s)
         if response.status_code == 200:
             self.acknowledged[response.json()["execution_id"]] = number
         else:
             self.refused.append(Refusal(response.status_code, response.text))
+        return True
 
 
 @contextmanager
 def under_load(
-    base_url: str, flow: Flow, *, dedicated_every: int = 0, pause_s: float = 0.03
+    base_url: str,
+    flow: Flow,
+    *,
+    also: Sequence[str] = (),
+    dedicated_every: int = 0,
+    pause_s: float = 0.03,
 ) -> Iterator[Load]:
     """Keep submitting from many callers; when left, no more is submitted.
 
-    Each ``dedicated_every``-th execution is to have an actor of its own. Each caller pauses after
-    each submission.
+    The callers have this address and those ``also`` given, in turns. Each ``dedicated_every``-th
+    execution is to have an actor of its own. Each caller pauses after each submission.
     """
     with Api(base_url) as api:
         assert api.add(flow.text).status == 200
-    load = Load(base_url, flow, dedicated_every, pause_s)
+    load = Load([base_url, *also], flow, dedicated_every, pause_s)
     with ThreadPoolExecutor(CALLERS) as callers:
         try:
-            for _ in range(CALLERS):
-                callers.submit(load.submit_until_stopped)
+            for caller in range(CALLERS):
+                callers.submit(load.submit_until_stopped, caller)
             yield load
         finally:
             load.stop()

@@ -7,6 +7,7 @@ and JSON:
 
 ``launch``     starts two execution actors and a dispatcher, and waits until they take calls
 ``serve``      the same, and serves the HTTP API of these actors; its address
+``replicate``  serves it in a process on the node beside this one as well; the address there
 ``owners``     the execution actors: name to process id and node id
 ``ways``       how messages reach the actors from the driver: name to way
 ``submit N``   submits N executions of three calls, one after the other; their ids
@@ -22,17 +23,17 @@ from typing import Any, Final
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
-import uvicorn
 
 from rillflow.actors.deployment import deploy
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.peers import Peer
+from rillflow.actors.placing import find_nodes, on_node
 from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
 from rillflow.ports.messages import GetLoopState, encode_message
 from rillflow.settings import Settings
-from serve.api import create_api
 from tests.cluster.driving import obey
+from tests.cluster.node_replica import Replica, served
 
 ACTORS: Final = 2
 END_S: Final = 240.0
@@ -75,13 +76,15 @@ class Driver:
         here = {"port": port, "callback_host": f"http://127.0.0.1:{port}"}
         self._settings = self._settings.model_copy(update=here)
         self._stack = ray_stack(self._settings)
-        api = create_api(self._stack, self._launch_actors)
-        config = uvicorn.Config(api, log_config=None, lifespan="on")
-        config.load()
-        server = uvicorn.Server(config)
-        server.lifespan = config.lifespan_class(config)
-        await server.startup(sockets=[door])
+        self._server = await served(self._stack, self._launch_actors, door)
         return str(here["callback_host"])
+
+    async def replicate(self) -> str:
+        """Answer HTTP on the other node as well."""
+        _, there = find_nodes(self._settings).living
+        options = {"num_cpus": 0, "max_concurrency": 1000, **on_node(there)}
+        self._replica = ray.remote(Replica).options(**options).remote(self._settings)
+        return str(await self._replica.serve.remote())
 
     async def _launch_actors(self) -> None:
         await deploy(self._settings, self._stack.store)

@@ -17,9 +17,11 @@ import asyncpg
 import httpx
 import pytest
 
+from rillflow.actors.names import execution_actor_name, owner_index
 from rillflow.runtime.process.clock import SystemClock
 from tests.cluster.api import Api, Functions
 from tests.cluster.load import Load, check_mixture_calls, ended_ms, mixture, under_load
+from tests.cluster.node_driver import ACTORS
 from tests.cluster.processes import announced, wait_until_gone
 from tests.cluster.ray_nodes import DEAF, IMPATIENT, RayNodes
 from tests.postgres_server import PostgresServer
@@ -80,15 +82,17 @@ def test_when_a_node_is_killed_its_executions_go_on_elsewhere_before_ray_notices
     nodes = deaf_nodes
     base_url = nodes.ask("serve")
     before = _on_both_nodes(nodes)
+    [dead] = [name for name in before if before[name]["pid"] in nodes.other.pids]
     # Ray only starts them, and finds them.
     assert set(nodes.ask("ways").values()) == {"socket", "network"}
-    with under_load(base_url, mixture(functions.url)) as load:
+    with under_load(base_url, mixture(functions.url), also=[nodes.ask("replicate")]) as load:
         load.wait_for(LOAD // 2)
         killed_ms = SystemClock().now_ms()
         nodes.other.kill()
         load.wait_for(LOAD)
     load.check_ends()
     load.check_refusals()
+    assert _under_way(base_url, load, killed_ms, dead)
     _check_moved(before, nodes.ask("owners"))
     log.warning("from the kill to the end: %s", _delays(base_url, load, killed_ms))
     for execution_id in load.acknowledged:
@@ -160,6 +164,17 @@ def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
                 assert [task for task, _ in calls] == ["a", "b", "c"]
         finally:
             nodes.stop()
+
+
+def _under_way(base_url: str, load: Load, killed_ms: int, owner: str) -> list[str]:
+    """Return the executions of an owner that were submitted before a kill and ended after it."""
+    with Api(base_url) as api:
+        return [
+            each
+            for each in list(load.acknowledged)[: LOAD // 2]
+            if execution_actor_name(owner_index(each, ACTORS)) == owner
+            and ended_ms(api.get(each)) > killed_ms
+        ]
 
 
 def _delays(base_url: str, load: Load, killed_ms: int) -> str:
