@@ -38,6 +38,7 @@ from rillflow.actors.takeover.actor_watch import ActorWatch
 from rillflow.actors.takeover.takeovers import START_S, Takeovers
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import StoreError
+from rillflow.ids import DEDICATED_LISTINGS
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.readiness import Reason
@@ -99,7 +100,9 @@ class ControllerActor:
         self._settings = settings
         self._wanted = wanted
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
-        self._reports = Reports(settings.namespace)
+        # A dedicated actor that was stopped before it has reported is known by its name only.
+        unfinished = partial(self._store.unfinished, DEDICATED_LISTINGS)
+        self._reports = Reports(settings.namespace, unfinished)
         self._names: list[tuple[str, Kind]] = [
             *((name, DISPATCHER) for name in dispatchers(settings)),
             *((name, EXECUTION) for name in owners(settings)),

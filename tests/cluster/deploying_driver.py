@@ -38,7 +38,6 @@ import msgspec
 import ray
 from aiohttp import web
 
-from rillflow.actors.controller_actor import LOOK_S as CONTROLLER_LOOKS_S
 from rillflow.actors.deployment import deploy
 from rillflow.actors.directory import find_actor, names_of_actors
 from rillflow.actors.names import CONTROLLER_ACTOR, dedicated_actor_name, kind_of
@@ -205,11 +204,7 @@ class Driver:
         return "held"
 
     async def pause(self) -> str:
-        """Stop the process of the actor of one execution, which the controller has seen before.
-
-        One that it has never seen cannot be started again: only its report tells the execution.
-        """
-        await asyncio.sleep(3 * CONTROLLER_LOOKS_S)
+        """Stop the process of the actor of one execution."""
         actor = await find_actor(self._base, dedicated_actor_name(self._held))
         os.kill((await actor.report.remote()).pid, signal.SIGSTOP)
         return "paused"

@@ -4,14 +4,17 @@ Used by `actors/cluster.py` and `actors/controller_actor.py`.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import ray
 
 from rillflow.actors.directory import names_of_actors
-from rillflow.actors.names import kind_of
+from rillflow.actors.names import dedicated_actor_name, kind_of
+from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.cluster import (
     ActorDescription,
@@ -21,7 +24,10 @@ from rillflow.ports.cluster import (
 )
 from rillflow.ports.deployment import UNSAID
 from rillflow.ports.readiness import Reason
+from rillflow.private_apis.ray_core.state import place_of
 from rillflow.runtime.supervision.convergence import DEDICATED, Kind, Running
+
+log = logging.getLogger("rillflow.controller")
 
 ANSWER_S: Final = 2.0
 """How long an actor may take to report; one that takes longer is silent."""
@@ -44,14 +50,14 @@ ENDS: Final = {
 class ObservedActor(NamedTuple):
     """An actor as it was found; ``report`` is None where it has not answered.
 
-    ``reported_id`` is the execution of a dedicated actor, as it has said earlier.
+    ``known_id`` is the execution of a dedicated actor, as it has said earlier, or from the store.
     """
 
     running: Running
     actor: Any
     report: ActorReport | None
     description: ActorDescription | None = None
-    reported_id: ExecutionId | None = None
+    known_id: ExecutionId | None = None
 
     @property
     def node(self) -> str:
@@ -61,14 +67,26 @@ class ObservedActor(NamedTuple):
     @property
     def execution_id(self) -> ExecutionId | None:
         """The one execution of a dedicated actor."""
-        return self.report.execution_id if self.report is not None else self.reported_id
+        return self.report.execution_id if self.report is not None else self.known_id
 
 
 class Reports:
     """Asks all actors of a namespace for their reports, and remembers restarts and silence."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        unfinished: Callable[[], Awaitable[Sequence[ExecutionId]]] | None = None,
+    ) -> None:
+        """Ask the actors of a namespace.
+
+        Args:
+            namespace: That of the stack.
+            unfinished: Returns the dedicated executions that have not ended, by which actors are
+                known that have never answered.
+        """
         self._namespace = namespace
+        self._unfinished = unfinished
         self._lives: dict[str, str] = {}
         self._restarts: Counter[str] = Counter()
         self._fencings: Counter[str] = Counter()
@@ -83,6 +101,12 @@ class Reports:
         kinds = [(name, kind) for name in names if (kind := kind_of(name)) is not None]
         found = await asyncio.gather(*(self._look_at(name, kind) for name, kind in kinds))
         seen = [each for each in found if each is not None]
+        unknown = [each for each in seen if _is_unknown(each)]
+        if unknown and self._unfinished is not None:
+            known = await _ids_of(unknown, self._unfinished)
+            seen = [
+                each._replace(known_id=known.get(each.running.name, each.known_id)) for each in seen
+            ]
         self._note(seen)
         return seen
 
@@ -152,7 +176,7 @@ class Reports:
             return None
         except (ray.exceptions.RayError, TimeoutError):
             silent = Running(name, kind, None, is_silent=True, is_ready=False)
-            return ObservedActor(silent, actor, None, reported_id=self._dedicated.get(name))
+            return ObservedActor(silent, actor, None, known_id=self._dedicated.get(name))
         report = description.report
         running = Running(
             name,
@@ -168,8 +192,8 @@ class Reports:
         silent = {
             each.running.name
             for each in seen
-            # Of one that has never reported, nobody knows what the next one is to execute.
-            if each.running.is_silent and (each.running.kind != DEDICATED or each.reported_id)
+            # Of one that nobody knows, nobody knows what the next one is to execute.
+            if each.running.is_silent and (each.running.kind != DEDICATED or each.known_id)
         }
         self._dedicated = {
             each.running.name: each.execution_id for each in seen if each.execution_id is not None
@@ -184,6 +208,33 @@ class Reports:
             if self._lives.setdefault(name, life) != life:
                 self._lives[name] = life
                 self.note_restart(name)
+
+
+def _is_unknown(seen: ObservedActor) -> bool:
+    """Tell whether this is a dedicated actor of which nobody knows the execution."""
+    running = seen.running
+    return running.is_silent and running.kind == DEDICATED and seen.known_id is None
+
+
+async def _ids_of(
+    silent: Sequence[ObservedActor], unfinished: Callable[[], Awaitable[Sequence[ExecutionId]]]
+) -> dict[str, ExecutionId]:
+    """Return the executions of dedicated actors that Ray takes for alive, by name.
+
+    One that Ray is still starting is not silent: it has had no time to answer yet.
+    """
+    places = await asyncio.gather(*(asyncio.to_thread(place_of, each.actor) for each in silent))
+    names = {
+        each.running.name for each, (is_alive, _) in zip(silent, places, strict=True) if is_alive
+    }
+    if not names:
+        return {}
+    try:
+        ids = {dedicated_actor_name(each): each for each in await unfinished()}
+    except StoreError as error:
+        log.warning("dedicated_executions_not_read", extra={"reason": str(error)})
+        return {}
+    return {name: ids[name] for name in names if name in ids}
 
 
 async def _described(actor: Any) -> ActorDescription:
