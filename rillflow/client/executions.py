@@ -14,6 +14,7 @@ from rillflow.client.operations import (
     Finish,
     ReadLog,
     ReadTrace,
+    ReadWaits,
     Redo,
     WakeUp,
     named_tasks,
@@ -95,6 +96,16 @@ class Execution:
         """Return what it did when, as spans, since its submission or its last redo."""
         found: JsonObject = self._hold(exchanges.ask(ReadTrace(execution_id=self.id)))
         return found
+
+    def waits(self, task: str = "") -> list[JsonObject]:
+        """Return what its tasks wait for, or one of them, each with a ``sentence``.
+
+        These are the first hundred; see docs/console-api.md. What a dispatcher holds back is told
+        over HTTP only.
+        """
+        found = self._hold(exchanges.ask(ReadWaits(execution_id=self.id, task=task)))
+        waits: list[JsonObject] = found["waits"]
+        return waits
 
     def result(
         self,
@@ -272,6 +283,12 @@ class AsyncExecution:
         """Return what it did when, as spans; see ``Execution.trace``."""
         found: JsonObject = await self._hold(exchanges.ask(ReadTrace(execution_id=self.id)))
         return found
+
+    async def waits(self, task: str = "") -> list[JsonObject]:
+        """Return what its tasks wait for, each with a ``sentence``; see ``Execution.waits``."""
+        found = await self._hold(exchanges.ask(ReadWaits(execution_id=self.id, task=task)))
+        waits: list[JsonObject] = found["waits"]
+        return waits
 
     async def result(
         self,

@@ -112,6 +112,17 @@ class ReadTrace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadWaits:
+    """Read what an execution waits for, or one task; answers a JSON object.
+
+    See docs/console-api.md.
+    """
+
+    execution_id: ExecutionId
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:
     """Send a signal to a suspense task; answers nothing."""
 
@@ -259,6 +270,7 @@ Request: TypeAlias = (
     | Read
     | ReadLog
     | ReadTrace
+    | ReadWaits
     | WakeUp
     | Finish
     | Redo

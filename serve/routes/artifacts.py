@@ -75,6 +75,7 @@ _BYTES: Final[dict[str, Any]] = {"content": {ANY_TYPE: {"schema": {"type": "stri
 FETCHED: Final[Responses] = {
     200: {"description": "The artifact, of its media type.", **_BYTES},
     206: {"description": "The range that was asked for.", **_BYTES},
+    304: {"description": "The sender has it already, as `If-None-Match` says."},
     403: {"description": "The address is not sealed, or its time is over."},
     404: {"description": "There is no such artifact."},
     416: {"description": "The range has no byte."},
@@ -184,6 +185,10 @@ class _ArtifactRequests:
     async def fetch(self, sha256: str, request: Request) -> Response:
         """Open an artifact for who may read it, and send what is asked for."""
         reference = await self._readable(sha256, request)
+        headers = {**HEADERS, "ETag": f'"{sha256}"', **_disposition(reference)}
+        if _has(sha256, request.headers.get("if-none-match", "")):
+            # Nothing is read: what has this SHA-256 is always the same.
+            return Response(status_code=304, headers=headers)
         owners = _sender(request)
         leaves = LEFT_TO_FUNCTIONS if caller_of(request.scope).key_id else 0
         await self._fetching.take(owners, leaves=leaves)
@@ -195,8 +200,9 @@ class _ArtifactRequests:
         except BaseException:
             self._fetching.free(owners)
             raise
-        asked = _range_of(request.headers.get("range", ""), size)
-        headers = {**HEADERS, "ETag": f'"{sha256}"', **_disposition(reference)}
+        begun = request.headers.get("if-range", "").strip()
+        is_same = not begun or begun == headers["ETag"]
+        asked = _range_of(request.headers.get("range", "") if is_same else "", size)
         if asked is None:
             await self._end(content, owners)
             return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
@@ -386,6 +392,11 @@ class _ArtifactRequests:
     def _write(self, draft: BinaryIO, part: bytearray) -> None:
         self._stack.artifacts.store.require_free(len(part))
         draft.write(part)
+
+
+def _has(sha256: str, header: str) -> bool:
+    """Tell whether the sender of an ``If-None-Match`` has an artifact (RFC 9110, 13.1.2)."""
+    return f'"{sha256}"' in [tag.strip().removeprefix("W/") for tag in header.split(",")]
 
 
 def _range_of(header: str, size: int) -> _Range | None:

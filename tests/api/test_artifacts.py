@@ -184,6 +184,31 @@ async def test_who_has_the_key_reads_any_artifact_and_parts_of_it(
         assert (await _got(api, f"/flow/artifacts/{unknown}")).status_code == 404
 
 
+async def test_who_has_an_artifact_already_gets_no_bytes_again(
+    api_with_film: tuple[Api, dict[str, str]],
+) -> None:
+    api, film = api_with_film
+    path = f"/flow/artifacts/{SHA256}"
+    tag = (await _got(api, path)).headers["etag"]
+    for given in (tag, f"W/{tag}", f'"other", {tag}'):
+        for place in (path, film["url"]):
+            answer = await _got(api, place, **{"If-None-Match": given})
+            assert (answer.status_code, answer.content) == (304, b""), (given, place)
+            assert answer.headers["etag"] == tag
+            assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    for given in ('"other"', SHA256, "*"):
+        answer = await _got(api, path, **{"If-None-Match": given})
+        assert (answer.status_code, answer.content) == (200, FILM), given
+    for given, status, content in ((tag, 206, FILM[2:6]), ('"other"', 200, FILM)):
+        answer = await _got(api, path, **{"If-Range": given, "Range": "bytes=2-5"})
+        assert (answer.status_code, answer.content) == (status, content), given
+    unknown = "0" * 64
+    answer = await _got(api, f"/flow/artifacts/{unknown}", **{"If-None-Match": f'"{unknown}"'})
+    assert answer.status_code == 404
+    api.client.headers.pop("X-Rillflow-Api-Key")
+    assert (await _got(api, path, **{"If-None-Match": tag})).status_code == 403
+
+
 async def test_a_key_for_one_workspace_reads_what_executions_of_it_use(
     api_with_film: tuple[Api, dict[str, str]],
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import pytest
 
@@ -9,10 +10,17 @@ import rillflow
 from rillflow.client.http_transport.transport import AsyncHttpTransport
 from rillflow.client.operations import Read
 from rillflow.client.ray_transport.driver import StackTransport
-from rillflow.errors import ExecutionFailedError, RequestError, UnreachableError
+from rillflow.errors import (
+    ExecutionFailedError,
+    RequestError,
+    RillflowError,
+    UnreachableError,
+)
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, served
+
+UNKNOWN: Final = "shop:order_c_01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 async def clients(api: Api) -> AsyncIterator[rillflow.AsyncClient]:
@@ -131,3 +139,16 @@ async def test_both_ways_show_the_same_cluster(api: Api) -> None:
         found = await client.cluster()
         assert found["converged"] is True
         assert found == await api.get("/flow/cluster.json")
+
+
+async def test_both_ways_tell_why_an_execution_waits(api: Api) -> None:
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    async for client in clients(api):
+        execution = client.execution(execution_id)
+        [wait] = await execution.waits()
+        assert str(wait["sentence"]).startswith("Waiting for a wake-up of wait since ")
+        assert await execution.waits("wait") == [wait]
+        with pytest.raises(RillflowError):
+            await execution.waits("nosuch")
+        with pytest.raises(RillflowError):
+            await client.execution(UNKNOWN).waits()

@@ -21,6 +21,7 @@ from rillflow.runtime.process.clock import SystemClock
 
 TOLD: Final = ("RUNNING", "KEY_SUCCEED", "FAILED")
 """Statuses of executions of which a list says more."""
+ENDED: Final = ("SUCCEED", "SUCCEEDED", "FAILED", "SKIPPED")
 MOST_HOLDERS: Final = 100
 """Of how many executions one question tells who holds them."""
 
@@ -40,7 +41,8 @@ def print_execution(execution: Execution, *, failed: bool, brief: bool, as_json:
     if as_json or not console.is_terminal:
         print_json({**view, "tasks": tasks} if "tasks" in view else view)
         return
-    show_execution(console, view, tasks, SystemClock().now_ms())
+    waits = {} if failed else _waits(execution, view.get("dag_status"))
+    show_execution(console, view, tasks, SystemClock().now_ms(), waits)
     if failed and not tasks:
         say("no task has failed", err=True)
 
@@ -59,7 +61,21 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
     if as_json or not console.is_terminal:
         print_json(without_old_error(task))
     else:
-        show_task(console, name, task, SystemClock().now_ms(), whole=True)
+        waits = _waits(execution, task.get("status"), name)
+        show_task(console, name, task, SystemClock().now_ms(), whole=True, waits=waits)
+
+
+def _waits(execution: Execution, status: object, task: str = "") -> dict[str, str]:
+    """Return why each task waits that has not ended, or this one; nothing if that cannot be had."""
+    if status in ENDED:
+        return {}
+    try:
+        found = execution.waits(task)
+    except UnreachableError:
+        raise
+    except RillflowError:
+        return {}  # it has been removed since, or the server is of a release that does not tell
+    return {str(one["task"]): str(one["sentence"]) for one in found}
 
 
 def print_list(client: Client, found: Sequence[ListedExecution], *, ids_only: bool = False) -> None:

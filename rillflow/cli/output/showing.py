@@ -6,6 +6,7 @@ Used by `cli/output`.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from rich.console import Console
@@ -37,29 +38,46 @@ TRACEBACK: Final = "traceback"
 FEW_LINES: Final = 6
 MOST_LINES: Final = 100
 """Of a traceback, of one task among others and of one that was asked for."""
+NO_WAITS: Final[Mapping[str, str]] = MappingProxyType({})
 VALUES: Final = ("input", "output")
 """Fields that hold data, which may be cut; all others are messages."""
 
 
 def show_execution(
-    console: Console, view: Mapping[str, Any], tasks: Mapping[str, Any], now_ms: int
+    console: Console,
+    view: Mapping[str, Any],
+    tasks: Mapping[str, Any],
+    now_ms: int,
+    waits: Mapping[str, str] = NO_WAITS,
 ) -> None:
-    """Write an execution with these tasks; input, output and context are cut to a line."""
+    """Write an execution with these tasks; input, output and context are cut to a line.
+
+    ``waits`` are sentences by task, and under an empty name for the execution itself.
+    """
     console.print(Text(visible(str(view.get("execution_id"))), "bold"), soft_wrap=True)
     console.print(_heading(view, now_ms))
-    for field, text, style in _facts(view):
+    for field, text, style in (*_facts(view), *_wait_of("", waits)):
         _print_text(console, Text(f"{field:<{FIELD_WIDTH}}", "dim"), Text(text, style))
     context = Text(f"{'context':<{FIELD_WIDTH}}", "dim")
     cut_line(console, context.append(_one_line(view.get("context", {}))))
     for name, task in tasks.items():
         console.print()
-        show_task(console, name, task, now_ms, whole=False)
+        show_task(console, name, task, now_ms, whole=False, waits=waits)
 
 
 def show_task(
-    console: Console, name: str, task: Mapping[str, Any], now_ms: int, *, whole: bool
+    console: Console,
+    name: str,
+    task: Mapping[str, Any],
+    now_ms: int,
+    *,
+    whole: bool,
+    waits: Mapping[str, str] = NO_WAITS,
 ) -> None:
-    """Write a task instance; ``whole`` writes its input and output out in full."""
+    """Write a task instance; ``whole`` writes its input and output out in full.
+
+    ``waits`` has a sentence for a task that has not ended.
+    """
     instance = read_instance(name, without_old_error(dict(task)))
     indent = "  " * name.count("-")
     head = Text(f"{indent}{visible(name):<{max(NAME_WIDTH - len(indent), len(name) + 1)}}")
@@ -68,7 +86,7 @@ def show_task(
     head.append("" if duration_ms is None else f"{seconds(duration_ms)}  ")
     head.append(_kind(instance), "dim")
     console.print(head, soft_wrap=True)
-    for field, value, style in _fields(instance, task, now_ms):
+    for field, value, style in (*_wait_of(name, waits), *_fields(instance, task, now_ms)):
         label = Text(f"{indent}  {field:<{FIELD_WIDTH}}", "dim")
         if field == TRACEBACK:
             _print_traceback(console, label, value, MOST_LINES if whole else FEW_LINES)
@@ -81,6 +99,12 @@ def show_task(
             console.print(label.append(text.replace("\n", f"\n{indent}  "), style), soft_wrap=True)
         else:
             console.print(label.append(_one_line(value), style), soft_wrap=True)
+
+
+def _wait_of(name: str, waits: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield why something waits, as other messages are yielded."""
+    if name in waits:
+        yield "why", _one_line(waits[name]), "yellow"
 
 
 def _print_traceback(console: Console, label: Text, text: str, most: int) -> None:

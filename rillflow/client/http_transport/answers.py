@@ -254,6 +254,19 @@ class Trace(Struct):
     trace_id: str | None = None
 
 
+class Wait(Struct):
+    """What a task waits for, or the execution itself."""
+
+    task: str
+    sentence: str
+
+
+class Waits(Struct):
+    """What an execution waits for."""
+
+    waits: list[Wait]
+
+
 KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey | Audit]]] = {
     "add": NewKey,
     "list": Keys,

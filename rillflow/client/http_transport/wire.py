@@ -16,6 +16,7 @@ from rillflow.client.http_transport.answers import (
     Stream,
     Task,
     Trace,
+    Waits,
     check,
 )
 from rillflow.client.operations import (
@@ -29,6 +30,7 @@ from rillflow.client.operations import (
     ReadCluster,
     ReadLog,
     ReadTrace,
+    ReadWaits,
     Redo,
     RedoMany,
     Request,
@@ -109,14 +111,28 @@ def call_of(request: Request) -> Call:
         return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
     if isinstance(request, Read):
         return _reading(request)
-    if isinstance(request, ListExecutions | ReadCluster | ReadLog | ReadTrace | KeyRequest):
+    if isinstance(
+        request, ListExecutions | ReadCluster | ReadLog | ReadTrace | ReadWaits | KeyRequest
+    ):
         return _looking(request)
     if isinstance(request, RedoMany | TriggerRequest):
         return _of_many(request)
     return _order(request)
 
 
-def _looking(request: ListExecutions | ReadCluster | ReadLog | ReadTrace | KeyRequest) -> Call:
+def _inspecting(request: ReadTrace | ReadWaits) -> Call:
+    query = {"execution_id": request.execution_id}
+    if isinstance(request, ReadTrace):
+        return Call("GET", "/flow/console/v1/trace.json", query)
+    task = {"task": request.task} if request.task else {}
+    return Call("GET", "/flow/console/v1/waits.json", query | task)
+
+
+def _looking(
+    request: ListExecutions | ReadCluster | ReadLog | ReadTrace | ReadWaits | KeyRequest,
+) -> Call:
+    if isinstance(request, ReadTrace | ReadWaits):
+        return _inspecting(request)
     if isinstance(request, KeyRequest):
         method = "GET" if request.action in {"list", "audit"} else "POST"
         folder = "" if request.action == "audit" else "keys/"
@@ -124,9 +140,6 @@ def _looking(request: ListExecutions | ReadCluster | ReadLog | ReadTrace | KeyRe
     if isinstance(request, ReadLog):
         query = {"execution_id": request.execution_id, "task_name": request.task}
         return Call("GET", "/flow/logs.json", query)
-    if isinstance(request, ReadTrace):
-        query = {"execution_id": request.execution_id}
-        return Call("GET", "/flow/console/v1/trace.json", query)
     if isinstance(request, ReadCluster):
         if request.whole:
             return Call("GET", "/flow/console/v1/operations.json", {})
@@ -296,8 +309,8 @@ def _answer(request: Request, value: JsonObject) -> Any:
 
 
 def _state(request: Request, value: JsonObject) -> Any:
-    if isinstance(request, ReadTrace):
-        return check(value, Trace)
+    if isinstance(request, ReadTrace | ReadWaits):
+        return check(value, Trace if isinstance(request, ReadTrace) else Waits)
     if isinstance(request, ReadCluster):
         return check(value, Operations if request.whole else Cluster)
     return check(value, KEY_ANSWERS[request.action]) if isinstance(request, KeyRequest) else None

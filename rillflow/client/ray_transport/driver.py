@@ -29,6 +29,7 @@ from rillflow.client.operations import (
     ReadCluster,
     ReadLog,
     ReadTrace,
+    ReadWaits,
     Redo,
     RedoMany,
     Request,
@@ -56,7 +57,7 @@ from rillflow.errors import (
     UnreachableError,
 )
 from rillflow.gateways.callbacks.arrivals import read_callback
-from rillflow.ids import ExecutionId, is_execution_id
+from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.ports.task_logs import LogText
@@ -75,6 +76,8 @@ HOW_TO_JOIN: Final = (
     "scripts join with the token of who runs the stack: name that user's ~/.ray/auth_token in"
     " RAY_AUTH_TOKEN_PATH, copy it to ~/.ray/auth_token here, or put its text into RAY_AUTH_TOKEN"
 )
+MOST_WAITS: Final = "100"
+"""As many as a page has over HTTP."""
 ORDERS: Final[dict[Order, type[CancelRequested | PauseRequested | ResumeRequested]]] = {
     "cancel": CancelRequested,
     "pause": PauseRequested,
@@ -215,7 +218,7 @@ class StackTransport:
             case WakeUp() | Finish() | Redo() | Control():
                 event = self._event(request)
                 return (await self._stack.deliver(request.execution_id, event)).changed
-            case ListExecutions() | ReadCluster() | ReadLog() | ReadTrace():
+            case ListExecutions() | ReadCluster() | ReadLog() | ReadTrace() | ReadWaits():
                 return await self._look(request)
             case RedoMany():
                 return await self._redo_many(request)
@@ -242,9 +245,11 @@ class StackTransport:
             idempotency_key=checked_key(request.idempotency_key),
         )
 
-    async def _look(self, request: ListExecutions | ReadCluster | ReadLog | ReadTrace) -> Any:
-        if isinstance(request, ReadTrace):
-            return await self._trace(request.execution_id)
+    async def _look(
+        self, request: ListExecutions | ReadCluster | ReadLog | ReadTrace | ReadWaits
+    ) -> Any:
+        if isinstance(request, ReadTrace | ReadWaits):
+            return await self._inspect(request)
         if isinstance(request, ReadLog):
             found = await self._stack.task_log(request.execution_id, request.task)
             return None if found is None else [_stream(each) for each in found]
@@ -254,10 +259,13 @@ class StackTransport:
             return cluster_view(await self._stack.cluster.state(request.executions))
         return await self._list(request)
 
-    async def _trace(self, execution_id: ExecutionId) -> Any:
-        body = await self._stack.inspect(execution_id, "trace")
+    async def _inspect(self, request: ReadTrace | ReadWaits) -> Any:
+        kind, asked = "trace", dict[str, str]()
+        if isinstance(request, ReadWaits):
+            kind, asked = "waits", {"task": request.task, "offset": "0", "limit": MOST_WAITS}
+        body = await self._stack.inspect(request.execution_id, kind, **asked)
         if body is None:
-            raise UnknownExecutionError(f"there is no execution {execution_id}")
+            raise UnknownExecutionError(f"there is no execution {request.execution_id}")
         return decode_json(body)
 
     async def _list(self, request: ListExecutions) -> list[ListedExecution]:
