@@ -4,6 +4,7 @@ Shows also that the alert rules and the dashboard of `deploy` ask for nothing el
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -277,6 +278,23 @@ def test_alerts_and_panels_ask_for_metrics_and_labels_that_are_offered(
             assert matcher.name in OFFERED[selector.name], (title, matcher.name)
     names = set().union(*(OFFERED[selector.name] for selector in selectors))
     assert set(_grouped_by(parsed)) <= names, title
+
+
+def test_the_dashboard_shows_everything_about_triggers() -> None:
+    board = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    asked = " ".join(target["expr"] for each in board["panels"] for target in each["targets"])
+    names = [each.name for each in METRICS if each.name.startswith("rillflow_trigger_")]
+    assert len(names) > 3
+    assert [name for name in names if name not in asked] == []
+
+
+def test_the_page_tells_of_each_alert_what_to_do() -> None:
+    rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text(encoding="utf-8"))
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    page = (DEPLOY.parent / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| Rillflow")]
+    told = {name for line in lines for name in re.findall(r"Rillflow\w+", line.split("|")[1])}
+    assert told == alerts
 
 
 def _selectors(part: Any) -> Iterator[Any]:
