@@ -122,6 +122,7 @@ def parent_commands(state: ExecutionState) -> Iterator[NotifyParent]:
         )
 
 
+_NO_CALLBACK: Final = CallbackConfig()
 PARENT_KINDS: Final = ("parent", "redone")
 
 
@@ -176,7 +177,7 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
 def _callback_config(plan: Plan, state: ExecutionState) -> CallbackConfig:
     if state.callback is not None:
         return CallbackConfig.model_validate(state.callback)
-    return plan.definition.callback or CallbackConfig()
+    return plan.definition.callback or _NO_CALLBACK
 
 
 def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:

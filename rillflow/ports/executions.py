@@ -6,7 +6,7 @@ and a query changes nothing. So a transport may repeat any of them.
 Used by `actors`, `ports`, `runtime` and `serve`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -237,6 +237,13 @@ class End(NamedTuple):
 
 class WaitableExecutions(Executions, ChangeSource, Protocol):
     """Executions for which callers can also wait, and read views of any size."""
+
+    async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
+        """Make calls together, and return the reply of each.
+
+        One that could not be made has its error as the reply; repeating it is harmless.
+        """
+        ...
 
     async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
         """Return a part of a view that a reply has named.

@@ -113,6 +113,10 @@ class LocalExecutions:
         [reply] = await self._limit.call_many([call], self.host.call_many, self.host.is_known)
         return reply
 
+    async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
+        """Make calls together."""
+        return await self._limit.call_many(calls, self.host.call_many, self.host.is_known)
+
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at the one owner."""
         return [await self.call(call)]

@@ -28,11 +28,13 @@ from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerType
 from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
+from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions, LocalProcessMeters
 from rillflow.runtime.process.measuring import owner_meters
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
 from rillflow.runtime.process.span_export import span_queue
 from rillflow.runtime.stack import Stack
+from rillflow.runtime.submission.groups import GroupSubmissions
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.sources.known_types import trigger_types
@@ -255,7 +257,13 @@ def runners_of(
     sampling = TraceSampling(stack.settings)
     parts: dict[str, Any] = {
         "store": stack.store,
-        "submissions": stack.submissions,
+        "submissions": GroupSubmissions(
+            stack.settings,
+            store=stack.store,
+            executions=executions,
+            clock=stack.clock,
+            hook=load_hook(stack.settings.context_hook),
+        ),
         "clock": stack.clock,
         "partitions": range(PARTITIONS),
         "meters": meters,

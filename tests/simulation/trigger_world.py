@@ -7,7 +7,7 @@ answers late, fails before it writes, or after. Executions are rows that run for
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -19,7 +19,7 @@ from rillflow.jsontypes import JsonObject
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, reply_to_error
 from rillflow.ports.storage.store import Append, NewExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
-from rillflow.runtime.submission.intake import Submissions
+from rillflow.runtime.submission.groups import GroupSubmissions
 from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.settings import Settings
@@ -92,6 +92,13 @@ class Rows:
         if self._random.random() < self._wire.failing:
             return reply_to_error(UnavailableError("the owner has gone after it"))
         return Reply(changed=True)
+
+    async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
+        """Take the calls of one message, which may be lost, or answered in part."""
+        if self._random.random() < self._wire.failing:
+            lost = reply_to_error(UnavailableError("the message is lost"))
+            return [lost] * len(calls)
+        return list(await asyncio.gather(*map(self.call, calls)))
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended."""
@@ -203,10 +210,10 @@ class TriggerWorld:
         runner.start()
         await asyncio.Event().wait()
 
-    def submissions(self) -> Submissions:
+    def submissions(self) -> GroupSubmissions:
         """Return what submits on behalf of a process."""
         settings = Settings(switches={"ENABLE_RUNTIME_STORAGE_USAGE_CHECK": False})
-        return Submissions(
+        return GroupSubmissions(
             settings,
             store=self.wire,  # type: ignore[arg-type]
             executions=self.rows,  # type: ignore[arg-type]

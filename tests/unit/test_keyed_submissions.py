@@ -11,7 +11,7 @@ from rillflow.errors import ConflictError
 from rillflow.ids import PARTITIONS, new_execution_id
 from rillflow.ports.executions import Submission
 from rillflow.ports.storage.store import Append
-from rillflow.runtime.aio.fair_turns import KEYED_TOGETHER
+from rillflow.runtime.aio.fair_turns import FIRED_TOGETHER, KEYED_TOGETHER
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
@@ -85,6 +85,20 @@ async def test_those_of_a_workspace_are_written_a_few_together() -> None:
     assert [reply.error for reply in replies] == [None] * count
     ids = [call.execution_id for call in calls]
     assert sorted(house.store.together) == sorted([ids[:KEYED_TOGETHER], ids[KEYED_TOGETHER:]])
+
+
+async def test_those_of_triggers_are_written_more_together() -> None:
+    """Nobody else can have taken their keys."""
+    async with House() as house:
+        count = FIRED_TOGETHER + 1
+        calls = [house.submission("shop", f"trigger/{number}/1") for number in range(count)]
+        calls.append(house.submission("shop", "mine"))
+        house.store.together.clear()
+        replies = await house.owner.call_many(calls)
+    assert [reply.error for reply in replies] == [None] * len(calls)
+    ids = [call.execution_id for call in calls]
+    expected = [ids[:FIRED_TOGETHER], ids[FIRED_TOGETHER:count], ids[count:]]
+    assert sorted(house.store.together) == sorted(expected)
 
 
 async def test_those_of_others_and_those_without_a_key_are_written_apart_from_them() -> None:

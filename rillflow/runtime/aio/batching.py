@@ -6,7 +6,7 @@ Used by `runtime/definitions/catalogue.py` and `runtime/routing/router.py`.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Generic, TypeVar
@@ -64,6 +64,28 @@ class Batcher(Generic[Item, Answer]):
             with suppress(ValueError):
                 self._waiting.remove((item, future))
             raise
+
+    async def ask_many(self, items: Sequence[Item]) -> "list[Answer | RillflowError]":
+        """Send items with the next batches, and return the answer or the error of each.
+
+        They take less than if each had a task that asks. Items whose caller is cancelled before
+        their batch leaves are not sent.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
+        self._waiting.extend(zip(items, futures, strict=True))
+        self._start()
+        try:
+            await asyncio.wait(futures)
+        except asyncio.CancelledError:
+            left = set(futures)
+            self._waiting = deque(each for each in self._waiting if each[1] not in left)
+            raise
+        errors = [future.exception() for future in futures]
+        return [
+            error if isinstance(error, RillflowError) else future.result()
+            for future, error in zip(futures, errors, strict=True)
+        ]
 
     def _start(self) -> None:
         if self._free > 0 and self._waiting:

@@ -24,6 +24,7 @@ from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import ahead_of, decoded_ahead
 from rillflow.ports.executions import Call, Reply, Submission, text_of
+from rillflow.triggers.origins import PREFIX
 
 TURN_S: Final = 0.025
 """The computation of one turn; a single event is never divided."""
@@ -33,6 +34,8 @@ OLDEST_EVERY: Final = 8
 """Every so many portions the longest waiting one comes first, whatever its execution used."""
 KEYED_TOGETHER: Final = 16
 """How many submissions of a workspace with idempotency keys are written together."""
+FIRED_TOGETHER: Final = 64
+"""The same of submissions of triggers, whose keys nobody else can have taken."""
 Portion: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 """Handles calls from the first on; returns as many replies as it handled, at least one."""
 Handled = TypeVar("Handled")
@@ -233,7 +236,7 @@ def _places_of_keyed(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) ->
     these is a group of its own.
     """
     taken: set[tuple[str, str, str]] = set()
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, bool], int] = {}
     for number, call in enumerate(calls):
         if not isinstance(call, Submission) or call.idempotency_key is None:
             yield None
@@ -243,8 +246,9 @@ def _places_of_keyed(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) ->
             yield "alone", number
             continue
         taken.add(key)
-        count = counts[call.business] = counts.get(call.business, 0) + 1
-        yield "together", call.business, (count - 1) // KEYED_TOGETHER
+        kind = call.business, call.idempotency_key.startswith(PREFIX)
+        count = counts[kind] = counts.get(kind, 0) + 1
+        yield "together", kind, (count - 1) // (FIRED_TOGETHER if kind[1] else KEYED_TOGETHER)
 
 
 def large_texts(calls: Sequence[Call]) -> list[bytes]:

@@ -88,6 +88,11 @@ class Admission:
         )
         self._health = settings.flow_health if switch("ENABLE_RUNTIME_SUBMIT_DAG_CHECK") else {}
 
+    @property
+    def asks(self) -> bool:
+        """Tell whether a submission may have to wait for what other processes say."""
+        return bool(self._traffic or self._health)
+
     def resource_check(
         self, business: str, feature: str, asked: ResourceCheck | None
     ) -> ResourceCheck:
@@ -370,6 +375,25 @@ class SubmissionLimit:
             yield
         finally:
             self._queued -= 1
+
+    @contextmanager
+    def places(self, calls: Sequence[Call]) -> Iterator[None]:
+        """Hold a place for each of some calls.
+
+        Raises:
+            OverloadedError: There is no place for all submissions among them.
+        """
+        number = sum(map(_is_counted, calls))
+        if number and self._queued + number > self._most:
+            raise OverloadedError(
+                f"{self._queued} submissions are waiting, and {self._most} is the limit; try again"
+                " later"
+            )
+        self._queued += number
+        try:
+            yield
+        finally:
+            self._queued -= number
 
     async def call_many(self, calls: Sequence[Call], take: Take, is_known: IsKnown) -> list[Reply]:
         """Handle the calls that find a place; refuse the others.

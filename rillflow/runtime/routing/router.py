@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from rillflow.core.events import RedoRequested
-from rillflow.errors import GoneError, NotOwnerError, NotReadyError, UnavailableError
+from rillflow.errors import (
+    GoneError,
+    NotOwnerError,
+    NotReadyError,
+    OverloadedError,
+    RillflowError,
+    UnavailableError,
+)
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (
@@ -25,6 +32,7 @@ from rillflow.ports.executions import (
     ViewPart,
     Watch,
     decode_replies,
+    reply_to_error,
     size_of,
 )
 from rillflow.ports.gateway import DispatchAnswer
@@ -55,6 +63,8 @@ MOVE_S: Final = 30.0
 MOVE_PAUSE_S: Final = 0.1
 BUSY_CALLS: Final = 16
 """An owner for which so many calls of one process wait, or are under way, has enough to do."""
+_ALONE: Final = (NotOwnerError.code, NotReadyError.code)
+"""Kinds of replies to calls that are made again, each alone."""
 NOBODY = ""
 """The watcher of a call that only has to find, or start, the owner."""
 
@@ -109,6 +119,15 @@ class OwnerRef:
         if reply.kind == NotOwnerError.code:
             reply.raise_for_error()
         return reply
+
+    async def ask_many(self, calls: Sequence[Call]) -> list[Reply]:
+        """Make calls together; one that could not be made has its error as the reply."""
+        try:
+            with self._limit.places(calls):
+                answers = await self._calls.ask_many(calls)
+        except OverloadedError as error:
+            return [reply_to_error(error)] * len(calls)
+        return [each if isinstance(each, Reply) else reply_to_error(each) for each in answers]
 
     async def partition_map(self) -> tuple[int, int]:
         """Return the version of the owner's partition map, and the number of owners in it.
@@ -245,6 +264,31 @@ class ExecutionRouter:
         if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
             return await self._call_dedicated(call)
         return await self._ask_home(call)
+
+    async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
+        """Make calls together: one message to each owner, if it is not too long."""
+        by_owner: dict[OwnerRef, list[int]] = {}
+        replies: dict[int, Reply] = {}
+        for number, call in enumerate(calls):
+            if not is_dedicated(call.execution_id):
+                by_owner.setdefault(self._home(call.execution_id), []).append(number)
+
+        async def ask(owner: OwnerRef, numbers: list[int]) -> None:
+            answers = await owner.ask_many([calls[number] for number in numbers])
+            replies.update(zip(numbers, answers, strict=True))
+
+        await asyncio.gather(*(ask(owner, numbers) for owner, numbers in by_owner.items()))
+        # The others have an actor of their own, or their partition has moved, or take long.
+        alone = [n for n in range(len(calls)) if n not in replies or replies[n].kind in _ALONE]
+        answers = await asyncio.gather(*(self._call_safely(calls[number]) for number in alone))
+        replies.update(zip(alone, answers, strict=True))
+        return [replies[number] for number in range(len(calls))]
+
+    async def _call_safely(self, call: Call) -> Reply:
+        try:
+            return await self.call(call)
+        except RillflowError as error:
+            return reply_to_error(error)
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at every owner; those that do not answer within 2 s are omitted."""

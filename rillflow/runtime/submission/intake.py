@@ -85,6 +85,8 @@ UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
 TRAVERSAL_FAILED: Final = 30603
 
+UNSURE: Final = (StoreError, UnavailableError, DefectError)
+"""Errors after which a submission may have been stored all the same."""
 Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
 
 
@@ -206,7 +208,7 @@ class Submissions:
         key = options.idempotency_key
         if key is None:
             return await self._start(descriptor_id, document, options, data=data, send=send)
-        digest = await computed(len(data), lambda: _digest(document))
+        digest = await computed(len(data), lambda: digest_of(document))
         found = None if options.is_new else await self._find(descriptor_id, key, digest)
         if found is not None:
             return found
@@ -214,7 +216,7 @@ class Submissions:
             return await self._start(
                 descriptor_id, document, options, data=data, send=send, digest=digest
             )
-        except (StoreError, UnavailableError, DefectError):
+        except UNSURE:
             # Another submission with this key, or this one itself, may just have been stored.
             found = await self._find(descriptor_id, key, digest)
             if found is None:
@@ -245,7 +247,7 @@ class Submissions:
         uid = self._caller_uid if options.uid is None else options.uid
         found = await resolve_descriptor(self._reads, descriptor_id, uid=uid, data=document)
         ready = await self._runnable(found.version or "")
-        _refuse_unposted(options.callback, ready.definition)
+        refuse_unposted(options.callback, ready.definition)
         if self._hook is not None:
             document = self._hook(found, document)
             data = encode_json(document)
@@ -254,16 +256,8 @@ class Submissions:
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
-        submission = Submission(
-            business=found.business,
-            feature=found.feature,
-            event=self._event(found, data, options, dedicated=dedicated, uid=uid),
-            idempotency_key=options.idempotency_key,
-            request_digest=digest,
-            check="" if check.check_type == "skip" else check.check_type,
-            key_resources=check.key_resources,
-            any_key=self._settings.key_resource_any,
-        )
+        event = self._event(found, data, options, dedicated=dedicated, uid=uid)
+        submission = self._submission(found, event, check, options.idempotency_key, digest)
         deliver = send or self._executions.call
         if options.holder is None and found.business not in self.quotas.by_workspace:
             (await deliver(submission)).raise_for_error()
@@ -273,6 +267,25 @@ class Submissions:
             (await deliver(submission)).raise_for_error()
             place.started = execution_id
         return execution_id
+
+    def _submission(
+        self,
+        found: DescriptorId,
+        event: ExecutionSubmitted,
+        check: ResourceCheck,
+        key: str | None,
+        digest: str | None,
+    ) -> Submission:
+        return Submission(
+            business=found.business,
+            feature=found.feature,
+            event=event,
+            idempotency_key=key,
+            request_digest=digest,
+            check="" if check.check_type == "skip" else check.check_type,
+            key_resources=check.key_resources,
+            any_key=self._settings.key_resource_any,
+        )
 
     def _event(
         self,
@@ -391,7 +404,7 @@ def bounded_key(key: str | None) -> str | None:
     return key or None
 
 
-def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> None:
+def refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> None:
     """Refuse a completion callback, the submission's or else the definition's, with a bad address.
 
     Raises:
@@ -428,7 +441,7 @@ async def _check_schema(
         raise RequestError(f"the data do not fit inputSchema: {'; '.join(errors)}")
 
 
-def _digest(document: JsonObject) -> str:
+def digest_of(document: JsonObject) -> str:
     """Return a digest that is the same for equal data in any notation."""
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 

@@ -5,7 +5,8 @@ Used by `runtime/triggers/runner.py`.
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, WaitableExecutions
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerProgress, TriggerRow
+from rillflow.runtime.submission.groups import SubmissionRequest
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
     LONGEST_REASON,
@@ -25,7 +27,7 @@ from rillflow.runtime.triggers.progress import (
     encode_progress,
 )
 from rillflow.runtime.triggers.submission_options import (
-    Submitter,
+    GroupSubmitter,
     is_not_now,
     options_of,
     was_started_before,
@@ -97,14 +99,22 @@ class ActiveTrigger:
         )
 
 
+class TriggerTime(NamedTuple):
+    """A scheduled time of a trigger that is due, with the context of the trigger."""
+
+    trigger: ActiveTrigger
+    context: bytes
+    scheduled_ms: int
+
+
 class Firing:
-    """Fires single times of triggers."""
+    """Fires times of triggers, one alone or many together."""
 
     def __init__(
         self,
         *,
         store: Store,
-        submissions: Submitter,
+        submissions: GroupSubmitter,
         executions: WaitableExecutions,
         clock: Clock,
         meters: TriggerMeters,
@@ -157,31 +167,63 @@ class Firing:
         Raises:
             RillflowError: It cannot be done now, and may be done later.
         """
-        key = key_of_firing(trigger.id, scheduled_ms)
-        options = options_of(trigger.spec, key)._replace(
-            link=span_of(key),
-            # What was due later was fired by nobody before.
-            is_new=scheduled_ms > trigger.learned_ms,
-        )
-        queued = {"queued_ms": 0} if trigger.progress.queued_ms == scheduled_ms else {}
+        asked = _asked(trigger, context, scheduled_ms)
         try:
-            execution_id = await self._submissions.submit(
-                trigger.row.descriptor_id, context, options
-            )
+            outcome: ExecutionId | RillflowError = await self._submissions.submit(*asked)
         except RillflowError as error:
-            if was_started_before(error):
-                trigger.note(error=str(error)[:LONGEST_REASON], **queued)
+            outcome = error
+        self._take(trigger, scheduled_ms, outcome, self._clock.now_ms())
+
+    async def start_together(self, due: Sequence[TriggerTime]) -> list[RillflowError | bool]:
+        """Start the executions of scheduled times, with one message to each owner of some.
+
+        Returns:
+            For each whether it was dealt with, and nothing is left to be done; False if it is to
+            be started alone. Or why it cannot be started now, and may be later.
+        """
+        asked = [_asked(*each) for each in due]
+        outcomes = await self._submissions.submit_plain(asked, self._executions.call_many)
+        now_ms = self._clock.now_ms()
+        done: list[RillflowError | bool] = []
+        for each, outcome in zip(due, outcomes, strict=True):
+            if outcome is None:
+                done.append(False)
+                continue
+            try:
+                self._take(each.trigger, each.scheduled_ms, outcome, now_ms)
+            except RillflowError as error:
+                done.append(error)
+            else:
+                done.append(True)
+        return done
+
+    def _take(
+        self,
+        trigger: ActiveTrigger,
+        scheduled_ms: int,
+        outcome: ExecutionId | RillflowError,
+        now_ms: int,
+    ) -> None:
+        """Note what has become of a submission.
+
+        Raises:
+            RillflowError: It cannot be accepted now, and may be later.
+        """
+        queued = {"queued_ms": 0} if trigger.progress.queued_ms == scheduled_ms else {}
+        if isinstance(outcome, RillflowError):
+            if is_not_now(outcome):
+                raise outcome
+            trigger.note(error=str(outcome)[:LONGEST_REASON], **queued)
+            if was_started_before(outcome):
                 return
-            if is_not_now(error):
-                raise
-            trigger.note(error=str(error)[:LONGEST_REASON], **queued)
             self._meters.count(CRON, "refused")
-            fields = {"trigger": trigger.id, "scheduled_ms": scheduled_ms, "reason": str(error)}
+            fields = {"trigger": trigger.id, "scheduled_ms": scheduled_ms, "reason": str(outcome)}
             log.warning("trigger_refused", extra=fields)
             return
-        trigger.started(scheduled_ms, execution_id, **queued)
-        due_ms, now_ms = trigger.schedule.due_ms(trigger.id, scheduled_ms), self._clock.now_ms()
-        self._meters.started(trigger.row, key, execution_id, due_ms, now_ms)
+        trigger.started(scheduled_ms, outcome, **queued)
+        key = key_of_firing(trigger.id, scheduled_ms)
+        due_ms = trigger.schedule.due_ms(trigger.id, scheduled_ms)
+        self._meters.started(trigger.row, key, outcome, due_ms, now_ms)
         if trigger.spec.overlap is Overlap.ALLOW:  # others wait for an end
             self._meters.late(now_ms - due_ms)
 
@@ -215,6 +257,17 @@ class Firing:
             fields = {"execution_id": execution_id, "reason": str(error)}
             log.info("cancel_refused", extra=fields)
         await self._executions.wait(execution_id, CANCEL_S)
+
+
+def _asked(trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> SubmissionRequest:
+    """Return the submission of a scheduled time."""
+    key = key_of_firing(trigger.id, scheduled_ms)
+    options = options_of(trigger.spec, key)._replace(
+        link=span_of(key),
+        # What was due later was fired by nobody before.
+        is_new=scheduled_ms > trigger.learned_ms,
+    )
+    return SubmissionRequest(trigger.row.descriptor_id, context, options)
 
 
 async def paused(backoff: Backoff) -> None:

@@ -13,7 +13,7 @@ import heapq
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -22,14 +22,15 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow
-from rillflow.runtime.triggers.changes import LOOK_S, TOGETHER, TriggerChanges
-from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, paused
+from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
+from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, TriggerTime, paused
 from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of_row
 from rillflow.runtime.triggers.measuring import TriggerMeters
-from rillflow.runtime.triggers.submission_options import Submitter
+from rillflow.runtime.triggers.submission_options import GroupSubmitter
 from rillflow.runtime.triggers.tracing import TriggerSpans
 from rillflow.task_set import TaskSet
 from rillflow.telemetry.meters import Meters
+from rillflow.triggers.overlap import Overlap
 from rillflow.triggers.schedule import partition_of_trigger, plan
 from rillflow.triggers.spec import CRON
 
@@ -37,15 +38,21 @@ log = logging.getLogger("rillflow.triggers")
 
 GROUPS_AT_ONCE: Final = 3
 """One is read, one handled and one written at a time; with more, all would end with the last."""
+TOGETHER: Final = 64
+"""Triggers that fire in one group."""
 GROUP_S: Final = 0.1
 """For so long a group that fires holds up others: a submission may take long."""
 PAUSE_S: Final = 1.0
-GATHER_S: Final = 0.2
+GATHER_S: Final = 1.0
 """For so long progress is gathered: a write for each few would hold up those of executions."""
 SHORTEST_S: Final = 0.001
 """The shortest sleep: the clock tells milliseconds."""
 END_S: Final = 2.0
 """How long ``stop`` waits for firings under way; whoever comes next repeats them."""
+
+
+Stored: TypeAlias = Mapping[str, tuple[TriggerRow, str]]
+"""Triggers as the store has them now, with their contexts."""
 
 
 class TriggerRunner:
@@ -55,7 +62,7 @@ class TriggerRunner:
         self,
         *,
         store: Store,
-        submissions: Submitter,
+        submissions: GroupSubmitter,
         executions: WaitableExecutions,
         clock: Clock,
         partitions: Collection[int],
@@ -181,33 +188,67 @@ class TriggerRunner:
             for trigger in triggers:
                 self._set(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
         else:
-            firings = [self._tasks.start(self._fire_due(each, stored)) for each in triggers]
-            await asyncio.wait(firings, timeout=GROUP_S)
+            # One that has changed or was removed is left out; the next look shows how.
+            known = [each for each in triggers if _is_current(each, stored)]
+            alone: list[asyncio.Task[None]] = []
+            together = self._tasks.start(self._fire_together(known, stored, alone))
+            await asyncio.wait([together], timeout=GROUP_S)
+            if alone:
+                await asyncio.wait(alone, timeout=GROUP_S)
         finally:
             self._groups.release()
 
-    async def _fire_due(
-        self, trigger: ActiveTrigger, stored: Mapping[str, tuple[TriggerRow, str]]
+    async def _fire_together(
+        self, triggers: Sequence[ActiveTrigger], stored: Stored, alone: list[asyncio.Task[None]]
     ) -> None:
-        row, context = stored.get(trigger.id, (None, ""))
-        if row is None or row.revision != trigger.revision:
-            # It was changed or removed; the next look shows how.
-            return
+        """Fire triggers that have one time due, and wait for nothing; the others ``alone``."""
+        now_ms = self._clock.now_ms()
+        due: list[TriggerTime] = []
+        for trigger in triggers:
+            planned = plan(trigger.schedule, trigger.id, trigger.position_ms, now_ms)
+            if trigger.spec.overlap is Overlap.ALLOW and len(planned.fire_ms) == 1:
+                context = stored[trigger.id][1].encode()
+                due.append(TriggerTime(trigger, context, planned.fire_ms[0]))
+            else:
+                alone.append(self._tasks.start(self._fire_due(trigger, stored)))
+        outcomes: Sequence[RillflowError | bool] = [False] * len(due)
         try:
-            await self._fire_all(trigger, context.encode())
+            outcomes = await self._firing.start_together(due) if due else []
+        except Exception:
+            log.exception("triggers_failed")
+        for (trigger, _, scheduled_ms), outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, RillflowError):
+                self._delay(trigger, outcome)
+            elif outcome:
+                trigger.position_ms = max(trigger.position_ms, scheduled_ms)
+                self._go_on(trigger)
+            else:
+                alone.append(self._tasks.start(self._fire_due(trigger, stored)))
+
+    async def _fire_due(self, trigger: ActiveTrigger, stored: Stored) -> None:
+        try:
+            await self._fire_all(trigger, stored[trigger.id][1].encode())
         except RillflowError as error:
-            log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
-            self._meters.count(CRON, "delayed")
-            self._note(trigger)
-            self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
+            self._delay(trigger, error)
         except Exception as error:
             log.exception("trigger_failed", extra={"trigger": trigger.id})
             trigger.note(error=type(error).__name__)
             self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
         else:
-            trigger.backoff.reset()
-            self._note(trigger)
-            self._again(trigger)
+            self._go_on(trigger)
+
+    def _delay(self, trigger: ActiveTrigger, error: RillflowError) -> None:
+        """Have a trigger tried again, which cannot fire now."""
+        log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
+        self._meters.count(CRON, "delayed")
+        self._note(trigger)
+        self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
+
+    def _go_on(self, trigger: ActiveTrigger) -> None:
+        """Have a trigger that has fired wait for its next time."""
+        trigger.backoff.reset()
+        self._note(trigger)
+        self._again(trigger)
 
     async def _fire_all(self, trigger: ActiveTrigger, context: bytes) -> None:
         due = plan(trigger.schedule, trigger.id, trigger.position_ms, self._clock.now_ms())
@@ -273,3 +314,9 @@ class TriggerRunner:
             self._dirty = dirty | self._dirty
             return False
         return True
+
+
+def _is_current(trigger: ActiveTrigger, stored: Stored) -> bool:
+    """Tell whether a trigger is in the store as it is in memory."""
+    row, _ = stored.get(trigger.id, (None, ""))
+    return row is not None and row.revision == trigger.revision

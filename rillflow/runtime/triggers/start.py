@@ -10,7 +10,7 @@ from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.submission.intake import Submissions
+from rillflow.runtime.submission.groups import GroupSubmissions
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.sources.known_types import trigger_types
@@ -35,7 +35,7 @@ def start_triggers(  # noqa: PLR0913 - the parts that it joins
     Spans of what is fired go to ``spans``, where there is somebody who wants them.
     """
     clock = SystemClock()
-    submissions = Submissions(
+    submissions = GroupSubmissions(
         settings,
         store=store,
         executions=executions,

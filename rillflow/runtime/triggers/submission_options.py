@@ -3,6 +3,7 @@
 Used by `runtime/triggers`.
 """
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from rillflow.errors import (
 )
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json, encode_json
+from rillflow.runtime.submission.groups import SendMany, SubmissionRequest
 from rillflow.runtime.submission.intake import Options
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.spec import TriggerSpec
@@ -31,6 +33,16 @@ class Submitter(Protocol):
 
     async def submit(self, descriptor_id: str, data: bytes, options: Options) -> ExecutionId:
         """Start an execution; when this returns, it is on disk."""
+        ...
+
+
+class GroupSubmitter(Submitter, Protocol):
+    """What also accepts submissions together."""
+
+    async def submit_plain(
+        self, asked: Sequence[SubmissionRequest], send: SendMany
+    ) -> list[ExecutionId | RillflowError | None]:
+        """Start executions together; see ``GroupSubmissions``."""
         ...
 
 
