@@ -11,7 +11,7 @@ from rillflow.errors import ConflictError
 from rillflow.ids import PARTITIONS, new_execution_id
 from rillflow.ports.executions import Submission
 from rillflow.ports.storage.store import Append
-from rillflow.runtime.aio.fair_turns import FIRED_TOGETHER, KEYED_TOGETHER
+from rillflow.runtime.aio.fair_turns import FIRED_TOGETHER, KEYED_TOGETHER, FairTurns
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
@@ -47,6 +47,8 @@ class House(OwnExecutions):
             executions=self,
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
+            # However slow the machine is, no turn is full, which would divide what is written.
+            turns=FairTurns(cpu_s=lambda: 0.0, clock_s=lambda: 0.0),
         )
 
     async def __aenter__(self) -> Self:
