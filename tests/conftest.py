@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.private_apis.kafka_limits import parse_in_python
+from rillflow.private_apis.kafka_client.limits import parse_in_python
 from tests.fuzzing import load_profile
 
 parse_in_python()  # before any test imports aiokafka

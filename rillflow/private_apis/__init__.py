@@ -1,4 +1,4 @@
-"""All code that uses private APIs of Ray, Ray Serve, uvicorn or HAProxy.
+"""All code that uses private APIs of Ray, Ray Serve, uvicorn, aiokafka or HAProxy.
 
 Used by ``rillflow.actors``, ``rillflow.client.ray_transport.driver`` and ``serve``; it knows
 nothing of executions. Each module names, in ``RELIES_ON``, what it relies on, the version that it

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import struct
-import time
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Sequence
@@ -18,22 +18,27 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from cramjam import snappy
 
-from rillflow.private_apis.kafka_limits import (
+from rillflow.private_apis.kafka_client.batches import (
+    MOST_BATCH_BYTES,
+    MOST_BLOCKS,
+    MOST_MEMBERS,
+    TooLargeBatchError,
+)
+from rillflow.private_apis.kafka_client.limits import (
     FETCH_S,
     FIRST_PAUSE_S,
     HELD_S,
     LONGEST_PAUSE_S,
-    MOST_BATCH_BYTES,
     MOST_ITERATIONS,
     MOST_NAMED,
     ReadPace,
-    TooLargeBatchError,
     UnreadPartitionError,
     bound_kafka,
     paced,
 )
-from tests.machine_speed import least
+from rillflow.triggers.kafka_records import MOST_HEADERS
 
 HEAD_BYTES: Final = 61
 CODECS: Final = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -124,17 +129,58 @@ def test_what_is_no_compressed_data_is_said_so(codec: int, rest: bytes) -> None:
         values_of(content[:HEAD_BYTES] + (rest * size)[:size])
 
 
-def test_many_empty_parts_take_time_by_their_length_only() -> None:
-    decoder = default_records.gzip_decode
-    part = gzip.compress(b"")
+@pytest.mark.parametrize("name", ["a", BadName("x")], ids=["a name", "no UTF-8"])
+@pytest.mark.parametrize("number", [MOST_HEADERS + 1, 300_000])
+def test_of_too_many_headers_only_the_first_are_read(name: str, number: int) -> None:
+    several = batch(CODECS["gzip"], b"v", b"w", headers=[(name, None)] * number)
+    read = MemoryRecords(several).next_batch()
+    assert read is not None
+    steps = _Steps()
+    sys.settrace(steps.count)
+    try:
+        found = [(record.value, len(record.headers)) for record in read]
+    finally:
+        sys.settrace(None)
+    assert found == [(b"v", MOST_HEADERS + 1), (b"w", MOST_HEADERS + 1)]
+    assert steps.calls < 20 * MOST_HEADERS
 
-    def spent_s(number: int) -> float:
-        begun_s = time.process_time()
-        assert decoder(part * number) == b""
-        return time.process_time() - begun_s
 
-    most_s = 40 * min(spent_s(10_000) for _ in range(3))  # the square would be 100
-    assert least(lambda: spent_s(100_000), most_s) < most_s
+class _Steps:
+    """Counts calls of Python functions."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def count(self, *_: object) -> None:
+        self.calls += 1
+
+
+def test_a_record_of_a_wrong_length_is_damaged_however_many_headers_it_tells_of() -> None:
+    content = bytearray(batch(0, b"v", headers=[("a", None)] * (MOST_HEADERS + 1)))
+    content[HEAD_BYTES : HEAD_BYTES + 2] = b"\xfe\x7f"
+    with pytest.raises(CorruptRecordException, match="length"):
+        values_of(bytes(content))
+
+
+def test_as_many_headers_as_may_be_are_read() -> None:
+    headers = [(f"h{number}", b"1") for number in range(MOST_HEADERS)]
+    read = MemoryRecords(batch(0, b"v", headers=headers)).next_batch()
+    assert read is not None
+    assert [record.headers for record in read] == [headers]
+
+
+def test_a_batch_has_so_many_parts_at_most() -> None:
+    members = gzip.compress(b"a")
+    assert default_records.gzip_decode(members * MOST_MEMBERS) == b"a" * MOST_MEMBERS
+    with pytest.raises(TooLargeBatchError, match=f"has more than {MOST_MEMBERS} parts"):
+        default_records.gzip_decode(members * (MOST_MEMBERS + 1))
+    head = b"\x82SNAPPY\0" + struct.pack(">ii", 1, 1)
+    block = snappy.compress_raw(b"a")
+    blocks = len(bytes(block)).to_bytes(4) + bytes(block)
+    unpacked = default_records.snappy_decode(head + blocks * MOST_BLOCKS)
+    assert unpacked == b"a" * MOST_BLOCKS
+    with pytest.raises(TooLargeBatchError, match=f"has more than {MOST_BLOCKS} parts"):
+        default_records.snappy_decode(head + blocks * (MOST_BLOCKS + 1))
 
 
 def test_a_broker_has_no_password_hashed_for_minutes() -> None:

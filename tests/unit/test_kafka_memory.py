@@ -15,7 +15,7 @@ from rillflow.gateways.kafka.client import (
 )
 from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, OwnRoom, RecordRoom
 from rillflow.jsontypes import JsonObject
-from rillflow.private_apis.kafka_limits import UnreadPartitionError
+from rillflow.private_apis.kafka_client.limits import UnreadPartitionError
 from rillflow.triggers.kafka import checked_kafka
 from rillflow.triggers.kafka_records import Record, RecordError, context_of
 

@@ -4,6 +4,6 @@
 executions.
 """
 
-from rillflow.private_apis.kafka_limits import parse_in_python
+from rillflow.private_apis.kafka_client.limits import parse_in_python
 
 parse_in_python()

@@ -22,7 +22,7 @@ from rillflow.gateways.kafka.clients import consumer_of, producer_of
 from rillflow.gateways.kafka.record_room import OwnRoom
 from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
-from rillflow.private_apis.kafka_limits import UnreadPartitionError
+from rillflow.private_apis.kafka_client.limits import UnreadPartitionError
 from rillflow.triggers.kafka_records import (
     Record,
     RecordError,

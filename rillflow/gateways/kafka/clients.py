@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from rillflow.private_apis.kafka_limits import bound_kafka
+from rillflow.private_apis.kafka_client.limits import bound_kafka
 from rillflow.triggers.kafka import default_group
 
 CLIENT_ID: Final = "rillflow"

@@ -1,12 +1,11 @@
 """Limits of what brokers, and producers that write to a topic, can have aiokafka do.
 
-A batch of 24 KB can unpack to gigabytes, and a broker chooses how often a password is hashed and
-how many topics it names. The library has no limits for these. This module puts limits into the
-modules of the library.
+A batch of 24 KB can unpack to gigabytes, a record of 4 KB can have millions of headers, and a
+broker chooses how often a password is hashed and how many topics it names. The library has no
+limits for these. This module puts limits into the modules of the library.
 
 Where the library cannot read a partition, its error does not name the partition, and it returns no
-records of the others. Here the error names the partition, and the others are read. A header whose
-name is not UTF-8 is not such an error.
+records of the others. Here the error names the partition, and the others are read.
 
 The compiled parser of the library reads past the end of damaged batches, which ends the process.
 So the library is told to use its parser in Python, which raises an error.
@@ -16,10 +15,8 @@ Used by `gateways/kafka/clients.py`.
 
 import asyncio
 import functools
-import gzip
 import hashlib
 import importlib
-import io
 import os
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -28,9 +25,9 @@ from typing import Any, Final, TypeAlias
 from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
+from rillflow.private_apis.kafka_client.batches import DECODERS
+from rillflow.private_apis.kafka_client.records import bounded
 
-MOST_BATCH_BYTES: Final = 4 << 20
-"""What a compressed batch of records may unpack to; producers make batches of up to some 1 MB."""
 MOST_ITERATIONS: Final = 100_000
 """How often a broker may have a password hashed; Kafka's own default is 4,096."""
 MOST_NAMED: Final = 20_000
@@ -42,25 +39,11 @@ LONGEST_PAUSE_S: Final = 5.0
 """Limits of the pause before a fetch that asks for the same as the last, which brought nothing."""
 HELD_S: Final = 0.25
 """A broker that has nothing holds a fetch longer than this; one that does so needs no pause."""
-_SNAPPY_STREAM: Final = b"\x82SNAPPY\0"
-_SNAPPY_STREAM_HEAD: Final = 16
-_SIZE_BYTES: Final = 4
-_PIECE_BYTES: Final = 1 << 16
 _BATCHES: Final = "aiokafka.record.default_records"
 _FETCHER: Final = "aiokafka.consumer.fetcher"
 _OLD: Final = "LegacyRecordBatch"
 _CHECK: Final = "calc_crc32c"
 _NOT_COMPILED: Final = "AIOKAFKA_NO_EXTENSIONS"
-
-
-class TooLargeBatchError(RuntimeError):
-    """A compressed batch is damaged, or unpacks to more than may be held."""
-
-    def __init__(self, why: str = "") -> None:
-        super().__init__(
-            f"a compressed batch of records {why or f'unpacks to over {MOST_BATCH_BYTES:,} bytes'};"
-            " remove it from the topic, or set the offset of the group behind it"
-        )
 
 
 class UnreadPartitionError(RuntimeError):
@@ -89,8 +72,8 @@ def bound_kafka() -> None:
     if not importlib.import_module("aiokafka.util").NO_EXTENSIONS:
         raise GatewayError(f"aiokafka was imported before {_NOT_COMPILED} was set")
     batches = importlib.import_module(_BATCHES)
-    for decoder, bounded in _DECODERS.items():
-        setattr(batches, decoder, bounded)
+    for decoder, unpack in DECODERS.items():
+        setattr(batches, decoder, unpack)
     importlib.import_module("aiokafka.conn").ScramAuthenticator.create_salted_password = _salted
     # Their parser follows lengths that a message names, for ever where they are negative.
     setattr(importlib.import_module("aiokafka.record.memory_records"), _OLD, _refuse_old)
@@ -106,7 +89,7 @@ def bound_kafka() -> None:
         records._unpack_records = _of_named_partition(records._unpack_records)  # noqa: SLF001 - the same
     parsed = batches._DefaultRecordBatchPy  # noqa: SLF001 - a method of it is replaced
     if not hasattr(parsed._read_msg, "__wrapped__"):  # noqa: SLF001 - it is replaced
-        parsed._read_msg = _of_any_names(parsed._read_msg)  # noqa: SLF001 - the same
+        parsed._read_msg = bounded(parsed._read_msg)  # noqa: SLF001 - the same
     if not hasattr(fetcher._proc_fetch_request, "__wrapped__"):  # noqa: SLF001 - it is replaced
         fetcher._proc_fetch_request = paced(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
 
@@ -174,48 +157,6 @@ def _of_named_partition(unpack: Callable[[Any], Iterator[Any]]) -> Callable[[Any
     return wrapped
 
 
-class _Name(bytes):
-    """A part of a batch; what is no UTF-8 in it becomes the replacement character."""
-
-    __slots__ = ()
-
-    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
-        del errors
-        return super().decode(encoding, "replace")
-
-
-class _Parts:
-    """A batch whose parts are decoded whatever they are."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: Any) -> None:
-        self._content = content
-
-    def __getitem__(self, at: Any) -> Any:
-        found = self._content[at]
-        return _Name(found) if isinstance(at, slice) else found
-
-
-def _of_any_names(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Have a record be read also if names of its headers are no UTF-8."""
-
-    @functools.wraps(read)
-    def wrapped(batch: Any) -> Any:
-        at = batch._pos  # noqa: SLF001 - as the method replaced
-        try:
-            return read(batch)
-        except UnicodeDecodeError:
-            content = batch._buffer  # noqa: SLF001 - the same
-            batch._pos, batch._buffer = at, _Parts(content)  # noqa: SLF001 - the same
-            try:
-                return read(batch)
-            finally:
-                batch._buffer = content  # noqa: SLF001 - the same
-
-    return wrapped
-
-
 def _of_bounded_size(update: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     @functools.wraps(update)
     def bounded(cluster: Any, metadata: Any) -> None:
@@ -229,67 +170,6 @@ def _of_bounded_size(update: Callable[[Any, Any], None]) -> Callable[[Any, Any],
         update(cluster, metadata)
 
     return bounded
-
-
-def _gzip(payload: Any) -> bytes:
-    return _into(_gunzip_into, payload)
-
-
-def _gunzip_into(content: bytes, room: bytearray) -> int:
-    # As a file, since its reader takes time by the length also where there are many parts.
-    size = 0
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed, memoryview(room) as view:
-        while read := packed.readinto(view[size : size + _PIECE_BYTES]):
-            size += read
-    return size
-
-
-def _snappy(payload: Any) -> bytes:
-    snappy = importlib.import_module("cramjam").snappy
-    content, unpacked = memoryview(bytes(payload)), bytearray()
-    parts = [content]
-    if bytes(content[: len(_SNAPPY_STREAM)]) == _SNAPPY_STREAM:
-        parts = list(_blocks(content[_SNAPPY_STREAM_HEAD:]))
-    for part in parts:
-        # The length is told first, and that much memory would be taken at once.
-        if len(unpacked) + _made(snappy.decompress_raw_len, part) > MOST_BATCH_BYTES:
-            raise TooLargeBatchError
-        unpacked += _made(snappy.decompress_raw, part)
-    return bytes(unpacked)
-
-
-def _blocks(content: memoryview) -> Iterator[memoryview]:
-    while content:
-        size = int.from_bytes(content[:_SIZE_BYTES])
-        yield content[_SIZE_BYTES : _SIZE_BYTES + size]
-        content = content[_SIZE_BYTES + size :]
-
-
-def _lz4(payload: Any) -> bytes:
-    return _into(importlib.import_module("cramjam").lz4.decompress_into, payload)
-
-
-def _zstd(payload: Any) -> bytes:
-    return _into(importlib.import_module("cramjam").zstd.decompress_into, payload)
-
-
-def _into(decompress_into: Callable[[bytes, bytearray], int], payload: Any) -> bytes:
-    """Unpack into memory of the largest size, of which only what is written is really taken."""
-    room = bytearray(MOST_BATCH_BYTES + 1)
-    size = _made(lambda content: decompress_into(content, room), bytes(payload))
-    if size > MOST_BATCH_BYTES:
-        raise TooLargeBatchError
-    return bytes(memoryview(room)[:size])
-
-
-def _made(unpack: Callable[[Any], Any], content: Any) -> Any:
-    try:
-        return unpack(content)
-    except Exception as error:
-        # Errors of cramjam have no common class, and tell a lack of room in many ways.
-        raise TooLargeBatchError(
-            f"is damaged, or unpacks to over {MOST_BATCH_BYTES:,} bytes"
-        ) from error
 
 
 def _refuse_old(_content: Any, magic: int) -> None:
@@ -310,17 +190,9 @@ def _salted(authenticator: Any, salt: bytes, iterations: int) -> None:
     )
 
 
-_DECODERS: Final = {
-    "gzip_decode": _gzip,
-    "snappy_decode": _snappy,
-    "lz4_decode": _lz4,
-    "zstd_decode": _zstd,
-}
-
-
 def _differences() -> Iterator[str]:
     yield from missing(importlib.import_module("aiokafka.util"), "NO_EXTENSIONS")
-    yield from missing(importlib.import_module(_BATCHES), *_DECODERS, _CHECK)
+    yield from missing(importlib.import_module(_BATCHES), _CHECK)
     authenticator = importlib.import_module("aiokafka.conn").ScramAuthenticator
     yield from other_parameters(authenticator.create_salted_password, "salt", "iterations")
     records = importlib.import_module("aiokafka.record.memory_records")
@@ -335,29 +207,16 @@ def _differences() -> Iterator[str]:
     yield from not_in_source(fetch, "for partition, offset, _ in partitions")
     unpacked = importlib.import_module(_FETCHER).PartitionRecords
     yield from not_in_source(unpacked.__init__, "self._tp = tp", "self._unpack_records()")
-    yield from not_in_source(
-        importlib.import_module(_BATCHES)._DefaultRecordBatchPy._read_msg,  # noqa: SLF001 - replaced
-        "buffer = self._buffer",
-        "pos = self._pos",
-        '.decode("utf-8")',
-    )
-    cramjam = importlib.import_module("cramjam")
-    yield from missing(cramjam.snappy, "decompress_raw", "decompress_raw_len")
-    yield from missing(cramjam.lz4, "decompress_into")
-    yield from missing(cramjam.zstd, "decompress_into")
 
 
 RELIES_ON: Final = (
     Assumption(
         library="aiokafka",
-        relies_on="its module for batches finds the functions that unpack them by their names in"
-        " this module; SCRAM hashes the password in a method of its own, what a broker names"
-        " is taken by one, each fetch is made by one, the records of a partition are unpacked by"
-        " one, and a record is read by one",
+        relies_on="SCRAM hashes the password in a method of its own, what a broker names is taken"
+        " by one, each fetch is made by one, and the records of a partition are unpacked by one",
         seen_with="0.14.0",
-        if_it_changes="silent: batches, brokers and fetches are not bounded, and one record stops"
-        " all partitions"
-        " (tests/unit/test_kafka_limits.py notices)",
+        if_it_changes="silent: brokers and fetches are not bounded, and one record stops all"
+        " partitions (tests/unit/test_kafka_limits.py notices)",
         differences=_differences,
     ),
 )
