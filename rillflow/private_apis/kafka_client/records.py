@@ -26,7 +26,7 @@ class _Headers(NamedTuple):
     begin: int
     count_at: int
     first_at: int
-    count: int
+    number: int
     end: int
 
 
@@ -38,7 +38,7 @@ def bounded(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def wrapped(batch: Any) -> Any:
         content = batch._buffer  # noqa: SLF001 - as the method replaced
         headers = _headers(content, batch._pos)  # noqa: SLF001 - the same
-        if headers.count <= MOST_HEADERS:
+        if headers.number <= MOST_HEADERS:
             return read(batch)
         batch._buffer, batch._pos = _shortened(content, headers), 0  # noqa: SLF001 - the same
         try:
