@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from math import isfinite
-from typing import Final, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
 from typing_extensions import TypeAliasType
@@ -51,6 +51,9 @@ _VALUE_BYTES: Final = 32
 MOST_WEIGHT_OF_BYTE: Final = _WEIGHT_OF_VALUE * _CONTAINER_WEIGHT
 """No text weighs more for each of its bytes; see ``weight_of``."""
 _PART_BYTES: Final = 1 << 20
+_PART_CHARACTERS: Final = 256 * 1024
+_ENTRY_CHARACTERS: Final = 8
+"""What the mark and value of an entry take that is no text, about."""
 _SMALL_BYTES: Final = 4096
 _FEW_NUMBERS: Final = 100
 _FEW_LONG_NUMBERS: Final = 10_000
@@ -69,12 +72,14 @@ _EXPONENTS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 class DecodedEarly(NamedTuple):
     """A text that was decoded before its time; the text is held, since it is known by identity.
 
-    ``error`` says why it is no JSON, None if it is.
+    ``error`` says why it is no JSON, None if it is. ``weight`` is that of ``weight_of``, None if it
+    was not counted.
     """
 
     text: bytes
     value: JsonValue
     error: str | None = None
+    weight: int | None = None
 
 
 _ahead: dict[int, DecodedEarly] = {}
@@ -90,21 +95,66 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def encoded_parts(value: JsonValue, levels: int) -> Iterator[bytes]:
-    """Encode a JSON value part by part: the entries of maps down to so many levels.
+def encoded_parts(value: JsonValue) -> Iterator[bytes]:
+    """Encode a JSON value part by part; a part is one long text, or some hundred kilobytes.
 
     The encoder holds the interpreter until it is done, so what may be very large is encoded in
     parts by a thread, between which the event loop has its turns.
     """
-    if not levels or not isinstance(value, dict):
+    if not isinstance(value, list | dict) or _size_of(value) <= _PART_CHARACTERS:
         yield _encoder.encode(value)
         return
-    separator = b"{"
-    for key, item in value.items():
-        yield b"%b%b:" % (separator, _encoder.encode(key))
-        yield from encoded_parts(item, levels - 1)
+    is_map = isinstance(value, dict)
+    separator = b"{" if is_map else b"["
+    for first, entry, size in _runs(value):
+        yield separator
+        if size <= _PART_CHARACTERS:
+            yield _encoder.encode(entry)[1:-1]
+        elif isinstance(entry, dict):
+            yield _encoder.encode(first) + b":"
+            yield from encoded_parts(entry[str(first)])
+        else:
+            yield from encoded_parts(entry[0])
         separator = b","
-    yield b"}" if value else b"{}"
+    yield b"}" if is_map else b"]"
+
+
+def _runs(value: list[JsonValue] | JsonObject) -> Iterator[tuple[object, Any, int]]:
+    """Divide a container into containers of few entries, each with its first key and its size."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    make: Any = dict if isinstance(value, dict) else _elements_of
+    run: list[tuple[object, JsonValue]] = []
+    together = 0
+    for key, entry in pairs:
+        size = _ENTRY_CHARACTERS + _size_of(entry) + (len(key) if isinstance(key, str) else 0)
+        if run and together + size > _PART_CHARACTERS:
+            yield run[0][0], make(run), together
+            run, together = [], 0
+        run.append((key, entry))
+        together += size
+    if run:
+        yield run[0][0], make(run), together
+
+
+def _elements_of(run: list[tuple[object, JsonValue]]) -> list[JsonValue]:
+    return [entry for _, entry in run]
+
+
+def _size_of(value: JsonValue) -> int:
+    """Return about how many characters a value has; of what has many more, not all are counted."""
+    size, waiting = 0, [value]
+    while waiting and size <= _PART_CHARACTERS:
+        each = waiting.pop()
+        if isinstance(each, str):
+            size += len(each)
+        elif isinstance(each, list | dict):
+            size += _ENTRY_CHARACTERS * len(each)
+            if size <= _PART_CHARACTERS:
+                size += sum(map(len, each)) if isinstance(each, dict) else 0
+                waiting += each.values() if isinstance(each, dict) else each
+        elif isinstance(each, int):
+            size += each.bit_length() // 3
+    return size
 
 
 def decode_json(text: bytes | str) -> JsonValue:
@@ -116,17 +166,20 @@ def decode_json(text: bytes | str) -> JsonValue:
     """
     if isinstance(text, str):
         text = text.encode()
-    if len(text) > _SMALL_BYTES and _ahead:
-        known = _ahead.get(id(text))
-        if known is not None:
-            if known.error is not None:
-                raise ValueError(known.error)
-            return known.value
+    known = _known_of(text)
+    if known is not None:
+        if known.error is not None:
+            raise ValueError(known.error)
+        return known.value
     _refuse_deep(text)
     if len(text) > _SMALL_BYTES and _has_slow_numbers(text):
         return _decode_slow_numbers(text)
     value: JsonValue = _decoder.decode(text)
     return value
+
+
+def _known_of(text: bytes) -> DecodedEarly | None:
+    return _ahead.get(id(text)) if _ahead and len(text) > _SMALL_BYTES else None
 
 
 def _refuse_deep(text: bytes) -> None:
@@ -191,23 +244,32 @@ def _without_nulls(value: JsonValue) -> JsonValue:
     return value
 
 
-def ahead_of(text: bytes) -> DecodedEarly:
-    """Decode a text before its time, in a thread perhaps."""
+def ahead_of(text: bytes, *, weighed: bool = False) -> DecodedEarly:
+    """Decode a text before its time, and perhaps weigh it, in a thread perhaps."""
+    weight = weight_of(text) if weighed else None
     try:
-        return DecodedEarly(text, decode_json(text))
+        return DecodedEarly(text, decode_json(text), weight=weight)
     except ValueError as error:
-        return DecodedEarly(text, None, str(error))
+        return DecodedEarly(text, None, str(error), weight)
 
 
 @contextmanager
 def decoded_ahead(texts: Sequence[DecodedEarly]) -> Iterator[None]:
-    """Let ``decode_json`` return, or raise, what came of these texts, of the very same objects."""
+    """Let ``decode_json`` return, or raise, what came of these texts, of the very same objects.
+
+    ``weight_of`` returns what they weigh. They have passed ``why_too_much`` where they came in.
+    """
     _ahead.update((id(each.text), each) for each in texts)
     try:
         yield
     finally:
         for each in texts:
             _ahead.pop(id(each.text), None)
+
+
+def is_ahead(text: bytes) -> bool:
+    """Tell whether it is known what comes of a text."""
+    return _known_of(text) is not None
 
 
 def decode_untrusted_json(text: bytes | str) -> JsonValue:
@@ -218,7 +280,8 @@ def decode_untrusted_json(text: bytes | str) -> JsonValue:
     """
     if isinstance(text, str):
         text = text.encode()
-    reason = why_too_much(text) if len(text) > NEVER_TOO_MUCH_BYTES else None
+    is_checked = len(text) <= NEVER_TOO_MUCH_BYTES or is_ahead(text)
+    reason = None if is_checked else why_too_much(text)
     if reason is not None:
         raise ValueError(f"JSON cannot be handled: {reason}")
     return decode_json(text)
@@ -277,7 +340,16 @@ def weight_of(text: bytes) -> int:
     length = len(text)
     if length <= _SMALL_BYTES:
         return length
+    known = _known_of(text)
+    if known is not None and known.weight is not None:
+        return known.weight
     return max(length, _WEIGHT_OF_VALUE * count_of_values(text, length // _WEIGHT_OF_VALUE))
+
+
+def weight_ahead(text: bytes) -> int:
+    """Return what a text weighs, if it was weighed ahead; else 0."""
+    known = _known_of(text)
+    return (known.weight or 0) if known is not None else 0
 
 
 def most_weight_of(text: bytes) -> int:

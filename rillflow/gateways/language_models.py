@@ -17,7 +17,7 @@ from rillflow.gateways.http.requests import JSON, call_id, read_input, text_of
 from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import parse_http_url
-from rillflow.gateways.outbound.threads import computed
+from rillflow.gateways.outbound.threads import in_turn
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import masked_answer
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
@@ -113,18 +113,24 @@ class LanguageModelGateway:
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; no answer and no message contains the key."""
         try:
-            key, call = await computed(len(request.input), lambda: self._built(request))
+            key, call = await in_turn(
+                request.execution_id, len(request.input), lambda: self._built(request)
+            )
         except GatewayError as error:
             return failed(request, f"{HANDLE_FAILS}{error}")
         # No callback follows, so the task's own time-out is that of the call.
         mask = Mask.hiding(key)
         answer = await self._http.call(replace(request, pattern=SYNC), call)
         size_bytes = len(answer.body or b"") + len(answer.error or "")
-        answer = await computed(size_bytes, lambda: masked_answer(answer, mask))
+        answer = await in_turn(
+            request.execution_id, size_bytes, lambda: masked_answer(answer, mask)
+        )
         answer = replace(answer, poll_url=None)
         if answer.error is not None:
             return answer
-        return await computed(size_bytes, lambda: self._understood(request, answer))
+        return await in_turn(
+            request.execution_id, size_bytes, lambda: self._understood(request, answer)
+        )
 
     async def close(self) -> None:
         """Do nothing: the connections belong to the HTTP gateway."""

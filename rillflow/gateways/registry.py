@@ -18,9 +18,10 @@ from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.responses import bounded, cut
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.outbound.portions import Portions
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol
-from rillflow.gateways.outbound.threads import computed, in_thread
+from rillflow.gateways.outbound.threads import SHORT_BYTES, in_turn
 from rillflow.gateways.plugins.gateway import GatewayPlugin, PluginGateway
 from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,
@@ -60,6 +61,7 @@ class GatewayRegistry:
         self._secrets = Secrets(settings.secrets_dir, hosts=settings.secret_hosts)
         self._known = KnownSecrets(self._secrets, clock)
         self._clock = clock
+        self._portions = Portions()
         self._http: HttpGateway | None = None
         self._built_in: dict[str, Gateway] = {}
         self._plugins: dict[str, Gateway] = {}
@@ -133,6 +135,9 @@ class GatewayRegistry:
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt through the gateway that serves it, with the secrets it needs."""
+        size_bytes = len(request.input)
+        if size_bytes <= SHORT_BYTES and not self._portions.takes(size_bytes):
+            await self._portions.wait(request.execution_id, size_bytes)
         if request.secrets or request.poll:
             return await self._call_masked(request)
         answer = await self._call(request)
@@ -141,20 +146,28 @@ class GatewayRegistry:
             answer = masked_answer(answer, self._known.mask())
         if not answer.body or len(answer.body) <= NEVER_TOO_MUCH_BYTES:
             return cut(unsealed_answer(answer))
-        return await in_thread(lambda: cut(unsealed_answer(bounded(answer))))
+        return await in_turn(
+            request.execution_id,
+            len(answer.body),
+            lambda: cut(unsealed_answer(bounded(answer))),
+        )
 
     async def _call_masked(self, request: DispatchRequest) -> DispatchAnswer:
         """Make an attempt whose answer may show secrets."""
         try:
             size_bytes = len(request.input) if request.secrets else 0
-            call = await computed(size_bytes, lambda: SecretCall(request, self._secrets))
+            call = await in_turn(
+                request.execution_id, size_bytes, lambda: SecretCall(request, self._secrets)
+            )
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         answer = await self._call(call.request)
         # The poll of an earlier call, perhaps made by another dispatcher.
         mask = self._known.mask() if request.poll else None
         size_bytes = len(answer.body or b"") + len(answer.error or "")
-        return await computed(size_bytes, lambda: _fit_to_keep(answer, call, mask))
+        return await in_turn(
+            request.execution_id, size_bytes, lambda: _fit_to_keep(answer, call, mask)
+        )
 
     async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         try:

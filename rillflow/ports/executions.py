@@ -356,7 +356,11 @@ _TEXTS: Final[Mapping[type, str]] = {
 
 def text_of(call: Call) -> bytes:
     """Return the JSON that a call contains, which may be large; empty if there is none."""
-    event = getattr(call, "event", None)
+    return text_in(getattr(call, "event", None))
+
+
+def text_in(event: object) -> bytes:
+    """Return the JSON that an event contains, which may be large; empty if there is none."""
     field = _TEXTS.get(type(event))
     return b"" if field is None else getattr(event, field) or b""
 

@@ -13,7 +13,7 @@ from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import read_input
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.outbound.threads import computed
+from rillflow.gateways.outbound.threads import in_turn
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
 from rillflow.ray_tasks.options import CallOptions, call_options
@@ -115,7 +115,7 @@ async def fields_of(request: DispatchRequest) -> bytes:
     Raises:
         GatewayError: It is none.
     """
-    return await computed(len(request.input), lambda: _fields_of(request))
+    return await in_turn(request.execution_id, len(request.input), lambda: _fields_of(request))
 
 
 def _fields_of(request: DispatchRequest) -> bytes:

@@ -49,6 +49,8 @@ class _Reference(msgspec.Struct, frozen=True, array_like=True):
 
 
 _Piece: TypeAlias = bytes | _Reference
+_Known: TypeAlias = dict[tuple[int, bytes, bytes], tuple[bytes, _Reference, bytes]]
+"""Values by length and ends, with the references to their payloads."""
 
 
 _BAD_JSON: Final = (ValueError, RecursionError)
@@ -108,12 +110,46 @@ def _references_in(texts: Iterable[bytes]) -> Iterator[bytes]:
     )
 
 
+class CutAhead:
+    """The large values of texts, found before the texts are appended: in a thread, perhaps.
+
+    It takes as long as decoding a text does, several times for one that is deeply nested. The
+    appends that are made within this context find it done.
+    """
+
+    def __init__(self, texts: Iterable[bytes], limit: int) -> None:
+        """Find the values of more bytes than the ``limit``."""
+        self._found = {_ends(text): _Found(text, limit) for each in texts if (text := each.strip())}
+
+    def __enter__(self) -> None:
+        _found_ahead.update(self._found)
+
+    def __exit__(self, *_: object) -> None:
+        for key in self._found:
+            _found_ahead.pop(key, None)
+
+
+class _Found:
+    """The large values of one text, and their references."""
+
+    __slots__ = ("known", "limit", "text", "values")
+
+    def __init__(self, text: bytes, limit: int) -> None:
+        cutter = _Cutter(limit)
+        self.text, self.limit = text, limit
+        self.values = tuple(cutter.in_json(text))
+        self.known = cutter.known(self.values)
+
+
+_found_ahead: dict[tuple[int, bytes, bytes], _Found] = {}
+
+
 class ReadLimit:
     """Counts the bytes of an execution while it is read."""
 
     def __init__(self, execution_id: ExecutionId, most_bytes: int | None) -> None:
         self.most_bytes = sys.maxsize if most_bytes is None else most_bytes
-        self._left_bytes = self.most_bytes
+        self.left_bytes = self.most_bytes
         self._execution_id = execution_id
 
     def count(self, size_bytes: int) -> None:
@@ -122,8 +158,8 @@ class ReadLimit:
         Raises:
             LargeExecutionError: They are too many.
         """
-        self._left_bytes -= size_bytes
-        if self._left_bytes < 0:
+        self.left_bytes -= size_bytes
+        if self.left_bytes < 0:
             raise LargeExecutionError(f"{self._execution_id} has more than {self.most_bytes} bytes")
 
     def counted(self, text: bytes) -> bytes:
@@ -229,8 +265,14 @@ class _Cutter:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         # By length and ends: comparing bytes is cheaper than hashing or parsing them.
-        self._known: dict[tuple[int, bytes, bytes], tuple[bytes, _Reference, bytes]] = {}
+        self._known: _Known = {}
         self._left_bytes = _MOST_RESPELLED_BYTES
+
+    def known(self, values: Iterable[bytes]) -> _Known:
+        """Return the references of values, and what is remembered besides."""
+        for value in values:
+            self._reference(value, is_ours=False)
+        return self._known
 
     def cut_record(self, record: bytes, payloads: Payloads) -> bytes:
         """Return a record without the values that are moved to ``payloads``."""
@@ -246,7 +288,7 @@ class _Cutter:
         """Return a snapshot without the values that are moved to ``payloads``."""
         if len(snapshot) <= self._limit:
             return _wrapped(snapshot)
-        return self._cut(snapshot, self._in_json(snapshot[1:]), payloads, is_ours=True)
+        return self._cut(snapshot, self.in_json(snapshot[1:]), payloads, is_ours=True)
 
     def _cut(
         self, data: bytes, values: Iterable[bytes], payloads: Payloads, *, is_ours: bool = False
@@ -290,9 +332,18 @@ class _Cutter:
         elif isinstance(field, str) and len(text := field.encode()) > self._limit:
             yield text
         elif isinstance(field, bytes) and len(field) > self._limit:
-            yield from self._in_json(field.strip() or field)
+            yield from self._in_text(field.strip() or field)
 
-    def _in_json(self, text: bytes | msgspec.Raw, depth: int = 0) -> Iterator[bytes]:
+    def _in_text(self, text: bytes) -> Iterator[bytes]:
+        """Yield the large values of a JSON text, which may be known already."""
+        found = _found_ahead.get(_ends(text)) if _found_ahead else None
+        if found is None or found.limit != self._limit or found.text != text:
+            yield from self.in_json(text)
+        else:
+            self._known.update(found.known)
+            yield from found.values
+
+    def in_json(self, text: bytes | msgspec.Raw, depth: int = 0) -> Iterator[bytes]:
         """Yield the smallest large values of a large JSON text, itself if it contains no other."""
         known = self._known.get(_ends(text))
         if known is not None and known[0] == bytes(text):
@@ -303,7 +354,7 @@ class _Cutter:
         if not large:
             yield bytes(text)
         for each in large:
-            yield from self._in_json(each, depth + 1)
+            yield from self.in_json(each, depth + 1)
 
 
 def _wrapped(data: bytes) -> bytes:

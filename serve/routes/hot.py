@@ -28,12 +28,12 @@ from rillflow.gateways.callbacks.arrivals import (
     read_progress,
 )
 from rillflow.gateways.callbacks.seals import attempt_of_seal
+from rillflow.gateways.outbound.fair_thread import FOR_CALLBACKS
 from rillflow.gateways.outbound.threads import SHORT_BYTES, joined
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id, workspace_of
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
-from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.telemetry.trace_context import HEADER, parse_traceparent

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from rillflow.gateways.callbacks.seals import seal
+from rillflow.gateways.outbound.fair_thread import FOR_CALLBACKS
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.runtime.aio.fair_thread import FOR_CALLBACKS
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 from tests.api.turns_of_loop import Loop

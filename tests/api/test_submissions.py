@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from rillflow.gateways.outbound.fair_thread import FOR_SCHEMAS
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
-from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.stores import open_store
 from rillflow.triggers.schedule import key_of_firing
 from tests.api.definition_texts import PASS, SUSPENDED

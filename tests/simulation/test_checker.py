@@ -28,7 +28,8 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.commands import runner
 from rillflow.runtime.commands.timers import Timer, Timers
-from rillflow.runtime.dispatch.pool import DispatchPool, _Postponed, _Taken
+from rillflow.runtime.dispatch.outbox import _Postponed
+from rillflow.runtime.dispatch.pool import DispatchPool, _Taken
 from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.owner.call_handling import CallHandling, CallOutcome
 from rillflow.runtime.owner.execution_owner import ExecutionOwner

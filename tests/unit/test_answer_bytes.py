@@ -21,12 +21,12 @@ from rillflow.ports.executions import Query, Watch, size_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio import batching
 from rillflow.runtime.aio.batching import Batcher
-from rillflow.runtime.dispatch.pool import (
+from rillflow.runtime.dispatch.outbox import (
+    LARGE_BYTES_UNDER_WAY,
     LONGEST_BATCH_BYTES,
-    MOST_BYTES_UNDER_WAY,
     PATIENCE_S,
-    DispatchPool,
 )
+from rillflow.runtime.dispatch.pool import DispatchPool
 from tests.loopback import FAILS, StoppedClock, attempt, raw_server, responding, web_server
 
 WITHIN_S: Final = 60.0
@@ -80,7 +80,7 @@ class Taker:
         self.batches.append(sizes)
         self._bytes += sum(sizes)
         self.most_bytes = max(self.most_bytes, self._bytes)
-        if self._bytes > MOST_BYTES_UNDER_WAY - LARGEST:
+        if self._bytes > LARGE_BYTES_UNDER_WAY - LARGEST:
             self.holds_many.set()
         await self.may_take.wait()
         self._bytes -= sum(sizes)
@@ -110,7 +110,7 @@ async def test_a_batch_of_answers_has_few_bytes_or_one_answer() -> None:
 
 async def test_batches_that_are_not_taken_hold_few_bytes_together() -> None:
     taker = await sent([b"x" * LARGEST] * 16, late=True)
-    assert MOST_BYTES_UNDER_WAY // 2 < taker.most_bytes <= MOST_BYTES_UNDER_WAY + LARGEST + 1024
+    assert LARGE_BYTES_UNDER_WAY // 2 < taker.most_bytes <= LARGE_BYTES_UNDER_WAY + LARGEST + 1024
 
 
 async def test_a_batch_of_calls_has_few_bytes_or_one_call() -> None:

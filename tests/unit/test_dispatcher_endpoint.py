@@ -14,7 +14,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
 )
 from rillflow.runtime.dispatch.client import Connection
-from rillflow.runtime.dispatch.pool import MOST_IN_BATCH
+from rillflow.runtime.dispatch.outbox import MOST_IN_BATCH
 from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.endpoints.drain import Drain
 from tests.loopback import answers_in

@@ -31,7 +31,7 @@ from rillflow.runtime.aio import retrying
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.dispatch.pool import Outbox
+from rillflow.runtime.dispatch.outbox import Outbox
 from rillflow.runtime.routing.router import OwnerRef
 from serve.schemas.errors import respond_to
 from tests.loopback import attempt

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rillflow.errors import OverloadedError
-from rillflow.runtime.aio.fair_thread import FairThread
+from rillflow.gateways.outbound.fair_thread import FairThread
 
 
 async def begun(thread: FairThread, key: str, order: list[str]) -> "asyncio.Task[None]":

@@ -12,7 +12,7 @@ from rillflow.ports.messages import AwaitEnds, Dispatches, decode_dispatcher_mes
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.completion.client import CompletionClient, Ended, News
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.dispatch.pool import MOST_IN_BATCH, Outbox
+from rillflow.runtime.dispatch.outbox import MOST_IN_BATCH, Outbox
 from rillflow.runtime.endpoints.owner_endpoint import encoded
 
 SECRET: Final = "the value of a secret"

@@ -22,6 +22,7 @@ from rillflow.jsontypes import (
     decode_untrusted_json,
     decoded_ahead,
     encode_json,
+    encoded_parts,
     has_too_many_values,
     text_without_nulls,
 )
@@ -227,6 +228,29 @@ def test_why_a_text_is_no_json_is_known_ahead_too() -> None:
     with pytest.raises(ValueError, match="truncated"):
         decode_json(text)
     assert "truncated" in (ahead.error or "")
+
+
+# -- parts -----------------------------------------------------------------------------
+
+
+@settings(max_examples=examples(100))
+@given(st.lists(values, max_size=3), st.integers(0, 300_000))
+def test_parts_make_the_text_of_the_whole(inner: list[JsonValue], length: int) -> None:
+    whole: JsonValue = {
+        "": inner,
+        "t" * length: ["x" * length, {"a": inner, "é" * 9: "y" * length}, inner],
+        "wide": [list[JsonValue](range(length // 3)), {str(n): n for n in range(length // 9)}],
+        "number": 10 ** (length // 100),
+    }
+    assert b"".join(encoded_parts(whole)) == encode_json(whole)
+
+
+def test_no_part_of_a_large_value_is_long() -> None:
+    text = "\x01" * 100_000
+    wide: JsonValue = [{"a": n, "b": [text[:9]]} for n in range(40_000)]
+    task: JsonValue = {"input": {f"a{n}": text for n in range(7)}, "output": wide}
+    parts = list(encoded_parts({"tasks": {"A": task, "B": task}, "context": {"w": wide}}))
+    assert max(map(len, parts)) < 4 * MEBIBYTE
 
 
 # -- text that is passed on ------------------------------------------------------------

@@ -18,12 +18,8 @@ from rillflow.ports.messages import (
 from rillflow.runtime.aio.background import BackgroundTasks
 from rillflow.runtime.backpressure.admission import Admission
 from rillflow.runtime.commands.dispatching import Dispatching
-from rillflow.runtime.dispatch.client import (
-    LONGEST_ORDER_BYTES,
-    MOST_IN_ORDER,
-    DispatcherClient,
-    dispatcher_index,
-)
+from rillflow.runtime.dispatch.client import DispatcherClient, dispatcher_index
+from rillflow.runtime.dispatch.order_queue import LONGEST_ORDER_BYTES, MOST_IN_ORDER
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.settings import ResourceCheck, Settings

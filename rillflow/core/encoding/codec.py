@@ -148,7 +148,7 @@ def _parts_of(state: ExecutionState) -> Iterator[bytes]:
     rest = copy(state)
     rest.context, rest.tasks, rest.groups = {}, {}, {}
     yield _state_encoder.encode(rest)[:-1] + b',"context":'
-    yield from encoded_parts(state.context, 1)
+    yield from encoded_parts(state.context)
     for name, entries in ((b"tasks", state.tasks), (b"groups", state.groups)):
         yield b',"%b":{' % name
         separator = b""

@@ -31,6 +31,13 @@ def note_output(state: ExecutionState, task: TaskState, size_bytes: int) -> None
     task.output_bytes = size_bytes
 
 
+def is_too_long(state: ExecutionState, event: Event, most_bytes: int) -> bool:
+    """Tell whether an answer is beyond the limit by its length alone, and need not be decoded."""
+    if not isinstance(event, DispatchAnswered) or event.body is None:
+        return False
+    return _exceeds(state, event.task, len(event.body), most_bytes)
+
+
 def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: int) -> Event:
     """Return the event to handle: an answer beyond the limit becomes a failure."""
     if isinstance(event, DispatchAnswered):
@@ -54,11 +61,16 @@ def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: in
 def _is_too_much(state: ExecutionState, name: str, text: bytes, most_bytes: int) -> bool:
     if state.outputs_bytes + MOST_WEIGHT_OF_BYTE * len(text) <= most_bytes:
         return False
-    after = state.outputs_bytes + weight_of(text)
-    if after <= most_bytes:
+    # A text weighs its length at least: what is too long is not weighed.
+    is_long = _exceeds(state, name, len(text), most_bytes)
+    return is_long or _exceeds(state, name, weight_of(text), most_bytes)
+
+
+def _exceeds(state: ExecutionState, name: str, size_bytes: int, most_bytes: int) -> bool:
+    if state.outputs_bytes + size_bytes <= most_bytes:
         return False
     task = state.tasks.get(name)
-    return task is not None and after - task.output_bytes > most_bytes
+    return task is not None and state.outputs_bytes + size_bytes - task.output_bytes > most_bytes
 
 
 def _message(most_bytes: int) -> str:

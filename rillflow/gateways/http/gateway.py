@@ -29,7 +29,7 @@ from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
-from rillflow.gateways.outbound.threads import SHORT_BYTES, computed, in_thread
+from rillflow.gateways.outbound.threads import in_turn
 from rillflow.ids import workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
@@ -113,19 +113,18 @@ class HttpGateway:
             return made
         last, reply = made
         now_ms = self._clock.now_ms()
-        if len(reply.body) <= SHORT_BYTES:
-            answer = answered(request, reply, url=last.address, now_ms=now_ms)
-        else:
-            answer = await in_thread(
-                lambda: answered(request, reply, url=last.address, now_ms=now_ms)
-            )
+        answer = await in_turn(
+            request.execution_id,
+            len(reply.body),
+            lambda: answered(request, reply, url=last.address, now_ms=now_ms),
+        )
         if answer.poll_url is not None and self._policy_after(reply.peer) is not None:
             return replace(answer, polls_public=True)
         return answer
 
     async def _built(self, request: DispatchRequest, now_ms: int) -> HttpCall:
         build = partial(build_request, request, self._settings, now_ms=now_ms)
-        return await computed(len(request.input), build)
+        return await in_turn(request.execution_id, len(request.input), build)
 
     async def _limited(
         self,

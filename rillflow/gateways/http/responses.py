@@ -31,6 +31,8 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 LONGEST_ERROR: Final = 1_024
 """Limit of the characters of an error that are kept with an attempt."""
+_SHOWN_BYTES: Final = 1 << 20
+"""Secrets are masked in this much of the text of an error, before it is cut."""
 _JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
@@ -154,7 +156,7 @@ def _text(reply: Reply) -> bytes:
 
 
 def _status_text(reply: Reply, body: bytes | None) -> str:
-    shown = (body or b"").decode(errors="replace").strip()
+    shown = (body or b"")[:_SHOWN_BYTES].decode(errors="replace").strip()
     line = f"{reply.status} {reply.reason}".strip()
     return f"{line}: {shown}" if shown else line
 

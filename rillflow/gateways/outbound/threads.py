@@ -2,24 +2,41 @@
 
 What is short is computed at once. The work must not touch what the event loop changes meanwhile.
 
-Used by `gateways`, `runtime/activation`, `runtime/submission/intake.py` and `serve/routes`.
+A codec, and each method of ``bytes``, holds the interpreter until it is done, in a thread too: for
+texts of megabytes that is tens of milliseconds each time. Whoever has many of them would leave the
+event loop nothing but the moments in between. So these have one thread, workspaces in turn, which
+rests after each.
+
+Used by `gateways`, `runtime/activation`, `runtime/aio`, `runtime/submission/intake.py` and
+`serve/routes`.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
+
+from rillflow.gateways.outbound.fair_thread import FairThread
+from rillflow.ids import ExecutionId, workspace_of
 
 Result = TypeVar("Result")
 
 SHORT_BYTES: Final = 16 * 1024
 """Parsing, masking or writing a text of this size takes a millisecond or two."""
 
+LARGE_BYTES: Final = 256 * 1024
+"""Work on longer texts is done one at a time, workspaces in turn, with rests."""
+REST: Final = 2.0
+"""How many times as long as it took others have the interpreter after such work."""
 _JOINED_BYTES: Final = 4 << 20
 """Copying this much takes a millisecond."""
 
 # The event loop waits up to 5 ms for each computing thread, so there are few.
 _FOR_TEXTS: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-texts")
+_FOR_LARGE_TEXTS: Final = FairThread(
+    most=sys.maxsize, most_of_one=sys.maxsize, name="large-texts", rest=REST
+)
 
 
 async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
@@ -32,6 +49,21 @@ async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
     if size_bytes <= SHORT_BYTES:
         return work()
     return await in_thread(work)
+
+
+async def in_turn(execution_id: ExecutionId, size_bytes: int, work: Callable[[], Result]) -> Result:
+    """Return what ``work`` on a text returns; that of one workspace holds up no other one's.
+
+    Args:
+        execution_id: Whose text it is; its workspace counts.
+        size_bytes: Length of the text. Up to ``LARGE_BYTES`` the work is ``computed``.
+        work: Touches nothing that the event loop changes meanwhile.
+    """
+    if size_bytes <= SHORT_BYTES:
+        return work()
+    if size_bytes <= LARGE_BYTES:
+        return await in_thread(work)
+    return await _FOR_LARGE_TEXTS.run(workspace_of(execution_id), work)
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:

@@ -21,7 +21,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import call_timeout_s, dispatch_headers, ran_out, read_input
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import effective_protocol
-from rillflow.gateways.outbound.threads import computed
+from rillflow.gateways.outbound.threads import in_turn
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
@@ -123,7 +123,9 @@ class PluginGateway:
         return task.result()
 
     async def _handle(self, request: DispatchRequest) -> object:
-        fields = await computed(len(request.input), lambda: read_input(request))
+        fields = await in_turn(
+            request.execution_id, len(request.input), lambda: read_input(request)
+        )
         now_ms = request.at_ms or self._clock.now_ms()
         headers = dispatch_headers(request, self._settings, fields, now_ms=now_ms)
         info = DispatchInfo(

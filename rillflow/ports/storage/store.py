@@ -6,6 +6,7 @@ group what arrives while a commit is under way.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import msgspec
@@ -186,6 +187,14 @@ class Journal(Protocol):
                 nothing was written.
             StoreError: The write failed. Whether it was written is unknown; if so, it was
                 written completely.
+        """
+        ...
+
+    def cut_ahead(self, texts: Sequence[bytes]) -> AbstractContextManager[None]:
+        """Do what storing large JSON texts takes of computation; in a thread, perhaps.
+
+        Appends of their events within the context find it done, and hold the event loop no longer
+        than the copies of their bytes take.
         """
         ...
 

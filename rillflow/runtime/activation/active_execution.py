@@ -1,8 +1,8 @@
 """One execution in memory: its state, its stage, and the leases and appends that hold it there.
 
 ``NEXT`` is the table of stages and of the events that lead from one stage to the next. Only the
-activation cache (``cache`` and ``hot_executions``) moves an activation through them and takes
-leases and appends on it. An activation's fields are written by its own methods only.
+activation cache (``cache``, ``hot_executions``, ``loading``) moves an activation through them and
+takes leases and appends on it. An activation's fields are written by its own methods only.
 
 Used by `runtime/activation`, `runtime/commands` and `runtime/owner`.
 """
@@ -233,10 +233,13 @@ class ActiveExecution:
 
     # -- the journal ------------------------------------------------------------------
 
-    def note_event(self, record: bytes, handled: Handled) -> None:
-        """Count an event that was handled: the journal gets one more record."""
+    def note_event(self, record: bytes, handled: Handled, weight: int = 0) -> None:
+        """Count an event that was handled: the journal gets one more record.
+
+        ``weight`` is that of its text, if it is known; else what the record weighs is counted.
+        """
         self.written += 1
-        self.encoded_bytes += most_weight_of(record)
+        self.encoded_bytes += max(weight, len(record)) if weight else most_weight_of(record)
         self.replay_steps += STEPS_PER_EVENT + handled.steps + len(record) // _BYTES_PER_STEP
 
     def note_lack_of_snapshot(self) -> None:

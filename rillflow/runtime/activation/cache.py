@@ -7,7 +7,8 @@ memory may differ from the store. It does not append and does not answer calls.
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from rillflow.core.plan import Plan
@@ -18,14 +19,22 @@ from rillflow.errors import (
     NotReadyError,
     StoreError,
 )
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import LARGE_BYTES as ALONE_BYTES
+from rillflow.gateways.outbound.threads import in_turn
 from rillflow.ids import ExecutionId, workspace_of
+from rillflow.jsontypes import decoded_ahead
 from rillflow.ports.storage.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.journal import OwnerEpoch
-from rillflow.runtime.activation.replay import Replay, decoded_snapshot, is_long
+from rillflow.runtime.activation.loading import Loading
+from rillflow.runtime.activation.replay import (
+    Replay,
+    decoded_event,
+    decoded_snapshot,
+    is_long,
+)
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.aio.sender_turns import SenderTurns
@@ -50,38 +59,6 @@ SHARE_OF_ENDED: Final = 8
 
 class _CreatedMeanwhileError(Exception):
     """The execution was created while it was being read, so the result is out of date."""
-
-
-class _Loading:
-    """A read that is under way, and those who wait for it.
-
-    What was read is leased until all of them have looked at it: another execution that is read at
-    that moment would evict it, and be evicted in turn when it is read again.
-    """
-
-    __slots__ = ("_leased", "_waiting", "task")
-
-    def __init__(self, work: Coroutine[None, None, ActiveExecution | None]) -> None:
-        self.task = asyncio.create_task(work)
-        self._waiting = 0
-        self._leased: ActiveExecution | None = None
-
-    async def wait(self) -> ActiveExecution | None:
-        """Return the result; the caller takes a lease before it suspends."""
-        self._waiting += 1
-        try:
-            return await asyncio.shield(self.task)
-        finally:
-            self._waiting -= 1
-            if self._leased is not None and not self._waiting:
-                self._leased.end_lease()
-                self._leased = None
-
-    def keep(self, execution: ActiveExecution) -> None:
-        """Lease what was read, if anybody waits."""
-        if self._waiting:
-            execution.begin_lease()
-            self._leased = execution
 
 
 class ActivationWatch(Protocol):
@@ -158,7 +135,7 @@ class ActivationCache:
         self._ended = HotExecutions(
             MOST_ENDED, hot_bytes // SHARE_OF_ENDED, free_in_portions, folds=False
         )
-        self._loading: dict[ExecutionId, _Loading] = {}
+        self._loading: dict[ExecutionId, Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
         self._resident_until_s = 0.0
@@ -170,7 +147,7 @@ class ActivationCache:
 
     async def stop(self) -> None:
         """Cancel the reads under way."""
-        loading = [each.task for each in self._loading.values()]
+        loading = [each.task for each in self._loading.values() if each.task is not None]
         for task in loading:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
@@ -385,7 +362,7 @@ class ActivationCache:
     ) -> ActiveExecution | None:
         loading = self._loading.get(execution_id)
         if loading is None:
-            loading = _Loading(self._load(execution_id, waits=waits, reads_large=reads_large))
+            loading = Loading(self._load(execution_id, waits=waits, reads_large=reads_large))
             self._loading[execution_id] = loading
         elif not waits:
             raise NotReadyError(f"{execution_id} is being read")
@@ -482,13 +459,32 @@ class ActivationCache:
         execution_id, snapshot, decoded = stored.execution_id, stored.snapshot, None
         try:
             if snapshot is not None and len(snapshot) > LARGE_BYTES:
-                decoded = await in_thread(lambda: decoded_snapshot(snapshot))
+                decode = partial(decoded_snapshot, snapshot)
+                decoded = await in_turn(execution_id, len(snapshot), decode)
             replay = Replay(plan, stored, decoded)
-            steps = self._crashes.during_each(execution_id, REPLAY, replay.steps())
-            await self._turns.spread(execution_id, steps)
+            await self._spread(execution_id, replay.begin())
+            for records in replay.portions:
+                await self._take(execution_id, replay, records)
             return replay.execution()
         except Exception as error:
             raise self._unreadable(execution_id, error) from error
+
+    async def _take(
+        self, execution_id: ExecutionId, replay: Replay, records: Sequence[bytes]
+    ) -> None:
+        """Handle a portion of records; the text of a large one is decoded beside the event loop."""
+        if not records or len(records[-1]) <= ALONE_BYTES:
+            await self._spread(execution_id, replay.steps(records))
+            return
+        decode = partial(decoded_event, records[-1])
+        last = await in_turn(execution_id, len(records[-1]), decode)
+        with decoded_ahead([last.text]):
+            await self._spread(execution_id, replay.steps(records, last.event))
+
+    async def _spread(self, execution_id: ExecutionId, steps: Iterator[None]) -> None:
+        await self._turns.spread(
+            execution_id, self._crashes.during_each(execution_id, REPLAY, steps)
+        )
 
     def _unreadable(self, execution_id: ExecutionId, error: Exception, why: str = "") -> Exception:
         """Count a crash of this execution, because the store itself can be read."""

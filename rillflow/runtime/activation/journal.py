@@ -37,7 +37,8 @@ from rillflow.ids import (
     listing_partition,
     partition_of,
 )
-from rillflow.ports.executions import Submission
+from rillflow.jsontypes import weight_ahead
+from rillflow.ports.executions import Submission, text_in
 from rillflow.ports.storage.store import Append, Closing, Journal, NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.aio.background import Crashed
@@ -189,7 +190,7 @@ class JournalRows:
             rests = False
             execution.note_rest(rests=False)
         record = codec.encode_event(event)
-        execution.note_event(record, handled)
+        execution.note_event(record, handled, weight_ahead(text_in(event)))
         status, closing, snapshot = None, None, None
         progress = progress_of(execution)
         if progress.settled and not before.settled:

@@ -259,15 +259,12 @@ class LeaseSource:
             return CrashedError(f"{execution_id} cannot be read")
 
 
-def usable(found: ActiveExecution | RillflowError | None) -> ActiveExecution | None:
+def usable(found: ActiveExecution | None) -> ActiveExecution | None:
     """Return the lease of an execution, None if it is unknown.
 
     Raises:
-        RillflowError: It cannot be read.
         ConflictError: Memory may be wrong, and is about to be read again.
     """
-    if isinstance(found, RillflowError):
-        raise found
     if found is not None and found.is_distrusted:
         raise ConflictError(f"{found.state.execution_id} is being read again")
     return found

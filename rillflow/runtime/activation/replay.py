@@ -3,16 +3,19 @@
 Used by `runtime/activation/cache.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from rillflow.core import machine
 from rillflow.core.encoding import codec
-from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
-from rillflow.jsontypes import most_weight_of
+from rillflow.gateways.outbound.threads import LARGE_BYTES
+from rillflow.jsontypes import DecodedEarly, ahead_of, most_weight_of, weight_ahead
+from rillflow.ports.executions import text_in
 from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 
@@ -37,6 +40,32 @@ def decoded_snapshot(snapshot: bytes) -> DecodedSnapshot:
     return DecodedSnapshot(codec.decode_large_state(snapshot), most_weight_of(snapshot))
 
 
+class DecodedEvent(NamedTuple):
+    """The event of a large record, and its text, decoded and weighed."""
+
+    event: Event
+    text: DecodedEarly
+
+
+def decoded_event(record: bytes) -> DecodedEvent:
+    """Decode a large record and its text; runs in a thread.
+
+    Raises:
+        StoreError: The record is damaged or of a newer format.
+    """
+    event = codec.decode_event(record)
+    return DecodedEvent(event, ahead_of(text_in(event), weighed=True))
+
+
+def _portions_of(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    start = 0
+    for end, record in enumerate(records, start=1):
+        if len(record) > LARGE_BYTES:
+            yield records[start:end]
+            start = end
+    yield records[start:]
+
+
 def is_long(stored: StoredExecution) -> bool:
     """Tell whether replaying an execution takes longer than others should wait for it."""
     size_bytes = len(stored.snapshot or b"") + sum(map(len, stored.records))
@@ -57,12 +86,14 @@ class Replay:
         self._plan = plan
         self._stored = stored
         self._execution: ActiveExecution | None = None
+        self.portions: list[Sequence[bytes]] = []
+        """The records in portions, after ``begin``: only the last of a portion may be large."""
 
-    def steps(self) -> Iterator[None]:
-        """Decode the snapshot, then handle one record after the other.
+    def begin(self) -> Iterator[None]:
+        """Begin with the snapshot, if there is one, and divide the records.
 
         Raises:
-            StoreError: The journal does not begin with a submission, or cannot be read.
+            StoreError: It is damaged or of a newer format.
         """
         snapshot = self._stored.snapshot
         if snapshot:
@@ -72,8 +103,18 @@ class Replay:
             self._execution = ActiveExecution(self._plan, state)
             self._execution.go_on_from((self._stored.snapshot_seq, weight, 0, len(snapshot)))
             yield
-        for record in self._stored.records:
-            self._take(record)
+        self.portions = list(_portions_of(self._stored.records))
+        yield
+
+    def steps(self, records: Sequence[bytes], last: Event | None = None) -> Iterator[None]:
+        """Handle one record after the other; the event of the ``last`` may be decoded already.
+
+        Raises:
+            StoreError: The journal does not begin with a submission, or cannot be read.
+        """
+        for number, record in enumerate(records, start=1):
+            is_known = last is not None and number == len(records)
+            self._take(record, last if is_known else None)
             yield
 
     def execution(self) -> ActiveExecution:
@@ -87,8 +128,8 @@ class Replay:
         self._execution.note_rest(rests=self._stored.rests or None)
         return self._execution
 
-    def _take(self, record: bytes) -> None:
-        event = codec.decode_event(record)
+    def _take(self, record: bytes, event: Event | None) -> None:
+        event = codec.decode_event(record) if event is None else event
         if self._execution is not None:
             handled = machine.handle(self._plan, self._execution.state, event)
         elif isinstance(event, ExecutionSubmitted):
@@ -96,7 +137,7 @@ class Replay:
             self._execution = ActiveExecution(self._plan, state)
         else:
             raise StoreError(f"{self._stored.execution_id}: the journal begins with no submission")
-        self._execution.note_event(record, handled)
+        self._execution.note_event(record, handled, weight_ahead(text_in(event)))
 
 
 def replay(plan: Plan, stored: StoredExecution) -> ActiveExecution:
@@ -106,6 +147,6 @@ def replay(plan: Plan, stored: StoredExecution) -> ActiveExecution:
         StoreError: The journal does not begin with a submission, or cannot be read.
     """
     replay = Replay(plan, stored)
-    for _ in replay.steps():
+    for _ in chain(replay.begin(), replay.steps(stored.records)):
         pass
     return replay.execution()

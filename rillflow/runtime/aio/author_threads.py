@@ -9,7 +9,7 @@ Used by `runtime/definitions` and `serve/routes`.
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from rillflow.runtime.aio.fair_thread import FairThread
+from rillflow.gateways.outbound.fair_thread import FairThread
 
 Result = TypeVar("Result")
 

@@ -5,8 +5,7 @@ loop handles events for some milliseconds, and then returns to the loop. Waiting
 portion a turn, first those of the execution that has used least. An execution with long events thus
 delays only itself.
 
-A batch of calls is divided before that: large texts are decoded beside the event loop, and calls
-that must be written apart form groups.
+A batch of calls is divided before that: calls that must be written apart form groups.
 
 Used by `runtime/activation/cache.py` and `runtime/owner/execution_owner.py`.
 """
@@ -20,10 +19,8 @@ from itertools import count
 from math import inf
 from typing import Final, TypeAlias, TypeVar
 
-from rillflow.gateways.outbound.threads import SHORT_BYTES, in_thread
 from rillflow.ids import ExecutionId
-from rillflow.jsontypes import ahead_of, decoded_ahead
-from rillflow.ports.executions import Call, Reply, Submission, text_of
+from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.triggers.origins import PREFIX
 
 TURN_S: Final = 0.025
@@ -249,17 +246,3 @@ def _places_of_keyed(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) ->
         kind = call.business, call.idempotency_key.startswith(PREFIX)
         count = counts[kind] = counts.get(kind, 0) + 1
         yield "together", kind, (count - 1) // (FIRED_TOGETHER if kind[1] else KEYED_TOGETHER)
-
-
-def large_texts(calls: Sequence[Call]) -> list[bytes]:
-    """Return the texts of calls that are to be decoded beside the event loop."""
-    return [text for call in calls if len(text := text_of(call)) > SHORT_BYTES]
-
-
-async def decoded_first(
-    large: Sequence[bytes], take: Callable[[], Awaitable[list[Reply]]]
-) -> list[Reply]:
-    """Decode the large texts of some calls, then handle the calls; the core finds them decoded."""
-    ahead = await in_thread(lambda: list(map(ahead_of, large)))
-    with decoded_ahead(ahead):
-        return await take()

@@ -13,8 +13,9 @@ from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
 from rillflow.gateways.outbound.hints import retry_interval_s
+from rillflow.gateways.outbound.threads import LARGE_BYTES
 from rillflow.ids import ExecutionId, TaskName, workflow_of, workspace_of
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, is_ahead
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import BoundedDispatcher, Dispatcher
 from rillflow.ports.executions import Executions, Reply, ResourceCall
@@ -172,8 +173,14 @@ class Dispatching:
             self._chosen.pop(answer.key, None)
 
     def learn(self, answer: DispatchAnswer) -> None:
-        """Note the hint in an answer that is a JSON object (spec 6.2)."""
-        if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
+        """Note the hint in an answer that is a JSON object (spec 6.2).
+
+        A large one that was not decoded ahead is beyond its limit, and not read.
+        """
+        body = answer.body
+        if answer.task and body and body.lstrip()[:1] == b"{":
+            if len(body) > LARGE_BYTES and not is_ahead(body):
+                return
             hint_s = retry_interval_s(answer.body)
             self.learn_of(answer.execution_id, answer.task, hint_s, self.chosen(answer))
 

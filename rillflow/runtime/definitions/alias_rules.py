@@ -15,6 +15,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from rillflow.errors import LanguageError, RequestError, WorkLimitError
+from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.jsontypes import JsonObject
 from rillflow.language.bounded_cache import BoundedCache
 from rillflow.language.budget import TotalBudget
@@ -25,7 +26,6 @@ from rillflow.language.expressions import (
     compile_expression,
     kept_expression,
 )
-from rillflow.runtime.aio.fair_thread import FairThread
 
 RULE_BUDGET: Final = Budget(steps=20_000, memory_bytes=1 << 22)
 """Budget of one rule, in steps."""

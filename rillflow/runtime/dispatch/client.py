@@ -27,6 +27,7 @@ from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.dispatch.inherited_calls import InheritedCalls, Owner
+from rillflow.runtime.dispatch.order_queue import MOST_IN_ORDER, OrderQueue
 from rillflow.runtime.dispatch.pool import ENDED
 from rillflow.runtime.dispatch.request_room import RequestRoom
 from rillflow.runtime.process.crash_log import log_crash
@@ -46,10 +47,7 @@ BRINGS_NO_CALLBACK: Final = frozenset({"task_sync", "poll", "completion"})
 """Patterns of calls whose answer is all that comes of them."""
 MOST_LOOKED_AT = 5_000
 """How many calls under way are checked each time whether their answers are awaited."""
-MOST_IN_ORDER = 1_000
 LEAST_ROOM_BYTES: Final = 16 << 20
-LONGEST_ORDER_BYTES = 4 << 20
-"""Limit of the bytes of one message; all that waits may be gigabytes."""
 
 
 class Sender(Owner, Protocol):
@@ -215,16 +213,6 @@ def _outlives_its_dispatcher(request: DispatchRequest) -> bool:
     return protocol in RAY_PROTOCOLS
 
 
-def _that_fit(requests: Sequence[DispatchRequest]) -> int:
-    """Return how many requests fit into one order, one at least."""
-    size_bytes = 0
-    for count, request in enumerate(requests[:MOST_IN_ORDER]):
-        size_bytes += len(request.input)
-        if count and size_bytes > LONGEST_ORDER_BYTES:
-            return count
-    return min(len(requests), MOST_IN_ORDER)
-
-
 class _DispatcherLink:
     def __init__(self, sender: str, connection: Connection, room: RequestRoom) -> None:
         self.room = room
@@ -234,7 +222,7 @@ class _DispatcherLink:
         self._has_handshake = False
         self._number = 0
         self._looked_at = 0
-        self._queue: list[DispatchRequest] = []
+        self._queue = OrderQueue()
         self.unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
         self.input_bytes = 0
         self._sending: asyncio.Task[None] | None = None
@@ -249,7 +237,7 @@ class _DispatcherLink:
                 self.input_bytes -= len(unanswered[call].input)
             unanswered[call] = request
             self.input_bytes += len(request.input)
-        self._queue.extend(filter(self.room.enter, requests))
+        self._queue.add(filter(self.room.enter, requests))
         self._start()
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
@@ -274,7 +262,7 @@ class _DispatcherLink:
                     if not await self._is_awaited(request):
                         self._forget(request.call)
                     elif request.call in self.unanswered:
-                        self._queue.append(request)
+                        self._queue.add((request,))
                         self._start()
         finally:
             self._granting = None
@@ -362,12 +350,11 @@ class _DispatcherLink:
             self._sending = None
 
     async def _send_queue(self) -> None:
-        count = _that_fit(self._queue)
-        batch, self._queue = self._queue[:count], self._queue[count:]
+        batch = self._queue.take()
         try:
             await self._send_batch(batch)
         except Exception:
-            self._queue = batch + self._queue
+            self._queue.put_back(batch)
             raise
 
     async def _handshake(self) -> None:
@@ -381,7 +368,8 @@ class _DispatcherLink:
             await self._keep_awaited(token)
         self._process_token = token
         self.room.clear()
-        self._queue = list(filter(self.room.enter, self.unanswered.values()))
+        self._queue.clear()
+        self._queue.add(filter(self.room.enter, self.unanswered.values()))
 
     async def _keep_awaited(self, token: bytes) -> None:
         """Keep the calls that are awaited; of the others, some go on without their dispatcher."""

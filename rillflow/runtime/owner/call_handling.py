@@ -12,7 +12,7 @@ import msgspec
 from rillflow.core import machine
 from rillflow.core.commands import Command
 from rillflow.core.events import CallbackReceived, TimerFired
-from rillflow.core.tasks.kept_outputs import within_limit
+from rillflow.core.tasks.kept_outputs import is_too_long, within_limit
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import ConflictError, CrashedError, RillflowError, SetApartError
 from rillflow.jsontypes import JsonObject, encode_json
@@ -124,6 +124,15 @@ class CallHandling:
         self._callback_limits = CallbackLimits(clock)
         self._rules = MappingLog()
 
+    def refuses(self, call: Call) -> bool:
+        """Tell whether a call is refused by its length, as far as memory tells."""
+        if not isinstance(call, Delivery):
+            return False
+        execution = self._activations.peek(call.execution_id)
+        return execution is not None and is_too_long(
+            execution.state, call.event, self._outputs_max_bytes
+        )
+
     def take(self, leased: Leased, call: Call) -> CallOutcome:
         """Handle a call with what was leased for it; an error concerns no other call."""
         execution_id = call.execution_id
@@ -132,6 +141,9 @@ class CallHandling:
             self._recovery.called(execution_id, call.event)
         step = step_of(call)
         self._crashes.begin(execution_id, step)
+        if isinstance(execution, RillflowError):
+            # Not raised: its traceback would hold this frame, which holds it, until a collection.
+            return self._refusal(call, None, self._quarantine.explain(execution_id, execution))
         try:
             outcome = self._answer(call, usable(execution), leased)
         except RillflowError as error:
@@ -279,7 +291,7 @@ class CallHandling:
         )
 
     def _refusal(
-        self, call: Call, execution: ActiveExecution | RillflowError | None, error: RillflowError
+        self, call: Call, execution: ActiveExecution | None, error: RillflowError
     ) -> CallOutcome:
         """Refuse a call; a delivery only if memory is valid, since it is not made again."""
         if isinstance(error, SetApartError):

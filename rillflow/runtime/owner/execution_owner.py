@@ -37,13 +37,8 @@ from rillflow.runtime.activation.journal import (
     listed_status,
 )
 from rillflow.runtime.activation.leases import LeaseSource
-from rillflow.runtime.aio.fair_turns import (
-    FairTurns,
-    decoded_first,
-    in_groups,
-    in_portions,
-    large_texts,
-)
+from rillflow.runtime.aio.fair_turns import FairTurns, in_groups, in_portions
+from rillflow.runtime.aio.large_texts import LargeTexts
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.changes.feed import ChangeFeed
 from rillflow.runtime.commands.runner import CommandRunner
@@ -150,6 +145,7 @@ class ExecutionOwner:
         self.watchers, self.views = CompletionServer(clock), Views(clock, most, holder)
         self._calls = self._call_handling(guards, limits)
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
+        self._large_texts = LargeTexts(store, self._calls.refuses)
         self._background: list[asyncio.Task[None]] = []
 
     def _activation_cache(self, limits: OwnerLimits) -> ActivationCache:
@@ -268,10 +264,9 @@ class ExecutionOwner:
         return await self._call_all(calls, waits=False)
 
     async def _call_all(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
-        take = partial(in_portions, take=partial(self._call_group, waits=waits))
-        groups = partial(in_groups, calls, self._leases.must_read, take)
-        large = large_texts(calls)
-        return await (decoded_first(large, groups) if large else groups())
+        portions = partial(in_portions, take=partial(self._call_group, waits=waits))
+        take = partial(in_groups, must_read=self._leases.must_read, take=portions)
+        return await self._large_texts.first(calls, take)
 
     async def _call_group(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
         """Handle the first calls together, or one alone that reads what is not in memory."""
@@ -405,13 +400,15 @@ class ExecutionOwner:
             RillflowError: They could not be written; deliver them again.
         """
         at_ms = self._clock.now_ms()
-        calls: list[Call] = []
-        for answer in answers:
-            self._learn(answer)
-            event = self._commands.event_of(answer, at_ms)
-            calls.append(Delivery(execution_id=answer.execution_id, event=event))
-        await self._commands.outbound.told()
-        replies = await self.call_many(calls)
+        calls = [
+            Delivery(execution_id=each.execution_id, event=self._commands.event_of(each, at_ms))
+            for each in answers
+        ]
+        with await self._large_texts.ahead(calls):
+            for answer in answers:
+                self._learn(answer)
+            await self._commands.outbound.told()
+            replies = await self.call_many(calls)
         for reply in replies:
             if reply.error is not None and reply.is_unanswered:
                 reply.raise_for_error()

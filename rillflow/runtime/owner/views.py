@@ -26,12 +26,12 @@ from rillflow.errors import (
     UnavailableError,
     UnreadAnswersError,
 )
+from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import JsonObject, encoded_parts
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Query, Reply, ViewPart, reply_to_error
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.aio.fair_thread import FairThread
 from rillflow.runtime.owner import queries
 from rillflow.runtime.process.crash_log import log_crash
 
@@ -47,7 +47,6 @@ KEPT_S: Final = 10.0
 """How long a view is kept after it was last read."""
 _SHOWN_FOR_MS: Final = 5_000
 """How long the view of a running execution may be reused."""
-_LEVELS: Final = 2
 _NEVER_LARGE: Final = frozenset({"status", "route", "log", SUMMARY})
 
 # One thread is enough: it competes with the event loop for the interpreter lock.
@@ -253,7 +252,7 @@ class Views:
         if value is None:
             return
         left = self._most
-        for part in encoded_parts(value, _LEVELS):
+        for part in encoded_parts(value):
             left -= len(part)
             if left < 0:
                 raise RequestError(

@@ -28,6 +28,7 @@ from rillflow.errors import (
     StoreError,
     UnavailableError,
 )
+from rillflow.gateways.outbound.fair_thread import FOR_SCHEMAS
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, scheme_of
 from rillflow.gateways.outbound.threads import SHORT_BYTES, computed, in_thread
 from rillflow.ids import (
@@ -50,7 +51,6 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.storage.access import Holder
 from rillflow.ports.storage.store import Store
-from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
 from rillflow.runtime.backpressure.admission import Admission
 from rillflow.runtime.backpressure.quotas import KeysOfExecutions, Quotas, Wait

@@ -30,6 +30,7 @@ from rillflow.stores.append_plan import (
 )
 from rillflow.stores.large_values import (
     LARGE_VALUE_BYTES,
+    CutAhead,
     ReadLimit,
     joined,
     references,
@@ -152,6 +153,10 @@ class MemoryJournal(MemoryLifecycle):
         plan.add(appends if are_small(appends, limit) else slimmed(appends, limit))
         self._check_keys(plan.executions)
         self._write(plan)
+
+    def cut_ahead(self, texts: Sequence[bytes]) -> CutAhead:
+        """Find the large values of texts before they are appended."""
+        return CutAhead(texts, self._large_value_bytes)
 
     async def load(
         self, execution_id: ExecutionId, most_bytes: int | None = None

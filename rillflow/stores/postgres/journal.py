@@ -20,7 +20,7 @@ from rillflow.ports.storage.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
+from rillflow.stores.large_values import CutAhead, ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
 from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
@@ -126,6 +126,10 @@ class PostgresJournal:
         if not are_small(appends, limit):
             appends = await slimmed_beside(appends, limit)
         await self._database.append(appends)
+
+    def cut_ahead(self, texts: Sequence[bytes]) -> CutAhead:
+        """Find the large values of texts before they are appended."""
+        return CutAhead(texts, self._large_value_bytes)
 
     async def load(
         self, execution_id: ExecutionId, most_bytes: int | None = None

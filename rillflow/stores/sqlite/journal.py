@@ -20,7 +20,7 @@ from rillflow.ports.storage.store import (
     StoredExecution,
 )
 from rillflow.stores.append_plan import are_small
-from rillflow.stores.large_values import ReadLimit, joined, references, slimmed_beside
+from rillflow.stores.large_values import CutAhead, ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.sql.stored_rows import (
     damage_told,
@@ -40,7 +40,10 @@ FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?1
 """
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq"
-_PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
+_PAYLOAD: Final = """
+SELECT length(value), CASE WHEN length(value) <= ?3 THEN value END
+FROM payloads WHERE execution = ?1 AND sha256 = ?2
+"""
 _NEWEST_EPOCH: Final = """
 SELECT coalesce(max(epoch), 0) FROM owners WHERE partition IN (SELECT value FROM json_each(?))
 """
@@ -111,6 +114,10 @@ class SqliteJournal:
         if not are_small(appends, limit):
             appends = await slimmed_beside(appends, limit)
         await self._database.append(appends)
+
+    def cut_ahead(self, texts: Sequence[bytes]) -> CutAhead:
+        """Find the large values of texts before they are appended."""
+        return CutAhead(texts, self._large_value_bytes)
 
     async def load(
         self, execution_id: ExecutionId, most_bytes: int | None = None
@@ -255,8 +262,9 @@ def load_parts(
     stored = stored_execution((*columns, snapshot_seq, texts))
     payloads: dict[bytes, bytes] = {}
     for sha256, times in references(stored).items():
-        for (payload,) in connection.execute(_PAYLOAD, (key, sha256)):
-            limit.count(len(payload) * times)
+        most_bytes = limit.left_bytes // times
+        for size_bytes, payload in connection.execute(_PAYLOAD, (key, sha256, most_bytes)):
+            limit.count(size_bytes * times)
             payloads[sha256] = payload
     return stored, payloads
 

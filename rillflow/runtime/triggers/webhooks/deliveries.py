@@ -11,6 +11,7 @@ import logging
 from typing import Any, Final, NamedTuple
 
 from rillflow.errors import GatewayError, OverloadedError, RequestError, RillflowError
+from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.gateways.outbound.threads import SHORT_BYTES, computed
 from rillflow.gateways.secrets.store import Secrets
 from rillflow.ids import ExecutionId, parse_descriptor_id
@@ -18,7 +19,6 @@ from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow
-from rillflow.runtime.aio.fair_thread import FairThread
 from rillflow.runtime.triggers.firing_rates import workspace_of_row
 from rillflow.runtime.triggers.submission_options import (
     Submitter,

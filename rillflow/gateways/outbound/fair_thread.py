@@ -2,12 +2,12 @@
 
 A caller who leaves while its work waits frees the place.
 
-Used by `runtime/aio/author_threads.py`, `runtime/owner/views.py`, `runtime/submission` and
-`serve/routes`.
+Used by `gateways/outbound/threads.py`, `runtime` and `serve/routes`.
 """
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,8 +28,12 @@ class FairThread:
     there are as many again for the first of others.
     """
 
-    def __init__(self, *, most: int, most_of_one: int, name: str) -> None:
-        """Give ``most`` works a place, and ``most_of_one`` those of one key."""
+    def __init__(self, *, most: int, most_of_one: int, name: str, rest: float = 0.0) -> None:
+        """Give ``most`` works a place, and ``most_of_one`` those of one key.
+
+        After each work the thread does nothing for ``rest`` times the processor time that it took.
+        """
+        self._rest = rest
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
         self._name = name
         self._most = most
@@ -107,13 +111,17 @@ class FairThread:
                 self._turns.append(key)
             else:
                 del self._waiting[key]
+        began_s = time.thread_time()
         deliver = _done(future, work) if future.set_running_or_notify_cancel() else None
-        del work  # what it holds is not needed any more
+        del future, work  # what they hold is not needed any more
         with self._lock:
             self._free_place(key)
         # Only now, since whoever gets the result may come with the next work at once.
         if deliver is not None:
             deliver()
+        del deliver
+        if self._rest:
+            time.sleep(self._rest * (time.thread_time() - began_s))
 
 
 def _done(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:

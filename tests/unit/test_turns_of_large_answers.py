@@ -1,0 +1,171 @@
+"""Large answers of one workspace hold up no small ones, and none of another workspace.
+
+A function may answer 10 MiB, packed in some kilobytes. Each time that such a text is decoded,
+weighed or cut, the interpreter is held for tens of milliseconds, and many come at once.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import pytest
+
+from rillflow.core.encoding.codec import encode_event
+from rillflow.core.events import DispatchAnswered
+from rillflow.gateways.outbound.fair_thread import FairThread
+from rillflow.gateways.outbound.threads import LARGE_BYTES, in_turn
+from rillflow.jsontypes import decode_json, encode_json, is_ahead, weight_of
+from rillflow.ports.executions import Call, Delivery, Reply, text_of
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.runtime.aio.large_texts import LargeTexts
+from rillflow.runtime.dispatch.outbox import LARGE_BYTES_UNDER_WAY, AnswerOutbox
+from rillflow.stores.append_plan import SlimAppend
+from rillflow.stores.large_values import CutAhead, slimmed
+from rillflow.stores.memory.store import MemoryStore
+from tests.contract.appends import follow
+
+LONG_S: Final = 60
+LIMIT: Final = 1_000
+
+
+def answer_of(workspace: str, size_bytes: int, number: int = 1) -> DispatchAnswer:
+    return DispatchAnswer(
+        execution_id=f"{workspace}:f_c_1", task="A", attempt=number, body=b"x" * size_bytes
+    )
+
+
+def delivery(workspace: str, body: bytes) -> Delivery:
+    event = DispatchAnswered(at_ms=1, task="A", attempt=1, body=body)
+    return Delivery(execution_id=f"{workspace}:f_c_1", event=event)
+
+
+def large(text: str = "x") -> bytes:
+    return encode_json({"a": [text * LARGE_BYTES, {"b": 1}]})
+
+
+async def test_large_answers_that_are_not_taken_hold_up_no_others() -> None:
+    taken: list[tuple[str, int]] = []
+    are_taken = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        [whose] = {answer.execution_id for answer in answers}
+        taken.append((whose, len(answers)))
+        if len({whose for whose, _ in taken}) == 3:
+            are_taken.set()
+        if whose.startswith("hostile"):
+            await asyncio.Event().wait()
+
+    outboxes = AnswerOutbox(take)
+    for number in range(8):
+        outboxes.put(answer_of("hostile", LARGE_BYTES_UNDER_WAY // 2, number))
+    outboxes.put(answer_of("large", LARGE_BYTES + 1))
+    outboxes.put(answer_of("small", 10))
+    await asyncio.wait_for(are_taken.wait(), LONG_S)
+    await outboxes.close()
+    of_hostile = [whose for whose, _ in taken if whose.startswith("hostile")]
+    assert len(of_hostile) == 2, "so many bytes may be under way"
+    assert {count for _, count in taken} == {1}
+
+
+async def test_small_calls_of_a_batch_do_not_wait_for_its_large_texts() -> None:
+    gate = threading.Event()
+    held = asyncio.create_task(in_turn("hostile:f_c_1", LARGE_BYTES + 1, gate.wait))
+    texts = LargeTexts(MemoryStore(), lambda _: False)
+    taken: list[list[str]] = []
+    small_is_taken = asyncio.Event()
+
+    async def take(calls: Sequence[Call]) -> list[Reply]:
+        taken.append([call.execution_id for call in calls])
+        small_is_taken.set()
+        return [Reply(body=call.execution_id.encode()) for call in calls]
+
+    batch = [
+        delivery("hostile", large()),
+        delivery("a", b"{}"),
+        delivery("hostile", b"{}"),
+        delivery("b", b"{}"),
+    ]
+    handled = asyncio.ensure_future(texts.first(batch, take))
+    try:
+        await asyncio.wait_for(small_is_taken.wait(), LONG_S)
+        assert taken == [["a:f_c_1", "b:f_c_1"]]
+        assert not handled.done()
+    finally:
+        gate.set()
+    await held
+    replies = await asyncio.wait_for(handled, LONG_S)
+    assert taken[1:] == [["hostile:f_c_1"] * 2], "those of one execution keep their order"
+    assert [reply.body for reply in replies] == [each.execution_id.encode() for each in batch]
+
+
+async def test_what_is_refused_by_its_length_is_not_decoded() -> None:
+    refused, taken = large(), large("y")
+    texts = LargeTexts(MemoryStore(), lambda call: text_of(call) is refused)
+    weight = weight_of(taken)
+    calls = [delivery("a", refused), delivery("b", taken)]
+    with await texts.ahead(calls):
+        assert not is_ahead(refused)
+        assert is_ahead(taken)
+        assert decode_json(taken) is decode_json(taken)
+        assert weight_of(taken) == weight
+    assert not is_ahead(taken)
+
+
+async def test_a_text_that_is_ahead_is_not_prepared_again() -> None:
+    text = large()
+    texts = LargeTexts(MemoryStore(), lambda _: False)
+    with await texts.ahead([delivery("a", text)]):
+        value = decode_json(text)
+        with await texts.ahead([delivery("a", text)]):
+            assert decode_json(text) is value
+        assert is_ahead(text)
+
+
+async def test_after_work_on_large_texts_others_have_the_interpreter() -> None:
+    thread = FairThread(most=9, most_of_one=9, name="tests", rest=3.0)
+
+    def computes() -> tuple[float, float]:
+        began_s, until_s = time.thread_time(), time.thread_time() + 0.02
+        while time.thread_time() < until_s:
+            pass
+        return time.monotonic(), time.thread_time() - began_s
+
+    works = [asyncio.ensure_future(thread.run("a", computes)) for _ in range(3)]
+    ends = [await work for work in works]
+    for (earlier_s, took_s), (later_s, took_too_s) in pairwise(ends):
+        assert later_s - earlier_s >= 3.0 * took_s + took_too_s
+
+
+# -- large values that are found ahead -----------------------------------------------------
+
+TEXTS: Final = (
+    large(),
+    b"  " + large("\N{EURO SIGN}") + b"\n",
+    b'{"a": {"b": ["' + b"\\u0001" * 400 + b'", 1], "c": "' + b"y" * 2_000 + b'"}}',
+    b"no JSON " * 1_000,
+    b"[" * 5_000,
+)
+
+
+def slim(text: bytes) -> SlimAppend:
+    event = DispatchAnswered(at_ms=1, task="A", attempt=1, body=text)
+    [append] = slimmed([follow(1, 2, encode_event(event))], LIMIT)
+    assert isinstance(append, SlimAppend)
+    return append
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_cut_ahead_as_it_would_be_later(text: bytes) -> None:
+    later = slim(text)
+    assert later.of_records
+    with CutAhead([text], LIMIT):
+        first, second = slim(text), slim(bytes(bytearray(text)))
+    assert first == second == later
+    for sha256, payload in first.of_records.items():
+        assert second.of_records[sha256] is payload, "it was found once"
+        assert slim(text).of_records[sha256] is not payload
+    with CutAhead([text], LIMIT + 1):
+        assert slim(text) == later, "what was found for another limit does not count"
