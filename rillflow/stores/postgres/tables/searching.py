@@ -15,6 +15,14 @@ from rillflow.ports.storage.execution_search import FoundExecution, NewestCount,
 from rillflow.stores.large_values import joined_records, references_in
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.journal import damage
+from rillflow.stores.postgres.tables.search_parts import (
+    StatusPart,
+    newest_of,
+    oldest_of,
+    page_of,
+    spans_of,
+    window_of,
+)
 from rillflow.stores.sql.newest_counts import (
     PartCount,
     common_window,
@@ -27,22 +35,12 @@ from rillflow.stores.sql.searching import (
     KEY_COUNT,
     MOST_PARTS,
     STATUSES,
-    Part,
-    count_statement,
     is_sifted,
     needs_features,
-    newest_statement,
-    numbered,
-    oldest_statement,
-    page_statement,
     parts_of,
-    window_statement,
 )
 from rillflow.stores.sql.stored_rows import damage_told, found_execution
 
-_SPANS: Final = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS spans (begins, ends, number)"
-FEW_PARTS: Final = 8
-"""So many parts are counted span by span, which is faster for many rows."""
 _FEATURES: Final = FEATURES.format("$1", "$2")
 _KEY_COUNT: Final = KEY_COUNT.format("$1", "$2")
 _KEYS: Final = """
@@ -61,43 +59,6 @@ WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
 """
 
 
-def spans_statement(
-    parts: Sequence[tuple[str, Part]], edges_ms: Sequence[int]
-) -> tuple[str, list[object]]:
-    """Return the statement that counts each part, of one status, in each span; and its values."""
-    texts: list[str] = []
-    values: list[object] = []
-    for status, part in parts:
-        one = count_statement(part, _SPANS)
-        texts.append(f"SELECT ?::text AS part, found.* FROM ({one}) AS found")  # noqa: S608 - columns are our own, values are bound
-        values += (status, *part.values, list(edges_ms[:-1]), list(edges_ms[1:]))
-    return " UNION ALL ".join(texts), values
-
-
-def grouped_statement(
-    parts: Sequence[tuple[str, Part]], edges_ms: Sequence[int]
-) -> tuple[str, list[object]]:
-    """Return the statement that counts many parts by status and span, and its values.
-
-    Each part of an index is read once, which takes longer for a row, and less for a part.
-    """
-    texts: list[str] = []
-    values: list[object] = [list(edges_ms)]
-    for status, part in parts:
-        conditions = ("submitted_at_ms >= ?", "submitted_at_ms < ?", *part.conditions)
-        texts.append(
-            f"SELECT ?::text AS part, submitted_at_ms FROM {part.table}"  # noqa: S608 - columns are our own, values are bound
-            f" WHERE {' AND '.join(conditions)}"
-        )
-        values += (status, edges_ms[0], edges_ms[-1], *part.values)
-    found = " UNION ALL ".join(texts)
-    statement = (
-        "SELECT part, width_bucket(submitted_at_ms, ?::bigint[]) AS number, count(*)"  # noqa: S608 - see above
-        f" FROM ({found}) AS found GROUP BY part, number"
-    )
-    return statement, values
-
-
 class PostgresSearch:
     """Searches; see the ``ExecutionSearch`` port."""
 
@@ -108,11 +69,11 @@ class PostgresSearch:
         self, wanted: Wanted, *, before: Place | None = None, limit: int
     ) -> list[FoundExecution]:
         """List executions, newest submit time first, beginning after a place."""
-        parts = [part for _, part in await self._parts(wanted)]
+        parts = await self._parts(wanted)
         if not parts:
             return []
-        statement, values = page_statement(parts, before, limit)
-        rows = await self._database.rows(numbered(statement), *values)
+        statement, values = page_of(parts, before, limit)
+        rows = await self._database.rows(statement, *values)
         return [found_execution(row) for row in rows]
 
     async def window_of(
@@ -127,22 +88,20 @@ class PostgresSearch:
         if not parts:
             return None
         share = share_of(most, (status for status, _ in parts))
-        statement, values = window_statement([part for _, part in parts], before, share)
-        ((since,),) = await self._database.rows(numbered(statement), *values)
+        statement, values = window_of(parts, before, share)
+        ((since,),) = await self._database.rows(statement, *values)
         return None if since is None else int(since)
 
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
         """Count executions by status, in each span of submit times between two edges."""
         counts: list[dict[str, int]] = [{} for _ in pairwise(edges_ms)]
         parts = await self._parts(wanted)
-        if not parts:
+        if not parts or not counts:
             return counts
-        make = grouped_statement if len(parts) > FEW_PARTS else spans_statement
-        statement, values = make(parts, edges_ms)
-        for status, number, found in await self._database.rows(numbered(statement), *values):
-            if found:
-                span = counts[number - 1]
-                span[status] = span.get(status, 0) + found
+        statement, values = spans_of(parts, edges_ms)
+        for status, number, found in await self._database.rows(statement, *values):
+            span = counts[number - 1]
+            span[status] = span.get(status, 0) + found
         return counts
 
     async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
@@ -155,33 +114,19 @@ class PostgresSearch:
             found = await self._newest(await self._parts(window), share)
         return newest_count(found, window, wanted)
 
-    async def _newest(self, parts: Sequence[tuple[str, Part]], most: int) -> list[PartCount]:
-        found = await self._of_each([newest_statement(part, most) for _, part in parts])
-        return [PartCount(parts[place][0], count, oldest_ms) for place, count, oldest_ms in found]
-
-    async def _of_each(
-        self, statements: Sequence[tuple[str, Sequence[object]]]
-    ) -> Sequence[tuple[int, ...]]:
-        """Return the rows of two numbers of some statements, each after the statement's place.
-
-        They are one statement, since a workspace with many workflows has many of them.
-        """
-        if not statements:
+    async def _newest(self, parts: Sequence[StatusPart], most: int) -> list[PartCount]:
+        if not parts:
             return []
-        text = " UNION ALL ".join(
-            f"SELECT {place}, parts.* FROM ({one}) AS parts (number, found)"  # noqa: S608 - own text
-            for place, (one, _) in enumerate(statements)
-        )
-        values = [value for _, given in statements for value in given]
-        return await self._database.rows(numbered(text), *values)
+        statement, values = newest_of(parts, most)
+        return [PartCount(*row) for row in await self._database.rows(statement, *values)]
 
     async def oldest_submission(self, wanted: Wanted) -> int | None:
         """Return the submit time of the oldest execution that is found, None for none."""
-        parts = [part for _, part in await self._parts(wanted)]
+        parts = await self._parts(wanted)
         if not parts:
             return None
-        statement, values = oldest_statement(parts)
-        ((oldest,),) = await self._database.rows(numbered(statement), *values)
+        statement, values = oldest_of(parts)
+        ((oldest,),) = await self._database.rows(statement, *values)
         return None if oldest is None else int(oldest)
 
     async def idempotency_keys(
@@ -204,7 +149,7 @@ class PostgresSearch:
             )
             return joined_records(execution_id, records, dict(rows))
 
-    async def _parts(self, wanted: Wanted) -> tuple[tuple[str, Part], ...]:
+    async def _parts(self, wanted: Wanted) -> tuple[StatusPart, ...]:
         known = await self._database.column(STATUSES)
         statuses = tuple(
             each for each in known if wanted.statuses is None or each in wanted.statuses
