@@ -213,7 +213,8 @@ class RedoRequested(_Event, frozen=True, kw_only=True):
     whose redo did not notify the parent, and otherwise means False. ``order`` counts the requests
     of the parent for this sub-flow; 0 is a request from outside. With ``exact`` unknown names of
     instances are refused; journals of releases that ignored them lack it. ``parent`` is the
-    execution that requests it, which counts only if it has started this one.
+    execution that requests it, which counts only if it has started this one. ``by`` is as in
+    ``PauseRequested``.
     """
 
     tasks: tuple[TaskName, ...] = ()
@@ -222,38 +223,53 @@ class RedoRequested(_Event, frozen=True, kw_only=True):
     order: int = 0
     exact: bool = False
     parent: ExecutionId | None = None
+    by: str = ""
 
 
 class DegradeRequested(_Event, frozen=True, kw_only=True):
-    """Set the degrade switches of a task that has not started yet."""
+    """Set the degrade switches of a task that has not started yet.
+
+    ``by`` is as in ``PauseRequested``.
+    """
 
     task: TaskName
     current: bool
     followings: bool
+    by: str = ""
 
 
 class CompletionRequested(_Event, frozen=True, kw_only=True):
-    """End the execution by hand (spec 3.18)."""
+    """End the execution by hand (spec 3.18); ``by`` is as in ``PauseRequested``."""
 
     success: bool
+    by: str = ""
 
 
 class CancelRequested(_Event, frozen=True, kw_only=True):
     """Stop the execution: no more calls are dispatched, and its sub-flows are cancelled.
 
     ``parent`` is the execution that requests it, which counts only if it has started this one; None
-    is a request from outside.
+    is a request from outside. ``by`` is as in ``PauseRequested``.
     """
 
     parent: ExecutionId | None = None
+    by: str = ""
 
 
 class PauseRequested(_Event, frozen=True, kw_only=True):
-    """Start nothing more until the execution is resumed."""
+    """Start nothing more until the execution is resumed.
+
+    ``by`` is the name of the key with which it was requested. It is empty for the key of the
+    settings, without a key, and in records of older releases.
+    """
+
+    by: str = ""
 
 
 class ResumeRequested(_Event, frozen=True, kw_only=True):
-    """Continue after a pause."""
+    """Continue after a pause; ``by`` is as in ``PauseRequested``."""
+
+    by: str = ""
 
 
 class NoticeDelivered(_Event, frozen=True, kw_only=True):

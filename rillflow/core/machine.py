@@ -203,9 +203,9 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911, PLR0912 - o
         case CancelRequested():
             requests.cancel_requested(turn, event)
         case PauseRequested():
-            requests.pause_requested(turn, paused=True)
+            requests.pause_requested(turn, event)
         case ResumeRequested():
-            requests.pause_requested(turn, paused=False)
+            requests.resume_requested(turn)
         case NoticeDelivered():
             return _notice_delivered(turn, event)
         case _:

@@ -15,6 +15,7 @@ from rillflow.core.events import (
     CancelRequested,
     CompletionRequested,
     DegradeRequested,
+    PauseRequested,
     ProgressReported,
     SubFlowNotice,
     WakeUpReceived,
@@ -371,19 +372,32 @@ def cancel_requested(turn: Turn, event: CancelRequested) -> None:
     refuse_stranger(turn, event.parent)
     _check(turn, EXECUTION_TRANSITIONS.cancel)
     turn.state.cancelled = True
+    turn.state.cancelled_by = event.by
     ending.cancel_children(turn, turn.state.tasks.values())
     ending.finish_execution(turn, DagStatus.FAILED, "cancelled")
 
 
-def pause_requested(turn: Turn, *, paused: bool) -> None:
-    """Pause or resume; tasks that became READY during the pause start on resumption.
+def pause_requested(turn: Turn, event: PauseRequested) -> None:
+    """Pause; one that is paused already stays so since then.
 
     Raises:
         ExecutionError: It has ended already.
     """
-    _check(turn, EXECUTION_TRANSITIONS.pause if paused else EXECUTION_TRANSITIONS.resume)
-    turn.state.paused = paused
-    if not paused:
-        for name in turn.state.parked:
-            turn.make_ready(turn.task(name))
-        turn.state.parked = []
+    _check(turn, EXECUTION_TRANSITIONS.pause)
+    state = turn.state
+    if not state.paused:
+        state.paused, state.paused_ms, state.paused_by = True, event.at_ms, event.by
+
+
+def resume_requested(turn: Turn) -> None:
+    """Resume; tasks that became READY during the pause start.
+
+    Raises:
+        ExecutionError: It has ended already.
+    """
+    _check(turn, EXECUTION_TRANSITIONS.resume)
+    state = turn.state
+    state.paused, state.paused_ms, state.paused_by = False, None, ""
+    for name in state.parked:
+        turn.make_ready(turn.task(name))
+    state.parked = []

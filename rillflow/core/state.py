@@ -271,7 +271,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     all instances, ``warnings_kept`` how many of the latter are kept. ``redone`` tells whether the
     execution was restarted after an end; ``redo_order`` is its parent's last request to do so.
     ``progress_ms`` is when a task last reported its progress; ``log_characters`` counts those of
-    all logs that were posted and kept.
+    all logs that were posted and kept. ``paused_ms`` is since when it is paused, None if it is not,
+    or was by an older release. ``paused_by`` and ``cancelled_by`` are the ``by`` of those requests.
     ``language`` is the language version. ``trace`` is the trace of the execution, None if it has
     none. ``context_bytes`` is an estimate of the size of the context, and no less than that.
     ``outputs_bytes`` is the sum of ``output_bytes`` of all
@@ -328,6 +329,9 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     progress_ms: int | None = None
     trace: TraceStart | None = None
     log_characters: int = 0
+    paused_ms: int | None = None
+    paused_by: str = ""
+    cancelled_by: str = ""
     context_bytes: int = 0
 
     def traceparent_of(self, task: str, attempt: int) -> str | None:

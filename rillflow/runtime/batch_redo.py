@@ -27,7 +27,8 @@ DEGRADED: Final = 30107
 class Batch:
     """Which executions to redo, and how fast; without names, all unfinished tasks.
 
-    With ``failed_only`` only what failed in them is redone, and what succeeded is kept.
+    With ``failed_only`` only what failed in them is redone, and what succeeded is kept. ``by`` is
+    the name of the key with which that was requested, empty for none.
 
     Raises:
         RequestError: A value is invalid (30109).
@@ -42,6 +43,7 @@ class Batch:
     limit: int = 100
     per_second: int = 30
     failed_only: bool = False
+    by: str = ""
 
     def __post_init__(self) -> None:
         """Check the values as Rill Flow does, with its messages and in its order."""
@@ -85,6 +87,7 @@ class Batch:
                     tasks=self.tasks,
                     failed_only=self.failed_only,
                     exact=True,
+                    by=self.by,
                 )
                 await stack.deliver(execution_id, event)
             except RillflowError as error:

@@ -19,7 +19,7 @@ from rillflow.runtime.backpressure.service_health import MINUTE_MS
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
 from rillflow.task_set import TaskSet
-from serve.limits.callers import sender_of
+from serve.limits.callers import caller_of, sender_of
 from serve.routes.hot import OK
 from serve.schemas.answers import Done
 from serve.schemas.documentation import ERRORS, answer
@@ -137,6 +137,7 @@ def router(stack: Stack, batches: BatchRedo) -> APIRouter:
             limit=count,
             per_second=rate_limit,
             failed_only=failed_only(scope),
+            by=caller_of(request.scope).name,
         )
         await batches.begin(batch, sender_of(request.scope))
         return raw_response(OK)

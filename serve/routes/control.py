@@ -6,7 +6,7 @@ not know in which state the execution is.
 Used by `serve/api.py`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fastapi import APIRouter
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from rillflow.gateways.outbound.threads import SHORT_BYTES, computed
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
+from serve.limits.callers import caller_of
 from serve.routes.hot import OK, HotRoutes
 from serve.schemas.answers import Completed, Done, Refusal, ShownExecution, Submitted
 from serve.schemas.documentation import (
@@ -44,7 +45,7 @@ from serve.schemas.exchange import json_response, raw_response, read_json_text
 from serve.schemas.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 
 NO_EXECUTION = 30606
-
+Order: TypeAlias = CancelRequested | PauseRequested | ResumeRequested
 
 _EXECUTION = text("execution_id", "The execution.", required=True)
 _TASK = text("task_name", "The task, by its full instance name.", required=True)
@@ -145,6 +146,7 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
             tasks=listed(task_names),
             failed_only=failed_only(scope),
             exact=True,
+            by=caller_of(request.scope).name,
         )
         data = await _data(request, stack, execution_id, event)
         if not execution_id.strip():
@@ -164,6 +166,7 @@ async def _data(request: Request, stack: Stack, execution_id: str, event: Event)
 def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/task_degrade.json", responses=answer(Done))
     async def task_degrade(
+        request: Request,
         execution_id: str,
         task_name: str,
         degrade_current_task: Flag,
@@ -175,17 +178,20 @@ def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
             task=task_name,
             current=degrade_current_task,
             followings=degrade_following_tasks,
+            by=caller_of(request.scope).name,
         )
         await stack.deliver(execution_id, event)
         return raw_response(OK)
 
     @routes.post("/flow/complete.json", responses=answer(Completed))
     async def complete(
+        request: Request,
         execution_id: str,
         success: OptionalFlag = True,  # noqa: FBT002 - a query parameter
     ) -> Response:
         """End an execution by hand; no notice is sent."""
-        event = CompletionRequested(at_ms=stack.clock.now_ms(), success=success)
+        by = caller_of(request.scope).name
+        event = CompletionRequested(at_ms=stack.clock.now_ms(), success=success, by=by)
         try:
             if not execution_id.strip():
                 raise ExecutionError("executionId or status is blank")
@@ -197,20 +203,21 @@ def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
 
 def _add_orders(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/cancel.json", responses=answer(Done))
-    async def cancel(execution_id: str) -> Response:
+    async def cancel(request: Request, execution_id: str) -> Response:
         """Stop an execution and its sub-flows; nothing more is dispatched."""
-        return await ordered(CancelRequested(at_ms=stack.clock.now_ms()), execution_id)
+        return await ordered(CancelRequested, request, execution_id)
 
     @routes.post("/flow/pause.json", responses=answer(Done))
-    async def pause(execution_id: str) -> Response:
+    async def pause(request: Request, execution_id: str) -> Response:
         """Start no further task until resumed."""
-        return await ordered(PauseRequested(at_ms=stack.clock.now_ms()), execution_id)
+        return await ordered(PauseRequested, request, execution_id)
 
     @routes.post("/flow/resume.json", responses=answer(Done))
-    async def resume(execution_id: str) -> Response:
+    async def resume(request: Request, execution_id: str) -> Response:
         """Go on after a pause."""
-        return await ordered(ResumeRequested(at_ms=stack.clock.now_ms()), execution_id)
+        return await ordered(ResumeRequested, request, execution_id)
 
-    async def ordered(event: Event, execution_id: str) -> Response:
+    async def ordered(order: type[Order], request: Request, execution_id: str) -> Response:
+        event = order(at_ms=stack.clock.now_ms(), by=caller_of(request.scope).name)
         await stack.deliver(execution_id, event)
         return raw_response(OK)

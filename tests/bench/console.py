@@ -195,7 +195,9 @@ def main() -> None:
         data_dir = Path(folder) / "data"
         data_dir.mkdir()
         url = f"sqlite://{data_dir / 'rillflow.db'}"
-        known = asyncio.run(fill(url, chosen.executions, time.time_ns() // 1_000_000))
+        known = asyncio.run(
+            fill(url, chosen.executions, time.time_ns() // 1_000_000, are_shown=True)
+        )
         print(json.dumps({"executions": chosen.executions, "flow": known.flow}))
         stack = OwnStack(data_dir, closed_port())
         try:

@@ -1,6 +1,6 @@
 """Rows of many executions, put straight into a store, for measurements of searches.
 
-Used by `tests/bench/searching.py`.
+Used by `tests/bench/console.py` and `tests/bench/searching.py`.
 """
 
 import random
@@ -11,8 +11,10 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import asyncpg
+import msgspec
 
 from rillflow.core.encoding import codec
+from rillflow.core.events import CompletionRequested
 from rillflow.ids import ExecutionId, listing_partition, new_execution_id
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -50,11 +52,11 @@ tasks:
 
 
 class Row(NamedTuple):
-    """One execution: its row, the values of its search keys, and a record if it is unfinished."""
+    """One execution: its row, the values of its search keys, and the records of its journal."""
 
     execution: tuple[Any, ...]
     values: tuple[tuple[Any, ...], ...]
-    record: tuple[int, int, bytes] | None
+    records: tuple[tuple[int, int, bytes], ...]
 
 
 class Known(NamedTuple):
@@ -67,13 +69,17 @@ class Known(NamedTuple):
     versions: tuple[str, ...]
 
 
-async def fill(url: str, count: int, now_ms: int) -> Known:
-    """Put executions into a new store, as they would be after ``count`` submissions of a month."""
+async def fill(url: str, count: int, now_ms: int, *, are_shown: bool = False) -> Known:
+    """Put executions into a new store, as they would be after ``count`` submissions of a month.
+
+    Unfinished ones have their journal. The others have it if they ``are_shown``: an owner is asked
+    for summaries of those that a list shows.
+    """
     store = open_store(url)
     await store.open()
     versions = await _add_definitions(store, now_ms)
     await store.close()
-    rows = _rows(count, now_ms, versions)
+    rows = _rows(count, now_ms, versions, are_shown=are_shown)
     if url.startswith("sqlite:"):
         return _into_sqlite(url, rows)
     return await _into_postgres(url, rows)
@@ -94,7 +100,7 @@ async def _add_definitions(store: Store, now_ms: int) -> dict[tuple[str, str], l
 
 
 def _rows(
-    count: int, now_ms: int, versions: dict[tuple[str, str], list[str]]
+    count: int, now_ms: int, versions: dict[tuple[str, str], list[str]], *, are_shown: bool
 ) -> Iterator[tuple[Row, Known | None]]:
     chance = random.Random(_SEED)  # noqa: S311 - no secret
     by_rarity: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
@@ -127,19 +133,27 @@ def _rows(
         values = tuple(
             (number, *key, business, feature, status, at_ms, definition_id) for key in keys
         )
-        record = _record(number, execution_id, definition_id) if is_running else None
+        records: tuple[tuple[int, int, bytes], ...] = ()
+        if is_running or are_shown:
+            records = tuple(_records(number, execution_id, definition_id, status, at_ms))
         known = None
         if number == count // 2:
             above = parent or execution_id
             known = Known(execution_id, definition_id, ":".join(flow), above, tuple(versions[flow]))
         if parent is None or chance.random() < 0.001:
             parent = execution_id
-        yield Row(execution, values, record), known
+        yield Row(execution, values, records), known
 
 
-def _record(number: int, execution_id: ExecutionId, definition_id: str) -> tuple[int, int, bytes]:
+def _records(
+    number: int, execution_id: ExecutionId, definition_id: str, status: str, at_ms: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the records of an execution that waits, or was completed by hand."""
     event = stored_submission(execution_id, definition_id, b'{"user":"bob"}', host="http://x")
-    return number, 1, codec.encode_event(event)
+    yield number, 1, codec.encode_event(msgspec.structs.replace(event, at_ms=at_ms))
+    if status != "running":
+        completed = CompletionRequested(at_ms=at_ms + 1_000, success=status == "succeed")
+        yield number, 2, codec.encode_event(completed)
 
 
 def _into_sqlite(url: str, rows: Iterator[tuple[Row, Known | None]]) -> Known:
@@ -197,4 +211,5 @@ async def _into_postgres(url: str, rows: Iterator[tuple[Row, Known | None]]) -> 
 def _by_table(rows: Iterable[Row]) -> tuple[list[Any], list[Any], list[Any]]:
     kept = list(rows)
     values = [value for row in kept for value in row.values]
-    return [row.execution for row in kept], values, [row.record for row in kept if row.record]
+    records = [record for row in kept for record in row.records]
+    return [row.execution for row in kept], values, records

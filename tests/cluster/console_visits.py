@@ -150,7 +150,11 @@ def approve(api: Api, execution_id: str) -> None:
 
 def viewer_key(api: Api, workspace: str) -> str:
     """Make a key that may look at what is in one workspace."""
-    new = {"name": f"reader-of-{workspace}", "role": "viewer", "workspaces": workspace}
-    made = api.ask("POST", "/flow/keys/add.json", **new)
+    return named_key(api, f"reader-of-{workspace}", "viewer", workspaces=workspace)
+
+
+def named_key(api: Api, name: str, role: str, **more: str) -> str:
+    """Make a key with a name and a role."""
+    made = api.ask("POST", "/flow/keys/add.json", name=name, role=role, **more)
     assert made.status == 200, made.body
     return str(made.body["key"])

@@ -82,7 +82,8 @@ def _delay(wait: Wait) -> str:
 
 
 def _paused(wait: Wait) -> str:
-    return f"{wait.task or 'The execution'} is paused"
+    by = wait.detail.get("by")
+    return f"{wait.task or 'The execution'} is paused{f' by the key {by}' if by else ''}"
 
 
 def _group_limit(wait: Wait) -> str:

@@ -86,8 +86,10 @@ class Waits:
             return self._delay(task, plan)
         if task.status is core.READY:
             is_parked = self.statuses.of_task(task) is Status.HELD
-            actions = ("resume",) if is_parked else ()
-            return self._wait(task, "paused" if is_parked else "steps", actions=actions)
+            if not is_parked:
+                return self._wait(task, "steps")
+            detail = by_whom(self._state.paused_by)
+            return self._wait(task, "paused", detail=detail, actions=("resume",))
         if plan.branches:
             return self._groups(task)
         return self._outside(task, plan)
@@ -111,7 +113,15 @@ class Waits:
                 task="", base="", status=status, kind="notice", since_ms=since_ms, detail={"to": to}
             )
         if state.paused and status is Status.HELD:
-            return Wait(task="", base="", status=status, kind="paused", actions=("resume",))
+            return Wait(
+                task="",
+                base="",
+                status=status,
+                kind="paused",
+                since_ms=state.paused_ms,
+                detail=by_whom(state.paused_by),
+                actions=("resume",),
+            )
         if state.remaining is not None:
             since_ms = state.remaining.due_ms
             return Wait(task="", base="", status=status, kind="steps", since_ms=since_ms)
@@ -267,6 +277,11 @@ class Waits:
             detail=detail,
             actions=("finish",),
         )
+
+
+def by_whom(key: str) -> JsonObject:
+    """Return the detail that names the key with which something was requested, if it has a name."""
+    return {"by": key} if key else {}
 
 
 def failure_of(task: TaskState) -> JsonObject:

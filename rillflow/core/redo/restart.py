@@ -25,7 +25,7 @@ def begin(turn: Turn, *, tells_parent: bool) -> bool:
         forget_outcome(state.invoke)
         state.redone = True
     state.status = DagStatus.RUNNING
-    state.cancelled = False
+    state.cancelled, state.cancelled_by = False, ""
     state.parent_notice = state.completion = None
     if failed and tells_parent:
         ending.notify_parent(turn)

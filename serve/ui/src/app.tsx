@@ -16,6 +16,7 @@ import { ApiError, send } from "./api/client";
 import { type Session, signIn, signOut } from "./api/session";
 import { ExecutionsPage } from "./executions/executions_page";
 import { Confirm, Dialog, ErrorNote } from "./parts/controls";
+import { ExactTime } from "./parts/exact_time";
 import { Icon } from "./parts/icons";
 import { Guarded, lazyPart } from "./parts/lazy_part";
 import { SignIn } from "./sign_in";
@@ -170,6 +171,7 @@ function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
           </Suspense>
         </Guarded>
       </main>
+      <ExactTime />
       {isHelping && <Help onClose={() => setHelping(false)} />}
     </>
   );

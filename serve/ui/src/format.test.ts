@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { clock, cut, duration, exactTime, shortId, shortVersion, size } from "./format";
+import { clock, cut, duration, exactTime, nearness, shortId, shortVersion, size } from "./format";
 
 test.each([
   [-5, "0 s"],
@@ -16,6 +16,26 @@ test.each([
   [90_061_000, "1 d 1 h"],
 ])("%d ms are %s", (ms, text) => {
   expect(duration(ms)).toBe(text);
+});
+
+test.each([
+  [0, "now", ""],
+  [9_999, "now", ""],
+  [-1_999, "now", ""],
+  [10_000, "ago", "10 s"],
+  [59_999, "ago", "50 s"],
+  [60_000, "ago", "1 min"],
+  [3_599_999, "ago", "59 min"],
+  [-5_000, "in", "10 s"],
+  [-59_000, "in", "1 min"],
+  [-61_000, "in", "2 min"],
+  [-3_599_000, "in", "1 h"],
+])("a time %d ms ago is told as %s %s", (ago, word, text) => {
+  expect(nearness(7_200_000 - ago, 7_200_000)).toEqual([word, text]);
+});
+
+test.each([3_600_000, -3_600_000, 86_400_000])("a time %d ms ago is told by the clock", (ago) => {
+  expect(nearness(86_400_000 - ago, 86_400_000)).toBeNull();
 });
 
 test.each([

@@ -1,6 +1,7 @@
 /** Times, lengths of time, sizes and ids as a person reads them. */
 
 const SECOND = 1000;
+const TEN_SECONDS = 10 * SECOND;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
@@ -35,6 +36,20 @@ export function clock(ms: number, nowMs: number, locale: string): string {
   const shown = formats(locale).time.format(time);
   if (time.toDateString() === new Date(nowMs).toDateString()) return shown;
   return `${formats(locale).date.format(time)} ${shown.slice(0, 5)}`;
+}
+
+export type Near = readonly ["now" | "ago" | "in", string];
+
+/** How far a time within the hour is away, in one part: `4 min` ago; null for any other time. */
+export function nearness(ms: number, nowMs: number): Near | null {
+  const ago = nowMs - ms;
+  if (Math.abs(ago) >= HOUR) return null;
+  // The clocks of two machines, and the time that an answer takes, differ by no more than that.
+  if (ago > -2 * SECOND && ago < TEN_SECONDS) return ["now", ""];
+  const unit = Math.abs(ago) < MINUTE ? TEN_SECONDS : MINUTE;
+  // What is to come is no nearer than it is told to be.
+  const far = ago > 0 ? Math.floor(ago / unit) * unit : Math.ceil(-ago / unit) * unit;
+  return [ago > 0 ? "ago" : "in", duration(far).replace(".0", "")];
 }
 
 /** The exact time with its zone. */

@@ -58,6 +58,9 @@ def facts_of(event: Event) -> JsonObject:
         facts["timer" if name == "kind" else name] = _short(value)
     if isinstance(event, core.RedoRequested):
         facts["tasks"] = list(event.tasks[:20])
+    by = _key_of(event)
+    if by:
+        facts["by"] = by
     return facts
 
 
@@ -83,7 +86,15 @@ def sentence_of(event: Event) -> str:
         return f"The {event.kind} timer of {name} came due."
     if isinstance(event, core.NoticeDelivered):
         return f"The notice to the {event.kind} was delivered."
-    return _SENTENCES[type(event)].format(name)
+    by = _key_of(event)
+    told = _SENTENCES[type(event)].format(name)
+    return f"{told.removesuffix('.')} by the key {by}." if by else told
+
+
+def _key_of(event: Event) -> str:
+    """Return the name of the key with which a person has requested something, or an empty text."""
+    by = getattr(event, "by", "")
+    return by if isinstance(by, str) else ""
 
 
 _SENTENCES: Final = {

@@ -86,6 +86,8 @@ export interface Summary {
   seq: number;
   progress: Progress | null;
   paused: boolean;
+  paused_ms: number | null;
+  paused_by: string;
   wait: Wait | null;
   failure: Failure | null;
   started_ms: number | null;
@@ -124,7 +126,10 @@ export interface Execution {
   ended_ms: number | null;
   timeout_due_ms: number | null;
   paused: boolean;
+  paused_ms: number | null;
+  paused_by: string;
   cancelled: boolean;
+  cancelled_by: string;
   trigger: string;
   triggered_by?: TriggeredBy;
   parent: Parent | null;

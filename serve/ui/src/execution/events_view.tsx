@@ -129,7 +129,7 @@ function Event({
     <li className={isShown ? "shown" : ""}>
       <button type="button" className="event-head" aria-expanded={isOpen} onClick={onOpen}>
         <span className="muted num seq">{event.seq}</span>
-        <Clock ms={event.at_ms} isPrecise />
+        <Clock ms={event.at_ms} isPrecise isStop={false} />
         <span className="said" dir="auto">
           <Prose text={event.sentence} />
         </span>

@@ -1,13 +1,15 @@
 import { expect, test } from "vitest";
 import { ALL } from "../access";
 import type { Execution, GroupState, TaskDetail, Wait } from "../api/types";
+import { doneToAll } from "../executions/done_to_all";
+import { clock } from "../format";
 import { sizeOfCut } from "../parts/json_view";
 import { partsOf } from "./group_bar";
 import { sentenceOf } from "./header";
 import { deedsOf as deedsOfTask } from "./inspector";
 import { jsonObject } from "./json_object";
 import { toggledItems } from "./open_items";
-import { deedsOf, inputOf } from "./steering";
+import { deedsOf, doneOf, inputOf } from "./steering";
 import { ticks, tickWord } from "./timeline_view";
 import { waitSentence } from "./waiting";
 
@@ -70,6 +72,39 @@ test("an execution says what it does or has come to", () => {
   expect(sentenceOf({ ...EXECUTION, wait: wait("paused", { since_ms: null }) }, NOW)).toBe(
     "Paused.",
   );
+});
+
+test("a pause and a cancellation tell when, and by whose key", () => {
+  const time = clock(NOW - 240_000, NOW, "en-GB");
+  const paused = wait("paused", { detail: { by: "ops" } });
+  expect(waitSentence(paused, NOW)).toBe(`Paused by key ops at ${time}, for 4 min.`);
+  expect(waitSentence(wait("paused"), NOW)).toBe(`Paused at ${time}, for 4 min.`);
+  const calling = { ...EXECUTION, wait: wait("call"), paused: true };
+  expect(sentenceOf({ ...calling, paused_ms: NOW - 240_000, paused_by: "ops" }, NOW)).toBe(
+    `pay is being called, for 4 min. Paused by key ops at ${time}, for 4 min.`,
+  );
+  const ended = { ...EXECUTION, cancelled: true, cancelled_by: "ops", ended_ms: Date.now() };
+  expect(sentenceOf(ended, NOW)).toMatch(/^Cancelled by key ops at \d\d:\d\d:\d\d\.$/);
+});
+
+test("what was done is taken back, or leads to what came of it", () => {
+  const one = { ...EXECUTION, execution_id: "shop:order_c_1", tasks: { failed: 2 } };
+  expect(doneOf("pause", one)).toMatchObject({ text: "Paused.", undo: expect.any(Function) });
+  expect(doneOf("resume", one)).toMatchObject({ text: "Resumed.", undo: expect.any(Function) });
+  expect(doneOf("cancel", one).links).toEqual([
+    ["#/execution/shop%3Aorder_c_1?tab=events", "Show the events"],
+  ]);
+  const failure = { task: "pay", base: "pay", code: null, message: null, hint: null };
+  expect(doneOf("redo", { ...one, failure })).toEqual({
+    text: "2 failed tasks run again.",
+    links: [["#/execution/shop%3Aorder_c_1?task=pay", "Show pay"]],
+  });
+  const ids = Array.from({ length: 7 }, (_, number) => `shop:order_c_${number}`);
+  expect(doneToAll("cancel", ids).links).toHaveLength(5);
+  expect(doneToAll("resume", ids)).toMatchObject({
+    text: "7 resumed.",
+    undo: expect.any(Function),
+  });
 });
 
 test("only what can be done is offered", () => {

@@ -1,13 +1,14 @@
 /** The head of an execution: its sentence, its facts, and what can be done to it. */
 
-import type { JSX } from "react";
+import { type JSX, useState } from "react";
 import { formatAddress } from "../address";
 import type { Execution } from "../api/types";
-import { shortId, shortVersion } from "../format";
+import { clock, shortId, shortVersion } from "../format";
 import { CopyButton } from "../parts/controls";
+import { type Done, DoneNote } from "../parts/done_note";
 import { StatusIcon, StatusLabel } from "../parts/status";
-import { Clock, Took, useNow } from "../parts/time";
-import { number, t } from "../words";
+import { Clock, serverNow, Took, useNow } from "../parts/time";
+import { locale, number, t } from "../words";
 import { Steering } from "./steering";
 import { waitSentence } from "./waiting";
 
@@ -21,6 +22,7 @@ export function Header({
   now: Execution;
   event: number | null;
 }): JSX.Element {
+  const [done, setDone] = useState<Done | null>(null);
   return (
     <header className="one-head">
       <div className="one-title">
@@ -46,7 +48,7 @@ export function Header({
         </span>
         <CopyButton text={execution.execution_id} label={t("action.copyId")} />
         <div className="grow" />
-        <Steering execution={now} />
+        <Steering execution={now} onDone={setDone} />
       </div>
       <p className="sentence" aria-live="polite">
         <StatusLabel status={execution.status} />
@@ -87,6 +89,7 @@ export function Header({
           </span>
         )}
       </p>
+      {done !== null && <DoneNote done={done} onDone={setDone} />}
     </header>
   );
 }
@@ -132,7 +135,7 @@ function StartedBy({ execution }: { execution: Execution }): JSX.Element {
       {scheduledMs !== null && (
         <>
           {" "}
-          {t("one.by.for")} <Clock ms={scheduledMs} />
+          {t("one.by.for")} <Clock ms={scheduledMs} isClock />
         </>
       )}
     </>
@@ -147,13 +150,27 @@ function Sentence({ execution, isNow }: { execution: Execution; isNow: boolean }
 
 /** What an execution does, waits for, or has come to. */
 export function sentenceOf(execution: Execution, nowMs: number): string {
-  if (execution.cancelled) return t("one.cancelled");
+  if (execution.cancelled) return cancellationOf(execution);
   if (execution.status === "succeeded") {
     return t("one.succeeded");
   }
   if (execution.status === "failed") return failureOf(execution);
-  if (execution.wait !== null) return waitSentence(execution.wait, nowMs);
+  if (execution.wait !== null)
+    return `${waitSentence(execution.wait, nowMs)}${pauseOf(execution, nowMs)}`;
   return execution.status === "not_started" ? t("one.notStarted") : t("one.running");
+}
+
+function cancellationOf({ cancelled_by: by, ended_ms: endedMs }: Execution): string {
+  if (!by) return t("one.cancelled");
+  return t("one.cancelled.by", { by, time: clock(endedMs ?? 0, serverNow(), locale()) });
+}
+
+/** That an execution is paused, where its wait tells of something else: a call is under way. */
+function pauseOf(execution: Execution, nowMs: number): string {
+  if (!execution.paused || execution.wait?.kind === "paused") return "";
+  const { paused_by: by, paused_ms: since } = execution;
+  const wait = { kind: "paused", since_ms: since, detail: by ? { by } : {} };
+  return ` ${waitSentence(wait, nowMs)}`;
 }
 
 function failureOf(execution: Execution): string {

@@ -7,6 +7,7 @@ import { formatAddress, go } from "../address";
 import { addressOf, ask, post, sendForText } from "../api/client";
 import type { Execution, JournalEvent } from "../api/types";
 import { Confirm, Dialog, ErrorNote } from "../parts/controls";
+import type { Done } from "../parts/done_note";
 import { number, t } from "../words";
 import { jsonObject } from "./json_object";
 
@@ -15,7 +16,13 @@ const KEPT_MS = 600_000;
 
 type Deed = "pause" | "resume" | "cancel" | "redo" | "again";
 
-export function Steering({ execution }: { execution: Execution }): JSX.Element {
+export function Steering({
+  execution,
+  onDone,
+}: {
+  execution: Execution;
+  onDone: (done: Done) => void;
+}): JSX.Element {
   const [deed, setDeed] = useState<Deed | null>(null);
   const close = () => setDeed(null);
   const rights = useRights();
@@ -45,7 +52,7 @@ export function Steering({ execution }: { execution: Execution }): JSX.Element {
       {deed === "again" ? (
         <SubmitAgain execution={execution} onClose={close} />
       ) : (
-        deed !== null && <Steer deed={deed} execution={execution} onClose={close} />
+        deed !== null && <Steer deed={deed} execution={execution} onClose={close} onDone={onDone} />
       )}
     </div>
   );
@@ -96,14 +103,33 @@ const ROUTES: Readonly<Record<Exclude<Deed, "again">, readonly [string, Record<s
     redo: ["flow/redo.json", { scope: "failed" }],
   };
 
+/** What is told of a deed: the way back where there is one, else where to see what came of it. */
+export function doneOf(deed: Exclude<Deed, "again">, execution: Execution): Done {
+  const id = execution.execution_id;
+  const text = t(`done.${deed}`, { failed: number(execution.tasks.failed ?? 0) });
+  if (deed === "pause" || deed === "resume") {
+    const other = deed === "pause" ? "resume" : "pause";
+    const undo = async () => {
+      await post(ROUTES[other][0], { execution_id: id });
+      return doneOf(other, execution);
+    };
+    return { text, undo };
+  }
+  const task = deed === "redo" ? execution.failure?.task : undefined;
+  const address = formatAddress(["execution", id], task ? { task } : { tab: "events" });
+  return { text, links: [[address, task ? t("done.task", { task }) : t("done.events")]] };
+}
+
 function Steer({
   deed,
   execution,
   onClose,
+  onDone,
 }: {
   deed: Exclude<Deed, "again">;
   execution: Execution;
   onClose: () => void;
+  onDone: (done: Done) => void;
 }): JSX.Element {
   const [path, params] = ROUTES[deed];
   const { tasks } = execution;
@@ -120,7 +146,10 @@ function Steer({
       action={t(`steer.${deed}`)}
       danger={deed === "cancel"}
       onClose={onClose}
-      onDo={() => post(path, { execution_id: execution.execution_id, ...params })}
+      onDo={async () => {
+        await post(path, { execution_id: execution.execution_id, ...params });
+        onDone(doneOf(deed, execution));
+      }}
     />
   );
 }

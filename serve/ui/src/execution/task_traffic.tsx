@@ -84,7 +84,8 @@ function Answer({ id, answer }: { id: string; answer: JournalEvent }): JSX.Eleme
     <li>
       <details onToggle={(event) => event.currentTarget.open && setOpened(true)}>
         <summary>
-          <span className="num">{answer.attempt}</span> <Clock ms={answer.at_ms} isPrecise />{" "}
+          <span className="num">{answer.attempt}</span>{" "}
+          <Clock ms={answer.at_ms} isPrecise isStop={false} />{" "}
           <span className={error == null ? "" : "s-failed"} dir="auto">
             {[status == null ? "" : `HTTP ${status}`, cut(String(error ?? ""), MOST_SAID)].join(
               " ",

@@ -91,7 +91,7 @@ function EventAt({ id, seq }: { id: string; seq: number }): JSX.Element | null {
   if (event === undefined) return null;
   return (
     <span className="cut muted">
-      <Clock ms={event.at_ms} /> <Prose text={event.sentence} />
+      <Clock ms={event.at_ms} isClock /> <Prose text={event.sentence} />
     </span>
   );
 }

@@ -37,7 +37,7 @@ const TIMED_OUT = new Set(["callback", "call", "poll_call", "wake_up", "sub_flow
  * @param isShort Whether the sentence stands in a row of a table, where the time-out has no room.
  */
 export function waitSentence(wait: Wait, nowMs: number, { isShort = false } = {}): string {
-  const parts = [what(wait)];
+  const parts = [what(wait, nowMs)];
   if (wait.since_ms != null && wait.kind !== "retry" && nowMs - wait.since_ms >= LEAST_MS) {
     parts.push(t("wait.for", { time: duration(nowMs - wait.since_ms) }));
   }
@@ -53,7 +53,7 @@ export function waitSentence(wait: Wait, nowMs: number, { isShort = false } = {}
   return parts.join(t("wait.and")) + (isShort ? "" : t("wait.stop"));
 }
 
-function what(wait: Wait): string {
+function what(wait: Wait, nowMs: number): string {
   const detail = wait.detail ?? {};
   const values: Record<string, string | number> = { task: wait.task ?? wait.base ?? "" };
   for (const [name, value] of Object.entries(detail)) {
@@ -62,6 +62,7 @@ function what(wait: Wait): string {
   }
   return t(keyOf(wait), {
     ...values,
+    time: wait.since_ms == null ? "" : clock(wait.since_ms, nowMs, locale()),
     open: number(Number(detail.total ?? 0) - Number(detail.done ?? 0)),
     most: number(Number(detail.most_attempts ?? 0)),
     host: String(detail.host ?? ""),
@@ -74,6 +75,9 @@ function what(wait: Wait): string {
 function keyOf(wait: Wait): Key {
   const detail = wait.detail ?? {};
   if (!KINDS.has(wait.kind)) return "wait.other";
+  if (wait.kind === "paused" && wait.since_ms != null) {
+    return detail.by ? "wait.paused.by" : "wait.paused.at";
+  }
   if (wait.kind === "call" && Number(detail.attempt ?? 1) > 1) return "wait.call.attempt";
   if (wait.kind === "retry" && Number(detail.most_attempts ?? 0) > 0) return "wait.retry.of";
   if (wait.kind === "retry" || wait.kind === "call") return `wait.${wait.kind}`;

@@ -4,7 +4,9 @@ import { type JSX, useEffect, useRef, useState } from "react";
 import { ask, post } from "../api/client";
 import type { RowPage } from "../api/types";
 import { Confirm, ErrorNote } from "../parts/controls";
+import type { Done } from "../parts/done_note";
 import { number, t } from "../words";
+import { doneToAll } from "./done_to_all";
 import { collect, type Deed, forAll, MOST_FOUND } from "./found";
 
 const DEEDS = ["cancel", "redo", "resume"] as const;
@@ -25,7 +27,7 @@ export function BulkBar({
   ids: string[];
   search: string;
   onClear: () => void;
-  onDone: () => void;
+  onDone: (done: Done) => void;
 }): JSX.Element | null {
   const [deed, setDeed] = useState<Deed | null>(null);
   const [isWhole, setWhole] = useState(false);
@@ -62,9 +64,9 @@ export function BulkBar({
           selected={ids}
           search={isWhole ? search : null}
           onClose={() => setDeed(null)}
-          onDone={() => {
+          onDone={(done) => {
             onClear();
-            onDone();
+            onDone(done);
           }}
         />
       )}
@@ -84,7 +86,7 @@ function Bulk({
   /** The search whose executions are meant; null for those that are selected. */
   search: string | null;
   onClose: () => void;
-  onDone: () => void;
+  onDone: (done: Done) => void;
 }): JSX.Element {
   const found = useFound(deed, search);
   const ids = search === null ? selected : found.ids;
@@ -111,7 +113,7 @@ function Bulk({
       () => isOpen.current,
     );
     if (failures.length > 0) throw new Error(t("bulk.refused", { n: failures.length }));
-    onDone();
+    onDone(doneToAll(deed, ids ?? []));
   };
   const n = number(ids?.length ?? found.count);
   return (

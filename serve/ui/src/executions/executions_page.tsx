@@ -8,6 +8,7 @@ import { ask } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Counts, RowPage, StreamedChanges } from "../api/types";
 import { ErrorNote } from "../parts/controls";
+import { type Done, DoneNote } from "../parts/done_note";
 import { LoadMore } from "../parts/load_more";
 import { Clock, noteServerTime } from "../parts/time";
 import { t } from "../words";
@@ -37,6 +38,7 @@ export function ExecutionsPage(): JSX.Element {
   const counts = useAnswer<Counts>("counts.json", { q: text, buckets: BUCKETS });
   const [selection, setSelection] = useState(NONE);
   const [redone, setRedone] = useState<string | null>(null);
+  const [done, setDone] = useState<Done | null>(null);
   const live = useLiveRows(text, rows.known);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another search has other rows
   useEffect(() => setSelection(NONE), [text]);
@@ -84,7 +86,10 @@ export function ExecutionsPage(): JSX.Element {
               ids={Object.keys(selection)}
               search={text}
               onClear={() => setSelection(NONE)}
-              onDone={() => void rows.reload()}
+              onDone={(told) => {
+                setDone(told);
+                void rows.reload();
+              }}
             />
             {live.fresh > 0 && (
               <button type="button" className="button small" onClick={show}>
@@ -92,6 +97,7 @@ export function ExecutionsPage(): JSX.Element {
               </button>
             )}
           </div>
+          {done !== null && <DoneNote done={done} onDone={setDone} />}
           {rows.all.length > 0 && (
             <ExecutionTable
               rows={rows.all}
@@ -103,7 +109,9 @@ export function ExecutionsPage(): JSX.Element {
           )}
           {rows.unread > 0 && <p className="muted">{t("list.unread", { n: rows.unread })}</p>}
           <End rows={rows} onShowAll={() => search("")} />
-          {redone !== null && <RedoOne id={redone} onClose={() => setRedone(null)} />}
+          {redone !== null && (
+            <RedoOne id={redone} onClose={() => setRedone(null)} onDone={setDone} />
+          )}
         </>
       )}
     </div>

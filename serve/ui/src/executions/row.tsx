@@ -68,7 +68,7 @@ export const ExecutionRow = memo(function ExecutionRow({
         <CopyButton text={id} label={t("action.copyId")} className="on-row" />
       </div>
       <div role="cell" className="c-started">
-        <Clock ms={row.submitted_at_ms} />
+        <Clock ms={row.submitted_at_ms} isStop={false} />
       </div>
       <div role="cell" className="c-took">
         <Took

@@ -1,8 +1,8 @@
 /** Times that go on while the page is open. One clock ticks for all of them. */
 
 import { type JSX, useSyncExternalStore } from "react";
-import { clock, duration, exactTime } from "../format";
-import { locale } from "../words";
+import { clock, duration, exactTime, nearness } from "../format";
+import { locale, t, useLanguage } from "../words";
 
 const TICK_MS = 1000;
 
@@ -53,17 +53,44 @@ export function useNow(): number {
   return useSyncExternalStore(subscribe, () => now);
 }
 
-/** The beginning of this day: what shows it is drawn anew once a day, and not each second. */
-function useToday(): number {
-  return useSyncExternalStore(subscribe, () => today);
+/** How far a time within the hour is away, else its clock time. */
+function told(ms: number): string {
+  const near = nearness(ms, now);
+  if (near === null) return clock(ms, today, locale());
+  return near[0] === "now" ? t("time.now") : t(`time.${near[0]}`, { time: near[1] });
 }
 
-/** A point in time: its clock time, and the exact time with the zone as a title. */
-export function Clock({ ms, isPrecise = false }: { ms: number; isPrecise?: boolean }): JSX.Element {
-  const at = useToday();
+/**
+ * A point in time: within the hour how far it is away, else its clock time. The exact time with
+ * its zone is shown to who points at it, and to who goes to it by the keyboard.
+ */
+export function Clock({
+  ms,
+  isPrecise = false,
+  isClock = isPrecise,
+  isStop = true,
+}: {
+  ms: number;
+  /** Whether milliseconds are shown too. */
+  isPrecise?: boolean;
+  /** Whether it is the clock time that is asked for. */
+  isClock?: boolean;
+  /** Whether the keyboard stops here; what can be pressed around it is such a stop itself. */
+  isStop?: boolean;
+}): JSX.Element {
+  useLanguage();
+  // Drawn anew when the text changes, and not each second.
+  const shown = useSyncExternalStore(subscribe, () =>
+    isClock ? clock(ms, today, locale()) : told(ms),
+  );
   return (
-    <time className="num" dateTime={new Date(ms).toISOString()} title={exactTime(ms, locale())}>
-      {clock(ms, at, locale())}
+    <time
+      className="num"
+      dateTime={new Date(ms).toISOString()}
+      title={exactTime(ms, locale())}
+      tabIndex={isStop ? 0 : undefined}
+    >
+      {shown}
       {isPrecise && <span className="muted">.{String(ms % 1000).padStart(3, "0")}</span>}
     </time>
   );

@@ -93,7 +93,7 @@ function State({ trigger }: { trigger: Trigger }): JSX.Element {
         {state.sinceMs !== undefined && (
           <span className="muted">
             {" "}
-            {t("triggers.since")} <Clock ms={state.sinceMs} />
+            {t("triggers.since")} <Clock ms={state.sinceMs} isClock />
           </span>
         )}
       </span>

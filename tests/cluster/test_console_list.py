@@ -1,0 +1,139 @@
+"""The list and the head of the console's pages steer, narrow and tell times, in a real browser."""
+
+import re
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.cluster.api import Api
+from tests.cluster.browsers import Visit
+from tests.cluster.console_visits import SHOP, enter, example, named_key, row
+from tests.cluster.processes import OwnStack
+
+pytestmark = pytest.mark.cluster
+
+V1: Final = "/flow/console/v1/"
+AGO: Final = re.compile(r"just now|\d+ (s|min) ago")
+EXACT: Final = re.compile(r"\d\d/\d\d/\d{4}, \d\d:\d\d:\d\d\.\d{3} \S+")
+
+
+@pytest.fixture(name="api", scope="module")
+def _api(console_api: Api) -> Api:
+    return console_api
+
+
+@pytest.fixture(name="waiting", scope="module")
+def _waiting(api: Api, console_functions: str) -> str:
+    """Return an execution that waits to be woken up, in a workspace of its own."""
+    return api.submit(example("suspense", console_functions), {"name": "Bob"})
+
+
+def kinds_of(api: Api, execution_id: str) -> list[str]:
+    """Return the kinds of the events of an execution."""
+    answer = api.ask("GET", f"{V1}events.json", execution_id=execution_id)
+    return [each["kind"] for each in answer.body["events"]]
+
+
+def test_a_failed_row_is_redone_where_it_is_and_leads_to_what_came_of_it(
+    visit: Visit, api: Api, console_functions: str
+) -> None:
+    failed = api.submit(SHOP.format(gateway=console_functions), wait_s=60)
+    page = visit.open("executions?q=status:failed")
+    row(page, failed).get_by_role("button", name=re.compile("^Redo")).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(failed)
+    dialog.get_by_role("button", name="Redo failed").click()
+    expect(dialog).to_be_hidden()
+    assert api.end(failed).status == "FAILED"
+    assert "redo_requested" in kinds_of(api, failed)
+    note = page.get_by_role("status").filter(has_text="Redo of 1 requested")
+    assert not visit.inaccessible()
+    note.get_by_role("link").click()
+    expect(page.locator(".sentence")).to_contain_text("Failed at reserve")
+
+
+def test_the_list_is_narrowed_to_a_workspace(
+    visit: Visit, api: Api, waiting: str, console_functions: str
+) -> None:
+    other = api.submit(SHOP.format(gateway=console_functions), wait_s=60)
+    page = visit.open()
+    expect(row(page, waiting)).to_be_visible()
+    page.get_by_role("combobox", name="Workspace").select_option("shop")
+    expect(page).to_have_url(re.compile("q=flow%3Ashop"))
+    expect(row(page, other)).to_be_visible()
+    expect(row(page, waiting)).to_have_count(0)
+    page.get_by_role("combobox", name="Workspace").select_option("")
+    expect(row(page, waiting)).to_be_visible()
+
+
+def test_the_edge_of_the_inspector_is_moved_by_keys_and_pointer(visit: Visit, waiting: str) -> None:
+    page = visit.open(f"execution/{waiting}?task=approval")
+    inspector = page.get_by_role("complementary")
+    expect(inspector).to_be_visible()
+    edge = page.get_by_role("separator")
+    usual = width_of(inspector)
+    edge.press("ArrowLeft")
+    expect(edge).to_have_attribute("aria-valuenow", str(round(usual) + 32))
+    assert width_of(inspector) == usual + 32
+    box = edge.bounding_box()
+    assert box is not None
+    at = (box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.move(*at)
+    page.mouse.down()
+    page.mouse.move(at[0] - 60, at[1], steps=4)
+    page.mouse.up()
+    moved = width_of(inspector)
+    assert usual + 80 < moved < usual + 110
+    page.reload()
+    expect(inspector).to_be_visible()
+    assert width_of(inspector) == moved, "the browser keeps it"
+
+
+def width_of(element: Any) -> float:
+    """Return the width of an element in pixels."""
+    return float(element.evaluate("element => element.getBoundingClientRect().width"))
+
+
+def test_times_are_near_ones_and_exact_where_the_keyboard_is(visit: Visit, waiting: str) -> None:
+    page = visit.open("executions?q=flow:examples")
+    begun = row(page, waiting).locator("time")
+    expect(begun).to_have_text(AGO)
+    expect(begun).to_have_attribute("title", EXACT)
+    page.keyboard.press("Tab")
+    row(page, waiting).get_by_role("link").first.focus()
+    expect(shown_time(page)).to_have_text(begun.get_attribute("title") or "none")
+    page.keyboard.press("Enter")
+    expect(page.locator(".sentence")).to_be_visible()
+    expect(shown_time(page)).to_have_count(0)
+    submitted = page.locator(".facts time")
+    expect(submitted).to_have_text(AGO)
+    submitted.focus()
+    expect(shown_time(page)).to_have_text(EXACT)
+    assert not visit.inaccessible()
+
+
+def shown_time(page: Page) -> Any:
+    """Return what shows the exact time of what has the focus."""
+    return page.locator(".exact-time")
+
+
+def test_a_pause_tells_by_whom_and_is_undone_where_it_was_asked_for(
+    browser: Browser, console: OwnStack, api: Api, waiting: str
+) -> None:
+    visit = Visit(browser, console.base_url)
+    page = enter(visit, named_key(api, "night-shift", "operator"))
+    expect(page.get_by_role("combobox", name="Search")).to_be_visible()
+    page.goto(f"{console.base_url}/console#/execution/{waiting}")
+    sentence = page.locator(".sentence")
+    expect(sentence).to_contain_text("approval waits to be woken up")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(sentence).to_contain_text(re.compile(r"Paused by key night-shift at \d\d:\d\d:\d\d"))
+    note = page.get_by_role("status").filter(has_text="Paused.")
+    note.get_by_role("button", name="Undo").click()
+    expect(sentence).to_contain_text("approval waits to be woken up")
+    expect(page.get_by_role("status").filter(has_text="Resumed.")).to_be_visible()
+    page.get_by_role("tab", name="Events").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("paused by the key night-shift")
+    visit.close()
