@@ -48,7 +48,9 @@ MOST_COUNTED: Final = 50_000
 _STORED_ALL: Final = tuple(name for names in STORED.values() for name in names)
 LONGEST_ASK_S: Final = 2.0
 LONGEST_LOOK_S: Final = 0.1
-"""How long counts wait for what only the owners know, and a page goes on asking them."""
+"""How long counts wait for what only the owners know."""
+LONGEST_PAGE_S: Final = 0.06
+"""After this a page asks no further owners; those that it has asked may take as long again."""
 MOST_LOOKED: Final = 5_000
 """How many executions with one value of a search key a page, or a count, looks for others in."""
 _STEPS_MS: Final = tuple(
@@ -182,7 +184,7 @@ class _Page:
         return min(self._limit, MOST_AT_ONCE) if self._search.asks_owners else self._limit
 
     def _is_late(self) -> bool:
-        return self._stack.clock.monotonic_s() > self._begun_s + LONGEST_LOOK_S
+        return self._stack.clock.monotonic_s() > self._begun_s + LONGEST_PAGE_S
 
     async def _add(self, found: Sequence[FoundExecution]) -> bool:
         """Add those of some rows that the search wants; return whether there is room for more."""
