@@ -59,7 +59,7 @@ WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
 """
 
 
-class _FoundIn(NamedTuple):
+class _KnownParts(NamedTuple):
     """A search with its rarest value first, and the statuses and flows in which it finds some."""
 
     wanted: Wanted
@@ -114,14 +114,14 @@ class PostgresSearch:
 
     async def count_newest(self, wanted: Wanted, most: int) -> NewestCount:
         """Count the newest executions that a search finds, by status."""
-        found_in = await self._found_in(wanted)
-        parts = parts_of(*found_in)
+        known = await self._known_parts(wanted)
+        parts = parts_of(*known)
         share = share_of(most, (status for status, _ in parts))
         found = await self._newest(parts, share)
         window = common_window(found, wanted, share)
         if needs_recount(found, window, wanted):
-            later = msgspec.structs.replace(found_in.wanted, from_ms=window.from_ms)
-            found = await self._newest(parts_of(*found_in._replace(wanted=later)), share)
+            later = msgspec.structs.replace(known.wanted, from_ms=window.from_ms)
+            found = await self._newest(parts_of(*known._replace(wanted=later)), share)
         return newest_count(found, window, wanted)
 
     async def _newest(self, parts: Sequence[StatusPart], most: int) -> list[PartCount]:
@@ -160,9 +160,9 @@ class PostgresSearch:
             return joined_records(execution_id, records, dict(rows))
 
     async def _parts(self, wanted: Wanted) -> tuple[StatusPart, ...]:
-        return parts_of(*await self._found_in(wanted))
+        return parts_of(*await self._known_parts(wanted))
 
-    async def _found_in(self, wanted: Wanted) -> _FoundIn:
+    async def _known_parts(self, wanted: Wanted) -> _KnownParts:
         """Return what occurs of that which the parts of a search differ in."""
         known = await self._database.column(STATUSES)
         statuses = tuple(
@@ -173,7 +173,7 @@ class PostgresSearch:
         if needs_features(wanted):
             found = await self._database.column(_FEATURES, wanted.business, MOST_PARTS + 1)
             features = tuple(found)
-        return _FoundIn(wanted, statuses, features)
+        return _KnownParts(wanted, statuses, features)
 
     async def _rarest_first(self, wanted: Wanted) -> Wanted:
         """Return a search with its search keys in the order of how many executions have them."""
