@@ -1,13 +1,12 @@
 /** The exact time of what the keyboard has come to: a time, or what can be pressed around one. */
 
-import { type JSX, useEffect, useState } from "react";
+import { type CSSProperties, type JSX, useEffect, useState } from "react";
 
 const BELOW_PX = 4;
 
 interface Shown {
   readonly text: string;
-  readonly left: number;
-  readonly top: number;
+  readonly place: CSSProperties;
 }
 
 export function ExactTime(): JSX.Element | null {
@@ -15,12 +14,7 @@ export function ExactTime(): JSX.Element | null {
   useEffect(() => {
     const show = (event: FocusEvent) => {
       const time = timeIn(event.target);
-      const box = time?.getBoundingClientRect();
-      setShown(
-        time === null || box === undefined
-          ? null
-          : { text: time.title, left: box.left, top: box.bottom + BELOW_PX },
-      );
+      setShown(time === null ? null : { text: time.title, place: placeBelow(time) });
     };
     const hide = () => setShown(null);
     const scrolled = { capture: true, passive: true };
@@ -36,10 +30,18 @@ export function ExactTime(): JSX.Element | null {
   if (shown === null) return null;
   // A screen reader has it from the title of the time.
   return (
-    <div className="exact-time num" aria-hidden="true" style={{ left: shown.left, top: shown.top }}>
+    <div className="exact-time num" aria-hidden="true" style={shown.place}>
       {shown.text}
     </div>
   );
+}
+
+/** Return a place below a time, from where a text grows to the side on which there is more room. */
+function placeBelow(time: HTMLElement): CSSProperties {
+  const { left, right, bottom } = time.getBoundingClientRect();
+  const width = document.documentElement.clientWidth;
+  const side = left + right < width ? { left } : { right: width - right };
+  return { top: bottom + BELOW_PX, ...side };
 }
 
 /** Return the time whose exact form is wanted by who goes to an element by the keyboard. */
