@@ -31,7 +31,7 @@ OLDEST_EVERY: Final = 8
 """Every so many portions the longest waiting one comes first, whatever its execution used."""
 KEYED_TOGETHER: Final = 16
 """How many submissions of a workspace with idempotency keys are written together."""
-FIRED_TOGETHER: Final = 64
+FIRED_TOGETHER: Final = 128
 """The same of submissions of triggers, whose keys nobody else can have taken."""
 Portion: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 """Handles calls from the first on; returns as many replies as it handled, at least one."""

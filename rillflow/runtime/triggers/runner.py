@@ -38,7 +38,7 @@ log = logging.getLogger("rillflow.triggers")
 
 GROUPS_AT_ONCE: Final = 3
 """One is read, one handled and one written at a time; with more, all would end with the last."""
-TOGETHER: Final = 64
+TOGETHER: Final = 128
 """Triggers that fire in one group."""
 GROUP_S: Final = 0.1
 """For so long a group that fires holds up others: a submission may take long."""
