@@ -269,6 +269,7 @@ class Plan:
     """A whole definition prepared for running; shared by all its executions and never changed.
 
     Attributes:
+        has_streams: Whether a task of any level starts with the first of its dependencies.
         shown: The definition as views show it: with references written out, unless that would be
             longer than definitions may be now. One that an earlier release stored may be.
         shown_bytes: How long that is about.
@@ -283,6 +284,7 @@ class Plan:
         "callback_inputs",
         "definition",
         "definition_id",
+        "has_streams",
         "level",
         "original",
         "search_keys",
@@ -308,6 +310,9 @@ class Plan:
         self.search_keys = search_keys_of(definition.search_keys)
         self.level = LevelPlan(self.definition.tasks or ())
         self.by_name: dict[str, TaskPlan] = {plan.base: plan for plan in self.level.walk()}
+        self.has_streams = any(
+            plan.stream_input and plan.dependencies for plan in self.by_name.values()
+        )
         self.callback_inputs = self.compile_callback_inputs(self.definition.callback)
         self.shown, self.shown_bytes = self.definition, text_bytes
         self._limit_what_is_shown(definition)

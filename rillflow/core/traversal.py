@@ -76,8 +76,7 @@ def _advance(turn: Turn, route: str, candidates: Iterable[TaskState]) -> None:
     ready = [task for task in candidates if is_ready(turn, task)]
     for task in ready:
         turn.make_ready(task)
-    streams = turn.level_of(route).streams
-    if streams:
+    if turn.plan.has_streams and (streams := turn.level_of(route).streams):
         waiting = turn.siblings(route, _touched(turn, route, streams))
         fed = [task for task in waiting if is_stream_ready(turn, task)]
         for task in fed:

@@ -63,7 +63,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     contexts = _item_contexts(turn, mapping, rest, collection)
     turn.set_status(task, TaskStatus.RUNNING)
     for index, (context, size) in enumerate(contexts):
-        group = _new_group(turn, task, index, branch=0, context=context)
+        group = _new_group(turn, task, index, plan.branches, context=context)
         group.context_bytes = size
         group.identity = _identity(turn, mapping, collection[index])
     controls.arm_timeout(turn, task, plan, document)
@@ -273,7 +273,7 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     turn.set_status(task, TaskStatus.RUNNING)
     for index, holds_true in enumerate(chosen):
         context, size = (inside, made) if holds_true else ({}, 0)
-        group = _new_group(turn, task, index, branch=index, context=context)
+        group = _new_group(turn, task, index, plan.branches, branch=index, context=context)
         group.context_bytes = size
         if not holds_true:
             _set_group(turn, group, TaskStatus.SKIPPED)
@@ -293,8 +293,14 @@ def _branch_holds(turn: Turn, condition: str, document: JsonObject) -> bool:
         return False
 
 
-def _new_group(
-    turn: Turn, task: TaskState, index: int, *, branch: int, context: JsonObject
+def _new_group(  # noqa: PLR0913 - the parts of a group
+    turn: Turn,
+    task: TaskState,
+    index: int,
+    branches: Sequence[LevelPlan],
+    *,
+    branch: int = 0,
+    context: JsonObject,
 ) -> GroupState:
     route = f"{task.name}_{index}"
     if not task.group_counts:
@@ -311,12 +317,12 @@ def _new_group(
     turn.steps_left -= 1
     task.routes.append(route)
     task.group_counts[TaskStatus.READY] += 1
-    group.members = turn.instantiate(route, turn.level_of(route))
+    group.members = turn.instantiate(route, branches[branch])
     return group
 
 
 def _set_group(turn: Turn, group: GroupState, status: TaskStatus) -> None:
-    counts = turn.task(group.parent).group_counts
+    counts = turn.state.tasks[group.parent].group_counts
     counts[group.status] -= 1
     counts[status] += 1
     group.status = status
@@ -337,7 +343,7 @@ def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
     group = turn.state.groups[route]
     if not COMPLETED[status] or COMPLETED[group.status]:
         return
-    task = turn.task(group.parent)
+    task = turn.state.tasks[group.parent]
     _set_group(turn, group, status)
     if status is TaskStatus.FAILED:
         _quote_failure(turn, task, group)

@@ -36,6 +36,7 @@ from rillflow.runtime.commands.subflows import (
     start_flow,
 )
 from rillflow.runtime.definitions.alias_rules import RuleTurns
+from rillflow.runtime.process.crash_log import log_crash
 from rillflow.task_set import TaskSet
 
 _LONGEST_TELL_S: Final = 1.0
@@ -172,13 +173,34 @@ class Dispatching:
         if self._chosen:
             self._chosen.pop(answer.key, None)
 
+    def learn_all(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Note the hints in the answers of a batch.
+
+        An answer without a hint says only that its function was used, which one answer of a batch
+        says for all groups of a foreach.
+        """
+        used: set[tuple[ExecutionId, TaskName]] = set()
+        for answer in answers:
+            body = answer.body
+            if body is None or not _is_object(body):
+                continue
+            if not self._chosen and len(body) <= LARGE_BYTES and not retry_interval_s(body):
+                use = answer.execution_id, answer.task[answer.task.rfind("-") + 1 :]
+                if use in used:
+                    continue
+                used.add(use)
+            try:
+                self.learn(answer)
+            except Exception as error:  # noqa: BLE001 - the answer itself matters more
+                log_crash("hint_not_understood", answer.execution_id, error)
+
     def learn(self, answer: DispatchAnswer) -> None:
         """Note the hint in an answer that is a JSON object (spec 6.2).
 
         A large one that was not decoded ahead is beyond its limit, and not read.
         """
         body = answer.body
-        if answer.task and body and body.lstrip()[:1] == b"{":
+        if answer.task and body and _is_object(body):
             if len(body) > LARGE_BYTES and not is_ahead(body):
                 return
             hint_s = retry_interval_s(answer.body)
@@ -264,3 +286,7 @@ class Dispatching:
 
     def _spread(self, news: ResourceCall) -> None:
         self._untold.append(self._telling.start(self._executions.ask_all(news)))
+
+
+def _is_object(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"{"

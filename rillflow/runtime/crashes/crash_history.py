@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from rillflow.core.events import DispatchAnswered
 from rillflow.errors import SetApartError
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
@@ -127,6 +128,8 @@ def step_of(call: Call) -> str:
     """Return the name of the step of a call, the same for every repetition of the call."""
     if isinstance(call, Delivery):
         event = call.event
+        if isinstance(event, DispatchAnswered):
+            return f"DispatchAnswered {event.task} {event.attempt}"
         attempt = getattr(event, "attempt", None) or ""
         return f"{type(event).__name__} {getattr(event, 'task', '')} {attempt}".rstrip()
     return f"view {call.kind}" if isinstance(call, Query) else type(call).__name__

@@ -59,7 +59,6 @@ from rillflow.runtime.owner.measuring import BatchTimes, OwnerMeters
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.tracing import OwnerTraces
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
-from rillflow.runtime.process.crash_log import log_crash
 from rillflow.runtime.supervision.restarts import Restarts, Spawner
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
@@ -304,9 +303,8 @@ class ExecutionOwner:
             computed_s = self._meters.now_s() - leased_s
             self._crashes.end()
             written = [outcome for outcome in batch if outcome.append is not None]
-            append = self._activations.begin_append(
-                [outcome.execution for outcome in written if outcome.execution is not None]
-            )
+            executions = {id(each.execution): each.execution for each in written if each.execution}
+            append = self._activations.begin_append(list(executions.values()))
             under_way = appends_under_way(batch)
         is_written = False
         try:
@@ -405,8 +403,7 @@ class ExecutionOwner:
             for each in answers
         ]
         with await self._large_texts.ahead(calls):
-            for answer in answers:
-                self._learn(answer)
+            self._commands.outbound.learn_all(answers)
             await self._commands.outbound.told()
             replies = await self.call_many(calls)
         for reply in replies:
@@ -417,12 +414,6 @@ class ExecutionOwner:
                 self._quarantine.keep(answer)
             else:
                 self._commands.outbound.taken(answer)
-
-    def _learn(self, answer: DispatchAnswer) -> None:
-        try:
-            self._commands.outbound.learn(answer)
-        except Exception as error:  # noqa: BLE001 - the answer itself matters more
-            log_crash("hint_not_understood", answer.execution_id, error)
 
     async def is_replaced(self) -> bool:
         """Ask the store, until it answers, whether a newer owner has taken over."""
