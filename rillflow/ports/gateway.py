@@ -15,6 +15,7 @@ __all__ = [
     "FIELDS_BYTES",
     "HANDLE_FAILS",
     "CircuitState",
+    "Delegate",
     "Delegates",
     "DispatchAnswer",
     "DispatchRequest",
@@ -105,8 +106,8 @@ class Gateway(Protocol):
         ...
 
 
-class Delegates(Protocol):
-    """Other dispatchers, which make calls for a busy one once these may go out."""
+class Delegate(Protocol):
+    """Another dispatcher, which makes calls for this one."""
 
     def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
         """Pass a call on, and return its answer; None if it is to be made here.
@@ -114,6 +115,14 @@ class Delegates(Protocol):
         An answer that is None is of a call that died with another dispatcher, and is to be made
         here. Whoever gives a call up cancels the answer.
         """
+        ...
+
+
+class Delegates(Protocol):
+    """Other dispatchers, which make calls for a busy one once these may go out."""
+
+    def chosen(self) -> Delegate | None:
+        """Return who is to make the next call once its turn has come; None is this dispatcher."""
         ...
 
 

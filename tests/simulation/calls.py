@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.limits.limiter import CallLimiter
-from rillflow.gateways.outbound.exchange import HttpCall, Reply
+from rillflow.gateways.outbound.exchange import Reply
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import parse_http_url
 from rillflow.ports.gateway import CircuitState, HostState
@@ -47,9 +47,9 @@ class Calls:
         """Make one call that is answered with a status."""
         request = attempt(to, timeout_s=timeout_s)
         target = parse_http_url(to)
-        call = HttpCall("POST", f"{target.origin}{target.path}?{target.query}", ())
+        names = target.origin, f"{target.origin}{target.path}"
         async with asyncio.timeout(None) as limit:
-            async with self.turns.turn(request, call, limit) as turn:
+            async with self.turns.turn(request, names, limit) as turn:
                 self.began.append((name or to, round(self.loop.time(), 6)))
                 if timeout_s is not None:
                     limit.reschedule(self.loop.time() + timeout_s)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -12,7 +12,7 @@ from rillflow.errors import DefectError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+from rillflow.ports.gateway import Delegate, DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.loops import LEAVES, LoopState, encode_loop
 from rillflow.ports.messages import (
     Answers,
@@ -358,7 +358,7 @@ async def test_calls_that_fail_elsewhere_open_the_circuit_here(
     async with web_server(work=work) as base, running(two):
         await two.share()
         url = f"{base}/work" if handle else NEVER
-        two.here.delegate_to(two.delegation._delegates[0])  # every call, not a part of them
+        two.here.delegate_to(Always(two.delegation._delegates[0]))
         await two.order(url, map(str, range(OPENS.failures)))
         answers = await two.answers(OPENS.failures)
         assert all(answer.error for answer in answers)
@@ -378,11 +378,23 @@ async def test_calls_that_fail_elsewhere_open_the_circuit_here(
         assert (host.host.state, host.functions) == ("closed", [])
 
 
+class Always(NamedTuple):
+    """Has another dispatcher make every call, not a part of them."""
+
+    delegate: Delegate
+
+    def chosen(self) -> Delegate:
+        return self.delegate
+
+
 class Asked:
     """Others that make no call, and note which ones they were offered."""
 
     def __init__(self) -> None:
         self.requests: list[DispatchRequest] = []
+
+    def chosen(self) -> Delegate:
+        return self
 
     def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
         self.requests.append(request)

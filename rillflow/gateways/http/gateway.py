@@ -6,7 +6,6 @@ Used by `gateways/language_models.py` and `gateways/registry.py`.
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable
 from functools import partial
 from typing import Final, Literal
 
@@ -19,13 +18,19 @@ from rillflow.errors import (
 )
 from rillflow.gateways.http.artifact_inputs import has_artifacts, with_addresses
 from rillflow.gateways.http.reading import Reading
-from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
+from rillflow.gateways.http.requests import (
+    build_request,
+    call_timeout_s,
+    names_of,
+    ran_out,
+    request_method,
+)
 from rillflow.gateways.http.responses import answered, redirected
 from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.limits.limiter import CallLimiter
+from rillflow.gateways.limits.limiter import CallLimiter, function_of
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -33,6 +38,7 @@ from rillflow.gateways.outbound.threads import in_turn
 from rillflow.ids import workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
+    Delegate,
     Delegates,
     DispatchAnswer,
     DispatchRequest,
@@ -103,12 +109,11 @@ class HttpGateway:
             raise GatewayError(f"{FAILS}the gateway is closed")
         ASKING_WORKSPACE.set(workspace_of(request.execution_id))
         now_ms = request.at_ms or self._clock.now_ms()
-        asked = None if built or self.delegates is None else request
-        if self._settings.artifacts is not None and has_artifacts(request):
-            request = await with_addresses(request, self._settings.artifacts, now_ms=now_ms)
-        call = built or await self._built(request, now_ms)
-        timeout_s = call_timeout_s(request, self._settings)
-        made = await self._limited(request, call, timeout_s, asked)
+        delegate = None if built else self._delegate_for(request)
+        call = built
+        if call is None and delegate is None:
+            call = await self._built(request, now_ms)
+        made = await self._limited(request, call, now_ms, delegate)
         if isinstance(made, DispatchAnswer):
             return made
         last, reply = made
@@ -123,35 +128,41 @@ class HttpGateway:
         return answer
 
     async def _built(self, request: DispatchRequest, now_ms: int) -> HttpCall:
+        if self._settings.artifacts is not None and has_artifacts(request):
+            request = await with_addresses(request, self._settings.artifacts, now_ms=now_ms)
         build = partial(build_request, request, self._settings, now_ms=now_ms)
         return await in_turn(request.execution_id, len(request.input), build)
 
     async def _limited(
         self,
         request: DispatchRequest,
-        call: HttpCall,
-        timeout_s: float,
-        asked: DispatchRequest | None,
+        call: HttpCall | None,
+        now_ms: int,
+        delegate: Delegate | None,
     ) -> tuple[HttpCall, Reply] | DispatchAnswer:
         """Wait for the call's turn, then make it within its time-out, or have another make it.
 
-        That one is given what was ``asked`` for here.
+        What that one is to build is not built here.
         """
         reading: Reading | None = None
+        timeout_s = call_timeout_s(request, self._settings)
+        names = names_of(request) if call is None else (call.origin, function_of(call))
         try:
             # After the task's own time-out nobody waits for its turn any more.
             async with asyncio.timeout(request.timeout_s) as limit:
                 self._under_way.add(limit)
                 try:
-                    async with self._turns.turn(request, call, limit) as turn:
+                    async with self._turns.turn(request, names, limit) as turn:
                         loop = asyncio.get_running_loop()
-                        if asked is not None and (delegated := self._delegated(asked)) is not None:
+                        if delegate and (delegated := delegate.take(request)) is not None:
                             limit.reschedule(loop.time() + timeout_s + DELEGATED_S)
                             if (answer := await delegated) is not None:
                                 turn.made_elsewhere(answer)
                                 return answer
+                        if call is None:
+                            call = await self._built(request, now_ms)
                         limit.reschedule(loop.time() + timeout_s)
-                        reading = Reading(self._budget, request.call, call.origin, limit, timeout_s)
+                        reading = Reading(self._budget, request.call, names[0], limit, timeout_s)
                         transport = self._opened(is_public=request.is_public)
                         last, reply = await self._follow(transport, call, reading)
                         turn.answered(reply)
@@ -163,20 +174,20 @@ class HttpGateway:
         except TimeoutError as error:
             if self._closed:
                 raise GatewayError(f"{FAILS}the gateway is closed") from error
+            method = request_method(request.request_type) if call is None else call.method
+            shown = f"{method} {names[1]}"
             if reading is not None and (reading.is_slow or reading.is_waiting):
-                raise _without_room(call, is_slow=reading.is_slow) from error
-            text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
+                raise _without_room(shown, is_slow=reading.is_slow) from error
+            text = f"{FAILS}no answer from {shown} within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text)) from error
 
-    def _delegated(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
-        """Have another dispatcher make a call; None where that cannot be, or need not.
+    def _delegate_for(self, request: DispatchRequest) -> Delegate | None:
+        """Return who is to make a call elsewhere; None where that cannot be, or need not.
 
         Secrets stay here. A notice is repeated, and a poll belongs to a call, where they are.
         """
         is_plain = request.task and not (request.secrets or request.poll or request.is_public)
-        if self.delegates is None or not is_plain:
-            return None
-        return self.delegates.take(request)
+        return self.delegates.chosen() if self.delegates is not None and is_plain else None
 
     def _lost(self, error: GatewayError) -> Literal["", "connection", "exchange"]:
         """Tell what failed of a call, as the circuits of its host and function have to know."""
@@ -242,15 +253,15 @@ class HttpGateway:
         return None if policy is self._settings.egress else policy
 
 
-def _without_room(call: HttpCall, *, is_slow: bool) -> GatewayError:
+def _without_room(shown: str, *, is_slow: bool) -> GatewayError:
     if is_slow:
         reason = "came too slowly while other answers waited for its room"
         return GatewayError(
-            f"{FAILS}the answer of {_shown(call)} {reason}",
+            f"{FAILS}the answer of {shown} {reason}",
             hint="see call_answer_min_bytes_per_s and call_answers_max_bytes",
         )
     return GatewayError(
-        f"{FAILS}there was no room for the answer of {_shown(call)}",
+        f"{FAILS}there was no room for the answer of {shown}",
         hint="see call_answers_max_bytes",
     )
 

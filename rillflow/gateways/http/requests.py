@@ -133,6 +133,16 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     return HttpCall(method, url, sent, body, is_secret, target.user_info)
 
 
+def names_of(request: DispatchRequest) -> tuple[str, str]:
+    """Return the host, and the function without its query, that ``build_request`` would call.
+
+    Raises:
+        GatewayError: The resource is not an HTTP address.
+    """
+    target = http_target(request.resource_name, request.resource_protocol)
+    return target.origin, f"{target.origin}{target.path}"
+
+
 def read_input(request: DispatchRequest) -> JsonObject:
     """Decode the input of an attempt.
 

@@ -40,14 +40,16 @@ class CallLimiter:
         self.clock = clock
         self._longest_s = min(settings.breaker.longest_pause_s, settings.call_timeout_s)
 
-    def turn(self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout) -> "Turn":
+    def turn(
+        self, request: DispatchRequest, names: tuple[str, str], limit: asyncio.Timeout
+    ) -> "Turn":
         """Return a context that is entered when it is the call's turn.
 
-        ``limit`` is the time-out of the call once it goes out.
+        ``names`` are its host and its function; ``limit`` is its time-out once it goes out.
         """
         own_s = request.timeout_s
         patience_s = self._longest_s if own_s is None else min(own_s / 2, self._longest_s)
-        return Turn(self, call, caller_of(request), patience_s, limit)
+        return Turn(self, names, caller_of(request), patience_s, limit)
 
     def hosts(self) -> list[HostState]:
         """Return the state of every host that is called, was called lately, or has failed."""
@@ -90,7 +92,7 @@ class Turn:
     def __init__(
         self,
         turns: CallLimiter,
-        call: HttpCall,
+        names: tuple[str, str],
         caller: Caller,
         patience_s: float,
         limit: asyncio.Timeout,
@@ -100,7 +102,7 @@ class Turn:
         self._limit = limit
         self._patience_s = patience_s
         self._deadline_s: float | None = None
-        self._names = (call.origin, function_of(call))
+        self._names = names
         self._probes: list[Circuit] = []
 
     async def __aenter__(self) -> Self:

@@ -66,12 +66,12 @@ class Delegation:
         self._busy = busy
         self._budget = budget
 
-    def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
-        """Pass a call on; None if it is to be made here."""
+    def chosen(self) -> "_Delegate | None":
+        """Return who is to make the next call; None if it is to be made here."""
         if self._sharing.is_alone:
             return None
         index = self._sharing.choose()
-        return None if index is None else self._delegates[index].take(request)
+        return None if index is None else self._delegates[index]
 
     def answered(self, answers: list[DispatchAnswer]) -> bytes | Awaitable[bytes]:
         """Take the answers of calls; they wait in the other dispatcher while here is no room."""
