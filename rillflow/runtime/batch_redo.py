@@ -70,7 +70,7 @@ class Batch:
             code=self.code,
             to_ms=self.to_ms,
         )
-        found = await stack.store.list_executions(wanted, limit=self.limit)
+        found = await stack.searches.list_executions(wanted, limit=self.limit)
         return [summary.execution_id for summary in found]
 
     async def redo(self, stack: Stack, execution_ids: Sequence[ExecutionId]) -> None:

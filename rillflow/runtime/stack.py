@@ -5,6 +5,7 @@ joins it to the actors of a cluster.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from contextlib import suppress
 from typing import Final
 
@@ -46,6 +47,7 @@ from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.owner.queries import unknown_execution
 from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.searches import FairSearches
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.runtime.triggers.sources.known_types import installed_checks
@@ -113,6 +115,11 @@ class Stack:
         self.triggers = TriggerRegistry(
             self.store, self.submissions, self.clock, self._trigger_room, self._trigger_checks
         )
+
+    @cached_property
+    def searches(self) -> FairSearches:
+        """The searches and counts of callers, who take turns."""
+        return FairSearches(self.store, self._sender)
 
     def _sender(self) -> str:
         return self.sender_of_request()

@@ -71,7 +71,7 @@ def _add_lists(routes: APIRouter, stack: Stack) -> None:
             code=code or None,
             to_ms=cursor,
         )
-        found = await stack.store.list_executions(
+        found = await stack.searches.list_executions(
             wanted, limit=count + 1, offset=(page - 1) * count
         )
         return json_response(
@@ -105,11 +105,11 @@ def _add_counts(routes: APIRouter, stack: Stack) -> None:
         wanted = _window(service_of(service_id), now_ms, start_time_offset, end_time_offset)
         counts: dict[str, Any] = {}
         if type or not code:
-            found = await stack.store.count_executions(wanted)
+            found = await stack.searches.count_executions(wanted)
             names = (type.lower(),) if type else tuple(dict.fromkeys((*STATUSES, *found)))
             counts["dag"] = {name: found.get(name, 0) for name in names}
         if code or not type:
-            codes = await stack.store.count_codes(wanted)
+            codes = await stack.searches.count_codes(wanted)
             counts["code"] = {code: codes.get(code, 0)} if code else codes
         return json_response({**counts, "collect_time": now_ms})
 
@@ -198,7 +198,7 @@ async def _summary(stack: Stack, business_key: str) -> dict[str, str]:
     from_ms = int(day.timestamp() * 1000)
     to_ms = from_ms + int(timedelta(days=1).total_seconds() * 1000) - 1
     wanted = ExecutionFilter(business=match[1], from_ms=from_ms, to_ms=to_ms)
-    counts = await stack.store.count_executions(wanted)
+    counts = await stack.searches.count_executions(wanted)
     if not counts:
         return {}
     return {"submit": str(sum(counts.values())), **{name: str(counts[name]) for name in counts}}

@@ -13,8 +13,8 @@ MOST = 8
 class Scene:
     """Senders who note when they have a turn, each of which ends when it is told to."""
 
-    def __init__(self) -> None:
-        self.turns = SenderTurns(most=MOST, refusal="too many")
+    def __init__(self, at_once: int = 1) -> None:
+        self.turns = SenderTurns(most=MOST, refusal="too many", at_once=at_once)
         self.begun: list[str] = []
         self._ends: list[asyncio.Event] = []
 
@@ -25,6 +25,11 @@ class Scene:
 
     async def end_turn(self) -> None:
         self._ends[-1].set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def end_first(self) -> None:
+        next(end for end in self._ends if not end.is_set()).set()
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -91,3 +96,19 @@ async def test_a_turn_that_is_given_to_somebody_who_leaves_at_that_moment_is_pas
     assert scene.begun == ["a", "c"]
     await scene.end_turn()
     await third
+
+
+async def test_where_several_have_turns_one_is_left_to_others() -> None:
+    scene = Scene(at_once=3)
+    tasks = [await scene.come("a") for _ in range(4)]
+    assert scene.begun == ["a", "a"]
+    tasks += [await scene.come(sender) for sender in ("b", "b", "c")]
+    assert scene.begun == ["a", "a", "b"]
+    await scene.end_turn()
+    assert scene.begun[3:] == ["b"], "a has as many turns as one sender may have"
+    await scene.end_turn()
+    assert scene.begun[4:] == ["c"]
+    for _ in tasks[2:]:
+        await scene.end_first()
+    await asyncio.gather(*tasks)
+    assert scene.begun == ["a", "a", "b", "b", "c", "a", "a"]

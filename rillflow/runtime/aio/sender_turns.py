@@ -1,6 +1,7 @@
-"""Work that is done one at a time: the senders that wait for it get their turns in a fair order.
+"""Work that few do at a time: the senders that wait for it get their turns in a fair order.
 
-Used by `runtime/activation/cache.py`, `runtime/histories/cache.py` and `serve/routes/console`.
+Used by `runtime/activation/cache.py`, `runtime/histories/cache.py`, `runtime/searches.py` and
+`serve/routes/console`.
 """
 
 import asyncio
@@ -12,20 +13,25 @@ from rillflow.errors import OverloadedError
 
 
 class SenderTurns:
-    """Turns of which there is one at a time; senders get the next one in rotation.
+    """Turns of which there are few at a time; senders get the next one in rotation.
 
-    Whoever waits, waits for one turn of each other sender at most, however many those wait for. The
-    places are limited for all together, and a sender has a half of them at most. When there is no
-    place for a second one of any sender, there are as many again for the first of others.
+    Whoever waits, waits for one turn of each other sender at most, however many those wait for.
+    Where there are several at a time, no sender has all of them. The places are limited for all
+    together, and a sender has a half of them at most. When there is no place for a second one of
+    any sender, there are as many again for the first of others.
     """
 
-    def __init__(self, *, most: int, refusal: str) -> None:
-        """Give ``most`` a place, one of which has its turn; ``refusal`` tells others why not."""
+    def __init__(self, *, most: int, refusal: str, at_once: int = 1) -> None:
+        """Give ``most`` a place, ``at_once`` of which have their turn.
+
+        ``refusal`` tells others why they have none.
+        """
         self._most = most
+        self._at_once = at_once
         self._refusal = refusal
         self._taken: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._is_busy = False
+        self._running: Counter[str] = Counter()
 
     @asynccontextmanager
     async def turn(self, sender: str) -> AsyncIterator[None]:
@@ -41,11 +47,9 @@ class SenderTurns:
             try:
                 yield
             finally:
-                self._begin_next()
+                self._end(sender)
         finally:
-            self._taken[sender] -= 1
-            if not self._taken[sender]:
-                del self._taken[sender]
+            _take_one(self._taken, sender)
 
     def _check(self, sender: str) -> None:
         of_one = self._taken.get(sender, 0)
@@ -54,8 +58,8 @@ class SenderTurns:
             raise OverloadedError(self._refusal, http_status=503)
 
     async def _begin(self, sender: str) -> None:
-        if not self._is_busy:
-            self._is_busy = True
+        if self._may_begin(sender):
+            self._running[sender] += 1
             return
         granted = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(sender, deque()).append(granted)
@@ -65,8 +69,12 @@ class SenderTurns:
             if granted.cancelled():
                 self._give_up(sender, granted)
             else:
-                self._begin_next()
+                self._end(sender)
             raise
+
+    def _may_begin(self, sender: str) -> bool:
+        of_one = max(self._at_once - 1, 1)
+        return self._running.total() < self._at_once and self._running.get(sender, 0) < of_one
 
     def _give_up(self, sender: str, granted: "asyncio.Future[None]") -> None:
         queue = self._waiting[sender]
@@ -74,18 +82,25 @@ class SenderTurns:
         if not queue:
             del self._waiting[sender]
 
-    def _begin_next(self) -> None:
+    def _end(self, sender: str) -> None:
         """Give the turn to the sender that has waited longest for one, or to nobody.
 
         One that has left since, and does not know it yet, is passed over.
         """
-        for sender, queue in self._waiting.items():
+        _take_one(self._running, sender)
+        for other, queue in self._waiting.items():
             granted = next((each for each in queue if not each.done()), None)
-            if granted is not None:
+            if granted is not None and self._may_begin(other):
                 queue.remove(granted)
-                del self._waiting[sender]
+                del self._waiting[other]
                 if queue:
-                    self._waiting[sender] = queue  # now the last one
+                    self._waiting[other] = queue  # now the last one
+                self._running[other] += 1
                 granted.set_result(None)
                 return
-        self._is_busy = False
+
+
+def _take_one(counts: Counter[str], sender: str) -> None:
+    counts[sender] -= 1
+    if not counts[sender]:
+        del counts[sender]

@@ -22,7 +22,8 @@ POOL_SETTINGS = {
     # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
     "idle_in_transaction_session_timeout": "5s",
 }
-_POOL_SIZE = 4
+_POOL_SIZE = 5
+"""Three searches run at once (`runtime/searches.py`); the others are for whatever is not one."""
 _SOON_S = 3.0
 _LONGEST_READ_S = 120.0
 """After this a silent server counts as lost; listings of millions take less."""

@@ -184,8 +184,10 @@ async def _one(stack: Stack, execution_id: str) -> dict[str, Any]:
 
 async def _page(stack: Stack, wanted: ExecutionFilter, page: int, size: int) -> dict[str, Any]:
     size = min(max(size, 1), MOST_ON_PAGE)
-    found = await stack.store.list_executions(wanted, limit=size, offset=(max(page, 1) - 1) * size)
-    counts = await stack.store.count_executions(wanted)
+    found = await stack.searches.list_executions(
+        wanted, limit=size, offset=(max(page, 1) - 1) * size
+    )
+    counts = await stack.searches.count_executions(wanted)
     items = [
         _item(each.execution_id, each.submitted_at_ms, each.business, each.feature, each.status)
         for each in found

@@ -64,7 +64,7 @@ class _Firings:
         business, feature = parse_descriptor_id(descriptor_id)[:2]
         wanted = Wanted(business=business, feature=feature)
         for _ in range(MOST_PAGES):
-            found = await self._stack.store.search_executions(
+            found = await self._stack.searches.search_executions(
                 wanted, before=self._before, limit=PAGE
             )
             keys = await self._stack.store.idempotency_keys([each.execution_id for each in found])

@@ -156,7 +156,7 @@ class _Page:
         wanted = await windowed(self._stack, search.wanted, before)
         while True:
             limit = self._at_once()
-            found = await self._stack.store.search_executions(
+            found = await self._stack.searches.search_executions(
                 wanted, before=before, limit=limit + 1
             )
             rows, self._has_more = found[:limit], len(found) > limit
@@ -262,14 +262,14 @@ async def counted(
     cuts = [each.from_ms for each in cut if each.from_ms is not None]
     from_ms = max(cuts) if cuts else wanted.from_ms
     if from_ms is None:
-        from_ms = await stack.store.oldest_submission(wanted)
+        from_ms = await stack.searches.oldest_submission(wanted)
     to_ms = now_ms if wanted.to_ms is None else wanted.to_ms
     from_ms = min(to_ms if from_ms is None else from_ms, to_ms)
     edges, step_ms = _edges(from_ms, to_ms, buckets)
     last_ms = LATEST_MS + 1 if wanted.to_ms is None else to_ms + 1
     # A first span of a round length would contain what is before the newest ones.
     spans = [max(edges[0], from_ms) if at_least else edges[0], *edges[1:]]
-    found = await stack.store.count_by_time(wanted, [*spans, max(last_ms, edges[-1] + 1)])
+    found = await stack.searches.count_by_time(wanted, [*spans, max(last_ms, edges[-1] + 1)])
     shown = [by_word(each) for each in found]
     totals = {
         word: sum(newest[word].counts.values()) if cuts else sum(each[word] for each in shown)
@@ -293,7 +293,7 @@ async def counted(
 
 async def windowed(stack: Stack, wanted: Wanted, before: Place | None = None) -> Wanted:
     """Return a search since the time to which it is to look at once."""
-    since_ms = await stack.store.window_of(wanted, before=before, most=MOST_LOOKED)
+    since_ms = await stack.searches.window_of(wanted, before=before, most=MOST_LOOKED)
     return wanted if since_ms is None else msgspec.structs.replace(wanted, from_ms=since_ms)
 
 
@@ -308,7 +308,7 @@ async def _newest(stack: Stack, wanted: Wanted, most: int) -> dict[str, NewestCo
         msgspec.structs.replace(wanted, statuses=tuple(each for each in names if each in asked_for))
         for names in STORED.values()
     )
-    found = await asyncio.gather(*(stack.store.count_newest(part, most) for part in parts))
+    found = await asyncio.gather(*(stack.searches.count_newest(part, most) for part in parts))
     return dict(zip(STORED, found, strict=True))
 
 
@@ -332,7 +332,7 @@ async def _unfinished(stack: Stack, search: Search, number: int) -> dict[str, in
         return None
     stored = tuple(set(STORED[ANY_UNFINISHED]) & set(search.wanted.statuses or _STORED_ALL))
     wanted = msgspec.structs.replace(search.wanted, statuses=stored)
-    found = await stack.store.search_executions(wanted, limit=MOST_ASKED)
+    found = await stack.searches.search_executions(wanted, limit=MOST_ASKED)
     statuses = await statuses_of(
         stack, (each.execution_id for each in found), within_s=LONGEST_LOOK_S
     )
