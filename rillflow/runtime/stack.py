@@ -5,8 +5,8 @@ joins it to the actors of a cluster.
 """
 
 from collections.abc import Callable
-from functools import cached_property
 from contextlib import suppress
+from functools import cached_property
 from typing import Final
 
 import msgspec
