@@ -90,6 +90,19 @@ def test_a_short_decision_names_a_test_that_exists(page: Path, heading: str) -> 
     _check_tests(section.partition("- **Test:**")[2])
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_evidence_of_a_page_names_a_command_or_a_test(page: Path) -> None:
+    assert CODE.search(_section(page.read_text(encoding="utf-8"), "Evidence"))
+
+
+@pytest.mark.parametrize(("page", "heading"), SHORT, ids=_name)
+def test_the_evidence_of_a_short_decision_names_a_command_or_a_test(
+    page: Path, heading: str
+) -> None:
+    section = _section(page.read_text(encoding="utf-8"), heading)
+    assert CODE.search(section.partition("- **Evidence:**")[2].partition("- **Test:**")[0])
+
+
 @pytest.mark.parametrize("page", EVERYTHING, ids=_name)
 def test_what_a_page_refers_to_exists(page: Path) -> None:
     """A module is named by its whole path, so that a move of the module is a move in the page."""
