@@ -19,7 +19,7 @@ from rillflow.actors.directory import ACTOR_OPTIONS, find_actor
 from rillflow.actors.lifecycle.launch import refuse_sqlite_on_many_nodes
 from rillflow.actors.names import CONTROLLER_ACTOR, DIRECTORY_ACTOR
 from rillflow.actors.placing import owners
-from rillflow.actors.ray_context import environment_digest, holder_of
+from rillflow.actors.ray_context import environment_digest, holder_of, preloading
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.cluster import ActorReport, ControllerReport
 from rillflow.ports.deployment import Deployment, protocol_of, refuse_distant
@@ -159,7 +159,9 @@ async def _controller(settings: Settings, wanted: Deployment) -> Any:
     Raises:
         UnavailableError: None starts.
     """
-    options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD}
+    # The actors inherit the runtime environment of the controller, which starts them.
+    first = await asyncio.to_thread(preloading)
+    options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD, **first}
     named = ray.remote(ControllerActor).options(
         name=CONTROLLER_ACTOR, namespace=settings.namespace, **options
     )

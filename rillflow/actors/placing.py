@@ -5,7 +5,8 @@ before it starts the first process there. Meanwhile nobody would answer for an a
 replaced. So the controller has a task import everything on that node before it drains the actor.
 The actor gets another process, since Ray gives none to an actor that has run a task. That process
 takes a second from its start until it is there, so it is started before as well, and Ray gives it
-to the next actor with the same runtime environment.
+to the next actor with the same runtime environment. Meanwhile it imports what actors need
+(``preloading`` in `ray_context.py`), which takes as long again.
 
 Used by `actors` and `serve/stack`.
 """
@@ -229,8 +230,13 @@ class SpareWorkers:
             log.warning("spare_workers_late", extra={"nodes": sorted(missing)})
 
     def _started(self, counts: Mapping[str, int], patience_s: float) -> dict[str, int]:
-        """Start what is missing, and wait for it; return what has not come, by nodes."""
-        give_up_s = time.monotonic() + patience_s
+        """Start what is missing, and wait for it; return what has not come, by nodes.
+
+        It waits as long again as that took, since it is not seen when a process has imported
+        everything. An actor that gets one earlier waits for what is left.
+        """
+        begun_s = time.monotonic()
+        give_up_s = begun_s + patience_s
         with ExitStack() as ends:
             starters: dict[str, NodeWorkers] = {}
             before: dict[str, set[bytes]] = {}
@@ -251,7 +257,8 @@ class SpareWorkers:
                     if len(come) >= missing[node]:
                         self._spare[node] |= come
                         del missing[node]
-            return missing
+        time.sleep(time.monotonic() - begun_s)
+        return missing
 
 
 def raylet_of(node: str) -> Raylet:

@@ -4,6 +4,7 @@ Used by `actors`, `serve/api.py` and `serve/deployment.py`.
 """
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import ray
 from rillflow.actors.connections.sockets import RUN_DIR
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.storage.lease import DeploymentName, Leases
-from rillflow.private_apis.ray_core.state import cluster_id
+from rillflow.private_apis.ray_core.state import cluster_id, hook_variables, without_hook
 from rillflow.settings import Settings
 
 _HEAD: Final = "node:__internal_head__"
@@ -34,6 +35,29 @@ def here(actor: str) -> JsonObject:
     }
 
 
+def import_actors() -> None:
+    """Import what actors need, so that a process that waits for one has done so before.
+
+    Ray sends the code of this function, since it ends a process that cannot load it: on a node
+    without Rillflow the start of the actor is to say what is missing.
+    """
+    modules = ("actors.execution_actor", "actors.dispatcher_actor", "stores.postgres.store")
+    for name in modules:
+        try:
+            importlib.import_module(f"rillflow.{name}")
+        except Exception:  # noqa: BLE001 - whoever needs the module says what is wrong
+            return
+
+
+import_actors.__module__ = "__main__"  # by which Ray sends the code, and not the name
+
+
+def preloading() -> dict[str, Any]:
+    """Return the option by which an actor, and what it starts, imports actors first; asks Ray."""
+    variables = hook_variables(import_actors)
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
+
+
 def environment_digest() -> str:
     """Return the digest of the runtime environment of this process.
 
@@ -47,7 +71,8 @@ def digest_of(runtime_env: Mapping[str, Any]) -> str:
     """Return the digest of a runtime environment; it is not for the store.
 
     Variables that ``ray start`` was given are not part of it. They belong to a node, and differ
-    between nodes, and a node that starts again starts its actors with them.
+    between nodes, and a node that starts again starts its actors with them. What actors import at
+    the start of their processes is not part of it either.
     """
     # `config` says how the environment is set up; Ray adds names that begin with "_".
     given = {
@@ -55,6 +80,8 @@ def digest_of(runtime_env: Mapping[str, Any]) -> str:
         for name, value in runtime_env.items()
         if name != "config" and not name.startswith("_")
     }
+    if variables := without_hook(given.pop("env_vars", {})):
+        given["env_vars"] = variables
     text = json.dumps(given, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -12,6 +12,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
+from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.ray_tasks.attempts import Attempts, fields_of
 from rillflow.ray_tasks.caller import Caller, CallInput, CallResult, ServeOptions
 from rillflow.ray_tasks.limits.call_slots import CallSlots
@@ -34,7 +35,6 @@ _OPTIONS: Final = {
     "max_concurrency": MOST_CALLS,
     "max_restarts": -1,
     "max_task_retries": 0,
-    "runtime_env": {"env_vars": {MARK: "1"}},
 }
 
 
@@ -113,6 +113,7 @@ class RayCallGateway:
     def _caller(self) -> Any:
         if self._actor is None:
             settings = self._settings
-            kind = ray.remote(Caller).options(**_OPTIONS)
+            environment = {"env_vars": {**no_hook(), MARK: "1"}}
+            kind = ray.remote(Caller).options(**_OPTIONS, runtime_env=environment)
             self._actor = kind.remote(settings.path, settings.max_result_bytes)
         return self._actor

@@ -19,6 +19,7 @@ from cachetools import LRUCache
 
 from rillflow.errors import GatewayError
 from rillflow.ids import ExecutionId, TaskName
+from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.call_feed import Feed
 from rillflow.ray_tasks.options import CallOptions
@@ -280,7 +281,7 @@ class RayTasks:
                 hint="the setting ray_runtime_envs has the environments by name",
             )
         chosen = self._settings.runtime_envs[name] if name is not None else {}
-        return {**chosen, "env_vars": {**chosen.get("env_vars", {}), MARK: "1"}}
+        return {**chosen, "env_vars": {**no_hook(), **chosen.get("env_vars", {}), MARK: "1"}}
 
 
 async def started(size_bytes: int, start: Callable[[], Any], end: Callable[[Any], None]) -> Any:

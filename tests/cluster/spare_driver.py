@@ -2,10 +2,11 @@
 
     python tests/cluster/spare_driver.py
 
-It writes two words: whether each of the actors is in a process that was there before. The first one
-should be, and the second one cannot be.
+It writes JSON: for each of the actors whether its process was there before and whether that had
+imported what actors need; and the latter of a task that was started without that.
 """
 
+import json
 import os
 import sys
 from typing import Any, Final
@@ -15,23 +16,32 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray
 
 from rillflow.actors.placing import SpareWorkers, raylet_of
+from rillflow.actors.ray_context import preloading
+from rillflow.private_apis.ray_core.state import no_hook
 
 PATIENCE_S: Final = 120.0
 ENVIRONMENT: Final = {"env_vars": {"GREETING": "hello"}}
+MODULE: Final = "rillflow.actors.dispatcher_actor"
 
 
 class Named:
     """An actor that tells in which process it is."""
 
-    async def told(self) -> tuple[str, str]:
-        """Return the id of the process, and a variable of its environment."""
-        return ray.get_runtime_context().get_worker_id(), os.environ["GREETING"]
+    async def told(self) -> tuple[str, str, bool]:
+        """Return the id of the process, a variable of its environment, and what it has imported."""
+        greeting = os.environ["GREETING"]
+        return ray.get_runtime_context().get_worker_id(), greeting, MODULE in sys.modules
+
+
+def is_loaded() -> bool:
+    """Tell whether this process has imported what actors need."""
+    return MODULE in sys.modules
 
 
 class Starter:
     """An actor like the controller, which starts others that have its environment."""
 
-    async def start(self) -> list[bool]:
+    async def start(self) -> list[Any]:
         """Start two actors where one process waits."""
         node = ray.get_runtime_context().get_node_id()
         spare = SpareWorkers()
@@ -41,21 +51,26 @@ class Starter:
         waiting = {each.hex() for each in raylet.unused_workers()}
         raylet.close()
         assert len(waiting) == 1, waiting
-        return [await _is_among(waiting, f"named:{number}") for number in range(2)]
+        actors = [await _told(waiting, f"named:{number}") for number in range(2)]
+        options = {"num_cpus": 0, "runtime_env": {"env_vars": no_hook()}}
+        return [*actors, await ray.remote(is_loaded).options(**options).remote()]
 
 
-async def _is_among(waiting: set[str], name: str) -> bool:
+async def _told(waiting: set[str], name: str) -> tuple[bool, bool]:
     options: dict[str, Any] = {"name": name, "lifetime": "detached", "num_cpus": 0}
-    worker, greeting = await ray.remote(Named).options(**options).remote().told.remote()
+    worker, greeting, has_imported = (
+        await ray.remote(Named).options(**options).remote().told.remote()
+    )
     assert greeting == "hello"
-    return worker in waiting
+    return worker in waiting, has_imported
 
 
 def main() -> None:
     """Join, and have an actor do it."""
     ray.init(address="auto", log_to_driver=False, logging_level="ERROR", runtime_env=ENVIRONMENT)
-    starter = ray.remote(Starter).options(name="starter", lifetime="detached", num_cpus=0).remote()
-    sys.stdout.write(" ".join(map(str, ray.get(starter.start.remote()))))
+    options: dict[str, Any] = {"name": "starter", "lifetime": "detached", "num_cpus": 0}
+    starter = ray.remote(Starter).options(**options, **preloading()).remote()
+    sys.stdout.write(json.dumps(ray.get(starter.start.remote())))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """Actors are replaced when the runtime environment changes that they inherit."""
 
+import sys
+from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 
-from rillflow.actors.ray_context import digest_of
+from rillflow.actors.ray_context import digest_of, import_actors
+from rillflow.private_apis.ray_core.state import HOOK, PRELOADS
 from rillflow.runtime.supervision.deployed import record, stated
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -38,10 +43,26 @@ def test_another_secret_or_other_shipped_code_is_another_environment(
         {**GIVEN, "config": {"eager_install": False}},
         {**GIVEN, "_ray_commit": "abc"},
         dict(reversed(GIVEN.items())),
+        {**GIVEN, "env_vars": {**GIVEN["env_vars"], HOOK: "key", PRELOADS: "1"}},
     ],
 )
 def test_what_actors_do_not_use_changes_nothing(runtime_env: dict[str, Any]) -> None:
     assert digest_of(runtime_env) == digest_of(GIVEN)
+
+
+def test_a_hook_of_whoever_deploys_is_part_of_the_environment() -> None:
+    hooked = {**GIVEN, "env_vars": {**GIVEN["env_vars"], HOOK: "key"}}
+    assert digest_of(hooked) != digest_of(GIVEN)
+
+
+def test_where_rillflow_is_missing_what_imports_it_first_raises_nothing(tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_bytes(cloudpickle.dumps(import_actors))
+    program = (
+        "import pickle, sys; sys.modules['rillflow'] = None;"
+        f"pickle.load(open({str(hook)!r}, 'rb'))()"
+    )
+    run([sys.executable, "-c", program], check=True, cwd=tmp_path)  # noqa: S603 - our own
 
 
 def test_an_environment_changes_the_digest_of_secrets_only() -> None:

@@ -1,17 +1,20 @@
 """The state of Ray's cluster and of this process that no public function returns.
 
-Also the processes that a node has ready for actors (``Raylet``).
+Also the processes that a node has ready for actors (``Raylet``), and what they do at their start
+(``hook_variables``).
 
-Used by `actors` and `actors/takeover/actor_watch.py`.
+Used by `actors`, `actors/takeover/actor_watch.py` and `ray_tasks`.
 """
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import ray
-from ray._private import process_watcher, worker
+from ray._private import process_watcher, ray_constants, worker
+from ray._private.function_manager import FunctionActorManager
+from ray._private.runtime_env import setup_hook
 from ray._private.state import state
 from ray._private.worker import global_worker
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined] # Ray has no types
@@ -21,6 +24,9 @@ from ray.runtime_env import RuntimeEnv
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 
 RAYLET_PID: Final = "RAY_RAYLET_PID"
+HOOK: Final = ray_constants.WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+PRELOADS: Final = "PRELOADS_RILLFLOW"
+"""Set where the hook of a process is one of Rillflow, and not of whoever deploys it."""
 ANSWER_S: Final = 5.0
 """How long a raylet may take to answer."""
 _MESSAGES: Final = "ray.core.generated.node_manager_pb2"
@@ -71,6 +77,30 @@ def raylet_pid() -> int | None:
     """Return the process that has started this worker; None outside of workers."""
     pid = os.environ.get(RAYLET_PID, "")
     return int(pid) if pid.isdecimal() else None
+
+
+def hook_variables(hook: Callable[[], None]) -> dict[str, str]:
+    """Return the environment variables by which a process runs a hook before it has anything to do.
+
+    They are for a runtime environment. Ray has the hook as long as this job has actors; a process
+    ends whose hook raises an error. It asks the GCS. Nothing is returned where whoever deploys has
+    a hook, since a process has one.
+    """
+    if os.environ.get(HOOK) and PRELOADS not in os.environ:
+        return {}
+    manager: Any = global_worker.function_actor_manager
+    return {HOOK: setup_hook.decode_function_key(manager.export_setup_func(hook)), PRELOADS: "1"}
+
+
+def no_hook() -> dict[str, str]:
+    """Return the variables by which what this process starts does not inherit its hook."""
+    return {HOOK: "", PRELOADS: ""} if os.environ.get(PRELOADS) else {}
+
+
+def without_hook(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a runtime environment without those of ``hook_variables``."""
+    own = {HOOK, PRELOADS} if PRELOADS in variables else set()
+    return {name: value for name, value in variables.items() if name not in own}
 
 
 class Raylet:
@@ -129,6 +159,12 @@ def _differences() -> Iterator[str]:
     yield from missing(InnerGcsClient, "check_alive", "cluster_id")
 
 
+def _differences_of_hooks() -> Iterator[str]:
+    yield from missing(FunctionActorManager, "export_setup_func")
+    yield from missing(setup_hook, "decode_function_key")
+    yield from not_in_source(setup_hook, "setup_func()", "_encode_function_key(worker_process")
+
+
 def _differences_of_workers() -> Iterator[str]:
     yield from not_in_source(process_watcher, f'os.environ["{RAYLET_PID}"]')
 
@@ -165,6 +201,16 @@ RELIES_ON: Final = (
         seen_with="2.60.0",
         if_it_changes="silent: /readyz does not notice the end of a raylet",
         differences=_differences_of_workers,
+    ),
+    Assumption(
+        library="ray",
+        relies_on=f"a process that has {HOOK} in its environment runs the function that"
+        " function_actor_manager.export_setup_func has exported, and none where it is empty",
+        seen_with="2.60.0",
+        if_it_changes="loud if the function cannot be exported: no controller starts; silent if it"
+        " is not run: while an actor is replaced, nobody answers for it a second longer"
+        " (tests/cluster/test_spare_workers.py notices)",
+        differences=_differences_of_hooks,
     ),
     Assumption(
         library="ray",
