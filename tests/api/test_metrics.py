@@ -3,8 +3,11 @@
 Shows also that the alert rules and the dashboard of `deploy` ask for nothing else.
 """
 
+import asyncio
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -346,3 +349,31 @@ def test_the_configuration_of_prometheus_asks_for_the_route_and_the_rules() -> N
     [job] = config["scrape_configs"]
     assert job["metrics_path"] == "/metrics"
     assert all((DEPLOY / name).exists() for name in config["rule_files"])
+
+
+async def test_promtool_takes_the_rules_the_configuration_and_the_metrics(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")  # of the package prometheus of Debian
+    if promtool is None:  # another system: the other tests read the files
+        return
+    for name in ("alerts.yaml", "prometheus.yaml"):
+        shutil.copy(DEPLOY / name, tmp_path)
+    (tmp_path / "rillflow-key").touch()
+    async with served() as api:
+        await api.run(PASS)
+        shown = (await api.client.get("/metrics")).content
+    for asked, given in (
+        (("rules", "alerts.yaml"), b""),
+        (("config", "prometheus.yaml"), b""),
+        (("metrics",), shown),
+    ):
+        checked = await asyncio.to_thread(
+            subprocess.run,
+            [promtool, "check", *asked],
+            cwd=tmp_path,
+            input=given,
+            capture_output=True,
+            check=False,
+        )
+        told = checked.stdout + checked.stderr
+        assert checked.returncode == 0, told.decode()
+        assert b"FAILED" not in told
