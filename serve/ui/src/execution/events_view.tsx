@@ -15,7 +15,7 @@ import { StatusIcon, statusWord } from "../parts/status";
 import { Clock } from "../parts/time";
 import { t } from "../words";
 import { ChangeList } from "./change_list";
-import { kindWord } from "./event_words";
+import { eventSentence, kindWord } from "./event_words";
 
 const LIMIT = 200;
 const KINDS = [
@@ -131,7 +131,7 @@ function Event({
         <span className="muted num seq">{event.seq}</span>
         <Clock ms={event.at_ms} isPrecise isStop={false} />
         <span className="said" dir="auto">
-          <Prose text={event.sentence} />
+          <Prose text={eventSentence(event)} />
         </span>
         <span className="effects">
           <Effect event={event} />

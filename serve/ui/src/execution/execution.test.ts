@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { ALL } from "../access";
-import type { Execution, GroupState, TaskDetail, Wait } from "../api/types";
+import type { Execution, GroupState, JournalEvent, TaskDetail, Wait } from "../api/types";
 import { doneToAll } from "../executions/done_to_all";
 import { clock } from "../format";
 import { sizeOfCut } from "../parts/json_view";
+import { eventSentence } from "./event_words";
 import { partsOf } from "./group_bar";
 import { sentenceOf } from "./header";
 import { deedsOf as deedsOfTask } from "./inspector";
@@ -85,6 +86,20 @@ test("a pause and a cancellation tell when, and by whose key", () => {
   );
   const ended = { ...EXECUTION, cancelled: true, cancelled_by: "ops", ended_ms: Date.now() };
   expect(sentenceOf(ended, NOW)).toMatch(/^Cancelled by key ops at \d\d:\d\d:\d\d\.$/);
+});
+
+test("events are told in the reader's language, and unknown ones in the server's words", () => {
+  const event = { kind: "pause_requested", task: "", facts: { by: "ops" }, sentence: "?" };
+  const said = (more: object) => eventSentence({ ...event, ...more } as unknown as JournalEvent);
+  expect(said({})).toBe("The execution was paused by the key ops.");
+  const answered = { kind: "dispatch_answered", task: "pay" };
+  expect(said({ ...answered, facts: { http_status: 202 } })).toBe("pay answered 202.");
+  expect(said({ ...answered, facts: null })).toBe("pay answered.");
+  expect(said({ ...answered, facts: { error: "503." } })).toBe("The call of pay failed: 503.");
+  expect(said({ kind: "timer_fired", task: "", facts: { timer: "timeout" } })).toBe(
+    "The timeout timer of the execution came due.",
+  );
+  expect(said({ kind: "tides", sentence: "The tide came in." })).toBe("The tide came in.");
 });
 
 test("what was done is taken back, or leads to what came of it", () => {

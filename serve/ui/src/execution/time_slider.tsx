@@ -9,6 +9,7 @@ import type { IconName } from "../parts/icons";
 import { Prose } from "../parts/prose";
 import { Clock } from "../parts/time";
 import { number, t } from "../words";
+import { eventSentence } from "./event_words";
 
 const PLAY_MS = 600;
 
@@ -91,7 +92,7 @@ function EventAt({ id, seq }: { id: string; seq: number }): JSX.Element | null {
   if (event === undefined) return null;
   return (
     <span className="cut muted">
-      <Clock ms={event.at_ms} isClock /> <Prose text={event.sentence} />
+      <Clock ms={event.at_ms} isClock /> <Prose text={eventSentence(event)} />
     </span>
   );
 }
