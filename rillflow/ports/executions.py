@@ -359,6 +359,11 @@ def text_of(call: Call) -> bytes:
     return text_in(getattr(call, "event", None))
 
 
+def longest_text(calls: Sequence[Call]) -> int:
+    """Return the bytes of the longest JSON that one of some calls contains."""
+    return max([len(text_of(call)) for call in calls], default=0)
+
+
 def text_in(event: object) -> bytes:
     """Return the JSON that an event contains, which may be large; empty if there is none."""
     field = _TEXTS.get(type(event))

@@ -19,11 +19,19 @@ from typing import Final, NamedTuple
 from rillflow.core import machine
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.errors import ConflictError, CrashedError, RillflowError, UnreadAnswersError
+from rillflow.gateways.outbound.threads import SHORT_BYTES
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
-from rillflow.ports.executions import Call, Delivery, Executions, Reply, reply_to_error
+from rillflow.ports.executions import (
+    Call,
+    Delivery,
+    Executions,
+    Reply,
+    longest_text,
+    reply_to_error,
+)
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -265,7 +273,8 @@ class ExecutionOwner:
     async def _call_all(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
         portions = partial(in_portions, take=partial(self._call_group, waits=waits))
         take = partial(in_groups, must_read=self._leases.must_read, take=portions)
-        return await self._large_texts.first(calls, take)
+        is_large = longest_text(calls) > SHORT_BYTES
+        return await (self._large_texts.first(calls, take) if is_large else take(calls))
 
     async def _call_group(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
         """Handle the first calls together, or one alone that reads what is not in memory."""
