@@ -19,6 +19,8 @@ from rillflow.telemetry.trace_context import HEADER, LONGEST
 MOST_RECORD_BYTES: Final = 1 << 20
 """Larger records start no execution."""
 MOST_HEADERS: Final = 1_000
+WORKSPACE_HEADER: Final = "rillflow-workspace"
+"""The header of a dead letter that names the workspace of the trigger that has sent it."""
 RECORD_STEPS: Final = 50_000
 RECORD_BYTES: Final = 1 << 25
 """What reading one record may cost."""
@@ -73,6 +75,16 @@ def context_of(settings: Mapping[str, Any], record: Record) -> JsonObject | None
     if not isinstance(value, dict):
         raise RecordError("the value is no JSON object: give the trigger a mapping")
     return value
+
+
+def is_for(workspace: str, record: Record) -> bool:
+    """Tell whether a record may start executions of a workspace.
+
+    Whoever names a topic for dead letters chooses where records of any topic go. So a dead letter
+    of one workspace starts nothing in another.
+    """
+    names = (value for name, value in record.headers if name == WORKSPACE_HEADER)
+    return all(each == workspace.encode() for each in names)
 
 
 def sender_of(record: Record) -> str | None:

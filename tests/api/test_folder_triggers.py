@@ -1,7 +1,9 @@
 """A type of triggers that a package adds: the example starts an execution for each new file."""
 
 import asyncio
+import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +131,43 @@ async def test_a_folder_that_is_gone_is_the_state_of_the_trigger(folder: Path) -
                 if shown["state"] == "failed":
                     break
         assert "gone" in shown["state_reason"]
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+async def test_notes_that_are_not_the_triggers_own_file_are_neither_read_nor_written(
+    folder: Path, kind: str
+) -> None:
+    """Whoever puts files into the folder can compute the name of the notes."""
+    types = importlib.import_module("rillflow_folder").FolderTriggers()
+    settings = {"path": str(folder), "pattern": "*"}
+    put(folder, "a.csv")
+    first = types.open("files", settings)
+    [event] = await first.take(())
+    await first.acknowledge(event)
+    [name] = (name for name in os.listdir(folder) if name.startswith("."))
+    notes = folder / name
+    assert notes.stat().st_mode & 0o777 == 0o600
+    other = folder.parent / "authorized_keys"
+    other.write_text("kept\n")
+    notes.unlink()
+    if kind == "link":
+        notes.symlink_to(other)
+    elif kind == "hard link":
+        notes.hardlink_to(other)
+    else:
+        os.mkfifo(notes)
+    with pytest.raises(OSError, match=re.escape(notes.name)):
+        await types.open("files", settings).take(())
+    with pytest.raises(OSError, match=re.escape(notes.name)):
+        await first.acknowledge(event)
+    assert other.read_text() == "kept\n"
+
+
+async def test_a_file_whose_name_has_several_lines_is_noted_once(folder: Path) -> None:
+    types = importlib.import_module("rillflow_folder").FolderTriggers()
+    settings = {"path": str(folder), "pattern": "*"}
+    put(folder, "a\nb.csv")
+    first = types.open("files", settings)
+    [event] = await first.take(())
+    await first.acknowledge(event)
+    assert not await types.open("files", settings).take(())

@@ -17,7 +17,7 @@ from rillflow.gateways.kafka.record_room import MOST_OF_ONE_BYTES, OwnRoom, Reco
 from rillflow.jsontypes import JsonObject
 from rillflow.private_apis.kafka_client.limits import UnreadPartitionError
 from rillflow.triggers.kafka import checked_kafka
-from rillflow.triggers.kafka_records import Record, RecordError, context_of
+from rillflow.triggers.kafka_records import WORKSPACE_HEADER, Record, RecordError, context_of
 
 LARGE: Final = b'"' + b"x" * (4 << 20) + b'"'
 HALF: Final = b"[" + b"[]," * 340_000 + b"[]]"
@@ -156,6 +156,16 @@ async def test_a_record_is_not_a_dead_letter_for_ever() -> None:
     client = Client(Consumer(1), dead_letter_topic="u")
     sent = record(0, 1, headers=(("rillflow-record", b"u/0/1"),) * MOST_DEAD_LETTERS)
     assert not await client.send_dead(sent, "it is no JSON")
+
+
+async def test_a_dead_letter_of_one_workspace_starts_nothing_in_another() -> None:
+    """Any author may name any topic for dead letters, also one that another workspace reads."""
+    found = []
+    for workspaces in ([], [b""], [b"others"], [b"", b"others"]):
+        headers = tuple((WORKSPACE_HEADER, each) for each in workspaces)
+        events = await Client(Consumer(1, headers=headers)).take(())
+        found.append({(event.context is None, event.problem) for event in events})
+    assert found == [{(False, "")}, {(False, "")}, {(True, "")}, {(True, "")}]
 
 
 async def test_small_records_are_taken_together() -> None:

@@ -4,17 +4,18 @@
 The folder must lie below one of those that `ROOTS` names, a variable of the server's environment,
 so that whoever adds triggers cannot look around on the server. A file counts when nobody has
 written to it for a second; one that is replaced counts again. What was dealt with is noted in a
-hidden file of the folder.
+hidden file of the folder, which must be the server's own, and no link.
 """
 
 import asyncio
 import fnmatch
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from rillflow.errors import CronError
 from rillflow.ports.triggers import TriggerEvent
@@ -25,6 +26,10 @@ LOOK_S: Final = 1.0
 SETTLED_S: Final = 1.0
 MOST_FILES: Final = 10_000
 AT_ONCE: Final = 100
+MOST_NOTES_BYTES: Final = 1 << 26
+"""How long the file of what was dealt with may become."""
+NO_LINKS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Whoever puts files into the folder may put a link, or a pipe, where the notes are."""
 
 
 class FolderTriggers:
@@ -75,7 +80,8 @@ class _File(NamedTuple):
 
     @property
     def key(self) -> str:
-        return f"{self.name}@{self.modified_ns}"
+        name = self.name.replace("\n", "\\n")  # each note is one line
+        return f"{name}@{self.modified_ns}"
 
 
 class Folder:
@@ -135,17 +141,33 @@ class Folder:
     def _read_notes(self) -> set[str]:
         if self._done is None:
             try:
-                self._done = set(self._notes.read_text("utf-8", "surrogateescape").split("\n"))
+                with self._opened(os.O_RDONLY) as notes:
+                    self._done = set(notes.read().decode("utf-8", "surrogateescape").split("\n"))
             except FileNotFoundError:
                 self._done = set()
         return self._done
 
     def _note(self) -> None:
-        with self._notes.open("a", encoding="utf-8", errors="surrogateescape") as notes:
-            notes.writelines(f"{key}\n" for key in sorted(self._given))
+        text = "".join(f"{key}\n" for key in sorted(self._given))
+        with self._opened(os.O_WRONLY | os.O_APPEND | os.O_CREAT) as notes:
+            notes.write(text.encode("utf-8", "surrogateescape"))
             notes.flush()
             os.fsync(notes.fileno())
         self._read_notes().update(self._given)
+
+    def _opened(self, flags: int) -> BinaryIO:
+        """Open the notes, if they are a file that this trigger has made.
+
+        Raises:
+            OSError: They are a link, of another user, no file, or too long.
+        """
+        descriptor = os.open(self._notes, flags | NO_LINKS, 0o600)
+        status = os.fstat(descriptor)
+        is_own = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if not stat.S_ISREG(status.st_mode) or not is_own or status.st_size > MOST_NOTES_BYTES:
+            os.close(descriptor)
+            raise OSError(f"{self._notes} is not the file in which this trigger has noted files")
+        return os.fdopen(descriptor, "rb" if flags == os.O_RDONLY else "ab")
 
     def _event(self, file: _File) -> TriggerEvent:
         name = file.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

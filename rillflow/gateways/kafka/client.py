@@ -24,9 +24,11 @@ from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
 from rillflow.private_apis.kafka_client.limits import UnreadPartitionError
 from rillflow.triggers.kafka_records import (
+    WORKSPACE_HEADER,
     Record,
     RecordError,
     context_of,
+    is_for,
     key_of_record,
     sender_of,
 )
@@ -39,8 +41,8 @@ HEADER_BYTES: Final = 100
 """The memory of a header beside its name and value."""
 PLACE_HEADER: Final = "rillflow-record"
 """The header of a dead letter that says where it was read."""
-MOST_DEAD_LETTERS: Final = 5
-"""How often a record is sent as a dead letter."""
+MOST_DEAD_LETTERS: Final = 2
+"""How often a record is sent as a dead letter; each trigger that reads it may send it."""
 WAIT_MS: Final = 500
 """How long ``take`` waits for records."""
 ALL_BUSY_S: Final = 0.1
@@ -169,8 +171,7 @@ class KafkaClient:
     async def send_dead(self, record: ConsumerRecord[Any, Any], reason: str) -> bool:
         """Send a record to the topic of dead letters; False without one, or if it does not fit.
 
-        One that has been such a letter several times is sent no more: two triggers may have each
-        other's topic.
+        One that has been such a letter twice is sent no more: triggers may have each other's topic.
         """
         topic = self._settings.get("dead_letter_topic")
         sent = sum(name == PLACE_HEADER for name, _ in record.headers)
@@ -180,6 +181,7 @@ class KafkaClient:
         told = {"trigger": self._trigger_id, "record": place, "reason": reason}
         headers = [
             *record.headers,
+            (WORKSPACE_HEADER, self._room.workspace.encode()),
             *((f"rillflow-{name}", text.encode("utf-8", "replace")) for name, text in told.items()),
         ]
         if self._producer is None:
@@ -243,7 +245,8 @@ class KafkaClient:
         )
         context, problem = None, ""
         try:
-            made = context_of(self._settings, record)
+            is_own = is_for(self._room.workspace, record)
+            made = context_of(self._settings, record) if is_own else None
             self._room.add(record.partition, max(_weight_of(made) - size_bytes, 0))
             context = made
         except RecordError as error:

@@ -48,7 +48,8 @@ class OwnRoom:
 
     def __init__(self, room: RecordRoom, workspace: str = "") -> None:
         self._room = room
-        self._workspace = workspace
+        self.workspace = workspace
+        """The workspace of the trigger."""
         self._partitions: Counter[int] = Counter()
         self._counted: Counter[int] = Counter()
         """What of it counts for the room of all."""
@@ -61,7 +62,7 @@ class OwnRoom:
         if not own_bytes and size_bytes <= FIRST_BYTES:
             self._partitions[partition] += size_bytes
             return True
-        if not self._room.has(self._workspace, size_bytes):
+        if not self._room.has(self.workspace, size_bytes):
             return False
         self._count(partition, size_bytes)
         return True
@@ -71,7 +72,7 @@ class OwnRoom:
         """Tell whether no further record is to be fetched."""
         own_bytes = self._partitions.total()
         return own_bytes >= MOST_OF_ONE_BYTES or (
-            own_bytes > 0 and not self._room.has(self._workspace, 1)
+            own_bytes > 0 and not self._room.has(self.workspace, 1)
         )
 
     def add(self, partition: int, size_bytes: int) -> None:
@@ -82,7 +83,7 @@ class OwnRoom:
     def give_back(self, partition: int) -> None:
         """Give back what the records of a partition have taken."""
         self._partitions.pop(partition, 0)
-        self._room.add(self._workspace, -self._counted.pop(partition, 0))
+        self._room.add(self.workspace, -self._counted.pop(partition, 0))
 
     def close(self) -> None:
         """Give back everything."""
@@ -92,4 +93,4 @@ class OwnRoom:
     def _count(self, partition: int, size_bytes: int) -> None:
         self._partitions[partition] += size_bytes
         self._counted[partition] += size_bytes
-        self._room.add(self._workspace, size_bytes)
+        self._room.add(self.workspace, size_bytes)
