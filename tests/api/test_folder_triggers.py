@@ -144,8 +144,7 @@ async def test_notes_that_are_not_the_triggers_own_file_are_neither_read_nor_wri
     first = types.open("files", settings)
     [event] = await first.take(())
     await first.acknowledge(event)
-    [name] = (name for name in os.listdir(folder) if name.startswith("."))
-    notes = folder / name
+    [notes] = await asyncio.to_thread(lambda: [*folder.glob(".*")])
     assert notes.stat().st_mode & 0o777 == 0o600
     other = folder.parent / "authorized_keys"
     other.write_text("kept\n")
