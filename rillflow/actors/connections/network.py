@@ -24,11 +24,19 @@ import secrets
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, MutableMapping
 from typing import Final, TypeAlias, TypeVar, cast
 
 from cachetools import LRUCache
 
+from rillflow.actors.connections.encryption import (
+    MOST_NOT_ACCEPTED,
+    EncryptedListener,
+    Encryption,
+    is_tls_of_ray,
+    listening_socket,
+    tls_of_ray,
+)
 from rillflow.actors.connections.frames import (
     Frames,
     Seal,
@@ -170,17 +178,32 @@ class _Handshake(asyncio.Protocol):
         self._begin, self._made, self._ended = begin, made, ended
         self._patience_s, self._begun = patience_s, begun
         self._received = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_encrypted = False
         self._is_over = False
+
+    def accepted(self, close: Callable[[], object]) -> None:
+        """Count the connection, also before it is encrypted; ``close`` closes it until then."""
+        self._close = close
+        self._timer = asyncio.get_running_loop().call_later(self._patience_s, self.abort)
+        self._begun(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.is_encrypted = True
+        if self._timer is None:
+            self.accepted(self._transport.abort)
+        self._close = self._transport.abort
+        if self._is_over:  # since it was accepted
+            self._close()
+            return
         _notice_silence(self._transport)
-        self._timer = asyncio.get_running_loop().call_later(self._patience_s, self.abort)
         self._steps = self._begin(self._transport.write)
         self._wanted = next(self._steps)
-        self._begun(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
         self._received += data
         try:
             while len(self._received) >= self._wanted and not self._is_over:
@@ -205,13 +228,14 @@ class _Handshake(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self._transport.abort()
+        self._close()
         self._finish(None)
 
     def _finish(self, frames: Frames | None) -> None:
         if not self._is_over:
             self._is_over = True
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._ended(self, frames)
 
 
@@ -276,7 +300,8 @@ class NetworkServer:
         self._serve, self._process, self._patience_s = serve, process, patience_s
         self._key = secrets.token_bytes(KEY_BYTES)
         self._starting = asyncio.Lock()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | EncryptedListener | None = None
+        self._port = 0
         self._handshakes: deque[_Handshake] = deque()
         self._answered: LRUCache[bytes, None] = LRUCache(MOST_GREETINGS)
         """The nonces of greetings: whoever reads the network could send one again."""
@@ -291,16 +316,20 @@ class NetworkServer:
         """
         async with self._starting:
             if self._server is None:
-                tls = tls_of_ray(os.environ, ssl.Purpose.CLIENT_AUTH)
-                self._server = await asyncio.get_running_loop().create_server(
-                    self._accept,
-                    host,
-                    0,
-                    ssl=tls,
-                    ssl_handshake_timeout=None if tls is None else self._patience_s,
-                )
-        port = self._server.sockets[0].getsockname()[1]
-        return NetworkAddress(host, port, self._key)
+                await self._listen(host)
+        return NetworkAddress(host, self._port, self._key)
+
+    async def _listen(self, host: str) -> None:
+        tls = tls_of_ray(os.environ, ssl.Purpose.CLIENT_AUTH)
+        if tls is not None:
+            encryption = Encryption(tls, self._patience_s)
+            listener = await listening_socket(host)
+            encrypted = EncryptedListener(listener, self._accept, encryption)
+            self._server, self._port = encrypted, encrypted.port
+            return
+        loop = asyncio.get_running_loop()
+        plain = await loop.create_server(self._accept, host, 0, backlog=MOST_NOT_ACCEPTED)
+        self._server, self._port = plain, plain.sockets[0].getsockname()[1]
 
     def _accept(self) -> _Handshake:
         return _Handshake(
@@ -308,7 +337,6 @@ class NetworkServer:
         )
 
     def _count_handshake(self, handshake: _Handshake) -> None:
-        """Count a connection that is there, after TLS: one that fails before is told to nobody."""
         if len(self._handshakes) >= MOST_HANDSHAKES:
             self._handshakes[0].abort()
         self._handshakes.append(handshake)
@@ -336,27 +364,3 @@ class NetworkServer:
         """Accept no new connections."""
         if self._server is not None:
             self._server.close()
-
-
-def is_tls_of_ray(environment: Mapping[str, str]) -> bool:
-    """Tell whether Ray encrypts its calls."""
-    return environment.get("RAY_USE_TLS", "").lower() in {"1", "true"}
-
-
-def tls_of_ray(environment: Mapping[str, str], purpose: ssl.Purpose) -> ssl.SSLContext | None:
-    """Return what a connection is encrypted with: Ray's certificates, where Ray encrypts.
-
-    Both ends show the certificate, which the authority of the cluster has signed; it need not have
-    the address of the node, as for Ray.
-
-    Raises:
-        OSError: A file cannot be read.
-    """
-    if not is_tls_of_ray(environment):
-        return None
-    context = ssl.create_default_context(purpose, cafile=environment.get("RAY_TLS_CA_CERT"))
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    certificate = environment.get("RAY_TLS_SERVER_CERT", "")
-    context.load_cert_chain(certificate, environment.get("RAY_TLS_SERVER_KEY"))
-    return context
