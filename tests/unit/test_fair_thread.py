@@ -82,3 +82,14 @@ async def test_a_work_that_is_given_up_while_it_waits_frees_its_place() -> None:
 async def test_who_has_a_result_may_come_with_the_next_work_at_once() -> None:
     thread = FairThread(most=3, most_of_one=1, name="tests")
     assert [await thread.run("a", lambda: 1) for _ in range(500)] == [1] * 500
+
+
+async def test_a_work_that_ends_its_thread_has_its_caller_told_and_others_go_on() -> None:
+    thread = FairThread(most=8, most_of_one=8, name="works")
+    with pytest.raises(GeneratorExit):
+        await thread.run("a", _leave)
+    assert await thread.run("a", lambda: "next") == "next"
+
+
+def _leave() -> None:
+    raise GeneratorExit

@@ -128,7 +128,7 @@ def _done(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
     """Do a work; return the function that tells its outcome."""
     try:
         return partial(future.set_result, work())
-    except Exception as error:  # noqa: BLE001 - the caller gets it
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
         return partial(future.set_exception, error)
 
 
