@@ -30,6 +30,7 @@ from rillflow.function_calls.failures import (
 )
 from rillflow.function_calls.results import described, encoded_result
 from rillflow.jsontypes import decode_json, encode_json
+from rillflow.private_apis.ray_core.exits import is_by_ray
 from rillflow.progress_reports import report_yielded
 from rillflow.ray_tasks.targets import FunctionTarget, is_allowed
 from rillflow.telemetry.trace_context import VARIABLE as TRACEPARENT
@@ -76,7 +77,8 @@ class Done(NamedTuple):
 def call_function(call: FunctionCall) -> Done:
     """Call a function with the input of a task.
 
-    Whatever it raises is told, except a ``KeyboardInterrupt``, by which Ray cancels it. An
+    Whatever it raises is told, except a ``KeyboardInterrupt``, by which Ray cancels it, and the
+    ``SystemExit`` by which Ray ends the process. An
     exception object never leaves: Ray would decode it, and run its code, in the dispatcher.
     """
     try:
@@ -85,6 +87,8 @@ def call_function(call: FunctionCall) -> Done:
             return done_with(_result_of(call), call.most_bytes)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # what the function has raised may be a class of its own
+    except SystemExit as ended:
+        return _exited(ended)
     except BaseException as error:  # noqa: BLE001 - the function may raise anything
         return failed_by(error)
 
@@ -109,6 +113,13 @@ def done_with(result: Any, most_bytes: int) -> Done:
         FunctionResultError: It is no JSON, or too large.
     """
     return Done(encoded_result(result, most_bytes))
+
+
+def _exited(ended: SystemExit) -> Done:
+    """Return the outcome of a function that exits; where Ray ends the process there is none."""
+    if is_by_ray(ended):
+        raise SystemExit(ended.code) from None
+    return failed_by(ended)
 
 
 def failed_by(error: BaseException) -> Done:
@@ -236,6 +247,9 @@ def call_batch(batch: BatchCall) -> list[Done]:
                     outcomes[place] = _outcome(result, batch.call.most_bytes)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
+    except SystemExit as ended:
+        failed = _exited(ended)
+        return [outcomes.get(place, failed) for place in range(len(batch.inputs))]
     except BaseException as error:  # noqa: BLE001 - the function may raise anything
         failed = failed_by(error)
         return [outcomes.get(place, failed) for place in range(len(batch.inputs))]

@@ -70,7 +70,9 @@ def main() -> None:
     ray.init(address="auto", log_to_driver=False, logging_level="ERROR", runtime_env=ENVIRONMENT)
     options: dict[str, Any] = {"name": "starter", "lifetime": "detached", "num_cpus": 0}
     starter = ray.remote(Starter).options(**options, **preloading()).remote()
-    sys.stdout.write(json.dumps(ray.get(starter.start.remote())))
+    # On a line of its own: Ray writes to the same terminal.
+    sys.stdout.write(f"\n{json.dumps(ray.get(starter.start.remote()))}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
