@@ -49,7 +49,7 @@ class FairSearches:
     ) -> int | None:
         """Return since which submit time a search by several values is to look."""
         if len(wanted.keys) < 2:
-            return None
+            return None  # as every store answers, without a turn
         return await self._in_turn(lambda: self._store.window_of(wanted, before=before, most=most))
 
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:

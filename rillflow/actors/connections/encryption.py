@@ -33,7 +33,7 @@ class Encryption(NamedTuple):
 class Accepted(Protocol):
     """A connection that counts from when it was accepted."""
 
-    is_encrypted: bool
+    has_begun: bool
     """Whether it has begun, so that its transport closes it."""
 
     def accepted(self, close: Callable[[], object]) -> None:
@@ -85,7 +85,7 @@ class EncryptedListener:
     def _begin(self, line: socket.socket) -> None:
         connection = self._accept()
         task = self._tasks.start(self._encrypt(line, connection))
-        task.add_done_callback(lambda _: None if connection.is_encrypted else line.close())
+        task.add_done_callback(lambda _: None if connection.has_begun else line.close())
         connection.accepted(task.cancel)
 
     async def _encrypt(self, line: socket.socket, connection: Accepted) -> None:

@@ -179,7 +179,7 @@ class _Handshake(asyncio.Protocol):
         self._patience_s, self._begun = patience_s, begun
         self._received = bytearray()
         self._timer: asyncio.TimerHandle | None = None
-        self.is_encrypted = False
+        self.has_begun = False
         self._is_over = False
 
     def accepted(self, close: Callable[[], object]) -> None:
@@ -190,7 +190,7 @@ class _Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.is_encrypted = True
+        self.has_begun = True
         if self._timer is None:
             self.accepted(self._transport.abort)
         self._close = self._transport.abort

@@ -7,7 +7,8 @@ delays only itself.
 
 A batch of calls is divided before that: calls that must be written apart form groups.
 
-Used by `runtime/activation/cache.py` and `runtime/owner/execution_owner.py`.
+Used by `runtime/activation/cache.py`, `runtime/aio/large_texts.py` and
+`runtime/owner/execution_owner.py`.
 """
 
 import asyncio
@@ -196,12 +197,13 @@ def in_groups(
     their calls form one group of their own; a write for each would take five times as long.
     """
     groups = _groups_of(calls, must_read) if len(calls) > 1 else []
-    return take(calls) if len(groups) < 2 else _in_several(calls, groups, take)
+    return take(calls) if len(groups) < 2 else in_several(calls, groups, take)
 
 
-async def _in_several(
+async def in_several(
     calls: Sequence[Call], groups: Sequence[Sequence[int]], take: Take
 ) -> list[Reply]:
+    """Handle groups of calls, given by their places, side by side; replies in the batch's order."""
     answered = await asyncio.gather(
         *(take([calls[number] for number in group]) for group in groups)
     )

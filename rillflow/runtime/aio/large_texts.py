@@ -7,7 +7,6 @@ another one (``gateways/outbound/threads.py``). What is refused by its length al
 Used by `runtime/owner/execution_owner.py`.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, TypeAlias
@@ -16,8 +15,8 @@ from rillflow.gateways.outbound.threads import LARGE_BYTES, SHORT_BYTES, in_turn
 from rillflow.jsontypes import DecodedEarly, ahead_of, decoded_ahead, is_ahead
 from rillflow.ports.executions import Call, Reply, text_of
 from rillflow.ports.storage.store import Journal
+from rillflow.runtime.aio.fair_turns import Take, in_several
 
-Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 Prepared: TypeAlias = tuple[list[DecodedEarly], AbstractContextManager[None]]
 _TOGETHER: Final = ""
 
@@ -58,17 +57,8 @@ class LargeTexts:
         decoded = [ahead_of(text, weighed=len(text) > LARGE_BYTES) for text in texts]
         return decoded, self._journal.cut_ahead(large)
 
-    async def _prepared(self, calls: Sequence[Call], take: Take) -> list[Reply]:
-        groups = _groups_of(calls)
-        answered = await asyncio.gather(
-            *(self._take([calls[number] for number in group], take) for group in groups)
-        )
-        by_number = {
-            number: reply
-            for group, replies in zip(groups, answered, strict=True)
-            for number, reply in zip(group, replies, strict=True)
-        }
-        return [by_number[number] for number in range(len(calls))]
+    def _prepared(self, calls: Sequence[Call], take: Take) -> Awaitable[list[Reply]]:
+        return in_several(calls, _groups_of(calls), lambda some: self._take(some, take))
 
     async def _take(self, calls: Sequence[Call], take: Take) -> list[Reply]:
         with await self.ahead(calls):

@@ -24,6 +24,9 @@ class OrderQueue:
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[DispatchRequest]] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)  # asked for each order, whatever the number of workspaces
+
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
