@@ -8,9 +8,11 @@ from typing import Final
 import pytest
 
 from rillflow.core.events import CancelRequested, CompletionRequested
+from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.storage.store import Append
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import ENDED, DispatchPool
@@ -108,11 +110,41 @@ class Apart(LocalExecutions):
         return b""
 
 
+class HeldStore(MemoryStore):
+    """A store whose appends wait while it is held, and then succeed or fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self.arrived = asyncio.Event()
+        self.fails = False
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        self.arrived.set()
+        await self.may_go_on.wait()
+        if self.fails:
+            raise StoreError("no room")
+        await super().append(appends)
+
+    def hold(self, *, fails: bool) -> None:
+        self.arrived.clear()
+        self.may_go_on.clear()
+        self.fails = fails
+
+    def let_go(self) -> None:
+        self.may_go_on.set()
+
+
 @asynccontextmanager
 async def living(
-    gateway: Tarpit, timeout_s: int, pattern: str = "task_sync", flow: str = FLOW
+    gateway: Tarpit,
+    timeout_s: int,
+    pattern: str = "task_sync",
+    flow: str = FLOW,
+    store: MemoryStore | None = None,
 ) -> AsyncIterator[tuple[Apart, Submissions]]:
-    store, clock = MemoryStore(), SystemClock()
+    store, clock = store or MemoryStore(), SystemClock()
     await store.open()
     executions = Apart(store, gateway)
     await executions.start()
@@ -147,7 +179,7 @@ async def test_an_asynchronous_call_goes_on_for_its_callback_is_kept() -> None:
         await gateway.until(1)
         event = CancelRequested(at_ms=SystemClock().now_ms())
         await executions.call(Delivery(execution_id=execution_id, event=event))
-        task = executions.host.unawaited(
+        task = await executions.host.unawaited(
             [
                 attempt("http://f.test/x", execution_id=execution_id, task="slow", pattern=pattern)
                 for pattern in ("task_async", "task_sync")
@@ -164,7 +196,37 @@ async def test_an_asynchronous_call_of_ray_is_ended_for_no_callback_will_come() 
         event = CancelRequested(at_ms=SystemClock().now_ms())
         await executions.call(Delivery(execution_id=execution_id, event=event))
         request = attempt("ray://m:f", execution_id=execution_id, task="slow", pattern="task_async")
-        assert executions.host.unawaited([request]) == [request]
+        assert await executions.host.unawaited([request]) == [request]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_call_is_ended_when_what_ends_it_is_durable_and_not_before(
+    *, is_lost: bool
+) -> None:
+    gateway, store = Tarpit(), HeldStore()
+    async with living(gateway, 86_400, store=store) as (executions, submissions):
+        execution_id = await submissions.submit("abandoned:tarpit", b"", Options())
+        await gateway.until(1)
+        request = attempt("http://f.test/x", execution_id=execution_id, task="slow")
+        event = CancelRequested(at_ms=SystemClock().now_ms())
+        store.hold(fails=is_lost)
+        cancelled = asyncio.create_task(
+            executions.call(Delivery(execution_id=execution_id, event=event))
+        )
+        await asyncio.wait_for(store.arrived.wait(), PATIENCE_S)
+        owner = executions.host
+        asked = [
+            asyncio.create_task(owner.unawaited([request])),
+            asyncio.create_task(owner.ended_calls([request.call])),
+        ]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not any(each.done() for each in asked), "memory alone says that it has ended"
+        store.let_go()
+        unawaited, ended = await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
+        assert unawaited == [request] * (not is_lost)
+        assert ended == [request.call] * (not is_lost)
+        await asyncio.wait_for(asyncio.wait({cancelled}), PATIENCE_S)
 
 
 async def test_a_call_that_was_cancelled_just_before_its_owner_died_is_ended_by_the_next_one() -> (
@@ -233,7 +295,7 @@ async def test_the_call_of_an_execution_that_has_ended_otherwise_goes_on() -> No
         event = CompletionRequested(at_ms=SystemClock().now_ms(), success=False)
         await executions.call(Delivery(execution_id=execution_id, event=event))
         request = attempt("http://f.test/x", execution_id=execution_id, task="slow")
-        assert executions.host.unawaited([request]) == []
+        assert await executions.host.unawaited([request]) == []
 
 
 async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None:

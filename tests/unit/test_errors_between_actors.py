@@ -233,7 +233,7 @@ class Owner:
     async def ended_calls(self, _: Sequence[CallId]) -> list[CallId]:
         return []
 
-    def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+    async def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         return []
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:

@@ -3,6 +3,7 @@
 `runtime/owner` takes them before it handles a batch, so that no execution is evicted meanwhile.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -147,15 +148,19 @@ class LeaseSource:
         with await self.at_one_moment(request.execution_id for request in requests) as leased:
             return [each for each in requests if _awaits(leased[each.execution_id], each)]
 
-    def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+    async def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         """Return the calls whose answers nobody waits for: synchronous calls, and calls of Ray.
 
         Any other asynchronous call is short, and its callback is recorded after the end, too. So is
         the answer of a synchronous call of an execution that has ended without a cancellation (spec
         3.13). Executions that are not in memory are not read: this is asked every second for
-        thousands of calls.
+        thousands of calls. What is told is durable: a call that is ended cannot be taken back if
+        the event that ended it is lost.
         """
-        return [request for request in requests if self._is_unawaited(request)]
+        found = [request for request in requests if self._is_unawaited(request)]
+        ids = {request.execution_id for request in found}
+        await _written([self._activations.peek(execution_id) for execution_id in ids])
+        return [request for request in found if self._is_unawaited(request)]
 
     async def ended_calls(self, calls: Sequence[CallId]) -> list[CallId]:
         """Return those of some calls that nobody waits for; see ``unawaited``, but from the store.
@@ -163,7 +168,9 @@ class LeaseSource:
         An execution that cannot be read may still wait.
         """
         with await self.at_one_moment(execution_id for execution_id, *_ in calls) as leased:
-            return [call for call in calls if _has_ended(leased[call[0]], call)]
+            found = [call for call in calls if _has_ended(leased[call[0]], call)]
+            await _written([leased[call[0]] for call in found])
+            return [call for call in found if _has_ended(leased[call[0]], call)]
 
     def _is_unawaited(self, request: DispatchRequest) -> bool:
         if not _lasts(request):
@@ -270,10 +277,21 @@ def usable(found: ActiveExecution | None) -> ActiveExecution | None:
     return found
 
 
+async def _written(executions: Iterable[ActiveExecution | RillflowError | None]) -> None:
+    """Wait until all is durable, or known to be lost, that memory holds of some executions."""
+    appends = {
+        each.append_under_way
+        for each in executions
+        if isinstance(each, ActiveExecution) and each.append_under_way is not None
+    }
+    if appends:
+        await asyncio.wait(appends)
+
+
 def _has_ended(found: ActiveExecution | RillflowError | None, call: CallId) -> bool:
     if found is None:
         return True  # it was removed
-    if not isinstance(found, ActiveExecution):
+    if not isinstance(found, ActiveExecution) or found.is_distrusted:
         return False
     execution_id, task, attempt, poll = call
     request = call_of(found.plan, execution_id, task, attempt=attempt, poll=poll)

@@ -57,8 +57,8 @@ class Sender(Owner, Protocol):
         """Return those of some requests whose answers would still be accepted."""
         ...
 
-    def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those whose answers would not be accepted, as far as memory tells."""
+    async def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those of executions in memory whose answers would not be accepted, durably."""
         ...
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
@@ -307,8 +307,8 @@ class _DispatcherLink:
         if self._looked_at >= len(self.unanswered):
             self._looked_at = 0
         first, self._looked_at = self._looked_at, self._looked_at + MOST_LOOKED_AT
-        some = islice(self.unanswered.values(), first, self._looked_at)
-        calls = [request.call for request in self.owner.unawaited(some)]
+        some = list(islice(self.unanswered.values(), first, self._looked_at))
+        calls = [request.call for request in await self.owner.unawaited(some)]
         calls = await self._without_waiting(calls)
         if calls:
             told = encode_message(CancelDispatches(self._sender, self._process_token, calls))

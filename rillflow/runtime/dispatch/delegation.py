@@ -202,7 +202,7 @@ class _Delegate:
                 answer.set_result(None)
         return []
 
-    def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+    async def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         """Return those that were given up here."""
         return [each for each in requests if self._is_over(each.call)]
 
