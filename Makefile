@@ -164,13 +164,24 @@ test: setup ## Every check, then every test but the long ones; ARGS="-k name" pi
 	@$(MAKE) $(AT_ONCE) check-code check-ui $(if $(ARGS),,test-ui)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS),))
 
+# The same for what is long: the stacks of one process, beside everything else.
+define EVERY_LONG_TEST
+rm -rf $(RUNS); mkdir -p $(RUNS); failed=0; \
+$(BIN)/python -m pytest $(DURATIONS) -m long $(1) tests/cluster > $(RUNS)/with-stacks.log 2>&1 & \
+with_stacks=$$!; trap "kill -INT $$with_stacks 2> /dev/null" EXIT; \
+nice -n 5 $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DURATIONS) -m long $(1) $(WITHOUT_RAY) \
+  || failed=$$?; \
+RILLFLOW_FUZZ=1 nice -n 5 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) -m "not long" $(1) \
+  $(GENERATED) || failed=$$?; \
+nice -n 5 $(MAKE) test-pythons || failed=$$?; \
+echo "tests/cluster, which has run meanwhile, prints to $(RUNS)/with-stacks.log until its end:"; \
+wait $$with_stacks || failed=$$?; trap - EXIT; cat $(RUNS)/with-stacks.log; \
+if [ $$failed -ne 0 ]; then echo "tests have failed, further up" >&2; exit $$failed; fi
+endef
+
 .PHONY: test-long
 test-long: setup ## What takes longer: most seeds, long kills, nodes, other Pythons, more examples
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DURATIONS) -m long $(WITHOUT_RAY) $(ARGS)
-	@$(BIN)/python -m pytest $(DURATIONS) -m long tests/cluster $(ARGS)
-	@RILLFLOW_FUZZ=1 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) -m "not long" \
-	  $(GENERATED) $(ARGS)
-	@$(MAKE) test-pythons
+	@$(call EVERY_LONG_TEST,$(ARGS))
 
 .PHONY: test-fast
 test-fast: setup ## What needs no Ray and is not long; ARGS="tests/unit/test_ids.py" picks some
