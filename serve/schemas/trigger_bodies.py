@@ -65,6 +65,9 @@ class Trigger(BaseModel):
     state_ms: int
     state_reason: str
     context: dict[str, Any] | None = None
+    hint: str | None = Field(
+        default=None, description="When it is added: that what it starts was not added yet."
+    )
 
 
 class TriggerPage(BaseModel):

@@ -60,6 +60,25 @@ async def test_both_ways_manage_the_same_triggers() -> None:
                 await triggers.add("shop:order", "soon")
 
 
+async def test_a_trigger_of_a_definition_that_was_not_added_says_so() -> None:
+    async with served() as api:
+        async for client in clients(api):
+            early = await client.triggers.add("shop:order:early", YEARLY, trigger_id="t")
+            assert early["hint"] == (
+                "no definition was added to shop:order as early; until then it starts nothing"
+            )
+            version = "shop:order:md5_" + "0" * 32
+            pinned = await client.triggers.add(version, YEARLY, trigger_id="p")
+            assert pinned["hint"].startswith(f"descriptor:{version} value empty; until")
+            assert "hint" not in await client.triggers.show("t")
+            await client.triggers.remove("t")
+            await client.triggers.remove("p")
+        await api.add(PASS)
+        over_http = rillflow.AsyncClient(str(api.client.base_url))
+        assert "hint" not in await over_http.triggers.add("shop:order", YEARLY)
+        await over_http.close()
+
+
 async def test_a_client_lists_all_pages() -> None:
     async with served() as api, rillflow.AsyncClient(str(api.client.base_url)) as client:
         for number in range(501):

@@ -137,6 +137,8 @@ def add(
             descriptor, cron, json_argument(data), trigger_id=trigger_id, replace=replace, **fields
         )
     say(str(added["id"]))
+    if "hint" in added:
+        say(str(added["hint"]), err=True)
 
 
 @triggers.command("list")

@@ -27,6 +27,7 @@ from rillflow.errors import (
     RequestError,
     StoreError,
     UnavailableError,
+    UnknownDescriptorError,
 )
 from rillflow.gateways.outbound.fair_thread import FOR_SCHEMAS
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, scheme_of
@@ -233,6 +234,14 @@ class Submissions:
             message = f"idempotency key {key} was used for other data, by {execution_id}"
             raise RequestError(message, http_status=CONFLICT)
         return execution_id
+
+    async def missing(self, descriptor_id: str) -> str:
+        """Say what a submission to a descriptor would lack now; nothing if it is all there."""
+        try:
+            await resolve_descriptor(self._reads, descriptor_id)
+        except UnknownDescriptorError as error:
+            return str(error.hint or error)
+        return ""
 
     async def _start(  # noqa: PLR0913 - the parameters of submit, read
         self,

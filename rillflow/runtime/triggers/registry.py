@@ -22,7 +22,7 @@ from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
 from rillflow.runtime.triggers.progress import decode_progress
-from rillflow.runtime.triggers.submission_options import Submitter, options_of, shown_spec
+from rillflow.runtime.triggers.submission_options import CheckingSubmitter, options_of, shown_spec
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.kafka import rill_flow_details
 from rillflow.triggers.origins import PREFIX
@@ -79,7 +79,7 @@ class TriggerRegistry:
     def __init__(
         self,
         store: Triggers,
-        submissions: Submitter,
+        submissions: CheckingSubmitter,
         clock: Clock,
         room: TriggerRoom | None = None,
         checks: Mapping[str, Check] | None = None,
@@ -146,6 +146,8 @@ class TriggerRegistry:
     ) -> dict[str, Any]:
         """Add a trigger, all of whose fields are in an object; return it as ``show`` does.
 
+        If what it starts was not added yet, its ``hint`` says so: it may be added later.
+
         Args:
             body: The fields.
             callback: That of its field, checked.
@@ -172,7 +174,9 @@ class TriggerRegistry:
             replace=_flag(body, "replace"),
             is_paused=_flag(body, "paused"),
         )
-        return await self.show(row.id)
+        missing = await self._submissions.missing(row.descriptor_id)
+        hint = {"hint": f"{missing}; until then it starts nothing"} if missing else {}
+        return await self.show(row.id) | hint
 
     async def remove(
         self, trigger_id: str, sees: Sees = everything, *, kind: str | None = None

@@ -36,6 +36,14 @@ class Submitter(Protocol):
         ...
 
 
+class CheckingSubmitter(Submitter, Protocol):
+    """What also tells whether there is anything to submit to."""
+
+    async def missing(self, descriptor_id: str) -> str:
+        """Say what a submission to a descriptor would lack now; nothing if it is all there."""
+        ...
+
+
 class GroupSubmitter(Submitter, Protocol):
     """What also accepts submissions together."""
 
