@@ -21,10 +21,9 @@ from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
-from rillflow.runtime.triggers.progress import decode_progress
-from rillflow.runtime.triggers.submission_options import CheckingSubmitter, options_of, shown_spec
+from rillflow.runtime.triggers.descriptions import add_bodies, all_described, described
+from rillflow.runtime.triggers.submission_options import CheckingSubmitter, options_of
 from rillflow.settings import ResourceCheck
-from rillflow.triggers.kafka import rill_flow_details
 from rillflow.triggers.origins import PREFIX
 from rillflow.triggers.schedule import key_of_firing
 from rillflow.triggers.spec import (
@@ -36,15 +35,13 @@ from rillflow.triggers.spec import (
     workspace_in_id,
 )
 from rillflow.triggers.trigger_types import (
-    KAFKA,
     MOST_SETTINGS_BYTES,
     WEBHOOK,
     Check,
     ReadTrigger,
     read_trigger,
-    shown_trigger,
 )
-from rillflow.triggers.webhooks import check_name, path_of
+from rillflow.triggers.webhooks import check_name
 
 MOST_CONTEXT_BYTES: Final = 256 << 10
 MOST_BODY_BYTES: Final = MOST_SETTINGS_BYTES
@@ -219,7 +216,7 @@ class TriggerRegistry:
             RequestError: There is none (30106).
         """
         row, context = await self._known(trigger_id, sees)
-        return _described(row, self._clock.now_ms()) | {"context": _context(context)}
+        return described(row, self._clock.now_ms()) | {"context": _context(context)}
 
     async def page(
         self, sees: Sees = everything, *, owner: str | None, after: str, limit: int
@@ -241,11 +238,11 @@ class TriggerRegistry:
                 if not _is_seen(row, sees):
                     continue
                 if len(found) == limit or characters > PAGE_CHARACTERS:
-                    return await _all_described(found, now_ms), found[-1].id
+                    return await all_described(found, now_ms), found[-1].id
                 found.append(row)
                 characters += len(row.spec) + len(row.progress)
             if len(rows) < READ_TOGETHER:
-                return await _all_described(found, now_ms), ""
+                return await all_described(found, now_ms), ""
             after = rows[-1].id
 
     async def bodies(
@@ -274,7 +271,7 @@ class TriggerRegistry:
                 seen = [row.id for row in rows if _is_seen(row, sees)]
                 stored = await self._store.triggers_now(seen)
                 found = [stored[each] for each in seen if each in stored]
-                await in_thread(partial(_add_bodies, text, found))
+                await in_thread(partial(add_bodies, text, found))
             text += b"}"
             return await in_thread(lambda: bytes(text))
 
@@ -415,40 +412,12 @@ def _is_seen(row: TriggerRow, sees: Sees) -> bool:
     return sees(parse_descriptor_id(row.descriptor_id).business)
 
 
-def _add_bodies(text: bytearray, found: Sequence[tuple[TriggerRow, str]]) -> None:
-    """Add the members of triggers to the text of an object."""
-    for row, context in found:
-        spec = decode_spec(row.spec)
-        if row.type == KAFKA:
-            body = _kafka_details(row, spec)
-        else:
-            body = {"cron": spec.cron} | (spec.body or {})
-            if context:
-                body["context"] = msgspec.Raw(context.encode())
-        text += (b"," if len(text) > 1 else b"") + encode_json({row.id: body})[1:-1]
-
-
-def _kafka_details(row: TriggerRow, spec: TriggerSpec) -> dict[str, Any]:
-    """Return a Kafka trigger in Rill Flow's form."""
-    return {
-        "descriptor_id": row.descriptor_id,
-        "uid": spec.uid,
-        **rill_flow_details(spec.config or {}),
-        **(spec.body or {}),
-    }
-
-
 def _context(text: str) -> JsonValue:
     return decode_json(text.encode()) if text else {}
 
 
 def _taken(trigger_id: str) -> RequestError:
     return RequestError(f"there is a trigger {trigger_id} already", http_status=409)
-
-
-async def _all_described(rows: Sequence[TriggerRow], now_ms: int) -> list[dict[str, Any]]:
-    """Describe triggers in a thread: the next time of a rare one takes a millisecond."""
-    return await in_thread(lambda: [_described(row, now_ms) for row in rows])
 
 
 def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
@@ -461,26 +430,6 @@ def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
             wire_code=RESTRICTED,
         )
     return times
-
-
-def _described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
-    spec = decode_spec(row.spec)
-    progress = msgspec.structs.asdict(decode_progress(row.progress))
-    following = None
-    if not row.is_paused and spec.config is None:
-        following = spec.schedule().next_after(max(row.position_ms, now_ms))
-    return {
-        "id": row.id,
-        "type": row.type,
-        "descriptor_id": row.descriptor_id,
-        "paused": row.is_paused,
-        **({"declared_by": row.owner} if row.owner else {}),
-        **shown_trigger(row.type, shown_spec(spec)),
-        **({"path": path_of(row.id)} if row.type == WEBHOOK else {}),
-        "created_ms": row.created_at_ms,
-        **({} if following is None else {"next_ms": following}),
-        **progress,
-    }
 
 
 def _refuse_id_of_declared(trigger_id: str) -> None:
