@@ -164,11 +164,11 @@ test: setup ## Every check, then every test but the long ones; ARGS="-k name" pi
 	@$(MAKE) $(AT_ONCE) check-code check-ui $(if $(ARGS),,test-ui)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS),))
 
-# The same for what is long: the stacks of one process, beside everything else.
+# The same for what is long.
 define EVERY_LONG_TEST
 rm -rf $(RUNS); mkdir -p $(RUNS); failed=0; \
-$(BIN)/python -m pytest $(DURATIONS) -m long $(1) tests/cluster > $(RUNS)/with-stacks.log 2>&1 & \
-with_stacks=$$!; trap "kill -INT $$with_stacks 2> /dev/null" EXIT; \
+$(BIN)/python -m pytest $(WITH_STACKS) $(DURATIONS) -m long $(1) tests/cluster \
+  > $(RUNS)/with-stacks.log 2>&1 & with_stacks=$$!; trap "kill -INT $$with_stacks 2> /dev/null" EXIT; \
 nice -n 5 $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DURATIONS) -m long $(1) $(WITHOUT_RAY) \
   || failed=$$?; \
 RILLFLOW_FUZZ=1 nice -n 5 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) -m "not long" $(1) \

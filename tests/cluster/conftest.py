@@ -63,6 +63,7 @@ APART: Final = frozenset(
         "test_one_store.py",
         "test_ray_calls.py",
         "test_ray_jobs.py",
+        "test_ray_native.py",
         "test_ray_node_loss.py",
         "test_ray_page.py",
         "test_ray_task_actors.py",
@@ -71,6 +72,7 @@ APART: Final = frozenset(
         "test_serve_deploy.py",
         "test_spare_workers.py",
         "test_up.py",
+        "test_upgrade.py",
         "test_wheel.py",
     }
 )
