@@ -1,5 +1,7 @@
 """What records take is known before they are decoded, and no more are fetched than have room."""
 
+import asyncio
+import threading
 from typing import Any, Final
 
 import pytest
@@ -8,6 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from rillflow.errors import CronError
 from rillflow.gateways.kafka.client import (
     AGAIN_S,
+    FOR_RECORDS,
     MOST_CONTEXT_BYTES,
     MOST_DEAD_LETTERS,
     MOST_RECORDS,
@@ -224,3 +227,24 @@ async def test_records_that_have_to_wait_are_put_back_and_give_their_room_to_oth
     for client in clients:
         await client.put_back(record(0, 0))
     assert not shared.taken_bytes
+
+
+async def test_the_dear_records_of_one_workspace_hold_up_those_of_another_for_one_record() -> None:
+    """Five triggers of ``a`` have a record that takes long to read, and one of ``b`` has one."""
+    gate, shared, order = threading.Event(), RecordRoom(), list[str]()
+    consumers = [Consumer(1, value=LARGE[: MOST_OF_ONE_BYTES + 1]) for _ in range(6)]
+
+    async def taken(workspace: str, consumer: Consumer) -> None:
+        await Client(consumer, room=OwnRoom(shared, workspace)).take(())
+        order.append(workspace)
+
+    running = asyncio.create_task(FOR_RECORDS.run("other", gate.wait))
+    await asyncio.sleep(0)
+    names = ["a"] * 5 + ["b"]
+    tasks = [asyncio.create_task(taken(*each)) for each in zip(names, consumers, strict=True)]
+    while not consumers[-1].made:
+        await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(running, *tasks)
+    assert order.index("b") == 1
+    assert order.count("a") == 5

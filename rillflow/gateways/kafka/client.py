@@ -1,17 +1,20 @@
 """What reads a topic, and sends dead letters: a consumer and a producer of aiokafka.
 
 An offset is committed when the executions of its record, and of those before it in its partition,
-are on disk. All of this runs in the thread of Kafka.
+are on disk. All of this runs in the thread of Kafka, but for what reading a record computes:
+that has a thread of its own, in which workspaces take turns.
 
 Used by `gateways/kafka/source.py`.
 """
 
 import asyncio
+import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeTooLargeError
@@ -20,6 +23,7 @@ from rillflow.core.encoding.stored_context import Cleaner
 from rillflow.errors import ExecutionError
 from rillflow.gateways.kafka.clients import consumer_of, producer_of
 from rillflow.gateways.kafka.record_room import OwnRoom
+from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
 from rillflow.private_apis.kafka_client.limits import UnreadPartitionError
@@ -52,6 +56,19 @@ AGAIN_S: Final = 60.0
 """How long a partition is left alone whose next records cannot be read."""
 ANSWER_S: Final = 20.0
 """How long they may take to answer that."""
+FOR_RECORDS: Final = FairThread(most=sys.maxsize, most_of_one=sys.maxsize, name="records")
+"""The thread of this process that reads records of Kafka: one may take a tenth of a second.
+
+A trigger has one record in it at a time, so there are no more works than triggers.
+"""
+
+
+class _Made(NamedTuple):
+    """What was made of a record: the context and what it weighs in bytes, or why there is none."""
+
+    context: JsonObject | None = None
+    weight_bytes: int = 0
+    problem: str = ""
 
 
 class KafkaClient:
@@ -144,8 +161,7 @@ class KafkaClient:
                 size_bytes = _memory_of(records[0])
                 if not self._room.take(place.partition, size_bytes):
                     return
-                yield self._event(records.popleft(), size_bytes)
-                await asyncio.sleep(0)
+                yield await self._event(records.popleft(), size_bytes)
 
     async def commit(self, record: ConsumerRecord[Any, Any]) -> None:
         """Commit the offset after a record, unless its partition is another consumer's by now."""
@@ -233,7 +249,8 @@ class KafkaClient:
             return None  # a partition was given to another meanwhile
         return waiting
 
-    def _event(self, found: ConsumerRecord[Any, Any], size_bytes: int) -> TriggerEvent:
+    async def _event(self, found: ConsumerRecord[Any, Any], size_bytes: int) -> TriggerEvent:
+        """Read a record when it is the turn of the workspace."""
         record = Record(
             found.topic,
             found.partition,
@@ -243,22 +260,28 @@ class KafkaClient:
             found.value,
             found.headers,
         )
-        context, problem = None, ""
-        try:
-            is_own = is_for(self._room.workspace, record)
-            made = context_of(self._settings, record) if is_own else None
-            self._room.add(record.partition, max(_weight_of(made) - size_bytes, 0))
-            context = made
-        except RecordError as error:
-            problem = str(error)
+        workspace = self._room.workspace
+        made = await FOR_RECORDS.run(
+            workspace, partial(_made_of, self._settings, workspace, record)
+        )
+        self._room.add(record.partition, max(made.weight_bytes - size_bytes, 0))
         return TriggerEvent(
             key=key_of_record(record),
-            context=context,
+            context=made.context,
             ordering_key=str(record.partition),
-            problem=problem,
+            problem=made.problem,
             position=found,
             traceparent=sender_of(record),
         )
+
+
+def _made_of(settings: Mapping[str, Any], workspace: str, record: Record) -> _Made:
+    """Make the context of a record; runs in a thread."""
+    try:
+        context = context_of(settings, record) if is_for(workspace, record) else None
+        return _Made(context, _weight_of(context))
+    except RecordError as error:
+        return _Made(problem=str(error))
 
 
 def _memory_of(record: ConsumerRecord[Any, Any]) -> int:

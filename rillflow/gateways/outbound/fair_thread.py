@@ -2,7 +2,7 @@
 
 A caller who leaves while its work waits frees the place.
 
-Used by `gateways/outbound/threads.py`, `runtime` and `serve/routes`.
+Used by `gateways`, `runtime` and `serve/routes`.
 """
 
 import asyncio
