@@ -8,6 +8,7 @@ Used by `cli`, `runtime`, `serve` and `settings.py`.
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Final, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -209,6 +210,18 @@ def _workspaces(by_workspace: dict[str, frozenset[str]]) -> dict[str, frozenset[
     return by_workspace
 
 
+_TOPICS: Final = re.compile(r"[A-Za-z0-9._*-]{1,249}")
+
+
+def _topics(by_workspace: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Refuse what is neither a workspace nor ``*``, and what is the name of no topic."""
+    _workspaces(dict.fromkeys(by_workspace, frozenset()))
+    for topic in chain.from_iterable(by_workspace.values()):
+        if not _TOPICS.fullmatch(topic):
+            raise ValueError(f"{topic!r} is no topic: it has letters, digits and . _ - *")
+    return by_workspace
+
+
 def only(model: type[BaseModel]) -> BeforeValidator:
     """Return what refuses keys that the entries of a map do not have."""
 
@@ -343,6 +356,13 @@ TlsByHost: TypeAlias = Annotated[
     dict[str, Annotated[GatewayTls, only(GatewayTls)]], AfterValidator(_hosts)
 ]
 WorkspacesByWorkspace: TypeAlias = Annotated[dict[str, frozenset[str]], AfterValidator(_workspaces)]
+TopicsByWorkspace: TypeAlias = Annotated[
+    dict[str, Annotated[tuple[str, ...], BeforeValidator(listed)]], AfterValidator(_topics)
+]
+DEAD_LETTER_TOPICS: Final[dict[str, tuple[str, ...]]] = {
+    EVERY_WORKSPACE: ("*dead", "*dead-letters", "*dead_letters", "*dlq", "*dlt", "*DLQ", "*DLT")
+}
+"""Topics whose name says that they have dead letters."""
 Quotas: TypeAlias = Annotated[
     dict[str, Annotated[QuotaSetting, only(QuotaSetting)]], AfterValidator(_businesses)
 ]

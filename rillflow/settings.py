@@ -4,7 +4,6 @@ Maps are written as JSON in the environment and as tables in the file. Used by m
 """
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -27,6 +26,7 @@ from pydantic_settings import (
 )
 
 from rillflow.setting_values import (
+    DEAD_LETTER_TOPICS,
     SWITCHES,
     BaseUrl,
     ById,
@@ -51,6 +51,7 @@ from rillflow.setting_values import (
     SizeByBusiness,
     Switches,
     TlsByHost,
+    TopicsByWorkspace,
     TraceQueryHost,
     WorkspacesByWorkspace,
     listed,
@@ -63,13 +64,8 @@ FILE: Final = "rillflow.toml"
 STACK_NOTE: Final = "stack.json"
 """File of the data folder that tells where the stack is that runs on it."""
 PREFIX: Final = "RILLFLOW_"
-NO_SETTINGS: Final = frozenset(
-    {"RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
-)
-"""Variables with that prefix that the command line, a stack's processes and tests have."""
 
 UNKNOWN_CALLER: Final = 127001
-_LIKE_PREFIX: Final = re.compile(r"RILL?_?FLOW_")
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
 
 
@@ -230,6 +226,9 @@ class Settings(BaseSettings):
     ray_path: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(listed)] = ()
     """Folders in which Ray workers look for those modules before others, comma-separated."""
 
+    ray_result_folders: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(listed)] = ()
+    """Folders whose files actors and deployments may return by a ``Path``, comma-separated. The
+    file is read as the server's user, so name folders that hold nothing else."""
     ray_actors: Names = ()
     """Ray actors that tasks may call by ``ray-actor://name@namespace/method``, each as ``name`` or
     ``name@namespace``, comma-separated."""
@@ -302,6 +301,9 @@ class Settings(BaseSettings):
     default. Name those that you trust: a broker decides what its clients compute and keep."""
     kafka_ca_file: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """PEM file of the certificates by which Kafka brokers are known; None means the system's."""
+    kafka_dead_letter_topics: TopicsByWorkspace = DEAD_LETTER_TOPICS
+    """Topics for dead letters that triggers of each workspace, or of ``*``, the others, may name;
+    ``*`` in a topic stands for any text."""
     chatgpt_base_url: BaseUrl = "https://api.openai.com/v1"
     """Base URL of OpenAI's API, or of a compatible one, for tasks of the protocol `chatgpt`."""
     aliyun_ai_base_url: BaseUrl = "https://dashscope.aliyuncs.com/api/v1"
@@ -463,33 +465,6 @@ def _unknown(name: str, value: object, known: Iterable[str]) -> str:
     if near is None and isinstance(value, dict):
         hint = ", settings stand in no section"
     return f"there is no setting {name}{hint}"
-
-
-def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Say of each variable of the environment that looks like a setting that it is none.
-
-    They are not refused: a release that knows fewer settings must start where a newer one did.
-    """
-    fields = (name.upper() for name in Settings.model_fields)
-    known = {*fields, *(name.removeprefix(PREFIX) for name in NO_SETTINGS)}
-    found = []
-    for name in sorted(set(environment) - _other_spellings()):
-        prefix = _LIKE_PREFIX.match(name.upper())
-        word = name.upper()[prefix.end() :] if prefix else ""
-        if prefix is None or word.startswith("SECRET_") or (prefix[0] == PREFIX) == (word in known):
-            continue  # With another prefix it may be Rill Flow's, unless the rest is a setting.
-        near = closest(word, sorted(known))
-        hint = f"did you mean {PREFIX}{near}?" if near else "the variable is ignored"
-        found.append(f"there is no setting {name}; {hint}")
-    return found
-
-
-def _other_spellings() -> set[str]:
-    """Return the variables by which Rill Flow has a setting, and which are read here too."""
-    aliases = (field.validation_alias for field in Settings.model_fields.values())
-    return {
-        str(name) for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices
-    }
 
 
 def is_loopback(host: str) -> bool:

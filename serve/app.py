@@ -8,7 +8,8 @@ import os
 
 from rillflow.gateways.secrets.store import Secrets, unbounded_warning
 from rillflow.setting_values import idle_switches
-from rillflow.settings import Settings, unknown_variables
+from rillflow.settings import Settings
+from rillflow.unknown_settings import unknown_variables
 from serve.deployment import build
 
 __all__ = ["app", "build"]

@@ -246,6 +246,7 @@ def ray_settings(settings: Settings, dispatcher: str, feed_path: str = "") -> Ra
         calls_per_target=settings.limit_per_host,
         artifacts=artifact_settings(settings),
         feed_path=feed_path,
+        result_folders=tuple(map(str, settings.ray_result_folders)),
     )
 
 

@@ -10,6 +10,7 @@ Used by `artifacts`, `functions`, `ray_tasks`, `rillflow/__init__.py` and `serve
 import hashlib
 import io
 import mimetypes
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from rillflow.artifacts.references import (
 )
 
 PIECE_BYTES: Final = 1 << 18
+MOST_TRAVELLING_BYTES: Final = 1 << 28
+"""The largest file that goes to another process with its artifact."""
 
 
 class ArtifactSource(Protocol):
@@ -44,6 +47,14 @@ class ArtifactSource(Protocol):
 
     def open(self, reference: ArtifactReference, url: str) -> BinaryIO:
         """Open an artifact for reading."""
+        ...
+
+    def open_file(self, file: Path) -> BinaryIO:
+        """Open a file that a function has returned; only its own process may read that.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         ...
 
     def keep(self, data: BinaryIO, media_type: str, name: str) -> ArtifactReference:
@@ -88,6 +99,17 @@ class Artifact:
         self._reference: ArtifactReference | None = None
         self._source: ArtifactSource | None = None
         self._url = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to another process: of a file its content, read by this one.
+
+        Raises:
+            OSError: The file cannot be read, or has more than ``MOST_TRAVELLING_BYTES``.
+        """
+        state = dict(self.__dict__)
+        if isinstance(self._data, Path) and self._reference is None:
+            state["_data"] = _content_of(self._data)
+        return state
 
     def __repr__(self) -> str:
         return f"Artifact(name={self.name!r}, media_type={self.media_type!r})"
@@ -147,7 +169,8 @@ class Artifact:
             source = present_source()
             if source is None:
                 raise RuntimeError("an artifact is stored only in a call that a task makes")
-            with self.open() as content:
+            file = self._data if isinstance(self._data, Path) else None
+            with self.open() if file is None else source.open_file(file) as content:
                 self._reference = source.keep(content, self.media_type, self.name)
             self._source = source
         return self._reference
@@ -197,6 +220,18 @@ class GivenArtifact(Artifact, dict[str, Any]):
         artifact = super().stored_at(source, reference, url)
         artifact.update(reference.json())
         return artifact
+
+
+def _content_of(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        is_large = os.fstat(opened.fileno()).st_size > MOST_TRAVELLING_BYTES
+        content = b"" if is_large else opened.read(MOST_TRAVELLING_BYTES + 1)
+    if is_large or len(content) > MOST_TRAVELLING_BYTES:
+        raise OSError(
+            f"the file {file} has over {MOST_TRAVELLING_BYTES} bytes: it cannot go to another"
+            " process with its artifact"
+        )
+    return content
 
 
 def _as_json(artifact: Artifact) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Used by `ray_tasks/worker.py`, `ray_tasks/caller.py` and `gateways/http/artifact
 """
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from rillflow.artifacts.addresses import ArtifactSettings
@@ -55,6 +56,10 @@ class StoredArtifacts:
         """Open an artifact for reading."""
         del url
         return self._store.open(reference)
+
+    def open_file(self, file: Path) -> BinaryIO:
+        """Open a file that the function of this process has returned."""
+        return file.open("rb")
 
     def keep(self, data: BinaryIO, media_type: str, name: str) -> ArtifactReference:
         """Store an artifact."""

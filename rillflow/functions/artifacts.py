@@ -6,6 +6,7 @@ Used by `functions/application.py`.
 import hashlib
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -84,6 +85,10 @@ class ServerArtifacts:
                 content.write(piece)
         if digest.hexdigest() != reference.sha256:
             raise ArtifactLostError(f"the server has another artifact than {reference}")
+
+    def open_file(self, file: Path) -> BinaryIO:
+        """Open a file that the function of this process has returned."""
+        return file.open("rb")
 
     def keep(self, data: BinaryIO, media_type: str, name: str) -> ArtifactReference:
         """Store an artifact at the server.

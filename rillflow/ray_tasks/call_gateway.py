@@ -11,6 +11,7 @@ import ray
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.targets import effective_protocol
+from rillflow.ids import workspace_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.ray_tasks.attempts import Attempts, fields_of
@@ -59,7 +60,11 @@ class RayCallGateway:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
         try:
             target = self._target(request)
-            given = CallInput(await fields_of(request), self._settings.artifacts_of(request))
+            given = CallInput(
+                await fields_of(request),
+                self._settings.artifacts_of(request),
+                workspace_of(request.execution_id),
+            )
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         async with self._slots.slot(target.host, request):
@@ -115,5 +120,7 @@ class RayCallGateway:
             settings = self._settings
             environment = {"env_vars": {**no_hook(), MARK: "1"}}
             kind = ray.remote(Caller).options(**_OPTIONS, runtime_env=environment)
-            self._actor = kind.remote(settings.path, settings.max_result_bytes)
+            self._actor = kind.remote(
+                settings.path, settings.max_result_bytes, settings.result_folders
+            )
         return self._actor

@@ -1,15 +1,19 @@
 """The actor that calls named actors and Serve deployments, away from the dispatcher's process.
 
-What they return are objects of the user, whose modules are imported where they are read.
+What they return are objects of the user, whose modules are imported where they are read. Of the
+files that they name only those of ``ray_result_folders`` are read: this process may read others
+than theirs.
 
 Used by `ray_tasks/call_gateway.py`.
 """
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import ray
 
@@ -21,11 +25,14 @@ from rillflow.function_calls.failures import (
     FunctionNotFoundError,
     FunctionResultError,
 )
+from rillflow.gateways.outbound.fair_thread import FairThread
+from rillflow.gateways.outbound.threads import REST, SHORT_BYTES
 from rillflow.jsontypes import decode_json
 from rillflow.progress_reports import MESSAGE_CHARACTERS, progress, reporting_in_context
+from rillflow.ray_tasks.result_files import opened_in
 from rillflow.ray_tasks.system_failures import SystemFailure, system_failure
 from rillflow.ray_tasks.targets import ActorTarget, ServeTarget
-from rillflow.ray_tasks.tasks import Result, packed, report_progress
+from rillflow.ray_tasks.tasks import Result, packed, report_progress, started
 from rillflow.ray_tasks.worker import Done, done_with, failed_by
 
 CALL: Final = "__call__"
@@ -43,10 +50,14 @@ _UNREADABLE: Final = (ray.exceptions.UnserializableException, ray.exceptions.Ray
 
 
 class CallInput(NamedTuple):
-    """The input of a call, a JSON object, and where its artifacts are; None is nowhere."""
+    """The input of a call, a JSON object, and where its artifacts are; None is nowhere.
+
+    ``workspace`` is that of the execution: those with large inputs take turns.
+    """
 
     fields: bytes
     artifacts: ArtifactAccess | None = None
+    workspace: str = ""
 
 
 class ServeOptions(NamedTuple):
@@ -72,17 +83,49 @@ class CallResult(NamedTuple):
 
 _ALONE: Final = ServeOptions()
 _NO_FILE: Final = (
-    "the result is the file {}, which is not there for the process that stores it, on the node of"
-    " the dispatcher; return the content, as bytes or an Artifact"
+    "the result is the file {}, which is in no folder of the setting ray_result_folders; return its"
+    " content, as bytes, or an Artifact of it, which is read before it leaves its process"
 )
+_LOST: Final = (
+    "the result is the file {}, which the server cannot read on the node of its dispatcher: {}"
+)
+
+
+class ReturnedArtifacts(StoredArtifacts):
+    """The artifacts of a call whose function runs in another process, perhaps with fewer rights."""
+
+    def __init__(self, access: ArtifactAccess, folders: Sequence[str]) -> None:
+        """Read files of these folders."""
+        super().__init__(access)
+        self._folders = folders
+
+    def open_file(self, file: Path) -> BinaryIO:
+        """Open a file of the folders.
+
+        Raises:
+            FunctionResultError: It is in none of them, or cannot be read.
+        """
+        try:
+            opened = opened_in(self._folders, file) if self._folders else None
+        except (OSError, ValueError) as error:
+            raise FunctionResultError(_LOST.format(file, error)) from None
+        if opened is None:
+            raise FunctionResultError(_NO_FILE.format(file))
+        return opened
 
 
 class Caller:
     """Makes calls, and returns what comes of them as JSON."""
 
-    def __init__(self, path: tuple[str, ...], most_bytes: int) -> None:
+    def __init__(
+        self, path: tuple[str, ...], most_bytes: int, result_folders: tuple[str, ...] = ()
+    ) -> None:
         self._most_bytes = most_bytes
+        self._folders = result_folders
         self._threads = ThreadPoolExecutor(MOST_ENCODED, "results")
+        self._reading = FairThread(
+            most=sys.maxsize, most_of_one=sys.maxsize, name="large inputs", rest=REST
+        )
         self._opening = ThreadPoolExecutor(MOST_OPENED, "artifacts")
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._deployments: dict[tuple[str, str], Any] = {}
@@ -138,7 +181,9 @@ class Caller:
 
     async def _fields_of(self, given: CallInput) -> Any:
         """Return the keyword arguments; references to artifacts in them can be opened."""
-        fields = decode_json(given.fields)
+        read = partial(decode_json, given.fields)
+        is_short = len(given.fields) <= SHORT_BYTES
+        fields = read() if is_short else await self._reading.run(given.workspace, read)
         if given.artifacts is None or MARK_BYTES not in given.fields:
             return fields
         loop = asyncio.get_running_loop()
@@ -151,12 +196,11 @@ class Caller:
         """
         if _is_short(result):
             return _done_with(result, self._most_bytes, None)
+        source = None if artifacts is None else ReturnedArtifacts(artifacts, self._folders)
         turn = self._turns.setdefault(host, asyncio.Semaphore())
         await turn.acquire()
         loop = asyncio.get_running_loop()
-        encoding = loop.run_in_executor(
-            self._threads, _done_with, result, self._most_bytes, artifacts
-        )
+        encoding = loop.run_in_executor(self._threads, _done_with, result, self._most_bytes, source)
         encoding.add_done_callback(lambda _: turn.release())
         return await asyncio.shield(encoding)
 
@@ -169,7 +213,9 @@ class Caller:
     ) -> CallResult:
         try:
             fields = await self._fields_of(given)
-            response = (await method(fields)).remote(**fields)
+            remote = partial((await method(fields)).remote, **fields)
+            # Ray encodes the input while it starts a call.
+            response = await started(len(given.fields), remote, _end)
             if how.stream:
                 result = await _joined(response, how, self._most_bytes)
             else:
@@ -193,17 +239,14 @@ def _is_short(result: Any) -> bool:
     return result is None or kind in {int, float, bool} or (kind is str and len(result) <= SHORT)
 
 
-def _done_with(result: Any, most_bytes: int, artifacts: ArtifactAccess | None) -> Done:
+def _done_with(result: Any, most_bytes: int, source: ReturnedArtifacts | None) -> Done:
     """Encode what was returned, and store what is to be an artifact.
 
     Whatever a class of the user's raises meanwhile is told.
     """
-    source = None if artifacts is None else StoredArtifacts(artifacts)
     try:
         with artifacts_from(source):
             return done_with(result, most_bytes)
-    except FileNotFoundError as error:
-        return failed_by(FunctionResultError(_NO_FILE.format(error.filename)))
     except BaseException as error:  # noqa: BLE001 - a class of the user's may raise anything
         return failed_by(error)
 
@@ -221,11 +264,16 @@ async def _awaited(response: Any) -> Any:
     try:
         return await response
     except asyncio.CancelledError:
-        if isinstance(response, ray.ObjectRef):
-            ray.cancel(response)
-        else:
-            response.cancel()
+        _end(response)
         raise
+
+
+def _end(response: Any) -> None:
+    """End a call that nobody waits for."""
+    if isinstance(response, ray.ObjectRef):
+        ray.cancel(response)
+    else:
+        response.cancel()
 
 
 async def _joined(response: Any, how: ServeOptions, most_bytes: int) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.errors import CronError
 from rillflow.gateways.plugins.trigger_types import installed_trigger_types
 from tests.api.definition_texts import PASS
 from tests.api.serving import LONG_S, Api, served
@@ -89,7 +90,7 @@ async def test_each_new_file_starts_an_execution_also_after_a_restart(folder: Pa
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ({"path": "/etc"}, "path must be a folder below one of those in RILLFLOW_FOLDERS"),
+        ({"path": "/etc"}, "path must be a folder below one of those that RILLFLOW_FOLDERS allows"),
         ({"path": "in"}, "path must be a folder"),
         ({"path": 5}, "path must be a folder"),
         ({"path": "/\0"}, "path must be a folder"),
@@ -114,6 +115,53 @@ async def test_a_way_out_of_the_allowed_folder_is_refused(folder: Path) -> None:
         for path in (f"{folder}/../site", f"{folder}/out"):
             refusal = await api.refusal(f"{OURS}/add.json", new(folder, path=path))
             assert refusal[:2] == (400, 30109)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "path", "workspaces"),
+    [
+        ("{}", "", {"shop", "press"}),
+        ("shop={}", "", {"shop"}),
+        ("shop={}:press={}", "", {"shop", "press"}),
+        ("*={}:shop={}/own", "own", {"shop"}),
+        ("{}:shop={}/own", "own/deep", {"shop"}),
+        ("{}:shop={}/own", "common", {"shop", "press"}),
+        ("shop={}/own", "", set()),
+        ("shop=:={}", "", set()),
+    ],
+)
+async def test_an_entry_allows_a_folder_to_its_workspace_and_the_innermost_counts(
+    folder: Path, allowed: str, path: str, workspaces: set[str]
+) -> None:
+    module = importlib.import_module("rillflow_folder")
+    types = module.FolderTriggers({"RILLFLOW_FOLDERS": allowed.replace("{}", str(folder))})
+    settings = {"path": f"{folder}/{path}", "pattern": "*"}
+    opened = set()
+    for workspace in ("shop", "press"):
+        try:
+            types.open_for(workspace, "files", settings)
+        except CronError as error:
+            assert "allows the workspace" in str(error)  # noqa: PT017 - some may open it
+        else:
+            opened.add(workspace)
+    assert opened == workspaces
+
+
+async def test_a_workspace_does_not_watch_the_folder_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RILLFLOW_FOLDERS", f"press={folder}")
+    put(folder, "a.csv")
+    async with served() as api:
+        await api.add(PASS)
+        await api.post(f"{OURS}/add.json", new(folder))
+        async with asyncio.timeout(LONG_S):
+            while True:
+                shown = await api.get(f"{OURS}/show.json", trigger_id="files")
+                if shown["state"] == "failed":
+                    break
+        assert "RILLFLOW_FOLDERS allows the workspace" in shown["state_reason"]
+        assert shown["fired"] == 0
 
 
 async def test_a_package_that_cannot_be_loaded_keeps_no_other_from_being_used() -> None:

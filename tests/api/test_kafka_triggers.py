@@ -236,6 +236,49 @@ async def test_a_broker_that_the_operator_does_not_name_is_not_connected_to(
         )
 
 
+@pytest.mark.parametrize(
+    ("allowed", "topic", "said"),
+    [
+        ({}, "orders", "*dlq, *dlt"),
+        ({"kafka_dead_letter_topics": {}}, "names-dead", ": none"),
+        ({"kafka_dead_letter_topics": {"press": "*", "*": "shop-*"}}, "dead", ": shop-*"),
+        ({"kafka_dead_letter_topics": {"press": "*", "shop": "a-*,b"}}, "bb", ": a-*, b"),
+    ],
+)
+async def test_dead_letters_go_to_topics_of_the_workspace_only(
+    allowed: dict[str, Any], topic: str, said: str
+) -> None:
+    """A topic that others read is none for dead letters."""
+    async with served(kafka_brokers=BROKERS, **allowed) as api:
+        new = {"descriptor_id": "shop:order", "kafka": KAFKA | {"dead_letter_topic": topic}}
+        await api.post(f"{OURS}/add.json", new | {"id": "k"})
+        shown = await in_state(api, "k", "failed")
+        told = f"triggers of this workspace may not send dead letters to {topic}: kafka_dead_letter"
+        assert shown["state_reason"].startswith(told)
+        assert said in shown["state_reason"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "topic"),
+    [
+        ({}, "orders.DLT"),
+        ({}, "orders-dead-letters"),
+        ({"kafka_dead_letter_topics": {"shop": ["orders-*"], "*": []}}, "orders-x"),
+        ({"kafka_dead_letter_topics": {"*": ["x"]}}, "x"),
+    ],
+)
+async def test_with_a_topic_that_its_workspace_may_name_a_trigger_connects(
+    closed_port: int, allowed: dict[str, Any], topic: str
+) -> None:
+    async with served(kafka_brokers=BROKERS, **allowed) as api:
+        kafka = KAFKA | {"brokers": f"127.0.0.1:{closed_port}", "dead_letter_topic": topic}
+        await api.post(
+            f"{OURS}/add.json", {"id": "k", "descriptor_id": "shop:order", "kafka": kafka}
+        )
+        shown = await in_state(api, "k", "failed")
+        assert "cannot be reached" in shown["state_reason"]
+
+
 async def test_a_secret_that_is_not_known_is_named_and_no_other() -> None:
     async with served(kafka_brokers=BROKERS) as api:
         kafka = KAFKA | {"user": "u", "password": "${secret:NOT_THERE}"}

@@ -94,7 +94,10 @@ class Counter:
         file = Path(folder) / "film.txt"
         file.write_text("a film", encoding="ascii")
         frame = np.full((2, 3), 51, np.uint8)
-        return {"frame": frame, "clips": [file, Artifact(b"a clip", "video/webm", "a.webm")]}
+        return {
+            "frame": frame,
+            "clips": [Artifact(file), Artifact(b"a clip", "video/webm", "a.webm")],
+        }
 
     async def measure(self, clips: list[Artifact]) -> list[str]:
         """Read artifacts."""

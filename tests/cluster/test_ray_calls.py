@@ -24,8 +24,14 @@ SERVICES: Final = Path(__file__).with_name("ray_services.py")
 WAIT_S: Final = 60.0
 
 
+@pytest.fixture(name="results", scope="module")
+def _results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder whose files may be returned by their paths."""
+    return tmp_path_factory.mktemp("results")
+
+
 @pytest.fixture(name="api", scope="module")
-def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def _api(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("calls")
     judge = folder / "judge.py"
     judge.write_text(JUDGE, encoding="utf-8")
@@ -35,6 +41,7 @@ def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         RILLFLOW_RAY_ACTORS="counter@models, missing, rillflow:execution:0",
         RILLFLOW_LIMIT_PER_HOST="3",
         RILLFLOW_SERVE_APPLICATIONS="scores, judge, missing",
+        RILLFLOW_RAY_RESULT_FOLDERS=str(results),
     )
     own.start()
     try:
@@ -193,11 +200,14 @@ def test_a_lost_artifact_fails_the_task_with_its_name(api: Api) -> None:
 
 
 def test_a_deployment_returns_a_large_file_by_its_path_and_streams_bytes_into_one_artifact(
-    api: Api, tmp_path: Path
+    api: Api, tmp_path: Path, results: Path
 ) -> None:
-    given = {"file": str(tmp_path / "film.webm"), "size_bytes": 5_000_000}
+    given = {"file": str(results / "film.webm"), "size_bytes": 5_000_000}
     output = _run(api, "serve://scores/Scorer/film", given).context["output"]
     assert (output["name"], output["bytes"]) == ("film.webm", 5_000_000)
+    elsewhere = given | {"file": str(tmp_path / "film.webm")}
+    failed = _failure(_run(api, "serve://scores/Scorer/film", elsewhere))
+    assert "is in no folder of the setting ray_result_folders" in failed["msg"]
     options = {"stream": True}
     ended = _run(api, "serve://scores/Scorer/frames", {"count": 12}, rayOptions=options)
     assert ended.context["output"]["bytes"] == len("01234567891011")

@@ -5,8 +5,10 @@ Files, bytes, arrays and images are stored there, and the artifacts of an input 
 
 import asyncio
 import io
+import os
+import pickle
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 from rillflow import Artifact
+from rillflow.artifacts.artifact import MOST_TRAVELLING_BYTES
 from rillflow.artifacts.calls import ArtifactAccess, StoredArtifacts
 from rillflow.artifacts.references import reference_of
 from rillflow.artifacts.store import execution_key
@@ -107,6 +110,48 @@ async def test_a_result_that_takes_long_to_encode_holds_up_its_own_host_only() -
     assert _output(await asyncio.wait_for(calls[1], WAIT_S)) == {"data": [1]}
 
 
+class Noting:
+    """A remote method that notes in which thread it is called."""
+
+    def __init__(self) -> None:
+        self.thread = threading.main_thread()
+
+    def remote(self, **fields: Any) -> Awaitable[Any]:
+        self.thread = threading.current_thread()
+        return _Ready(len(fields["text"]))
+
+
+class _Ready:
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield
+        return self._result
+
+
+async def test_a_large_input_is_decoded_and_encoded_beside_the_event_loop() -> None:
+    """Decoding it waits for its turn among workspaces; a small one does not."""
+    caller, gate, methods = Caller((), 1_000), threading.Event(), [Noting(), Noting()]
+    given = [CallInput(encode_json({"text": "x" * size}), None, "w") for size in (200_000, 10)]
+
+    def begun(number: int) -> "asyncio.Task[CallResult]":
+        async def method(_: dict[str, Any]) -> Any:
+            return methods[number]
+
+        return asyncio.create_task(caller._called("a", method, given[number]))
+
+    held = asyncio.create_task(caller._reading.run("other", gate.wait))
+    await asyncio.sleep(0)
+    large, small = begun(0), begun(1)
+    assert _output(await asyncio.wait_for(small, WAIT_S)) == {"data": 10}
+    assert not large.done()
+    gate.set()
+    assert _output(await asyncio.wait_for(large, WAIT_S)) == {"data": 200_000}
+    await held
+    assert methods[0].thread is not methods[1].thread is threading.current_thread()
+
+
 async def test_what_is_raised_while_a_result_is_encoded_is_told() -> None:
     called = await _called(Caller((), 1_000), "a", Ends())
     assert called.result is not None
@@ -159,16 +204,81 @@ async def test_what_is_bytes_an_array_or_an_image_becomes_an_artifact(
     assert read.get(media_type, bytes)(stored) == content
 
 
-async def test_a_path_is_read_where_it_is_stored(access: ArtifactAccess, tmp_path: Path) -> None:
-    file = tmp_path / "a.txt"
-    file.write_text("text", encoding="ascii")
-    caller, given = Caller((), 1_000), CallInput(b"{}", access)
-    output = _output(await _called(caller, "a", file, given))
-    assert (output["name"], output["bytes"]) == ("a.txt", 4)
+def _own_class(file: Path) -> Artifact:
+    artifact = Artifact(b"")
+    artifact._data = file
+    return artifact
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda file: file,
+        lambda file: {"clips": [file]},
+        Artifact,
+        lambda file: {"clips": [Artifact(file, "a/b", "name")]},
+        _own_class,
+    ],
+)
+async def test_no_file_that_a_result_names_is_read_here(
+    access: ArtifactAccess, tmp_path: Path, returned: Callable[[Path], Any]
+) -> None:
+    """The function may run as another user, or on another node, than the server that calls it."""
+    file = tmp_path / "api-key"
+    file.write_text("secret", encoding="ascii")
+    given = CallInput(b"{}", access)
+    error = _output(await _called(Caller((), 1_000), "a", returned(file), given))["error"]
+    assert error["type"] == "FunctionResultError"
+    assert f"{file}, which is in no folder of the setting ray_result_folders" in error["message"]
+
+
+async def test_a_file_of_a_folder_that_the_operator_names_is_read(
+    access: ArtifactAccess, tmp_path: Path
+) -> None:
+    folder, other = tmp_path / "results", tmp_path / "other"
+    for each in (folder, other):
+        each.mkdir()
+        (each / "a.txt").write_text("text", encoding="ascii")
+    caller, given = Caller((), 1_000, (str(folder),)), CallInput(b"{}", access)
+
+    async def outcome(file: Path) -> Any:
+        return _output(await _called(caller, "a", file, given))
+
+    assert (await outcome(folder / "a.txt"))["bytes"] == 4
+    (folder / "link.txt").symlink_to(other / "a.txt")
+    (folder / "folder").symlink_to(other)
+    ways_out = ("link.txt", "folder/a.txt", "../other/a.txt")
+    for error in [(await outcome(folder / each))["error"] for each in ways_out]:
+        assert "which is in no folder of the setting ray_result_folders" in error["message"]
+    os.mkfifo(folder / "pipe")
+    for error in [(await outcome(folder / each))["error"] for each in (".", "pipe")]:
+        assert error["type"] == "FunctionResultError"
+    lost = (await outcome(folder / "b.txt"))["error"]["message"]
+    assert f"the file {folder}/b.txt, which the server cannot read" in lost
+
+
+async def test_an_artifact_of_a_file_has_its_content_read_before_it_leaves_its_process(
+    access: ArtifactAccess, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.webm"
+    file.write_bytes(b"a film")
+    travels = pickle.dumps({"clip": Artifact(file)})
     file.unlink()
-    output = _output(await _called(caller, "a", {"clip": file}, given))
-    assert output["error"]["type"] == "FunctionResultError"
-    assert f"the file {file}, which is not there" in output["error"]["message"]
+    given = CallInput(b"{}", access)
+    returned = pickle.loads(travels)  # noqa: S301 - it was written here, as Ray does it
+    output = _output(await _called(Caller((), 1_000), "a", returned, given))
+    reference = reference_of(output["clip"])
+    assert reference is not None
+    assert (reference.name, reference.media_type) == ("a.webm", "video/webm")
+    assert StoredArtifacts(access).open(reference, "").read() == b"a film"
+
+
+def test_a_file_that_is_too_large_does_not_leave_its_process(tmp_path: Path) -> None:
+    file = tmp_path / "a.webm"
+    file.touch()
+    os.truncate(file, MOST_TRAVELLING_BYTES + 1)
+    with pytest.raises(OSError, match="has over 268435456 bytes"):
+        pickle.dumps(Artifact(file))
 
 
 async def test_a_method_opens_what_its_input_refers_to(access: ArtifactAccess) -> None:

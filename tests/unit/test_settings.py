@@ -11,7 +11,8 @@ from rillflow.errors import RequestError
 from rillflow.runtime.backpressure.admission import NodeMemory
 from rillflow.runtime.hooks.loading import load_hook
 from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, idle_switches, matching_id
-from rillflow.settings import Settings, unknown_variables
+from rillflow.settings import Settings
+from rillflow.unknown_settings import unknown_variables
 from serve.limits.body_pool import BodyLimits
 from tests.loopback import StoppedClock
 

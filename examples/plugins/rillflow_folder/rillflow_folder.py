@@ -2,7 +2,9 @@
 
 `{"type": "folder", "path": "/in/orders", "pattern": "*.csv"}` is the `source` of such a trigger.
 The folder must lie below one of those that `ROOTS` names, a variable of the server's environment,
-so that whoever adds triggers cannot look around on the server. A file counts when nobody has
+so that whoever adds triggers cannot look around on the server. An entry `shop=/in/shop` allows a
+folder to one workspace; one without a name allows it to all, but for what other entries in it name.
+A file counts when nobody has
 written to it for a second; one that is replaced counts again. What was dealt with is noted in a
 hidden file of the folder, which must be the server's own, and no link.
 """
@@ -14,6 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -21,7 +24,9 @@ from rillflow.errors import CronError
 from rillflow.ports.triggers import TriggerEvent
 
 ROOTS: Final = "RILLFLOW_FOLDERS"
-"""The variable with the folders, with colons between them."""
+"""The variable with the folders, with colons between them: `/in`, or `workspace=/in`."""
+ALL: Final = "*"
+NOT_ALLOWED: Final = f"path must be a folder below one of those that {ROOTS} allows the workspace"
 LOOK_S: Final = 1.0
 SETTLED_S: Final = 1.0
 MOST_FILES: Final = 10_000
@@ -39,8 +44,13 @@ class FolderTriggers:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         """Read the allowed folders from an environment."""
-        roots = environment.get(ROOTS, "").split(os.pathsep)
-        self._roots = [Path(root).resolve() for root in roots if root]
+        self._roots: dict[Path, set[str]] = {}
+        """The workspaces of each folder; ALL is every one."""
+        for entry in environment.get(ROOTS, "").split(os.pathsep):
+            named = entry if "=" in entry and not entry.startswith("/") else f"{ALL}={entry}"
+            workspace, _, folder = named.partition("=")
+            if workspace and folder:
+                self._roots.setdefault(Path(folder).resolve(), set()).add(workspace)
 
     def check(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings of a trigger.
@@ -49,8 +59,8 @@ class FolderTriggers:
             CronError: One is missing, unknown, or names a folder that is not allowed.
         """
         path, pattern = settings.get("path"), settings.get("pattern", "*")
-        if not isinstance(path, str) or not self._is_allowed(path):
-            raise _wrong("path", f"path must be a folder below one of those in {ROOTS}")
+        if not isinstance(path, str) or not self._workspaces_of(path):
+            raise _wrong("path", NOT_ALLOWED)
         if not isinstance(pattern, str) or not pattern or "/" in pattern:
             raise _wrong("pattern", "pattern is for the names of files, such as *.csv")
         for name in settings.keys() - {"path", "pattern"}:
@@ -58,19 +68,27 @@ class FolderTriggers:
         return {"path": path, "pattern": pattern}
 
     def open(self, trigger_id: str, settings: dict[str, Any]) -> "Folder":
-        """Return the files of a folder.
+        """Return the files of a folder; see `open_for`."""
+        return self.open_for("", trigger_id, settings)
+
+    def open_for(self, workspace: str, trigger_id: str, settings: dict[str, Any]) -> "Folder":
+        """Return the files of a folder, for a trigger of a workspace.
 
         Raises:
-            CronError: The folder is not allowed any more.
+            CronError: The folder is not allowed to the workspace, or not any more.
         """
         checked = self.check(settings)
+        if not self._workspaces_of(checked["path"]) & {workspace, ALL}:
+            raise _wrong("path", NOT_ALLOWED)
         return Folder(Path(checked["path"]), checked["pattern"], trigger_id)
 
-    def _is_allowed(self, path: str) -> bool:
+    def _workspaces_of(self, path: str) -> AbstractSet[str]:
+        """Return which workspaces may watch a folder: those of the innermost root around it."""
         if "\0" in path or not Path(path).is_absolute():
-            return False
+            return frozenset()
         place = Path(path).resolve()
-        return any(place.is_relative_to(root) for root in self._roots)
+        around = (self._roots[each] for each in (place, *place.parents) if each in self._roots)
+        return next(around, frozenset())
 
 
 class _File(NamedTuple):

@@ -270,7 +270,7 @@ def _warn_of_variables() -> None:
     """Say which variables look like settings and are none: they are most likely misspelt."""
     import os
 
-    from rillflow.settings import unknown_variables
+    from rillflow.unknown_settings import unknown_variables
 
     for warning in unknown_variables(os.environ):
         say(f"warning: {warning}", err=True)

@@ -19,8 +19,9 @@ from rillflow.gateways.secrets.store import Secrets, unbounded_warning
 from rillflow.local_keys import guessable_keys
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.setting_values import idle_switches
-from rillflow.settings import FILE, Settings, is_loopback, unknown_variables
+from rillflow.settings import FILE, Settings, is_loopback
 from rillflow.tls_settings import tls_by_host
+from rillflow.unknown_settings import unknown_variables
 
 SETTINGS: Final = "settings"
 SECRETS: Final = "secrets"

@@ -63,7 +63,7 @@ A trigger has one record in it at a time, so there are no more works than trigge
 """
 
 
-class _Made(NamedTuple):
+class _ReadRecord(NamedTuple):
     """What was made of a record: the context and what it weighs in bytes, or why there is none."""
 
     context: JsonObject | None = None
@@ -275,13 +275,13 @@ class KafkaClient:
         )
 
 
-def _made_of(settings: Mapping[str, Any], workspace: str, record: Record) -> _Made:
+def _made_of(settings: Mapping[str, Any], workspace: str, record: Record) -> _ReadRecord:
     """Make the context of a record; runs in a thread."""
     try:
         context = context_of(settings, record) if is_for(workspace, record) else None
-        return _Made(context, _weight_of(context))
+        return _ReadRecord(context, _weight_of(context))
     except RecordError as error:
-        return _Made(problem=str(error))
+        return _ReadRecord(problem=str(error))
 
 
 def _memory_of(record: ConsumerRecord[Any, Any]) -> int:

@@ -3,7 +3,8 @@
 Used by `runtime/triggers/sources/known_types.py`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -37,9 +38,15 @@ class KafkaTriggers:
         egress: EgressPolicy,
         secrets: Secrets,
         ca_file: Path | None,
+        dead_letter_topics: Mapping[str, Collection[str]],
     ) -> None:
-        """Read from these brokers only, and from those that they name."""
+        """Read from these brokers only, and from those that they name.
+
+        ``dead_letter_topics`` has the patterns of topics for dead letters by workspace; ``*`` is
+        every other one.
+        """
         self._brokers = brokers
+        self._topics = dead_letter_topics
         self._egress = egress
         self._secrets = secrets
         self._ca_file = ca_file
@@ -59,8 +66,8 @@ class KafkaTriggers:
         """Return the records of a topic, for a trigger of a workspace.
 
         Raises:
-            GatewayError: aiokafka is not installed, a broker may not be read from, or the secret
-                is not known.
+            GatewayError: aiokafka is not installed, a broker may not be read from, the workspace
+                may not send dead letters to their topic, or the secret is not known.
         """
         if find_spec("aiokafka") is None:
             raise GatewayError("Kafka triggers need aiokafka: pip install 'rillflow[kafka]'")
@@ -71,6 +78,7 @@ class KafkaTriggers:
                     f"triggers may not read from {place}: kafka_brokers (RILLFLOW_KAFKA_BROKERS)"
                     " names the brokers from which they may"
                 )
+        self._check_topic(workspace, given.get("dead_letter_topic"))
         secret = secret_name(given.get("password", ""))
         rules = BrokerRules(
             egress=self._egress,
@@ -88,3 +96,17 @@ class KafkaTriggers:
             ca_file=self._ca_file,
             room=OwnRoom(self._room, workspace),
         )
+
+    def _check_topic(self, workspace: str, topic: str | None) -> None:
+        """Refuse a topic for dead letters that is not for this workspace.
+
+        Raises:
+            GatewayError: It is not.
+        """
+        allowed = self._topics.get(workspace, self._topics.get("*", ()))
+        if topic is not None and not any(fnmatchcase(topic, each) for each in allowed):
+            raise GatewayError(
+                f"triggers of this workspace may not send dead letters to {topic}:"
+                " kafka_dead_letter_topics (RILLFLOW_KAFKA_DEAD_LETTER_TOPICS) names the topics to"
+                f" which they may: {', '.join(allowed) or 'none'}"
+            )

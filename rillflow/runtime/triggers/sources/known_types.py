@@ -23,6 +23,7 @@ def trigger_types(settings: Settings) -> Mapping[str, TriggerType]:
         ),
         secrets=Secrets(settings.secrets_dir, hosts=settings.secret_hosts),
         ca_file=settings.kafka_ca_file,
+        dead_letter_topics=settings.kafka_dead_letter_topics,
     )
     types: dict[str, TriggerType] = {each.name: each for each in installed_trigger_types()}
     return types | {kafka.name: kafka}

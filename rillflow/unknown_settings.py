@@ -1,0 +1,46 @@
+"""Variables of the environment that look like settings, and are none.
+
+Used by `cli` and `serve/app.py`.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from pydantic import AliasChoices
+
+from rillflow.settings import PREFIX, Settings
+from rillflow.suggestions import closest
+
+NO_SETTINGS: Final = frozenset(
+    {"RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
+)
+"""Variables with that prefix that the command line, a stack's processes and tests have."""
+_LIKE_PREFIX: Final = re.compile(r"RILL?_?FLOW_")
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Say of each variable of the environment that looks like a setting that it is none.
+
+    They are not refused: a release that knows fewer settings must start where a newer one did.
+    """
+    fields = (name.upper() for name in Settings.model_fields)
+    known = {*fields, *(name.removeprefix(PREFIX) for name in NO_SETTINGS)}
+    found = []
+    for name in sorted(set(environment) - _other_spellings()):
+        prefix = _LIKE_PREFIX.match(name.upper())
+        word = name.upper()[prefix.end() :] if prefix else ""
+        if prefix is None or word.startswith("SECRET_") or (prefix[0] == PREFIX) == (word in known):
+            continue  # With another prefix it may be Rill Flow's, unless the rest is a setting.
+        near = closest(word, sorted(known))
+        hint = f"did you mean {PREFIX}{near}?" if near else "the variable is ignored"
+        found.append(f"there is no setting {name}; {hint}")
+    return found
+
+
+def _other_spellings() -> set[str]:
+    """Return the variables by which Rill Flow has a setting, and which are read here too."""
+    aliases = (field.validation_alias for field in Settings.model_fields.values())
+    return {
+        str(name) for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices
+    }
