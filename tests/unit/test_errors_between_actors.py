@@ -137,7 +137,7 @@ async def test_a_defect_in_one_call_of_a_batch_is_told_to_its_caller_alone_and_o
 
     async with connected(serve) as connection, asyncio.timeout(LONG_S):
         owner = OwnerRef(connection.call, watcher="me")
-        calls: list[Call] = [WATCH, WATCH, WATCH, Watch(execution_id="bad", watcher="me")]
+        calls: list[Call] = [WATCH, WATCH, WATCH, Watch(execution_id=f"{WATCH.execution_id}bad", watcher="me")]
         asked = (owner.ask(each) for each in (*calls, WATCH))
         replies = await asyncio.gather(*asked, return_exceptions=True)
     kinds = [type(reply) for reply in replies]

@@ -1,7 +1,7 @@
 """A host gives its event loop back after some milliseconds of computation.
 
-What waits then comes by execution, the one that has had the least first: who submits long
-events holds up himself, and others by one event at a time.
+What waits then comes by workspace, and within one by execution, the one that has had the least
+first: who submits long events holds up himself, and others by one event at a time.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from rillflow.ports.executions import Call, Query, Reply
 from rillflow.runtime.aio.fair_turns import FairTurns, in_portions
 
 GREEDY: Final = ExecutionId("w:greedy_c_1")
+GREEDY_WORKSPACE: Final = [ExecutionId(f"greedy:flow_c_{number}") for number in range(50)]
 OTHER: Final = ExecutionId("w:other_c_1")
 LONG_S: Final = 0.2
 
@@ -35,7 +36,8 @@ class Handling:
         self.third = asyncio.Event()
 
     def _handle(self, each: Call) -> Reply:
-        self._now_s += self._long_s if each.execution_id == GREEDY else 0.0001
+        is_long = each.execution_id in {GREEDY, *GREEDY_WORKSPACE}
+        self._now_s += self._long_s if is_long else 0.0001
         self.handled.append(each.execution_id)
         if len(self.handled) == 3:
             self.third.set()
@@ -115,6 +117,35 @@ async def test_an_event_of_another_execution_passes_those_that_wait() -> None:
     assert len(handling.handled) <= 6
     await asyncio.gather(*greedy)
     assert len(handling.handled) == 51
+
+
+async def test_all_executions_of_a_workspace_hold_up_another_by_one_event_at_a_time() -> None:
+    handling = Handling()
+    greedy = [asyncio.create_task(handling.batch(each)) for each in GREEDY_WORKSPACE]
+    await handling.third.wait()
+    for _ in range(5):
+        before = len(handling.handled)
+        await handling.batch(OTHER)
+        assert len(handling.handled) - before <= 1 + 2, "the event under way, or the oldest"
+    await asyncio.gather(*greedy)
+    assert len(handling.handled) == 55
+
+
+async def test_within_a_workspace_the_execution_that_has_had_least_comes_first() -> None:
+    handling = Handling()
+    first, second, *_ = GREEDY_WORKSPACE
+    waiting = [asyncio.create_task(handling.batch(first)) for _ in range(20)]
+    await handling.third.wait()
+    await handling.batch(second)
+    assert handling.handled.index(second) <= 5
+    await asyncio.gather(*waiting)
+
+
+async def test_in_a_batch_other_workspaces_come_before_the_one_that_filled_a_turn() -> None:
+    handling = Handling()
+    first, second, third, *_ = GREEDY_WORKSPACE
+    await handling.batch(first, second, third, OTHER, first, OTHER)
+    assert handling.handled == [first, OTHER, OTHER, second, third, first]
 
 
 async def test_who_has_had_most_goes_on_also_while_others_come_without_an_end() -> None:

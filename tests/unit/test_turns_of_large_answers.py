@@ -21,7 +21,14 @@ from rillflow.jsontypes import decode_json, encode_json, is_ahead, weight_of
 from rillflow.ports.executions import Call, Delivery, Reply, text_of
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.aio.large_texts import LargeTexts
-from rillflow.runtime.dispatch.outbox import LARGE_BYTES_UNDER_WAY, AnswerOutbox
+from rillflow.runtime.dispatch.outbox import (
+    LARGE_BYTES_UNDER_WAY,
+    MOST_IDLE,
+    MOST_IN_BATCH,
+    MOST_LATE,
+    MOST_UNDER_WAY,
+    AnswerOutbox,
+)
 from rillflow.stores.append_plan import SlimAppend
 from rillflow.stores.large_values import CutAhead, slimmed
 from rillflow.stores.memory.store import MemoryStore
@@ -68,6 +75,39 @@ async def test_large_answers_that_are_not_taken_hold_up_no_others() -> None:
     of_hostile = [whose for whose, _ in taken if whose.startswith("hostile")]
     assert len(of_hostile) == 2, "so many bytes may be under way"
     assert {count for _, count in taken} == {1}
+
+
+async def test_small_answers_that_take_long_to_handle_hold_up_no_other_workspace() -> None:
+    taken: list[str] = []
+    other_is_taken = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        [whose] = {answer.execution_id for answer in answers}
+        taken.append(whose)
+        if whose.startswith("hostile"):
+            await asyncio.Event().wait()
+        other_is_taken.set()
+
+    outboxes = AnswerOutbox(take)
+    for number in range(MOST_IN_BATCH * (MOST_UNDER_WAY + MOST_LATE + 1)):
+        outboxes.put(answer_of("hostile", 10, number))
+    outboxes.put(answer_of("other", 10))
+    await asyncio.wait_for(other_is_taken.wait(), LONG_S)
+    assert taken.count("hostile:f_c_1") <= MOST_UNDER_WAY + MOST_LATE
+    await outboxes.close()
+
+
+async def test_what_is_kept_of_idle_outboxes_is_bounded() -> None:
+    async def take(_: list[DispatchAnswer]) -> None:
+        await asyncio.sleep(0)
+
+    outboxes = AnswerOutbox(take)
+    for number in range(3 * MOST_IDLE):
+        outboxes.put(answer_of(f"w{number}", 10))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert len(outboxes._small) <= MOST_IDLE
+    await outboxes.close()
 
 
 async def test_small_calls_of_a_batch_do_not_wait_for_its_large_texts() -> None:

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -19,6 +20,8 @@ log = logging.getLogger("rillflow.batching")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+MOST_IDLE = 64
+"""Where so many keys have a batcher, idle ones are dropped before the next is made."""
 MOST_IN_BATCH = 512
 LONGEST_BATCH_BYTES = 4 << 20
 """Limit of a batch, so that neither end is busy for long; a larger item goes alone."""
@@ -144,3 +147,58 @@ class Batcher(Generic[Item, Answer]):
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)
+
+
+class KeyedBatcher(Generic[Item, Answer]):
+    """Sends items in batches of one key each.
+
+    The answers to a batch come together, so an item waits for those of all others in it. Items of
+    another key are never among them.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[Item]], Awaitable[list[Answer]]],
+        *,
+        key_of: Callable[[Item], str],
+        wide: int = 1,
+        size_of: Callable[[Item], int] | None = None,
+    ) -> None:
+        """Send by ``send``, up to ``wide`` batches of each key at once; see ``Batcher``."""
+        self._key_of = key_of
+        self._new = partial(Batcher[Item, Answer], send, wide=wide, size_of=size_of)
+        self._batchers: dict[str, Batcher[Item, Answer]] = {}
+
+    def __len__(self) -> int:
+        """Count the items that wait, and the batches that are under way."""
+        return sum(map(len, self._batchers.values()))
+
+    async def ask(self, item: Item) -> Answer:
+        """Send one item with the next batch of its key and return its answer."""
+        return await self._of(self._key_of(item)).ask(item)
+
+    async def ask_many(self, items: Sequence[Item]) -> "list[Answer | RillflowError]":
+        """Send items, and return the answer or the error of each, in their order."""
+        places: dict[str, list[int]] = {}
+        for place, item in enumerate(items):
+            places.setdefault(self._key_of(item), []).append(place)
+        answered = await asyncio.gather(
+            *(
+                self._of(key).ask_many([items[place] for place in own])
+                for key, own in places.items()
+            )
+        )
+        by_place = {
+            place: answer
+            for own, answers in zip(places.values(), answered, strict=True)
+            for place, answer in zip(own, answers, strict=True)
+        }
+        return [by_place[place] for place in range(len(items))]
+
+    def _of(self, key: str) -> Batcher[Item, Answer]:
+        batcher = self._batchers.get(key)
+        if batcher is None:
+            if len(self._batchers) >= MOST_IDLE:
+                self._batchers = {key: each for key, each in self._batchers.items() if len(each)}
+            batcher = self._batchers[key] = self._new()
+        return batcher

@@ -2,8 +2,8 @@
 
 Handling an event is computation, and nothing else runs in the process meanwhile. So one turn of the
 loop handles events for some milliseconds, and then returns to the loop. Waiting events follow, one
-portion a turn, first those of the execution that has used least. An execution with long events thus
-delays only itself.
+portion a turn, first those of the workspace that has used least, and of its executions the one that
+has used least. Long events thus delay their own execution first, and then others of its workspace.
 
 A batch of calls is divided before that: calls that must be written apart form groups.
 
@@ -16,11 +16,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import count
 from math import inf
 from typing import Final, TypeAlias, TypeVar
 
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.triggers.origins import PREFIX
 
@@ -29,7 +30,7 @@ TURN_S: Final = 0.025
 COUNTED_S: Final = 0.001
 """Shorter events are measured together, and charged to the execution of the last."""
 OLDEST_EVERY: Final = 8
-"""Every so many portions the longest waiting one comes first, whatever its execution used."""
+"""Every so many portions the longest waiting one comes first, whatever its workspace used."""
 KEYED_TOGETHER: Final = 16
 """How many submissions of a workspace with idempotency keys are written together."""
 FIRED_TOGETHER: Final = 128
@@ -39,8 +40,11 @@ Portion: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 Handled = TypeVar("Handled")
 
 
+_Waiting: TypeAlias = "dict[ExecutionId, deque[tuple[int, asyncio.Future[None]]]]"
+
+
 class FairTurns:
-    """Divides the turns of the running event loop among executions."""
+    """Divides the turns of the running event loop among workspaces, and among their executions."""
 
     def __init__(
         self,
@@ -60,8 +64,9 @@ class FairTurns:
         self.is_full = False
         """Whether events must wait for another turn."""
         self._is_watched = False
-        self._spent_s: dict[ExecutionId, float] = {}
-        self._waiting: dict[ExecutionId, deque[tuple[int, asyncio.Future[None]]]] = {}
+        self._spent_s: dict[str, float] = {}
+        """By workspace and by execution; the id of an execution has a colon, a workspace none."""
+        self._waiting: dict[str, _Waiting] = {}
         self._numbers = count()
         self._handed_on = 0
 
@@ -70,7 +75,8 @@ class FairTurns:
         if not self.is_full:
             return
         came = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(execution_id, deque()).append((next(self._numbers), came))
+        waiting = self._waiting.setdefault(workspace_of(execution_id), {})
+        waiting.setdefault(execution_id, deque()).append((next(self._numbers), came))
         await came
 
     def take(
@@ -125,7 +131,8 @@ class FairTurns:
 
     def _charge(self, execution_id: ExecutionId, spent_s: float) -> None:
         self._turn_s += spent_s
-        self._spent_s[execution_id] = self._spent_s.get(execution_id, 0.0) + spent_s
+        for spender in (execution_id, workspace_of(execution_id)):
+            self._spent_s[spender] = self._spent_s.get(spender, 0.0) + spent_s
 
     def _watch(self) -> None:
         if not self._is_watched:
@@ -147,26 +154,38 @@ class FairTurns:
 
     def _next(self) -> "asyncio.Future[None] | None":
         while self._waiting:
-            execution_id = min(self._waiting, key=self._place)
-            queue = self._waiting[execution_id]
-            _, came = queue.popleft()
-            if not queue:
-                del self._waiting[execution_id]
+            is_turn_of_oldest = self._handed_on % OLDEST_EVERY == OLDEST_EVERY - 1
+            spent_s = {} if is_turn_of_oldest else self._spent_s
+            oldest = {each: _oldest(waiting) for each, waiting in self._waiting.items()}
+            workspace = min(oldest, key=lambda each: (spent_s.get(each, 0.0), oldest[each]))
+            executions = self._waiting[workspace]
+            execution_id = min(
+                executions, key=lambda each: (spent_s.get(each, 0.0), executions[each][0][0])
+            )
+            _, came = executions[execution_id].popleft()
+            self._forget_empty(workspace, execution_id)
             if not came.done():
                 return came
         return None
 
-    def _place(self, execution_id: ExecutionId) -> tuple[float, int]:
-        number, _ = self._waiting[execution_id][0]
-        is_turn_of_oldest = self._handed_on % OLDEST_EVERY == OLDEST_EVERY - 1
-        return (0.0 if is_turn_of_oldest else self._spent_s.get(execution_id, 0.0), number)
+    def _forget_empty(self, workspace: str, execution_id: ExecutionId) -> None:
+        executions = self._waiting[workspace]
+        if not executions[execution_id]:
+            del executions[execution_id]
+        if not executions:
+            del self._waiting[workspace]
+
+
+def _oldest(waiting: _Waiting) -> int:
+    """Return the number of what has waited longest; numbers rise."""
+    return min(queue[0][0] for queue in waiting.values())
 
 
 async def in_portions(calls: Sequence[Call], take: Portion) -> list[Reply]:
     """Handle a batch in portions; the replies are in its order.
 
-    The remaining calls of the execution that filled a turn follow those of the others. Events of
-    one execution keep their order.
+    The remaining calls of the workspace that filled a turn follow those of the others, and of these
+    the calls of the execution that filled it come last. Events of one execution keep their order.
     """
     replies = await take(calls) if calls else []
     if len(replies) == len(calls):
@@ -174,11 +193,17 @@ async def in_portions(calls: Sequence[Call], take: Portion) -> list[Reply]:
     by_number = dict(enumerate(replies))
     last, numbers = calls[len(replies) - 1], list(range(len(replies), len(calls)))
     while numbers:
-        numbers.sort(key=lambda number: calls[number].execution_id == last.execution_id)
+        numbers.sort(key=partial(_nearness, calls, last.execution_id))
         taken = await take([calls[number] for number in numbers])
         by_number.update(zip(numbers, taken, strict=False))
         last, numbers = calls[numbers[len(taken) - 1]], numbers[len(taken) :]
     return [by_number[number] for number in range(len(calls))]
+
+
+def _nearness(calls: Sequence[Call], execution_id: ExecutionId, number: int) -> tuple[bool, bool]:
+    """Tell whether a call is for the workspace of an execution, and for this execution."""
+    other = calls[number].execution_id
+    return workspace_of(other) == workspace_of(execution_id), other == execution_id
 
 
 _IN_MEMORY: Final = "in memory"

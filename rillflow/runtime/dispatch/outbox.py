@@ -34,45 +34,50 @@ PATIENCE_S = 0.1
 """After this time, other batches no longer wait for a batch."""
 MOST_LATE = 14
 """How many batches may take longer at once."""
+MOST_IDLE: Final = 64
+"""Where so many workspaces have an outbox, idle ones are closed before the next is opened."""
 LARGE_BYTES_UNDER_WAY: Final = 16 << 20
 """Limit of the bytes of large answers of one workspace that an owner has not accepted yet."""
 
 
 class AnswerOutbox:
-    """The outbox of small answers, and one for the large answers of each workspace.
+    """For each workspace, an outbox of its small answers, and one of its large answers.
 
     An owner takes the time of several hundred small answers for a large one, and those of a
-    workspace one after the other. So they are sent alone, and nothing else waits for them.
+    workspace one after the other. So they are sent alone, and nothing else waits for them. Answers
+    that take long to handle keep back others of their workspace only.
     """
 
     def __init__(self, take: TakeAnswers) -> None:
         self._take = take
-        self._small = Outbox(take)
+        self._small: dict[str, Outbox] = {}
         self._large: dict[str, Outbox] = {}
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch of its outbox."""
-        if answer.size_bytes <= LARGE_BYTES:
-            self._small.put(answer)
-        else:
-            self._large_of(workspace_of(answer.execution_id)).put(answer)
+        workspace = workspace_of(answer.execution_id)
+        is_small = answer.size_bytes <= LARGE_BYTES
+        outbox = (self._small if is_small else self._large).get(workspace)
+        (outbox or self._opened(workspace, is_small=is_small)).put(answer)
 
-    def _large_of(self, workspace: str) -> "Outbox":
-        outbox = self._large.get(workspace)
-        if outbox is None:
-            self._large = {key: each for key, each in self._large.items() if not each.is_idle}
-            outbox = Outbox(self._take, most_in_batch=1, most_under_way=LARGE_BYTES_UNDER_WAY)
-            self._large[workspace] = outbox
+    def _opened(self, workspace: str, *, is_small: bool) -> "Outbox":
+        """Open an outbox; those that are idle are closed where there are many."""
+        outboxes = self._small if is_small else self._large
+        if len(outboxes) >= MOST_IDLE:
+            for name in [each for each, outbox in outboxes.items() if outbox.is_idle]:
+                del outboxes[name]
+        limits = {} if is_small else {"most_in_batch": 1, "most_under_way": LARGE_BYTES_UNDER_WAY}
+        outboxes[workspace] = outbox = Outbox(self._take, **limits)
         return outbox
 
     def drop(self) -> None:
         """Stop sending, and forget what was not accepted."""
-        for outbox in (self._small, *self._large.values()):
+        for outbox in (*self._small.values(), *self._large.values()):
             outbox.drop()
 
     async def close(self) -> None:
         """Stop sending."""
-        for outbox in (self._small, *self._large.values()):
+        for outbox in (*self._small.values(), *self._large.values()):
             await outbox.close()
 
 

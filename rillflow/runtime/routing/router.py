@@ -17,7 +17,7 @@ from rillflow.errors import (
     RillflowError,
     UnavailableError,
 )
-from rillflow.ids import ExecutionId, is_dedicated, partition_of
+from rillflow.ids import ExecutionId, is_dedicated, partition_of, workspace_of
 from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (
     ELSEWHERE,
@@ -44,7 +44,7 @@ from rillflow.ports.messages import (
     decode_map,
     encode_message,
 )
-from rillflow.runtime.aio.batching import Batcher
+from rillflow.runtime.aio.batching import KeyedBatcher
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.completion.client import (
     CompletionClient,
@@ -90,7 +90,10 @@ class OwnerRef:
         self._limit = limit or SubmissionLimit()
         self._connection = _until_moved(connection) if moves else connection
         self.is_near = is_near
-        self._calls: Batcher[Call, Reply] = Batcher(self._send, wide=2, size_of=size_of)
+        # A call would wait for all events that happened to be sent with it.
+        self._calls: KeyedBatcher[Call, Reply] = KeyedBatcher(
+            self._send, key_of=_workspace_of, wide=2, size_of=size_of
+        )
         self._watch = CompletionClient(watcher, self.ask, self._ask_ended)
 
     @property
@@ -187,6 +190,10 @@ class OwnerRef:
 
     async def _ask_ended(self, question: AwaitEnds) -> News:
         return decode_news(await self._connection(encode_message(question)))
+
+
+def _workspace_of(call: Call) -> str:
+    return workspace_of(call.execution_id)
 
 
 def _until_moved(connection: Connection) -> Connection:
