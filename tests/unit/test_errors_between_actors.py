@@ -18,6 +18,7 @@ from rillflow import errors
 from rillflow.actors.connections.frames import Serve, SocketConnection
 from rillflow.actors.connections.sockets import SocketServer
 from rillflow.gateways.limits.answer_budget import CallId
+from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
@@ -137,7 +138,8 @@ async def test_a_defect_in_one_call_of_a_batch_is_told_to_its_caller_alone_and_o
 
     async with connected(serve) as connection, asyncio.timeout(LONG_S):
         owner = OwnerRef(connection.call, watcher="me")
-        calls: list[Call] = [WATCH, WATCH, WATCH, Watch(execution_id=f"{WATCH.execution_id}bad", watcher="me")]
+        bad = Watch(execution_id=ExecutionId(f"{WATCH.execution_id}bad"), watcher="me")
+        calls: list[Call] = [WATCH, WATCH, WATCH, bad]
         asked = (owner.ask(each) for each in (*calls, WATCH))
         replies = await asyncio.gather(*asked, return_exceptions=True)
     kinds = [type(reply) for reply in replies]
