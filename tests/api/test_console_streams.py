@@ -2,15 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from starlette.types import Message
 
 from rillflow.runtime.changes.hub import MOST_OF_EXECUTION
 from rillflow.stores import open_store
+from serve.routes.console_api.streams import EventStream
 from serve.schemas.console_sessions import LIFE_S
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
@@ -235,3 +237,23 @@ async def test_what_is_no_stream_is_refused(api: Api) -> None:
         f"{V1}executions.stream", params={"flow": "<script>"}, headers=SSE
     )
     assert malformed.status_code == 400
+
+
+async def test_a_client_that_reads_nothing_is_cut_off() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message.get("body", b"").endswith(b"second"):
+            await asyncio.get_running_loop().create_future()  # its connection takes no more
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        for event in (b"first", b"second", b"third"):
+            yield event
+
+    async with asyncio.timeout(SOON_S):
+        await EventStream(events, send_s=0.05)({"type": "http"}, receive, send)
+    assert [message.get("body", b"")[-6:] for message in sent] == [b"", b"\nfirst", b"second"]

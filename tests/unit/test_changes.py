@@ -10,12 +10,15 @@ from rillflow.errors import OverloadedError, UnavailableError
 from rillflow.ports.changes import AwaitChanges, Change, Changes, decode_changes, encode_changes
 from rillflow.runtime.changes.feed import LISTENS_S, ChangeFeed
 from rillflow.runtime.changes.hub import (
+    LEAST_NAMED,
     MOST_NAMED,
     MOST_OF_ADDRESS,
     MOST_OF_EXECUTION,
     MOST_STREAMS,
     MOST_TOLD_AT_ONCE,
     MOST_WAITING,
+    NAMED_AT_ONCE,
+    REST_S,
     TOLD_PER_S,
     Batch,
     ChangeHub,
@@ -328,4 +331,38 @@ async def test_many_lists_that_change_without_pause_are_told_less_often() -> Non
         took_s = loop.time() - begun_s
     # The first is told at once, and each later one half a second after the one before.
     assert took_s > 1.4
+    await hub.stop()
+
+
+async def test_an_owner_that_always_has_changes_is_asked_now_and_then() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    loop = asyncio.get_running_loop()
+    async with hub.stream(Selection(), None) as stream:
+        await until(lambda: owners.feeds[0].is_heard)
+        begun_s, before = loop.time(), owners.questions
+        told = 0
+        while told < 3:
+            owners.feeds[0].note(f"{ORDER}1", 1, "running")
+            told += await stream.next(0) is not None
+        asked = owners.questions - before
+        assert asked <= (loop.time() - begun_s) / REST_S + 1
+    await hub.stop()
+
+
+async def test_the_more_lists_there_are_the_fewer_changes_each_names() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    async with AsyncExitStack() as opened:
+        streams = [
+            await opened.enter_async_context(hub.stream(Selection(), None))
+            for _ in range(NAMED_AT_ONCE // LEAST_NAMED)
+        ]
+        await until(lambda: owners.feeds[0].is_heard)
+        for number in range(MOST_NAMED):
+            owners.feeds[0].note(f"{ORDER}{number}", 1, "running")
+        told = await streams[0].next(LONG_S)
+        assert told is not None
+        assert (len(ids(told)), told.more) == (LEAST_NAMED, MOST_NAMED - LEAST_NAMED)
+        assert ids(told)[-1] == f"{ORDER}{MOST_NAMED - 1}"
     await hub.stop()

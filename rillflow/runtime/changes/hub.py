@@ -3,6 +3,9 @@
 Changes are collected for a tenth of a second and told to all streams at once, encoded once for each
 selection. A stream that does not read is closed. Nothing runs while there is no stream.
 
+Where an owner always has changes, a question would be answered at once and asked again, hundreds of
+times a second. So nobody asks for half of the time for which the hub collects, after each answer.
+
 Used by `runtime/stack.py` and `serve/routes`.
 """
 
@@ -20,11 +23,14 @@ from msgspec.structs import replace
 from rillflow.errors import OverloadedError, RillflowError
 from rillflow.ids import ExecutionId, workflow_of
 from rillflow.ports.changes import AwaitChanges, Change, ChangeSource
+from rillflow.runtime.aio.reused_timer import ReusedTimer
 
 log = logging.getLogger("rillflow.changes")
 
 ASK_S: Final = 20.0
 COLLECT_S: Final = 0.1
+REST_S: Final = COLLECT_S / 2
+"""How long an owner that had changes is not asked at least."""
 LINGER_S: Final = 30.0
 """How long changes are collected after the last stream was closed, so that it can go on."""
 READY_S: Final = 2.0
@@ -44,6 +50,9 @@ MOST_KEPT_CHANGES: Final = 1_000
 """A batch of more is not kept: who has missed it reads its list anew."""
 MOST_NAMED: Final = 100
 """How many executions a batch names to a list, the last that changed; the others are counted."""
+LEAST_NAMED: Final = 20
+NAMED_AT_ONCE: Final = 20_000
+"""How many executions a batch names in all lists together; with more of them, each names fewer."""
 TOLD_PER_S: Final = 1_000
 """How many events all lists together are told in a second; with more of them, they wait longer."""
 
@@ -77,6 +86,7 @@ class ChangeStream:
         self.is_slow = False
         self._batches = deque[Batch]()
         self._waiting: asyncio.Future[None] | None = None
+        self._silence = ReusedTimer(self._wake)
 
     def tell(self, batch: Batch) -> None:
         """Add a batch; a stream that reads nothing is marked as slow."""
@@ -84,29 +94,31 @@ class ChangeStream:
             self.is_slow = True
             return
         self._batches.append(batch)
-        if self._waiting is not None:
-            _wake(self._waiting)
+        self._wake()
 
     async def next(self, timeout_s: float) -> Batch | None:
         """Return the next batch, None if there was none in time.
 
-        Many streams wait here for each batch, so it costs neither a task nor a queue.
+        Many streams wait here for each batch, so it costs neither a task nor a queue, and one timer
+        serves many calls.
         """
         if not self._batches:
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.create_future()
-            timer = loop.call_later(timeout_s, _wake, self._waiting)
+            self._waiting = asyncio.get_running_loop().create_future()
+            self._silence.begin(timeout_s)
             try:
                 await self._waiting
             finally:
-                timer.cancel()
+                self._silence.end()
                 self._waiting = None
         return self._batches.popleft() if self._batches else None
 
+    def close(self) -> None:
+        """Let go of the timer."""
+        self._silence.close()
 
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
 
 class ChangeHub:
@@ -122,6 +134,7 @@ class ChangeHub:
         self._number = 0
         self._pending: dict[ExecutionId, Change] = {}
         self._is_lost = False
+        self._rest_s = REST_S
         self._news = asyncio.Event()
         self._ready: dict[int, asyncio.Event] = {}
         self._askers: dict[int, asyncio.Task[None]] = {}
@@ -159,6 +172,7 @@ class ChangeHub:
                 self._catch_up(stream, after)
             yield stream
         finally:
+            stream.close()
             self._streams.discard(stream)
             for kind in kinds:
                 self._counts[kind] -= 1
@@ -242,6 +256,7 @@ class ChangeHub:
             if told.changes:
                 merge(self._pending, told.changes)
                 self._news.set()
+                await asyncio.sleep(self._rest_s)
 
     def _lose(self, life: str) -> None:
         if life:
@@ -265,8 +280,10 @@ class ChangeHub:
             self._news.clear()
             told = await self._tell_all()
             self._ask_all()
-            if told > TOLD_PER_S * COLLECT_S:
-                await asyncio.sleep(told / TOLD_PER_S - COLLECT_S)
+            pause_s = max(told / TOLD_PER_S - COLLECT_S, 0)
+            self._rest_s = max(pause_s / 2, REST_S)
+            if pause_s:
+                await asyncio.sleep(pause_s)
         for asker in self._askers.values():
             asker.cancel()
         self._askers.clear()
@@ -285,7 +302,8 @@ class ChangeHub:
         batch = Batch(self._number, None if is_lost else tuple(pending.values()))
         is_kept = len(pending) <= MOST_KEPT_CHANGES
         self._kept.append(batch if is_kept else Batch(self._number, None))
-        selected, told = _Parts(batch), 0
+        most = max(min(MOST_NAMED, NAMED_AT_ONCE // max(len(self._streams), 1)), LEAST_NAMED)
+        selected, told = _Parts(batch, most), 0
         # A stream that is opened meanwhile begins after this batch.
         for number, stream in enumerate(list(self._streams), start=1):
             chosen = selected.of(stream.selection)
@@ -318,8 +336,9 @@ class _Parts:
     would take a millisecond each to search a large batch.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, most_named: int = MOST_NAMED) -> None:
         self._batch = batch
+        self._most_named = most_named
         self._parts = dict[Selection, Batch]()
         self._changes: dict[Selection, list[Change]] | None = None
 
@@ -332,7 +351,7 @@ class _Parts:
             if self._changes is None:
                 self._changes = _by_selection(self._batch.changes)
             changes = self._changes.get(selection, [])
-            named = tuple(changes[-MOST_NAMED:])
+            named = tuple(changes[-self._most_named :])
             more = len(changes) - len(named)
             part = self._parts[selection] = Batch(self._batch.number, named, more=more)
         return part

@@ -17,6 +17,7 @@ from rillflow.core.inspection.views import SUMMARY
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.jsontypes import decode_json, encode_json
+from rillflow.runtime.aio.reused_timer import ReusedTimer
 from rillflow.runtime.changes.hub import Batch, ChangeHub, Selection
 from rillflow.runtime.changes.summaries import STALE_S, ShownSummary
 from rillflow.runtime.stack import Stack
@@ -98,11 +99,13 @@ class EventStream(Response):
 
     media_type = EVENT_STREAM
 
-    def __init__(self, events: Callable[[], Events]) -> None:
+    def __init__(self, events: Callable[[], Events], *, send_s: float = SEND_S) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        self._send_s = send_s
         self._has_begun = False
+        self._is_cut_off = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events, until the client, the session of its reader, or the time is gone.
@@ -121,7 +124,8 @@ class EventStream(Response):
         self, first: bytes, events: Events, scope: Scope, receive: Receive, send: Send
     ) -> None:
         session = scope.get(SESSION)
-        writing = asyncio.ensure_future(self._write(first, events, send))
+        in_time = ReusedTimer(lambda: self._cut_off(writing))
+        writing = asyncio.ensure_future(self._write(first, events, send, in_time))
         ends = [asyncio.ensure_future(_until_gone(receive))]
         if session is not None:
             ends.append(asyncio.ensure_future(session.until_ended()))
@@ -131,35 +135,39 @@ class EventStream(Response):
         try:
             await asyncio.wait({writing, *ends}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            in_time.close()
             for task in (writing, *ends):
                 task.cancel()
             # A client that has gone, or is cut off, is no failure of the server.
             await asyncio.gather(writing, *ends, return_exceptions=True)
-        if writing.cancelled() and self._has_begun:
+        if writing.cancelled() and self._has_begun and not self._is_cut_off:
             with suppress(OSError):  # a client that has gone
                 await send(_END)
 
-    async def _write(self, first: bytes, events: Events, send: Send) -> None:
+    def _cut_off(self, writing: "asyncio.Future[None]") -> None:
+        """End a stream whose client does not read; it is sent no end either."""
+        self._is_cut_off = True
+        writing.cancel()
+
+    async def _write(self, first: bytes, events: Events, send: Send, in_time: ReusedTimer) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         self._has_begun = True
-        await _send_in_time(send, _BEGIN + first)
+        await self._send_in_time(send, _BEGIN + first, in_time)
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_S):
                 try:
                     async for event in events:
-                        await _send_in_time(send, event)
+                        await self._send_in_time(send, event, in_time)
                 except RillflowError as error:
-                    await _send_in_time(send, _event(None, "reset", {"reason": str(error)}))
+                    reset = _event(None, "reset", {"reason": str(error)})
+                    await self._send_in_time(send, reset, in_time)
         await send(_END)
 
-
-async def _send_in_time(send: Send, event: bytes) -> None:
-    try:
-        async with asyncio.timeout(SEND_S):
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-    except TimeoutError as error:
-        raise ConnectionError("the client does not read") from error
+    async def _send_in_time(self, send: Send, event: bytes, in_time: ReusedTimer) -> None:
+        in_time.begin(self._send_s)
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+        in_time.end()
 
 
 async def _until_gone(receive: Receive) -> None:
