@@ -20,6 +20,7 @@ from rillflow.actors.names import dispatcher_actor_name, is_dedicated_actor, sen
 from rillflow.actors.peers import Peer
 from rillflow.actors.ray_context import is_controlled
 from rillflow.artifact_settings import artifact_settings
+from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.outbound.egress import egress_rules
 from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
@@ -215,16 +216,15 @@ def _delegation(
     return delegation
 
 
-def _gateway_of_others(settings: Settings, budget: AnswerBudget) -> GatewayRegistry | None:
+def _gateway_of_others(settings: Settings, budget: AnswerBudget) -> HttpGateway | None:
     """Return the gateway of calls that other dispatchers have delegated; None without others.
 
-    It has limits of its own, which no call meets that was let through where it is from. Circuits
-    are there, too, and hear from here how calls went.
+    They are plain HTTP calls, and have had their turn where they are from. Circuits are there, too,
+    and hear from here how calls went.
     """
     if settings.dispatcher_actors == 1:
         return None
-    outbound = replace(http_settings(settings), breaker=BreakerPolicy())
-    return GatewayRegistry.with_http(outbound, SystemClock(), discover=False, budget=budget)
+    return HttpGateway(http_settings(settings), SystemClock(), budget, is_limited=False)
 
 
 def ray_settings(settings: Settings, dispatcher: str, feed_path: str = "") -> RaySettings:

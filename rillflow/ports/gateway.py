@@ -109,11 +109,18 @@ class Gateway(Protocol):
 class Delegate(Protocol):
     """Another dispatcher, which makes calls for this one."""
 
-    def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
+    def take(
+        self, request: DispatchRequest, give_up_s: float
+    ) -> Awaitable[DispatchAnswer | None] | None:
         """Pass a call on, and return its answer; None if it is to be made here.
 
         An answer that is None is of a call that died with another dispatcher, and is to be made
         here. Whoever gives a call up cancels the answer.
+
+        Args:
+            request: The call.
+            give_up_s: When to give it up, by the clock of the event loop, about to the second; the
+                answer raises TimeoutError then.
         """
         ...
 

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import uvloop
 
 from rillflow.actors.connections.frames import Serve, ServerConnection, SocketConnection
+from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
@@ -99,10 +100,8 @@ async def dispatcher(folder: Path, name: str, others: list[str]) -> None:
     """Run a dispatcher in this process, with sockets in a folder, until killed."""
     logging.disable(logging.CRITICAL)  # at the end of a round nobody takes the answers
     watch, clock, budget = LoopWatch(name), SystemClock(), AnswerBudget(ANSWER_BYTES)
-    registry, delegated = (
-        GatewayRegistry.with_http(HttpSettings(), clock, discover=False, budget=budget)
-        for _ in range(2)
-    )
+    registry = GatewayRegistry.with_http(HttpSettings(), clock, discover=False, budget=budget)
+    delegated = HttpGateway(HttpSettings(), clock, budget, is_limited=False)
     connections = [connection_to(folder / other) for other in others]
     delegation = Delegation(name, "1", connections, busy=lambda: watch.busy, budget=budget)
     if others:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from rillflow.errors import DefectError
+from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
@@ -104,7 +105,7 @@ class Two:
         self.is_old = False
         self.budget = AnswerBudget(1 << 20)
         self.here = self._registry(**settings)
-        self.there = Counted(self._registry())
+        self.there = Counted(HttpGateway(HttpSettings(), SystemClock(), is_limited=False))
         self.other = self.another(b"1")
         self.delegation = self.process("1")
         self.home = DispatcherEndpoint(
@@ -284,6 +285,48 @@ async def test_a_call_that_is_abandoned_is_ended_by_whoever_makes_it() -> None:
         await two.there.until(under_way=0)
 
 
+async def test_a_call_that_takes_too_long_elsewhere_is_given_up_here_and_ended_there() -> None:
+    function = Function()
+    async with web_server(work=function.handle) as base, running(Two()) as two:
+        await two.share()
+        delegate = two.delegation._delegates[0]
+        now_s = asyncio.get_running_loop().time()
+        late, other = (
+            delegate.take(attempt(f"{base}/work", task=task), now_s + left_s)
+            for task, left_s in (("late", 0.0), ("other", 60.0))
+        )
+        assert late is not None
+        assert other is not None
+        await function.until(2)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(late, WITHIN_S)
+        await two.there.until(under_way=1)
+        function.answers.set()
+        answer = await asyncio.wait_for(other, WITHIN_S)
+        assert answer is not None
+        assert answer.body == b'{"made": true}'
+
+
+async def test_a_call_that_takes_too_long_elsewhere_counts_as_the_failure_of_its_function() -> None:
+    class Late:
+        """One that gives every call up."""
+
+        def take(self, request: DispatchRequest, give_up_s: float) -> asyncio.Future[Any]:
+            del request, give_up_s
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_exception(TimeoutError())
+            return answer
+
+    two = Two(breaker=OPENS)
+    async with running(two):
+        two.here.delegate_to(Always(Late()))
+        await two.order(NEVER, map(str, range(OPENS.failures)))
+        answers = await two.answers(OPENS.failures)
+        assert all("no answer from POST" in (answer.error or "") for answer in answers)
+        [host] = two.here.hosts()
+        assert [each.failures for each in host.functions] == [OPENS.failures]
+
+
 async def test_answers_wait_in_the_other_dispatcher_while_here_is_no_room() -> None:
     two = Two()
     async with running(two):
@@ -396,7 +439,10 @@ class Asked:
     def chosen(self) -> Delegate:
         return self
 
-    def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
+    def take(
+        self, request: DispatchRequest, give_up_s: float
+    ) -> Awaitable[DispatchAnswer | None] | None:
+        assert give_up_s > asyncio.get_running_loop().time()
         self.requests.append(request)
         return None
 

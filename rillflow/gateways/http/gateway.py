@@ -30,7 +30,7 @@ from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.limits.limiter import CallLimiter, function_of
+from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, function_of
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -59,13 +59,21 @@ class HttpGateway:
     """
 
     def __init__(
-        self, settings: HttpSettings, clock: Clock, budget: AnswerBudget | None = None
+        self,
+        settings: HttpSettings,
+        clock: Clock,
+        budget: AnswerBudget | None = None,
+        *,
+        is_limited: bool = True,
     ) -> None:
-        """Read large answers only if a ``budget`` has room; the caller releases that room."""
+        """Read large answers only if a ``budget`` has room; the caller releases that room.
+
+        One that is not ``is_limited`` makes calls that have had their turn elsewhere.
+        """
         self._budget = budget or AnswerBudget(sys.maxsize)
         self._settings = settings
         self._clock = clock
-        self._turns = CallLimiter(settings, clock)
+        self._turns = CallLimiter(settings, clock) if is_limited else NoLimiter()
         self._transport: HttpTransport | None = None
         self._guarded: HttpTransport | None = None
         self._under_way: set[asyncio.Timeout] = set()
@@ -154,8 +162,9 @@ class HttpGateway:
                 try:
                     async with self._turns.turn(request, names, limit) as turn:
                         loop = asyncio.get_running_loop()
-                        if delegate and (delegated := delegate.take(request)) is not None:
-                            limit.reschedule(loop.time() + timeout_s + DELEGATED_S)
+                        give_up_s = loop.time() + timeout_s + DELEGATED_S
+                        if delegate and (delegated := delegate.take(request, give_up_s)):
+                            limit.reschedule(None)  # The delegate gives the call up.
                             if (answer := await delegated) is not None:
                                 turn.made_elsewhere(answer)
                                 return answer

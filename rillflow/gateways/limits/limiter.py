@@ -84,6 +84,37 @@ class CallLimiter:
         )
 
 
+class NoLimiter:
+    """In place of a limiter, for calls that have had their turn elsewhere: none waits here."""
+
+    def turn(
+        self, request: DispatchRequest, names: tuple[str, str], limit: asyncio.Timeout
+    ) -> Self:
+        """Return a context that is entered at once."""
+        del request, names, limit
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Go on."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Release nothing."""
+
+    def answered(self, reply: Reply) -> None:
+        """Learn nothing: whoever has given the turn learns from the answer."""
+
+    def made_elsewhere(self, answer: DispatchAnswer) -> None:
+        """Learn nothing."""
+
+    def hosts(self) -> list[HostState]:
+        """Return no hosts: those are known where calls get their turn."""
+        return []
+
+    def close(self) -> None:
+        """There is nothing to drop."""
+
+
 class Turn:
     """The turn of one call; leaving it releases everything, however the call ended."""
 
@@ -131,7 +162,9 @@ class Turn:
         self._turns.slots.release(host, self._caller)
         if isinstance(error, NotConnectedError):
             self._settle(host, is_well=False)
-        elif error and (isinstance(error, BrokenExchangeError) or self._limit.expired()):
+        elif isinstance(error, BrokenExchangeError | TimeoutError) or (
+            error and self._limit.expired()
+        ):
             self._settle(function, is_well=False)
         for circuit in self._probes:
             circuit.pass_on()

@@ -10,7 +10,7 @@ Used by `actors/dispatcher_actor.py` and `runtime/endpoints`.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from rillflow.errors import RillflowError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
@@ -112,6 +112,10 @@ class Delegation:
         self._sharing.look(own, others)
 
 
+_Awaited: TypeAlias = tuple[asyncio.Future[DispatchAnswer | None], float]
+"""The answer of a call, and when it is given up."""
+
+
 class _Delegate:
     """Another dispatcher, and the calls that it makes for this one.
 
@@ -123,7 +127,8 @@ class _Delegate:
         self._connection = connection
         self._client = DispatcherClient(sender, [connection])
         self._client.serve(self)
-        self._awaited: dict[CallId, asyncio.Future[DispatchAnswer | None]] = {}
+        self._awaited: dict[CallId, _Awaited] = {}
+        self._taken: list[DispatchRequest] = []
         self._is_ready = False
         self._died = asyncio.Event()
 
@@ -162,22 +167,36 @@ class _Delegate:
         busy = decode_loop(state).busy
         return None if busy >= LEAVES else busy
 
-    def take(self, request: DispatchRequest) -> Awaitable[DispatchAnswer | None] | None:
+    def take(
+        self, request: DispatchRequest, give_up_s: float
+    ) -> Awaitable[DispatchAnswer | None] | None:
         """Have it make a call; None if an earlier order of the same call has not ended there."""
-        if not self._is_ready or request.call in self._awaited:
+        call = request.call
+        if not self._is_ready or call in self._awaited:
             return None
-        answer = asyncio.get_running_loop().create_future()
-        self._awaited[request.call] = answer
-        self._client.send((request,))
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        self._awaited[call] = answer, give_up_s
+        if not self._taken:
+            loop.call_soon(self._send)
+        self._taken.append(request)
         return answer
+
+    def _send(self) -> None:
+        """Order what has been taken in one turn of the event loop."""
+        taken, self._taken = self._taken, []
+        self._client.send(taken)
 
     def answered(self, answers: Iterable[DispatchAnswer]) -> None:
         """Take those answers that are of calls made there."""
-        own = [answer for answer in answers if answer.call in self._awaited]
-        for answer in own:
-            awaited = self._awaited.pop(answer.call)
-            if not awaited.done():
-                awaited.set_result(answer)
+        known, own = self._awaited, []
+        for answer in answers:
+            awaited = known.pop(answer.call, None)
+            if awaited is None:
+                continue
+            own.append(answer)
+            if not awaited[0].done():
+                awaited[0].set_result(answer)
         self._client.answered(own)
 
     async def has_epoch(self) -> None:
@@ -197,15 +216,21 @@ class _Delegate:
         self._is_ready = False
         self._died.set()
         awaited, self._awaited = self._awaited, {}
-        for answer in awaited.values():
+        for answer, _ in awaited.values():
             if not answer.done():
                 answer.set_result(None)
         return []
 
     async def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those that were given up here."""
-        return [each for each in requests if self._is_over(each.call)]
+        """Return those that were given up here, or take too long; asked every second."""
+        now_s = asyncio.get_running_loop().time()
+        return [each for each in requests if self._is_over(each.call, now_s)]
 
-    def _is_over(self, call: CallId) -> bool:
+    def _is_over(self, call: CallId, now_s: float = 0.0) -> bool:
         awaited = self._awaited.get(call)
-        return awaited is None or awaited.done()
+        if awaited is None:
+            return True
+        answer, give_up_s = awaited
+        if give_up_s < now_s and not answer.done():
+            answer.set_exception(TimeoutError())
+        return answer.done()

@@ -271,6 +271,8 @@ class _Taken:
         self._earlier: set[str] = set()
 
     def __contains__(self, call: CallId) -> bool:
+        if not self._least:
+            return False
         text = _text_of(call)
         return text in self._latest or text in self._earlier
 
