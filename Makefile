@@ -288,6 +288,10 @@ bench-nodes: setup ## What calls between two Ray nodes cost
 bench-dispatchers: setup ## Calls to one host by one dispatcher and by two
 	@$(BIN)/python -m tests.bench.dispatchers $(ARGS)
 
+.PHONY: bench-stores
+bench-stores: setup ## Executions on SQLite and on PostgreSQL, in turns
+	@$(BIN)/python -m tests.bench.stores $(ARGS)
+
 .PHONY: bench-node-death
 bench-node-death: setup ## How long executions are held up when a node dies
 	@$(BIN)/python -m tests.bench.node_death $(ARGS)
