@@ -26,14 +26,15 @@ from rillflow.actors.monitoring.reports import ObservedActor, Reports
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
 from rillflow.actors.placing import (
     Rebalancing,
-    SpareWorkers,
     dispatchers,
+    node_again,
     owners,
     places,
     start,
     wanted_nodes,
 )
 from rillflow.actors.ray_context import holder_of
+from rillflow.actors.spare_workers import SpareWorkers, next_nodes, wanted_spares
 from rillflow.actors.takeover.actor_watch import ActorWatch
 from rillflow.actors.takeover.takeovers import START_S, Takeovers
 from rillflow.core.status import DAG_COMPLETED, DagStatus
@@ -299,14 +300,22 @@ class ControllerActor:
                 self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
             else:
                 self._say(sentence_of(step), self._causes(seen))
-            if step is None or (isinstance(step, Wait) and step.may_last):
-                await self._balance(seen)
-                return self._until_next_look_s()
-            if isinstance(step, Wait):
-                return WORK_S
-            self._steps += 1
-            await self._carry_out(step, {each.running.name: each for each in seen})
+        if step is None or (isinstance(step, Wait) and step.may_last):
+            await self._balance(seen)
+            return self._until_next_look_s()
+        if isinstance(step, Wait):
             return WORK_S
+        by_name = {each.running.name: each for each in seen}
+        nodes = await asyncio.to_thread(self._wanted_nodes)
+        # Not while others wait for their turn: they may have to take over.
+        await self._spare.prepare(
+            next_nodes(self._settings, step, by_name, nodes), self._settings.store_url
+        )
+        async with self._looking:
+            if takeovers == self._takeovers.count:
+                self._steps += 1
+                await self._carry_out(step, by_name)
+        return WORK_S
 
     def _causes(self, seen: list[ObservedActor]) -> str:
         others = {each.running.name for each in seen if each.running.deployment != self._wanted}
@@ -357,11 +366,6 @@ class ControllerActor:
 
     async def _end(self, actors: list[ObservedActor]) -> None:
         """End actors once all have finished what they are at, or have had time enough."""
-        if any(each.running.kind == EXECUTION for each in actors):
-            # Those of another partition map start next.
-            where = places(self._settings, await asyncio.to_thread(self._wanted_nodes))
-            next_owners = [where[name] for name in owners(self._settings)]
-            await self._spare.prepare(next_owners, self._settings.store_url)
         if not await self._leave(actors):
             return
         for each in actors:
@@ -409,7 +413,6 @@ class ControllerActor:
     async def _replace_drained(self, seen: ObservedActor) -> None:
         name = seen.running.name
         node = await asyncio.to_thread(self._node_of, seen)
-        await self._spare.prepare([node], self._settings.store_url)
         if not await self._leave([seen]):
             return
         begun = time.monotonic()
@@ -426,21 +429,25 @@ class ControllerActor:
         log.warning("actor_replaced", extra=facts)
 
     def _node_of(self, seen: ObservedActor) -> str | None:
-        nodes = self._wanted_nodes()
-        if len(nodes) <= 1:
-            return None
-        return seen.node if seen.node in nodes else nodes[0]
+        return node_again(seen.node, self._wanted_nodes())
 
     async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
+        takeovers = self._takeovers.count
+        nodes = await asyncio.to_thread(self._wanted_nodes)
+        shared = [each.node for each in seen if each.running.kind != DEDICATED and each.node]
+        self._spare.keep(wanted_spares(shared, nodes))
         gone = self._actor_watch.unreachable()
         move = await self._balancing.next_move(seen, self._drains.left_alone(), gone)
         if move is not None:
             actors = {each.running.name: each for each in seen}
-            await self._move(move, actors[move.actor])
+            if not await self._spare.prepare([move.node], self._settings.store_url):
+                return  # Ray may take a node for alive that is not.
+            async with self._looking:
+                if takeovers == self._takeovers.count:
+                    await self._move(move, actors[move.actor])
 
     async def _move(self, move: Move, seen: ObservedActor) -> None:
-        await self._spare.prepare([move.node], self._settings.store_url)
         if not await self._leave([seen], is_bounded=False):
             return
         begun = time.monotonic()

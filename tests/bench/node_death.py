@@ -3,36 +3,53 @@
     python -m tests.bench.node_death [rounds]
 
 Two raylets on this machine are the nodes, with an execution actor on each, PostgreSQL, and a Ray
-that does not notice the death within this time. Callers submit executions with a pause of a second
-in each to replicas on both nodes, since executions stay on the node where they were submitted; half
-way the node beside the head is killed, with its replica. A row has the executions of the dead actor
-that were under way then: how many, when the first of them had ended after the kill, half of them,
-99 % and all; and the longest time after the kill in which no execution ended at all.
+that does not notice the death within this time. Processes wait on the head for the actors of the
+other node, as the controller sees to some seconds after a deployment. Callers submit executions
+with a pause of a second in each to replicas on both nodes, since executions stay on the node where
+they were submitted; half way the node beside the head is killed, with its replica. A row has the
+executions of the dead actor that were under way then: how many, when the first of them had ended
+after the kill, half of them, 99 % and all; the longest time after the kill in which no execution
+ended at all; and, from the log of the controller, when somebody began to take over from an actor,
+and when its next process had answered.
 """
 
+import os
+import re
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from rillflow.actors.names import execution_actor_name, owner_index
+from rillflow.private_apis.ray_core.state import PRELOADS
 from rillflow.runtime.process.clock import SystemClock
 from tests.bench.measuring import percentile
 from tests.cluster.api import Api
 from tests.cluster.load import Load, ended_ms, mixture, under_load
 from tests.cluster.node_driver import ACTORS
-from tests.cluster.processes import announced
+from tests.cluster.processes import announced, descendants
 from tests.cluster.ray_nodes import DEAF, RayNodes
 from tests.postgres_server import PostgresServer
 
 EXECUTIONS: Final = 300
+PATIENCE_S: Final = 60.0
+LOOK_S: Final = 0.1
+ACTORS_THERE: Final = 1
+"""Execution actors on the node that dies; the dispatcher is on the head."""
 FUNCTIONS: Final = str(Path(__file__).parents[1] / "cluster" / "function_service.py")
 HEAD: Final = (
-    "| under way at the dead actor | first end | p50 | p99 | all | longest gap of all |",
-    "|---|---|---|---|---|---|",
+    "| under way there | first end | p50 | p99 | all | longest gap of all | taken over |",
+    "|---|---|---|---|---|---|---|",
 )
+TAKEN_OVER: Final = re.compile(
+    r"(?P<at>\S+ \S+) WARNING rillflow.controller actor_taken_over"
+    r' actor="rillflow:(?P<actor>\w+:\d+)" .*seconds=(?P<took_s>[\d.]+)'
+)
+"""A line of a log."""
 
 
 def main() -> None:
@@ -56,6 +73,7 @@ def _round(server: PostgresServer) -> str:
         base_url = nodes.ask("serve")
         pids = nodes.other.pids
         [dead] = [name for name, owner in nodes.ask("owners").items() if owner["pid"] in pids]
+        _wait_for_spares(nodes)
         with under_load(base_url, mixture(url), also=[nodes.ask("replicate")]) as load:
             load.wait_for(EXECUTIONS // 2)
             killed_ms = SystemClock().now_ms()
@@ -63,7 +81,46 @@ def _round(server: PostgresServer) -> str:
             gone_ms = SystemClock().now_ms()
             load.wait_for(EXECUTIONS)
         load.check_ends()
-        return _row(base_url, load, dead, (killed_ms, gone_ms))
+        taken_over = ", ".join(_taken_over(Path(folder), killed_ms))
+        return f"{_row(base_url, load, dead, (killed_ms, gone_ms))} {taken_over} |"
+
+
+def _wait_for_spares(nodes: RayNodes) -> None:
+    """Wait until as many processes wait on the head as the other node has actors."""
+    there = set(nodes.other.pids)
+    give_up_s = time.monotonic() + PATIENCE_S
+    while len(set(descendants(os.getpid())).intersection(_spares()) - there) < ACTORS_THERE:
+        assert time.monotonic() < give_up_s, "no process waits for an actor"
+        time.sleep(LOOK_S)
+
+
+def _spares() -> list[int]:
+    """Return the processes of Ray that have the hook of Rillflow, and no actor."""
+    return [
+        int(each.name)
+        for each in Path("/proc").glob("[0-9]*")
+        if _content(each / "cmdline").startswith(b"ray::IDLE")
+        and f"{PRELOADS}=1".encode() in _content(each / "environ").split(b"\0")
+    ]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # it has just ended
+
+
+def _taken_over(folder: Path, killed_ms: int) -> list[str]:
+    """Return who was replaced, and when that began and was done after the kill."""
+    told = []
+    for log in folder.glob("ray1/session_latest/logs/worker-*.err"):
+        for line in TAKEN_OVER.finditer(log.read_text(encoding="utf-8", errors="replace")):
+            # The logging of Python has a comma before the milliseconds.
+            at = datetime.fromisoformat(line["at"].replace(",", ".")).astimezone()
+            done_s = at.timestamp() - killed_ms / 1000
+            told.append(f"{line['actor']} {done_s - float(line['took_s']):.2f} to {done_s:.2f} s")
+    return sorted(told)
 
 
 def _row(base_url: str, load: Load, dead: str, killed: tuple[int, int]) -> str:

@@ -15,8 +15,8 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 
-from rillflow.actors.placing import SpareWorkers, raylet_of
 from rillflow.actors.ray_context import preloading
+from rillflow.actors.spare_workers import SpareWorkers, raylet_of
 from rillflow.private_apis.ray_core.state import no_hook
 
 PATIENCE_S: Final = 120.0

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.actors.placing import SpareWorkers
+from rillflow.actors.spare_workers import SpareWorkers, wanted_spares
 
 PATIENCE_S: Final = 60.0
 
@@ -49,7 +49,7 @@ class Nodes(dict[str, Node]):
 
 async def test_as_many_come_as_are_wanted_on_each_node() -> None:
     nodes = Nodes(one=Node(), other=Node())
-    await SpareWorkers(nodes.find).start({"one": 2, "other": 1}, PATIENCE_S)
+    assert await SpareWorkers(nodes.find).start({"one": 2, "other": 1}, PATIENCE_S)
     assert [len(node.unused) for node in nodes.values()] == [2, 1]
     assert [node.open for node in nodes.values()] == [0, 0]
 
@@ -63,6 +63,19 @@ async def test_one_that_still_waits_is_enough_and_one_that_was_taken_is_not() ->
     nodes["one"].unused.clear()
     await spare.start({"one": 1}, PATIENCE_S)
     assert nodes["one"].started == 2
+
+
+async def test_no_task_takes_the_process_that_waits_and_none_is_run_for_nobody() -> None:
+    nodes = Nodes(one=Node())
+    spare = SpareWorkers(nodes.find)
+    await spare.prepare([], "memory:")  # Ray, which would run a task, is not there
+    await spare.start({"one": 1}, PATIENCE_S)
+    await spare.prepare(["one"], "memory:")
+    assert (nodes["one"].started, len(nodes["one"].unused)) == (1, 1)
+    assert await spare.prepare(["one", "one"], "memory:")
+    assert nodes["one"].started == 2
+    del nodes["one"]
+    assert not await spare.prepare(["one"], "memory:"), "nothing is moved to a node that is gone"
 
 
 async def test_what_others_have_started_does_not_count() -> None:
@@ -86,5 +99,32 @@ async def test_a_node_that_is_gone_keeps_nothing_from_being_replaced(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        await SpareWorkers(Nodes().find).start({"one": 1}, PATIENCE_S)
+        assert not await SpareWorkers(Nodes().find).start({"one": 1}, PATIENCE_S)
     assert [record.message for record in caplog.records] == ["spare_workers_not_started"]
+
+
+def test_as_many_wait_on_each_node_as_it_gets_when_the_one_with_most_actors_dies() -> None:
+    assert wanted_spares(["one", "one", "other", "other"], ["one", "other"]) == {
+        "one": 2,
+        "other": 2,
+    }
+    assert wanted_spares([*"aaab", "c"], "abc") == {"a": 2, "b": 2, "c": 2}
+    assert wanted_spares(["one", "one"], ["one"]) == {}
+    assert wanted_spares([], ["one", "other"]) == {}
+
+
+async def test_those_that_are_kept_are_looked_at_from_time_to_time() -> None:
+    now_s = 1000.0
+    nodes = Nodes(one=Node(), other=Node())
+    spare = SpareWorkers(nodes.find, now_s=lambda: now_s)
+    spare.keep({"one": 2, "gone": 1, "other": 1})
+    await spare.kept()
+    assert [len(node.unused) for node in nodes.values()] == [2, 1]
+    nodes["one"].unused.pop()
+    spare.keep({"one": 2})
+    await spare.kept()
+    assert nodes["one"].started == 2
+    now_s += 60
+    spare.keep({"one": 2})
+    await spare.kept()
+    assert nodes["one"].started == 3
