@@ -176,10 +176,12 @@ class Turn:
 
     def made_elsewhere(self, answer: DispatchAnswer) -> None:
         """Note how a call went that another dispatcher has made."""
-        host, function = self._names
-        if answer.http_status is not None:
-            self._reached(answer.http_status, wish_s=answer.retry_after_s)
+        status = answer.http_status
+        if status is not None:
+            if status >= _ERRORS or self._turns.circuits.known:
+                self._reached(status, wish_s=answer.retry_after_s)
         elif answer.lost:
+            host, function = self._names
             self._settle(host if answer.lost == "connection" else function, is_well=False)
 
     def _reached(

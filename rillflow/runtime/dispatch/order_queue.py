@@ -46,9 +46,15 @@ class OrderQueue:
 
     def take(self) -> list[DispatchRequest]:
         """Return the requests of the next order, one at least if there is any."""
+        waiting = self._waiting
+        if len(waiting) == 1:
+            [queue] = waiting.values()
+            size_bytes = sum([len(each.input) for each in queue])
+            if len(queue) <= MOST_IN_ORDER and size_bytes <= LONGEST_ORDER_BYTES:
+                waiting.clear()
+                return list(queue)
         order: list[DispatchRequest] = []
         size_bytes = 0
-        waiting = self._waiting
         while waiting and len(order) < MOST_IN_ORDER:
             workspace, queue = next(iter(waiting.items()))
             size_bytes += len(queue[0].input)
