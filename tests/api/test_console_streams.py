@@ -248,7 +248,8 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
             await asyncio.get_running_loop().create_future()  # its connection takes no more
 
     async def receive() -> Message:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
 
     async def events() -> AsyncGenerator[bytes, None]:
         for event in (b"first", b"second", b"third"):

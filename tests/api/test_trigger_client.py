@@ -69,7 +69,7 @@ async def test_a_trigger_of_a_definition_that_was_not_added_says_so() -> None:
             )
             version = "shop:order:md5_" + "0" * 32
             pinned = await client.triggers.add(version, YEARLY, trigger_id="p")
-            assert pinned["hint"].startswith(f"descriptor:{version} value empty; until")
+            assert str(pinned["hint"]).startswith(f"descriptor:{version} value empty; until")
             assert "hint" not in await client.triggers.show("t")
             await client.triggers.remove("t")
             await client.triggers.remove("p")
