@@ -217,6 +217,7 @@ class ControllerActor:
                 if task is not None:
                     task.cancel()
             self._say("the deployment is being stopped")
+            await self._spare.end()
             return await self._ends(self._settings, self._reports, self._lease, drains=drains)
 
     async def _unfinished(self) -> int:

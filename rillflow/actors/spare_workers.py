@@ -14,6 +14,7 @@ Used by `actors/controller_actor.py`.
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,6 +40,8 @@ KEEP_S: Final = 600
 LOOK_S: Final = 0.05
 KEPT_S: Final = 10.0
 """Between looks whether those that wait at all times are there."""
+END_S: Final = 5.0
+"""How long the end of those that wait may take."""
 
 
 class NodeWorkers(Protocol):
@@ -138,6 +141,31 @@ class SpareWorkers:
             log.warning("spare_workers_late", extra={"nodes": sorted(missing)})
         return True
 
+    async def end(self) -> None:
+        """End those that wait: each is given to an actor, which is ended.
+
+        Ray has no call for that. It is given up after some seconds, since Ray may end them too.
+        """
+        self._next_s = math.inf
+        try:
+            async with asyncio.timeout(END_S), self._turn:
+                nodes = await asyncio.to_thread(self._waiting)
+                await asyncio.gather(*map(_end_one_on, nodes))
+        except Exception as error:  # noqa: BLE001 - whatever else is to end does not wait for it
+            log.warning("spare_workers_not_ended", extra={"reason": str(error)})
+
+    def _waiting(self) -> list[str]:
+        """Return the node of each that waits."""
+        waiting = []
+        for node, spare in self._spare.items():
+            starter = self._starter(node)
+            try:
+                waiting += [node] * len(spare & starter.unused_workers())
+            finally:
+                starter.close()
+        self._spare.clear()
+        return waiting
+
     def _started(self, counts: Mapping[str, int], patience_s: float) -> dict[str, int]:
         """Start what is missing, and wait for it; return what has not come, by nodes.
 
@@ -168,6 +196,20 @@ class SpareWorkers:
                         del missing[node]
         time.sleep(time.monotonic() - begun_s)
         return missing
+
+
+class _Nobody:
+    """An actor that does nothing."""
+
+    async def is_there(self) -> None:
+        """Return when it is."""
+
+
+async def _end_one_on(node: str) -> None:
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **on_node(node)}
+    actor = await asyncio.to_thread(ray.remote(_Nobody).options(**options).remote)
+    await actor.is_there.remote()
+    await asyncio.to_thread(ray.kill, actor)
 
 
 def next_nodes(

@@ -3,9 +3,11 @@
     python tests/cluster/spare_driver.py
 
 It writes JSON: for each of the actors whether its process was there before and whether that had
-imported what actors need; and the latter of a task that was started without that.
+imported what actors need; the latter of a task that was started without that; and how many
+processes wait after those have been ended.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -53,7 +55,23 @@ class Starter:
         assert len(waiting) == 1, waiting
         actors = [await _told(waiting, f"named:{number}") for number in range(2)]
         options = {"num_cpus": 0, "runtime_env": {"env_vars": no_hook()}}
-        return [*actors, await ray.remote(is_loaded).options(**options).remote()]
+        actors.append(await ray.remote(is_loaded).options(**options).remote())
+        await spare.start({node: 2}, PATIENCE_S)
+        await spare.end()
+        return [*actors, await _unused(node)]
+
+
+async def _unused(node: str) -> int:
+    """Wait until no process waits; return how many do, at the latest after a minute."""
+    raylet = raylet_of(node)
+    try:
+        for _ in range(600):
+            if not (unused := raylet.unused_workers()):
+                break
+            await asyncio.sleep(0.1)  # Ray has not heard of the end of the last one yet
+        return len(unused)
+    finally:
+        raylet.close()
 
 
 async def _told(waiting: set[str], name: str) -> tuple[bool, bool]:

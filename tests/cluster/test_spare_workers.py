@@ -27,12 +27,13 @@ def _head() -> Iterator[RayHead]:
             head.kill()
 
 
-def test_the_next_actor_gets_the_process_that_waits_and_the_one_after_it_another(
+def test_the_next_actor_gets_the_process_that_waits_and_none_waits_at_the_end(
     head: RayHead,
 ) -> None:
     told = head.run("python tests/cluster/spare_driver.py")
     [line] = (each for each in told.splitlines() if each.startswith("[["))
-    first, second, without = json.loads(line)
+    first, second, without, left = json.loads(line)
     assert first == [True, True], told
     assert second == [False, True], told
     assert without is False, told
+    assert left == 0, told

@@ -128,3 +128,12 @@ async def test_those_that_are_kept_are_looked_at_from_time_to_time() -> None:
     spare.keep({"one": 2})
     await spare.kept()
     assert nodes["one"].started == 3
+
+
+async def test_none_is_kept_once_everything_is_to_end() -> None:
+    nodes = Nodes(one=Node())
+    spare = SpareWorkers(nodes.find)
+    await spare.end()
+    spare.keep({"one": 1})
+    await spare.kept()
+    assert nodes["one"].started == 0
