@@ -4,6 +4,8 @@ Used by `serve/stack/cluster_control.py`, and by `rillflow/cli/commands/cluster.
 it when the command runs.
 """
 
+import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,16 @@ from serve.stack.deployment_file import is_ours, read_deployment_file
 ANSWER_S: Final = 90.0
 """How long the nodes may take, which set up the runtime environment meanwhile."""
 STARTED: Final = "start Ray first, as cluster.yaml does, and say where with RAY_ADDRESS"
+
+LOCKED_OUT: Final = (
+    "something listens there and does not let this command in. Give it the token of the cluster:"
+    " RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN, or ~/.ray/auth_token), as"
+    " `ray start` has them; or name another cluster with RAY_ADDRESS"
+)
+LISTENS_S: Final = 2.0
+_ADDRESS: Final = re.compile(
+    r"connect to Ray cluster at \[?(?P<host>[^\s\]]+?)\]?:(?P<port>\d{1,5})\b"
+)
 
 
 class NodeReport(NamedTuple):
@@ -118,11 +130,25 @@ def joined(address: str | None) -> Iterator[str]:
         here = ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise StackError(f"no Ray cluster can be joined: {STARTED} ({reason})") from error
+        raise StackError(f"no Ray cluster can be joined: {_remedy(reason)} ({reason})") from error
     try:
         yield str(here.dashboard_url or "")
     finally:
         ray.shutdown()
+
+
+def _remedy(reason: str) -> str:
+    """Return what to do where Ray says that it cannot connect; only then it names an address."""
+    at = _ADDRESS.search(reason)
+    return LOCKED_OUT if at is not None and _listens(at["host"], int(at["port"])) else STARTED
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=LISTENS_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _ask_nodes(application: ServeApplicationSchema) -> list[NodeReport]:

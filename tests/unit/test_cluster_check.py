@@ -1,13 +1,16 @@
 """What keeps a deployment from running on some nodes is told in one sentence for each cause."""
 
+import socket
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from rillflow.errors import StackError
 from rillflow.runtime.process.environment_findings import Finding, lacking
-from serve.stack.cluster_check import NodeReport, check, findings
+from serve.stack.cluster_check import NodeReport, check, findings, joined
 from serve.stack.ray_environment import PREFERENCES
+from tests.loopback import closed_port
 
 LOOPBACK: Final = "127.0.0.1"
 WELL: Final[dict[str, Any]] = {
@@ -90,3 +93,20 @@ def test_each_variable_of_ray_that_is_missing_is_named(variable: str) -> None:
 def test_a_file_that_is_not_there_is_told_before_a_cluster_is_looked_for(tmp_path: Path) -> None:
     [found] = check(tmp_path / "nosuch.yaml", "127.0.0.1:1")
     assert "nosuch.yaml" in found.sentence
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_cluster_that_does_not_let_one_in_is_told_apart_from_one_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, *, listens: bool
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ConnectionError(f"Failed to connect to Ray cluster at 127.0.0.1:{port}")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1] if listens else closed_port()
+        with pytest.raises(StackError) as refused, joined(None):
+            pass
+    told = str(refused.value)
+    assert ("RAY_AUTH_TOKEN_PATH" in told) == listens
+    assert ("start Ray first" in told) != listens
