@@ -3,8 +3,8 @@
     python tests/cluster/spare_driver.py
 
 It writes JSON: for each of the actors whether its process was there before and whether that had
-imported what actors need; the latter of a task that was started without that; and how many
-processes wait after those have been ended.
+imported what actors need; the latter of a task that was started without that; how many processes
+have then been started to wait; and how many of those are left after they have been ended.
 """
 
 import asyncio
@@ -56,22 +56,28 @@ class Starter:
         actors = [await _told(waiting, f"named:{number}") for number in range(2)]
         options = {"num_cpus": 0, "runtime_env": {"env_vars": no_hook()}}
         actors.append(await ray.remote(is_loaded).options(**options).remote())
+        before = _unused(node)  # Ray may have started another one for the task
         await spare.start({node: 2}, PATIENCE_S)
+        ours = _unused(node) - before
         await spare.end()
-        return [*actors, await _unused(node)]
+        return [*actors, [len(ours), await _left_of(ours, node)]]
 
 
-async def _unused(node: str) -> int:
-    """Wait until no process waits; return how many do, at the latest after a minute."""
+def _unused(node: str) -> set[bytes]:
     raylet = raylet_of(node)
     try:
-        for _ in range(600):
-            if not (unused := raylet.unused_workers()):
-                break
-            await asyncio.sleep(0.1)  # Ray has not heard of the end of the last one yet
-        return len(unused)
+        return raylet.unused_workers()
     finally:
         raylet.close()
+
+
+async def _left_of(waiting: set[bytes], node: str) -> int:
+    """Wait until none of some processes waits; return how many do after a minute."""
+    for _ in range(600):
+        if not waiting & _unused(node):
+            return 0
+        await asyncio.sleep(0.1)  # Ray has not heard of the end of the last one yet
+    return len(waiting & _unused(node))
 
 
 async def _told(waiting: set[str], name: str) -> tuple[bool, bool]:

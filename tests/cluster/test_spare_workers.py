@@ -36,4 +36,4 @@ def test_the_next_actor_gets_the_process_that_waits_and_none_waits_at_the_end(
     assert first == [True, True], told
     assert second == [False, True], told
     assert without is False, told
-    assert left == 0, told
+    assert left == [2, 0], told
