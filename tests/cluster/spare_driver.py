@@ -54,13 +54,13 @@ class Starter:
         raylet.close()
         assert len(waiting) == 1, waiting
         actors = [await _told(waiting, f"named:{number}") for number in range(2)]
-        options = {"num_cpus": 0, "runtime_env": {"env_vars": no_hook()}}
-        actors.append(await ray.remote(is_loaded).options(**options).remote())
-        before = _unused(node)  # Ray may have started another one for the task
         await spare.start({node: 2}, PATIENCE_S)
-        ours = _unused(node) - before
+        ours = _unused(node)
         await spare.end()
-        return [*actors, [len(ours), await _left_of(ours, node)]]
+        ended = [len(ours), await _left_of(ours, node)]
+        # Last, since Ray starts more processes for a task than that takes.
+        options = {"num_cpus": 0, "runtime_env": {"env_vars": no_hook()}}
+        return [*actors, await ray.remote(is_loaded).options(**options).remote(), ended]
 
 
 def _unused(node: str) -> set[bytes]:
