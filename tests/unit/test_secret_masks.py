@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rillflow.gateways.secrets.masks import Mask
-from rillflow.jsontypes import JsonValue, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from tests.fuzzing import examples
 
 
@@ -30,28 +30,32 @@ def test_a_body_is_masked_as_its_texts_are_however_it_is_escaped(
         assert masked == [mask.text(str(word)) for word in value]
 
 
+def escapes_of(characters: str) -> str:
+    units = characters.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02X}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
 def spelled(character: str, way: int) -> str:
     """Write a character in one of the ways that are known."""
     code, in_utf8 = ord(character), character.encode()
-    units = character.encode("utf-16-be")
-    escapes = "".join(f"\\u{units[at]:02X}{units[at + 1]:02x}" for at in range(0, len(units), 2))
     return (
         character,
         "".join(f"%{byte:02X}" for byte in in_utf8),
         "".join(f"%{byte:02x}" for byte in in_utf8),
         "".join(f"%25{byte:02x}" for byte in in_utf8),
-        escapes,
+        escapes_of(character),
         f"&#{code};",
         f"&#x{code:X};",
         html.escape(character),
         character.upper(),
+        escapes_of(character.upper()),
     )[way]
 
 
 @settings(max_examples=examples(200))
 @given(
     st.text("aZ9+/ &<'é\U0001f600-._", min_size=4, max_size=20),
-    st.lists(st.integers(0, 8), min_size=20, max_size=20),
+    st.lists(st.integers(0, 9), min_size=20, max_size=20),
 )
 def test_a_secret_is_found_whatever_way_each_of_its_characters_is_written(
     secret: str, ways: list[int]
@@ -135,6 +139,19 @@ def test_the_seal_of_a_callback_address_that_is_repeated_is_hidden(secrets: dict
         assert SEAL.encode() not in body
         assert decode_json(body)
     assert mask.text(address) == address_with("***")
+
+
+def test_the_seal_in_the_fields_of_an_address_is_hidden() -> None:
+    fields: JsonObject = {"attempt": "1", "expires": "1764254000", "seal": SEAL, "task_name": "A"}
+    lists: JsonObject = {"expires": ["1764254000"], "seal": [SEAL]}
+    for given_fields in (fields, lists):
+        body = json.dumps({"args": given_fields}, indent=4)
+        for written in (body, json.dumps(body), quote(body), html.escape(body)):
+            assert SEAL not in Mask({}).text(written), written
+        shown = decode_json(Mask({}).body(body.encode()) or b"")
+        assert shown == {
+            "args": {**given_fields, "seal": "***" if given_fields is fields else ["***"]}
+        }
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Masking of the seals of callback addresses, which a function may repeat in its answer.
 
 The seal lets its holder call back for an attempt, so it is not shown to those who may look at the
-execution. It is found as plain text, percent-encoded, escaped in JSON, and in HTML.
+execution. It is found in the address and in its fields, as plain text, percent-encoded, escaped
+in JSON, and in HTML.
 
 Used by `gateways/secrets`.
 """
@@ -13,10 +14,15 @@ import re2
 HIDDEN: Final = "***"
 """Replaces a secret that has no name."""
 
-_EQUALS: Final = rb"(?:=|%(?:25)*3[dD]|\\+u003[dD]|&(?:amp;)*#(?:61|[xX]3[dD]);)"
-_AND: Final = rb"(?:&(?:amp;)*(?:#(?:38|[xX]26);)?|%(?:25)*26|\\+u0026)"
-# The fields of an address are sorted by name. A seal has 32 bytes, in Base64 without padding.
-_SEALED: Final = rb"(expires%b[0-9]{1,15}%bseal%b)[A-Za-z0-9_-]{43}" % (_EQUALS, _AND, _EQUALS)
+_MOST_BETWEEN: Final = 32
+"""How many characters may stand between two names or values: quotes, signs, blanks and lines."""
+_BETWEEN: Final = (
+    rb"(?:[^A-Za-z0-9_-]|%%(?:25)*[0-9a-fA-F]{2}|\\+(?:u00[0-9a-fA-F]{2}|[nrt])"
+    rb"|(?:amp;|quot;|apos;|#[0-9]{2};|#[xX][0-9a-fA-F]{2};)){1,%d}" % _MOST_BETWEEN
+)
+# The fields of an address are sorted by name. A seal has 32 bytes, in Base64 without padding. A
+# function may repeat the address, or the fields as it has read them.
+_SEALED: Final = rb"(expires%b[0-9]{1,15}%bseal%b)[A-Za-z0-9_-]{43}" % ((_BETWEEN,) * 3)
 
 
 def without_seals(text: bytes) -> bytes:

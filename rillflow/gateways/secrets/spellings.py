@@ -101,16 +101,12 @@ def _character(character: str) -> bytes:
     """Return a pattern of one character in all its spellings."""
     value = character.encode("utf-8", "surrogatepass")
     code = ord(character)
-    units = character.encode("utf-16-be", "surrogatepass")
-    escaped = b"".join(
-        rb"\\+u%02x%02x" % (units[at], units[at + 1]) for at in range(0, len(units), 2)
-    )
     # RE2 folds the case of ASCII only in byte mode.
     cases = dict.fromkeys((character, character.lower(), character.upper()))
     ways = [
         *(_literal(each.encode("utf-8", "surrogatepass")) for each in cases),
         b"".join(b"%%(?:25)*%02x" % byte for byte in value),
-        escaped,
+        *map(_escaped, cases),
         b"&(?:amp;)*#0*%d;" % code,
         b"&(?:amp;)*#x0*%x;" % code,
     ]
@@ -124,6 +120,12 @@ def _character(character: str) -> bytes:
         if entity != character:
             ways.append(b"&(?:amp;)*" + _literal(entity.encode()[1:]))
     return b"(?:" + b"|".join(ways) + b")"
+
+
+def _escaped(characters: str) -> bytes:
+    """Return a pattern of characters as JSON has them with nothing but ASCII."""
+    units = characters.encode("utf-16-be", "surrogatepass")
+    return b"".join(rb"\\+u%02x%02x" % (units[at], units[at + 1]) for at in range(0, len(units), 2))
 
 
 def _as_base64(core: str) -> bytes:
