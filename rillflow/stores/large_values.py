@@ -288,7 +288,7 @@ class _Cutter:
         """Return a snapshot without the values that are moved to ``payloads``."""
         if len(snapshot) <= self._limit:
             return _wrapped(snapshot)
-        return self._cut(snapshot, self.in_json(snapshot[1:]), payloads, is_ours=True)
+        return self._cut(snapshot, self._in_text(snapshot[1:]), payloads, is_ours=True)
 
     def _cut(
         self, data: bytes, values: Iterable[bytes], payloads: Payloads, *, is_ours: bool = False

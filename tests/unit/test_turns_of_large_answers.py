@@ -13,14 +13,22 @@ from typing import Final
 
 import pytest
 
+from rillflow.core import machine
 from rillflow.core.encoding.codec import encode_event
 from rillflow.core.events import DispatchAnswered
+from rillflow.core.plan import Plan
 from rillflow.gateways.outbound.fair_thread import FairThread
-from rillflow.gateways.outbound.threads import LARGE_BYTES, in_turn
+from rillflow.gateways.outbound.threads import LARGE_BYTES, SHORT_BYTES, in_thread, in_turn
+from rillflow.ids import PARTITIONS, new_execution_id
 from rillflow.jsontypes import decode_json, encode_json, is_ahead, weight_of
 from rillflow.ports.executions import Call, Delivery, Reply, text_of
 from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.storage.store import Append
+from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
+from rillflow.runtime.activation.eviction_writes import EvictionWrites
+from rillflow.runtime.activation.journal import JournalRows, OwnerEpoch
 from rillflow.runtime.aio.large_texts import LargeTexts
+from rillflow.runtime.definitions.catalogue import parse_stored
 from rillflow.runtime.dispatch.outbox import (
     LARGE_BYTES_UNDER_WAY,
     MOST_IDLE,
@@ -33,9 +41,16 @@ from rillflow.stores.append_plan import SlimAppend
 from rillflow.stores.large_values import CutAhead, slimmed
 from rillflow.stores.memory.store import MemoryStore
 from tests.contract.appends import follow
+from tests.submissions import submission_event
 
 LONG_S: Final = 60
 LIMIT: Final = 1_000
+FLOW: Final = """workspace: a
+dagName: f
+type: flow
+tasks:
+  - { name: A, category: pass }
+"""
 
 
 def answer_of(workspace: str, size_bytes: int, number: int = 1) -> DispatchAnswer:
@@ -139,6 +154,60 @@ async def test_small_calls_of_a_batch_do_not_wait_for_its_large_texts() -> None:
     replies = await asyncio.wait_for(handled, LONG_S)
     assert taken[1:] == [["hostile:f_c_1"] * 2], "those of one execution keep their order"
     assert [reply.body for reply in replies] == [each.execution_id.encode() for each in batch]
+
+
+async def test_texts_of_some_kilobytes_of_one_workspace_hold_up_another_for_one_of_them() -> None:
+    gate, order = threading.Event(), list[str]()
+
+    async def done(workspace: str) -> None:
+        await in_turn(f"{workspace}:f", SHORT_BYTES + 1, gate.wait)
+        order.append(workspace)
+
+    tasks = [asyncio.create_task(done(each)) for each in (*("a" for _ in range(20)), "b")]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), LONG_S)
+    assert order.index("b") <= 2, "the one under way, and the next"
+
+
+class SnapshotStore(MemoryStore):
+    """A store that tells when a snapshot is appended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appended = asyncio.Event()
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        assert all(each.snapshot for each in appends)
+        self.appended.set()
+
+
+async def test_a_large_snapshot_is_encoded_when_it_is_the_turn_of_its_workspace() -> None:
+    """Encoding it, and finding its large values, holds the interpreter as decoding does."""
+    store, gate = SnapshotStore(), threading.Event()
+    plan = Plan(parse_stored(FLOW), "0" * 32)
+    execution_id = new_execution_id("a", "f", at_ms=1, entropy=bytes(10))
+    state, _ = machine.submit(plan, submission_event(execution_id, plan.definition_id))
+    execution = ActiveExecution(plan, state, Stage.NEW)
+    ownership = OwnerEpoch(store, range(PARTITIONS), None)
+    await store.open()
+    await ownership.take()
+    rows = JournalRows(ownership)
+    writes = EvictionWrites(store, rows, lambda *_: None)
+    held = asyncio.create_task(in_turn("hostile:f_c_1", LARGE_BYTES + 1, gate.wait))
+    await asyncio.sleep(0)
+    writes.write_snapshot(execution)
+    await asyncio.sleep(0)
+    # Whatever the threads of other works had to do is done when both are here.
+    both = threading.Barrier(2)
+    await asyncio.gather(*(in_thread(both.wait) for _ in range(2)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not store.appended.is_set()
+    gate.set()
+    await asyncio.wait_for(store.appended.wait(), LONG_S)
+    await held
+    await writes.stop()
 
 
 async def test_what_is_refused_by_its_length_is_not_decoded() -> None:

@@ -5,7 +5,7 @@ What is short is computed at once. The work must not touch what the event loop c
 A codec, and each method of ``bytes``, holds the interpreter until it is done, in a thread too: for
 texts of megabytes that is tens of milliseconds each time. Whoever has many of them would leave the
 event loop nothing but the moments in between. So these have one thread, workspaces in turn, which
-rests after each.
+rests after each. Texts of some ten kilobytes have another one, workspaces in turn too.
 
 Used by `gateways`, `runtime/activation`, `runtime/aio`, `runtime/submission/intake.py` and
 `serve/routes`.
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from rillflow.gateways.outbound.fair_thread import FairThread
-from rillflow.ids import ExecutionId, workspace_of
+from rillflow.ids import workspace_of
 
 Result = TypeVar("Result")
 
@@ -34,6 +34,9 @@ _JOINED_BYTES: Final = 4 << 20
 
 # The event loop waits up to 5 ms for each computing thread, so there are few.
 _FOR_TEXTS: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-texts")
+_FOR_MIDDLE_TEXTS: Final = FairThread(
+    most=sys.maxsize, most_of_one=sys.maxsize, name="middle-texts"
+)
 _FOR_LARGE_TEXTS: Final = FairThread(
     most=sys.maxsize, most_of_one=sys.maxsize, name="large-texts", rest=REST
 )
@@ -51,19 +54,18 @@ async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
     return await in_thread(work)
 
 
-async def in_turn(execution_id: ExecutionId, size_bytes: int, work: Callable[[], Result]) -> Result:
+async def in_turn(an_id: str, size_bytes: int, work: Callable[[], Result]) -> Result:
     """Return what ``work`` on a text returns; that of one workspace holds up no other one's.
 
     Args:
-        execution_id: Whose text it is; its workspace counts.
-        size_bytes: Length of the text. Up to ``LARGE_BYTES`` the work is ``computed``.
+        an_id: Of an execution or a definition, whose text it is; its workspace counts.
+        size_bytes: Length of the text. The work on a short one is done here.
         work: Touches nothing that the event loop changes meanwhile.
     """
     if size_bytes <= SHORT_BYTES:
         return work()
-    if size_bytes <= LARGE_BYTES:
-        return await in_thread(work)
-    return await _FOR_LARGE_TEXTS.run(workspace_of(execution_id), work)
+    thread = _FOR_MIDDLE_TEXTS if size_bytes <= LARGE_BYTES else _FOR_LARGE_TEXTS
+    return await thread.run(workspace_of(an_id), work)
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:

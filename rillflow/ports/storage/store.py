@@ -193,8 +193,8 @@ class Journal(Protocol):
     def cut_ahead(self, texts: Sequence[bytes]) -> AbstractContextManager[None]:
         """Do what storing large JSON texts takes of computation; in a thread, perhaps.
 
-        Appends of their events within the context find it done, and hold the event loop no longer
-        than the copies of their bytes take.
+        Appends of their events, or of a snapshot that is such a text, within the context find it
+        done, and hold the event loop no longer than the copies of their bytes take.
         """
         ...
 

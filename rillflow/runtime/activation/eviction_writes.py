@@ -7,12 +7,15 @@ Used by `runtime/activation/cache.py` and `runtime/owner/execution_owner.py`.
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from rillflow.core.encoding import codec
 from rillflow.core.machine import waits_for_others_only
+from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import LARGE_BYTES, in_turn
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import Append, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -34,7 +37,7 @@ class EvictionWrites:
     continue soon cost nothing, and those that could not be listed are read at the next start. A
     snapshot is written for an execution whose replay took long, because it may be evicted again
     before its next event, and for one that may be large, because encoding it would hold the event
-    loop.
+    loop; it is encoded when it is the turn of its workspace.
     """
 
     def __init__(self, journal: Journal, rows: JournalRows, crashed: Crashed) -> None:
@@ -71,16 +74,24 @@ class EvictionWrites:
         seq, steps, state = execution.written, execution.replay_steps, execution.state_to_read()
         last_append = execution.append_under_way
         try:
-            snapshot = await in_thread(lambda: codec.encode_large_state(state))
+            snapshot, cut = await in_turn(
+                state.execution_id, LARGE_BYTES + 1, partial(self._encoded, state)
+            )
             if last_append is not None:
                 await asyncio.wait({last_append})
             if not execution.is_distrusted:
-                await self._journal.append([self._rows.snapshot_of(execution, snapshot, seq)])
+                with cut:
+                    await self._journal.append([self._rows.snapshot_of(execution, snapshot, seq)])
                 execution.note_snapshot(snapshot, steps)
         except StoreError as error:
             log.debug("snapshot_not_written", extra={"reason": str(error)})
         finally:
             self._under_way.discard(state.execution_id)
+
+    def _encoded(self, state: ExecutionState) -> tuple[bytes, AbstractContextManager[None]]:
+        """Encode a state, and find the large values of its text; runs in a thread."""
+        snapshot = codec.encode_large_state(state)
+        return snapshot, self._journal.cut_ahead([snapshot[1:]])
 
     async def _note(self, append: Append) -> None:
         try:

@@ -31,7 +31,7 @@ from rillflow.errors import (
 )
 from rillflow.gateways.outbound.fair_thread import FOR_SCHEMAS
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, scheme_of
-from rillflow.gateways.outbound.threads import SHORT_BYTES, computed, in_thread
+from rillflow.gateways.outbound.threads import SHORT_BYTES, in_turn
 from rillflow.ids import (
     ID_KEY_BYTES,
     DescriptorId,
@@ -201,15 +201,12 @@ class Submissions:
             StoreError: It could not be made durable in time.
             UnavailableError: Its owner could not be reached in time.
         """
-        if len(data) <= SHORT_BYTES:
-            document = json_object(data)
-        else:
-            document = await in_thread(lambda: json_object(data))
+        document = await in_turn(descriptor_id, len(data), lambda: json_object(data))
         data = data if data.strip() else b"{}"
         key = options.idempotency_key
         if key is None:
             return await self._start(descriptor_id, document, options, data=data, send=send)
-        digest = await computed(len(data), lambda: digest_of(document))
+        digest = await in_turn(descriptor_id, len(data), lambda: digest_of(document))
         found = None if options.is_new else await self._find(descriptor_id, key, digest)
         if found is not None:
             return found

@@ -1,8 +1,8 @@
 """The writer: the one thread of a process that writes to the SQLite file.
 
-Appends that arrive while a commit is under way are committed together by the next one; an idle
-writer commits at once. A caller waits on a future that is settled after the commit, so cancelling
-the caller changes nothing on disk.
+Appends that arrive while a commit is under way are committed together by the next one, but for
+large ones, which take turns; an idle writer commits at once. A caller waits on a future that is
+settled after the commit, so cancelling the caller changes nothing on disk.
 
 Used by `stores/sqlite/database.py`.
 """
@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -20,6 +21,7 @@ from typing import Any, Final, TypeVar, cast
 
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.storage.store import Append
+from rillflow.stores.sqlite.commit_order import CommitOrder
 from rillflow.stores.sqlite.connection import WriteGate, connect, is_busy, transaction
 from rillflow.stores.sqlite.file_use import truncate_wal, wal_path
 from rillflow.stores.sqlite.rows import plan_for, write_plan
@@ -29,7 +31,6 @@ T = TypeVar("T")
 WAL_MAX_BYTES: Final = 64 * 1024 * 1024
 """Length of the ``-wal`` file above which the writer empties it between two commits."""
 
-_LARGEST_GROUP: Final = 1_024
 _COMMITS_BETWEEN_CHECKPOINTS: Final = 32
 """As many groups of commits under load write some 1,000 pages."""
 _SWITCH_INTERVAL_S: Final = 0.0005
@@ -61,7 +62,7 @@ class _Ticket:
 
 
 class SqliteWriter:
-    """Commits the work of callers of any event loop, in the order of arrival."""
+    """Commits the work of callers of any event loop, that of one execution as it arrives."""
 
     def __init__(self, path: Path, *, wal_max_bytes: int = WAL_MAX_BYTES) -> None:
         self._path = path
@@ -70,6 +71,8 @@ class SqliteWriter:
         self._gate = WriteGate(path)
         self._commits = 0
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._order: CommitOrder[_Ticket] = CommitOrder()
+        self._is_last = False
         self._lock = threading.Lock()
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
@@ -118,28 +121,43 @@ class SqliteWriter:
 
     def _run(self) -> None:
         while group := self._next_group():
+            begun_s = time.monotonic()
             for is_work, tickets in groupby(group, key=lambda ticket: ticket.work is not None):
                 if is_work:
                     for ticket in tickets:
                         self._do(ticket)
                 else:
                     self._commit(list(tickets))
+            now_s = time.monotonic()
+            self._order.took(group, now_s - begun_s, now_s)
             self._checkpoint()
         self._disconnect()
         self._gate.close()
 
     def _next_group(self) -> list[_Ticket]:
-        """Wait for a ticket and take those that came with it; empty once stopped and done."""
-        group: list[_Ticket] = []
+        """Wait for the tickets of the next commit; empty once stopped and done."""
+        order = self._order
+        while True:
+            self._take_arrived()
+            now_s = time.monotonic()
+            if self._is_last:
+                order.end_rest()
+            group = order.take(now_s)
+            if group or self._is_last:
+                return group
+            with suppress(Empty):
+                self._arrived(self._tickets.get(timeout=order.pause_s(now_s)))
+
+    def _take_arrived(self) -> None:
         with suppress(Empty):
-            while len(group) < _LARGEST_GROUP:
-                ticket = self._tickets.get(block=not group)
-                if ticket is None:
-                    if group:
-                        self._tickets.put(None)
-                    break
-                group.append(ticket)
-        return group
+            while True:
+                self._arrived(self._tickets.get_nowait())
+
+    def _arrived(self, ticket: _Ticket | None) -> None:
+        if ticket is None:
+            self._is_last = True
+        else:
+            self._order.add(ticket)
 
     def _commit(self, tickets: list[_Ticket]) -> None:
         """Commit a group; a ticket that breaks it (a taken key) fails alone."""

@@ -1,0 +1,136 @@
+"""Which work the next commit takes: small appends together, large ones alone and in turns.
+
+A commit of megabytes takes a tenth of a second, and nobody else commits meanwhile. So a small
+append waits for one large append at most, workspaces with large ones take turns, and after each of
+them others have the disk for a while, if they use it too.
+
+Appends of one execution keep their order.
+
+Used by `stores/sqlite/writer.py`.
+"""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
+from itertools import count
+from math import inf
+from typing import Final, Generic, Protocol, TypeVar
+
+from rillflow.ids import workspace_of
+from rillflow.ports.storage.store import Append
+from rillflow.stores.append_plan import SlimAppend
+
+LARGE_BYTES: Final = 256 * 1024
+"""Appends of more bytes are committed alone."""
+MOST_IN_GROUP: Final = 1_024
+REST: Final = 1.0
+"""How many times as long as a large commit took, others have the disk after it."""
+SEEN_S: Final = 1.0
+"""Another workspace counts as one that uses the disk for so long."""
+_MOST_SEEN: Final = 1_000
+
+
+class Work(Protocol):
+    """What a caller has handed in: appends, or other work, which has none."""
+
+    @property
+    def appends(self) -> Sequence[Append]:
+        """The appends."""
+        ...
+
+
+AnyWork = TypeVar("AnyWork", bound=Work)
+
+
+class CommitOrder(Generic[AnyWork]):
+    """The work that waits for the writer."""
+
+    def __init__(self) -> None:
+        self._small: deque[tuple[int, AnyWork]] = deque()
+        self._large: OrderedDict[str, deque[tuple[int, AnyWork]]] = OrderedDict()
+        self._behind: Counter[str] = Counter()
+        """Executions whose further appends wait behind a large one."""
+        self._numbers = count()
+        self._was_small = False
+        self._rests_until_s = -inf
+        self._seen_s: dict[str, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._small or self._large)
+
+    def add(self, work: AnyWork) -> None:
+        """Add what has come last."""
+        number, appends = next(self._numbers), work.appends
+        is_large = size_of(appends) > LARGE_BYTES
+        if not is_large and self._behind:
+            is_large = any(each.execution_id in self._behind for each in appends)
+        if not is_large:
+            self._small.append((number, work))
+            return
+        self._behind.update(each.execution_id for each in appends)
+        workspace = workspace_of(appends[0].execution_id)
+        self._large.setdefault(workspace, deque()).append((number, work))
+
+    def take(self, now_s: float) -> list[AnyWork]:
+        """Return the work of the next commit; nothing if none is to begin yet."""
+        if self._large and now_s >= self._rests_until_s and self._is_turn_of_large():
+            self._was_small = False
+            return [self._take_large()]
+        self._was_small = True
+        group = [self._small.popleft()[1] for _ in range(min(len(self._small), MOST_IN_GROUP))]
+        self._see(group, now_s)
+        return group
+
+    def took(self, group: Sequence[AnyWork], took_s: float, now_s: float) -> None:
+        """Note how long the commit of a group took that ends now."""
+        if len(group) != 1 or size_of(group[0].appends) <= LARGE_BYTES:
+            return
+        workspace = workspace_of(group[0].appends[0].execution_id)
+        others_s = (at_s for other, at_s in self._seen_s.items() if other != workspace)
+        if max(others_s, default=-inf) > now_s - SEEN_S:
+            self._rests_until_s = now_s + REST * took_s
+
+    def pause_s(self, now_s: float) -> float | None:
+        """Return in how many seconds work that waits may begin; None if there is none."""
+        return max(self._rests_until_s - now_s, 0.0) if self else None
+
+    def end_rest(self) -> None:
+        """Have all that waits begin as soon as it can."""
+        self._rests_until_s = -inf
+
+    def _is_turn_of_large(self) -> bool:
+        """Tell whether a large one is next: no small one waits, or all that do came later."""
+        if not self._small:
+            return True
+        _, queue = next(iter(self._large.items()))
+        return self._was_small and queue[0][0] < self._small[0][0]
+
+    def _take_large(self) -> AnyWork:
+        workspace, queue = next(iter(self._large.items()))
+        _, work = queue.popleft()
+        if queue:
+            self._large.move_to_end(workspace)
+        else:
+            del self._large[workspace]
+        for each in work.appends:
+            self._behind[each.execution_id] -= 1
+            if not self._behind[each.execution_id]:
+                del self._behind[each.execution_id]
+        return work
+
+    def _see(self, group: Sequence[AnyWork], now_s: float) -> None:
+        if len(self._seen_s) > _MOST_SEEN:
+            self._seen_s.clear()
+        for work in group:
+            for each in work.appends[:1]:
+                self._seen_s[workspace_of(each.execution_id)] = now_s
+
+
+def size_of(appends: Sequence[Append]) -> int:
+    """Return how many bytes appends write, about: those of records, snapshots and large values."""
+    size_bytes = 0
+    for each in appends:
+        size_bytes += sum(map(len, each.records)) + len(each.snapshot or b"")
+        if isinstance(each, SlimAppend):
+            for payloads in (each.of_records, each.of_snapshot):
+                size_bytes += sum(map(len, payloads.values()))
+    return size_bytes

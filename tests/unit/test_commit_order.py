@@ -1,0 +1,156 @@
+"""A small append waits for one large append at most, whoever has many of these.
+
+Appends of one execution keep their order.
+"""
+
+import asyncio
+import random
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.storage.store import Append
+from rillflow.stores.sqlite.commit_order import LARGE_BYTES, MOST_IN_GROUP, REST, CommitOrder
+from rillflow.stores.sqlite.store import SqliteStore
+from rillflow.stores.sqlite.writer import SqliteWriter
+from tests.contract.appends import submit
+
+LARGE: Final = b"x" * (LARGE_BYTES + 1)
+
+
+class Work(NamedTuple):
+    name: str
+    appends: Sequence[Append] = ()
+
+
+def append_of(name: str, text: bytes = b"event", execution: str = "") -> Work:
+    """Make the append of an execution of the workspace with which a name begins."""
+    execution_id = ExecutionId(f"{name[0]}:f_c_{execution or name}")
+    append = Append(
+        execution_id=execution_id, fencing_scope=0, epoch=0, first_seq=1, records=(text,)
+    )
+    return Work(name, (append,))
+
+
+def large(name: str, execution: str = "") -> Work:
+    return append_of(name, LARGE, execution)
+
+
+def names(works: Sequence[Work]) -> list[str]:
+    return [each.name for each in works]
+
+
+def ordered(*works: Work) -> CommitOrder[Work]:
+    order = CommitOrder[Work]()
+    for each in works:
+        order.add(each)
+    return order
+
+
+def test_small_ones_leave_together_and_do_not_wait_for_large_ones_that_came_before() -> None:
+    order = ordered(large("a1"), large("a2"), append_of("b1"), Work("other"), append_of("a3"))
+    assert names(order.take(0.0)) == ["b1", "other", "a3"]
+    assert names(order.take(0.0)) == ["a1"]
+    order.add(append_of("b2"))
+    assert names(order.take(0.0)) == ["b2"]
+    assert names(order.take(0.0)) == ["a2"]
+    assert (names(order.take(0.0)), bool(order)) == ([], False)
+
+
+def test_large_ones_of_workspaces_take_turns() -> None:
+    order = ordered(*(large(f"a{number}") for number in range(3)), large("b1"), large("c1"))
+    assert [names(order.take(0.0)) for _ in range(5)] == [["a0"], ["b1"], ["c1"], ["a1"], ["a2"]]
+
+
+def test_small_ones_without_an_end_hold_up_no_large_one() -> None:
+    order = ordered(large("a1"))
+    for number in range(3 * MOST_IN_GROUP):
+        order.add(append_of(f"b{number}"))
+    taken = []
+    while "a1" not in taken:
+        order.add(append_of("b"))
+        taken += names(order.take(0.0))
+    assert len(taken) <= 3 * MOST_IN_GROUP + 5
+
+
+def test_others_have_the_disk_after_a_large_one_if_they_use_it() -> None:
+    order = ordered(append_of("b1"), large("a1"), large("a2"))
+    order.take(0.0)
+    order.took(order.take(0.0), 0.2, 0.2)
+    assert order.take(0.2) == []
+    assert order.pause_s(0.2) == pytest.approx(REST * 0.2)
+    order.add(append_of("b2"))
+    assert names(order.take(0.3)) == ["b2"]
+    assert names(order.take(0.2 + REST * 0.2)) == ["a2"]
+    assert order.pause_s(9.0) is None
+
+
+def test_a_workspace_that_is_alone_does_not_rest_and_nobody_rests_at_the_end() -> None:
+    order = ordered(append_of("a1"), large("a2"), large("a3"), append_of("b1"), large("a4"))
+    order.take(0.0)
+    order.took(order.take(0.0), 0.2, 5.0)
+    assert names(order.take(5.0)) == ["a3"]
+    order.add(append_of("b2"))
+    order.take(5.0)
+    order.took([large("a3")], 1.0, 5.0)
+    assert order.take(5.0) == []
+    order.end_rest()
+    assert names(order.take(5.0)) == ["a4"]
+
+
+def test_appends_of_an_execution_keep_their_order_whatever_their_size() -> None:
+    chances = random.Random(5)  # noqa: S311 - not a secret
+    for _ in range(300):
+        works = [
+            append_of(f"{execution[0]}{number}", chances.choice([b"e", LARGE]), execution)
+            for number in range(30)
+            for execution in [chances.choice(["a1", "a2", "b1"])]
+        ]
+        order, came, taken = CommitOrder[Work](), list(works), list[Work]()
+        now_s = 0.0
+        while came or order:
+            for _ in range(min(chances.randrange(4), len(came))):
+                order.add(came.pop(0))
+            group = order.take(now_s)
+            taken += group
+            order.took(group, 0.1, now_s)
+            now_s += chances.choice([0.0, 0.05, 0.2])
+        assert len(taken) == len(works)
+        for execution in ("a1", "a2", "b1"):
+            of_it = [each for each in works if each.appends[0].execution_id.endswith(execution)]
+            assert [each for each in taken if each in of_it] == of_it
+
+
+async def test_a_store_commits_small_appends_before_large_ones_that_came_earlier(
+    tmp_path: Path,
+) -> None:
+    path, gate, done = tmp_path / "rillflow.db", threading.Event(), list[str]()
+    store = SqliteStore(path)
+    await store.open()
+    writer = SqliteWriter(path)
+    writer.start()
+
+    async def written(name: str, append: Append) -> None:
+        await writer.append([append])
+        done.append(name)
+
+    try:
+        held = asyncio.create_task(writer.do(lambda _: gate.wait()))
+        await asyncio.sleep(0)
+        tasks = [
+            asyncio.create_task(written(f"large {number}", submit(number, LARGE)))
+            for number in range(5)
+        ]
+        tasks.append(asyncio.create_task(written("small", submit(9, business="other"))))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(held, *tasks)
+        assert done.index("small") <= 1, "after one large append at most"
+        assert [each for each in done if each != "small"] == [f"large {n}" for n in range(5)]
+    finally:
+        writer.stop()
+        await store.close()
