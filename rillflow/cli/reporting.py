@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from rillflow.cli.visible import say, visible
+from rillflow.cli.visible import say, visible, visible_line
 from rillflow.errors import (
     DefinitionError,
     ExecutionFailedError,
@@ -72,7 +72,7 @@ def stop_writing() -> None:
 
 
 def report(error: Exception, about: str = "") -> None:
-    """Write an error to standard error; a definition's problems get a line each.
+    """Write an error to standard error as one line; a definition's problems get a line each.
 
     ``about`` names what it is about, where that is one of several and the text does not say.
     """
@@ -83,12 +83,12 @@ def report(error: Exception, about: str = "") -> None:
     if isinstance(error, UnreachableError) and not hint:
         hint = "rillflow up starts a server here; --url or RILLFLOW_URL names another one"
     line = place + with_hint(text, hint)
-    say(line, err=True, label="error:", colour="red")
+    say(visible_line(line), err=True, label="error:", colour="red")
     if isinstance(error, DefinitionError) and several:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
             said = with_hint(problem.message, problem.hint)
-            say(f"  {where}{said}", err=True)
+            say(f"  {where}{visible_line(said)}", err=True)
 
 
 def tell_failure(execution: "Execution") -> None:

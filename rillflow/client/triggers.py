@@ -7,10 +7,14 @@ from typing import Any, Final
 
 from rillflow.client.exchanges import AsyncTransport, Transport, ask, run, run_async
 from rillflow.client.operations import TriggerAction, TriggerRequest
+from rillflow.errors import ServerError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
 
 PAGE: Final = 500
+MOST_PAGES: Final = 1_000
+"""A stack has 20,000 triggers at most; a server that tells of more pages is none."""
+_ENDLESS: Final = f"the answer is not Rillflow's: it lists triggers on more than {MOST_PAGES} pages"
 
 
 class Triggers:
@@ -52,12 +56,13 @@ class Triggers:
         """Return all triggers by id, without their contexts."""
         found: list[JsonObject] = []
         after = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = self._do("list", after=after, limit=str(PAGE))
             found += _listed(page)
-            after = str(page.get("next", ""))
+            after = str(page.get("next") or "")
             if not after:
                 return found
+        raise ServerError(_ENDLESS)
 
     def show(self, trigger_id: str) -> JsonObject:
         """Return a trigger with its context and what it has done.
@@ -150,12 +155,13 @@ class AsyncTriggers:
         """Return all triggers by id, without their contexts."""
         found: list[JsonObject] = []
         after = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = await self._do("list", after=after, limit=str(PAGE))
             found += _listed(page)
-            after = str(page.get("next", ""))
+            after = str(page.get("next") or "")
             if not after:
                 return found
+        raise ServerError(_ENDLESS)
 
     async def show(self, trigger_id: str) -> JsonObject:
         """Return a trigger; see ``Triggers.show``."""

@@ -92,6 +92,30 @@ async def test_bodies_that_do_not_arrive_leave_room_for_other_webhooks() -> None
                 writer.close()
 
 
+async def test_requests_that_nobody_has_signed_take_no_place_of_those_that_wait(
+    secrets: Path,
+) -> None:
+    """Their bodies do not arrive, so it is not known yet whether the signature is right."""
+    async with served(secrets_dir=secrets, waiting_requests=1) as api:
+        await api.add(PASS)
+        await put(api, "push", {**GITHUB, "wait_s": 60})
+        signature = of_github(b"{}")["X-Hub-Signature-256"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.stack.settings.port)
+        writer.write(
+            b"POST /flow/hooks/push HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n"
+            + f"X-Hub-Signature-256: {signature}\r\n\r\n".encode()
+        )
+        try:
+            # The server asks for the body when it begins to read it.
+            assert b"100 Continue" in await asyncio.wait_for(reader.readline(), 60)
+            response = await call(api, "push", b"{}", of_github(b"{}"))
+            assert response.status_code == 200, "it waits for the end"
+            assert response.json()["ret"]["dag_status"] == "SUCCEED"
+        finally:
+            writer.close()
+
+
 DECLARED: Final = f"""{PASS}triggers:
   - name: push
     webhook: {{signature: github, secret: '{BY_NAME}', mapping: {{a: $.body.n}}}}

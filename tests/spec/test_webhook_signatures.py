@@ -201,3 +201,28 @@ def test_a_secret_of_any_characters_signs() -> None:
     for secret in ("x", "\ud800", "a" * 10_000):
         right = hmac.new(secret.encode("utf-8", "surrogatepass"), BODY, hashlib.sha256).hexdigest()
         check(GITHUB, {"x-hub-signature-256": [f"sha256={right}"]}, secret=secret)
+
+
+@pytest.mark.parametrize(
+    "untimed",
+    [
+        Signature(scheme=SignatureKind.GITHUB, secret="${secret:S}"),
+        Signature(scheme=SignatureKind.HMAC, secret="${secret:S}", header="x-signature"),
+    ],
+)
+@pytest.mark.parametrize("front", [b"1700000000.", b"v0:1700000000:"])
+def test_the_signature_of_a_time_and_a_body_is_none_of_a_body_that_has_both(
+    untimed: Signature, front: bytes
+) -> None:
+    """Two webhooks may share a secret; the one that signs no time would take it at any time."""
+    [header] = untimed.header_names
+    prefix = "sha256=" if untimed.scheme is SignatureKind.GITHUB else ""
+    for body, is_accepted in ((front + b'{"a":1}', False), (b'{"a":1}', True), (b"17.5", True)):
+        mac = hmac.new(b"secret", body, hashlib.sha256).hexdigest()
+        received = Received({header: [f"{prefix}{mac}"]}, body)
+        for shown in (received, received._replace(headers={header: [prefix]})):
+            if is_accepted and shown is received:
+                check_signature(untimed, shown, "secret", now_ms=0, window_s=300)
+            else:
+                with pytest.raises(SignatureError, match="does not match"):
+                    check_signature(untimed, shown, "secret", now_ms=0, window_s=300)

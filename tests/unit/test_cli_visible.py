@@ -202,3 +202,13 @@ def test_a_traceback_holds_no_control_characters() -> None:
         told = CliRunner().invoke(broken, [command]).stderr
         assert "pwned" in told
         assert not controls(told)
+
+
+def test_an_error_of_a_server_is_one_line() -> None:
+    """Its further lines could pass for lines of the command's own."""
+    body = {"error_code": 30101, "error": "gone\nerror: forged\rdone", "hint": "a\nb"}
+    with stand_in(**{path("get"): (404, body)}) as (url, _):
+        _, shown, told = run("get", ID, "--url", url)
+    assert shown == ""
+    assert told.count("\n") == 1
+    assert "gone\\nerror: forged" in told

@@ -265,6 +265,22 @@ def test_the_front_speaks_tls_only_where_there_is_a_certificate(tmp_path: Path) 
     assert b"ok" not in plain_answer
 
 
+def test_with_tls_one_address_from_elsewhere_begins_so_many_connections_and_this_machine_any(
+    tmp_path: Path,
+) -> None:
+    """Each of them has a handshake, which computes, however short it lives."""
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    port = free_port()
+    front, limits = FRONT.format(port=port), limits_of(5, 5, 5, 1)
+    for has_tls, is_near, most in ((True, False, 5), (True, True, 9), (False, False, 9)):
+        configuration = limited(front, limits, has_tls=has_tls)
+        if not is_near:
+            configuration = configuration.replace("src 127.0.0.0/8", "src 127.0.0.99")
+        with _front(tmp_path, configuration):
+            answers = [_answer_if_any(port, request) for _ in range(9)]
+        assert sum(b" 200 " in each for each in answers) == most
+
+
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
     path = tmp_path / "haproxy.cfg"
     path.write_text(FRONT.format(port=free_port()), encoding="utf-8")
@@ -308,6 +324,14 @@ def _answer(port: int, request_text: bytes) -> bytes:
     with _connected(port) as connection:
         connection.sendall(request_text)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def _answer_if_any(port: int, request_text: bytes) -> bytes:
+    """Return an answer, empty if the connection is refused once the front listens."""
+    try:
+        return _answer(port, request_text)
+    except ConnectionError:
+        return b""
 
 
 def test_an_api_that_does_not_answer_is_no_error_of_the_request() -> None:

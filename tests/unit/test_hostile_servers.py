@@ -25,6 +25,7 @@ from rillflow.client.operations import (
     ReadLog,
     Request,
     Submit,
+    TriggerRequest,
 )
 from rillflow.jsontypes import encode_json
 from tests.loopback import web_server
@@ -134,6 +135,15 @@ def task(**over: Any) -> dict[str, Any]:
     return view(tasks={"t": {"status": "RUNNING", **over}})
 
 
+TRIGGER: Final[dict[str, Any]] = {
+    "id": "t",
+    "type": "cron",
+    "descriptor_id": "b:f",
+    "paused": False,
+    "fired": 0,
+    "skipped": 0,
+    "error": "",
+}
 ODD: Final[list[tuple[Request, Any]]] = [
     (Submit(descriptor_id="b:f", data={}), {"execution_id": 5}),
     (EXECUTION, {"ret": 7}),
@@ -169,6 +179,14 @@ ODD: Final[list[tuple[Request, Any]]] = [
     (KeyRequest(action="list"), {"keys": [{"name": "a", "role": 1, "valid": True}]}),
     (KeyRequest(action="revoke"), {}),
     (KeyRequest(action="audit"), {"entries": [{"at_ms": "x", "action": "a"}]}),
+    (TriggerRequest(action="list"), {"triggers": 5}),
+    (TriggerRequest(action="list"), {"triggers": [{"id": "t"}]}),
+    (TriggerRequest(action="list"), {"triggers": [TRIGGER | {"next_ms": 10**30}]}),
+    (TriggerRequest(action="list"), {"triggers": [], "next": 5}),
+    (TriggerRequest(action="fire"), {}),
+    (TriggerRequest(action="fire"), {"execution_id": 5}),
+    (TriggerRequest(action="backfill"), {"execution_ids": [5]}),
+    (TriggerRequest(action="backfill"), {"execution_ids": "abc"}),
 ]
 COMMANDS: Final = (("get", ID), ("get", ID, "--json"), ("watch", ID), ("logs", ID), ("redo", ID))
 
@@ -186,6 +204,30 @@ def test_commands_tell_of_odd_answers_without_a_traceback(body: Any) -> None:
             _, shown, told = run(*command, "--url", url)
             assert "Traceback" not in shown + told
     assert "the answer is not Rillflow's" in run_get(body)
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        {"cron": "* * * * *"},
+        {"webhook": {}, "type": "webhook"},
+        {"kafka": 5, "type": "kafka"},
+        {"type": "folder", "state_reason": "a\nTraceback"},
+    ],
+)
+def test_a_line_of_a_trigger_needs_no_more_than_is_checked(each: dict[str, Any]) -> None:
+    with stand_in(**{path("triggers__list"): {"triggers": [TRIGGER | each]}}) as (url, _):
+        code, shown, told = run("triggers", "list", "--url", url)
+    assert (code, told) == (0, "")
+    assert shown.startswith("t  b:f  ")
+    assert shown.count("\n") == 1
+
+
+def test_a_list_of_triggers_without_an_end_is_given_up() -> None:
+    page = {"triggers": [], "next": "t"}
+    with stand_in(**{path("triggers__list"): page}) as (url, _):
+        _, _, told = run("triggers", "list", "--url", url)
+    assert "lists triggers on more than 1000 pages" in told
 
 
 def run_get(body: Any) -> str:

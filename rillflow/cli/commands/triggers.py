@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of, not_blank
-from rillflow.cli.visible import print_json, say
+from rillflow.cli.visible import print_json, say, visible_line
 
 NEVER: Final = "-"
 
@@ -153,7 +153,7 @@ def list_triggers(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         print_json(found)
         return
     for each in found:
-        say(line_of(each))
+        say(visible_line(line_of(each)))
 
 
 @triggers.command()
@@ -239,15 +239,16 @@ def _what_and_when(trigger: Any) -> list[str]:
     """Return what fires a trigger, and when it fires next, or how its source is."""
     if trigger.get("cron") is not None:
         following = "paused" if trigger["paused"] else _time(trigger.get("next_ms"))
-        return [f"{trigger['cron']} {trigger['time_zone']}", f"next {following}"]
+        return [f"{trigger['cron']} {trigger.get('time_zone')}", f"next {following}"]
     if trigger.get("webhook") is not None:
-        return [trigger["path"], "paused" if trigger["paused"] else "open"]
-    topic = (trigger.get(trigger["type"]) or {}).get("topic")
+        return [str(trigger.get("path")), "paused" if trigger["paused"] else "open"]
+    details = trigger.get(trigger["type"])
+    topic = details.get("topic") if isinstance(details, dict) else None
     what = trigger["type"] if topic is None else f"{trigger['type']} {topic}"
-    state = "paused" if trigger["paused"] else trigger["state"] or "waits for its owner"
-    if not trigger["paused"] and trigger["state_ms"]:
+    state = "paused" if trigger["paused"] else trigger.get("state") or "waits for its owner"
+    if not trigger["paused"] and trigger.get("state_ms"):
         state += f" since {_time(trigger['state_ms'])}"
-    reason = trigger["state_reason"]
+    reason = trigger.get("state_reason")
     return [what, f"{state}: {reason}" if reason and not trigger["paused"] else state]
 
 

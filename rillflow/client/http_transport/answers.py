@@ -267,6 +267,49 @@ class Waits(Struct):
     waits: list[Wait]
 
 
+class Trigger(Struct):
+    """A trigger, as a list has it."""
+
+    id: str
+    type: str
+    descriptor_id: str
+    paused: bool
+    fired: Count
+    skipped: Count
+    error: str
+    cron: str | None = None
+    time_zone: str | None = None
+    next_ms: Moment | None = None
+    path: str | None = None
+    state: str | None = None
+    state_ms: Moment | None = None
+    state_reason: str | None = None
+
+
+class Triggers(Struct):
+    """A page of triggers."""
+
+    triggers: list[Trigger]
+    next: str | None = None
+
+
+class Fired(Struct):
+    """The execution that a trigger has started."""
+
+    execution_id: str
+
+
+class Backfilled(Struct):
+    """The executions of a span."""
+
+    execution_ids: list[str]
+
+
+TRIGGER_ANSWERS: Final[dict[str, type[Triggers | Fired | Backfilled]]] = {
+    "list": Triggers,
+    "fire": Fired,
+    "backfill": Backfilled,
+}
 KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey | Audit]]] = {
     "add": NewKey,
     "list": Keys,

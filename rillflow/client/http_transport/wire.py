@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, assert_never
 
 from rillflow.client.http_transport.answers import (
     KEY_ANSWERS,
+    TRIGGER_ANSWERS,
     Cluster,
     Execution,
     Listed,
@@ -302,7 +303,8 @@ def _answer(request: Request, value: JsonObject) -> Any:
     if isinstance(request, Finish):
         return value.get("duplicate") is not True
     if isinstance(request, TriggerRequest):
-        return value
+        kind = TRIGGER_ANSWERS.get(request.action)
+        return value if kind is None else check(value, kind)
     if isinstance(request, ListExecutions):
         return [_listed(item) for item in check(value["items"], list[Listed])]
     return _state(request, value)

@@ -66,7 +66,7 @@ LIMITED = """\
     option disable-h2-upgrade
     timeout http-request 30s
     timeout client 60s
-    stick-table type ipv6 size 100k expire 10m store conn_cur
+    stick-table type ipv6 size 100k expire 10m store conn_cur,conn_rate(10s)
     acl near src 127.0.0.0/8 ::1
     acl forwarded req.hdr(x-forwarded-for) -m found
     acl many sc0_conn_cur gt {per_address}
@@ -74,6 +74,7 @@ LIMITED = """\
     tcp-request connection track-sc0 src,ipmask(32,64)
     tcp-request connection reject if far_too_many !near
     tcp-request connection reject if {{ fe_conn gt MOST_FAR }} !near
+    tcp-request connection reject if {{ sc0_conn_rate gt {per_address} }} TLS_ONLY !near
     http-error status 408 content-type application/json hdr Retry-After 1 string \
 '{{"error_code":30109,"error":"the request did not arrive in time",\
 "hint":"see body_start_timeout_s, body_timeout_s and body_min_bytes_per_s"}}'
@@ -91,6 +92,8 @@ Clients of this machine have no limit of their own, since a reverse proxy here h
 connections; and only such a proxy is believed for whom it calls. An eighth of all connections is
 left to them. Who rents a machine has a whole /64 of IPv6, so that is one address.
 """
+TLS_ONLY = "TLS_ONLY"
+"""Stands in the line of connections that begin: each has a handshake, which computes, with TLS."""
 MOST_FAR = "MOST_FAR"
 """Stands for the most connections with others until it is known how many there may be."""
 RATE_WITHIN_S = 10.0
@@ -140,12 +143,17 @@ def private(configuration: str) -> str:
     return "".join(lines)
 
 
-def limited(configuration: str, limits: str, most_far: int = MOST_CONNECTIONS) -> str:
+def limited(
+    configuration: str, limits: str, most_far: int = MOST_CONNECTIONS, *, has_tls: bool = False
+) -> str:
     """Return a configuration whose front gives requests so much time and so many connections.
 
-    With so many connections in all, only clients of this machine get more.
+    With so many connections in all, only clients of this machine get more. With TLS, connections
+    that begin are limited too.
     """
     limits = limits.replace(MOST_FAR, str(most_far))
+    told = (line for line in limits.splitlines(keepends=True) if has_tls or TLS_ONLY not in line)
+    limits = "".join(line.replace(f" {TLS_ONLY}", "") for line in told)
     lines = configuration.splitlines(keepends=True)
     return "".join(line + limits if line.strip() == FRONT else line for line in lines)
 
@@ -154,7 +162,7 @@ def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: flo
     """Return what the front is told of limits.
 
     Args:
-        per_address: Connections of one address from elsewhere.
+        per_address: Connections of one address from elsewhere; with TLS as many may begin in 10 s.
         start_s: Within which the first byte of a body must have come.
         whole_s: Within which a body must have come.
         bytes_per_s: At least so many of it, looked at once.
@@ -234,8 +242,8 @@ def guarded(configuration: str, host: str, limits: str, certificate: str = "") -
     """Return a configuration with everything above."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     configuration = roomy(silent(private(patient(without_pages(configuration)))), most_files)
-    limits = UNAVAILABLE + limits
-    configuration = plain(limited(configuration, limits, _most_far(most_files)))
+    limits, most_far = UNAVAILABLE + limits, _most_far(most_files)
+    configuration = plain(limited(configuration, limits, most_far, has_tls=bool(certificate)))
     return encrypted(reached(configuration, host), certificate)
 
 

@@ -123,11 +123,13 @@ class _WebhookRequests:
             )
         if hook.row.is_paused:
             return _paused()
+        started = await self._start(hook, request)
+        # Only now: whoever cannot sign a request, or does not send its body, takes no place.
         wait = self._waits.begin(request) if hook.webhook.wait_s else None
         if wait is None:
-            return await self._ended(await self._start(hook, request), 0)
+            return await self._ended(started, 0)
         with wait:
-            return await self._ended(await self._start(hook, request), hook.webhook.wait_s)
+            return await self._ended(started, hook.webhook.wait_s)
 
     async def _start(self, hook: Hook, request: Request) -> WebhookOutcome:
         """Start the execution; nothing of the body is held afterwards."""
