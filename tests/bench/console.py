@@ -6,15 +6,17 @@ Fills a SQLite store with rows, runs a stack on it, and looks at it in Chromium
 (`tests/cluster/browsers.py`). Prints how long it took from opening the address to the first rows of
 the list, and to the newest ones found by a search. Then scrolls the list, and drags the graph of a
 wide execution and that of a foreach with an item open. Prints the frames a second that
-the browser drew meanwhile, how many took longer than two frames of 60 a second, and, as a trace
-tells, how long the page itself was busy in each frame: its main thread, which runs scripts and lays
-out. A browser without a graphics card draws with the processor, which all of this shares; the time
-of the main thread does not contain that.
+the browser drew meanwhile, how many took longer than two frames of 60 a second, how much processor
+time all processes of the browser took for one, and, as a trace tells, how long the page itself was
+busy in each frame: its main thread, which runs scripts and lays out. A browser without a graphics
+card draws with the processor, which all of this shares; the time of the main thread does not
+contain that.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -26,10 +28,11 @@ from typing import Any, Final
 from playwright.sync_api import Browser, Page, expect
 
 from tests.bench.many_executions import fill
+from tests.bench.stacks import cpu_s, program_of
 from tests.bench.workloads import definition
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit, running
-from tests.cluster.processes import OwnStack
+from tests.cluster.processes import OwnStack, descendants
 from tests.loopback import closed_port
 
 LAYERS: Final = 40
@@ -115,15 +118,22 @@ def print_frames(what: str, page: Page, move: Any) -> None:
     It is moved twice, since tracing takes time too.
     """
     page.evaluate(_COLLECT)
+    cpu_s = browser_cpu_s()
     move(page)
     times: list[float] = page.evaluate(_COLLECTED)
+    cpu_ms = (browser_cpu_s() - cpu_s) * 1000 / len(times)
     lengths = [second - first for first, second in pairwise(times)]
     per_s = 1000 * len(lengths) / (times[-1] - times[0])
     late = sum(length > LATE_MS for length in lengths)
     busy = busy_ms(page, move)
     p50, p95 = (busy[len(busy) * percent // 100] for percent in (50, 95))
-    drawn = f"{per_s:8.1f} frames/s{late:6} of {len(lengths)} late"
+    drawn = f"{per_s:8.1f} frames/s{late:6} of {len(lengths)} late; CPU {cpu_ms:.1f} ms"
     print(f"{what:48}{drawn}; busy {p50:.1f} ms, p95 {p95:.1f}, longest {busy[-1]:.0f}", flush=True)
+
+
+def browser_cpu_s() -> float:
+    """Return the processor time that the processes of the browser have used."""
+    return sum(cpu_s(pid) for pid in descendants(os.getpid()) if "chrom" in program_of(pid))
 
 
 def busy_ms(page: Page, move: Any) -> list[float]:

@@ -28,6 +28,8 @@ from tests.postgres_server import PostgresServer
 V1: Final = "/flow/console/v1/"
 GOAL_MS: Final = 150.0
 STORES: Final = ("sqlite", "postgres")
+_servers: Final[list[int]] = []
+"""The first process of each PostgreSQL, which is no child of this one."""
 
 
 def searches(known: Known) -> dict[str, str]:
@@ -109,8 +111,9 @@ async def shown(api: Api, what: str, path: str, requests: int, query: dict[str, 
 
 
 def spent_s() -> float:
-    """Return the processor time of this process and of those below it."""
-    return time.process_time() + sum(map(cpu_s, descendants(os.getpid())))
+    """Return the processor time of this process, of PostgreSQL, and of those below them."""
+    below = [pid for root in (os.getpid(), *_servers) for pid in descendants(root)]
+    return time.process_time() + sum(map(cpu_s, below))
 
 
 @contextmanager
@@ -121,9 +124,11 @@ def database(kind: str) -> Iterator[str]:
             yield f"sqlite://{folder}/search.db"
         return
     server = PostgresServer()
+    _servers.append(server.pid)
     try:
         yield server.new_database()
     finally:
+        _servers.remove(server.pid)
         server.stop()
 
 

@@ -47,7 +47,7 @@ class Scene(NamedTuple):
         """Return the same for each kind of process, by what it calls itself."""
         spent: defaultdict[str, float] = defaultdict(float)
         for pid in (self.stack.pid, *descendants(self.stack.pid)):
-            spent[_name(pid)] += cpu_s(pid)
+            spent[program_of(pid)] += cpu_s(pid)
         return dict(spent)
 
     def memory_bytes(self) -> int:
@@ -104,7 +104,8 @@ def scene(functions_url: str, *, seconds: float, full: bool, **environment: str)
             stack.stop()
 
 
-def _name(pid: int) -> str:
+def program_of(pid: int) -> str:
+    """Return what a process calls itself; ``gone`` when it has ended."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

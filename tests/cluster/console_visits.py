@@ -118,12 +118,24 @@ def row(page: Page, execution_id: str) -> Any:
     return page.get_by_role("row").filter(has=page.get_by_text(uuid[:8], exact=True))
 
 
+def fits(page: Page, width: int) -> None:
+    """Wait until nothing of a page is wider than the screen; charts follow its size a little later.
+
+    Raises:
+        TimeoutError: Something stays wider.
+    """
+    page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
+
+
 def draw(page: Page, first: str, second: str) -> None:
-    """Draw a line from one task of the graph to another."""
-    places = []
-    for name, edge in ((first, "bottom"), (second, "top")):
-        handle = page.get_by_label(f"{name}: not started").locator(f".react-flow__handle-{edge}")
-        places.append(handle.bounding_box())
+    """Draw a line from one task of the graph to another, once both lie still."""
+    handles = [
+        page.get_by_label(f"{name}: not started").locator(f".react-flow__handle-{edge}")
+        for name, edge in ((first, "bottom"), (second, "top"))
+    ]
+    for handle in handles:
+        handle.hover()  # waits until it no longer moves
+    places = [handle.bounding_box() for handle in handles]
     page.mouse.move(*middle(places[0]))
     page.mouse.down()
     page.mouse.move(*middle(places[1]), steps=8)

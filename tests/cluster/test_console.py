@@ -25,6 +25,7 @@ from tests.cluster.console_visits import (
     draw,
     enter,
     example,
+    fits,
     halves_of_session,
     offered,
     pages_of,
@@ -164,8 +165,7 @@ def test_what_happens_elsewhere_is_seen_without_asking(
 def test_the_state_after_any_event_is_shown(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=60)
     page = visit.open(f"execution/{execution}?tab=events")
-    first = page.get_by_role("button", name=re.compile("The execution was submitted"))
-    first.click()
+    page.get_by_role("button", name=re.compile("The execution was submitted")).click()
     page.get_by_role("button", name="Show the state after it").click()
     expect(page).to_have_url(re.compile("event=1"))
     expect(page.locator(".sentence")).to_contain_text("greet is being called")
@@ -396,13 +396,13 @@ def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gate
     )
     page = visit.open(f"execution/{execution}?tab=context")
     expect(page.get_by_role("tabpanel")).to_contain_text("<script>")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
-    assert execution in page.title()
+    fits(page, WIDE["width"])
+    expect(page).to_have_title(re.compile(re.escape(execution)))
     page = visit.open("editor/examples:quickstart?tab=try")
     page.get_by_label("Input", exact=True).fill(json.dumps({"name": HOSTILE, HOSTILE: HOSTILE}))
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("tabpanel").get_by_role("listitem")).to_contain_text("<script>")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    fits(page, WIDE["width"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -417,7 +417,7 @@ def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
         expect(page.locator("[aria-busy=true]")).to_have_count(0)
         assert not visit.inaccessible(), address
         page.set_viewport_size(NARROW)
-        assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"], address
+        fits(page, NARROW["width"])
         # What is scrolled on a narrow screen is reached by the keyboard.
         assert scheme == "dark" or not visit.inaccessible(), f"{address}, narrow"
         page.set_viewport_size(WIDE)
@@ -430,7 +430,7 @@ def test_a_browser_that_prefers_chinese_is_answered_in_it(
     visit = Visit(browser, own.base_url, storage_state=signed_in, locale="zh-CN")
     page = visit.open()
     expect(page.get_by_role("link", name="执行", exact=True)).to_be_visible()
-    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("link", name="Executions")).to_be_visible()
     page.reload()

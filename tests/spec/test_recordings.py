@@ -12,7 +12,7 @@ from rillflow.core.inspection.history.timelines import timeline
 from rillflow.errors import StoreError
 from rillflow.jsontypes import encode_json
 from rillflow.testing import Scenario
-from tests.spec.notation import at_most, each, fn, on_input, pass_, scenario, susp
+from tests.spec.notation import at_most, each, fn, on_input, pass_, scenario, susp, sw
 
 
 def recorded(run: Scenario) -> tuple[Recorder, list[Any]]:
@@ -60,6 +60,30 @@ def test_attempts_are_segments_of_calls_waits_and_delays() -> None:
         ("calling", 6_000, 7_000),
         ("callback", 7_000, 9_000),
     ]
+
+
+def test_a_task_that_takes_no_time_has_a_segment_of_no_length() -> None:
+    run = scenario(
+        sw("S", (on_input("a==1"), "A"), ("default", "C"), ins="a"),
+        pass_("A", to="B"),
+        fn("B", "sync", to="D"),
+        pass_("C"),
+        pass_("D"),
+    )
+    run.advance(1)
+    run.submit({"a": 1})
+    run.advance(2)
+    run.answer("B", {})
+    assert segments(run) == {
+        "S": [("steps", 1_000, 1_000)],
+        "A": [("steps", 1_000, 1_000)],
+        "B": [("calling", 1_000, 3_000)],
+        "D": [("steps", 3_000, 3_000)],
+    }
+    recorder, _ = recorded(run)
+    shown: Any = timeline(recorder, recorder.state, route="", offset=0, limit=9, until_ms=None)
+    assert [row["name"] for row in shown["rows"]] == ["S", "A", "B", "D"]
+    assert all(row["critical"] for row in shown["rows"])
 
 
 def test_the_segment_of_a_failed_attempt_has_its_error() -> None:

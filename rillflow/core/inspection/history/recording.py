@@ -64,7 +64,7 @@ class Segments(msgspec.Struct):
     """The segments of one task: the first, the last, and how many between them are left out."""
 
     first: list[Segment]
-    last: "deque[Segment]"
+    last: "deque[Segment] | None" = None
     left_out: int = 0
 
     def add(self, segment: Segment) -> None:
@@ -72,6 +72,8 @@ class Segments(msgspec.Struct):
         if len(self.first) < MOST_SEGMENTS:
             self.first.append(segment)
             return
+        if self.last is None:
+            self.last = deque(maxlen=MOST_SEGMENTS)
         if len(self.last) == MOST_SEGMENTS:
             self.left_out += 1
         self.last.append(segment)
@@ -79,7 +81,7 @@ class Segments(msgspec.Struct):
     def all(self) -> Iterator[Segment]:
         """Yield the segments that are kept, in their order."""
         yield from self.first
-        yield from self.last
+        yield from self.last or ()
 
 
 class Recorder:
@@ -127,8 +129,9 @@ class Recorder:
         state = self.state
         self.at_ms = event.at_ms
         changed = self._changes(event, commands)
-        for name, _, _ in changed:
-            self._turn_segment(state.tasks.get(name), name)
+        for name, before, _ in changed:
+            has_run = before is not None and before is not Status.NOT_STARTED
+            self._turn_segment(state.tasks.get(name), name, has_run=has_run)
             self._mark(name, state.seq)
         is_new = before_status is None or before_status is not state.status
         return {
@@ -230,22 +233,29 @@ class Recorder:
             return Status.HELD if state.paused else Status.RUNNING
         return Status.RUNNING if task.in_flight else Status.WAITING
 
-    def _turn_segment(self, task: TaskState | None, name: str) -> None:
-        """End the segment of a task, and begin the next one if the task has not ended."""
+    def _turn_segment(self, task: TaskState | None, name: str, *, has_run: bool) -> None:
+        """End the segment of a task, and begin the next one if the task has not ended.
+
+        A task that has begun and ended in one event has a segment of no length.
+        """
         segment = self._open.pop(name, None)
         infos = () if task is None else task.invoke.time_infos
         if segment is not None:
             segment.to_ms = self.at_ms
             if infos and infos[-1].end_ms == self.at_ms:
                 segment.error = infos[-1].error
-        if task is None or COMPLETED[task.status] or task.status is core.NOT_STARTED:
+        if task is None or task.status is core.NOT_STARTED:
             return
-        begun = Segment(self._kind_of(task), max(task.attempt, 1), self.at_ms)
-        self._open[name] = begun
-        kept = self.segments.get(name)
-        if kept is None:
-            kept = self.segments[name] = Segments([], deque(maxlen=MOST_SEGMENTS))
-        kept.add(begun)
+        attempt = max(task.attempt, 1)
+        if not COMPLETED[task.status]:
+            self._open[name] = self._add(name, Segment(self._kind_of(task), attempt, self.at_ms))
+        elif not has_run and task.status is not core.SKIPPED:
+            error = infos[-1].error if infos else None
+            self._add(name, Segment("steps", attempt, self.at_ms, self.at_ms, error))
+
+    def _add(self, name: str, segment: Segment) -> Segment:
+        self.segments.setdefault(name, Segments([])).add(segment)
+        return segment
 
     def _kind_of(self, task: TaskState) -> str:
         phase = self._phase(task)

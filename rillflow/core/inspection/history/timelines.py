@@ -4,6 +4,7 @@ Used by `runtime/histories`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from rillflow.core.inspection.graphs import level_of
 from rillflow.core.inspection.history.recording import Recorder, Segment, Segments
@@ -34,7 +35,7 @@ def timeline(  # noqa: PLR0913 - the parameters of the route
     prefix = f"{route}-" if route else ""
     known = recorder.segments
     begun = _starts(known, [prefix + base for base in level.tasks], until_ms)
-    names = sorted(begun, key=lambda name: (begun[name], name))
+    names = sorted(begun, key=begun.__getitem__)  # those of one time stay in the level's order
     critical = _critical(state, level, prefix, known, until_ms)
     statuses = Statuses(plan, state)
     rows: list[JsonValue] = [
@@ -72,13 +73,14 @@ def _starts(
 
 
 def _shown(kept: Segments, until_ms: int | None) -> Iterator[JsonValue]:
-    for segment in kept.all():
+    for segment, following in pairwise([*kept.all(), None]):
+        assert segment is not None  # noqa: S101 - only the last one is None
         if until_ms is not None and segment.from_ms > until_ms:
             return
         to_ms = segment.to_ms
         is_open = until_ms is not None and to_ms is not None and to_ms > until_ms
-        if to_ms == segment.from_ms and segment.kind == "steps":
-            continue
+        if segment.kind == "steps" and following and segment.from_ms == following.from_ms:
+            continue  # what led to it took no time
         shown: JsonObject = {
             "kind": segment.kind,
             "attempt": segment.attempt,
@@ -104,7 +106,12 @@ def _critical(
         if prefix + base in known and prefix + base in state.tasks
     }
     found: set[str] = set()
-    base = max(ends, key=lambda name: ends[name], default=None)
+    # Of what ended at one time, the last is what began last, or comes later in the definition.
+    base = max(
+        reversed(ends),
+        key=lambda name: (ends[name], known[prefix + name].first[0].from_ms),
+        default=None,
+    )
     while base is not None and prefix + base not in found:
         found.add(prefix + base)
         before = [name for name in level.tasks[base].dependencies if name in ends]

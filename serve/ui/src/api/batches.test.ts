@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { Batches } from "./batches";
 
 test("look-ups of one moment share requests of a bounded size", async () => {
@@ -10,6 +10,31 @@ test("look-ups of one moment share requests of a bounded size", async () => {
   const found = await Promise.all(["a", "bb", "?", "a"].map((id) => batches.get(id)));
   expect(found).toEqual([1, 2, undefined, 1]);
   expect(sent).toEqual([["a", "bb"], ["?"]]);
+});
+
+test("look-ups that follow a request are collected for a while", async () => {
+  vi.useFakeTimers();
+  const sent: string[][] = [];
+  const load = async (ids: string[]) => {
+    sent.push(ids);
+    return {};
+  };
+  const batches = new Batches<number>(9, load, 100);
+  void batches.get("a");
+  vi.advanceTimersByTime(0);
+  expect(sent).toEqual([["a"]]);
+  for (const id of ["b", "c"]) {
+    void batches.get(id);
+    vi.advanceTimersByTime(40);
+  }
+  expect(sent.length).toBe(1);
+  vi.advanceTimersByTime(20);
+  expect(sent).toEqual([["a"], ["b", "c"]]);
+  vi.advanceTimersByTime(1000);
+  void batches.get("d");
+  vi.advanceTimersByTime(0);
+  expect(sent.at(-1)).toEqual(["d"]);
+  vi.useRealTimers();
 });
 
 test("all that asked learn of a failure", async () => {

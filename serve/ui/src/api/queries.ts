@@ -16,6 +16,8 @@ import type { Summaries, Summary } from "./types";
 const AGAIN_MS = 1000;
 const MOST_WAIT_MS = 60_000;
 const MOST_IDS = 50;
+/** While a list is scrolled, its rows ask in groups and not with each frame. */
+const ASK_AGAIN_MS = 80;
 
 /** A server that is starting again, or that reads a long journal, is asked again. */
 function isPassing(error: unknown): boolean {
@@ -51,10 +53,14 @@ export function useAnswer<T>(
   });
 }
 
-const summaries = new Batches<Summary | null>(MOST_IDS, async (ids) => {
-  const answer = await ask<Summaries>("summaries.json", { ids: ids.join(",") });
-  return answer.summaries;
-});
+const summaries = new Batches<Summary | null>(
+  MOST_IDS,
+  async (ids) => {
+    const answer = await ask<Summaries>("summaries.json", { ids: ids.join(",") });
+    return answer.summaries;
+  },
+  ASK_AGAIN_MS,
+);
 
 /** The summary of one execution; those asked for at the same moment go in one request. */
 export function useSummary(id: string): Summary | null {

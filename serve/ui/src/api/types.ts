@@ -272,7 +272,7 @@ export interface TaskLog {
 }
 
 export interface Segment {
-  kind: "held" | "calling" | "callback" | "poll" | "delay" | "groups" | "steps";
+  kind: "held" | "calling" | "callback" | "sub_flow" | "poll" | "delay" | "groups" | "steps";
   attempt?: number | null;
   from_ms: number;
   to_ms: number | null;

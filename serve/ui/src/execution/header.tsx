@@ -38,15 +38,17 @@ export function Header({
           </a>{" "}
           <bdi>{execution.feature}</bdi>
         </h1>
-        {execution.definition_id !== null && (
-          <span className="muted mono" title={execution.definition_id}>
-            {shortVersion(execution.definition_id)}
+        <span className="together">
+          {execution.definition_id !== null && (
+            <span className="muted mono" title={execution.definition_id}>
+              {shortVersion(execution.definition_id)}
+            </span>
+          )}
+          <span className="mono" title={execution.execution_id}>
+            {shortId(execution.execution_id)}
           </span>
-        )}
-        <span className="mono" title={execution.execution_id}>
-          {shortId(execution.execution_id)}
+          <CopyButton text={execution.execution_id} label={t("action.copyId")} />
         </span>
-        <CopyButton text={execution.execution_id} label={t("action.copyId")} />
         <div className="grow" />
         <Steering execution={now} onDone={setDone} />
       </div>

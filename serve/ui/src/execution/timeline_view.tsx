@@ -13,7 +13,16 @@ import { between, moved, placed, type Span, zoomed } from "./time_span";
 
 const ROW_PX = 32;
 const LIMIT = 1000;
-const KINDS = ["calling", "callback", "poll", "delay", "held", "groups", "steps"] as const;
+const KINDS = [
+  "calling",
+  "callback",
+  "sub_flow",
+  "poll",
+  "delay",
+  "held",
+  "groups",
+  "steps",
+] as const;
 
 interface Shown {
   execution: Execution;

@@ -238,6 +238,7 @@ export const en = {
   "timeline.label": "Timeline of the tasks",
   "timeline.calling": "call",
   "timeline.callback": "waits for outside",
+  "timeline.sub_flow": "its sub-flow runs",
   "timeline.poll": "between polls",
   "timeline.delay": "delay",
   "timeline.held": "held back",

@@ -235,6 +235,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "timeline.label": "任务时间线",
   "timeline.calling": "调用",
   "timeline.callback": "等待外部",
+  "timeline.sub_flow": "子流程运行中",
   "timeline.poll": "轮询间隔",
   "timeline.delay": "延时",
   "timeline.held": "被阻塞",

@@ -55,14 +55,16 @@ export function Workflow({
           <span className="muted">{business}</span> <bdi>{feature.feature}</bdi>
         </h1>
         <div className="grow" />
-        <a className="button small" href={formatAddress(["executions"], { q: `flow:${flow}` })}>
-          {t("flows.executions")}
-        </a>
-        <EditLink flow={flow} feature={feature} version={newest} />
-        <SubmitButton
-          isReady={definition.data !== undefined}
-          onSubmit={() => setSubmitting(true)}
-        />
+        <span className="together">
+          <a className="button small" href={formatAddress(["executions"], { q: `flow:${flow}` })}>
+            {t("flows.executions")}
+          </a>
+          <EditLink flow={flow} feature={feature} version={newest} />
+          <SubmitButton
+            isReady={definition.data !== undefined}
+            onSubmit={() => setSubmitting(true)}
+          />
+        </span>
       </header>
       <GrayRules rules={feature.gray ?? {}} hasMore={feature.has_more_gray === true} />
       <Tabs

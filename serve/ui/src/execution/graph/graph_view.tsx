@@ -2,14 +2,7 @@
 
 import "@xyflow/react/dist/base.css";
 import { type UseQueryResult, useQueries } from "@tanstack/react-query";
-import {
-  Background,
-  type NodeChange,
-  Panel,
-  ReactFlow,
-  ReactFlowProvider,
-  useReactFlow,
-} from "@xyflow/react";
+import { type NodeChange, Panel, ReactFlow, ReactFlowProvider, useReactFlow } from "@xyflow/react";
 import {
   type DragEvent,
   type HTMLAttributes,
@@ -181,7 +174,6 @@ function Drawn({
         aria-label={t("graph.label")}
         proOptions={{ hideAttribution: true }}
       >
-        <Background gap={24} size={1} />
         <Fit layout={layout} box={box} />
         <ZoomButtons />
         {top !== undefined && top.nodes.length < top.total && (
