@@ -2,8 +2,16 @@
 
 import asyncio
 import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from rillflow.runtime.aio.author_threads import SHORT_TEXT_BYTES, AuthorThreads
+import pytest
+
+from rillflow.gateways.outbound.fair_thread import FOR_SCHEMAS
+from rillflow.runtime.aio.author_threads import FOR_DRY_RUNS, SHORT_TEXT_BYTES, AuthorThreads
+
+WORK_S = 0.05
 
 
 async def test_a_short_text_waits_for_no_long_one() -> None:
@@ -36,3 +44,33 @@ async def test_senders_of_long_texts_take_turns() -> None:
     gate.set()
     await asyncio.gather(running, *tasks)
     assert order == list("ababaa")
+
+
+def compute() -> float:
+    """Use some processor time, and return when that was over."""
+    began_s = time.thread_time()
+    while time.thread_time() - began_s < WORK_S:
+        pass
+    return time.monotonic()
+
+
+def _long(work: Callable[[], Any]) -> Awaitable[Any]:
+    return AUTHORS.run(work, sender="a", text_bytes=None)
+
+
+AUTHORS = AuthorThreads()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        _long,
+        lambda work: FOR_DRY_RUNS.run("a", work),
+        lambda work: FOR_SCHEMAS.run("a", work),
+    ],
+)
+async def test_after_a_long_work_others_have_the_interpreter_for_as_long(
+    run: Callable[[Callable[[], Any]], Awaitable[Any]],
+) -> None:
+    over_s, next_s = await asyncio.gather(run(compute), run(time.monotonic))
+    assert next_s - over_s >= WORK_S

@@ -299,16 +299,16 @@ class Fired(Struct):
     execution_id: str
 
 
-class Backfilled(Struct):
+class FiredSpan(Struct):
     """The executions of a span."""
 
     execution_ids: list[str]
 
 
-TRIGGER_ANSWERS: Final[dict[str, type[Triggers | Fired | Backfilled]]] = {
+TRIGGER_ANSWERS: Final[dict[str, type[Triggers | Fired | FiredSpan]]] = {
     "list": Triggers,
     "fire": Fired,
-    "backfill": Backfilled,
+    "backfill": FiredSpan,
 }
 KEY_ANSWERS: Final[dict[str, type[NewKey | Keys | RevokedKey | Audit]]] = {
     "add": NewKey,

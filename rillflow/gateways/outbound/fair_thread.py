@@ -138,5 +138,5 @@ FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=128, name="large callbac
 Workspaces share it: of executions, and of definitions and triggers below, one may have many.
 """
 
-FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=32, name="schema-checks")
+FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=32, name="schema-checks", rest=1.0)
 """The thread of this process that checks the data of submissions against ``inputSchema``."""

@@ -1,7 +1,8 @@
 """The threads of this process that work for authors: one for short works, one for others.
 
 They read and check definitions, and try rules. While a thread computes, the event loop waits for
-the interpreter lock up to 5 ms each time, so there are no more of them.
+the interpreter lock up to 5 ms each time, so there are no more of them, and after what is long they
+rest.
 
 Used by `runtime/definitions` and `serve/routes`.
 """
@@ -17,6 +18,10 @@ SHORT_TEXT_BYTES: Final = 32_768
 """Reading and checking a text of this length takes a tenth of a second at most."""
 
 
+REST: Final = 1.0
+"""How many times as long as a long work took the event loop has the interpreter after it."""
+
+
 class AuthorThreads:
     """Two threads, each shared fairly among senders.
 
@@ -25,7 +30,7 @@ class AuthorThreads:
 
     def __init__(self) -> None:
         self._short = FairThread(most=64, most_of_one=32, name="short author-requests")
-        self._long = FairThread(most=32, most_of_one=16, name="long author-requests")
+        self._long = FairThread(most=32, most_of_one=16, name="long author-requests", rest=REST)
 
     async def run(
         self, work: Callable[[], Result], *, sender: str, text_bytes: int | None
@@ -48,5 +53,5 @@ class AuthorThreads:
 FOR_AUTHORS: Final = AuthorThreads()
 """Those of this process."""
 
-FOR_DRY_RUNS: Final = FairThread(most=8, most_of_one=4, name="dry runs")
+FOR_DRY_RUNS: Final = FairThread(most=8, most_of_one=4, name="dry runs", rest=REST)
 """The thread of this process that tries definitions without calling anybody."""
