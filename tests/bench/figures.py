@@ -15,7 +15,7 @@ class Figure(NamedTuple):
     """One figure of one run. ``unit`` tells how it depends on the speed of a machine.
 
     What counts per second (``calls/s``) is the better the more; times (``ms``, ``s``,
-    ``CPU-s``) and sizes (``KB``, ``MB``) the less; a ``ratio`` the more.
+    ``CPU-s``), sizes (``KB``, ``MB``) and ``opcodes`` the less; a ``ratio`` the more.
     """
 
     name: str

@@ -27,7 +27,7 @@ from rillflow.ports.storage.store import Append, NewExecution, Store
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
-from tests.bench import owning
+from tests.bench import counting, owning
 from tests.bench.figures import Figure
 from tests.bench.references import apart
 from tests.bench.submitting import submitted_event
@@ -50,6 +50,8 @@ def micro(seconds: float) -> Iterator[Figure]:
     for at_once in (64, 5_000):
         rate = apart(owning.executions, at_once, seconds)
         yield Figure(f"owner, {at_once:,} at once", "executions/s", rate)
+    yield Figure("owner, foreach item", "opcodes", apart(counting.of_foreach_item))
+    yield Figure("owner, glue step", "opcodes", apart(counting.of_glue_step))
     yield Figure("path", "reads/s", apart(path_reads, seconds))
     yield Figure("path with a filter", "reads/s", apart(filter_reads, seconds))
     yield Figure("expression", "evaluations/s", apart(evaluations, seconds))

@@ -1,0 +1,92 @@
+"""How many bytecodes an owner carries out for one item of a foreach, and for one step of glue.
+
+Processor time of a machine that others use differs by a tenth from one minute to the next; what
+the interpreter carries out does not. It is counted for an owner without sockets and disk, as in
+``owning``, whose turns never fill: each batch is handled as a whole. A call of a function written
+in C is one bytecode, however much it does, so a figure here is set beside one of ``owning``.
+"""
+
+import gc
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import CodeType, FrameType
+from typing import Any, Final
+
+import uvloop
+
+from rillflow.runtime.aio.fair_turns import FairTurns
+from tests.bench import owning
+from tests.bench.submitting import submitted_event
+from tests.bench.workloads import JOBS, Job, fanout, glue
+
+HOST: Final = "http://127.0.0.1:1"
+ITEMS: Final = 10 * owning.BATCH
+_ASIDE: Final = ("/asyncio/", "/tests/bench/")
+"""Where functions are that are not an owner's."""
+_is_counted: Final = ContextVar("_is_counted", default=False)
+"""Not of the tasks that began before, such as those that look at something every few seconds."""
+
+
+def of_foreach_item() -> float:
+    """Return how many bytecodes an item of a foreach takes that calls one function."""
+    data = b'{"items":[%s]}' % b",".join(b"%d" % number for number in range(ITEMS))
+    text = fanout("item", None, HOST)
+    return sum(counted("item", Job(lambda _: text, data), executions=1).values()) / ITEMS
+
+
+def of_glue_step() -> float:
+    """Return how many bytecodes a step of glue takes, with its share of the submission."""
+    executions = owning.BATCH
+    steps = executions * JOBS["glue"].calls
+    return sum(counted("glue", Job(glue), executions).values()) / steps
+
+
+def counted(name: str, job: Job, executions: int) -> Counter[CodeType]:
+    """Return the bytecodes of an owner, by function, for executions that go on side by side."""
+    text = job.define(HOST)
+    submitted = submitted_event(name, text, job.data)
+    return uvloop.run(_counted(owning.Work(name, text, submitted), executions))
+
+
+async def _counted(work: owning.Work, executions: int) -> Counter[CodeType]:
+    turns, calls = FairTurns(cpu_s=float, clock_s=float), owning.Calls()
+    async with owning.started(work, calls, turns) as owner:
+        # The first executions compile the definition and fill the process's caches.
+        await owning.run(owner, calls, work.submissions(range(2)))
+        submissions = work.submissions(range(2, 2 + executions))
+        with counting() as opcodes:
+            await owning.run(owner, calls, submissions)
+    return opcodes
+
+
+@contextmanager
+def counting() -> Iterator[Counter[CodeType]]:
+    """Count the bytecodes of this task, and of what it has the event loop run, by function."""
+    opcodes: Counter[CodeType] = Counter()
+
+    def enter(frame: FrameType, event: str, arg: Any) -> Any:  # noqa: ARG001 - of the interpreter
+        code = frame.f_code
+        if not _is_counted.get() or any(folder in code.co_filename for folder in _ASIDE):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+
+        def step(_: FrameType, event: str, arg: Any) -> Any:  # noqa: ARG001 - of the interpreter
+            if event == "opcode":
+                opcodes[code] += 1
+            return step
+
+        return step
+
+    gc.collect()
+    gc.disable()  # finalizers of what others have left are not counted
+    before, outside = sys.gettrace(), _is_counted.set(True)
+    sys.settrace(enter)
+    try:
+        yield opcodes
+    finally:
+        sys.settrace(before)
+        _is_counted.reset(outside)
+        gc.enable()
