@@ -54,7 +54,8 @@ _PART_BYTES: Final = 1 << 20
 _PART_CHARACTERS: Final = 256 * 1024
 _ENTRY_CHARACTERS: Final = 8
 """What the mark and value of an entry take that is no text, about."""
-_SMALL_BYTES: Final = 4096
+LIGHT_BYTES: Final = 4096
+"""A text of up to so many bytes weighs its length, and is not decoded ahead."""
 _FEW_NUMBERS: Final = 100
 _FEW_LONG_NUMBERS: Final = 10_000
 _ALL_BYTES: Final = bytes(range(256))
@@ -166,28 +167,25 @@ def decode_json(text: bytes | str) -> JsonValue:
     """
     if isinstance(text, str):
         text = text.encode()
-    known = _known_of(text)
-    if known is not None:
+    length = len(text)
+    if _ahead and (known := _known_of(text)) is not None:
         if known.error is not None:
             raise ValueError(known.error)
         return known.value
-    _refuse_deep(text)
-    if len(text) > _SMALL_BYTES and _has_slow_numbers(text):
+    if length > MAX_DEPTH:
+        _refuse_deep(text)
+    if length > LIGHT_BYTES and _has_slow_numbers(text):
         return _decode_slow_numbers(text)
     value: JsonValue = _decoder.decode(text)
     return value
 
 
 def _known_of(text: bytes) -> DecodedEarly | None:
-    return _ahead.get(id(text)) if _ahead and len(text) > _SMALL_BYTES else None
+    return _ahead.get(id(text)) if _ahead and len(text) > LIGHT_BYTES else None
 
 
 def _refuse_deep(text: bytes) -> None:
-    if (
-        len(text) > MAX_DEPTH
-        and text.count(b"[") + text.count(b"{") > MAX_DEPTH
-        and _depth(text) > MAX_DEPTH
-    ):
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise ValueError(f"JSON is nested deeper than {MAX_DEPTH} levels")
 
 
@@ -224,7 +222,7 @@ def text_without_nulls(text: msgspec.Raw) -> bytes:
     """
     view = memoryview(text)
     start = bytes(view[:1])
-    if len(view) <= _SMALL_BYTES or start not in (b"{", b"["):
+    if len(view) <= LIGHT_BYTES or start not in (b"{", b"["):
         return _encoder.encode(_without_nulls(decode_json(bytes(view))))
     if start == b"[":
         return b"[%b]" % b",".join(map(text_without_nulls, _elements.decode(view)))
@@ -338,7 +336,7 @@ def weight_of(text: bytes) -> int:
     weighs eight. Texts of up to 4 KiB weigh their length.
     """
     length = len(text)
-    if length <= _SMALL_BYTES:
+    if length <= LIGHT_BYTES:
         return length
     known = _known_of(text)
     if known is not None and known.weight is not None:
@@ -359,7 +357,7 @@ def most_weight_of(text: bytes) -> int:
     the event loop run in between.
     """
     length = len(text)
-    if length <= _SMALL_BYTES:
+    if length <= LIGHT_BYTES:
         return length
     starts = range(0, length, _PART_BYTES)
     values = sum(_weighed(text[start : start + _PART_BYTES]) for start in starts)

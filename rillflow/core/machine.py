@@ -237,9 +237,10 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
         return False
     if task_transitions(turn.state).answer[task.status] is not TAKE:
         return False
-    if event.poll not in (None, polling.under_way(task)):
+    if event.poll is not None and event.poll != polling.under_way(task):
         return False
-    keep_log(task, event.log)
+    if event.log is not None:
+        keep_log(task, event.log)
     if task.poll_url is not None:
         polling.answered(turn, task, event)
     else:

@@ -192,14 +192,19 @@ def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
     """Tell whether every dependency wants this instance skipped (spec 3.8.1)."""
     wished = False
     for other in turn.dependencies(task):
+        is_choosing = other.skipped or other.skips
         wished = (
-            other.is_skipping(turn.plan.by_name[other.base].places[task.base], task.name)
+            (bool(is_choosing) and _is_skipped_by(turn, task, other))
             or (other.status is SKIPPED and other.invoke.msg == SKIP_MESSAGE)
             or degrades_followings(turn, other)
         )
         if not wished:
             return False
     return wished
+
+
+def _is_skipped_by(turn: Turn, task: TaskState, other: TaskState) -> bool:
+    return other.is_skipping(turn.plan.by_name[other.base].places[task.base], task.name)
 
 
 def degrades_followings(turn: Turn, task: TaskState) -> bool:
@@ -262,11 +267,10 @@ def drain(turn: Turn) -> None:
     event that ends the execution takes all of them, since they do very little then.
     """
     agenda, unsettled, failing = turn.agenda, turn.unsettled, turn.failing
-    budget = turn.budget
+    budget, enough = turn.budget, turn.enough
     taken = 0
     while agenda or unsettled or failing:
-        is_full = taken >= turn.steps_left or budget.steps < turn.enough
-        if is_full and not turn.over:
+        if (taken >= turn.steps_left or budget.steps < enough) and not turn.over:
             _leave_remaining(turn)
             return
         taken += 1
@@ -427,9 +431,10 @@ def _number(turn: Turn, text: str | None, document: JsonObject) -> int | None:
 
 
 def _degraded(turn: Turn, task: TaskState, plan: TaskPlan) -> bool:
-    if degrades_followings(turn, task):
+    degrades = turn.state.degrades
+    switch = degrades.get(task.base) if degrades else None
+    if switch.followings if switch else plan.degrade_followings:
         skip_chain(turn, task)
-    switch = turn.state.degrades.get(task.base)
     if not (switch.current if switch else plan.degrade_current):
         return False
     turn.finish_task(task, SKIPPED)

@@ -36,7 +36,6 @@ from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
 from rillflow.language.mapping.mappings import MappingList
 from rillflow.language.text.literals import parse_literal
-from rillflow.language.versions import EVENTS_CUT_BY_WORK
 
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
 TASK_ERRORS = (Exception,)
@@ -103,7 +102,7 @@ class Turn:
         self.state = state
         self.at_ms = at_ms
         self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
-        is_cut = state.language >= EVENTS_CUT_BY_WORK
+        is_cut = self.budget.charges_entries  # since the version that cuts events by their work
         self.enough = self.budget.steps - EVENT_WORK if is_cut else -_UNLIMITED
         most = state.turn_max_task_steps
         self.steps_left = _UNLIMITED if most is None else most
@@ -184,12 +183,14 @@ class Turn:
         counts[before] -= 1
         counts[status] += 1
         task.status = status
-        if route in self.moved:
+        if self.moved and route in self.moved:
             self.moved[route].add(task.base)
         if SATISFIED[before] is not SATISFIED[status]:
-            change = -1 if SATISFIED[status] else 1
-            for successor in self.successors(task):
-                successor.waiting += change
+            successors = self.plan.by_name[task.base].successors
+            if successors:
+                change = -1 if SATISFIED[status] else 1
+                for successor in self.siblings(route, successors):
+                    successor.waiting += change
 
     def instantiate(self, route: str, level: LevelPlan) -> list[str]:
         """Create the instances of a scope, all NOT_STARTED."""
@@ -274,10 +275,13 @@ class Turn:
             ExecutionError: A reserved key holds something that is no map (30505), or more
                 changed than may be saved at once, or the context would be too large (30507).
         """
-        made, most_bytes = self.budget.made_bytes, self.state.context_max_bytes
-        saved = stored_context(context, scope.context, most_bytes, self.budget)
-        grown = scope.context_bytes + max(self.budget.made_bytes - made, FREE_BYTES)
-        scope.context_bytes = bounded_size(saved, grown, most_bytes, self.budget)
+        budget, most_bytes = self.budget, self.state.context_max_bytes
+        left_bytes = budget.memory_bytes
+        saved = stored_context(context, scope.context, most_bytes, budget)
+        grown = scope.context_bytes + max(left_bytes - budget.memory_bytes, FREE_BYTES)
+        if grown > most_bytes:
+            grown = bounded_size(saved, grown, most_bytes, budget)
+        scope.context_bytes = grown
         scope.context = saved
 
     def apply(
@@ -302,15 +306,17 @@ class Turn:
                 had no effect.
             ExecutionError: The input is larger than an input may be (30507).
         """
+        state, route = self.state, task.route
+        self._seed += 1
         mapped = mappings.apply(
-            strict=self.plan.strict or self.state.strict_mappings,
+            strict=self.plan.strict or state.strict_mappings,
             excused=excused,
-            context=self.state.groups[task.route].context if task.route else self.state.context,
+            context=state.groups[route].context if route else state.context,
             input=given or {},
             output=output,
-            trigger_url=partial(trigger_address, self, task.route),
-            seed=self.next_seed(),
-            language=self.state.language,
+            trigger_url=partial(trigger_address, self, route),
+            seed=self._seed,
+            language=state.language,
             budget=self.budget,
         )
         if mapped.passed_over or task.warning_counts or self.mapped:

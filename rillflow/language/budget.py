@@ -8,6 +8,7 @@ Used by `core`, `language`, `runtime`, `serve`, `testing` and `triggers`.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from rillflow.errors import BudgetExceededError, WorkLimitError
@@ -56,6 +57,18 @@ def search_steps(length: int, part: int) -> int:
     return length * (min(part, _LONG_PART) >> 3) // CHARACTERS_PER_STEP
 
 
+@cache
+def _charges_of(language: int) -> tuple[bool, bool, bool, bool, int]:
+    """Return what a version of the language charges; each turn asks for it."""
+    return (
+        language >= MEMORY_CHARGED,
+        language >= COSTS_CHARGED,
+        language >= EVENTS_CUT_BY_WORK,
+        language >= CONTEXTS_BOUNDED,
+        MAX_DEPTH if language >= NESTING_BOUNDED else _OLDER_MAX_NESTING,
+    )
+
+
 class TotalBudget:
     """The budget of all evaluations of one turn, or of one request, together.
 
@@ -88,11 +101,13 @@ class TotalBudget:
         language: int = CURRENT,
     ) -> None:
         """Begin with these limits; None sets none, as for executions of older releases."""
-        self.charges_all = language >= MEMORY_CHARGED
-        self.charges_costs = language >= COSTS_CHARGED
-        self.charges_entries = language >= EVENTS_CUT_BY_WORK
-        self.counts_bytes = language >= CONTEXTS_BOUNDED
-        self.max_nesting = MAX_DEPTH if language >= NESTING_BOUNDED else _OLDER_MAX_NESTING
+        (
+            self.charges_all,
+            self.charges_costs,
+            self.charges_entries,
+            self.counts_bytes,
+            self.max_nesting,
+        ) = _charges_of(language)
         self.compiled: dict[str, Any] | None = None
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes

@@ -215,15 +215,15 @@ class AppendPlan:
         staged[head] = Family(key, descendants + 1)
 
     def _take(self, append: Append, key: int) -> None:
-        is_told = append.status is not None or append.closing is not None
-        outcome = outcome_of(append) if is_told else None
-        if append.new is not None:
-            self.executions.append(_row(key, append.new, outcome, rests=bool(append.rests)))
+        new, rests = append.new, append.rests
+        if new is not None:
+            self.executions.append(_row(key, new, outcome_of(append), rests=bool(rests)))
         else:
+            outcome = outcome_of(append)
             if outcome is not None:
                 self.outcomes[key] = outcome
-            if append.rests is not None:
-                self.rests[key] = append.rests
+            if rests is not None:
+                self.rests[key] = rests
         seq = append.first_seq
         for record in append.records:
             self.records.append((key, seq, record))

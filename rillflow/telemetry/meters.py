@@ -70,66 +70,110 @@ class Counter:
         return [(labels, [value]) for labels, value in self.values.items()]
 
 
-class Timer:
-    """Observations by labels; the last two numbers of each are the largest of two windows of time.
+class Observations:
+    """The number of observations with some labels, their sum, and the largest of two windows."""
 
-    They are the largest of the present window and of the one before, which ``turn`` ends.
-    """
-
-    __slots__ = ("values",)
+    __slots__ = ("_before", "_count", "_largest", "_sum")
 
     def __init__(self) -> None:
-        self.values: dict[Labels, list[float]] = {}
+        self._count = 0
+        self._sum = self._largest = self._before = 0.0
 
-    def state(self) -> list[tuple[Labels, list[float]]]:
-        """Return what was observed."""
-        return [(labels, found[:-2]) for labels, found in self.values.items()]
+    def add(self, value: float) -> None:
+        """Note a value."""
+        self._count += 1
+        self._sum += value
+        if value > self._largest:  # noqa: PLR1730 - in half the time of max
+            self._largest = value
 
-    def largest(self) -> list[tuple[Labels, list[float]]]:
-        """Return the largest observation of the last two windows."""
-        return [(labels, [max(found[-2:])]) for labels, found in self.values.items()]
+    def add_all(self, value: float, times: int) -> None:
+        """Note a value several times."""
+        self._count += times
+        self._sum += value * times
+        if value > self._largest:  # noqa: PLR1730 - in half the time of max
+            self._largest = value
+
+    def total(self) -> list[float]:
+        """Return the number of all observations, and their sum."""
+        return [self._count, self._sum]
+
+    def largest(self) -> float:
+        """Return the largest observation of the present window and of the one before."""
+        return max(self._largest, self._before)
 
     def turn(self) -> None:
         """Begin a window."""
-        for found in self.values.values():
-            found[-2:] = 0.0, found[-2]
+        self._largest, self._before = 0.0, self._largest
 
 
-class Summary(Timer):
+class Summary:
     """The number of observations and their sum, for each combination of labels."""
 
-    __slots__ = ()
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[Labels, Observations] = {}
+
+    def of(self, labels: Labels) -> Observations:
+        """Return the observations with some labels; who notes many keeps them."""
+        found = self._found.get(labels)
+        if found is None:
+            found = self._found[labels] = Observations()
+        return found
 
     def observe(self, labels: Labels, value: float) -> None:
         """Note a value."""
-        found = self.values.get(labels)
-        if found is None:
-            self.values[labels] = [1, value, value, 0.0]
-            return
-        found[0] += 1
-        found[1] += value
-        if value > found[2]:  # noqa: PLR1730 - in half the time of max
-            found[2] = value
+        self.of(labels).add(value)
+
+    def state(self) -> list[tuple[Labels, list[float]]]:
+        """Return what was observed."""
+        return [(labels, found.total()) for labels, found in self._found.items()]
+
+    def largest(self) -> list[tuple[Labels, list[float]]]:
+        """Return the largest observation of the last two windows."""
+        return [(labels, [found.largest()]) for labels, found in self._found.items()]
+
+    def turn(self) -> None:
+        """Begin a window."""
+        for found in self._found.values():
+            found.turn()
 
 
-class Histogram(Timer):
-    """The observations in each bucket, for each combination of labels."""
+class Histogram:
+    """The observations in each bucket, for each combination of labels.
 
-    __slots__ = ("_bounds",)
+    The last two numbers of each are the largest observations of the present window of time and of
+    the one before.
+    """
+
+    __slots__ = ("_bounds", "_found")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        super().__init__()
+        self._found: dict[Labels, list[float]] = {}
         self._bounds = bounds
 
     def observe(self, value: float, labels: Labels = ()) -> None:
         """Note a value."""
-        found = self.values.get(labels)
+        found = self._found.get(labels)
         if found is None:
-            found = self.values[labels] = [0] * (len(self._bounds) + 4)
+            found = self._found[labels] = [0] * (len(self._bounds) + 4)
         found[bisect_left(self._bounds, value)] += 1
         found[-3] += value
         if value > found[-2]:  # noqa: PLR1730 - in half the time of max
             found[-2] = value
+
+    def state(self) -> list[tuple[Labels, list[float]]]:
+        """Return what was observed."""
+        return [(labels, found[:-2]) for labels, found in self._found.items()]
+
+    def largest(self) -> list[tuple[Labels, list[float]]]:
+        """Return the largest observation of the last two windows."""
+        return [(labels, [max(found[-2:])]) for labels, found in self._found.items()]
+
+    def turn(self) -> None:
+        """Begin a window."""
+        for found in self._found.values():
+            found[-2:] = 0.0, found[-2]
 
 
 Read = Callable[[], Mapping[Labels, float]]
@@ -208,7 +252,9 @@ class Meters:
 
     def _largest(self) -> list[MetricState]:
         """Return the largest observations of the last minute or two, and begin a new window."""
-        timers = [(name, kept) for name, kept in self._kept.items() if isinstance(kept, Timer)]
+        timers = [
+            (name, kept) for name, kept in self._kept.items() if not isinstance(kept, Counter)
+        ]
         found = [MetricState(name + LARGEST, kept.largest()) for name, kept in timers]
         if self._now_s() - self._turned_s >= WINDOW_S:
             self._turned_s = self._now_s()

@@ -69,7 +69,7 @@ def commands_are_carried_out_before_they_are_durable(patch: Patch) -> None:
     ) -> tuple[RillflowError | None, float]:
         for outcome in written:
             if outcome.execution is not None:
-                self._carry_out_safely(outcome, outcome.execution)
+                self._carry_out_of(outcome, outcome.execution)
         self._commands.flush()
         return await append(self, written)
 

@@ -64,13 +64,11 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     if parameters:
         merged = {**_parameters(turn, parameters, document), **document}
         task.invoke.input = merged
+    if task.attempt:
+        _forget_last_attempt(task)
     task.attempt += 1
     task.in_flight = True
     task.invoke.note_call(task.attempt, turn.at_ms)
-    task.retry_after_s = task.invoke.hint = task.progress = task.log = None
-    task.poll_url, task.polls = None, 0
-    task.told, task.child_redos, task.redoing_child = 0, 0, False
-    task.applied_at_start = ()
     turn.set_status(task, RUNNING)
     timeout_s = None
     if plan.spec.timeline is not None:
@@ -83,6 +81,13 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     turn.commands.append(command)
     if timeout_s is not None:
         controls.set_timeout(turn, task, timeout_s)
+
+
+def _forget_last_attempt(task: TaskState) -> None:
+    task.retry_after_s = task.invoke.hint = task.progress = task.log = None
+    task.poll_url, task.polls = None, 0
+    task.told, task.child_redos, task.redoing_child = 0, 0, False
+    task.applied_at_start = ()
 
 
 def _parameters(turn: Turn, parameters: JsonObject, document: JsonObject) -> JsonObject:
@@ -137,7 +142,8 @@ def parse_answer(body: bytes | None) -> Answer:
         return Answer(None if value is None else {})
     data = value.get("data")
     recorded = data if isinstance(data, dict) else value
-    if value.keys().isdisjoint(_FACTS) and recorded.keys().isdisjoint(_FACTS):
+    says_nothing = value.keys().isdisjoint(_FACTS)
+    if says_nothing and (recorded is value or recorded.keys().isdisjoint(_FACTS)):
         return Answer(value, recorded)
     facts = [value] if recorded is value else [value, recorded]
     return Answer(
@@ -384,22 +390,33 @@ def conclude(
             of a strict execution had no effect.
         ExecutionError: The context cannot be kept.
     """
-    succeeded = _outcome(turn, plan, output, callback)
-    if not succeeded:
-        _hint_at_failure(task, plan, output)
-    retrying = not succeeded and may_retry(task, plan, output, turn.budget)
-    final_failed = not succeeded and not plan.spec.tolerance
-    mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
-    if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
-        controls.map_output(turn, task, plan, output or {})
-    elif succeeded and not output and plan.spec.output_mappings:
-        turn.note_unapplied(task, plan.outputs)
-    if succeeded:
-        controls.succeed(turn, task)
-    elif retrying:
+    if not _outcome(turn, plan, output, callback):
+        _conclude_failure(turn, task, plan, output, callback)
+        return
+    if plan.spec.output_mappings:
+        if output:
+            controls.map_output(turn, task, plan, output)
+        else:
+            turn.note_unapplied(task, plan.outputs)
+    controls.succeed(turn, task)
+
+
+def _conclude_failure(
+    turn: Turn,
+    task: TaskState,
+    plan: TaskPlan,
+    output: JsonObject | None,
+    callback: CallbackReceived | None,
+) -> None:
+    _hint_at_failure(task, plan, output)
+    if may_retry(task, plan, output, turn.budget):
         schedule_retry(turn, task, plan)
-    else:
-        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+        return
+    spec = plan.spec
+    is_mapped = spec.tolerance or (callback is not None and _has_conditions(plan))
+    if output and spec.output_mappings and is_mapped:
+        controls.map_output(turn, task, plan, output)
+    controls.end_failed(turn, task, None, tolerated=spec.tolerance)
 
 
 def _hint_at_failure(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> None:

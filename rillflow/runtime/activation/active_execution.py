@@ -12,12 +12,14 @@ from enum import IntEnum, auto
 from typing import Final
 
 from rillflow.core.ending import owes_notice
+from rillflow.core.events import Event
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, copied
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.checks.search_keys import SearchValues
-from rillflow.jsontypes import most_weight_of
+from rillflow.jsontypes import LIGHT_BYTES, most_weight_of, weight_ahead
+from rillflow.ports.executions import text_in
 
 SMALL_BYTES: Final = 64 * 1024
 """A state up to this size is encoded at once, without a thread."""
@@ -233,14 +235,18 @@ class ActiveExecution:
 
     # -- the journal ------------------------------------------------------------------
 
-    def note_event(self, record: bytes, handled: Handled, weight: int = 0) -> None:
+    def note_event(self, record: bytes, handled: Handled, event: Event | None = None) -> None:
         """Count an event that was handled: the journal gets one more record.
 
-        ``weight`` is that of its text, if it is known; else what the record weighs is counted.
+        What its text weighs is counted where that is known, else what the record weighs.
         """
+        length = weight = len(record)
+        if length > LIGHT_BYTES:
+            known = 0 if event is None else weight_ahead(text_in(event))
+            weight = max(known, length) if known else most_weight_of(record)
         self.written += 1
-        self.encoded_bytes += max(weight, len(record)) if weight else most_weight_of(record)
-        self.replay_steps += STEPS_PER_EVENT + handled.steps + len(record) // _BYTES_PER_STEP
+        self.encoded_bytes += weight
+        self.replay_steps += STEPS_PER_EVENT + handled.steps + length // _BYTES_PER_STEP
 
     def note_lack_of_snapshot(self) -> None:
         """Note that a snapshot is to be written beside the event loop."""

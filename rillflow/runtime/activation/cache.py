@@ -7,7 +7,7 @@ memory may differ from the store. It does not append and does not answer calls.
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -168,6 +168,10 @@ class ActivationCache:
     def holds(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory; this does not count as a use."""
         return execution_id in self._hot or execution_id in self._ended
+
+    def not_held(self, execution_ids: Iterable[ExecutionId]) -> set[ExecutionId]:
+        """Return those of some executions that are not in memory; this does not count as a use."""
+        return self._ended.missing(self._hot.missing(execution_ids))
 
     async def is_known(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory, perhaps not durable yet, or in the store.

@@ -8,7 +8,7 @@ import asyncio
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
@@ -86,6 +86,11 @@ class HotExecutions:
     def __contains__(self, execution_id: ExecutionId) -> bool:
         return execution_id in self._unfolded or execution_id in self._folded
 
+    def missing(self, execution_ids: Iterable[ExecutionId]) -> set[ExecutionId]:
+        """Return those of some executions that are not here."""
+        unfolded, folded = self._unfolded, self._folded
+        return {each for each in execution_ids if each not in unfolded and each not in folded}
+
     def get(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory, and note its use."""
         execution = self._unfolded.get(execution_id)
@@ -122,8 +127,8 @@ class HotExecutions:
     def weigh(self, execution: ActiveExecution) -> None:
         """Note the present size of an execution, and evict others if needed."""
         self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.weight_bytes)
-        number = len(self._unfolded) + len(self._folded)
-        if number > self._most or self._bytes > self._most_bytes:
+        is_large = self._bytes > self._most_bytes
+        if is_large or len(self._unfolded) + len(self._folded) > self._most:
             execution.begin_lease()
             self._evict()
             execution.end_lease()

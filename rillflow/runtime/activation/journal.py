@@ -37,8 +37,7 @@ from rillflow.ids import (
     listing_partition,
     partition_of,
 )
-from rillflow.jsontypes import weight_ahead
-from rillflow.ports.executions import Submission, text_in
+from rillflow.ports.executions import Submission
 from rillflow.ports.storage.store import Append, Closing, Journal, NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.aio.background import Crashed
@@ -190,9 +189,9 @@ class JournalRows:
             rests = False
             execution.note_rest(rests=False)
         record = codec.encode_event(event)
-        execution.note_event(record, handled, weight_ahead(text_in(event)))
+        execution.note_event(record, handled, event)
         status, closing, snapshot = None, None, None
-        progress = progress_of(execution)
+        progress = progress_of(execution) if DAG_COMPLETED[state.status] else GOING_ON
         if progress.settled and not before.settled:
             closing = _closing(state, event.at_ms)
         elif new is not None or (progress is not before and progress != before):
@@ -205,7 +204,9 @@ class JournalRows:
             else:
                 snapshot = codec.encode_state(state)
                 execution.note_snapshot(snapshot)
-        is_told = status is not None or closing is not None
+        keys = None
+        if execution.plan.search_keys:
+            keys = _changed_keys(execution, status is not None or closing is not None)
         scope, epoch = self._ownership.fence_of(state.execution_id)
         return Append(
             execution_id=state.execution_id,
@@ -219,7 +220,7 @@ class JournalRows:
             snapshot=snapshot,
             snapshot_seq=execution.written if snapshot else 0,
             rests=rests,
-            search_values=_changed_keys(execution, is_told) if execution.plan.search_keys else None,
+            search_values=keys,
         )
 
     def owes_snapshot(self, execution: ActiveExecution) -> bool:

@@ -97,14 +97,18 @@ class LeaseSource:
         would take much memory together with the others.
         """
         leases = Leases(self._activations, {})
-        leased = leases.leased
+        leased, from_memory = leases.leased, self._activations.lease_from_memory
         try:
             for call in calls:
                 execution_id = call.execution_id
                 if execution_id in leased:
                     continue
                 if isinstance(call, Delivery):
-                    leased[execution_id] = await self._lease_soon(leases, call, waits=waits)
+                    execution = from_memory(execution_id)
+                    if execution is None:
+                        leased[execution_id] = await self._lease_cold(leases, call, waits=waits)
+                    else:
+                        leased[execution_id] = execution
                 else:
                     await self._lease_for(leases, call, look=look, waits=waits)
         except BaseException:
@@ -116,15 +120,16 @@ class LeaseSource:
         """Tell whether a call only reads an execution, which is not in memory."""
         return isinstance(call, _READERS) and not self._activations.holds(call.execution_id)
 
-    def must_read(self, call: Call) -> bool:
-        """Tell whether the store must be read before a call can be handled."""
+    def unread(self, calls: Sequence[Call]) -> set[ExecutionId]:
+        """Return the executions that must be read before calls can be handled."""
+        needs = self._needs_stored
+        wanted = {each.execution_id for each in calls if isinstance(each, Delivery) or needs(each)}
+        return self._activations.not_held(wanted) if wanted else wanted
+
+    def _needs_stored(self, call: Call) -> bool:
         if isinstance(call, Submission):
-            return self._may_exist(call.execution_id) and not self._activations.holds(
-                call.execution_id
-            )
-        if isinstance(call, _WITHOUT_EXECUTION):
-            return False
-        return not self._activations.holds(call.execution_id)
+            return self._may_exist(call.execution_id)
+        return not isinstance(call, _WITHOUT_EXECUTION)
 
     async def at_one_moment(self, execution_ids: Iterable[ExecutionId]) -> Leases:
         """Lease executions in their state at one moment, however long reading them takes."""
@@ -202,15 +207,17 @@ class LeaseSource:
                     return
             if not look and not self._may_exist(execution_id):
                 return
-        leased[execution_id] = await self._lease_soon(leases, call, waits=waits)
+        execution = self._activations.lease_from_memory(execution_id)
+        if execution is None:
+            leased[execution_id] = await self._lease_cold(leases, call, waits=waits)
+        else:
+            leased[execution_id] = execution
 
-    async def _lease_soon(
+    async def _lease_cold(
         self, leases: Leases, call: Call, *, waits: bool
     ) -> ActiveExecution | RillflowError | None:
+        """Lease what is not in memory, or not to be built on yet."""
         execution_id = call.execution_id
-        execution = self._activations.lease_from_memory(execution_id)
-        if execution is not None:
-            return execution
         if not waits and leases.cold_bytes > MOST_COLD_BYTES:
             return NotReadyError(f"{execution_id} is not in memory")
         reads_large = not isinstance(call, Query) or call.reads_large

@@ -14,7 +14,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
 from rillflow.gateways.outbound.threads import LARGE_BYTES
-from rillflow.jsontypes import DecodedEarly, ahead_of, most_weight_of, weight_ahead
+from rillflow.jsontypes import DecodedEarly, ahead_of, most_weight_of
 from rillflow.ports.executions import text_in
 from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -137,7 +137,7 @@ class Replay:
             self._execution = ActiveExecution(self._plan, state)
         else:
             raise StoreError(f"{self._stored.execution_id}: the journal begins with no submission")
-        self._execution.note_event(record, handled, weight_ahead(text_in(event)))
+        self._execution.note_event(record, handled, event)
 
 
 def replay(plan: Plan, stored: StoredExecution) -> ActiveExecution:

@@ -212,16 +212,17 @@ Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 
 
 def in_groups(
-    calls: Sequence[Call], must_read: Callable[[Call], bool], take: Take
+    calls: Sequence[Call], unread: Callable[[Sequence[Call]], AbstractSet[ExecutionId]], take: Take
 ) -> Awaitable[list[Reply]]:
     """Handle a batch in groups; the replies are in its order.
 
-    The store refuses a submission whose idempotency key is taken, with all that is written with it,
-    which is then written one by one. So such submissions are written apart from the other calls, a
-    few of one workspace together. Executions that must be read first may have long journals, so
-    their calls form one group of their own; a write for each would take five times as long.
+    ``unread`` returns the executions of calls that must be read first. The store refuses a
+    submission whose idempotency key is taken, with all that is written with it, which is then
+    written one by one. So such submissions are written apart from the other calls, a few of one
+    workspace together. Executions that must be read first may have long journals, so their calls
+    form one group of their own; a write for each would take five times as long.
     """
-    groups = _groups_of(calls, must_read) if len(calls) > 1 else []
+    groups = _groups_of(calls, unread(calls)) if len(calls) > 1 else []
     return take(calls) if len(groups) < 2 else in_several(calls, groups, take)
 
 
@@ -240,10 +241,9 @@ async def in_several(
     return [by_number[number] for number in range(len(calls))]
 
 
-def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list[list[int]]:
+def _groups_of(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) -> list[list[int]]:
     """Return the places of calls by group; those of one execution keep their order."""
-    unread = {call.execution_id for call in calls if must_read(call)}
-    keyed = {number: place for number, place in enumerate(_places_of_keyed(calls, unread)) if place}
+    keyed = dict(_places_of_keyed(calls, unread))
     if not unread and not keyed:
         return []
     groups: dict[object, list[int]] = {}
@@ -253,8 +253,10 @@ def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list
     return list(groups.values())
 
 
-def _places_of_keyed(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) -> Iterator[object]:
-    """Return the group of each submission with an idempotency key, and None for other calls.
+def _places_of_keyed(
+    calls: Sequence[Call], unread: AbstractSet[ExecutionId]
+) -> Iterator[tuple[int, object]]:
+    """Yield the place and the group of each submission with an idempotency key.
 
     One whose key is in the batch already loses, and one that may be stored may be refused: each of
     these is a group of its own.
@@ -263,13 +265,13 @@ def _places_of_keyed(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) ->
     counts: dict[tuple[str, bool], int] = {}
     for number, call in enumerate(calls):
         if not isinstance(call, Submission) or call.idempotency_key is None:
-            yield None
             continue
         key = call.business, call.feature, call.idempotency_key
         if key in taken or call.execution_id in unread:
-            yield "alone", number
+            yield number, ("alone", number)
             continue
         taken.add(key)
         kind = call.business, call.idempotency_key.startswith(PREFIX)
         count = counts[kind] = counts.get(kind, 0) + 1
-        yield "together", kind, (count - 1) // (FIRED_TOGETHER if kind[1] else KEYED_TOGETHER)
+        most = FIRED_TOGETHER if kind[1] else KEYED_TOGETHER
+        yield number, ("together", kind, (count - 1) // most)

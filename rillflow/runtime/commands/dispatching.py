@@ -27,7 +27,7 @@ from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.backpressure.busy_functions import BusyFunctions
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.backpressure.sync import HintSync
-from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect
+from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect, is_web_call
 from rillflow.runtime.commands.subflows import (
     Inherited,
     Workspaces,
@@ -99,7 +99,9 @@ class Dispatching:
 
     def add(self, command: DispatchTask) -> None:
         """Add a dispatch; it leaves with ``flush``, or when its function is free."""
-        if not command.task:
+        if self._following is None and command.task and is_web_call(command):
+            self._hold_or_gather(command)  # as nearly all
+        elif not command.task:
             # A completion callback goes out by HTTP only: its resource name is never resolved.
             self._batch.append(command)
         elif is_indirect(command):
@@ -168,25 +170,30 @@ class Dispatching:
         """Return the function that a rule chose for an attempt; None without a rule."""
         return self._chosen.get(answer.key) if self._chosen else None
 
-    def taken(self, answer: DispatchAnswer) -> None:
-        """Note that an answer is durable."""
-        if self._chosen:
-            self._chosen.pop(answer.key, None)
+    def taken(self, answers: Sequence[DispatchAnswer], but: Sequence[DispatchAnswer] = ()) -> None:
+        """Note that answers are durable, but for some of them that come again."""
+        if not self._chosen:
+            return
+        kept = {answer.key for answer in but}
+        for answer in answers:
+            if answer.key not in kept:
+                self._chosen.pop(answer.key, None)
 
     def learn_all(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note the hints in the answers of a batch.
 
         An answer without a hint says only that its function was used, which one answer of a batch
-        says for all groups of a foreach.
+        says for all executions of a workflow, and for all groups of a foreach.
         """
-        used: set[tuple[ExecutionId, TaskName]] = set()
+        used: set[tuple[str, str]] = set()
         for answer in answers:
             body = answer.body
-            if body is None or not _is_object(body):
+            if not body:
                 continue
-            if not self._chosen and len(body) <= LARGE_BYTES and not retry_interval_s(body):
-                use = answer.execution_id, answer.task[answer.task.rfind("-") + 1 :]
-                if use in used:
+            if len(body) <= LARGE_BYTES and not retry_interval_s(body) and not self._chosen:
+                # Written out, since each answer asks for it.
+                use = answer.execution_id.partition("_c_")[0], answer.task.rpartition("-")[2]
+                if use in used or not _is_object(body):
                     continue
                 used.add(use)
             try:

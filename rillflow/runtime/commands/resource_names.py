@@ -36,6 +36,7 @@ FLOW_PROTOCOL: Final = "rillflow"
 DEFAULT_RULE: Final = "default"
 PROCESS_FAIL: Final = 30106
 
+_WEB_SCHEMES: Final = ("http://", "https://")
 _RULES_FRESH_S: Final = 3.0
 _MOST_RULES: Final = 1000
 _MOST_DEFINITIONS: Final = 100
@@ -118,6 +119,11 @@ class Chooser:
         if rules is None:
             rules = self._rules[business, key] = await self._catalogue.rules("ab", (business, key))
         return rules
+
+
+def is_web_call(command: DispatchTask) -> bool:
+    """Tell whether a dispatch calls the address that it names; neither of the others is one."""
+    return command.resource_protocol is None and command.resource_name.startswith(_WEB_SCHEMES)
 
 
 def is_flow(request: DispatchTask) -> bool:

@@ -99,7 +99,10 @@ class CommandRunner:
         ``at_ms`` is the time of the event that has just given them; None for commands that were
         given before and are outstanding.
         """
+        is_told = log.isEnabledFor(logging.DEBUG)
         for command in commands:
+            if command.__class__ is Announce and not is_told:
+                continue
             try:
                 self._begin(execution_id, command, at_ms)
             except Exception as error:  # noqa: BLE001 - one command must not stop the others
@@ -110,9 +113,7 @@ class CommandRunner:
             case DispatchTask():
                 self._dispatch(command)
             case Announce():
-                if log.isEnabledFor(logging.DEBUG):
-                    facts = {"execution_id": execution_id, "task": command.task}
-                    log.debug(command.kind, extra=facts)
+                log.debug(command.kind, extra={"execution_id": execution_id, "task": command.task})
             case SetTimer():
                 self._set_timer(execution_id, command, at_ms)
             case NotifyParent():
@@ -215,7 +216,7 @@ class CommandRunner:
 
     async def _answered(self, answer: DispatchAnswer) -> None:
         await self._tell_own(answer.execution_id, self.event_of(answer, self._clock.now_ms()))
-        self.outbound.taken(answer)
+        self.outbound.taken([answer])
 
     async def _notify_parent(self, execution_id: ExecutionId, command: NotifyParent) -> None:
         reply = await self._tell(command.execution_id, command.callback)

@@ -100,9 +100,10 @@ class HandlingRecord:
     def begin(self, execution_id: ExecutionId, step: str) -> None:
         """Record what is handled from now on, in place of the last."""
         text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")
-        if len(text) > _HALF:
-            text = text[:_HALF]
-        self._page[: len(text)] = text
+        length = len(text)
+        if length > _HALF:
+            text, length = text[:_HALF], _HALF
+        self._page[:length] = text
 
     def end(self) -> None:
         """Record that nothing is handled now."""

@@ -33,6 +33,7 @@ from rillflow.ports.storage.store import Append
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.activation.journal import (
+    GOING_ON,
     JournalRows,
     OwnerEpoch,
     Progress,
@@ -145,7 +146,11 @@ class CallHandling:
             # Not raised: its traceback would hold this frame, which holds it, until a collection.
             return self._refusal(call, None, self._quarantine.explain(execution_id, execution))
         try:
-            outcome = self._answer(call, usable(execution), leased)
+            found = usable(execution)
+            if isinstance(call, Delivery):
+                outcome = self._receive(call, found)
+            else:
+                outcome = self._answer(call, found, leased)
         except RillflowError as error:
             return self._refusal(call, execution, self._quarantine.explain(execution_id, error))
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
@@ -160,10 +165,13 @@ class CallHandling:
             self._crashes.survived(execution_id, step)
         return outcome
 
-    def _answer(self, call: Call, execution: ActiveExecution | None, leased: Leased) -> CallOutcome:
+    def _answer(
+        self,
+        call: Submission | Query | Watch | ResourceCall | TrafficCall,
+        execution: ActiveExecution | None,
+        leased: Leased,
+    ) -> CallOutcome:
         match call:
-            case Delivery():
-                return self._receive(call, execution)
             case Submission():
                 return self._submit(call, leased)
             case Query():
@@ -256,7 +264,7 @@ class CallHandling:
             return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
         hinting = event if call.hint_s > 0 and isinstance(event, CallbackReceived) else None
         called = resource_of(execution.plan, execution.state, hinting.task) if hinting else None
-        before = progress_of(execution)
+        before = progress_of(execution) if execution.over else GOING_ON
         handled = self._handle(execution.plan, execution.state, event)
         if not handled.changed:
             return self._repetition(call, execution)

@@ -11,7 +11,7 @@ Used by `actors`, `runtime` and `runtime/owner`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -271,10 +271,13 @@ class ExecutionOwner:
         return await self._call_all(calls, waits=False)
 
     async def _call_all(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
-        portions = partial(in_portions, take=partial(self._call_group, waits=waits))
-        take = partial(in_groups, must_read=self._leases.must_read, take=portions)
+        take = partial(self._take_in_groups, waits=waits)
         is_large = longest_text(calls) > SHORT_BYTES
         return await (self._large_texts.first(calls, take) if is_large else take(calls))
+
+    def _take_in_groups(self, calls: Sequence[Call], *, waits: bool) -> Awaitable[list[Reply]]:
+        portions = partial(in_portions, take=partial(self._call_group, waits=waits))
+        return in_groups(calls, self._leases.unread, portions)
 
     async def _call_group(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
         """Handle the first calls together, or one alone that reads what is not in memory."""
@@ -356,20 +359,19 @@ class ExecutionOwner:
         durable_s = self._meters.now_s()
         try:
             for outcome in written:
-                if outcome.execution is not None:
-                    self._carry_out_safely(outcome, outcome.execution)
+                execution = outcome.execution
+                if execution is None:
+                    continue
+                try:
+                    self._carry_out_of(outcome, execution)
+                except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+                    self._recovery.crashed(execution.state.execution_id, error)
             self._crashes.end()
             self._commands.flush()
             self._meters.carried_out(written, times, durable_s)
         finally:
             append.end(is_written=True)
             self._recovery.go_on(released)
-
-    def _carry_out_safely(self, outcome: CallOutcome, execution: ActiveExecution) -> None:
-        try:
-            self._carry_out_of(outcome, execution)
-        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
-            self._recovery.crashed(execution.state.execution_id, error)
 
     def _carry_out_of(self, outcome: CallOutcome, execution: ActiveExecution) -> None:
         execution_id = execution.state.execution_id
@@ -382,11 +384,11 @@ class ExecutionOwner:
         if outcome.over:
             self._tell_end(execution)
             self._traces.ended(execution, outcome.commands)
-        if outcome.over and execution.over:
-            # This also means that no redo has restarted it, whose timers may be set already.
-            self._timers.forget(execution_id)
-            self._quarantine.forget(execution_id)
-            self._crashes.forget(execution_id)
+            if execution.over:
+                # This also means that no redo has restarted it, whose timers may be set already.
+                self._timers.forget(execution_id)
+                self._quarantine.forget(execution_id)
+                self._crashes.forget(execution_id)
         if self._crashes.suspects:
             self._crashes.survived(execution_id, COMMANDS)
 
@@ -411,18 +413,28 @@ class ExecutionOwner:
             Delivery(execution_id=each.execution_id, event=self._commands.event_of(each, at_ms))
             for each in answers
         ]
-        with await self._large_texts.ahead(calls):
-            self._commands.outbound.learn_all(answers)
-            await self._commands.outbound.told()
-            replies = await self.call_many(calls)
-        for reply in replies:
-            if reply.error is not None and reply.is_unanswered:
+        longest = max([len(each.body or b"") for each in answers], default=0)
+        if longest > SHORT_BYTES:
+            with await self._large_texts.ahead(calls):
+                replies = await self._learn_and_take(answers, calls)
+        else:
+            replies = await self._learn_and_take(answers, calls)
+        refused = [pair for pair in zip(answers, replies, strict=True) if pair[1].error is not None]
+        for _, reply in refused:
+            if reply.is_unanswered:
                 reply.raise_for_error()
-        for answer, reply in zip(answers, replies, strict=True):
-            if reply.kind == CrashedError.code:
-                self._quarantine.keep(answer)
-            else:
-                self._commands.outbound.taken(answer)
+        crashed = [answer for answer, reply in refused if reply.kind == CrashedError.code]
+        for answer in crashed:
+            self._quarantine.keep(answer)
+        self._commands.outbound.taken(answers, but=crashed)
+
+    async def _learn_and_take(
+        self, answers: Sequence[DispatchAnswer], calls: Sequence[Call]
+    ) -> list[Reply]:
+        """Handle answers whose large texts are prepared, after what they teach is known."""
+        self._commands.outbound.learn_all(answers)
+        await self._commands.outbound.told()
+        return await self._take_in_groups(calls, waits=True)
 
     async def is_replaced(self) -> bool:
         """Ask the store, until it answers, whether a newer owner has taken over."""

@@ -5,12 +5,13 @@ its commands are carried out. This is done for every event, so it does little fo
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-from rillflow.core.commands import Announce, DispatchTask
+from rillflow.core.commands import Announce, Command, DispatchTask
 from rillflow.core.state import InvokeMsg, TaskState
 from rillflow.ids import ExecutionId, workflow_of
 from rillflow.ports.clock import Clock
+from rillflow.ports.storage.store import NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.owner.call_handling import CallOutcome
 from rillflow.telemetry import metrics
@@ -20,6 +21,7 @@ from rillflow.telemetry.meters import (
     NO_SINGLE_TASKS,
     BoundedNames,
     Meters,
+    Observations,
 )
 from rillflow.telemetry.metrics import OTHER, SERVER
 from rillflow.telemetry.profile import COMPLETE, ENGINE
@@ -42,6 +44,25 @@ class BatchTimes(NamedTuple):
     append_s: float
 
 
+class _Ends(NamedTuple):
+    """What is noted of the tasks of one category that end in one way; ``run`` not if skipped."""
+
+    taken: Observations
+    run: Observations | None
+    is_success: bool
+
+
+class _Series:
+    """What is noted of one workflow, looked up once: an event takes a third of the time then."""
+
+    __slots__ = ("ends", "engine", "workflow")
+
+    def __init__(self, workflow: str) -> None:
+        self.workflow = workflow
+        self.engine: Observations | None = None
+        self.ends: dict[tuple[str, str], _Ends] = {}
+
+
 class OwnerMeters:
     """The meters of one owner; times of latencies are monotonic seconds."""
 
@@ -58,6 +79,8 @@ class OwnerMeters:
         self._task_codes = meters.counter(metrics.TASK_CODES)
         self._measured = meters.tasks
         self._measures_single = meters.tasks != NO_SINGLE_TASKS
+        self._other = _Series(OTHER)
+        self._series = {OTHER: self._other}
         self._names = BoundedNames(MOST_TASKS)
         self._compliance = meters.counter(metrics.TASK_COMPLIANCE)
         self._cost = meters.summary(metrics.TASK_COST)
@@ -80,7 +103,7 @@ class OwnerMeters:
         """Note an append that was not written."""
         self._append_failures.add()
 
-    def carried_out(
+    def carried_out(  # noqa: C901 - a call for each event would be slow
         self, written: Sequence[CallOutcome], times: BatchTimes, durable_s: float
     ) -> None:
         """Note an append: its outcomes are on disk since ``durable_s``, their commands leave."""
@@ -90,82 +113,109 @@ class OwnerMeters:
         calls_s = self.now_s() - began_s
         share_s = computed_s / len(written)
         last: ActiveExecution | None = None
-        workflow = OTHER
+        series, events = self._other, 0
         for outcome in written:
             append, execution = outcome.append, outcome.execution
             if append is None or execution is None:
                 continue
             if execution is not last:
-                last, workflow = execution, self._workflows.shown(workflow_of(append.execution_id))
-            self._engine.observe((workflow,), share_s)
-            if self._profile is not None:
-                self._profile.note(ENGINE, workflow, share_s)
+                last, following = execution, self._of(append.execution_id)
+                if following is not series:
+                    self._note_events(series, events, share_s)
+                    series, events = following, 0
+            events += 1
             if append.new is not None:
-                origin = "client" if append.new.parent_id is None else "parent"
-                self._submissions.add((workflow, origin))
-                self._durable.observe(durable_s - began_s)
-            if outcome.commands:
-                sends_calls = self._note_ends(execution, workflow, outcome, share_s)
-                if sends_calls and outcome.is_callback:
-                    self._next_call.observe(calls_s)
+                self._note_submission(series, append.new, durable_s - began_s)
+            for command in outcome.commands:
+                if command.__class__ is Announce:
+                    self._note_end(execution, series, command, outcome.at_ms, share_s)
+            if outcome.is_callback and any(map(_is_call, outcome.commands)):
+                self._next_call.observe(calls_s)
+        self._note_events(series, events, share_s)
 
-    def _note_ends(
-        self, execution: ActiveExecution, workflow: str, outcome: CallOutcome, share_s: float
-    ) -> bool:
-        """Note what has ended, by an event that took so long; return whether calls are sent."""
-        sends_calls = False
-        for command in outcome.commands:
-            kind = command.__class__
-            if kind is DispatchTask:
-                sends_calls = True
-            elif kind is Announce:
-                announced = cast("Announce", command)
-                self._note_end(execution, workflow, announced, outcome.at_ms, share_s)
-        return sends_calls
+    def _of(self, execution_id: ExecutionId) -> "_Series":
+        """Return what is noted of the workflow of an execution, or of all beyond the limit."""
+        name = execution_id.partition("_c_")[0]
+        found = self._series.get(name)
+        if found is None:
+            workflow = self._workflows.shown(name)
+            found = self._series.get(workflow)
+            if found is None:
+                found = self._series[workflow] = _Series(workflow)
+        return found
+
+    def _note_submission(self, series: "_Series", new: NewExecution, taken_s: float) -> None:
+        origin = "client" if new.parent_id is None else "parent"
+        self._submissions.add((series.workflow, origin))
+        self._durable.observe(taken_s)
+
+    def _note_events(self, series: "_Series", events: int, share_s: float) -> None:
+        """Note events of a workflow in a batch, each of which has taken so long."""
+        if not events:
+            return
+        if series.engine is None:
+            series.engine = self._engine.of((series.workflow,))
+        series.engine.add_all(share_s, events)
+        if self._profile is not None:
+            for _ in range(events):
+                self._profile.note(ENGINE, series.workflow, share_s)
 
     def _note_end(
         self,
         execution: ActiveExecution,
-        workflow: str,
+        series: "_Series",
         announced: Announce,
         at_ms: int,
         share_s: float,
     ) -> None:
-        if announced.task:
-            self._note_task(execution, workflow, announced, at_ms, share_s)
-        elif status := _STATUSES.get(announced.kind):
-            self._ended.add((workflow, status))
-            taken_s = _since_start_s(execution.state.invoke, -1, at_ms)
-            self._duration.observe(taken_s, (workflow,))
-            if self._profile is not None:
-                self._profile.note(COMPLETE, workflow, taken_s)
-
-    def _note_task(
-        self,
-        execution: ActiveExecution,
-        workflow: str,
-        announced: Announce,
-        at_ms: int,
-        share_s: float,
-    ) -> None:
-        outcome = _OUTCOMES.get(announced.kind, OTHER)
-        task: TaskState | None = execution.state.tasks.get(announced.task)
+        """Note what has ended, by an event that took so long."""
+        name, kind = announced.task, announced.kind
+        if not name:
+            self._note_execution(execution, series.workflow, kind, at_ms)
+            return
+        task: TaskState | None = execution.state.tasks.get(name)
         if task is None:  # its group has been dropped since
-            self._tasks.observe((workflow, OTHER, outcome), 0.0)
+            self._ends_of(series, OTHER, kind).taken.add(0.0)
             return
         planned = execution.plan.by_name.get(task.base)
         category = OTHER if planned is None else planned.category
-        taken_s = _since_start_s(task.invoke, task.spent, at_ms)
-        self._tasks.observe((workflow, category, outcome), taken_s)
-        if self._profile is not None:
-            self._profile.note(COMPLETE, f"{category}_{workflow}", taken_s)
-        if outcome != "skipped":
-            self._runs.observe((workflow, category), _run_s(task.invoke, at_ms, share_s))
+        ends = series.ends.get((category, kind)) or self._ends_of(series, category, kind)
+        taken_s, run_s = _times_of(task, at_ms, share_s)
+        ends.taken.add(taken_s)
+        run = ends.run
+        if run is not None:
+            run.add(run_s)
             if self._measures_single:
-                self._note_single(task, workflow, category, taken_s, at_ms)
+                self._note_single(task, series.workflow, category, taken_s, at_ms)
+        if self._profile is not None:
+            self._profile.note(COMPLETE, f"{category}_{series.workflow}", taken_s)
         code = task.invoke.code
-        if code is not None and outcome != "succeeded":
-            self._task_codes.add((workflow, self._codes.shown(code)))
+        if code is not None and not ends.is_success:
+            self._task_codes.add((series.workflow, self._codes.shown(code)))
+
+    def _note_execution(
+        self, execution: ActiveExecution, workflow: str, kind: str, at_ms: int
+    ) -> None:
+        status = _STATUSES.get(kind)
+        if status is None:
+            return
+        self._ended.add((workflow, status))
+        taken_s = _since_start_s(execution.state.invoke, -1, at_ms)
+        self._duration.observe(taken_s, (workflow,))
+        if self._profile is not None:
+            self._profile.note(COMPLETE, workflow, taken_s)
+
+    def _ends_of(self, series: "_Series", category: str, kind: str) -> "_Ends":
+        """Return what is noted of the tasks of a category that end in one way."""
+        found = series.ends.get((category, kind))
+        if found is None:
+            outcome = _OUTCOMES.get(kind, OTHER)
+            found = series.ends[category, kind] = _Ends(
+                self._tasks.of((series.workflow, category, outcome)),
+                None if outcome == "skipped" else self._runs.of((series.workflow, category)),
+                outcome == "succeeded",
+            )
+        return found
 
     def _note_single(
         self, task: TaskState, workflow: str, category: str, taken_s: float, at_ms: int
@@ -176,7 +226,8 @@ class OwnerMeters:
         if self._measured.by_name:
             self._named.observe((workflow, name, "complete"), taken_s)
             if infos and infos[-1].attempt:
-                self._named.observe((workflow, name, "submit"), _run_s(task.invoke, at_ms, 0.0))
+                _, run_s = _times_of(task, at_ms, 0.0)
+                self._named.observe((workflow, name, "submit"), run_s)
         expected_ms = infos[-1].expected_cost if infos else None
         if self._measured.compliance and expected_ms is not None and 0 < expected_ms < MOST_COST_MS:
             cost_ms = _since_start_s(task.invoke, -1, at_ms) * 1000
@@ -185,13 +236,25 @@ class OwnerMeters:
             self._cost.observe((workflow, category, name), cost_ms / expected_ms)
 
 
-def _run_s(invoke: InvokeMsg, at_ms: int, share_s: float) -> float:
-    """Return how long the last call of a task took; without one, what the event took."""
-    last = invoke.time_infos[-1] if invoke.time_infos else None
-    if last is None or not last.attempt:
-        return share_s
-    begun_ms = last.called_ms or last.start_ms
-    return max(((last.answered_ms or last.end_ms or at_ms) - begun_ms) / 1000, 0.0)
+def _is_call(command: Command) -> bool:
+    return isinstance(command, DispatchTask)
+
+
+def _times_of(task: TaskState, at_ms: int, share_s: float) -> tuple[float, float]:
+    """Return the time since the first attempt of a task, and how long its last call took.
+
+    Without a call, the latter is what the event took.
+    """
+    infos = task.invoke.time_infos
+    if not infos:
+        return 0.0, share_s
+    last, number = infos[-1], task.spent
+    start_ms = infos[number].start_ms if number < len(infos) else last.start_ms
+    taken_ms = at_ms - start_ms if start_ms else 0
+    if last.attempt:
+        ended_ms = last.answered_ms or last.end_ms or at_ms
+        share_s = max((ended_ms - (last.called_ms or last.start_ms)) / 1000, 0.0)
+    return max(taken_ms / 1000, 0.0), share_s
 
 
 def _since_start_s(invoke: InvokeMsg, number: int, at_ms: int) -> float:
