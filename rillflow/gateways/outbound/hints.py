@@ -15,7 +15,8 @@ LONGEST_HINT_S: Final = 10_800
 
 _LONGEST_WAIT_S: Final = 86_400.0
 _FIELD: Final = "retry_interval_seconds"
-_FIELD_BYTES: Final = _FIELD.encode()
+HINT_FIELD: Final = _FIELD.encode()
+"""An answer without this text has no hint."""
 
 
 def retry_interval_s(body: bytes | None) -> int:
@@ -24,7 +25,7 @@ def retry_interval_s(body: bytes | None) -> int:
     Only JSON objects are parsed. An answer without a hint, the usual case, costs one substring
     search.
     """
-    if not body or _FIELD_BYTES not in body:
+    if not body or HINT_FIELD not in body:
         return 0
     try:
         return retry_interval_of(decode_untrusted_json(body))

@@ -218,7 +218,9 @@ class ActivationCache:
     def lease_from_memory(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory and that calls may build on, else None."""
         execution = self._hot.get(execution_id) or self._ended.get(execution_id)
-        if execution is None or not execution.can_be_leased:
+        if execution is None:
+            return None
+        if execution.stage is not _ACTIVE and not execution.can_be_leased:
             return None
         execution.begin_lease()
         return execution

@@ -12,7 +12,7 @@ from rillflow.core.commands import DispatchTask
 from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
-from rillflow.gateways.outbound.hints import retry_interval_s
+from rillflow.gateways.outbound.hints import HINT_FIELD, retry_interval_s
 from rillflow.gateways.outbound.threads import LARGE_BYTES
 from rillflow.ids import ExecutionId, TaskName, workflow_of, workspace_of
 from rillflow.jsontypes import JsonObject, is_ahead
@@ -190,7 +190,7 @@ class Dispatching:
             body = answer.body
             if not body:
                 continue
-            if len(body) <= LARGE_BYTES and not retry_interval_s(body) and not self._chosen:
+            if HINT_FIELD not in body and len(body) <= LARGE_BYTES and not self._chosen:
                 # Written out, since each answer asks for it.
                 use = answer.execution_id.partition("_c_")[0], answer.task.rpartition("-")[2]
                 if use in used or not _is_object(body):

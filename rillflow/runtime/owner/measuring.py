@@ -55,10 +55,11 @@ class _Ends(NamedTuple):
 class _Series:
     """What is noted of one workflow, looked up once: an event takes a third of the time then."""
 
-    __slots__ = ("ends", "engine", "workflow")
+    __slots__ = ("ends", "engine", "prefix", "workflow")
 
     def __init__(self, workflow: str) -> None:
         self.workflow = workflow
+        self.prefix = f"{workflow}_c_"
         self.engine: Observations | None = None
         self.ends: dict[tuple[str, str], _Ends] = {}
 
@@ -119,10 +120,10 @@ class OwnerMeters:
             if append is None or execution is None:
                 continue
             if execution is not last:
-                last, following = execution, self._of(append.execution_id)
-                if following is not series:
+                last = execution
+                if not append.execution_id.startswith(series.prefix):
                     self._note_events(series, events, share_s)
-                    series, events = following, 0
+                    series, events = self._of(append.execution_id), 0
             events += 1
             if append.new is not None:
                 self._note_submission(series, append.new, durable_s - began_s)
