@@ -213,6 +213,13 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     log: str | None = None
     skipped: bytes = b""
 
+    def forget_call(self) -> None:
+        """Forget what is known of the call of the last attempt, before another one is made."""
+        self.retry_after_s = self.invoke.hint = self.progress = self.log = None
+        self.poll_url, self.polls = None, 0
+        self.told, self.child_redos, self.redoing_child = 0, 0, False
+        self.applied_at_start = ()
+
     def skip_successors(self, bits: int) -> None:
         """Set which successors are not to run, as a set of the plan's."""
         self.skipped = bits.to_bytes((bits.bit_length() + 7) // 8, "little")

@@ -7,6 +7,7 @@ in C is one bytecode, however much it does, so a figure here is set beside one o
 """
 
 import gc
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,10 +21,11 @@ import uvloop
 from rillflow.runtime.aio.fair_turns import FairTurns
 from tests.bench import owning
 from tests.bench.submitting import submitted_event
-from tests.bench.workloads import JOBS, Job, fanout, glue
+from tests.bench.workloads import JOBS, Job, fanout
 
 HOST: Final = "http://127.0.0.1:1"
 ITEMS: Final = 10 * owning.BATCH
+GLUE: Final = JOBS["glue"]
 _ASIDE: Final = ("/asyncio/", "/tests/bench/")
 """Where functions are that are not an owner's."""
 _is_counted: Final = ContextVar("_is_counted", default=False)
@@ -40,8 +42,8 @@ def of_foreach_item() -> float:
 def of_glue_step() -> float:
     """Return how many bytecodes a step of glue takes, with its share of the submission."""
     executions = owning.BATCH
-    steps = executions * JOBS["glue"].calls
-    return sum(counted("glue", Job(glue), executions).values()) / steps
+    steps = executions * GLUE.calls
+    return sum(counted("glue", GLUE, executions).values()) / steps
 
 
 def counted(name: str, job: Job, executions: int) -> Counter[CodeType]:
@@ -80,6 +82,7 @@ def counting() -> Iterator[Counter[CodeType]]:
 
         return step
 
+    inspect.currentframe().f_trace_opcodes = True  # type: ignore[union-attr]  # else 3.12 tells none
     gc.collect()
     gc.disable()  # finalizers of what others have left are not counted
     before, outside = sys.gettrace(), _is_counted.set(True)

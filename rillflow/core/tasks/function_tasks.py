@@ -65,7 +65,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
         merged = {**_parameters(turn, parameters, document), **document}
         task.invoke.input = merged
     if task.attempt:
-        _forget_last_attempt(task)
+        task.forget_call()
     task.attempt += 1
     task.in_flight = True
     task.invoke.note_call(task.attempt, turn.at_ms)
@@ -81,13 +81,6 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     turn.commands.append(command)
     if timeout_s is not None:
         controls.set_timeout(turn, task, timeout_s)
-
-
-def _forget_last_attempt(task: TaskState) -> None:
-    task.retry_after_s = task.invoke.hint = task.progress = task.log = None
-    task.poll_url, task.polls = None, 0
-    task.told, task.child_redos, task.redoing_child = 0, 0, False
-    task.applied_at_start = ()
 
 
 def _parameters(turn: Turn, parameters: JsonObject, document: JsonObject) -> JsonObject:

@@ -52,7 +52,7 @@ class _Ends(NamedTuple):
     is_success: bool
 
 
-class _Series:
+class _WorkflowMeters:
     """What is noted of one workflow, looked up once: an event takes a third of the time then."""
 
     __slots__ = ("ends", "engine", "prefix", "workflow")
@@ -80,7 +80,7 @@ class OwnerMeters:
         self._task_codes = meters.counter(metrics.TASK_CODES)
         self._measured = meters.tasks
         self._measures_single = meters.tasks != NO_SINGLE_TASKS
-        self._other = _Series(OTHER)
+        self._other = _WorkflowMeters(OTHER)
         self._series = {OTHER: self._other}
         self._names = BoundedNames(MOST_TASKS)
         self._compliance = meters.counter(metrics.TASK_COMPLIANCE)
@@ -134,7 +134,7 @@ class OwnerMeters:
                 self._next_call.observe(calls_s)
         self._note_events(series, events, share_s)
 
-    def _of(self, execution_id: ExecutionId) -> "_Series":
+    def _of(self, execution_id: ExecutionId) -> "_WorkflowMeters":
         """Return what is noted of the workflow of an execution, or of all beyond the limit."""
         name = execution_id.partition("_c_")[0]
         found = self._series.get(name)
@@ -142,15 +142,17 @@ class OwnerMeters:
             workflow = self._workflows.shown(name)
             found = self._series.get(workflow)
             if found is None:
-                found = self._series[workflow] = _Series(workflow)
+                found = self._series[workflow] = _WorkflowMeters(workflow)
         return found
 
-    def _note_submission(self, series: "_Series", new: NewExecution, taken_s: float) -> None:
+    def _note_submission(
+        self, series: "_WorkflowMeters", new: NewExecution, taken_s: float
+    ) -> None:
         origin = "client" if new.parent_id is None else "parent"
         self._submissions.add((series.workflow, origin))
         self._durable.observe(taken_s)
 
-    def _note_events(self, series: "_Series", events: int, share_s: float) -> None:
+    def _note_events(self, series: "_WorkflowMeters", events: int, share_s: float) -> None:
         """Note events of a workflow in a batch, each of which has taken so long."""
         if not events:
             return
@@ -164,7 +166,7 @@ class OwnerMeters:
     def _note_end(
         self,
         execution: ActiveExecution,
-        series: "_Series",
+        series: "_WorkflowMeters",
         announced: Announce,
         at_ms: int,
         share_s: float,
@@ -206,7 +208,7 @@ class OwnerMeters:
         if self._profile is not None:
             self._profile.note(COMPLETE, workflow, taken_s)
 
-    def _ends_of(self, series: "_Series", category: str, kind: str) -> "_Ends":
+    def _ends_of(self, series: "_WorkflowMeters", category: str, kind: str) -> "_Ends":
         """Return what is noted of the tasks of a category that end in one way."""
         found = series.ends.get((category, kind))
         if found is None:
