@@ -405,8 +405,9 @@ def _conclude_failure(
     if may_retry(task, plan, output, turn.budget):
         schedule_retry(turn, task, plan)
         return
-    spec = plan.spec
-    is_mapped = spec.tolerance or (callback is not None and _has_conditions(plan))
+    spec = plan.spec_as(FunctionTask)
+    has_conditions = bool(spec.success_conditions or spec.fail_conditions)
+    is_mapped = spec.tolerance or (callback is not None and has_conditions)
     if output and spec.output_mappings and is_mapped:
         controls.map_output(turn, task, plan, output)
     controls.end_failed(turn, task, None, tolerated=spec.tolerance)
@@ -423,11 +424,6 @@ def _hint_at_failure(task: TaskState, plan: TaskPlan, output: JsonObject | None)
         why = f"its result_type is {short_code(as_text(output['result_type']))}"
     if why is not None:
         invoke.give_hint(why)
-
-
-def _has_conditions(plan: TaskPlan) -> bool:
-    spec = plan.spec_as(FunctionTask)
-    return bool(spec.success_conditions or spec.fail_conditions)
 
 
 def _outcome(
