@@ -83,6 +83,14 @@ def test_an_error_is_retried_after_its_delay_and_attempts_have_answers_of_their_
     assert ran(fn("A"), A=Answer(error="busy"))["status"] == "failed"
 
 
+def test_delays_pass_at_once_and_time_outs_never_come() -> None:
+    delay = {"suspenseIntervalSeconds": 60, "timeoutInSeconds": 5}
+    shown = ran(fn("A", timeline=delay))
+    assert [call["at_ms"] for call in shown["calls"]] == [60_000]
+    assert (shown["status"], shown["took_ms"]) == ("running", 60_000)
+    assert [each["task"] for each in shown["waiting"]] == ["A"]
+
+
 def test_an_answer_by_the_name_of_an_instance_comes_before_that_of_its_task() -> None:
     loop = each("E", "list", fn("A"), ins="list")
     shown = ran(
