@@ -143,6 +143,8 @@ def test_an_address_that_nobody_is_likely_to_serve_is_a_warning(
     "more",
     [
         "resourceName: 'chatgpt://x'",
+        "resourceName: 'warehouse://stock'",
+        "resourceName: 'http://h/x', resourceProtocol: warehouse",
         "resourceName: '${secret:HOST}/x'",
         "resourceName: h/x, resourceProtocol: https",
         "resourceName: rillflow, resource: {name: r, category: c}",
