@@ -98,6 +98,7 @@ def pages_of(execution_id: str) -> list[str]:
         "executions",
         f"execution/{execution_id}?task=approval",
         f"execution/{execution_id}?tab=timeline&event=1",
+        f"execution/{execution_id}?tab=waits",
         f"execution/{execution_id}?tab=events",
         f"execution/{execution_id}?tab=context",
         f"execution/{execution_id}?tab=whatif&event=1",

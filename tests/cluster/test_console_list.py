@@ -122,6 +122,18 @@ def shown_time(page: Page) -> Any:
     return page.locator(".exact-time")
 
 
+def test_what_is_waited_for_is_listed_as_it_was_after_an_event(
+    visit: Visit, api: Api, console_functions: str
+) -> None:
+    ended = api.submit(example("quickstart", console_functions), {"name": "Bob"}, wait_s=60)
+    page = visit.open(f"execution/{ended}?tab=waits")
+    expect(page.get_by_role("tabpanel")).to_contain_text("Nothing is waited for.")
+    page = visit.open(f"execution/{ended}?tab=waits&event=1")
+    page.get_by_role("button", name="greet is being called").click()
+    expect(page.get_by_role("complementary")).to_contain_text("greet")
+    expect(page.get_by_role("listitem").filter(has_text="shout")).to_be_visible()
+
+
 def test_a_pause_tells_by_whom_and_is_undone_where_it_was_asked_for(
     browser: Browser, console: OwnStack, api: Api, waiting: str
 ) -> None:

@@ -18,6 +18,7 @@ import { InspectorEdge, useInspectorWidth } from "./inspector_edge";
 import { opened, toggleItem } from "./open_items";
 import { TimeSlider } from "./time_slider";
 import { TimelineView } from "./timeline_view";
+import { WaitsView } from "./waits_view";
 
 const GraphView = lazyPart(async () => ({
   default: (await import("./graph/graph_view")).GraphView,
@@ -27,7 +28,7 @@ const Playground = lazyPart(async () => ({
   default: (await import("../editor/playground")).Playground,
 }));
 
-const TABS = ["graph", "timeline", "events", "context", "whatif"] as const;
+const TABS = ["graph", "timeline", "waits", "events", "context", "whatif"] as const;
 type TabName = (typeof TABS)[number];
 const REFRESH_MS = 200;
 /** Rules are evaluated again on a replayed journal, which costs more than a view. */
@@ -145,6 +146,7 @@ function Loaded({
     timeline: () => (
       <TimelineView execution={execution} event={event} open={open} task={task} onTask={onTask} />
     ),
+    waits: () => <WaitsView id={id} event={event} onTask={onTask} />,
     events: () => <EventsView id={id} event={event} task={task} />,
     context: () => <ContextView execution={execution} event={event} open={open} />,
     whatif: () => (

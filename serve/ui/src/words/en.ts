@@ -180,6 +180,7 @@ export const en = {
   "one.by.for": "for",
   "one.tab.graph": "Graph",
   "one.tab.timeline": "Timeline",
+  "one.tab.waits": "Waits",
   "one.tab.events": "Events",
   "one.tab.context": "Context",
   "one.tab.whatif": "What if",
@@ -235,6 +236,7 @@ export const en = {
   "graph.path": "Path",
   "graph.more": "{n} tasks are shown of {total}.",
 
+  "waits.none": "Nothing is waited for.",
   "timeline.label": "Timeline of the tasks",
   "timeline.calling": "call",
   "timeline.callback": "waits for outside",

@@ -177,6 +177,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "one.by.for": "计划时间",
   "one.tab.graph": "图",
   "one.tab.timeline": "时间线",
+  "one.tab.waits": "等待",
   "one.tab.events": "事件",
   "one.tab.context": "上下文",
   "one.tab.whatif": "假设",
@@ -232,6 +233,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "graph.path": "路径",
   "graph.more": "显示 {total} 个任务中的 {n} 个。",
 
+  "waits.none": "没有等待中的事项。",
   "timeline.label": "任务时间线",
   "timeline.calling": "调用",
   "timeline.callback": "等待外部",
