@@ -103,7 +103,10 @@ async def sent(bodies: Sequence[bytes], *, late: bool = False) -> Taker:
 
 
 async def test_a_batch_of_answers_has_few_bytes_or_one_answer() -> None:
-    taker = await sent([b"x" * (3 << 20)] * 8 + [b"x" * LARGEST] * 3 + [b"small"] * 200)
+    of_ordinary_size = [b"x" * (200 << 10)] * 100
+    taker = await sent(
+        [b"x" * (3 << 20)] * 8 + [b"x" * LARGEST] * 3 + of_ordinary_size + [b"small"] * 200
+    )
     assert all(sum(sizes) <= LONGEST_BATCH_BYTES or len(sizes) == 1 for sizes in taker.batches)
     assert [sizes for sizes in taker.batches if len(sizes) > 1], "small ones go together"
 

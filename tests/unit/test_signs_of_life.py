@@ -95,7 +95,7 @@ def test_nobody_is_judged_by_what_was_seen_before_a_pause_of_the_watcher() -> No
     watched = Watched()
     watched.look()
     watched.now_s += max(LATE_S, STOPPED_S) + LOOK_S
-    watched.look()
+    watched.go_on(ASKED_S + LOOK_S)
     assert watched.signs.stopped((OWNER, DISPATCHER)) == []
 
 
