@@ -16,6 +16,7 @@ from rillflow.core import machine
 from rillflow.core.encoding.stored_context import CONTENT_TOO_LONG, Cleaner
 from rillflow.core.events import WakeUpReceived
 from rillflow.core.plan import Plan
+from rillflow.core.status import TaskStatus
 from rillflow.definition import parse_definition
 from rillflow.errors import BudgetExceededError, ExecutionError
 from rillflow.jsontypes import MAX_DEPTH, JsonValue, decode_json, encode_json
@@ -130,16 +131,17 @@ def test_executions_of_before_may_be_as_deep_as_they_could() -> None:
 def test_a_full_stack_is_a_crash_and_no_outcome() -> None:
     plan = Plan(parse_definition(encode_json(flow(susp("s", OPEN, outs=WRAP)))), "")
     event = submission_event("demo:n_c_1", at_ms=0, data=b'{"v":1}', language=CURRENT)
-    state, _ = machine.submit(plan, event)
     wake = WakeUpReceived(at_ms=1, task="s", data=encode_json({"n": nested(150)}))
     crashed = 0
-    for frames in range(12, 60, 2):  # wherever in the turn the stack ends
 
-        def act() -> None:
-            machine.handle(plan, state, wake)
+    def wake_up() -> None:
+        state, _ = machine.submit(plan, event)
+        assert machine.handle(plan, state, wake).refusal is None
+        assert state.tasks["s"].status is TaskStatus.RUNNING
 
+    for frames in range(12, 60, 2):  # wherever in a turn the stack ends
         try:
-            at_the_end_of_the_stack(frames, act)
+            at_the_end_of_the_stack(frames, wake_up)
         except RecursionError:
             crashed += 1
     assert crashed
