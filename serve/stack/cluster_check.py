@@ -129,18 +129,19 @@ def joined(address: str | None) -> Iterator[str]:
     try:
         here = ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise StackError(f"no Ray cluster can be joined: {_remedy(reason)} ({reason})") from error
+        raise StackError(not_joined(str(error))) from error
     try:
         yield str(here.dashboard_url or "")
     finally:
         ray.shutdown()
 
 
-def _remedy(reason: str) -> str:
-    """Return what to do where Ray says that it cannot connect; only then it names an address."""
+def not_joined(error: str) -> str:
+    """Say what to do where Ray says that it cannot connect; only then it names an address."""
+    reason = " ".join(error.split())
     at = _ADDRESS.search(reason)
-    return LOCKED_OUT if at is not None and _listens(at["host"], int(at["port"])) else STARTED
+    is_there = at is not None and _listens(at["host"], int(at["port"]))
+    return f"no Ray cluster can be joined: {LOCKED_OUT if is_there else STARTED} ({reason})"
 
 
 def _listens(host: str, port: int) -> bool:
