@@ -198,7 +198,7 @@ class SpareWorkers:
         return missing
 
 
-class _IdleActor:
+class _Placeholder:
     """An actor that does nothing."""
 
     async def is_there(self) -> None:
@@ -207,7 +207,7 @@ class _IdleActor:
 
 async def _end_one_on(node: str) -> None:
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **on_node(node)}
-    actor = await asyncio.to_thread(ray.remote(_IdleActor).options(**options).remote)
+    actor = await asyncio.to_thread(ray.remote(_Placeholder).options(**options).remote)
     await actor.is_there.remote()
     await asyncio.to_thread(ray.kill, actor)
 
