@@ -3,8 +3,8 @@
 Changes are collected for a tenth of a second and told to all streams at once, encoded once for each
 selection. A stream that does not read is closed. Nothing runs while there is no stream.
 
-Where an owner always has changes, a question would be answered at once and asked again, hundreds of
-times a second. So nobody asks for half of the time for which the hub collects, after each answer.
+Where an owner always has changes, a question would be answered at once and asked again without end.
+So nobody asks for half of the time for which the hub collects, after each answer.
 
 Used by `runtime/stack.py` and `serve/routes`.
 """
