@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rillflow.core.encoding import codec
-from rillflow.core.events import NoticeDelivered
+from rillflow.core.events import NoticeDelivered, ProgressReported
 from rillflow.core.plan import Plan
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.ids import ExecutionId
@@ -245,6 +245,8 @@ class Promises:
             if codec.encode_event(event) not in mirror.records:
                 self._broken(f"acknowledged, and not stored: {event}")
             return
+        if isinstance(event, ProgressReported):
+            return  # one that came before its attempt began is not kept; the reply may come after
         try:
             lost = mirror.would_take(event) and not mirror.redone
         except (ExecutionError, RequestError):
