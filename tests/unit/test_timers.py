@@ -1,10 +1,12 @@
 """Timers fire when they are due by steady time, whatever the wall clock does meanwhile."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
+from rillflow.core.agenda import REMAINING
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.runtime.commands.timers import Timer, Timers
 from tests.simulation.faults import FAIR
@@ -28,18 +30,28 @@ class Bench:
         self.loop.run_until_complete(self._open())
 
     async def _open(self) -> None:
+        self.gates: dict[str, asyncio.Event] = {}
         self.timers = Timers(self.clock, self._fire, lambda _timer, _error: None)
         self.timers.start()
 
     async def _fire(self, due: list[Timer]) -> None:
+        for gate in {
+            self.gates[timer.execution_id] for timer in due if timer.execution_id in self.gates
+        }:
+            await gate.wait()
         self.fired += [(timer.execution_id, self.loop.time()) for timer in due]
 
     def pass_s(self, seconds: float) -> None:
         self.loop.run_until_complete(self._around.pause(seconds, seconds))
 
-    def timer(self, name: str, after_s: float) -> Timer:
+    def timer(self, name: str, after_s: float, kind: str = "timeout") -> Timer:
         due_ms = self.clock.now_ms() + round(after_s * 1000)
-        return Timer(due_ms, ExecutionId(name), "timeout", TaskName("a"))
+        return Timer(due_ms, ExecutionId(name), kind, TaskName("a"))
+
+    def due(self, *names: str, kind: str = "timeout") -> None:
+        """Have a timer come due now for each of these executions."""
+        for name in names:
+            self.timers.set(self.timer(name, 0, kind), after_s=0)
 
     def set_many(self) -> None:
         """Set timers of both kinds, one of each kind for every 100 ms."""
@@ -109,3 +121,33 @@ def test_a_timer_that_is_set_while_a_later_one_waits_fires_first(bench: Bench) -
     bench.timers.set(bench.timer("soon", 2), after_s=2)
     bench.pass_s(30)
     assert bench.fired == [("soon", 3), ("late", 20)]
+
+
+def test_a_workspace_whose_timers_take_long_to_fire_holds_up_no_other(bench: Bench) -> None:
+    bench.gates["slow:a_c_1"] = asyncio.Event()
+    bench.due("slow:a_c_1", "other:a_c_1")
+    bench.pass_s(1)
+    bench.due("slow:a_c_2", "other:a_c_2")
+    bench.pass_s(1)
+    assert [name for name, _ in bench.fired] == ["other:a_c_1", "other:a_c_2"]
+    bench.gates["slow:a_c_1"].set()
+    bench.pass_s(1)
+    assert [name for name, _ in bench.fired[2:]] == ["slow:a_c_1", "slow:a_c_2"]
+
+
+def test_an_execution_that_goes_on_waits_for_no_other_of_its_workspace(bench: Bench) -> None:
+    bench.gates["wide:a_c_1"] = asyncio.Event()
+    bench.due("wide:a_c_1", "wide:a_c_2", kind=REMAINING)
+    bench.due("wide:a_c_3")
+    bench.pass_s(1)
+    assert sorted(name for name, _ in bench.fired) == ["wide:a_c_2", "wide:a_c_3"]
+    bench.gates["wide:a_c_1"].set()
+    bench.pass_s(1)
+    assert bench.fired[2][0] == "wide:a_c_1"
+
+
+def test_timers_that_are_due_together_are_fired_together(bench: Bench) -> None:
+    bench.due(*(f"w:a_c_{number}" for number in range(50)))
+    bench.pass_s(1)
+    assert len({at_s for _, at_s in bench.fired}) == 1
+    assert len(bench.fired) == 50

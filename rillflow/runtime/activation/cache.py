@@ -9,7 +9,9 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
+
+from cachetools import LRUCache
 
 from rillflow.core.plan import Plan
 from rillflow.errors import (
@@ -28,7 +30,7 @@ from rillflow.runtime.activation.active_execution import ActivationEvent, Active
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.journal import OwnerEpoch
-from rillflow.runtime.activation.loading import Loading
+from rillflow.runtime.activation.loading import ActivationWatch, Loading
 from rillflow.runtime.activation.replay import (
     Replay,
     decoded_event,
@@ -50,6 +52,8 @@ LARGE_BYTES: Final = 1 << 20
 _NEW: Final = Stage.NEW
 _ACTIVE: Final = Stage.ACTIVE
 _DISTRUSTED: Final = Stage.DISTRUSTED
+MOST_KNOWN: Final = 4_096
+"""Of so many executions that have left memory it is known whether they are large."""
 RESIDENCE: Final = 2
 """A large execution stays so many times as long as reading it took, before the next one is read."""
 LONGEST_RESIDENCE_S: Final = 5.0
@@ -59,22 +63,6 @@ SHARE_OF_ENDED: Final = 8
 
 class _CreatedMeanwhileError(Exception):
     """The execution was created while it was being read, so the result is out of date."""
-
-
-class ActivationWatch(Protocol):
-    """Receives what must follow when executions enter or leave memory."""
-
-    def resumed(self, execution: ActiveExecution) -> None:
-        """Carry out what is outstanding of an execution that was not running by itself."""
-        ...
-
-    def forgotten(self, execution_id: ExecutionId) -> None:
-        """Have an execution read again, and resumed."""
-        ...
-
-    def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
-        """Note that an execution could not be replayed from what is stored."""
-        ...
 
 
 class OpenAppend:
@@ -104,10 +92,10 @@ class ActivationCache:
     uses as many ``turns`` of the event loop as it needs, so that other executions run in between.
     ``eviction_writes`` handles those that were evicted.
 
-    Large executions are read one at a time, workspaces in turn, each after what was read before it
-    could be evicted: so the memory beyond ``hot_bytes`` is that of the executions in use, and of
-    one that is read. Where the next would evict the last one, it is read when that has had its time
-    in memory: two that run and do not fit together would else do little but read each other anew.
+    Executions that are large, or were as they left memory, are read one at a time, workspaces in
+    turn, each after what was read before it has had its time: the memory beyond ``hot_bytes`` is
+    that of the executions in use, and of one that is read. Two that do not fit together would else
+    do little but read each other anew.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -130,6 +118,8 @@ class ActivationCache:
         self._turns = turns
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
+        # A short journal may make a large execution.
+        self._heavy = LRUCache[ExecutionId, bool](MOST_KNOWN)
         self._hot = HotExecutions(most_hot, hot_bytes, self._evicted)
         # They are few, and most are never looked up again, so folding them saves nothing.
         self._ended = HotExecutions(
@@ -289,6 +279,7 @@ class ActivationCache:
             self._forget(execution.state.execution_id, execution)
 
     def _evicted(self, execution: ActiveExecution) -> None:
+        self._heavy[execution.state.execution_id] = execution.weight_bytes > LARGE_BYTES
         self._eviction_writes.left(execution)
         free_in_portions(execution)
 
@@ -386,7 +377,8 @@ class ActivationCache:
         self, execution_id: ExecutionId, *, waits: bool, reads_large: bool
     ) -> ActiveExecution | None:
         try:
-            return await self._read(execution_id, LARGE_BYTES, waits=waits)
+            most_bytes = 0 if self._heavy.get(execution_id) else LARGE_BYTES
+            return await self._read(execution_id, most_bytes, waits=waits)
         except LargeExecutionError as error:
             if not reads_large:
                 raise

@@ -1,12 +1,30 @@
-"""The read of an execution that is under way, and those who wait for it.
+"""The read of an execution that is under way, those who wait for it, and who is told of its end.
 
 Used by `runtime/activation/cache.py`.
 """
 
 import asyncio
 from collections.abc import Coroutine
+from typing import Protocol
 
+from rillflow.ids import ExecutionId
 from rillflow.runtime.activation.active_execution import ActiveExecution
+
+
+class ActivationWatch(Protocol):
+    """Receives what must follow when executions enter or leave memory."""
+
+    def resumed(self, execution: ActiveExecution) -> None:
+        """Carry out what is outstanding of an execution that was not running by itself."""
+        ...
+
+    def forgotten(self, execution_id: ExecutionId) -> None:
+        """Have an execution read again, and resumed."""
+        ...
+
+    def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
+        """Note that an execution could not be replayed from what is stored."""
+        ...
 
 
 class Loading:

@@ -1,4 +1,4 @@
-"""The timers of all executions of an owner: one heap and one sleeping task.
+"""The timers of all executions of an owner: one heap, one sleeping task, and tasks that fire.
 
 Used by `runtime/commands/runner.py`, `runtime/owner/execution_owner.py` and
 `runtime/owner/recovery.py`.
@@ -6,14 +6,17 @@ Used by `runtime/commands/runner.py`, `runtime/owner/execution_owner.py` and
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
 from itertools import count
 from typing import Final, NamedTuple
 
+from rillflow.core.agenda import REMAINING
 from rillflow.core.events import TimerFired
-from rillflow.ids import ExecutionId, TaskName
+from rillflow.ids import ExecutionId, TaskName, workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery
+from rillflow.task_set import TaskSet
 
 MOST_AT_ONCE: Final = 1000
 MOST_DEAD: Final = 64
@@ -38,7 +41,11 @@ class _Entry(NamedTuple):
 
 
 class Timers:
-    """Fires timers in batches when they are due.
+    """Fires timers in batches when they are due, one batch of each lane at a time.
+
+    A batch is over when all of its events are durable. So the timers of executions that must be
+    read first, or of another workspace, are in another lane: what they take holds up none but their
+    own.
 
     Single timers are not cancelled, only all timers of an execution: what a timer was set for may
     be over when it fires, and the core recognizes that by the due time. Timers use monotonic time,
@@ -52,10 +59,15 @@ class Timers:
         clock: Clock,
         fire: Callable[[list[Timer]], Awaitable[None]],
         failed: Callable[[Timer, Exception], None],
+        lane_of: Callable[[ExecutionId], Hashable] = workspace_of,
     ) -> None:
+        """Fire by ``fire``; timers of executions of the same ``lane_of`` are fired together."""
         self._clock = clock
         self._fire = fire
         self._failed = failed
+        self._lane_of = lane_of
+        self._lanes: dict[Hashable, deque[Timer]] = {}
+        self._firing = TaskSet[None]()
         self._heap: list[_Entry] = []
         self._set: dict[ExecutionId, set[Timer]] = {}
         self._live = 0
@@ -105,18 +117,39 @@ class Timers:
         if self._sleeper is not None:
             self._sleeper.cancel()
             await asyncio.gather(self._sleeper, return_exceptions=True)
+        await self._firing.stop()
 
     async def _run(self) -> None:
         while True:
             due = self._take_due()
             if due:
-                await self._fire_all(due)
+                for timer in due:
+                    self._queue(timer)
+                await asyncio.sleep(0)
                 continue
             self._sooner.clear()
             try:
                 await asyncio.wait_for(self._sooner.wait(), self._sleep_s())
             except TimeoutError:
                 continue
+
+    def _queue(self, timer: Timer) -> None:
+        # Those of wide executions are fired alone: each may have left memory before its turn.
+        is_wide = timer.kind == REMAINING
+        name = timer.execution_id if is_wide else self._lane_of(timer.execution_id)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = deque()
+            self._firing.start(self._fire_lane(name, lane))
+        lane.append(timer)
+
+    async def _fire_lane(self, name: Hashable, lane: deque[Timer]) -> None:
+        """Fire what is due in a lane, and what comes due meanwhile."""
+        try:
+            while lane:
+                await self._fire_all([lane.popleft() for _ in range(min(len(lane), MOST_AT_ONCE))])
+        finally:
+            del self._lanes[name]
 
     async def _fire_all(self, due: list[Timer]) -> None:
         """Fire timers together, or one by one if they fail together."""

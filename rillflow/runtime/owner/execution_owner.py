@@ -20,7 +20,7 @@ from rillflow.core import machine
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.errors import ConflictError, CrashedError, RillflowError, UnreadAnswersError
 from rillflow.gateways.outbound.threads import SHORT_BYTES
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -142,7 +142,7 @@ class ExecutionOwner:
         self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
         self.ended_calls, self.has_epoch = self._leases.ended_calls, self._ownership.has_epoch
-        self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
+        self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed, self._lane_of)
         meters.read(metrics.HOT, lambda: {(): self.active})
         meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
         self._commands = self._command_runner(dispatcher, executions, callback_host, guards, limits)
@@ -457,6 +457,9 @@ class ExecutionOwner:
     def has_settled(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution in memory has ended and owes no notice, durably."""
         return self._activations.has_settled(execution_id)
+
+    def _lane_of(self, execution_id: ExecutionId) -> tuple[str, bool]:
+        return workspace_of(execution_id), self._activations.holds(execution_id)
 
     async def _timers_due(self, timers: list[Timer]) -> None:
         now_ms = self._clock.now_ms()
