@@ -394,6 +394,6 @@ async def test_the_command_line_adds_a_kafka_trigger() -> None:
         ]
         text = json.dumps(KAFKA)
         done = await asyncio.to_thread(CliRunner().invoke, app, [*command, "--kafka", text])
-        assert (done.exit_code, done.output.strip()) == (0, "k")
+        assert (done.exit_code, done.stdout.strip()) == (0, "k")
         shown = await api.get(f"{OURS}/show.json", trigger_id="k")
         assert shown["kafka"]["topic"] == "names"
