@@ -201,7 +201,10 @@ class Submissions:
             StoreError: It could not be made durable in time.
             UnavailableError: Its owner could not be reached in time.
         """
-        document = await in_turn(descriptor_id, len(data), lambda: json_object(data))
+        if len(data) <= SHORT_BYTES:
+            document = json_object(data)
+        else:
+            document = await in_turn(descriptor_id, len(data), lambda: json_object(data))
         data = data if data.strip() else b"{}"
         key = options.idempotency_key
         if key is None:
