@@ -155,7 +155,7 @@ GENERATED := tests/spec/test_cron.py tests/spec/test_python_flows.py \
   tests/unit/test_json_texts.py tests/unit/test_secret_masks.py tests/unit/test_large_values.py \
   tests/unit/test_activation_laws.py tests/unit/test_convergence.py tests/unit/test_deployed.py \
   tests/unit/test_percent_encoding.py tests/unit/test_rebalancing.py \
-  tests/unit/test_signs_of_life.py \
+  tests/unit/test_signs_of_life.py tests/unit/test_splitting.py \
   tests/contract/test_store_model.py tests/api/test_fuzzed_turns.py tests/api/test_document.py
 DURATIONS := --durations=15 --durations-min=0.5
 

@@ -114,6 +114,14 @@ async def test_a_resumed_trigger_has_dealt_with_the_times_of_its_pause(store: St
     assert not await store.pause_trigger("b", is_paused=True, at_ms=1)
 
 
+async def test_what_was_fired_before_a_pause_is_noted_after_it(store: Store) -> None:
+    await put(store, "a", position_ms=50)
+    assert await store.pause_trigger("a", is_paused=True, at_ms=70)
+    await store.note_trigger_progress([TriggerProgress(id="a", position_ms=60, progress="{}")])
+    [found] = await store.list_triggers(limit=9)
+    assert (found.position_ms, found.progress) == (60, "{}")
+
+
 async def test_progress_never_goes_back(store: Store) -> None:
     await put(store, "a")
     await put(store, "b")

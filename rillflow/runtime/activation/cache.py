@@ -279,7 +279,8 @@ class ActivationCache:
             self._forget(execution.state.execution_id, execution)
 
     def _evicted(self, execution: ActiveExecution) -> None:
-        self._heavy[execution.state.execution_id] = execution.weight_bytes > LARGE_BYTES
+        execution_id = execution.state.execution_id
+        self._heavy[execution_id] = execution.weight_bytes > LARGE_BYTES
         self._eviction_writes.left(execution)
         free_in_portions(execution)
 

@@ -69,7 +69,7 @@ class MemoryTriggers(MemoryLifecycle):
         if stored is None:
             return False
         row, context = stored
-        position_ms = max(row.position_ms, at_ms)
+        position_ms = row.position_ms if is_paused else max(row.position_ms, at_ms)
         self._keep(
             msgspec.structs.replace(row, is_paused=is_paused, position_ms=position_ms), context
         )

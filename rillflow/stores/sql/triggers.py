@@ -55,6 +55,17 @@ def may_put(stored: TriggerRow | None, trigger: TriggerRow, *, replace: bool) ->
     return replace and len(workspaces) == 1
 
 
+def pause_values(
+    trigger_id: str, revision: int, *, is_paused: bool, at_ms: int
+) -> tuple[bool, int, int, int, int, str]:
+    """Return the values of ``PAUSE``, which deals with the times before a resumption.
+
+    A pause moves no position: what was fired before it may still be noted.
+    """
+    dealt_with_ms = 0 if is_paused else at_ms
+    return is_paused, revision, at_ms, dealt_with_ms, dealt_with_ms, trigger_id
+
+
 def put_values(row: TriggerRow, context: str, at_ms: int) -> tuple[Any, ...]:
     """Return the values of ``PUT``."""
     return (*(getattr(row, name) for name in TriggerRow.__struct_fields__), context, at_ms)

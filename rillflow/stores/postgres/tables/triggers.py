@@ -34,6 +34,7 @@ from rillflow.stores.sql.triggers import (
     is_same,
     list_statement,
     may_put,
+    pause_values,
     put_values,
     use_statement,
     use_values,
@@ -90,7 +91,7 @@ class PostgresTriggers:
         """Pause or resume a trigger; False if there is none."""
         async with self._database.transaction() as connection:
             revision, _ = await _next_revision(connection)
-            values = (is_paused, revision, at_ms, at_ms, at_ms, trigger_id)
+            values = pause_values(trigger_id, revision, is_paused=is_paused, at_ms=at_ms)
             return await connection.fetchval(numbered(PAUSE), *values) is not None
 
     async def remove_trigger(self, trigger_id: str, *, at_ms: int) -> bool:

@@ -32,6 +32,7 @@ from rillflow.stores.sql.triggers import (
     is_same,
     list_statement,
     may_put,
+    pause_values,
     put_values,
     use_statement,
     use_values,
@@ -95,7 +96,7 @@ class SqliteTriggers:
 
         def pause(connection: sqlite3.Connection) -> bool:
             revision, _ = _next_revision(connection)
-            values = (is_paused, revision, at_ms, at_ms, at_ms, trigger_id)
+            values = pause_values(trigger_id, revision, is_paused=is_paused, at_ms=at_ms)
             return bool(connection.execute(PAUSE, values).fetchall())
 
         return await self._database.write(pause)
