@@ -259,3 +259,13 @@ def test_the_next_question_is_as_far_away_as_it_was_set_whatever_the_clock_did()
     [timer] = flow.timers
 
     assert timing.longest_wait_ms(flow.state, timer) == 2000
+
+
+def test_a_poll_that_waits_when_the_execution_ends_goes_on_after_a_redo_of_what_failed() -> None:
+    limited = FLOW.replace("type: flow\n", "type: flow\ntimeline: { timeoutInSeconds: 9 }\n")
+    flow = started(limited, retry_after_s=60.0)
+    flow.timeout()
+    assert (flow.status, flow.task("A").in_flight) == ("FAILED", False)
+    flow.redo(failed_only=True)
+    task = flow.task("A")
+    assert (task.attempt, task.poll_url, flow.status) == (1, ASK, "RUNNING")
