@@ -1,9 +1,5 @@
 """Splitting a text takes the time that it is charged for, and gives what Java gives."""
 
-import sys
-from types import FrameType
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +7,7 @@ from hypothesis import strategies as st
 from rillflow.language.expressions.budget import DEFAULT_BUDGET, Meter
 from rillflow.language.expressions.patterns import split
 from tests.fuzzing import examples
+from tests.unit.test_linear_readers import lines_of
 
 MOST_LINES_PER_STEP = 0.5
 
@@ -19,31 +16,13 @@ def fresh_meter() -> Meter:
     return Meter({}, 0, DEFAULT_BUDGET)
 
 
-def lines_of(meter: Meter, text: str, separator: str) -> int:
-    """Return how many lines of Python a split runs."""
-    lines = 0
-
-    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        split(meter, text, separator, 0)
-    finally:
-        sys.settrace(before)
-    return lines
-
-
 @pytest.mark.parametrize("text", ["a" * 90_000, "ab" * 45_000, "x" + "a" * 89_999, "b" * 90_000])
 @pytest.mark.parametrize("separator", ["a", "ab"])
 def test_empty_texts_at_the_end_take_no_more_than_the_text_is_charged_for(
     text: str, separator: str
 ) -> None:
     meter = fresh_meter()
-    lines = lines_of(meter, text, separator)
+    lines = lines_of(lambda: split(meter, text, separator, 0))
     assert lines <= MOST_LINES_PER_STEP * (DEFAULT_BUDGET.steps - meter.remaining)
 
 
