@@ -39,7 +39,9 @@ def opened_in(folders: Sequence[str], file: Path) -> BinaryIO | None:
 
 def _place_in(folders: Sequence[str], file: Path) -> Path | None:
     """Return where a file is without links, if that is in one of the folders."""
-    place = file.resolve(strict=True)
+    # Nothing is raised where there is no file, or a circle of links: whether one is elsewhere is
+    # not told.
+    place = Path(os.path.realpath(file))
     return place if any(place.is_relative_to(Path(each).resolve()) for each in folders) else None
 
 

@@ -247,14 +247,17 @@ async def test_a_file_of_a_folder_that_the_operator_names_is_read(
     assert (await outcome(folder / "a.txt"))["bytes"] == 4
     (folder / "link.txt").symlink_to(other / "a.txt")
     (folder / "folder").symlink_to(other)
-    ways_out = ("link.txt", "folder/a.txt", "../other/a.txt")
+    # Nobody is told whether there is a file elsewhere.
+    ways_out = ("link.txt", "folder/a.txt", "../other/a.txt", "../other/none.txt", "../none/a.txt")
     for error in [(await outcome(folder / each))["error"] for each in ways_out]:
         assert "which is in no folder of the setting ray_result_folders" in error["message"]
     os.mkfifo(folder / "pipe")
     for error in [(await outcome(folder / each))["error"] for each in (".", "pipe")]:
         assert error["type"] == "FunctionResultError"
-    lost = (await outcome(folder / "b.txt"))["error"]["message"]
-    assert f"the file {folder}/b.txt, which the server cannot read" in lost
+    (folder / "circle").symlink_to(folder / "circle")
+    for name in ("b.txt", "circle"):
+        lost = (await outcome(folder / name))["error"]["message"]
+        assert f"the file {folder}/{name}, which the server cannot read" in lost
 
 
 async def test_an_artifact_of_a_file_has_its_content_read_before_it_leaves_its_process(
