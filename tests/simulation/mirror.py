@@ -43,6 +43,7 @@ class Mirror:
         assert isinstance(event, ExecutionSubmitted)
         self.plan = plan
         self.records = {record}
+        self._history = [record]
         self.redone = False
         self.ordered: dict[tuple[str, str, int, int], float] = {}
         self.over_at_s: dict[tuple[str, int, int], float] = {}
@@ -68,6 +69,7 @@ class Mirror:
         before = {name: task.status for name, task in self.state.tasks.items()}
         attempts = {name: task.attempt for name, task in self.state.tasks.items()}
         self.records.add(record)
+        self._history.append(record)
         for name, attempt in attempts.items():
             if self.has_ordered(name, attempt) and not self.wants(name, attempt):
                 self.unwanted_until_s[name, attempt] = at_s
@@ -90,6 +92,15 @@ class Mirror:
             self.redone = True
             return None
         return self._changed_wrongly(before, attempts, event)
+
+    def state_after(self, seq: int) -> ExecutionState:
+        """Return the state as the first ``seq`` records give it."""
+        if seq == len(self._history):
+            return self.state
+        state, _ = machine.submit(self.plan, self.submitted)
+        for record in self._history[1:seq]:
+            machine.handle(self.plan, state, codec.decode_event(record))
+        return state
 
     def forget_timers(self) -> None:
         """Note that the owner reads its timers again, as if an earlier life had set them."""

@@ -98,7 +98,11 @@ class Promises:
             return
         if append.closing is None:
             self.counts["snapshots on the way"] += 1
-        if append.snapshot != codec.encode_state(self.mirrors[append.execution_id].state):
+        given = codec.encode_state(
+            self.mirrors[append.execution_id].state_after(append.snapshot_seq)
+        )
+        # A large one is encoded another way.
+        if append.snapshot != given and _encoded_again(append.snapshot) != given:
             self._broken(f"{append.execution_id}: a snapshot tells another story")
 
     def _check_new(self, new: NewExecution) -> None:
@@ -277,3 +281,7 @@ class Promises:
 
     def _broken(self, promise: str) -> None:
         self._around.break_promise(promise)
+
+
+def _encoded_again(snapshot: bytes) -> bytes:
+    return codec.encode_state(codec.decode_state(snapshot))

@@ -20,6 +20,8 @@ FOUND: Final = {
     301612: "the checker forbade to begin an attempt anew that had been ended (no rule was wrong)",
     7001019: "an owner noted an execution of a partition that had moved as resting, when it left"
     " memory, under an epoch later than that of its owner",
+    7100507: "the checker forbade a snapshot after a long replay, which a thread encodes"
+    " (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong (``test_seeds.py``)."""
 

@@ -4,15 +4,24 @@ Nothing waits for real: when nothing is ready, the clock moves to the next timer
 callback belongs to the `Life` whose code scheduled it. What belongs to a life that was
 killed never runs; what belongs to a frozen one waits until it is thawed. So a process
 can die, or stop for a while, at every ``await``, and its code need not know.
+
+Work on large texts, which a process does in a thread, is a callback too (`virtual_threads`).
 """
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from random import Random
 from typing import Any, Final, TypeVar
+
+from rillflow.gateways.outbound import threads
+from rillflow.gateways.outbound.fair_thread import FairThread
 
 Result = TypeVar("Result")
 
@@ -93,6 +102,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, _Step]] = []
         self._running = False
         self._closed = False
+        self._thread = threading.get_ident()
         self.steps = 0
         self.complaints: list[str] = []
         self.outside = Life("outside", 0)
@@ -112,9 +122,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """Complain: how long a thread takes is real time, which differs from run to run."""
-        self.complaints.append("something was done in a thread")
-        return super().call_soon_threadsafe(callback, *args, context=context)
+        """Do it soon; complain of a real thread, whose time differs from run to run."""
+        if threading.get_ident() != self._thread:
+            self.complaints.append("something was done in a thread")
+        return self.call_soon(callback, *args, context=context)
 
     def call_later(
         self,
@@ -263,6 +274,46 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(None)
         self.close()
+
+
+class _VirtualThread(Executor):
+    """Does works as callbacks of the loop, in the order in which they came.
+
+    They belong to no life: nobody but whoever asked for one notices that it was done.
+    """
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._works: deque[Callable[[], object]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self._works.append(partial(fn, *args, **kwargs))
+        self._loop.call_soon(self._do_next, context=Context())
+        return Future()
+
+    def _do_next(self) -> None:
+        self._works.popleft()()
+
+    def finish(self) -> None:
+        """Do what is left when the loop has ended."""
+        while self._works:
+            self._do_next()
+
+
+@contextmanager
+def virtual_threads(loop: VirtualLoop) -> Iterator[None]:
+    """Have the loop do the work on large texts meanwhile."""
+    used: tuple[FairThread, ...] = (threads._FOR_MIDDLE_TEXTS, threads._FOR_LARGE_TEXTS)
+    before = [(each._executor, each._rest) for each in used]
+    virtual = _VirtualThread(loop)
+    for thread in used:
+        thread._executor, thread._rest = virtual, 0.0
+    try:
+        yield
+    finally:
+        virtual.finish()
+        for thread, (executor, rest) in zip(used, before, strict=True):
+            thread._executor, thread._rest = executor, rest
 
 
 def _close(task: "asyncio.Task[Any]") -> None:

@@ -30,7 +30,7 @@ from tests.simulation.parts import (
 from tests.simulation.people import People, Wish
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import JUMPS_S, START_MS, SimulatedClock, Surroundings
-from tests.simulation.virtual_loop import Life, LivelockError
+from tests.simulation.virtual_loop import Life, LivelockError, virtual_threads
 
 QUIET_S: Final = 60.0
 EXPECTED_CALLBACK_S: Final = 1.0
@@ -391,13 +391,14 @@ def _run(seed: int, faults: Faults, workflows: Workflows) -> Finding:
 def live(world: World) -> Finding:
     """Run a world to its end and return what it has shown."""
     loop = world.around.loop
-    try:
-        loop.run_until_complete(world.run())
-    except LivelockError as error:
-        world.around.break_promise(f"the run does not end: {error}")
-    finding = world.finding()
-    world.supervisor.resting = True
-    loop.bury(world.around.lives)
+    with virtual_threads(loop):
+        try:
+            loop.run_until_complete(world.run())
+        except LivelockError as error:
+            world.around.break_promise(f"the run does not end: {error}")
+        finding = world.finding()
+        world.supervisor.resting = True
+        loop.bury(world.around.lives)
     return finding
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -34,7 +34,7 @@ class FairThread:
         After each work the thread does nothing for ``rest`` times the processor time that it took.
         """
         self._rest = rest
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
+        self._executor: Executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
         self._name = name
         self._most = most
         self._most_of_one = most_of_one
