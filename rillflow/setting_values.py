@@ -243,6 +243,7 @@ class QuotaSetting(BaseModel):
     submissions_per_s: Annotated[int | None, Field(ge=1)] = None
     running: Annotated[int | None, Field(ge=1)] = None
     artifact_bytes: Annotated[int | None, Field(ge=1)] = None
+    store_bytes: Annotated[int | None, Field(ge=1)] = None
 
     def as_quota(self) -> Quota:
         """Return it as the rest of the stack knows it."""

@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     """Folder of the embedded store."""
     store: Annotated[str | None, Field(repr=False)] = None
     """URL of the store, which may contain a password; None is an SQLite file in ``data_dir``."""
+    store_min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
+    """Space of the disk of an SQLite store that new executions leave free; they are answered 503,
+    and what runs goes on."""
     namespace: str = "rillflow"
     """Ray namespace of the actors."""
     take_over: str = ""
@@ -319,7 +322,7 @@ class Settings(BaseSettings):
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
     """Most bytes of JSON that an event changes in a context or gives a task (contexts: twice)."""
     outputs_max_bytes: Annotated[int, Field(ge=1024)] = 64 * MEBIBYTE
-    """Most bytes of outputs that the tasks of an execution keep; an answer beyond it fails.
+    """Most bytes of outputs of all attempts of an execution's tasks; an answer beyond it fails.
 
     Where twice the number of values is more than the bytes, that counts.
     """

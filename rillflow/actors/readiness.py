@@ -15,10 +15,13 @@ from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import is_controlled
 from rillflow.errors import RillflowError
+from rillflow.ports.clock import Clock
 from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
-from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason, decode_reasons
+from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, STORE_FULL, Reason, decode_reasons
 from rillflow.ports.storage.store import Store
 from rillflow.private_apis.ray_core.state import ask_gcs, raylet_pid
+from rillflow.runtime.backpressure.admission import StoreRoom
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
 from rillflow.settings import Settings
 
@@ -67,6 +70,7 @@ def _checks(settings: Settings, store: Store) -> Iterator[Check]:
 
 
 def _warnings(settings: Settings) -> Iterator[Check]:
+    yield full_store(settings, SystemClock())
     for name in owners(settings):
         asks = _callbacks_of(Peer(name, settings.namespace))
         yield Check(asks, CALLBACKS_UNREACHABLE, CALLBACKS_PAUSE_S)
@@ -111,6 +115,16 @@ def _life_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
         return ()
 
     return ask
+
+
+def full_store(settings: Settings, clock: Clock) -> Check:
+    """Return the check that new executions have room on the disk of the store."""
+    room = StoreRoom(settings, clock)
+
+    async def look() -> Sequence[Reason]:
+        return (STORE_FULL,) if room.is_full() else ()
+
+    return Check(look, STORE_FULL)
 
 
 def gcs_check() -> Callable[[], Awaitable[Sequence[Reason]]]:

@@ -170,7 +170,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     that counted, and ``child_redos`` counts the requests to redo it; while ``redoing_child``, the
     last of them is still to be delivered. ``applied_at_start`` are the numbers of the output rules
     that had an effect when the sub-flow was started, and need have none at its end.
-    ``output_bytes`` is what the text weighs in which ``invoke.output`` arrived. ``progress`` is
+    ``output_bytes`` is what the text weighs in which ``invoke.output`` arrived, ``earlier_bytes``
+    what those of earlier attempts did. ``progress`` is
     the last of the present attempt, or of the last one, and ``log`` the place of what it has
     printed. ``skipped`` is the set of successors that are not to run because of this instance, a
     bit for each by its place in the plan; ``skips`` has their names in states of earlier releases.
@@ -212,6 +213,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     progress: Progress | None = None
     log: str | None = None
     skipped: bytes = b""
+    earlier_bytes: int = 0
 
     def forget_call(self) -> None:
         """Forget what is known of the call of the last attempt, before another one is made."""
@@ -282,7 +284,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     or was by an older release. ``paused_by`` and ``cancelled_by`` are the ``by`` of those requests.
     ``language`` is the language version. ``trace`` is the trace of the execution, None if it has
     none. ``context_bytes`` is an estimate of the size of the context, and no less than that.
-    ``outputs_bytes`` is the sum of ``output_bytes`` of all
+    ``outputs_bytes`` is the sum of ``output_bytes`` and ``earlier_bytes`` of all
     tasks, and ``made_bytes`` the size of what all turns have made: contexts and inputs together are
     no larger.
     """

@@ -33,6 +33,13 @@ CALLBACKS_UNREACHABLE: Final = Reason(
 )
 """An owner tells this with what keeps it from being ready, which it does not."""
 
+STORE_FULL: Final = Reason(
+    "store_full",
+    "the disk of the store has less free space than store_min_free_bytes: new executions are"
+    " refused, those that run go on",
+)
+"""It does not keep a stack from being ready: callbacks must arrive, so that executions end."""
+
 
 class Readiness(Protocol):
     """The readiness of a stack; reading it is free, because it is checked in the background."""

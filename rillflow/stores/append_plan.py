@@ -8,13 +8,18 @@ Used by `stores/memory/journal.py`, `stores/postgres/writer.py` and `stores/sqli
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.errors import ConflictError, FencedError, QuotaError
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.storage.store import Append, NewExecution
 
 INITIAL_STATUS: Final = "RUNNING"
+EXECUTION_BYTES: Final = 8 * 1024
+"""What each execution counts, and what is written of one before its bytes are written down."""
+MOST_NOTED: Final = 50_000
+"""How many executions with fewer bytes are noted; each takes some 100 bytes of memory."""
 
 PIECES_MARK: Final = b"\xfe"
 """First byte of a record without its large values; format numbers of the journal are far lower."""
@@ -47,6 +52,14 @@ class Place(NamedTuple):
 
     key: int
     last_seq: int
+
+
+class PlanTotal(NamedTuple):
+    """What a plan writes of one execution, without large values; see ``AppendPlan``."""
+
+    execution_id: ExecutionId
+    size_bytes: int
+    root: ExecutionId | None
 
 
 class Family(NamedTuple):
@@ -103,6 +116,10 @@ class AppendPlan:
     number of sub-flows of an execution, at all levels. ``search_values`` replace those of an
     execution; they are written after everything that its row says.
 
+    ``grown`` has the id, the bytes without large values, and the outermost ancestor of each
+    execution that is written; the last is None unless it is created by the plan. ``ended`` are
+    those that have ended with it.
+
     The ``families`` are the stored ancestors of new executions. ``snapshot_seqs`` are the numbers
     of the stored snapshots of the executions that ``with_late_snapshots`` lists.
     """
@@ -130,6 +147,8 @@ class AppendPlan:
         self.rests: dict[int, bool] = {}
         self.descendants: dict[int, int] = {}
         self.search_values: dict[int, tuple[tuple[str, str], ...]] = {}
+        self.grown: dict[int, PlanTotal] = {}
+        self.ended: set[int] = set()
 
     def add(self, appends: Sequence[Append]) -> None:
         """Add the appends of one caller, all or none of them.
@@ -224,17 +243,29 @@ class AppendPlan:
                 self.outcomes[key] = outcome
             if rests is not None:
                 self.rests[key] = rests
-        seq = append.first_seq
+        seq, size_bytes = append.first_seq, 0
         for record in append.records:
             self.records.append((key, seq, record))
+            size_bytes += len(record)
             seq += 1
         if append.search_values is not None:
             self.search_values[key] = append.search_values
         if append.snapshot is not None:
             self.snapshots[key] = (append.snapshot_seq, append.snapshot)
             self.snapshot_payloads.pop(key, None)
+            size_bytes += len(append.snapshot)
+        self._count_bytes(append, key, size_bytes)
         if isinstance(append, SlimAppend):
             self._take_payloads(append, key)
+
+    def _count_bytes(self, append: Append, key: int, size_bytes: int) -> None:
+        new, before = append.new, self.grown.get(key)
+        root = new.ancestors[0] if new is not None and new.ancestors else None
+        if before is not None:
+            size_bytes, root = size_bytes + before.size_bytes, before.root
+        self.grown[key] = PlanTotal(append.execution_id, size_bytes, root)
+        if append.closing is not None:
+            self.ended.add(key)
 
     def _take_payloads(self, append: SlimAppend, key: int) -> None:
         for sha256, value in append.of_records.items():
@@ -244,6 +275,88 @@ class AppendPlan:
                 self.payloads.append(PayloadRow(key, sha256, False, value))  # noqa: FBT003 - a row
         if append.of_snapshot:
             self.snapshot_payloads[key] = tuple(append.of_snapshot)
+
+
+class StoredTotal(NamedTuple):
+    """What has been written of one execution, beyond what is counted for it already.
+
+    Attributes:
+        key: The key of its row.
+        workspace: The workspace for which it counts, unless there is a row of it.
+        elsewhere: Its own workspace, if it counts for another one.
+        size_bytes: How many bytes.
+    """
+
+    key: int
+    workspace: str
+    elsewhere: str | None
+    size_bytes: int
+
+
+class Totals:
+    """What one writer has written of executions, as far as no row of it is worth while.
+
+    An execution counts 8 KiB, which most do not exceed, so that nothing is written for them. Each
+    that has more has a row with its bytes beyond, which the transaction of an append writes
+    together with what it counts. Rows go with their executions. What is forgotten, or lost with the
+    process, is less than 8 KiB of an execution.
+
+    Sub-flows count for the workspace of their outermost execution: whoever starts executions in
+    another workspace pays for them.
+    """
+
+    def __init__(self) -> None:
+        self._noted: dict[int, int] = {}
+
+    def rows(
+        self, plan: AppendPlan, payload_bytes: Mapping[int, int] | None = None
+    ) -> list[StoredTotal]:
+        """Return the rows to add to what is stored, and note the rest.
+
+        Args:
+            plan: What is written.
+            payload_bytes: The bytes of large values by execution, less those that are dropped.
+        """
+        noted, found = self._noted, list[StoredTotal]()
+        for key, (execution_id, added, root) in plan.grown.items():
+            size_bytes = noted.pop(key, 0) + added
+            payloads = 0 if payload_bytes is None else payload_bytes.get(key, 0)
+            if size_bytes > EXECUTION_BYTES or payloads or _is_elsewhere(execution_id, root):
+                found.append(_total_row(execution_id, key, size_bytes + payloads, root))
+            elif key not in plan.ended:
+                noted[key] = size_bytes
+        if len(noted) > MOST_NOTED:
+            for key in list(islice(noted, len(noted) - MOST_NOTED // 2)):
+                del noted[key]
+        return found
+
+    def is_to_be_written(self, plan: AppendPlan) -> bool:
+        """Tell whether a plan without large values has rows."""
+        noted = self._noted
+        return any(
+            noted.get(key, 0) + grown.size_bytes > EXECUTION_BYTES
+            for key, grown in plan.grown.items()
+        )
+
+
+def _is_elsewhere(execution_id: ExecutionId, root: ExecutionId | None) -> bool:
+    return root is not None and workspace_of(root) != workspace_of(execution_id)
+
+
+def _total_row(
+    execution_id: ExecutionId, key: int, size_bytes: int, root: ExecutionId | None
+) -> StoredTotal:
+    own = workspace_of(execution_id)
+    payer = own if root is None else workspace_of(root)
+    if payer == own:
+        return StoredTotal(key, own, None, size_bytes)
+    # What counts for the other workspace does not count as an execution of its own.
+    return StoredTotal(key, payer, own, size_bytes + EXECUTION_BYTES)
+
+
+def total_of(executions: int, more_bytes: int) -> int:
+    """Return the bytes of a workspace of its executions, and of what they have beyond."""
+    return executions * EXECUTION_BYTES + more_bytes
 
 
 def ancestors_of(appends: Sequence[Append]) -> list[ExecutionId]:

@@ -27,6 +27,7 @@ MIGRATIONS: Final = (
     "the audit",
     "search keys, and an index of executions by version",
     "the leases of execution actors",
+    "bytes of executions that have many",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -222,6 +222,12 @@ ERRORS: Final = Metric(
     (WORKFLOW, "fault", "error"),
 )
 STORE_BYTES: Final = Metric("rillflow_store_bytes", Kind.GAUGE, "Size of the store.")
+WORKSPACE_STORE_BYTES: Final = Metric(
+    "rillflow_workspace_store_bytes",
+    Kind.GAUGE,
+    "Bytes of executions in the store, by workspace that has a quota of them.",
+    ("workspace",),
+)
 RESTARTS: Final = Metric(
     "rillflow_actor_restarts",
     Kind.COUNTER,
@@ -297,7 +303,7 @@ METRICS: Final = (
     *(HOT, TIMERS, UNANSWERED, HELD, QUEUED, SPANS),
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
     *(REQUESTS, REQUEST_LATENCY, ENDPOINTS, ERRORS),
-    *(STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),
+    *(STORE_BYTES, WORKSPACE_STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),
     *(TRIGGER_EVENTS, TRIGGER_LATENESS, TRIGGER_SOURCES, TRIGGER_LAG),
     *(PROCESS_UP, CPU, RESIDENT, LONGEST_TURN, SLOW_TURNS),
 )

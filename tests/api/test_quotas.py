@@ -33,6 +33,15 @@ tasks:
 """
 
 
+CALLING: Final = """
+workspace: shop
+dagName: calling
+type: flow
+tasks:
+  - { name: a, category: function, pattern: task_sync, resourceName: "URL" }
+"""
+
+
 async def submitted(api: Api, key: str, **params: Any) -> Any:
     """Submit with a key, and return the answer."""
     query = {"descriptor_id": "shop:order", **params}
@@ -155,6 +164,56 @@ async def test_a_workspace_has_so_many_unfinished_executions() -> None:
         api.clock.advance(2)
         await api.submit("shop:order")
         assert (await api.refusal(SUBMIT, descriptor_id="shop:order"))[0] == 429
+
+
+async def test_a_workspace_has_so_many_bytes_in_the_store() -> None:
+    async with served(workspace_quotas={"shop": {"store_bytes": 700_000}}) as api:
+        await api.add(SUSPENDED)
+        await api.add(PASS.replace("shop", "free"))
+        api.clock.stop()
+        message = "the quota store_bytes of the workspace shop is reached: 700000 bytes"
+        large = {"text": "x" * 300_000}
+        ids = [await api.submit("shop:order", large) for _ in range(2)]
+        refused = await api.client.post(SUBMIT, params={"descriptor_id": "shop:order"}, json=large)
+        await reached(refused, message)
+        api.clock.advance(2)
+        await api.submit("shop:order")  # a small one has room
+        await api.submit("free:order", large)
+        shown_now = await api.client.get("/metrics")
+        found = [line for line in shown_now.text.splitlines() if "workspace_store_bytes{" in line]
+        [told] = found
+        assert told.split("shop")[1].startswith('"} 6')
+        await api.post("/flow/cancel.json", execution_id=ids[0])
+        await api.ended(ids[0])
+        left = [ids[0]]
+        while left:
+            left = await api.stack.store.purge(left, ended_before_ms=1 << 60, most_records=2_000)
+        api.clock.advance(2)
+        await api.submit("shop:order", large)
+
+
+async def test_what_functions_answer_counts_as_well() -> None:
+    quotas = {"shop": {"store_bytes": 200_000}}
+    answer = {"text": "x" * 300_000}
+    async with served({"large": lambda _: answer}, workspace_quotas=quotas) as api:
+        await api.add(CALLING.replace("URL", f"{api.gateway.url}/function/large"))
+        ended = await api.ended(await api.submit("shop:calling"))
+        assert ended["dag_status"] == "SUCCEED", ended
+        api.clock.advance(2)
+        message = "the quota store_bytes of the workspace shop is reached: 200000 bytes"
+        assert await api.refusal(SUBMIT, descriptor_id="shop:calling") == (429, 30201, message)
+
+
+async def test_new_executions_leave_the_disk_of_the_store_some_space(tmp_path: Path) -> None:
+    async with served(data_dir=tmp_path, store_min_free_bytes=1 << 60) as api:
+        await api.add(PASS)
+        answer = await api.client.post(SUBMIT, params={"descriptor_id": "shop:order"}, json={})
+        assert answer.status_code == 503, answer.text
+        assert "store_min_free_bytes" in answer.text
+        assert answer.headers["Retry-After"] == "1"
+        new = {"id": "t", "descriptor_id": "shop:order", "cron": "0 0 0 1 1 *"}
+        await api.post(f"{OURS}/add.json", new)
+        assert (await api.refusal(f"{OURS}/fire.json", trigger_id="t"))[0] == 503
 
 
 async def test_sub_flows_that_another_workspace_starts_use_up_no_quota() -> None:

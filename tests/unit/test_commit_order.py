@@ -14,7 +14,7 @@ import pytest
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import Append
-from rillflow.stores.sqlite.commit_order import LARGE_BYTES, MOST_IN_GROUP, REST, CommitOrder
+from rillflow.stores.commit_order import LARGE_BYTES, MOST_IN_GROUP, REST, CommitOrder
 from rillflow.stores.sqlite.store import SqliteStore
 from rillflow.stores.sqlite.writer import SqliteWriter
 from tests.contract.appends import submit

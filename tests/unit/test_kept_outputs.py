@@ -52,8 +52,8 @@ MESSAGE: Final = f"content length: the outputs of the execution would exceed {LI
 class Run:
     """An execution whose owner lets outputs have so many bytes."""
 
-    def __init__(self, pattern: str, items: int = 5) -> None:
-        self.plan = Plan(parse_definition(FLOW.format(pattern=pattern)), "wide")
+    def __init__(self, pattern: str, items: int = 5, *, flow: str = FLOW) -> None:
+        self.plan = Plan(parse_definition(flow.format(pattern=pattern)), "wide")
         submitted = submission_event(
             "demo:wide_c_00000000-0000-7000-8000-000000000000",
             "wide",
@@ -129,6 +129,21 @@ def test_an_output_that_takes_the_place_of_another_one_counts_alone() -> None:
         run.take(CallbackReceived(at_ms=2, task="each_0-work", output=BODY, key_succeeded=True))
     assert run.status(0) == "KEY_SUCCEED"
     assert run.state.outputs_bytes == len(BODY)
+
+
+def test_answers_of_attempts_that_are_retried_count_together() -> None:
+    retried = FLOW.replace("tolerance: true", "retry: {{maxRetryTimes: 9}}")
+    run = Run("task_sync", items=1, flow=retried)
+    for attempt in range(1, 4):
+        run.answer(0, encode_json({"never": 1, "text": "x" * 3_000}))
+        assert run.state.tasks["each_0-work"].attempt > attempt, "it is retried"
+    assert run.state.outputs_bytes > 9_000
+    run.answer(0, encode_json({"never": 1, "text": "x" * 3_000}))
+    assert run.state.tasks["each_0-work"].invoke.msg == MESSAGE
+    assert run.state.outputs_bytes < LIMIT
+    run.take(RedoRequested(at_ms=3, tasks=("each",)))
+    assert run.state.outputs_bytes == 0
+    assert codec.encode_state(run.replayed()) == codec.encode_state(run.state)
 
 
 def test_a_redo_gives_the_room_of_what_it_drops_back() -> None:

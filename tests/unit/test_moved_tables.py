@@ -16,7 +16,8 @@ from rillflow.stores.transfer.rows import COLUMNS
 from rillflow.stores.transfer.tables import TABLES, TRIGGERS, VERSIONS
 
 WITH_EXECUTIONS: Final = {
-    *("executions", "journal", "snapshots", "payloads", "descendants", "search_keys")
+    *("executions", "journal", "snapshots", "payloads", "descendants", "search_keys"),
+    "stored_bytes",  # counted anew
 }
 IN_THE_HEADER: Final = {"trigger_counter"}
 STAY: Final = {

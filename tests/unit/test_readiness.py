@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from rillflow.actors.readiness import RAYLET_GONE, raylet_check, runs
+from rillflow.actors.readiness import RAYLET_GONE, _warnings, full_store, raylet_check, runs
 from rillflow.errors import StoreError
 from rillflow.ports.readiness import (
+    STORE_FULL,
     STORE_REFUSES_WRITES,
     STORE_UNREADABLE,
     Reason,
@@ -21,7 +23,9 @@ from rillflow.ports.readiness import (
     encode_reasons,
 )
 from rillflow.private_apis.ray_core.state import RAYLET_PID
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading, writing
+from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
 
 SILENT: Final = Reason("silent", "it does not answer")
@@ -156,6 +160,19 @@ def test_a_raylet_that_has_ended_is_missed_even_before_its_parent_notices(
         assert ask() == (RAYLET_GONE,)
     assert not runs(process.pid)
     assert runs(os.getpid())
+
+
+async def test_a_disk_with_too_little_space_is_a_warning(tmp_path: Path) -> None:
+    full = Settings(data_dir=tmp_path, store_min_free_bytes=1 << 60)
+    assert await full_store(full, SystemClock()).ask() == (STORE_FULL,)
+    for settings in (
+        Settings(data_dir=tmp_path, store_min_free_bytes=1),
+        Settings(data_dir=tmp_path / "not there", store_min_free_bytes=1 << 60),
+        Settings(store="postgresql://elsewhere/db", store_min_free_bytes=1 << 60),
+    ):
+        assert await full_store(settings, SystemClock()).ask() == ()
+    codes = [check.silent.code for check in _warnings(full)]
+    assert STORE_FULL.code in codes
 
 
 async def test_a_warning_is_told_apart_and_keeps_nothing_from_being_ready() -> None:

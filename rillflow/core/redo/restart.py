@@ -9,7 +9,7 @@ from rillflow.core import ending, mapping_warnings, timing, traversal
 from rillflow.core.state import InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import groups, polling
-from rillflow.core.tasks.kept_outputs import note_output
+from rillflow.core.tasks.kept_outputs import drop_outputs
 from rillflow.core.turn import Turn, timers_of
 
 
@@ -70,7 +70,7 @@ def set_back_one(turn: Turn, task: TaskState) -> None:
     task.spent = task.invoke.attempts
     forget_outcome(task.invoke)
     task.invoke.output = task.invoke.referenced_execution_id = None
-    note_output(turn.state, task, 0)
+    drop_outputs(turn.state, task)
 
 
 def go_on(turn: Turn, *, revived: bool) -> None:

@@ -15,7 +15,7 @@ from rillflow.core.secret_places import places_in
 from rillflow.core.state import TaskState
 from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
 from rillflow.core.tasks import controls
-from rillflow.core.tasks.kept_outputs import note_output
+from rillflow.core.tasks.kept_outputs import keep_for_good, note_output
 from rillflow.core.tasks.retry_waits import pace_s, retry_wait_s
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
@@ -66,6 +66,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
         task.invoke.input = merged
     if task.attempt:
         task.forget_call()
+        keep_for_good(task)
     task.attempt += 1
     task.in_flight = True
     task.invoke.note_call(task.attempt, turn.at_ms)

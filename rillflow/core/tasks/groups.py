@@ -12,7 +12,7 @@ from rillflow.core.plan import LevelPlan, TaskPlan
 from rillflow.core.state import STATUS_COUNT, ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
 from rillflow.core.tasks import controls, function_tasks
-from rillflow.core.tasks.kept_outputs import note_output
+from rillflow.core.tasks.kept_outputs import drop_outputs
 from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, value_of
 from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
 from rillflow.errors import ExecutionError, LanguageError
@@ -469,7 +469,7 @@ def drop_groups(turn: Turn, task: TaskState) -> None:
         group = state.groups.pop(route)
         for name in group.members:
             member = state.tasks.pop(name)
-            note_output(state, member, 0)
+            drop_outputs(state, member)
             state.attempts_dropped = max(state.attempts_dropped, member.attempt)
             drop_groups(turn, member)
     task.routes, task.group_counts, task.next_group = [], [], 0

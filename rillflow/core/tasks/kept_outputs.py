@@ -31,6 +31,21 @@ def note_output(state: ExecutionState, task: TaskState, size_bytes: int) -> None
     task.output_bytes = size_bytes
 
 
+def keep_for_good(task: TaskState) -> None:
+    """Have the output count that a task keeps of its last attempt, before the next one begins.
+
+    The journal keeps it, so that retries would fill the store otherwise.
+    """
+    task.earlier_bytes += task.output_bytes
+    task.output_bytes = 0
+
+
+def drop_outputs(state: ExecutionState, task: TaskState) -> None:
+    """Give back the room of all outputs of a task, which a redo drops."""
+    state.outputs_bytes -= task.output_bytes + task.earlier_bytes
+    task.output_bytes = task.earlier_bytes = 0
+
+
 def is_too_long(state: ExecutionState, event: Event, most_bytes: int) -> bool:
     """Tell whether an answer is beyond the limit by its length alone, and need not be decoded."""
     if not isinstance(event, DispatchAnswered) or event.body is None:

@@ -27,11 +27,13 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         submissions_per_s: Executions that may be started in a second.
         running: Executions that may be unfinished.
         artifact_bytes: Bytes of artifacts.
+        store_bytes: Bytes that the store keeps of executions; keys have no such limit.
     """
 
     submissions_per_s: int | None = None
     running: int | None = None
     artifact_bytes: int | None = None
+    store_bytes: int | None = None
 
 
 class Holder(msgspec.Struct, frozen=True):

@@ -251,6 +251,14 @@ class Journal(Protocol):
         """Count executions by status."""
         ...
 
+    async def stored_bytes(self, workspace: str) -> int:
+        """Return about how many bytes are stored for the executions of a workspace.
+
+        Sub-flows count for the workspace of their outermost execution. An execution counts 8 KiB,
+        and what it has beyond.
+        """
+        ...
+
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code; those without a code are omitted."""
         ...

@@ -1,7 +1,8 @@
 """Quotas of submissions: of the key that submits, and of the workspace (ours).
 
 Submissions in a second are counted by one owner for the whole stack, as traffic limits are (spec
-6.3). Unfinished executions of a workspace are counted in the store, about once a second. Those of a
+6.3). Unfinished executions of a workspace, and the bytes that the store keeps for it, are counted
+in the store, about once a second, and at most a twentieth of the time. Unfinished executions of a
 key are what this process has started for it. A check that cannot be made accepts.
 
 Used by `runtime/submission/intake.py`.
@@ -34,7 +35,13 @@ from rillflow.task_set import TaskSet
 log = logging.getLogger("rillflow.admission")
 
 FRESH_S: Final = 1.0
-"""How old the number of unfinished executions of a workspace may be."""
+"""How old what was counted of a workspace may be."""
+COUNTING_SHARE: Final = 20
+"""It may be as old as it took to count it, so many times, where that is longer."""
+LONGEST_COUNT_S: Final = 20.0
+"""Time limit of counting bytes, for which one submission of a workspace waits now and then."""
+LEAST_BYTES: Final = 8 * 1024
+"""What the store counts of an execution however small."""
 LONGEST_ASK_S: Final = 2.0
 WAIT_S: Final = 600.0
 FIRST_PAUSE_S: Final = 1.0
@@ -86,15 +93,16 @@ class Quotas:
         self._notes = notes
         self._executions = executions
         self._wait = wait
-        self._unfinished = _Unfinished(store, clock)
+        self._unfinished = _Totals(clock, lambda business: _unfinished_of(store, business))
+        self._stored = _Totals(clock, store.stored_bytes, LONGEST_COUNT_S)
         self._of_keys: Counter[str] = Counter()
         self._watches = TaskSet[None]()
 
     @asynccontextmanager
     async def place(
-        self, execution_id: ExecutionId, business: str, holder: Holder | None
+        self, execution_id: ExecutionId, business: str, holder: Holder | None, size_bytes: int = 0
     ) -> AsyncIterator[Place]:
-        """Count a submission while it is made, and its execution until it ends.
+        """Count a submission of so many bytes while it is made, and its execution until it ends.
 
         Raises:
             OverloadedError: A quota is reached (429); its message names it.
@@ -105,7 +113,7 @@ class Quotas:
         try:
             quota = self.by_workspace.get(business)
             if quota is not None:
-                await self._take_of_workspace(business, quota)
+                await self._take_of_workspace(business, quota, size_bytes)
             if holder is not None and self._notes is not None:
                 # Before it begins, for it may store artifacts at once.
                 await self._notes.keep_key(execution_id, holder)
@@ -121,6 +129,14 @@ class Quotas:
                 else:
                     work = self._until_ended(holder.key_id, place.started, self._wait)
                     self._watches.start(work)
+
+    async def stored_bytes(self) -> dict[str, int]:
+        """Return what the store keeps for each workspace that has a quota of it."""
+        return {
+            business: await self._stored.told(business)
+            for business, quota in self.by_workspace.items()
+            if quota.store_bytes is not None
+        }
 
     async def stop(self) -> None:
         """Wait for no execution any more."""
@@ -139,8 +155,13 @@ class Quotas:
                 self._release(holder.key_id)
             raise
 
-    async def _take_of_workspace(self, business: str, quota: Quota) -> None:
+    async def _take_of_workspace(self, business: str, quota: Quota, size_bytes: int) -> None:
         whose = f"the workspace {business}"
+        most = quota.store_bytes
+        if most is not None and not await self._stored.take(
+            business, most, max(size_bytes, LEAST_BYTES)
+        ):
+            raise _reached("store_bytes", whose, f"{most} bytes")
         most = quota.running
         if most is not None and not await self._unfinished.take(business, most):
             raise _reached("running", whose, f"{most} unfinished executions")
@@ -181,44 +202,58 @@ class Quotas:
             del self._of_keys[key_id]
 
 
-class _Unfinished:
-    """How many executions of a workspace are unfinished, as the store knew a moment ago."""
+class _Totals:
+    """How much of something each workspace has, as the store knew a moment ago."""
 
-    def __init__(self, store: Journal, clock: Clock) -> None:
-        self._store = store
+    def __init__(
+        self,
+        clock: Clock,
+        count: Callable[[str], Awaitable[int]],
+        patience_s: float = LONGEST_ASK_S,
+    ) -> None:
         self._clock = clock
+        self._count_in_store = count
+        self._patience_s = patience_s
         self._counted: dict[str, tuple[int, float]] = {}
         self._added: Counter[str] = Counter()
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def take(self, business: str, most: int) -> bool:
-        """Count one more; False if there are so many already."""
+    async def take(self, business: str, most: int, wanted: int = 1) -> bool:
+        """Count so much more; False if there would be more than ``most``."""
+        if await self.told(business) + self._added[business] + wanted > most:
+            return False
+        self._added[business] += wanted
+        return True
+
+    async def told(self, business: str) -> int:
+        """Return what the store knew."""
         if not self._is_fresh(business):
             async with self._turns.setdefault(business, asyncio.Lock()):
                 if not self._is_fresh(business):
                     await self._count(business)
-        count, _ = self._counted[business]
-        if count + self._added[business] >= most:
-            return False
-        self._added[business] += 1
-        return True
+        return self._counted[business][0]
 
     def _is_fresh(self, business: str) -> bool:
         found = self._counted.get(business)
-        return found is not None and self._clock.monotonic_s() - found[1] < FRESH_S
+        return found is not None and self._clock.monotonic_s() < found[1]
 
     async def _count(self, business: str) -> None:
-        at_s, before = self._clock.monotonic_s(), self._added[business]
+        begun_s, before = self._clock.monotonic_s(), self._added[business]
         try:
-            async with asyncio.timeout(LONGEST_ASK_S):
-                # Sub-flows may be started from another workspace, which must not use up this one.
-                wanted = ExecutionFilter(business=business, statuses=UNFINISHED, roots_only=True)
-                count = sum((await self._store.count_executions(wanted)).values())
+            async with asyncio.timeout(self._patience_s):
+                count = await self._count_in_store(business)
         except (StoreError, TimeoutError):
             log.warning("quota_not_checked", extra={"subject": business}, exc_info=True)
             count = 0
-        self._counted[business] = count, at_s
+        fresh_s = max(FRESH_S, COUNTING_SHARE * (self._clock.monotonic_s() - begun_s))
+        self._counted[business] = count, begun_s + fresh_s
         self._added[business] -= before
+
+
+async def _unfinished_of(store: Journal, business: str) -> int:
+    # Sub-flows may be started from another workspace, which must not use up this one.
+    wanted = ExecutionFilter(business=business, statuses=UNFINISHED, roots_only=True)
+    return sum((await store.count_executions(wanted)).values())
 
 
 def _reached(name: str, whose: str, most: str) -> OverloadedError:

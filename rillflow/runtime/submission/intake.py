@@ -272,7 +272,9 @@ class Submissions:
             (await deliver(submission)).raise_for_error()
             return submission.event.execution_id
         execution_id = submission.event.execution_id
-        async with self.quotas.place(execution_id, found.business, options.holder) as place:
+        async with self.quotas.place(
+            execution_id, found.business, options.holder, len(data)
+        ) as place:
             (await deliver(submission)).raise_for_error()
             place.started = execution_id
         return execution_id

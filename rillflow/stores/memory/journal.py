@@ -25,8 +25,11 @@ from rillflow.stores.append_plan import (
     Family,
     Outcome,
     Place,
+    StoredTotal,
+    Totals,
     ancestors_of,
     are_small,
+    total_of,
 )
 from rillflow.stores.large_values import (
     LARGE_VALUE_BYTES,
@@ -79,7 +82,8 @@ class _Stored:
     """One execution: its row, its last snapshot with its seq, all records, and large values.
 
     ``in_records`` are the hashes of the values that records refer to, ``descendants`` how
-    many sub-flows are counted for it, ``search_values`` by which it is found.
+    many sub-flows are counted for it, ``search_values`` by which it is found, ``stored_bytes`` what
+    is counted of it.
     """
 
     __slots__ = (
@@ -91,6 +95,7 @@ class _Stored:
         "search_values",
         "snapshot",
         "snapshot_seq",
+        "stored_bytes",
     )
 
     def __init__(self, row: ExecutionRow) -> None:
@@ -102,6 +107,7 @@ class _Stored:
         self.in_records: set[bytes] = set()
         self.descendants = 0
         self.search_values: dict[str, str] = {}
+        self.stored_bytes: StoredTotal | None = None
 
 
 class MemoryJournal(MemoryLifecycle):
@@ -117,6 +123,7 @@ class MemoryJournal(MemoryLifecycle):
         self._by_key: dict[int, _Stored] = {}
         self._deaths: dict[tuple[ExecutionId, str], Death] = {}
         self._idempotent: dict[tuple[str, str, str], _Stored] = {}
+        self._totals = Totals()
 
     async def take_scopes(self, scopes: Sequence[int]) -> int:
         """Become the owner of fencing scopes; return the new epoch, greater than any before."""
@@ -258,6 +265,15 @@ class MemoryJournal(MemoryLifecycle):
         self._check_open()
         return dict(Counter(row.status for row in self._matching(wanted)))
 
+    async def stored_bytes(self, workspace: str) -> int:
+        """Return about how many bytes are stored for a workspace."""
+        self._check_open()
+        kept = [each.stored_bytes for each in self._by_id.values() if each.stored_bytes]
+        executions = sum(each.row.business == workspace for each in self._by_id.values())
+        executions -= sum(each.elsewhere == workspace for each in kept)
+        more_bytes = sum(each.size_bytes for each in kept if each.workspace == workspace)
+        return total_of(executions, more_bytes)
+
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code; those without a code are left out."""
         self._check_open()
@@ -346,18 +362,33 @@ class MemoryJournal(MemoryLifecycle):
     def _write_beside_rows(self, plan: AppendPlan) -> None:
         for execution, values in plan.search_values.items():
             self._by_key[execution].search_values = dict(values)
+        payload_bytes = self._write_payloads(plan)
+        for row in self._totals.rows(plan, payload_bytes):
+            stored = self._by_key[row.key]
+            before = stored.stored_bytes or row._replace(size_bytes=0)
+            size_bytes = before.size_bytes + row.size_bytes
+            if stored.stored_bytes is not None and row.key in plan.snapshots:
+                size_bytes -= len(stored.snapshot or b"")
+            stored.stored_bytes = before._replace(size_bytes=size_bytes)
         for execution, (seq, snapshot) in plan.snapshots.items():
             stored = self._by_key[execution]
             stored.snapshot_seq, stored.snapshot = seq, snapshot
+
+    def _write_payloads(self, plan: AppendPlan) -> dict[int, int]:
+        """Write the large values of a plan; return by how many bytes each execution has grown."""
+        grown = Counter[int]()
         for execution, sha256, in_record, value in plan.payloads:
             stored = self._by_key[execution]
-            stored.payloads.setdefault(sha256, value)
+            if sha256 not in stored.payloads:
+                stored.payloads[sha256] = value
+                grown[execution] += len(value)
             if in_record:
                 stored.in_records.add(sha256)
         for execution, kept in plan.snapshot_payloads.items():
             stored = self._by_key[execution]
             for sha256 in stored.payloads.keys() - stored.in_records - set(kept):
-                del stored.payloads[sha256]
+                grown[execution] -= len(stored.payloads.pop(sha256))
+        return grown
 
     def _oldest_first(self) -> list[ExecutionRow]:
         rows = (stored.row for stored in self._by_id.values())

@@ -19,12 +19,13 @@ from rillflow.ports.storage.store import (
     ExecutionSummary,
     StoredExecution,
 )
-from rillflow.stores.append_plan import are_small
+from rillflow.stores.append_plan import are_small, total_of
 from rillflow.stores.large_values import CutAhead, ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
 from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.sql.stored_rows import (
+    COUNTED,
     damage_told,
     death_of,
     execution_summary,
@@ -96,6 +97,7 @@ _SUMMARIES: Final = """
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
 FROM executions
 """
+_STORED_BYTES: Final = COUNTED.format("$1")
 
 
 class PostgresJournal:
@@ -209,6 +211,11 @@ class PostgresJournal:
         condition, values = _where(wanted)
         query = f"SELECT status, count(*) FROM executions {condition} GROUP BY status"  # noqa: S608 - columns are our own, values are bound
         return dict(await self._database.rows(query, *values))
+
+    async def stored_bytes(self, workspace: str) -> int:
+        """Return about how many bytes are stored for a workspace."""
+        [(executions, more_bytes)] = await self._database.rows(_STORED_BYTES, workspace)
+        return total_of(executions, int(more_bytes))
 
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code; those without a code are left out."""

@@ -45,6 +45,7 @@ _REMOVE: Final = (
     "DELETE FROM journal WHERE execution = ANY($1::bigint[])",
     "DELETE FROM snapshots WHERE execution = ANY($1::bigint[])",
     "DELETE FROM descendants WHERE execution = ANY($1::bigint[])",
+    "DELETE FROM stored_bytes WHERE execution = ANY($1::bigint[])",
     "DELETE FROM search_keys WHERE key = ANY($1::bigint[])",
     "DELETE FROM payloads WHERE execution = ANY($1::bigint[])",
     _REMOVE_DEATHS,

@@ -267,6 +267,22 @@ _OWNER_LEASES: Final = """
     );
 """
 
+_STORED_BYTES: Final = """
+    -- Bytes of executions that have many, and for which workspace they count.
+    CREATE TABLE stored_bytes (
+        execution bigint PRIMARY KEY,
+        workspace text COLLATE "C" NOT NULL,
+        elsewhere text COLLATE "C",
+        bytes bigint NOT NULL
+    );
+    CREATE INDEX stored_bytes_by_workspace ON stored_bytes (workspace) INCLUDE (bytes);
+    CREATE INDEX stored_bytes_elsewhere ON stored_bytes (elsewhere) WHERE elsewhere IS NOT NULL;
+    -- Of what was stored before, large values alone: the rest would be read whole.
+    INSERT INTO stored_bytes
+        SELECT execution, business, NULL, sum(length(value))
+        FROM payloads JOIN executions ON key = execution GROUP BY execution, business;
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -293,6 +309,7 @@ MIGRATIONS: Final = (
     _AUDIT,
     _SEARCH_KEYS,
     _OWNER_LEASES,
+    _STORED_BYTES,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -1,8 +1,8 @@
 """The writer: the one task of a process that appends to the journal in PostgreSQL.
 
-Appends that arrive while a commit is under way are committed together by the next one; an idle
-writer commits at once. A caller waits on a future that is settled after the commit, so cancelling
-the caller changes nothing on disk.
+Appends that arrive while a commit is under way are committed together by the next one, but for
+large ones, which take turns; an idle writer commits at once. A caller waits on a future that is
+settled after the commit, so cancelling the caller changes nothing on disk.
 
 The writing transaction locks the rows of its partitions (``FOR SHARE``). A ``take_scopes``
 waits for it, and it waits for a ``take_scopes``: no append of an old owner commits after
@@ -12,7 +12,8 @@ Used by `stores/postgres/database.py`.
 """
 
 import asyncio
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -26,10 +27,12 @@ from rillflow.stores.append_plan import (
     AppendPlan,
     Family,
     Place,
+    Totals,
     ancestors_of,
     first_stored,
     with_late_snapshots,
 )
+from rillflow.stores.commit_order import CommitOrder
 from rillflow.stores.postgres.append_statements import (
     columns_of,
     fenced_arguments,
@@ -40,8 +43,6 @@ from rillflow.stores.postgres.append_statements import (
 )
 from rillflow.stores.postgres.known_places import KnownPlaces
 from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
-
-_LARGEST_GROUP: Final = 1_024
 
 SILENCE_S: Final = 30.0
 """After this a silent connection is cut; its host may have disappeared."""
@@ -98,13 +99,25 @@ _SNAPSHOT_SEQS: Final = """
 SELECT execution_id, seq FROM executions JOIN snapshots ON execution = key
 WHERE execution_id = ANY($1::text[])
 """
+# A row that was inserted, and not changed, has no earlier version.
 _PUT_PAYLOAD: Final = """
 INSERT INTO payloads VALUES ($1, $2, $3, $4)
 ON CONFLICT (execution, sha256) DO UPDATE SET in_record = true
 WHERE excluded.in_record AND NOT payloads.in_record
+RETURNING xmax = 0
 """
 _DROP_PAYLOADS: Final = """
-DELETE FROM payloads WHERE execution = $1 AND NOT in_record AND sha256 <> ALL($2::bytea[])
+WITH dropped AS (
+    DELETE FROM payloads WHERE execution = $1 AND NOT in_record AND sha256 <> ALL($2::bytea[])
+    RETURNING length(value) AS bytes
+) SELECT coalesce(sum(bytes), 0)::bigint FROM dropped
+"""
+# A snapshot replaces an earlier one, which has been counted.
+_COUNT_BYTES: Final = """
+INSERT INTO stored_bytes VALUES ($1, $2, $3, $4)
+ON CONFLICT (execution) DO UPDATE SET bytes = stored_bytes.bytes + excluded.bytes
+    - CASE WHEN $5 THEN
+        coalesce((SELECT length(snapshot) FROM snapshots WHERE execution = $1), 0) ELSE 0 END
 """
 _DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key = ANY($1::bigint[])"
 _PUT_SEARCH_KEYS: Final = """
@@ -133,18 +146,19 @@ class _Ticket(NamedTuple):
 
 
 class PostgresWriter:
-    """Commits the appends of callers, in the order of arrival, on one connection."""
+    """Commits the appends of callers on one connection, those of an execution as they arrive."""
 
     def __init__(self, url: str, *, silence_s: float = SILENCE_S) -> None:
         """Write to this database; a group that takes longer than ``silence_s`` has failed."""
         self._url = url
         self._silence_s = silence_s
-        self._waiting: deque[_Ticket] = deque()
+        self._order: CommitOrder[_Ticket] = CommitOrder()
         self._wake = asyncio.Event()
         self._stopped = False
         self._connection: asyncpg.Connection | None = None
         self._known_scopes: set[int] = set()
         self._known = KnownPlaces()
+        self._totals = Totals()
         self._keys: deque[int] = deque()
         self._task = asyncio.create_task(self._run(), name="rillflow-writer")
 
@@ -164,7 +178,7 @@ class PostgresWriter:
         if self._stopped:
             raise StoreError("PostgreSQL: the store is closed")
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Ticket(tuple(appends), future))
+        self._order.add(_Ticket(tuple(appends), future))
         self._wake.set()
         try:
             await future
@@ -172,12 +186,21 @@ class PostgresWriter:
             del future  # its error's traceback has this frame: the appends would be in a cycle
 
     async def _run(self) -> None:
-        while self._waiting or not self._stopped:
-            await self._wake.wait()
+        order = self._order
+        while order or not self._stopped:
+            if self._stopped:
+                order.end_rest()
+            begun_s = time.monotonic()
+            group = order.take(begun_s)
+            if group:
+                await self._commit(group)
+                now_s = time.monotonic()
+                order.took(group, now_s - begun_s, now_s)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(order.pause_s(begun_s)):
+                    await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                size = min(len(self._waiting), _LARGEST_GROUP)
-                await self._commit([self._waiting.popleft() for _ in range(size)])
         await self._disconnect()
 
     async def _commit(self, tickets: list[_Ticket]) -> None:
@@ -223,7 +246,7 @@ class PostgresWriter:
         async with connection.transaction():
             plan, unfinished = await _plan_for(connection, appends)
             refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
-            await _write_plan(connection, plan)
+            await self._write_plan(connection, plan)
         if any(refusals):
             self._known.forget()
         else:
@@ -244,7 +267,7 @@ class PostgresWriter:
         plan, epochs = known
         if any(_refusal(plan, ticket.appends) for ticket in tickets):
             return False
-        if not is_of_one_statement(plan):
+        if not is_of_one_statement(plan) or self._totals.is_to_be_written(plan):
             return False
         rows = rows_of(plan)
         statement = fenced_statement(tuple(rows))
@@ -254,10 +277,20 @@ class PostgresWriter:
             arguments = fenced_arguments(epochs, VERSION, rows)
             is_written = await connection.fetchval(statement, *arguments)
         if is_written:
+            self._totals.rows(plan)  # none: it notes them
             self._known.keep(appends, plan)
         else:
             self._known.forget()
         return is_written
+
+    async def _write_plan(self, connection: asyncpg.Connection, plan: AppendPlan) -> None:
+        payload_bytes = await _write_payloads(connection, plan) if plan.payloads else None
+        for row in self._totals.rows(plan, payload_bytes):
+            await connection.execute(_COUNT_BYTES, *row, row.key in plan.snapshots)
+        for name, rows in rows_of(plan).items():
+            await connection.execute(plain_statement(name), *columns_of(rows))
+        if plan.search_values:
+            await _put_search_values(connection, plan)
 
     async def _ensure_owners(self, scopes: set[int]) -> None:
         """Create the rows to lock, in a transaction before the one that locks them.
@@ -326,16 +359,16 @@ async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int
     return iter(keys)
 
 
-async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
-    for name, rows in rows_of(plan).items():
-        await connection.execute(plain_statement(name), *columns_of(rows))
-    if plan.payloads:
+async def _write_payloads(connection: asyncpg.Connection, plan: AppendPlan) -> dict[int, int]:
+    """Write the large values of a plan; return by how many bytes each execution has grown."""
+    grown = Counter[int]()
+    for payload in plan.payloads:
         # One by one: together they may exceed the limit of a statement.
-        await connection.executemany(_PUT_PAYLOAD, plan.payloads)
+        if await connection.fetchval(_PUT_PAYLOAD, *payload):
+            grown[payload.key] += len(payload.value)
     for key, kept in plan.snapshot_payloads.items():
-        await connection.execute(_DROP_PAYLOADS, key, list(kept))
-    if plan.search_values:
-        await _put_search_values(connection, plan)
+        grown[key] -= await connection.fetchval(_DROP_PAYLOADS, key, list(kept))
+    return grown
 
 
 async def _put_search_values(connection: asyncpg.Connection, plan: AppendPlan) -> None:

@@ -5,7 +5,7 @@ Used by `stores/postgres` and `stores/sqlite`.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +18,13 @@ from rillflow.ports.storage.templates import TaskTemplate
 from rillflow.ports.triggers import TriggerRow
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+COUNTED: Final = """
+SELECT (SELECT count(*) FROM executions WHERE business = {0})
+    - (SELECT count(*) FROM stored_bytes WHERE elsewhere = {0}),
+    (SELECT coalesce(sum(bytes), 0) FROM stored_bytes WHERE workspace = {0})
+"""
+"""SQL of every adapter: how many executions a workspace has, and the bytes beyond them."""
 
 
 @contextmanager

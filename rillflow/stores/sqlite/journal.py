@@ -19,10 +19,11 @@ from rillflow.ports.storage.store import (
     ExecutionSummary,
     StoredExecution,
 )
-from rillflow.stores.append_plan import are_small
+from rillflow.stores.append_plan import are_small, total_of
 from rillflow.stores.large_values import CutAhead, ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.sql.stored_rows import (
+    COUNTED,
     damage_told,
     death_of,
     execution_summary,
@@ -75,6 +76,7 @@ _SUMMARIES: Final = """
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
 FROM executions
 """
+_STORED_BYTES: Final = COUNTED.format("?1")
 
 
 class SqliteJournal:
@@ -195,6 +197,14 @@ class SqliteJournal:
         return await self._database.scan(
             lambda connection: dict(connection.execute(query, values).fetchall())
         )
+
+    async def stored_bytes(self, workspace: str) -> int:
+        """Return about how many bytes are stored for a workspace."""
+
+        def count(connection: sqlite3.Connection) -> int:
+            return total_of(*connection.execute(_STORED_BYTES, (workspace,)).fetchone())
+
+        return await self._database.scan(count)
 
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code; those without a code are left out."""

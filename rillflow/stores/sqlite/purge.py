@@ -43,6 +43,7 @@ _REMOVE: Final = (
     f"DELETE FROM journal WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM snapshots WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM descendants WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM stored_bytes WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM search_keys WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM payloads WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     _REMOVE_DEATHS,

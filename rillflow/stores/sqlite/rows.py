@@ -8,6 +8,7 @@ Used by `stores/sqlite/writer.py`.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, count
 from typing import Final
@@ -22,6 +23,7 @@ from rillflow.stores.append_plan import (
     ExecutionRow,
     Family,
     Place,
+    Totals,
     ancestors_of,
     with_late_snapshots,
 )
@@ -50,6 +52,18 @@ ON CONFLICT DO UPDATE SET in_record = 1 WHERE in_record < excluded.in_record
 _DROP_PAYLOADS: Final = """
 DELETE FROM payloads WHERE execution = ? AND NOT in_record
 AND hex(sha256) NOT IN (SELECT value FROM json_each(?))
+"""
+_HAS_PAYLOAD: Final = "SELECT 1 FROM payloads WHERE execution = ? AND sha256 = ?"
+_DROPPED_BYTES: Final = """
+SELECT coalesce(sum(length(value)), 0) FROM payloads WHERE execution = ? AND NOT in_record
+AND hex(sha256) NOT IN (SELECT value FROM json_each(?))
+"""
+# A snapshot replaces an earlier one, which has been counted.
+_COUNT_BYTES: Final = """
+INSERT INTO stored_bytes VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (execution) DO UPDATE SET bytes = bytes + excluded.bytes
+    - CASE WHEN ?5 THEN
+        coalesce((SELECT length(snapshot) FROM snapshots WHERE execution = ?1), 0) ELSE 0 END
 """
 _UPDATE_RESTS: Final = (
     "UPDATE executions SET rests = ? WHERE key IN (SELECT value FROM json_each(?))"
@@ -146,8 +160,12 @@ def _snapshot_seqs(
     return dict(connection.execute(_SNAPSHOT_SEQS, (_json.encode(wanted).decode(),)))
 
 
-def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
+def write_plan(
+    connection: sqlite3.Connection, plan: AppendPlan, totals: Totals | None = None
+) -> None:
     """Write the rows of a plan, inside the transaction that read for it.
+
+    ``totals`` counts their bytes.
 
     Raises:
         sqlite3.IntegrityError: An idempotency key is taken already.
@@ -162,14 +180,29 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
     for rests in set(plan.rests.values()):
         keys = [key for key, each in plan.rests.items() if each is rests]
         connection.execute(_UPDATE_RESTS, (rests, _json.encode(keys).decode()))
+    payload_bytes = _write_payloads(connection, plan) if plan.payloads else None
+    for row in totals.rows(plan, payload_bytes) if totals else ():
+        connection.execute(_COUNT_BYTES, (*row, row.key in plan.snapshots))
     _PUT_SNAPSHOTS.run(connection, [(key, *kept) for key, kept in plan.snapshots.items()])
-    for payload in plan.payloads:
-        connection.execute(_PUT_PAYLOAD, payload)
-    for key, wanted in plan.snapshot_payloads.items():
-        hashes = _json.encode([sha256.hex().upper() for sha256 in wanted])
-        connection.execute(_DROP_PAYLOADS, (key, hashes.decode()))
     if plan.search_values:
         _put_search_values(connection, plan)
+
+
+def _write_payloads(connection: sqlite3.Connection, plan: AppendPlan) -> dict[int, int]:
+    """Write the large values of a plan; return by how many bytes each execution has grown."""
+    grown = Counter[int]()
+    for payload in plan.payloads:
+        found = connection.execute(_HAS_PAYLOAD, (payload.key, payload.sha256)).fetchone()
+        connection.execute(_PUT_PAYLOAD, payload)
+        if found is None:
+            grown[payload.key] += len(payload.value)
+    for key, wanted in plan.snapshot_payloads.items():
+        hashes = _json.encode([sha256.hex().upper() for sha256 in wanted]).decode()
+        ((dropped_bytes,),) = connection.execute(_DROPPED_BYTES, (key, hashes))
+        if dropped_bytes:
+            connection.execute(_DROP_PAYLOADS, (key, hashes))
+            grown[key] -= dropped_bytes
+    return grown
 
 
 def _put_search_values(connection: sqlite3.Connection, plan: AppendPlan) -> None:

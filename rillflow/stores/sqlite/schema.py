@@ -274,6 +274,22 @@ _OWNER_LEASES: Final = (
     ) WITHOUT ROWID""",
 )
 
+_STORED_BYTES: Final = (
+    # Bytes of executions that have many, and for which workspace they count.
+    """CREATE TABLE stored_bytes (
+        execution INTEGER PRIMARY KEY,
+        workspace TEXT NOT NULL,
+        elsewhere TEXT,
+        bytes INTEGER NOT NULL
+    )""",
+    "CREATE INDEX stored_bytes_by_workspace ON stored_bytes (workspace, bytes)",
+    "CREATE INDEX stored_bytes_elsewhere ON stored_bytes (elsewhere) WHERE elsewhere IS NOT NULL",
+    # Of what was stored before, large values alone: the rest would be read whole.
+    """INSERT INTO stored_bytes
+        SELECT execution, business, NULL, sum(length(value))
+        FROM payloads JOIN executions ON key = execution GROUP BY execution""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -292,6 +308,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _AUDIT,
     _SEARCH_KEYS,
     _OWNER_LEASES,
+    _STORED_BYTES,
 )
 VERSION: Final = len(MIGRATIONS)
 

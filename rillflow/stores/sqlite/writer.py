@@ -21,7 +21,8 @@ from typing import Any, Final, TypeVar, cast
 
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.storage.store import Append
-from rillflow.stores.sqlite.commit_order import CommitOrder
+from rillflow.stores.append_plan import Totals
+from rillflow.stores.commit_order import CommitOrder
 from rillflow.stores.sqlite.connection import WriteGate, connect, is_busy, transaction
 from rillflow.stores.sqlite.file_use import truncate_wal, wal_path
 from rillflow.stores.sqlite.rows import plan_for, write_plan
@@ -70,6 +71,7 @@ class SqliteWriter:
         self._wal_max_bytes = wal_max_bytes
         self._gate = WriteGate(path)
         self._commits = 0
+        self._totals = Totals()
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._order: CommitOrder[_Ticket] = CommitOrder()
         self._is_last = False
@@ -170,7 +172,7 @@ class SqliteWriter:
                     except StoreError as error:
                         # Its traceback would hold this frame, and the ticket in it, in a cycle.
                         ticket.error = error.with_traceback(None)
-                write_plan(connection, plan)
+                write_plan(connection, plan, self._totals)
         except Exception as error:  # noqa: BLE001 - the thread survives whatever a group brings
             if len(tickets) > 1 and not isinstance(error, sqlite3.OperationalError):
                 for ticket in tickets:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from rillflow.errors import ConflictError
+from rillflow.stores.append_plan import EXECUTION_BYTES
 from rillflow.stores.sql.triggers import NEXT_REVISION
 from rillflow.stores.transfer.rows import CHANGING, COLUMNS, MovedExecution
 from rillflow.stores.transfer.session import Session
@@ -44,6 +45,17 @@ INSERT INTO descendants (execution, started) VALUES (?, ?)
 ON CONFLICT (execution) DO UPDATE SET started = excluded.started
 WHERE excluded.started > descendants.started
 """
+_DROP_BYTES: Final = "DELETE FROM stored_bytes WHERE execution = ?"
+# For its own workspace, also of a sub-flow that another one has started.
+_COUNT_BYTES: Final = f"""
+INSERT INTO stored_bytes (execution, workspace, elsewhere, bytes)
+SELECT key, business, NULL, bytes FROM executions JOIN (
+    SELECT (SELECT coalesce(sum(length(record)), 0) FROM journal WHERE execution = ?)
+        + (SELECT coalesce(sum(length(value)), 0) FROM payloads WHERE execution = ?)
+        + (SELECT coalesce(sum(length(snapshot)), 0) FROM snapshots WHERE execution = ?) AS bytes
+) AS counted ON bytes > {EXECUTION_BYTES}
+WHERE key = ?
+"""  # noqa: S608 - a number of ours
 _DROP_SEARCH_KEYS: Final = "DELETE FROM search_keys WHERE key = ?"
 _PUT_SEARCH_KEY: Final = """
 INSERT INTO search_keys
@@ -223,6 +235,8 @@ class Writer:
             await self._session.run(_PUT_SNAPSHOT, place.key, moved.snapshot_seq, snapshot)
         if moved.descendants is not None:
             await self._session.run(_PUT_DESCENDANTS, place.key, moved.descendants)
+        await self._session.run(_DROP_BYTES, place.key)
+        await self._session.run(_COUNT_BYTES, *[place.key] * 4)
         if place.stored == moved.last_seq:
             return False
         row = moved.row

@@ -123,7 +123,14 @@ async def _or_nothing(
 
 async def _store_state(stack: Stack) -> list[MetricState]:
     size = float(await stack.store.size_bytes())
-    return [MetricState(metrics.STORE_BYTES.name, [((), [size])])]
+    by_workspace = await stack.submissions.quotas.stored_bytes()
+    rows: list[tuple[tuple[str, ...], list[float]]] = [
+        ((workspace,), [float(kept)]) for workspace, kept in by_workspace.items()
+    ]
+    return [
+        MetricState(metrics.STORE_BYTES.name, [((), [size])]),
+        MetricState(metrics.WORKSPACE_STORE_BYTES.name, rows),
+    ]
 
 
 async def _actors_state(stack: Stack) -> list[MetricState]:

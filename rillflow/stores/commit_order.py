@@ -6,7 +6,7 @@ them others have the disk for a while, if they use it too.
 
 Appends of one execution keep their order.
 
-Used by `stores/sqlite/writer.py`.
+Used by `stores/postgres/writer.py` and `stores/sqlite/writer.py`.
 """
 
 from collections import Counter, OrderedDict, deque
