@@ -169,7 +169,8 @@ class Settings(BaseSettings):
     """Origins whose web pages may call the API and read its answers; ``*`` allows all origins."""
     connections_per_address: Annotated[int, Field(ge=1)] = 1_000
     """Most connections from one address, except this machine; more requests are refused (429).
-    With ``tls_cert`` as many may begin within 10 s."""
+    With ``tls_cert`` as many may begin within 10 s. Half as many requests, at least 100, may be for
+    pages of the console within 10 s."""
     body_start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Time within which the first byte of a body must arrive; otherwise the answer is 408."""
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0

@@ -281,6 +281,33 @@ def test_with_tls_one_address_from_elsewhere_begins_so_many_connections_and_this
         assert sum(b" 200 " in each for each in answers) == most
 
 
+@pytest.mark.parametrize(
+    "path", [b"/", b"/console", b"/console/files/page.js", b"/%63onsole", b"/docs"]
+)
+def test_one_address_from_elsewhere_asks_for_pages_so_often_and_for_the_rest_as_it_likes(
+    tmp_path: Path, path: bytes
+) -> None:
+    """One connection carries any number of requests, whose answers nobody need read."""
+    port = free_port()
+    near = limited(FRONT.format(port=port), limits_of(250, 5, 5, 1))
+    far = near.replace("acl near src 127.0.0.0/8", "acl near src 127.0.0.99")
+    most = 125
+
+    def answered(asked: bytes, times: int) -> list[bytes]:
+        request = b"GET %b HTTP/1.1\r\nHost: x\r\n" % asked
+        last = request + b"Connection: close\r\n\r\n"
+        answer = _answer(port, (request + b"\r\n") * (times - 1) + last)
+        return re.findall(rb"HTTP/1\.1 (\d+) ", answer)
+
+    with _front(tmp_path, far):
+        assert answered(path, most + 20) == [b"200"] * most + [b"429"], "the connection is closed"
+        assert answered(path, 1) == [b"429"]
+        assert answered(b"/flow/submit.json", 2 * most) == [b"200"] * 2 * most
+        assert answered(b"/flow/trigger.json?console=/console", 9) == [b"200"] * 9
+    with _front(tmp_path, near):
+        assert answered(path, 2 * most) == [b"200"] * 2 * most
+
+
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
     path = tmp_path / "haproxy.cfg"
     path.write_text(FRONT.format(port=free_port()), encoding="utf-8")

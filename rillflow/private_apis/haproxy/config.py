@@ -81,6 +81,13 @@ LIMITED = """\
     http-request return status 429 content-type application/json hdr Retry-After 1 \
 hdr Connection close string '{{"error_code":30201,"error":"too many connections of one address",\
 "hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' if many !near
+    acl pages path,url_dec / /docs /swagger-ui.html
+    acl pages path,url_dec -m beg /console
+    http-request track-sc1 src,ipmask(32,64) table {table} if pages !near
+    http-request return status 429 content-type application/json hdr Retry-After 10 \
+hdr Connection close string '{{"error_code":30201,"error":"too many requests of one address",\
+"hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' \
+if pages {{ sc1_http_req_rate gt {pages} }}
     http-request set-header X-Forwarded-For %[src] unless near forwarded
     http-request wait-for-body time {start_ms}ms at-least 1
     http-request wait-for-body time {rate_ms}ms at-least {rate_bytes}
@@ -92,6 +99,17 @@ Clients of this machine have no limit of their own, since a reverse proxy here h
 connections; and only such a proxy is believed for whom it calls. An eighth of all connections is
 left to them. Who rents a machine has a whole /64 of IPv6, so that is one address.
 """
+PAGES_TABLE = "rillflow_pages"
+PAGES_WITHIN_10S = f"""\
+backend {PAGES_TABLE}
+    stick-table type ipv6 size 100k expire 30s store http_req_rate(10s)
+"""
+"""Counts the requests of addresses for pages of the console, which need no key.
+
+Each costs a replica more than it costs the client, who need not read what it is sent.
+"""
+LEAST_PAGES = 100
+"""The pages of the console are made of some dozens of files."""
 TLS_ONLY = "TLS_ONLY"
 """Stands in the line of connections that begin: each has a handshake, which computes, with TLS."""
 MOST_FAR = "MOST_FAR"
@@ -155,7 +173,8 @@ def limited(
     told = (line for line in limits.splitlines(keepends=True) if has_tls or TLS_ONLY not in line)
     limits = "".join(line.replace(f" {TLS_ONLY}", "") for line in told)
     lines = configuration.splitlines(keepends=True)
-    return "".join(line + limits if line.strip() == FRONT else line for line in lines)
+    table = PAGES_WITHIN_10S if PAGES_TABLE in limits else ""
+    return "".join(table + line + limits if line.strip() == FRONT else line for line in lines)
 
 
 def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: float) -> str:
@@ -163,6 +182,7 @@ def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: flo
 
     Args:
         per_address: Connections of one address from elsewhere; with TLS as many may begin in 10 s.
+            Half as many requests may be for pages of the console in 10 s, or 100.
         start_s: Within which the first byte of a body must have come.
         whole_s: Within which a body must have come.
         bytes_per_s: At least so many of it, looked at once.
@@ -171,6 +191,8 @@ def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: flo
     return LIMITED.format(
         per_address=per_address,
         twice_per_address=2 * per_address,
+        pages=max(per_address // 2, LEAST_PAGES),
+        table=PAGES_TABLE,
         start_ms=round(start_s * 1000),
         rate_ms=round(within_s * 1000),
         rate_bytes=max(1, round(bytes_per_s * within_s)),
