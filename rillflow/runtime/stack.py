@@ -146,7 +146,10 @@ class Stack:
         Raises:
             RequestError: A name is malformed, or is not the definition's.
             DefinitionError: The definition is refused.
+            OverloadedError: The store has no room for it, or the workspace has none (503, 429).
         """
+        self.submissions.admission.room.require()
+        await self.submissions.quotas.take_store(business, len(text))
         checks_length = self.settings.switch("ENABLE_DAG_INFO_LENGTH_CHECK")
         return await add_descriptor(
             self.store,

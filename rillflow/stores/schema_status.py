@@ -28,6 +28,7 @@ MIGRATIONS: Final = (
     "search keys, and an index of executions by version",
     "the leases of execution actors",
     "bytes of executions that have many",
+    "bytes of definitions",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -19,6 +19,8 @@ from tests.api.test_keys_command import said
 
 SUBMIT: Final = "/flow/submit.json"
 OURS: Final = "/flow/triggers"
+ADDED: Final = {"business_id": "shop", "feature_name": "order", "alias": "release"}
+ADD: Final = "/flow/bg/manage/descriptor/add_descriptor.json"
 FOREIGN: Final = """
 workspace: video
 dagName: many
@@ -204,12 +206,31 @@ async def test_what_functions_answer_counts_as_well() -> None:
         assert await api.refusal(SUBMIT, descriptor_id="shop:calling") == (429, 30201, message)
 
 
+async def test_definitions_count_as_well_and_are_refused_beyond_it() -> None:
+    async with served(workspace_quotas={"shop": {"store_bytes": 100_000}}) as api:
+        await api.add(PASS)
+        added = 0
+        for number in range(9):
+            text = PASS.replace("$.context.a", f"{number}{'x' * 20_000}")
+            answer = await api.client.post(ADD, params=ADDED, content=text)
+            api.clock.advance(2)
+            if answer.status_code == 429:
+                break
+            added += 1
+        message = "the quota store_bytes of the workspace shop is reached: 100000 bytes"
+        assert refusal_of(answer)[1:] == (30201, message)
+        assert added == 4
+        await api.add(PASS.replace("shop", "free"))
+
+
 async def test_new_executions_leave_the_disk_of_the_store_some_space(tmp_path: Path) -> None:
     async with served(data_dir=tmp_path, store_min_free_bytes=1 << 60) as api:
-        await api.add(PASS)
+        await api.stack.store.add_version("shop", "order", "release", "0" * 32, PASS, at_ms=1)
         answer = await api.client.post(SUBMIT, params={"descriptor_id": "shop:order"}, json={})
         assert answer.status_code == 503, answer.text
         assert "store_min_free_bytes" in answer.text
+        added = await api.client.post(ADD, params=ADDED, content=PASS)
+        assert added.status_code == 503, added.text
         assert answer.headers["Retry-After"] == "1"
         new = {"id": "t", "descriptor_id": "shop:order", "cron": "0 0 0 1 1 *"}
         await api.post(f"{OURS}/add.json", new)

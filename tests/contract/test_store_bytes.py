@@ -94,3 +94,13 @@ async def test_a_new_process_goes_on_counting(new_store: Callable[[], Store]) ->
 
 def test_what_is_noted_in_memory_has_a_limit() -> None:
     assert MOST_NOTED * EXECUTION_BYTES < 1 << 29
+
+
+async def test_versions_of_definitions_count_for_their_workspace_once(store: Store) -> None:
+    assert await store.definition_bytes("shop") == 0
+    for alias in ("release", "beta"):
+        await store.add_version("shop", "order", alias, "0" * 32, "é" * 100, at_ms=1)
+    await store.add_version("shop", "order", "release", "1" * 32, "x" * 50, at_ms=2, keep=1)
+    await store.add_version("other", "order", "release", "1" * 32, "x" * 50, at_ms=2)
+    assert await store.definition_bytes("shop") == 250
+    assert await store.definition_bytes("other") == 50

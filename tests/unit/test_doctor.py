@@ -30,7 +30,7 @@ from tests.unit.commands import run, stand_in
 SECRET = "xyzzy-plugh"
 MANY_ROWS = """
 WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
-INSERT INTO known_versions SELECT 'business', 'feature', n FROM numbers
+INSERT INTO known_versions SELECT 'business', 'feature', n, 0 FROM numbers
 """
 ALIVE = {"status": "ok"}
 READY = {"status": "ready", "ready": True, "reasons": []}

@@ -25,7 +25,11 @@ STAY: Final = {
     *("audit", "ended_sessions"),  # what was done on this server
     "sqlite_sequence",
 }
-OWN_COLUMNS: Final = {VERSIONS: {"position"}, TRIGGERS: {"revision"}}
+OWN_COLUMNS: Final = {
+    VERSIONS: {"position"},
+    TRIGGERS: {"revision"},
+    "known_versions": {"bytes"},  # of what was added here
+}
 """Columns that count within one store."""
 
 

@@ -322,6 +322,10 @@ class Catalogue(Protocol):
         """
         ...
 
+    async def definition_bytes(self, business: str) -> int:
+        """Return how long all versions that were ever added to a business are, in bytes."""
+        ...
+
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""
         ...

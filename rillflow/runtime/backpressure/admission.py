@@ -80,7 +80,7 @@ class Admission:
         self._executions = executions
         self._clock = clock
         self._memory = NodeMemory(clock)
-        self._room = StoreRoom(settings, clock)
+        self.room = StoreRoom(settings, clock)
         switch = settings.switch
         self._checks_storage = (
             switch("ENABLE_RUNTIME_STORAGE_USAGE_CHECK")
@@ -121,7 +121,7 @@ class Admission:
         Raises:
             RequestError: A limit is reached (30200, 30201).
         """
-        self._room.require()
+        self.room.require()
         if self._checks_storage and self.is_full(self.storage_usage()):
             raise RequestError("runtime storage limit", wire_code=STORAGE_LIMIT)
         is_checked = dedicated and resources.check_type != "skip"

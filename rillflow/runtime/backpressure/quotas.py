@@ -29,7 +29,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, TrafficCall
 from rillflow.ports.storage.access import Holder, Quota
-from rillflow.ports.storage.store import ExecutionFilter, Journal
+from rillflow.ports.storage.store import ExecutionFilter, Store
 from rillflow.task_set import TaskSet
 
 log = logging.getLogger("rillflow.admission")
@@ -82,7 +82,7 @@ class Quotas:
         self,
         by_workspace: Mapping[str, Quota],
         *,
-        store: Journal,
+        store: Store,
         executions: Executions,
         clock: Clock,
         wait: Wait | None = None,
@@ -94,7 +94,7 @@ class Quotas:
         self._executions = executions
         self._wait = wait
         self._unfinished = _Totals(clock, lambda business: _unfinished_of(store, business))
-        self._stored = _Totals(clock, store.stored_bytes, LONGEST_COUNT_S)
+        self._stored = _Totals(clock, lambda business: _stored_of(store, business), LONGEST_COUNT_S)
         self._of_keys: Counter[str] = Counter()
         self._watches = TaskSet[None]()
 
@@ -130,6 +130,17 @@ class Quotas:
                     work = self._until_ended(holder.key_id, place.started, self._wait)
                     self._watches.start(work)
 
+    async def take_store(self, business: str, size_bytes: int) -> None:
+        """Count bytes that a workspace is about to store.
+
+        Raises:
+            OverloadedError: Its quota is reached (429).
+        """
+        quota = self.by_workspace.get(business)
+        most = None if quota is None else quota.store_bytes
+        if most is not None and not await self._stored.take(business, most, size_bytes):
+            raise _reached("store_bytes", f"the workspace {business}", f"{most} bytes")
+
     async def stored_bytes(self) -> dict[str, int]:
         """Return what the store keeps for each workspace that has a quota of it."""
         return {
@@ -157,11 +168,7 @@ class Quotas:
 
     async def _take_of_workspace(self, business: str, quota: Quota, size_bytes: int) -> None:
         whose = f"the workspace {business}"
-        most = quota.store_bytes
-        if most is not None and not await self._stored.take(
-            business, most, max(size_bytes, LEAST_BYTES)
-        ):
-            raise _reached("store_bytes", whose, f"{most} bytes")
+        await self.take_store(business, max(size_bytes, LEAST_BYTES))
         most = quota.running
         if most is not None and not await self._unfinished.take(business, most):
             raise _reached("running", whose, f"{most} unfinished executions")
@@ -250,7 +257,11 @@ class _Totals:
         self._added[business] -= before
 
 
-async def _unfinished_of(store: Journal, business: str) -> int:
+async def _stored_of(store: Store, business: str) -> int:
+    return await store.stored_bytes(business) + await store.definition_bytes(business)
+
+
+async def _unfinished_of(store: Store, business: str) -> int:
     # Sub-flows may be started from another workspace, which must not use up this one.
     wanted = ExecutionFilter(business=business, statuses=UNFINISHED, roots_only=True)
     return sum((await store.count_executions(wanted)).values())

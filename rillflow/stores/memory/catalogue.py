@@ -58,6 +58,12 @@ class MemoryCatalogue(MemoryLifecycle):
         for oldest in list(versions)[: max(len(versions) - keep, 0)]:
             del versions[oldest]
 
+    async def definition_bytes(self, business: str) -> int:
+        """Return how long all versions of a business are together."""
+        self._check_open()
+        versions = [version for its, _, version in self._known_versions if its == business]
+        return sum(len(self._texts[version].encode()) for version in versions)
+
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""
         self._check_open()

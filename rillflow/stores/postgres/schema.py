@@ -283,6 +283,13 @@ _STORED_BYTES: Final = """
         FROM payloads JOIN executions ON key = execution GROUP BY execution, business;
 """
 
+_DEFINITION_BYTES: Final = """
+    -- How long the text of a version is, for the workspace that has added it.
+    ALTER TABLE known_versions ADD COLUMN bytes bigint NOT NULL DEFAULT 0;
+    UPDATE known_versions SET bytes = coalesce(
+        (SELECT octet_length(text) FROM definitions WHERE definition_id = version), 0);
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -310,6 +317,7 @@ MIGRATIONS: Final = (
     _SEARCH_KEYS,
     _OWNER_LEASES,
     _STORED_BYTES,
+    _DEFINITION_BYTES,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -290,6 +290,13 @@ _STORED_BYTES: Final = (
         FROM payloads JOIN executions ON key = execution GROUP BY execution""",
 )
 
+_DEFINITION_BYTES: Final = (
+    # How long the text of a version is, for the workspace that has added it.
+    "ALTER TABLE known_versions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+    """UPDATE known_versions SET bytes = coalesce(
+        (SELECT length(text) FROM definitions WHERE definition_id = version), 0)""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -309,6 +316,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _SEARCH_KEYS,
     _OWNER_LEASES,
     _STORED_BYTES,
+    _DEFINITION_BYTES,
 )
 VERSION: Final = len(MIGRATIONS)
 

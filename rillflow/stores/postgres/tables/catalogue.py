@@ -13,7 +13,12 @@ from rillflow.stores.sql.stored_rows import version_row
 
 _PUT_TEXT: Final = "INSERT INTO definitions VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _PUT_NAME: Final = "INSERT INTO names VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-_PUT_KNOWN_VERSION: Final = "INSERT INTO known_versions VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_PUT_KNOWN_VERSION: Final = """
+INSERT INTO known_versions VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
+_DEFINITION_BYTES: Final = """
+SELECT coalesce(sum(bytes), 0)::bigint FROM known_versions WHERE business = $1
+"""
 # Additions to one alias are serialized, so that positions are in the order of commits.
 _LOCK_ALIAS: Final = """
 SELECT FROM names WHERE business = $1 AND feature = $2 AND alias = $3 FOR UPDATE
@@ -73,8 +78,14 @@ class PostgresCatalogue:
             await connection.executemany(_PUT_NAME, name_rows(*address))
             await connection.execute(_LOCK_ALIAS, *address)
             await connection.execute(_PUT_VERSION, *address, definition_id, at_ms)
-            await connection.execute(_PUT_KNOWN_VERSION, business, feature, definition_id)
+            await connection.execute(
+                _PUT_KNOWN_VERSION, business, feature, definition_id, len(text.encode())
+            )
             await connection.execute(_TRIM_VERSIONS, *address, keep)
+
+    async def definition_bytes(self, business: str) -> int:
+        """Return how long all versions of a business are together."""
+        return int(await self._database.value(_DEFINITION_BYTES, business) or 0)
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""

@@ -14,7 +14,7 @@ from rillflow.stores.sqlite.database import SqliteDatabase
 
 _PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions VALUES (?, ?)"
 _PUT_NAME: Final = "INSERT OR IGNORE INTO names VALUES (?, ?, ?)"
-_PUT_KNOWN_VERSION: Final = "INSERT OR IGNORE INTO known_versions VALUES (?, ?, ?)"
+_PUT_KNOWN_VERSION: Final = "INSERT OR IGNORE INTO known_versions VALUES (?, ?, ?, ?)"
 # Replacing the row gives it a new position, which makes the version the newest again.
 _PUT_VERSION: Final = """
 INSERT OR REPLACE INTO versions (business, feature, alias, version, created_at_ms)
@@ -25,6 +25,7 @@ DELETE FROM versions WHERE position IN (
     SELECT position FROM versions WHERE business = ? AND feature = ? AND alias = ?
     ORDER BY position DESC LIMIT -1 OFFSET ?)
 """
+_DEFINITION_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM known_versions WHERE business = ?"
 _KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = ? AND version = ?"
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
@@ -60,16 +61,21 @@ class SqliteCatalogue:
         keep: int = 300,
     ) -> None:
         """Store a text and make it the newest version of an alias; keep the newest ones."""
+        size_bytes = len(text.encode())
 
         def add(connection: sqlite3.Connection) -> None:
             address = (business, feature, alias)
             connection.execute(_PUT_TEXT, (definition_id, text))
             connection.executemany(_PUT_NAME, name_rows(*address))
             connection.execute(_PUT_VERSION, (*address, definition_id, at_ms))
-            connection.execute(_PUT_KNOWN_VERSION, (business, feature, definition_id))
+            connection.execute(_PUT_KNOWN_VERSION, (business, feature, definition_id, size_bytes))
             connection.execute(_TRIM_VERSIONS, (*address, keep))
 
         await self._database.write(add)
+
+    async def definition_bytes(self, business: str) -> int:
+        """Return how long all versions of a business are together."""
+        return int(await self._value(_DEFINITION_BYTES, business) or 0)
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""
