@@ -301,6 +301,7 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/events.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/event.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/changes.json", KEY, needs=VIEW),
+    Route("GET", "/flow/console/v1/writes.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/timeline.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/trace.json", KEY, needs=VIEW),
     Route("GET", "/flow/console/v1/executions.stream", KEY, needs=VIEW_SEEN),

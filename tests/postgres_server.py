@@ -22,11 +22,16 @@ USER: Final = "rillflow"
 class PostgresServer:
     """One running server; every database it makes is new and empty.
 
-    One that is a ``standby_of`` another has a copy of all that is in it, and follows it.
+    One that is a ``standby_of`` another has a copy of all that is in it, and follows it. One in a
+    folder that is ``kept`` starts on what is there, and ``stop`` leaves it there.
     """
 
-    def __init__(self, standby_of: "PostgresServer | None" = None) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="rillflow-postgres-"))
+    def __init__(
+        self, standby_of: "PostgresServer | None" = None, *, kept: Path | None = None
+    ) -> None:
+        self._is_kept = kept is not None
+        self._home = kept or Path(tempfile.mkdtemp(prefix="rillflow-postgres-"))
+        self._home.mkdir(exist_ok=True)
         self.binaries = _binaries(self._home)
         self._numbers = count(1)
         user = _user()
@@ -34,7 +39,9 @@ class PostgresServer:
             os.chown(self._home, user, -1)
         self._data = str(self._home / "data")
         self._pid_file = self._home / "data" / "postmaster.pid"
-        if standby_of is None:
+        if Path(self._data).exists():
+            pass
+        elif standby_of is None:
             access = ("--username", USER, "--auth", "trust", "--no-sync")
             self._run("initdb", "--pgdata", self._data, *access)
         else:
@@ -74,10 +81,17 @@ class PostgresServer:
         """Create a database and return its URL."""
         name = f"test{next(self._numbers)}"
         self._run("createdb", "--host", str(self._home), "--username", USER, name)
+        return self.url_of(name)
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a database that is there."""
         return f"postgresql://{USER}@/{name}?host={self._home}"
 
     def stop(self) -> None:
-        """End the server and forget its data."""
+        """End the server, and forget its data if they are not kept."""
+        if self._is_kept:
+            self._run("pg_ctl", "stop", "--wait", "--pgdata", self._data, "--mode", "fast")
+            return
         if self._pid_file.exists():
             self.kill()
         shutil.rmtree(self._home)
@@ -113,6 +127,8 @@ def _binaries(home: Path) -> Path:
         return newest / "bin"
     # The binaries look for their libraries beside the package, so the copy has both.
     copy = home / WHEEL / newest.name
+    if copy.exists():
+        return copy / "bin"
     shutil.copytree(newest, copy)
     libraries = package.with_name(f"{WHEEL}.libs")
     if libraries.exists():

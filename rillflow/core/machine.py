@@ -15,7 +15,8 @@ rules:
 Used by `core`, `runtime` and `testing`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -56,6 +57,9 @@ from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.versions import IDS_OF_OTHERS_HIDDEN
 
+Turns: TypeAlias = Callable[[Plan, ExecutionState, int], Turn]
+"""Makes the turn of an event at a time."""
+
 
 class Handled(msgspec.Struct, frozen=True):
     """The result of an event: commands to carry out, and whether the state changed.
@@ -73,8 +77,12 @@ class Handled(msgspec.Struct, frozen=True):
     refusal: ExecutionError | None = None
 
 
-def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
+def submit(
+    plan: Plan, event: ExecutionSubmitted, turns: Turns = Turn
+) -> tuple[ExecutionState, Handled]:
     """Create an execution and start it (spec 3.4).
+
+    ``turns`` makes the turn; a replay has one that notes more.
 
     Raises:
         ExecutionError: The submitted data cannot be kept (30505), or the definition has more
@@ -109,7 +117,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     state.context = stored_context(context, {}, state.context_max_bytes, budget)
     state.context_bytes = budget.made_bytes
     state.invoke.begin_time(event.at_ms)
-    turn = Turn(plan, state, event.at_ms)
+    turn = turns(plan, state, event.at_ms)
     if state.execution_max_tasks is not None and len(plan.level.tasks) > state.execution_max_tasks:
         groups.refuse_too_many(state, groups=0, tasks=len(plan.level.tasks))
     turn.instantiate("", plan.level)
@@ -146,14 +154,14 @@ def _root_of(event: ExecutionSubmitted) -> str:
     return as_told_to(event.execution_id, root.encode()).decode()
 
 
-def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
-    """Handle an event after the first.
+def handle(plan: Plan, state: ExecutionState, event: Event, turns: Turns = Turn) -> Handled:
+    """Handle an event after the first; ``turns`` is as for ``submit``.
 
     Raises:
         ExecutionError: The event is refused; the state is as it was.
         RequestError: The event names something that does not exist.
     """
-    turn = Turn(plan, state, event.at_ms)
+    turn = turns(plan, state, event.at_ms)
     if not _take(turn, event):
         return Handled([], changed=False)
     if state.remaining is not None:

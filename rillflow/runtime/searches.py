@@ -60,10 +60,6 @@ class FairSearches:
         """Count the newest executions by status."""
         return await self._in_turn(lambda: self._store.count_newest(wanted, most))
 
-    async def oldest_submission(self, wanted: Wanted) -> int | None:
-        """Return the submit time of the oldest execution."""
-        return await self._in_turn(lambda: self._store.oldest_submission(wanted))
-
     async def list_executions(
         self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
     ) -> list[ExecutionSummary]:

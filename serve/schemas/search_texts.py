@@ -5,7 +5,7 @@ Used by `serve/routes/console_api`.
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -46,11 +46,20 @@ _AROUND_MS: Final = 60_000
 """A sub-flow is stored some time after the moment that its id tells."""
 
 
+class BareWord(NamedTuple):
+    """A word of a search without the name of a field, and its place, from 1."""
+
+    text: str
+    number: int
+
+
 class Search(NamedTuple):
     """A search as it was understood.
 
     ``statuses`` are the words given, none for all. ``asks_owners`` are those of them that the store
     does not know. ``uuid`` is the end of the id that is looked for, if its flow is not known.
+    ``bare_flow`` is the word that was taken for a flow; whether there is such a workspace decides
+    whether it was one.
     """
 
     wanted: Wanted
@@ -58,6 +67,7 @@ class Search(NamedTuple):
     asks_owners: frozenset[str]
     uuid: str | None
     shown: JsonObject
+    bare_flow: BareWord | None = None
 
 
 def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
@@ -68,7 +78,7 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
     """
     fields = {name: text.strip() for name, text in given.items() if text and text.strip()}
     keys: dict[str, str] = {}
-    _add_words(fields, keys, fields.pop("q", ""))
+    bare_flow = _add_words(fields, keys, fields.pop("q", ""))
     statuses = _statuses(fields.pop("status", ""))
     business, feature = flow_of(fields.get("flow"))
     execution_id, uuid = _id(fields.get("id"))
@@ -104,7 +114,23 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
         "version": version,
         "context": dict(keys),
     }
-    return Search(wanted, statuses, _OWNERS & set(statuses), uuid, shown)
+    return Search(wanted, statuses, _OWNERS & set(statuses), uuid, shown, bare_flow)
+
+
+def no_such_flow(word: BareWord, workspaces: Iterable[str]) -> RequestError:
+    """Return the error for a word that is neither a flow nor one with the name of a field.
+
+    ``workspaces`` are those that whoever searches may know of.
+    """
+    name, colon, value = word.text.partition(":")
+    near = closest(name, workspaces)
+    meant = f"{near}{colon}{value}" if near else f"context.{name}:{value}" if colon else ""
+    told = f"there is no field `{name}`" if colon else f"there is no workspace `{name}`"
+    return RequestError(
+        f"{told[:200]}: word {word.number} of the search",
+        hint=f"the fields are {', '.join(_KEYS)}, and context.NAME"
+        + (f"; did you mean `{meant[:200]}`?" if meant else ""),
+    )
 
 
 def shown_status(stored: str) -> str:
@@ -145,7 +171,9 @@ def place_of(cursor: str | None) -> Place | None:
     return Place(int(at_ms), int(key))
 
 
-def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> None:
+def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> BareWord | None:
+    """Add the words of a text to fields and search keys; return the one taken for a flow."""
+    bare_flow: BareWord | None = None
     if len(text) > LONGEST_SEARCH:
         raise RequestError(f"a search has up to {LONGEST_SEARCH} characters, not {len(text)}")
     words = _WORD.findall(text)
@@ -161,6 +189,9 @@ def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> None:
                 raise _malformed(key, word, f"it is given twice; word {number} differs")
             value = f"{fields[key]},{value}"
         fields[key] = value
+        if key == "flow" and not word.startswith("flow:"):
+            bare_flow = BareWord(word, number)
+    return bare_flow
 
 
 def _key_and_value(word: str, number: int) -> tuple[str, str]:

@@ -59,6 +59,31 @@ async def test_executions_are_found_by_status_flow_time_and_id() -> None:
         assert await found(api, since="3h", until="1h") == newest_first
 
 
+@pytest.mark.parametrize(
+    ("word", "told", "hint"),
+    [
+        ("foo:bar", "there is no field `foo`", "did you mean `context.foo:bar`?"),
+        ("shpo:order", "there is no field `shpo`", "did you mean `shop:order`?"),
+        ("zoo", "there is no workspace `zoo`", "the fields are status, flow, since"),
+        ("statu:failed", "word 2 of the search is not understood", "is status: meant"),
+    ],
+)
+async def test_a_word_that_is_neither_a_field_nor_a_flow_is_refused(
+    word: str, told: str, hint: str
+) -> None:
+    async with served({"work": failing}) as api:
+        ids = await fill(api)
+        assert await found(api, q="shop:order") == list(reversed(ids.values()))
+        assert await found(api, q="shop:nothing") == []
+        for path in ("executions.json", "counts.json"):
+            refused = await api.client.get(f"{V1}{path}", params={"q": f"status:failed {word}"})
+            body = refused.json()
+            assert refused.status_code == 400
+            assert told in body["error"]
+            assert "word 2 of the search" in body["error"]
+            assert hint in body["hint"]
+
+
 async def test_of_very_many_only_the_newest_are_counted_and_the_answer_says_so() -> None:
     async with served({"work": failing}) as api:
         await fill(api)

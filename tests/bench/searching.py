@@ -1,21 +1,28 @@
 """How long pages of the list, searches, counts and histograms take among many executions.
 
     python -m tests.bench.searching [--executions 1000000] [--only sqlite] [--requests 40]
+        [--keep FOLDER] [--matching TEXT]
 
 Fills each kind of store with rows (no execution is run), serves the API in this process, and asks
 it over HTTP, one request after the other. Prints the median and the 95th percentile of each search
 in milliseconds and marks those over 150 ms, and the processor time of one: of this process, which
-holds client, API and SQLite, and of PostgreSQL.
+holds client, API and SQLite, and of PostgreSQL. Each request is made a few times before it is
+measured. With ``--keep`` the rows stay in a folder and are written once, so that "the last hour"
+has fewer later on.
 """
 
 import argparse
 import asyncio
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.stores import open_store
@@ -27,6 +34,7 @@ from tests.postgres_server import PostgresServer
 
 V1: Final = "/flow/console/v1/"
 GOAL_MS: Final = 150.0
+WARMING: Final = 5
 STORES: Final = ("sqlite", "postgres")
 _servers: Final[list[int]] = []
 """The first process of each PostgreSQL, which is no child of this one."""
@@ -77,26 +85,30 @@ async def middle_of(api: Api) -> str:
     return str(page["next"])
 
 
-async def measure(api: Api, requests: int, known: Known) -> None:
-    """Ask for everything, and print how long it took."""
-    middle = await middle_of(api)
-    pages = {"a page in the middle": {"cursor": middle}}
-    await shown(
-        api,
-        "versions of a flow counted",
-        "version_counts.json",
-        requests,
-        {"flow": known.flow, "versions": ",".join(known.versions)},
-    )
-    for what, query in pages.items():
-        await shown(api, what, "executions.json", requests, query)
+async def asked(api: Api, known: Known) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return all requests, as path and query, by what they are."""
+    versions = {"flow": known.flow, "versions": ",".join(known.versions)}
+    found: dict[str, tuple[str, dict[str, Any]]] = {
+        "versions of a flow counted": ("version_counts.json", versions),
+        "a page in the middle": ("executions.json", {"cursor": await middle_of(api)}),
+    }
     for what, text in searches(known).items():
-        await shown(api, what, "executions.json", requests, {"q": text})
-        await shown(api, f"{what}: counts", "counts.json", requests, {"q": text})
+        found[what] = "executions.json", {"q": text}
+        found[f"{what}: counts"] = "counts.json", {"q": text}
+    return found
+
+
+async def measure(api: Api, requests: int, known: Known, matching: str) -> None:
+    """Make all requests whose names match, and print how long they took."""
+    for what, (path, query) in (await asked(api, known)).items():
+        if re.search(matching, what):
+            await shown(api, what, path, requests, query)
 
 
 async def shown(api: Api, what: str, path: str, requests: int, query: dict[str, Any]) -> None:
-    """Print how long a request takes."""
+    """Print how long a request takes once it has been made some times."""
+    for _ in range(WARMING):
+        await api.get(f"{V1}{path}", **query)
     took: list[float] = []
     begun_cpu_s = spent_s()
     for _ in range(requests):
@@ -117,30 +129,47 @@ def spent_s() -> float:
 
 
 @contextmanager
-def database(kind: str) -> Iterator[str]:
-    """A new database of a kind of store."""
+def database(kind: str, folder: Path, *, is_kept: bool) -> Iterator[str]:
+    """A database of a kind of store, below a folder if it is kept."""
     if kind == "sqlite":
-        with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-            yield f"sqlite://{folder}/search.db"
+        yield f"sqlite://{folder}/search.db"
         return
-    server = PostgresServer()
+    server = PostgresServer(kept=folder / kind if is_kept else None)
     _servers.append(server.pid)
     try:
-        yield server.new_database()
+        yield (
+            server.url_of("test1")
+            if (folder / f"{kind}.json").exists()
+            else (server.new_database())
+        )
     finally:
         _servers.remove(server.pid)
         server.stop()
 
 
-async def run(kind: str, count: int, requests: int) -> None:
-    """Fill a store and measure it."""
-    with database(kind) as url:
-        begun_s = time.perf_counter()
-        known = await fill(url, count, time.time_ns() // 1_000_000)
-        print(f"\n{kind}: {count:,} executions, written in {time.perf_counter() - begun_s:.0f} s")
-        print(f"{'':46}{'p50 ms':>9}{'p95 ms':>9}{'CPU ms':>9}")
-        async with served(store=open_store(url)) as api:
-            await measure(api, requests, known)
+def filled(url: str, count: int, told: Path) -> Known:
+    """Fill a store that is not filled yet, and keep what is known of it in a file."""
+    if told.exists():
+        return msgspec.json.decode(told.read_bytes(), type=Known)
+    begun_s = time.perf_counter()
+    known = asyncio.run(fill(url, count, time.time_ns() // 1_000_000))
+    print(f"{count:,} executions, written in {time.perf_counter() - begun_s:.0f} s")
+    told.write_bytes(msgspec.json.encode(known))
+    return known
+
+
+async def serve_and_measure(url: str, known: Known, chosen: argparse.Namespace) -> None:
+    """Serve the API on a filled store, and measure it."""
+    async with served(store=open_store(url)) as api:
+        await measure(api, chosen.requests, known, chosen.matching)
+
+
+def run(kind: str, folder: Path, chosen: argparse.Namespace) -> None:
+    """Fill a store, if it is not filled yet, and measure it."""
+    with database(kind, folder, is_kept=chosen.keep is not None) as url:
+        known = filled(url, chosen.executions, folder / f"{kind}.json")
+        print(f"\n{kind:46}{'p50 ms':>9}{'p95 ms':>9}{'CPU ms':>9}")
+        asyncio.run(serve_and_measure(url, known, chosen))
 
 
 def main() -> None:
@@ -149,10 +178,15 @@ def main() -> None:
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--only", choices=STORES, action="append")
+    parser.add_argument("--keep", type=Path, help="folder in which the rows stay")
+    parser.add_argument("--matching", default="", help="only requests whose names match")
     chosen = parser.parse_args()
     tune_gc()
-    for kind in chosen.only or STORES:
-        asyncio.run(run(kind, chosen.executions, chosen.requests))
+    with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as own:
+        folder = chosen.keep or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in chosen.only or STORES:
+            run(kind, folder, chosen)
 
 
 if __name__ == "__main__":

@@ -115,8 +115,9 @@ async def test_all_conditions_of_a_search_hold_together(
     assert await numbers(store, wanted) == expected
     counts = await store.count_by_time(wanted, [0, 10_000])
     assert sum(counts[0].values()) == len(expected)
-    oldest = await store.oldest_submission(wanted)
-    assert oldest == (min(expected) // 2 * 100 if expected else None)
+    newest = await store.count_newest(wanted, 100)
+    assert sum(newest.counts.values()) == len(expected)
+    assert newest.oldest_ms == (min(expected) // 2 * 100 if expected else None)
 
 
 @pytest.mark.parametrize("flows", [4, MOST_PARTS + 1])
@@ -132,7 +133,7 @@ async def test_a_business_is_searched_in_all_of_its_flows(store: Store, flows: i
         {"RUNNING": 1},
         {"RUNNING": flows - 2},
     ]
-    assert await store.oldest_submission(wanted) == 2
+    assert (await store.count_newest(wanted, 9_999)).oldest_ms == 2
 
 
 async def test_the_sub_flows_of_an_execution_are_found(store: Store) -> None:

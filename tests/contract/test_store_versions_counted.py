@@ -24,10 +24,10 @@ def of_version(version: str, from_ms: int | None = None) -> Wanted:
 async def test_versions_are_counted_by_status(store: Store) -> None:
     await fill(store)
     assert await store.count_newest(of_version(OLD), 100) == NewestCount(
-        {"RUNNING": 4, "succeed": 2}, None, is_whole=True
+        {"RUNNING": 4, "succeed": 2}, None, is_whole=True, oldest_ms=1
     )
     assert await store.count_newest(of_version(NEW), 100) == NewestCount(
-        {"RUNNING": 3, "failed": 3, "succeed": 4}, None, is_whole=True
+        {"RUNNING": 3, "failed": 3, "succeed": 4}, None, is_whole=True, oldest_ms=11
     )
 
 
@@ -35,9 +35,10 @@ async def test_a_version_of_many_is_counted_over_its_newest(store: Store) -> Non
     await fill(store)
     # The newest three that succeeded are 14, 16 and 17, the newest three that run 18 to 20.
     found = await store.count_newest(of_version(NEW), 3)
-    assert found == NewestCount({"RUNNING": 3}, 18, is_whole=False)
+    assert found == NewestCount({"RUNNING": 3}, 18, is_whole=False, oldest_ms=18)
     found = await store.count_newest(of_version(NEW), 4)
-    assert found == NewestCount({"RUNNING": 3, "failed": 2, "succeed": 4}, 12, is_whole=False)
+    counts = {"RUNNING": 3, "failed": 2, "succeed": 4}
+    assert found == NewestCount(counts, 12, is_whole=False, oldest_ms=12)
 
 
 async def test_the_newest_of_all_workflows_and_of_a_workspace_are_counted(store: Store) -> None:
@@ -45,20 +46,22 @@ async def test_the_newest_of_all_workflows_and_of_a_workspace_are_counted(store:
     await store.append([submit(number, feature="pay") for number in (21, 22)])
     for wanted in (Wanted(), Wanted(business="shop")):
         assert await store.count_newest(wanted, 100) == NewestCount(
-            {"RUNNING": 9, "failed": 3, "succeed": 6}, None, is_whole=True
+            {"RUNNING": 9, "failed": 3, "succeed": 6}, None, is_whole=True, oldest_ms=1
         )
     # Two workflows share what is counted: of each the newest one that runs, since the younger.
     found = await store.count_newest(Wanted(business="shop", statuses=("RUNNING",)), 2)
     assert (found.from_ms, found.is_whole) == (22, False)
-    failed = Wanted(statuses=("failed",))
-    assert await store.count_newest(failed, 2) == NewestCount({"failed": 2}, 13, is_whole=False)
-    assert await store.count_newest(Wanted(statuses=()), 2) == NewestCount({}, None, is_whole=True)
+    found = await store.count_newest(Wanted(statuses=("failed",)), 2)
+    assert found == NewestCount({"failed": 2}, 13, is_whole=False, oldest_ms=13)
+    found = await store.count_newest(Wanted(statuses=()), 2)
+    assert found == NewestCount({}, None, is_whole=True, oldest_ms=None)
 
 
 async def test_versions_are_counted_since_a_time(store: Store) -> None:
     await fill(store)
     found = await store.count_newest(of_version(NEW, from_ms=15), 100)
-    assert found == NewestCount({"RUNNING": 3, "failed": 1, "succeed": 2}, 15, is_whole=True)
+    counts = {"RUNNING": 3, "failed": 1, "succeed": 2}
+    assert found == NewestCount(counts, 15, is_whole=True, oldest_ms=15)
 
 
 @pytest.mark.parametrize(("business", "feature"), [("zoo", "order"), ("shop", "pay")])
@@ -67,4 +70,5 @@ async def test_a_version_is_counted_for_its_workflow_only(
 ) -> None:
     await fill(store)
     wanted = Wanted(business=business, feature=feature, definition_id=NEW)
-    assert await store.count_newest(wanted, 100) == NewestCount({}, None, is_whole=True)
+    found = await store.count_newest(wanted, 100)
+    assert found == NewestCount({}, None, is_whole=True, oldest_ms=None)

@@ -14,7 +14,6 @@ from rillflow.stores.postgres.tables.search_parts import (
     Statement,
     StatusPart,
     newest_of,
-    oldest_of,
     page_of,
     spans_of,
     window_of,
@@ -26,7 +25,6 @@ PLACE: Final = Place(7, 3)
 STATEMENTS: Final[tuple[Callable[[tuple[StatusPart, ...]], Statement], ...]] = (
     lambda parts: page_of(parts, PLACE, 50),
     lambda parts: window_of(parts, PLACE, 5_000),
-    oldest_of,
     lambda parts: newest_of(parts, 50_000),
     lambda parts: spans_of(parts, [0, 10, 20]),
 )
@@ -54,7 +52,7 @@ def test_more_flows_make_no_longer_statement(
 
 
 def test_each_part_is_a_row_of_the_values_in_which_parts_differ() -> None:
-    _, values = oldest_of(of_flows(2))
+    _, values = newest_of(of_flows(2), 50)
     statuses, flows, same_statuses, *others = values
     assert statuses == list(STATUSES) * 2
     assert same_statuses == statuses

@@ -54,7 +54,6 @@ async def test_who_searches_without_an_end_leaves_turns_to_others_and_is_refused
         lambda searches: searches.search_executions(ALL, limit=1),
         lambda searches: searches.count_by_time(ALL, [0, 1]),
         lambda searches: searches.count_newest(ALL, 1),
-        lambda searches: searches.oldest_submission(ALL),
         lambda searches: searches.list_executions(ExecutionFilter(), limit=1),
         lambda searches: searches.count_executions(ExecutionFilter()),
         lambda searches: searches.count_codes(ExecutionFilter()),

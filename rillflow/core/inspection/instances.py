@@ -10,12 +10,13 @@ from rillflow.core import status as core
 from rillflow.core.inspection.cutting import cut, page_of
 from rillflow.core.inspection.graphs import group_view, is_degraded
 from rillflow.core.inspection.overview import wait_view
+from rillflow.core.inspection.reasons import explained_warnings
 from rillflow.core.inspection.waits import Waits
 from rillflow.core.plan import Plan
 from rillflow.core.redaction import redacted
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED
-from rillflow.core.view import ext_view, hint_of, progress_view, task_definition, warnings_view
+from rillflow.core.view import ext_view, hint_of, progress_view, task_definition
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.jsontypes import JsonObject, JsonValue
 
@@ -53,7 +54,7 @@ def instance(plan: Plan, state: ExecutionState, at_ms: int, *, name: str) -> Jso
         "attempts": _attempts(task),
         "attempts_left_out": invoke.times_left_out,
         "mapping_warnings": task.mapping_warnings,
-        "warnings": warnings_view(task.warnings),
+        "warnings": explained_warnings(task.warnings),
         "wait": wait_view(waits.of_task(task), at_ms),
         "callback_url": _callback_url(plan, state, task),
         "sub_flow": invoke.referenced_execution_id,

@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Final
 
 from rillflow.core import status as core
+from rillflow.core.inspection.reasons import explained_warnings
 from rillflow.core.inspection.sentences import sentence
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.inspection.waits import Wait, Waits, failure_of
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, DagStatus
-from rillflow.core.view import invoke_view, warnings_view
+from rillflow.core.view import invoke_view
 from rillflow.jsontypes import JsonObject, JsonValue
 
 _MOST_STEPS: Final = 50
@@ -78,7 +79,7 @@ def header(plan: Plan, state: ExecutionState, at_ms: int) -> JsonObject:
         "message": shown.get("msg"),
         "code": shown.get("code"),
         "hint": shown.get("hint"),
-        "warnings": warnings_view(state.warnings),
+        "warnings": explained_warnings(state.warnings),
     }
 
 

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from rillflow.core.inspection.cutting import Sizes, cut
+from rillflow.core.inspection.reasons import reasons_in
 from rillflow.core.mapping_warnings import warnings_of
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.redaction import MASK, redacted
@@ -150,8 +151,15 @@ def _trace(field: str, trace: Trace) -> JsonObject:
         "value": MASK if is_secret and trace.value is not None else redacted(trace.value),
         "has_value": trace.value is not None,
         "kind": "failed" if trace.error else told.kind.value if told else None,
-        "reason": None if reason is None else reason[:_LONGEST_TEXT],
+        **_why(reason),
     }
+
+
+def _why(reason: str | None) -> JsonObject:
+    """Return a reason as a sentence, and as codes with values; None where there is none."""
+    if not reason:
+        return {"reason": None, "reasons": []}
+    return {"reason": reason[:_LONGEST_TEXT], "reasons": reasons_in(reason[:_LONGEST_TEXT])}
 
 
 def conditions_of(
@@ -238,7 +246,7 @@ def condition_view(
         "condition": text[:_LONGEST_TEXT],
         "next": effect,
         "is_true": found.is_true,
-        "reason": found.reason[:_LONGEST_TEXT] or None,
+        **_why(found.reason),
         "value": MASK if is_secret else redacted(value),
         "parts": [_part(text, part, sizes) for part in found.parts],
         "more_items": found.more_items,
@@ -256,7 +264,7 @@ def _part(condition: str, part: Part, sizes: Sizes) -> JsonObject:
         "path": part.path[:_LONGEST_TEXT],
         "value": MASK if is_secret else redacted(value),
         "has_value": part.has_value,
-        "reason": part.reason[:_LONGEST_TEXT] or None,
+        **_why(part.reason),
     }
 
 
@@ -314,13 +322,13 @@ def _value(
             expression = compile_expression(text)
             names = {"source": document["context"], **document}
             value = expression.evaluate(names, seed=0, language=state.language, total=budget)
-            return {"value": cut(value), "error": None, "reason": None}
+            return {"value": cut(value), "error": None, **_why(None)}
         path = compile_path(text, budget)
         value = path.find(document, budget)
         reason = why_no_value(path, document).reason if value is None else None
-        return {"value": cut(value), "error": None, "reason": reason}
+        return {"value": cut(value), "error": None, **_why(reason)}
     except LanguageError as error:
-        return {"value": None, "error": str(error)[:_LONGEST_TEXT], "reason": None}
+        return {"value": None, "error": str(error)[:_LONGEST_TEXT], **_why(None)}
 
 
 def _masked(values: JsonObject) -> JsonObject:

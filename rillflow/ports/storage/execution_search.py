@@ -43,12 +43,14 @@ class NewestCount(NamedTuple):
     """How many executions of a search have each status, or how many of its newest.
 
     ``from_ms`` is the submit time from which they were counted, None for all of them.
-    ``is_whole`` is False if there are more since the time that was asked for.
+    ``is_whole`` is False if there are more since the time that was asked for. ``oldest_ms`` is the
+    submit time of the oldest that was counted, None where there are none.
     """
 
     counts: dict[str, int]
     from_ms: int | None
     is_whole: bool
+    oldest_ms: int | None
 
 
 class FoundExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,10 +111,6 @@ class ExecutionSearch(Protocol):
         counted from the time on since which none has more. The workflows of a workspace share
         ``most`` equally, so that fewer may be counted of one with many.
         """
-        ...
-
-    async def oldest_submission(self, wanted: Wanted) -> int | None:
-        """Return the submit time of the oldest execution that is found, None for none."""
         ...
 
     async def idempotency_keys(

@@ -11,9 +11,14 @@ from typing import Final, TypeVar
 from cachetools import LRUCache
 
 from rillflow.core.events import ExecutionSubmitted
-from rillflow.core.inspection.cutting import cut, escaped
 from rillflow.core.inspection.history.journal import data_of
 from rillflow.core.inspection.history.timelines import timeline
+from rillflow.core.inspection.history.writes import (
+    MOST_CHANGES,
+    Room,
+    contexts_of,
+    shown_changes,
+)
 from rillflow.core.inspection.views import inspect
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
@@ -26,6 +31,7 @@ from rillflow.runtime.definitions.catalogue import Plans
 from rillflow.runtime.histories.history import History
 from rillflow.runtime.histories.past_rules import past_rules
 from rillflow.runtime.histories.weighed_recorder import MOST_STATE_BYTES
+from rillflow.runtime.histories.writes_page import WritesPage
 
 Found = TypeVar("Found")
 
@@ -39,7 +45,8 @@ MOST_WAITING: Final = 32
 SCANNED: Final = 1_000
 """How many events are looked through for one page."""
 CHUNK: Final = 200
-MOST_CHANGES: Final = 200
+MOST_SHOWN_BYTES: Final = 4 << 20
+"""How much the changes of one answer take."""
 _PLANS_BYTES: Final = 64 << 20
 
 
@@ -181,9 +188,26 @@ class Histories:
             task = getattr(event, "task", "")
             before: dict[str, JsonObject] = {}
             if seq > 1:
-                before = _contexts_of((await history.at(seq - 1)).state)
-            after = _contexts_of((await history.at(seq)).state)
+                before = contexts_of((await history.at(seq - 1)).state)
+            after = contexts_of((await history.at(seq)).state)
             return await FOR_HISTORIES.run(lambda: _changes(seq, str(task), before, after))
+
+    async def writes(
+        self, execution_id: ExecutionId, last_seq: int, *, cursor: int, limit: int
+    ) -> JsonObject:
+        """Return what tasks wrote into contexts, in order, up to an event.
+
+        ``cursor`` is the last event of the page before, 0 for the first.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        page, at = WritesPage(cursor, limit), cursor
+        async with self._history(execution_id) as history:
+            while at < last_seq and not page.is_full and at - cursor < SCANNED:
+                first, at = at + 1, min(at + CHUNK, last_seq)
+                await history.noted(first, at, page.note)
+        return page.shown(last_seq)
 
     async def rules(
         self, execution_id: ExecutionId, last_seq: int, seq: int, task: str
@@ -277,34 +301,15 @@ def _is_wanted(row: JsonObject, kind: str, task: str) -> bool:
     return not task or name == task or name.rpartition("-")[2] == task
 
 
-def _contexts_of(state: ExecutionState) -> dict[str, JsonObject]:
-    return {"": state.context, **{route: each.context for route, each in state.groups.items()}}
-
-
 def _changes(
     seq: int, task: str, before: dict[str, JsonObject], after: dict[str, JsonObject]
 ) -> JsonObject:
     found: list[JsonValue] = []
-    more = 0
+    more, room = 0, Room(MOST_CHANGES, MOST_SHOWN_BYTES)
     for route, context in after.items():
         old = before.get(route, {})
-        if old is context:
-            continue
-        for key in {**old, **context}:
-            if key in old and key in context and old[key] == context[key]:
-                continue
-            if len(found) >= MOST_CHANGES:
-                more += 1
-                continue
-            path = "/" + escaped(key)
-            found.append(
-                {
-                    "route": route,
-                    "path": path[:4_096],
-                    "op": "add" if key not in old else "replace" if key in context else "remove",
-                    "before": cut(old.get(key), 4_096, path),
-                    "after": cut(context.get(key), 4_096, path),
-                    "task": task,
-                }
-            )
+        if old is not context:
+            changes, left_out = shown_changes(old, context, room, route=route, task=task)
+            found += changes
+            more += left_out
     return {"seq": seq, "changes": found, "more": more}

@@ -9,7 +9,7 @@ Used by `runtime/histories/cache.py`.
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from rillflow.core.encoding import codec
 from rillflow.core.events import Event, ExecutionSubmitted
@@ -39,6 +39,10 @@ PORTION_S: Final = 0.02
 SPACING: Final = 100
 """The number of events between two checkpoints at first; it doubles when they are too large."""
 CHECKPOINTS_BYTES: Final = 16 << 20
+
+
+Note: TypeAlias = Callable[[WeighedRecorder, JsonObject], None]
+"""Notes something of an event, whose row it is given, and of the state after it."""
 
 
 class Checkpoint(NamedTuple):
@@ -130,10 +134,18 @@ class History:
         Raises:
             RillflowError: As ``whole``.
         """
-        recorder = await self.at(first - 1) if first > 1 else self._begun(await self._plan())
         rows: list[JsonObject] = []
-        await self._replay(recorder, last, keeps=recorder is self._front, rows=rows)
+        await self.noted(first, last, lambda _, row: rows.append(row))
         return rows
+
+    async def noted(self, first: int, last: int, note: Note) -> None:
+        """Replay events, both ends included; after each, a thread notes what it wants of it.
+
+        Raises:
+            RillflowError: As ``whole``.
+        """
+        recorder = await self.at(first - 1) if first > 1 else self._begun(await self._plan())
+        await self._replay(recorder, last, keeps=recorder is self._front, note=note)
 
     async def event(self, seq: int) -> Event:
         """Return one event.
@@ -180,7 +192,7 @@ class History:
         seq: int,
         *,
         keeps: bool = False,
-        rows: list[JsonObject] | None = None,
+        note: Note | None = None,
     ) -> None:
         deadline_s = time.monotonic() + self._longest_s
         while recorder.seq < seq:
@@ -192,7 +204,7 @@ class History:
                 raise self._no_event(seq)
             taken = 0
             while taken < len(records):
-                taken += await self._portion(recorder, records[taken:], rows, keeps=keeps)
+                taken += await self._portion(recorder, records[taken:], note, keeps=keeps)
                 if recorder.seq < seq and time.monotonic() > deadline_s:
                     raise OverloadedError(
                         f"the journal of {self._execution_id} is being read:"
@@ -204,7 +216,7 @@ class History:
         self,
         recorder: WeighedRecorder,
         records: Sequence[bytes],
-        rows: list[JsonObject] | None,
+        note: Note | None,
         *,
         keeps: bool,
     ) -> int:
@@ -214,8 +226,8 @@ class History:
             end_s = time.monotonic() + PORTION_S
             for number, record in enumerate(records, start=1):
                 row = recorder.take(record)
-                if rows is not None:
-                    rows.append(row)
+                if note is not None:
+                    note(recorder, row)
                 if keeps and recorder.seq % self._spacing == 0:
                     self._keep(recorder)
                 if time.monotonic() > end_s:

@@ -68,11 +68,6 @@ class MemorySearch(MemoryJournal):
             times.setdefault(part, []).append(row.submitted_at_ms)
         return times
 
-    async def oldest_submission(self, wanted: Wanted) -> int | None:
-        """Return the submit time of the oldest execution that is found, None for none."""
-        oldest = next(self._found(wanted), None)
-        return None if oldest is None else oldest.submitted_at_ms
-
     async def idempotency_keys(
         self, execution_ids: Sequence[ExecutionId]
     ) -> dict[ExecutionId, str]:

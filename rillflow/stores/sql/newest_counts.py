@@ -52,4 +52,6 @@ def newest_count(found: Sequence[PartCount], window: Wanted, wanted: Wanted) -> 
     for each in found:
         if each.number:
             counts[each.status] = counts.get(each.status, 0) + each.number
-    return NewestCount(counts, window.from_ms, is_whole=window == wanted)
+    times = (each.oldest_ms for each in found if each.oldest_ms is not None)
+    oldest_ms = min(times, default=None)
+    return NewestCount(counts, window.from_ms, is_whole=window == wanted, oldest_ms=oldest_ms)

@@ -168,16 +168,6 @@ def window_statement(
     return f"SELECT max(since) FROM ({' UNION ALL '.join(texts)}) AS parts", values  # noqa: S608 - see above
 
 
-def oldest_statement(parts: Sequence[Part]) -> tuple[str, list[object]]:
-    """Return the statement for the oldest submit time of some parts, and its values."""
-    found = " UNION ALL ".join(
-        f"SELECT (SELECT min(submitted_at_ms) FROM {part.table} {_where(part)}) AS oldest"  # noqa: S608 - columns are our own, values are bound
-        for part in parts
-    )
-    values = [value for part in parts for value in part.values]
-    return f"SELECT min(oldest) FROM ({found}) AS parts", values  # noqa: S608 - see above
-
-
 def count_statement(part: Part, spans: str) -> str:
     """Return the statement that counts the executions of a part in each span of time.
 

@@ -17,6 +17,7 @@ from serve.schemas.parameters import RequiredWhole, Whole
 
 MOST_EVENTS: Final = 500
 MOST_ROWS: Final = 1_000
+MOST_WRITES: Final = 200
 
 
 def router(stack: Stack) -> APIRouter:
@@ -61,6 +62,21 @@ def _add_events(routes: APIRouter, stack: Stack) -> None:
         """Show what one event changed in contexts."""
         await last_event(stack, execution_id)
         return json_response(await stack.histories.changes(execution_id, seq))
+
+    @routes.get("/writes.json", responses={200: {"description": "Writes of tasks."}})
+    async def writes(
+        execution_id: str, event: Event = None, limit: Whole = 50, cursor: str = ""
+    ) -> Response:
+        """Show what each task wrote into contexts, in the order in which it was written."""
+        last_seq = await last_event(stack, execution_id)
+        return json_response(
+            await stack.histories.writes(
+                execution_id,
+                last_seq if event is None else min(event, last_seq),
+                cursor=_cursor(cursor),
+                limit=min(max(limit, 1), MOST_WRITES),
+            )
+        )
 
 
 def _add_timeline(routes: APIRouter, stack: Stack) -> None:

@@ -20,7 +20,7 @@ from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.ports.storage.store import LATEST_MS
 from rillflow.runtime.stack import Stack
-from serve.limits.callers import caller_of, own_workspace
+from serve.limits.callers import Caller, caller_of, own_workspace
 from serve.routes.console_api.origins import name_triggers
 from serve.schemas.documentation import ERRORS, NOT_FOUND
 from serve.schemas.exchange import json_response, raw_response
@@ -31,6 +31,7 @@ from serve.schemas.search_texts import (
     Search,
     by_word,
     cursor_of,
+    no_such_flow,
     place_of,
     read_search,
     shown_status,
@@ -121,13 +122,30 @@ async def _own(stack: Stack, search: Search, request: Request) -> Search:
     """Keep a search to the workspaces of its caller, and to versions that it has.
 
     An index of a version has the executions of all workspaces: those of others are not read.
+
+    Raises:
+        RequestError: A word without the name of a field is no flow, or it is one of others.
     """
-    asked_for = search.wanted
-    business = own_workspace(caller_of(request.scope), asked_for.business)
+    asked_for, caller = search.wanted, caller_of(request.scope)
+    await _refuse_no_flow(stack, search, caller)
+    business = own_workspace(caller, asked_for.business)
     wanted = msgspec.structs.replace(asked_for, business=business)
     if not await _may_find(stack, wanted):
         wanted = msgspec.structs.replace(wanted, statuses=())
     return search._replace(wanted=wanted)
+
+
+async def _refuse_no_flow(stack: Stack, search: Search, caller: Caller) -> None:
+    word, business = search.bare_flow, search.wanted.business
+    if word is None or business is None:
+        return
+    if caller.sees(business):
+        any_of_it = Wanted(business=business)
+        if await stack.store.features(business) or await stack.searches.search_executions(
+            any_of_it, limit=1
+        ):
+            return
+    raise no_such_flow(word, filter(caller.sees, await stack.store.businesses()))
 
 
 async def _may_find(stack: Stack, wanted: Wanted) -> bool:
@@ -256,15 +274,17 @@ async def counted(
     """Return what ``counts.json`` answers for a search; up to ``most`` of each status."""
     wanted = await windowed(stack, search.wanted)
     is_cut = wanted != search.wanted
-    newest = await _newest(stack, wanted, most)
-    at_least = [word for word, each in newest.items() if is_cut or not each.is_whole]
+    # In such a window no status has more than are counted, and the spans have them all.
+    newest = {} if is_cut else await _newest(stack, wanted, most)
+    at_least = [word for word in STORED if is_cut or not newest[word].is_whole]
     cut = (each for each in newest.values() if not each.is_whole)
     cuts = [each.from_ms for each in cut if each.from_ms is not None]
     from_ms = max(cuts) if cuts else wanted.from_ms
-    if from_ms is None:
-        from_ms = await stack.searches.oldest_submission(wanted)
     to_ms = now_ms if wanted.to_ms is None else wanted.to_ms
-    from_ms = min(to_ms if from_ms is None else from_ms, to_ms)
+    if from_ms is None:
+        oldest = (each.oldest_ms for each in newest.values() if each.oldest_ms is not None)
+        from_ms = min(oldest, default=to_ms)
+    from_ms = min(from_ms, to_ms)
     edges, step_ms = _edges(from_ms, to_ms, buckets)
     last_ms = LATEST_MS + 1 if wanted.to_ms is None else to_ms + 1
     # A first span of a round length would contain what is before the newest ones.

@@ -326,7 +326,7 @@ async def _count_of(stack: Stack, wanted: Wanted) -> NewestCount:
     """
     names = wanted.business or "", wanted.feature or "", wanted.definition_id or ""
     if not await stack.store.has_version(*names):
-        return NewestCount({}, wanted.from_ms, is_whole=True)
+        return NewestCount({}, wanted.from_ms, is_whole=True, oldest_ms=None)
     return await stack.searches.count_newest(wanted, NEWEST_COUNTED)
 
 

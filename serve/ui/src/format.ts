@@ -46,7 +46,7 @@ export function nearness(ms: number, nowMs: number): Near | null {
   if (Math.abs(ago) >= HOUR) return null;
   // The clocks of two machines, and the time that an answer takes, differ by no more than that.
   if (ago > -2 * SECOND && ago < TEN_SECONDS) return ["now", ""];
-  const unit = Math.abs(ago) < MINUTE ? TEN_SECONDS : MINUTE;
+  const unit = Math.abs(ago) < MINUTE ? SECOND : MINUTE;
   // What is to come is no nearer than it is told to be.
   const far = ago > 0 ? Math.floor(ago / unit) * unit : Math.ceil(-ago / unit) * unit;
   return [ago > 0 ? "ago" : "in", duration(far).replace(".0", "")];

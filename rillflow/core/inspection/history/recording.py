@@ -24,6 +24,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.inspection.history.journal import facts_of, kind_of, sentence_of, task_of
+from rillflow.core.inspection.history.writes import NotedTurn, Write, lasting
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
@@ -92,6 +93,8 @@ class Recorder:
         self.plan = plan
         self.at_ms = 0
         self.segments: dict[str, Segments] = {}
+        self.writes: list[Write] = []
+        """What the last event wrote into contexts, in the order in which it was written."""
         self.marks: dict[str, list[int]] = {}
         """The numbers of the last events that changed the status of each instance."""
         self._state = state
@@ -162,11 +165,21 @@ class Recorder:
         marks.append(seq)
 
     def _handle(self, event: Event) -> list[Command]:
+        turns: list[NotedTurn] = []
+
+        def noted(plan: Plan, state: ExecutionState, at_ms: int) -> NotedTurn:
+            turns.append(NotedTurn(plan, state, at_ms))
+            return turns[-1]
+
+        given: list[Write] = []
         if self._state is not None:
-            return machine.handle(self.plan, self._state, event).commands
-        if not isinstance(event, ExecutionSubmitted):
+            handled = machine.handle(self.plan, self._state, event, noted)
+        elif isinstance(event, ExecutionSubmitted):
+            self._state, handled = machine.submit(self.plan, event, noted)
+            given = [Write("", "", {}, turns[0].first_context)]
+        else:
             raise StoreError("the journal begins with no submission")
-        self._state, handled = machine.submit(self.plan, event)
+        self.writes = [*given, *lasting(turns[0].writes, self._state)]
         return handled.commands
 
     def _changes(

@@ -94,17 +94,6 @@ def window_of(parts: Sequence[StatusPart], before: Place | None, most: int) -> S
     return numbered(text), [*read.given, *read.values]
 
 
-def oldest_of(parts: Sequence[StatusPart]) -> Statement:
-    """Return the statement for the oldest submit time of some parts, and its values."""
-    read = _read(parts)
-    one = f"SELECT submitted_at_ms {read.source} ORDER BY submitted_at_ms, key LIMIT 1"
-    text = (
-        f"SELECT min(part.submitted_at_ms) FROM {read.rows}"  # noqa: S608 - columns are our own, values are bound
-        f" CROSS JOIN LATERAL ({one}) AS part"
-    )
-    return numbered(text), [*read.given, *read.values]
-
-
 def newest_of(parts: Sequence[StatusPart], most: int) -> Statement:
     """Return the statement for the newest of each part, up to ``most``, and its values.
 

@@ -18,7 +18,6 @@ from rillflow.stores.postgres.journal import damage
 from rillflow.stores.postgres.tables.search_parts import (
     StatusPart,
     newest_of,
-    oldest_of,
     page_of,
     spans_of,
     window_of,
@@ -129,15 +128,6 @@ class PostgresSearch:
             return []
         statement, values = newest_of(parts, most)
         return [PartCount(*row) for row in await self._database.rows(statement, *values)]
-
-    async def oldest_submission(self, wanted: Wanted) -> int | None:
-        """Return the submit time of the oldest execution that is found, None for none."""
-        parts = await self._parts(wanted)
-        if not parts:
-            return None
-        statement, values = oldest_of(parts)
-        ((oldest,),) = await self._database.rows(statement, *values)
-        return None if oldest is None else int(oldest)
 
     async def idempotency_keys(
         self, execution_ids: Sequence[ExecutionId]

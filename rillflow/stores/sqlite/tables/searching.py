@@ -30,7 +30,6 @@ from rillflow.stores.sql.searching import (
     is_sifted,
     needs_features,
     newest_statement,
-    oldest_statement,
     page_statement,
     parts_of,
     window_statement,
@@ -122,18 +121,6 @@ class SqliteSearch:
             return newest_count(found, window, wanted)
 
         return await self._database.scan(count)
-
-    async def oldest_submission(self, wanted: Wanted) -> int | None:
-        """Return the submit time of the oldest execution that is found, None for none."""
-
-        def look(connection: sqlite3.Connection) -> int | None:
-            parts = [part for _, part in _parts(connection, wanted)]
-            if not parts:
-                return None
-            ((oldest,),) = connection.execute(*oldest_statement(parts))
-            return None if oldest is None else int(oldest)
-
-        return await self._database.scan(look)
 
     async def idempotency_keys(
         self, execution_ids: Sequence[ExecutionId]

@@ -220,12 +220,19 @@ export interface Attempt {
   error: string | null;
 }
 
+/** A reason as a code with values, of which a page makes a sentence in its language. */
+export interface Reason {
+  readonly code: string;
+  readonly values: Readonly<Record<string, string>>;
+}
+
 export interface MappingWarning {
   mappings: string;
   number: number;
   rule: string;
   kind: string;
   reason: string;
+  reasons?: readonly Reason[];
 }
 
 export interface TaskDetail {
@@ -346,6 +353,25 @@ export interface Changes {
   seq: number;
   changes: Change[];
   more?: number;
+}
+
+/** What one task wrote into a context in one event. */
+export interface Write {
+  seq: number;
+  at_ms: number;
+  kind: string;
+  /** The instance; empty for the data of a submission or a redo. */
+  task: string;
+  route: string;
+  changes: Omit<Change, "route" | "task">[];
+  more: number;
+}
+
+export interface WritePage {
+  last_seq: number;
+  writes: Write[];
+  left_out: number;
+  next: string | null;
 }
 
 export interface WaitPage {
@@ -639,6 +665,7 @@ export interface AppliedRule {
   has_value: boolean;
   kind: string | null;
   reason: string | null;
+  reasons?: readonly Reason[];
 }
 
 export interface ConditionPart {
@@ -649,6 +676,7 @@ export interface ConditionPart {
   value: unknown;
   has_value: boolean;
   reason: string | null;
+  reasons?: readonly Reason[];
 }
 
 export interface Condition {
@@ -657,6 +685,7 @@ export interface Condition {
   next: string | null;
   is_true: boolean | null;
   reason: string | null;
+  reasons?: readonly Reason[];
   value: unknown;
   parts: ConditionPart[];
   more_items: number;
@@ -683,6 +712,7 @@ export interface Evaluation {
   value?: unknown;
   error?: string | null;
   reason?: string | null;
+  reasons?: readonly Reason[];
   condition?: Condition;
   rules?: AppliedRule[];
   input?: unknown;

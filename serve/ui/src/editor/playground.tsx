@@ -4,7 +4,7 @@ import { type JSX, useState } from "react";
 import type { Evaluation } from "../api/types";
 import { ErrorNote } from "../parts/controls";
 import { JsonView } from "../parts/json_view";
-import { Prose } from "../parts/prose";
+import { ReasonText } from "../parts/reason";
 import { ConditionView, RuleRows } from "../parts/rule_views";
 import { t } from "../words";
 import { ExecutionChoice } from "./execution_choice";
@@ -140,7 +140,7 @@ function Answer({ answer }: { answer: Evaluation }): JSX.Element {
       <JsonView value={answer.value} />
       {answer.reason && (
         <p className="muted">
-          <Prose text={answer.reason} />
+          <ReasonText reason={answer.reason} reasons={answer.reasons} />
         </p>
       )}
     </div>

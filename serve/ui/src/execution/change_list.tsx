@@ -27,8 +27,12 @@ export function ChangeList({ id, seq }: { id: string; seq: number }): JSX.Elemen
   );
 }
 
-function ChangeLines({ change }: { change: Change }): JSX.Element {
-  const name = `${change.route}${change.path}`;
+export function ChangeLines({
+  change,
+}: {
+  change: Omit<Change, "route" | "task"> & { readonly route?: string };
+}): JSX.Element {
+  const name = `${change.route ?? ""}${change.path}`;
   return (
     <>
       {change.op !== "add" && (

@@ -1,6 +1,7 @@
 /** The context of an execution or of an item of a group, in parts; and what an event changed. */
 
 import { type JSX, useState } from "react";
+import { goParams } from "../address";
 import { useAnswer } from "../api/queries";
 import type { ContextPart, Execution } from "../api/types";
 import { ArtifactList } from "../artifacts/artifact_list";
@@ -10,16 +11,55 @@ import { CopyButton, ErrorNote } from "../parts/controls";
 import { CutNote, type CutView, JsonView } from "../parts/json_view";
 import { t } from "../words";
 import { ChangeList } from "./change_list";
+import { WritesView } from "./writes_view";
 
-export function ContextView({
-  execution,
-  event,
-  open,
-}: {
+interface Shown {
   execution: Execution;
   event: number | null;
   open: readonly string[];
+}
+
+/** The context as it is, or what each task wrote into it. */
+export function ContextView({
+  task,
+  isByTask,
+  onTask,
+  ...shown
+}: Shown & {
+  task: string | null;
+  isByTask: boolean;
+  onTask: (name: string | null) => void;
 }): JSX.Element {
+  const { execution, event } = shown;
+  const views = [
+    [false, "context.values"],
+    [true, "context.writes"],
+  ] as const;
+  return (
+    <div className="stack">
+      <fieldset className="row choice" aria-label={t("context.view")}>
+        {views.map(([view, label]) => (
+          <button
+            type="button"
+            key={label}
+            className="button small"
+            aria-pressed={view === isByTask}
+            onClick={() => goParams({ by: view ? "task" : null })}
+          >
+            {t(label)}
+          </button>
+        ))}
+      </fieldset>
+      {isByTask ? (
+        <WritesView id={execution.execution_id} event={event} task={task} onTask={onTask} />
+      ) : (
+        <Values {...shown} />
+      )}
+    </div>
+  );
+}
+
+function Values({ execution, event, open }: Shown): JSX.Element {
   const [chosen, setChosen] = useState("");
   const route = open.includes(chosen) ? chosen : "";
   const id = execution.execution_id;

@@ -3,9 +3,11 @@
 import type { JournalEvent } from "../api/types";
 import { type Key, t } from "../words";
 
-/** A kind of event: `dispatch_answered` is `dispatch answered`. */
+/** A kind of event in one or two words. */
 export function kindWord(kind: string): string {
-  return kind.replaceAll("_", " ");
+  return kind === "dispatch_answered" || KINDS.has(kind)
+    ? t(`events.kind.${kind}` as Key)
+    : kind.replaceAll("_", " ");
 }
 
 const KINDS = new Set([

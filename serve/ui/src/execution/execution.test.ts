@@ -1,6 +1,16 @@
 import { expect, test } from "vitest";
 import { ALL } from "../access";
-import type { Execution, GroupState, JournalEvent, TaskDetail, Wait } from "../api/types";
+import type {
+  Execution,
+  Graph,
+  GraphEdge,
+  GraphNode,
+  GroupState,
+  JournalEvent,
+  Status,
+  TaskDetail,
+  Wait,
+} from "../api/types";
 import { doneToAll } from "../executions/done_to_all";
 import { clock } from "../format";
 import { sizeOfCut } from "../parts/json_view";
@@ -10,8 +20,9 @@ import { sentenceOf } from "./header";
 import { deedsOf as deedsOfTask } from "./inspector";
 import { jsonObject } from "./json_object";
 import { toggledItems } from "./open_items";
+import { redoPlan } from "./redo_plan";
+import { ticks, tickWord } from "./ruler";
 import { deedsOf, doneOf, inputOf } from "./steering";
-import { ticks, tickWord } from "./timeline_view";
 import { waitSentence } from "./waiting";
 
 const NOW = 1_764_237_660_000;
@@ -190,8 +201,46 @@ test("a ruler has few round marks", () => {
   }
 });
 
+test.each([700, 320, 180, 70])("on a ruler of %d px each word has room", (width) => {
+  for (const ms of [950, 12_345, 41_000, 3_600_000]) {
+    const places = ticks(ms, 0, width).map((at) => (at / ms) * width);
+    for (const [index, place] of places.entries()) {
+      expect((places[index + 1] ?? width) - place).toBeGreaterThanOrEqual(64 - 1e-6);
+    }
+    expect(places.length).toBeGreaterThan(0);
+  }
+});
+
 test("a size that was not counted to its end is not told as if it were exact", () => {
   const cut = { path: "$.context.x", kind: "list", bytes: 4_000_000, length: 90_000 };
   expect(sizeOfCut(cut)).not.toContain("more than");
   expect(sizeOfCut({ ...cut, at_least: true })).toBe(`more than ${sizeOfCut(cut)}`);
+});
+
+const node = (name: string, status: Status): GraphNode =>
+  ({ name, status, group: null }) as GraphNode;
+
+test("a redo runs again what has started after a task, and all that it is inside of", () => {
+  const edge = (from: string, to: string) => ({ from, to }) as GraphEdge;
+  const graph = {
+    nodes: [
+      node("gather", "succeeded"),
+      node("filming", "failed"),
+      node("concat", "skipped"),
+      node("publish", "not_started"),
+      node("count", "succeeded"),
+    ],
+    edges: [
+      edge("gather", "filming"),
+      edge("filming", "concat"),
+      edge("concat", "publish"),
+      edge("gather", "count"),
+    ],
+  } as unknown as Graph;
+  const from = (name: string) => redoPlan(graph, name)?.after.map((each) => each.name);
+  expect(from("gather")).toEqual(["filming", "concat", "count"]);
+  expect(from("filming_0-voice")).toEqual(["concat"]);
+  expect(redoPlan(graph, "filming_0-voice")?.top.name).toBe("filming");
+  expect(from("publish")).toBeUndefined();
+  expect(from("unknown")).toBeUndefined();
 });

@@ -7,6 +7,7 @@ import { ApiError } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Execution } from "../api/types";
 import { ErrorNote, Tabs } from "../parts/controls";
+import type { Done } from "../parts/done_note";
 import { lazyPart } from "../parts/lazy_part";
 import { noteServerTime } from "../parts/time";
 import { number, t } from "../words";
@@ -31,8 +32,8 @@ const Playground = lazyPart(async () => ({
 const TABS = ["graph", "timeline", "waits", "events", "context", "whatif"] as const;
 type TabName = (typeof TABS)[number];
 const REFRESH_MS = 200;
-/** Rules are evaluated again on a replayed journal, which costs more than a view. */
-const RULES_MS = 2000;
+/** Rules and writes are found by replaying the journal, which costs more than a view. */
+const REPLAYS_MS = 2000;
 
 /** What is asked anew when the execution goes on. */
 const LIVE = [
@@ -99,7 +100,7 @@ interface Live {
 /** Follow an execution: what is shown is asked anew a moment after each event. */
 function useLive(id: string, known: number): Live {
   const refresh = useRefresh(REFRESH_MS);
-  const refreshRules = useRefresh(RULES_MS);
+  const refreshReplays = useRefresh(REPLAYS_MS);
   const [lastSeq, setLastSeq] = useState(0);
   const [isGone, setGone] = useState(false);
   const state = useStream("execution.stream", { execution_id: id }, (kind, data) => {
@@ -108,7 +109,8 @@ function useLive(id: string, known: number): Live {
     setLastSeq((before) => Math.max(before, seq));
     if (seq === known && kind === "changed") return;
     for (const path of LIVE) refresh([path]);
-    refreshRules(["rules.json"]);
+    refreshReplays(["rules.json"]);
+    refreshReplays(["writes.json"]);
   });
   return { lastSeq: Math.max(lastSeq, known), isLost: state === "lost", isGone };
 }
@@ -132,6 +134,7 @@ function Loaded({
   const onTask = useCallback((name: string | null) => goParams({ task: name }), []);
   const onToggle = useCallback((route: string) => toggleItem(route), []);
   const [width, style, onWidth] = useInspectorWidth();
+  const [done, setDone] = useState<Done | null>(null);
   const views: Readonly<Record<TabName, () => JSX.Element>> = {
     graph: () => (
       <GraphView
@@ -148,14 +151,30 @@ function Loaded({
     ),
     waits: () => <WaitsView id={id} event={event} onTask={onTask} />,
     events: () => <EventsView id={id} event={event} task={task} />,
-    context: () => <ContextView execution={execution} event={event} open={open} />,
+    context: () => (
+      <ContextView
+        execution={execution}
+        event={event}
+        open={open}
+        task={task}
+        isByTask={params.by === "task"}
+        onTask={onTask}
+      />
+    ),
     whatif: () => (
       <Playground flow={null} execution={id} event={event} task={task} onExecution={null} />
     ),
   };
   return (
     <div className="execution">
-      <Header execution={execution} now={now} event={event} />
+      <Header
+        execution={execution}
+        now={now}
+        event={event}
+        task={task}
+        done={done}
+        onDone={setDone}
+      />
       {live.isLost && <div className="note">{t("list.lost")}</div>}
       {live.isGone && <div className="note">{t("one.gone")}</div>}
       <Tabs
@@ -186,6 +205,7 @@ function Loaded({
               event={event}
               onToggle={onToggle}
               onClose={() => onTask(null)}
+              onDone={setDone}
             />
           </>
         )}

@@ -1,6 +1,6 @@
 /** The head of an execution: its sentence, its facts, and what can be done to it. */
 
-import { type JSX, useState } from "react";
+import type { JSX } from "react";
 import { formatAddress } from "../address";
 import type { Execution } from "../api/types";
 import { clock, shortId, shortVersion } from "../format";
@@ -16,13 +16,20 @@ export function Header({
   execution,
   now,
   event,
+  task,
+  done,
+  onDone,
 }: {
   execution: Execution;
   /** The execution as it is now, which is what the buttons act on. */
   now: Execution;
   event: number | null;
+  /** The instance that is selected. */
+  task: string | null;
+  /** What was done last to the execution or to a task of it. */
+  done: Done | null;
+  onDone: (done: Done | null) => void;
 }): JSX.Element {
-  const [done, setDone] = useState<Done | null>(null);
   return (
     <header className="one-head">
       <div className="one-title">
@@ -50,7 +57,7 @@ export function Header({
           <CopyButton text={execution.execution_id} label={t("action.copyId")} />
         </span>
         <div className="grow" />
-        <Steering execution={now} onDone={setDone} />
+        <Steering execution={now} task={task} onDone={onDone} />
       </div>
       <p className="sentence" aria-live="polite">
         <StatusLabel status={execution.status} />
@@ -91,7 +98,7 @@ export function Header({
           </span>
         )}
       </p>
-      {done !== null && <DoneNote done={done} onDone={setDone} />}
+      {done !== null && <DoneNote done={done} onDone={onDone} />}
     </header>
   );
 }

@@ -9,14 +9,17 @@ import type { Execution, MappingWarning, TaskDetail, TaskProgress } from "../api
 import { ArtifactList } from "../artifacts/artifact_list";
 import { artifactsIn } from "../artifacts/references";
 import { duration, shortId } from "../format";
-import { Confirm, CopyButton, ErrorNote } from "../parts/controls";
+import { CopyButton, ErrorNote } from "../parts/controls";
+import type { Done } from "../parts/done_note";
 import { Icon } from "../parts/icons";
 import { JsonView } from "../parts/json_view";
 import { Prose } from "../parts/prose";
+import { ReasonText } from "../parts/reason";
 import { StatusIcon, StatusLabel } from "../parts/status";
 import { Clock, useNow } from "../parts/time";
 import { t } from "../words";
 import { GroupItems } from "./group_items";
+import { RedoFrom } from "./redo_from";
 import { Section } from "./section";
 import { JsonDialog } from "./steering";
 import { TaskRulesView } from "./task_rules";
@@ -29,9 +32,18 @@ interface Shown {
   event: number | null;
   onToggle: (route: string) => void;
   onClose: () => void;
+  /** Told what was done to the task. */
+  onDone: (done: Done) => void;
 }
 
-export function Inspector({ execution, task, event, onToggle, onClose }: Shown): JSX.Element {
+export function Inspector({
+  execution,
+  task,
+  event,
+  onToggle,
+  onClose,
+  onDone,
+}: Shown): JSX.Element {
   const id = execution.execution_id;
   const found = useAnswer<TaskDetail>("task.json", { execution_id: id, task, event });
   const isUnknown = found.error instanceof ApiError && found.error.status === 404;
@@ -60,6 +72,7 @@ export function Inspector({ execution, task, event, onToggle, onClose }: Shown):
           isNow={event === null}
           event={event}
           onToggle={onToggle}
+          onDone={onDone}
         />
       )}
     </aside>
@@ -72,18 +85,20 @@ function Detail({
   isNow,
   event,
   onToggle,
+  onDone,
 }: {
   execution: Execution;
   task: TaskDetail;
   isNow: boolean;
   event: number | null;
   onToggle: (route: string) => void;
+  onDone: (done: Done) => void;
 }): JSX.Element {
   return (
     <>
       <Why task={task} isNow={isNow} />
       {task.progress != null && <HowFar progress={task.progress} />}
-      {isNow && <Deeds execution={execution} task={task} />}
+      {isNow && <Deeds execution={execution} task={task} onDone={onDone} />}
       {task.sub_flow !== null && (
         <p className="row">
           {t("inspector.subFlow")}
@@ -187,7 +202,7 @@ function Warnings({ warnings }: { warnings: MappingWarning[] }): JSX.Element {
           <li key={`${each.mappings}${each.number}${each.rule}`}>
             <div className="mono">{each.rule}</div>
             <div className="muted">
-              <Prose text={each.reason} />
+              <ReasonText reason={each.reason} reasons={each.reasons} />
             </div>
           </li>
         ))}
@@ -269,16 +284,18 @@ export function deedsOf(task: TaskDetail, rights: Rights): Deed[] {
 function Deeds({
   execution,
   task,
+  onDone,
 }: {
   execution: Execution;
   task: TaskDetail;
+  onDone: (done: Done) => void;
 }): JSX.Element | null {
   const [deed, setDeed] = useState<Deed | null>(null);
   const id = execution.execution_id;
   const deeds = deedsOf(task, useRights());
   if (deeds.length === 0) return null;
   const labels = {
-    redo: "steer.redoTask",
+    redo: "steer.redoFrom",
     finish: "steer.finish",
     wakeup: "steer.wakeup",
   } as const;
@@ -290,15 +307,7 @@ function Deeds({
           {t(labels[each])}
         </button>
       ))}
-      {deed === "redo" && (
-        <Confirm
-          title={t("steer.redoTask.title", { task: task.name })}
-          text={t("steer.redoTask.text")}
-          action={t("steer.redoTask")}
-          onClose={close}
-          onDo={() => post("flow/redo.json", { execution_id: id, task_names: task.name })}
-        />
-      )}
+      {deed === "redo" && <RedoFrom id={id} instance={task.name} onClose={close} onDone={onDone} />}
       {deed !== null && deed !== "redo" && (
         <JsonDialog
           title={t(`steer.${deed}.title`, { task: task.name })}

@@ -10,25 +10,31 @@ import { Confirm, Dialog, ErrorNote } from "../parts/controls";
 import type { Done } from "../parts/done_note";
 import { number, t } from "../words";
 import { jsonObject } from "./json_object";
+import { RedoFrom, useRedoPlan } from "./redo_from";
 
 /** For so long a tab that shows an answer may be read anew. */
 const KEPT_MS = 600_000;
 
-type Deed = "pause" | "resume" | "cancel" | "redo" | "again";
+type Deed = "pause" | "resume" | "cancel" | "redo" | "redoFrom" | "again";
 
 export function Steering({
   execution,
+  task,
   onDone,
 }: {
   execution: Execution;
+  /** The instance that is selected, from which a redo may begin. */
+  task: string | null;
   onDone: (done: Done) => void;
 }): JSX.Element {
   const [deed, setDeed] = useState<Deed | null>(null);
   const close = () => setDeed(null);
   const rights = useRights();
+  const id = execution.execution_id;
+  const isRedoneFrom = useRedoPlan(id, task) !== null;
   return (
     <div className="row wrap">
-      {deedsOf(execution, rights).map((each) => (
+      {deedsOf(execution, rights, isRedoneFrom).map((each) => (
         <button
           type="button"
           key={each}
@@ -38,7 +44,7 @@ export function Steering({
           {t(`steer.${each}`)}
         </button>
       ))}
-      <ShowJson id={execution.execution_id} />
+      <ShowJson id={id} />
       {execution.trace_url && (
         <a
           className="button quiet small"
@@ -49,11 +55,11 @@ export function Steering({
           {t("steer.trace")}
         </a>
       )}
-      {deed === "again" ? (
-        <SubmitAgain execution={execution} onClose={close} />
-      ) : (
-        deed !== null && <Steer deed={deed} execution={execution} onClose={close} onDone={onDone} />
+      {deed === "again" && <SubmitAgain execution={execution} onClose={close} />}
+      {deed === "redoFrom" && task !== null && (
+        <RedoFrom id={id} instance={task} onClose={close} onDone={onDone} />
       )}
+      {isPlain(deed) && <Steer deed={deed} execution={execution} onClose={close} onDone={onDone} />}
     </div>
   );
 }
@@ -83,28 +89,35 @@ function ShowJson({ id }: { id: string }): JSX.Element {
 }
 
 /** What can be done now by the key that is signed in, the most likely first. */
-export function deedsOf(execution: Execution, rights: Rights): Deed[] {
+export function deedsOf(execution: Execution, rights: Rights, isRedoneFrom = false): Deed[] {
   const hasEnded = execution.ended_ms !== null;
   const deeds: Deed[] = [];
   const hasFailed = (execution.tasks.failed ?? 0) > 0 || execution.status === "failed";
   // A redo also releases what is in quarantine.
   if (hasFailed || execution.cancelled || execution.quarantine != null) deeds.push("redo");
+  if (isRedoneFrom) deeds.push("redoFrom");
   if (!hasEnded) deeds.push(execution.paused ? "resume" : "pause");
   if (!hasEnded) deeds.push("cancel");
   const allowed = allows(rights, "operator") ? deeds : [];
   return allows(rights, "submitter") ? [...allowed, "again"] : allowed;
 }
 
-const ROUTES: Readonly<Record<Exclude<Deed, "again">, readonly [string, Record<string, string>]>> =
-  {
-    pause: ["flow/pause.json", {}],
-    resume: ["flow/resume.json", {}],
-    cancel: ["flow/cancel.json", {}],
-    redo: ["flow/redo.json", { scope: "failed" }],
-  };
+/** What needs no more than to be confirmed. */
+type Plain = Exclude<Deed, "again" | "redoFrom">;
+
+function isPlain(deed: Deed | null): deed is Plain {
+  return deed !== null && deed !== "again" && deed !== "redoFrom";
+}
+
+const ROUTES: Readonly<Record<Plain, readonly [string, Record<string, string>]>> = {
+  pause: ["flow/pause.json", {}],
+  resume: ["flow/resume.json", {}],
+  cancel: ["flow/cancel.json", {}],
+  redo: ["flow/redo.json", { scope: "failed" }],
+};
 
 /** What is told of a deed: the way back where there is one, else where to see what came of it. */
-export function doneOf(deed: Exclude<Deed, "again">, execution: Execution): Done {
+export function doneOf(deed: Plain, execution: Execution): Done {
   const id = execution.execution_id;
   const text = t(`done.${deed}`, { failed: number(execution.tasks.failed ?? 0) });
   if (deed === "pause" || deed === "resume") {
@@ -126,7 +139,7 @@ function Steer({
   onClose,
   onDone,
 }: {
-  deed: Exclude<Deed, "again">;
+  deed: Plain;
   execution: Execution;
   onClose: () => void;
   onDone: (done: Done) => void;

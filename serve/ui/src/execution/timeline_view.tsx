@@ -8,7 +8,9 @@ import { duration } from "../format";
 import { ErrorNote, IconButton } from "../parts/controls";
 import { StatusIcon } from "../parts/status";
 import { useNow } from "../parts/time";
+import { useWidth } from "../parts/width";
 import { t } from "../words";
+import { ticks, tickWord } from "./ruler";
 import { between, moved, placed, type Span, zoomed } from "./time_span";
 
 const ROW_PX = 32;
@@ -154,6 +156,7 @@ function Rows({
   onTask: (task: string) => void;
 }): JSX.Element {
   const area = useRef<HTMLDivElement>(null);
+  const [ruler, width] = useWidth<HTMLSpanElement>();
   const [at, setAt] = useState<number | null>(null);
   const [dragged, setDragged] = useState<number | null>(null);
   const { from, end } = span;
@@ -196,9 +199,9 @@ function Rows({
         <span role="columnheader" className="muted small">
           {t("timeline.task")}
         </span>
-        <span role="columnheader" className="bars ruler">
+        <span role="columnheader" className="bars ruler" ref={ruler}>
           <span className="unseen">{t("one.tab.timeline")}</span>
-          {ticks(end - from, from - whole.from).map((ms) => (
+          {ticks(end - from, from - whole.from, width).map((ms) => (
             <span
               key={ms}
               className="tick num"
@@ -314,23 +317,4 @@ function Bar({
       style={{ left: `${place.left}%`, width: `max(3px, ${place.width}%)` }}
     />
   );
-}
-
-const NICE = [1, 2, 5];
-const UNITS = [1, 10, 100, 1000, 10_000, 60_000, 600_000, 3_600_000, 36_000_000, 86_400_000];
-
-/** A place on the ruler: in a span of seconds, parts of a second are told apart. */
-export function tickWord(ms: number, lengthMs: number): string {
-  if (ms < 10_000 || lengthMs > 6000) return duration(ms);
-  return `${(ms / 1000).toFixed(lengthMs > 600 ? 1 : 2)} s`;
-}
-
-/** Round lengths of time, some five of them, the first one after so many milliseconds. */
-export function ticks(lengthMs: number, afterMs = 0): number[] {
-  const steps = UNITS.flatMap((unit) => NICE.map((each) => each * unit)).sort((a, b) => a - b);
-  const step = steps.find((each) => lengthMs / each <= 6) ?? lengthMs;
-  const found: number[] = [];
-  const first = Math.ceil(afterMs / step) * step;
-  for (let ms = first; ms <= afterMs + lengthMs * 0.97; ms += step) found.push(ms);
-  return found;
 }

@@ -7,7 +7,6 @@ import { goParams, useAddress } from "../address";
 import { ask } from "../api/client";
 import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Counts, RowPage, StreamedChanges } from "../api/types";
-import { ErrorNote } from "../parts/controls";
 import { type Done, DoneNote } from "../parts/done_note";
 import { LoadMore } from "../parts/load_more";
 import { Clock, noteServerTime } from "../parts/time";
@@ -20,6 +19,7 @@ import { RedoOne } from "./redo_one";
 import { SavedViews } from "./saved_views";
 import { hasContext, searchValue, statusesOf, withValue } from "./search";
 import { SearchBox } from "./search_box";
+import { SearchError } from "./search_error";
 import { ExecutionTable } from "./table";
 import { WorkspaceChoice } from "./workspace_choice";
 
@@ -79,7 +79,12 @@ export function ExecutionsPage(): JSX.Element {
             )}
           </div>
           {rows.error !== null && (
-            <ErrorNote error={rows.error} onRetry={() => void rows.reload()} />
+            <SearchError
+              error={rows.error}
+              text={text}
+              onSearch={search}
+              onRetry={() => void rows.reload()}
+            />
           )}
           <div className="table-top">
             <BulkBar

@@ -1,6 +1,6 @@
 /** One row of the table of executions, which is drawn anew only when what it shows has changed. */
 
-import { type JSX, memo } from "react";
+import { type JSX, memo, useLayoutEffect, useRef } from "react";
 import { formatAddress, go } from "../address";
 import { useSummary } from "../api/queries";
 import type { Row, Status, Summary } from "../api/types";
@@ -36,9 +36,19 @@ export const ExecutionRow = memo(function ExecutionRow({
   const summary = useSummary(id);
   const status = summary?.status ?? row.status;
   const address = formatAddress(["execution", id]);
+  const shown = useRef<HTMLDivElement>(null);
+  const last = useRef(id);
+  useLayoutEffect(() => {
+    if (last.current === id) return;
+    last.current = id;
+    // The focus was on what has left.
+    const active = document.activeElement;
+    if (active instanceof HTMLElement && shown.current?.contains(active)) active.blur();
+  }, [id]);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the links of the row take the keys
     <div
+      ref={shown}
       role="row"
       aria-rowindex={index + 2}
       aria-selected={isSelected}

@@ -5,6 +5,7 @@ import {
   searchValue,
   statusesOf,
   toggled,
+  unknownWord,
   withValue,
   wordAt,
   wordsOf,
@@ -58,4 +59,19 @@ test("the search keys of a workflow are offered as keys", () => {
     "context.user:",
     "context.order.id:",
   ]);
+});
+
+test("a word that is neither a field nor a workflow is told, with what may have been meant", () => {
+  expect(unknownWord("status:failed foo:bar", FLOWS)).toEqual({
+    word: "foo:bar",
+    field: "foo",
+    isField: true,
+    meant: ["flow:bar", "context.foo:bar"],
+  });
+  expect(unknownWord("statsu:failed", FLOWS)?.meant).toContain("status:failed");
+  expect(unknownWord("shpo:order", FLOWS)?.meant).toContain("shop:order");
+  expect(unknownWord("medja", FLOWS)).toMatchObject({ isField: false, meant: ["media"] });
+  expect(unknownWord("why?:", FLOWS)?.meant).toEqual([]);
+  const fine = 'shop:order media status:failed context.user:"Bob Smith"';
+  expect(unknownWord(`${fine} 8f0f9c00-0000-11f0-8000-000000000000`, FLOWS)).toBeNull();
 });

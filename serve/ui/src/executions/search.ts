@@ -55,6 +55,69 @@ export function statusesOf(text: string): string[] {
   return (searchValue(text, "status") ?? "").split(",").filter((each) => each !== "");
 }
 
+/** A word that is neither a field with its value nor a workflow, and what may have been meant. */
+export interface UnknownWord {
+  readonly word: string;
+  readonly field: string;
+  readonly isField: boolean;
+  readonly meant: readonly string[];
+}
+
+/**
+ * The first word that the server does not understand.
+ *
+ * @param flows The names of all workspaces and workflows.
+ */
+export function unknownWord(text: string, flows: readonly string[]): UnknownWord | null {
+  const workspaces = new Set(flows.map((flow) => flow.split(":")[0]));
+  for (const word of wordsOf(text)) {
+    const [field = "", ...rest] = word.split(":");
+    const isKnown = (SEARCH_KEYS as readonly string[]).includes(field) || workspaces.has(field);
+    if (isKnown || field.startsWith("context.") || isId(word)) continue;
+    const isField = rest.length > 0;
+    const value = rest.join(":");
+    const near = nearest(field, [...(isField ? SEARCH_KEYS : []), ...workspaces] as string[]);
+    const meant = near === null ? [] : [isField ? `${near}:${value}` : near];
+    if (isField && value !== "" && /^[\w.-]+$/.test(field)) meant.push(`context.${word}`);
+    return { word, field, isField, meant };
+  }
+  return null;
+}
+
+function isId(word: string): boolean {
+  return /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(word);
+}
+
+/** The name that takes fewest changes of letters, if they are no more than half of them. */
+function nearest(word: string, names: readonly string[]): string | null {
+  if (word.length > 64) return null;
+  const ranked = names
+    .map((name) => [changesBetween(word.toLowerCase(), name.toLowerCase()), name] as const)
+    .filter(([changes, name]) => 2 * changes <= Math.max(name.length, word.length));
+  ranked.sort(([one], [other]) => one - other);
+  return ranked[0]?.[1] ?? null;
+}
+
+/** How many letters are to be added, taken away or replaced (Levenshtein). */
+function changesBetween(one: string, other: string): number {
+  let before = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let row = 1; row <= one.length; row += 1) {
+    const now = [row];
+    for (let column = 1; column <= other.length; column += 1) {
+      const isSame = one[row - 1] === other[column - 1];
+      now.push(
+        Math.min(
+          (before[column] ?? 0) + 1,
+          (now[column - 1] ?? 0) + 1,
+          (before[column - 1] ?? 0) + Number(!isSame),
+        ),
+      );
+    }
+    before = now;
+  }
+  return before[other.length] ?? 0;
+}
+
 /** The word in which the cursor stands, with its place. */
 export function wordAt(text: string, cursor: number): { word: string; from: number; to: number } {
   const from = text.slice(0, cursor).search(/\S*$/);

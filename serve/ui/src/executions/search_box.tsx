@@ -126,7 +126,7 @@ export function SearchBox({
   );
 }
 
-function useFlows(isWanted: boolean): string[] {
+export function useFlows(isWanted: boolean): string[] {
   const found = useAnswer<Workspaces>("workspaces.json", { limit: 200 }, { enabled: isWanted });
   return (found.data?.workspaces ?? []).flatMap(({ business, features }) => [
     business,

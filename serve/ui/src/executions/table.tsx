@@ -49,6 +49,8 @@ export function ExecutionTable({
     },
   });
   const items = virtual.getVirtualItems();
+  const slots = useRef(0);
+  slots.current = Math.max(slots.current, items.length);
   const first = items[0]?.index ?? 0;
   // The table makes an object of each of its rows, so it gets no more than are drawn.
   const seen = useMemo(() => rows.slice(first, first + items.length), [rows, first, items.length]);
@@ -106,7 +108,10 @@ export function ExecutionTable({
       >
         {table.getRowModel().rows.map((model, place) => (
           <ExecutionRow
-            key={model.id}
+            // A row that comes into sight takes the elements of one that has left it, which takes a
+            // fraction of making new ones.
+            // biome-ignore lint/suspicious/noArrayIndexKey: it is the place of the elements
+            key={(first + place) % slots.current}
             row={model.original}
             index={first + place}
             start={(first + place) * height}

@@ -18,12 +18,13 @@ export function CopyButton({
   small?: boolean;
   className?: string;
 }): JSX.Element {
-  const [isCopied, setCopied] = useState(false);
+  const [copied, setCopied] = useState<string | null>(null);
   useEffect(() => {
-    if (!isCopied) return;
-    const timer = setTimeout(() => setCopied(false), 1500);
+    if (copied === null) return;
+    const timer = setTimeout(() => setCopied(null), 1500);
     return () => clearTimeout(timer);
-  }, [isCopied]);
+  }, [copied]);
+  const isCopied = copied === text;
   const said = isCopied ? t("action.copied") : (label ?? t("action.copy"));
   return (
     <button
@@ -33,7 +34,7 @@ export function CopyButton({
       aria-label={said}
       onClick={(event) => {
         event.stopPropagation();
-        void copy(text).then(setCopied);
+        void copy(text).then((isDone) => setCopied(isDone ? text : null));
       }}
     >
       <Icon name={isCopied ? "done" : "copy"} />

@@ -4,7 +4,7 @@ import type { JSX } from "react";
 import type { AppliedRule, Condition, ConditionPart } from "../api/types";
 import { number, t } from "../words";
 import { JsonView } from "./json_view";
-import { Prose } from "./prose";
+import { ReasonText, reasonSentence } from "./reason";
 import { StatusIcon } from "./status";
 
 /** Each rule of a list: source and target, and the value, or why there is none. */
@@ -28,7 +28,7 @@ export function RuleRows({ rules }: { rules: readonly AppliedRule[] }): JSX.Elem
           )}
           {rule.reason !== null && (
             <p className="muted">
-              <Prose text={rule.reason} />
+              <ReasonText reason={rule.reason} reasons={rule.reasons} />
             </p>
           )}
         </li>
@@ -60,7 +60,7 @@ export function ConditionView({ condition }: { condition: Condition }): JSX.Elem
       )}
       {condition.reason !== null && (
         <p className="muted">
-          <Prose text={condition.reason} />
+          <ReasonText reason={condition.reason} reasons={condition.reasons} />
         </p>
       )}
       {condition.is_true === true && condition.parts.length === 0 && (
@@ -120,7 +120,11 @@ function Parts({ parts }: { parts: readonly ConditionPart[] }): JSX.Element {
               {part.has_value ? (
                 <Brief value={part.value} />
               ) : (
-                <span className="muted">{part.reason ?? t("rules.missing")}</span>
+                <span className="muted">
+                  {part.reason === null
+                    ? t("rules.missing")
+                    : reasonSentence(part.reason, part.reasons)}
+                </span>
               )}
             </td>
             <td>
