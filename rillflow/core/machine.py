@@ -58,7 +58,7 @@ from rillflow.language.budget import TotalBudget
 from rillflow.language.versions import IDS_OF_OTHERS_HIDDEN
 
 Turns: TypeAlias = Callable[[Plan, ExecutionState, int], Turn]
-"""Makes the turn of an event at a time."""
+"""Makes the turn of an event at a time; a replay has one that notes more."""
 
 
 class Handled(msgspec.Struct, frozen=True):
@@ -81,8 +81,6 @@ def submit(
     plan: Plan, event: ExecutionSubmitted, turns: Turns = Turn
 ) -> tuple[ExecutionState, Handled]:
     """Create an execution and start it (spec 3.4).
-
-    ``turns`` makes the turn; a replay has one that notes more.
 
     Raises:
         ExecutionError: The submitted data cannot be kept (30505), or the definition has more
@@ -112,9 +110,8 @@ def submit(
         callback=callback if isinstance(callback, dict) else None,
         trace=event.trace,
     )
-    context = _context_of(plan, event)
     budget = TotalBudget(None, None, event.language)
-    state.context = stored_context(context, {}, state.context_max_bytes, budget)
+    state.context = stored_context(_context_of(plan, event), {}, state.context_max_bytes, budget)
     state.context_bytes = budget.made_bytes
     state.invoke.begin_time(event.at_ms)
     turn = turns(plan, state, event.at_ms)
@@ -155,7 +152,7 @@ def _root_of(event: ExecutionSubmitted) -> str:
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event, turns: Turns = Turn) -> Handled:
-    """Handle an event after the first; ``turns`` is as for ``submit``.
+    """Handle an event after the first.
 
     Raises:
         ExecutionError: The event is refused; the state is as it was.

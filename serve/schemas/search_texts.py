@@ -46,7 +46,7 @@ _AROUND_MS: Final = 60_000
 """A sub-flow is stored some time after the moment that its id tells."""
 
 
-class BareWord(NamedTuple):
+class SearchWord(NamedTuple):
     """A word of a search without the name of a field, and its place, from 1."""
 
     text: str
@@ -67,7 +67,7 @@ class Search(NamedTuple):
     asks_owners: frozenset[str]
     uuid: str | None
     shown: JsonObject
-    bare_flow: BareWord | None = None
+    bare_flow: SearchWord | None = None
 
 
 def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
@@ -117,7 +117,7 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
     return Search(wanted, statuses, _OWNERS & set(statuses), uuid, shown, bare_flow)
 
 
-def no_such_flow(word: BareWord, workspaces: Iterable[str]) -> RequestError:
+def no_such_flow(word: SearchWord, workspaces: Iterable[str]) -> RequestError:
     """Return the error for a word that is neither a flow nor one with the name of a field.
 
     ``workspaces`` are those that whoever searches may know of.
@@ -171,9 +171,9 @@ def place_of(cursor: str | None) -> Place | None:
     return Place(int(at_ms), int(key))
 
 
-def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> BareWord | None:
+def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> SearchWord | None:
     """Add the words of a text to fields and search keys; return the one taken for a flow."""
-    bare_flow: BareWord | None = None
+    bare_flow: SearchWord | None = None
     if len(text) > LONGEST_SEARCH:
         raise RequestError(f"a search has up to {LONGEST_SEARCH} characters, not {len(text)}")
     words = _WORD.findall(text)
@@ -190,7 +190,7 @@ def _add_words(fields: dict[str, str], keys: dict[str, str], text: str) -> BareW
             value = f"{fields[key]},{value}"
         fields[key] = value
         if key == "flow" and not word.startswith("flow:"):
-            bare_flow = BareWord(word, number)
+            bare_flow = SearchWord(word, number)
     return bare_flow
 
 
