@@ -18,7 +18,7 @@ NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 AXE: Final = ROOT / "serve" / "ui" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS: Final = ("serious", "critical")
 PATIENCE_MS: Final = 60_000
-EXPECTED: Final = ("401", "403", "404", "503", "net::ERR_")
+EXPECTED: Final = ("400", "401", "403", "404", "503", "net::ERR_")
 """Parts of what a browser says about answers that tests bring about."""
 
 

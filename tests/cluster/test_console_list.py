@@ -1,4 +1,4 @@
-"""The list and the head of the console's pages steer, narrow and tell times, in a real browser."""
+"""The list and the pages of executions steer, narrow and tell times, in a real browser."""
 
 import re
 from typing import Any, Final
@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit
-from tests.cluster.console_visits import SHOP, enter, example, named_key, row
+from tests.cluster.console_visits import SHOP, enter, example, fits, named_key, row
 from tests.cluster.processes import OwnStack
 
 pytestmark = pytest.mark.cluster
@@ -153,3 +153,79 @@ def test_a_pause_tells_by_whom_and_is_undone_where_it_was_asked_for(
     page.get_by_role("tab", name="Events").click()
     expect(page.get_by_role("tabpanel")).to_contain_text("paused by the key night-shift")
     visit.close()
+
+
+def test_a_word_that_is_no_field_is_told_with_what_may_have_been_meant(
+    visit: Visit, waiting: str
+) -> None:
+    page = visit.open("executions?q=exmaples:suspense+status:waiting")
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("There is no field “exmaples”.")
+    assert not visit.inaccessible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    fits(page, 390)
+    told.get_by_role("button", name="Search for examples:suspense").click()
+    expect(told).to_have_count(0)
+    expect(row(page, waiting)).to_be_visible()
+
+
+def test_an_execution_is_redone_from_the_task_that_is_selected(
+    visit: Visit, api: Api, console_functions: str
+) -> None:
+    ended = api.submit(example("quickstart", console_functions), {"name": "Bob"}, wait_s=60)
+    page = visit.open(f"execution/{ended}")
+    head = page.locator(".one-head")
+    expect(head.get_by_role("button", name="Submit again")).to_be_visible()
+    expect(head.get_by_role("button", name="Redo from here")).to_have_count(0)
+    page.get_by_label("greet: succeeded").click()
+    head.get_by_role("button", name="Redo from here").click()
+    dialog = page.get_by_role("dialog", name="Redo from greet")
+    expect(dialog.get_by_role("listitem")).to_have_text(["shout"])
+    assert not visit.inaccessible()
+    dialog.get_by_role("button", name="Redo from here").click()
+    expect(dialog).to_be_hidden()
+    note = page.get_by_role("status").filter(has_text="greet and what follows it run again.")
+    expect(note.get_by_role("link", name="Show greet")).to_be_visible()
+    assert api.end(ended).status == "SUCCEED"
+    assert "redo_requested" in kinds_of(api, ended)
+
+
+def test_what_each_task_wrote_is_listed_as_it_was_after_an_event(
+    visit: Visit, api: Api, console_functions: str
+) -> None:
+    ended = api.submit(example("quickstart", console_functions), {"name": "Bob"}, wait_s=60)
+    page = visit.open(f"execution/{ended}?tab=context")
+    page.get_by_role("button", name="What each task wrote").click()
+    written = page.get_by_role("tabpanel").get_by_role("listitem")
+    expect(written).to_contain_text(["/name", "/greeting", "/shouted"])
+    assert not visit.inaccessible()
+    written.nth(1).get_by_role("button", name="greet").click()
+    expect(page.get_by_role("complementary")).to_contain_text("greet")
+    page.set_viewport_size({"width": 390, "height": 800})
+    fits(page, 390)
+    written.nth(1).get_by_role("button", name="event 2").click()
+    expect(written).to_have_count(2)
+
+
+def test_a_mapping_without_effect_is_explained_in_chinese(
+    browser: Browser, console: OwnStack, api: Api, signed_in: Any, console_functions: str
+) -> None:
+    failed = api.submit(SHOP.format(gateway=console_functions), wait_s=60)
+    visit = Visit(browser, console.base_url, storage_state=signed_in, locale="zh-CN")
+    page = visit.open(f"execution/{failed}?task=reserve")
+    expect(page.get_by_role("complementary")).to_contain_text("$.context.nmae 不存在")
+    visit.close()
+
+
+def test_on_a_narrow_screen_all_tabs_and_all_words_of_the_ruler_are_seen(
+    visit: Visit, waiting: str
+) -> None:
+    page = visit.open(f"execution/{waiting}?tab=timeline")
+    page.set_viewport_size({"width": 390, "height": 800})
+    fits(page, 390)
+    expect(page.get_by_role("tab", name="What if")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".tick").first).to_be_visible()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.tick')].every((tick) =>"
+        " tick.getBoundingClientRect().right <= tick.parentElement.getBoundingClientRect().right)"
+    )

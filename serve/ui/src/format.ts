@@ -30,6 +30,20 @@ export function duration(ms: number): string {
   return `${Math.round(ms / SECOND)} s`;
 }
 
+/** A length of time that grows, in whole seconds, as all times that go on are told. */
+export function elapsed(ms: number): string {
+  return wholeSeconds(Math.floor(ms / SECOND));
+}
+
+/** A length of time that is left, in whole seconds: no less than it is. */
+export function remaining(ms: number): string {
+  return wholeSeconds(Math.ceil(ms / SECOND));
+}
+
+function wholeSeconds(seconds: number): string {
+  return duration(Math.max(0, seconds) * SECOND).replace(".0", "");
+}
+
 /** A clock time: of today without the date, of another day with it. */
 export function clock(ms: number, nowMs: number, locale: string): string {
   const time = new Date(ms);
@@ -49,7 +63,7 @@ export function nearness(ms: number, nowMs: number): Near | null {
   const unit = Math.abs(ago) < MINUTE ? SECOND : MINUTE;
   // What is to come is no nearer than it is told to be.
   const far = ago > 0 ? Math.floor(ago / unit) * unit : Math.ceil(-ago / unit) * unit;
-  return [ago > 0 ? "ago" : "in", duration(far).replace(".0", "")];
+  return [ago > 0 ? "ago" : "in", wholeSeconds(far / SECOND)];
 }
 
 /** The exact time with its zone. */

@@ -1,7 +1,7 @@
 /** One sentence for what has not ended: what it does or waits for, since when, what comes next. */
 
 import type { Wait } from "../api/types";
-import { clock, duration } from "../format";
+import { clock, elapsed, remaining } from "../format";
 import { type Key, locale, number, t } from "../words";
 
 const KINDS = new Set([
@@ -39,14 +39,14 @@ const TIMED_OUT = new Set(["callback", "call", "poll_call", "wake_up", "sub_flow
 export function waitSentence(wait: Wait, nowMs: number, { isShort = false } = {}): string {
   const parts = [what(wait, nowMs)];
   if (wait.since_ms != null && wait.kind !== "retry" && nowMs - wait.since_ms >= LEAST_MS) {
-    parts.push(t("wait.for", { time: duration(nowMs - wait.since_ms) }));
+    parts.push(t("wait.for", { time: elapsed(nowMs - wait.since_ms) }));
   }
   if (wait.until_ms != null && TIMED_OUT.has(wait.kind)) {
     if (!isShort) {
       parts.push(t("wait.timesOut", { time: clock(wait.until_ms, nowMs, locale()) }));
     }
   } else if (wait.until_ms != null) {
-    parts.push(t("wait.in", { time: duration(wait.until_ms - nowMs) }));
+    parts.push(t("wait.in", { time: remaining(wait.until_ms - nowMs) }));
   }
   const error = wait.kind === "retry" ? wait.detail?.error : null;
   if (error != null && error !== "") parts.push(t("wait.retry.error", { error: String(error) }));

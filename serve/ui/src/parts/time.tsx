@@ -1,7 +1,7 @@
 /** Times that go on while the page is open. One clock ticks for all of them. */
 
 import { type JSX, useSyncExternalStore } from "react";
-import { clock, duration, exactTime, nearness } from "../format";
+import { clock, duration, elapsed, exactTime, nearness } from "../format";
 import { locale, t, useLanguage } from "../words";
 
 const TICK_MS = 1000;
@@ -111,7 +111,5 @@ export function Took({
 
 function Growing({ fromMs }: { fromMs: number }): JSX.Element {
   const at = useNow();
-  return (
-    <span className="num">{duration(Math.max(0, Math.floor((at - fromMs) / 1000) * 1000))}</span>
-  );
+  return <span className="num">{elapsed(at - fromMs)}</span>;
 }

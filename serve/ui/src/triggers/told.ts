@@ -1,7 +1,7 @@
 /** What a trigger is told by in words: its state, when it fires, what it listens to. */
 
 import type { Status, Trigger } from "../api/types";
-import { clock, duration } from "../format";
+import { clock, remaining } from "../format";
 import { type Key, locale, t } from "../words";
 
 export interface TriggerState {
@@ -49,7 +49,7 @@ function nextOf(nextMs: number, nowMs: number): string {
   const left = nextMs - nowMs;
   // The next time of the answer may have passed by now; the next answer has another one.
   if (left <= 0) return t("triggers.is.now");
-  return t("triggers.is.next", { time: clock(nextMs, nowMs, locale()), left: duration(left) });
+  return t("triggers.is.next", { time: clock(nextMs, nowMs, locale()), left: remaining(left) });
 }
 
 /** What makes it fire, in one line. */

@@ -179,7 +179,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "one.unknown": "没有此 ID 的执行。",
   "one.gone": "此执行已被删除。",
   "one.took": "用时",
-  "one.submitted": "提交时间",
+  "one.submitted": "提交于",
   "one.by.request": "由请求提交",
   "one.by.subFlow": "由 {task} 提交，所属执行",
   "one.by.trigger": "触发器",
