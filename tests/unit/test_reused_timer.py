@@ -50,3 +50,13 @@ async def test_what_ended_in_time_or_was_closed_is_told_of_never() -> None:
     await asyncio.wait_for(last.wait(), 60)
     assert not late
     after.close()
+
+
+async def test_a_shorter_timeout_than_the_one_before_is_kept() -> None:
+    late = asyncio.Event()
+    timer = ReusedTimer(late.set)
+    timer.begin(3_600)
+    timer.end()
+    timer.begin(SHORT_S)
+    await asyncio.wait_for(late.wait(), 60)
+    timer.close()

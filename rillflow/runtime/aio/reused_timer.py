@@ -11,10 +11,7 @@ from collections.abc import Callable
 
 
 class ReusedTimer:
-    """Calls a function once what was begun has lasted for its timeout.
-
-    It must have the same timeout each time: a shorter one than that before may end late.
-    """
+    """Calls a function once what was begun has lasted for its timeout."""
 
     def __init__(self, on_late: Callable[[], None]) -> None:
         self._on_late = on_late
@@ -24,9 +21,12 @@ class ReusedTimer:
     def begin(self, timeout_s: float) -> None:
         """Begin, in place of what has begun before."""
         loop = asyncio.get_running_loop()
-        self._due_s = loop.time() + timeout_s
-        if self._timer is None:
-            self._timer = loop.call_later(timeout_s, self._look, loop)
+        self._due_s = due_s = loop.time() + timeout_s
+        if self._timer is not None:
+            if self._timer.when() <= due_s:
+                return
+            self._timer.cancel()  # it was set for a longer timeout
+        self._timer = loop.call_at(due_s, self._look, loop)
 
     def end(self) -> None:
         """End in time; the timer stays for what begins next."""

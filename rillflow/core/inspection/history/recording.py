@@ -24,7 +24,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.inspection.history.journal import facts_of, kind_of, sentence_of, task_of
-from rillflow.core.inspection.history.writes import ReplayedTurn, Write, lasting
+from rillflow.core.inspection.history.writes import RecordedTurn, Write, lasting
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
@@ -165,10 +165,10 @@ class Recorder:
         marks.append(seq)
 
     def _handle(self, event: Event) -> list[Command]:
-        turns: list[ReplayedTurn] = []
+        turns: list[RecordedTurn] = []
 
-        def noted(plan: Plan, state: ExecutionState, at_ms: int) -> ReplayedTurn:
-            turns.append(ReplayedTurn(plan, state, at_ms))
+        def noted(plan: Plan, state: ExecutionState, at_ms: int) -> RecordedTurn:
+            turns.append(RecordedTurn(plan, state, at_ms))
             return turns[-1]
 
         given: list[Write] = []

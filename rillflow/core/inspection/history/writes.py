@@ -33,7 +33,7 @@ class Write(NamedTuple):
     after: JsonObject
 
 
-class ReplayedTurn(Turn):
+class RecordedTurn(Turn):
     """A turn that notes who wrote which context."""
 
     __slots__ = ("_writer", "first_context", "writes")
