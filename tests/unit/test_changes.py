@@ -11,6 +11,7 @@ from rillflow.ports.changes import AwaitChanges, Change, Changes, decode_changes
 from rillflow.runtime.changes.feed import LISTENS_S, ChangeFeed
 from rillflow.runtime.changes.hub import (
     LEAST_NAMED,
+    LINGER_S,
     MOST_NAMED,
     MOST_OF_ADDRESS,
     MOST_OF_EXECUTION,
@@ -367,3 +368,16 @@ async def test_the_more_lists_there_are_the_fewer_changes_each_names() -> None:
         assert (len(ids(told)), told.more) == (LEAST_NAMED, MOST_NAMED - LEAST_NAMED)
         assert ids(told)[-1] == f"{ORDER}{MOST_NAMED - 1}"
     await hub.stop()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_hub_stops_at_once_however_soon_after_news(turns: int) -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    async with hub.stream(Selection(), None):
+        await until(lambda: owners.feeds[0].is_heard)
+        owners.feeds[0].note(f"{ORDER}1", 1, "running")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(LINGER_S / 2):
+            await hub.stop()

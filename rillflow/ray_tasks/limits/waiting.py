@@ -91,7 +91,8 @@ class WaitingCalls:
                     log.exception("ray_nodes_not_read")
                 await asyncio.sleep(FIRST_LOOK_S)
                 with suppress(TimeoutError):  # one that has come meanwhile is looked after soon
-                    await asyncio.wait_for(self._came.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await self._came.wait()
         finally:
             self._looking = None
 

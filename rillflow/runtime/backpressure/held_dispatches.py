@@ -88,7 +88,8 @@ class HeldDispatches:
                     await self._release(commands)
                     continue
                 try:
-                    await asyncio.wait_for(self._changed.wait(), self._sleep_s())
+                    async with asyncio.timeout(self._sleep_s()):
+                        await self._changed.wait()
                 except TimeoutError:
                     continue
         finally:

@@ -275,7 +275,8 @@ class ChangeHub:
             elif loop.time() - used_s > self._linger_s:
                 break
             try:
-                await asyncio.wait_for(self._news.wait(), self._linger_s)
+                async with asyncio.timeout(self._linger_s):
+                    await self._news.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(COLLECT_S)

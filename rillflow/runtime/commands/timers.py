@@ -129,7 +129,8 @@ class Timers:
                 continue
             self._sooner.clear()
             try:
-                await asyncio.wait_for(self._sooner.wait(), self._sleep_s())
+                async with asyncio.timeout(self._sleep_s()):
+                    await self._sooner.wait()
             except TimeoutError:
                 continue
 

@@ -119,7 +119,8 @@ class _Watcher:
         if not self._ended:
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._news.wait()
             except TimeoutError:
                 return []
         return self._that_fit()

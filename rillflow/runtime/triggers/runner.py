@@ -131,7 +131,8 @@ class TriggerRunner:
         if self._heap:
             wait_s = min(wait_s, (self._heap[0][0] - self._clock.now_ms()) / 1000)
         try:
-            await asyncio.wait_for(self._sooner.wait(), max(wait_s, SHORTEST_S))
+            async with asyncio.timeout(max(wait_s, SHORTEST_S)):
+                await self._sooner.wait()
         except TimeoutError:
             return
 
