@@ -10,33 +10,28 @@ Used by `actors/deployment.py`.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayActorError
 
-from rillflow.actors.execution_actor import spawn_dedicated
 from rillflow.actors.lifecycle.drain import LAST_DRAINS, all_leave, end_all, end_for_good
 from rillflow.actors.lifecycle.launch import sqlite_on_many_nodes
-from rillflow.actors.lifecycle.starts import Starts
+from rillflow.actors.lifecycle.steps import Steps
 from rillflow.actors.monitoring.reports import ObservedActor, Reports
-from rillflow.actors.names import EARLIER_CONTROLLER, kind_of, sent_by_value
+from rillflow.actors.names import EARLIER_CONTROLLER, sent_by_value
 from rillflow.actors.placing import (
     Rebalancing,
     dispatchers,
-    node_again,
     owners,
-    places,
-    start,
     wanted_nodes,
 )
 from rillflow.actors.ray_context import holder_of
 from rillflow.actors.spare_workers import SpareWorkers, next_nodes, wanted_spares
 from rillflow.actors.takeover.actor_watch import ActorWatch
-from rillflow.actors.takeover.takeovers import START_S, Takeovers
+from rillflow.actors.takeover.claims import Claims
+from rillflow.actors.takeover.takeovers import Takeovers
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import StoreError
 from rillflow.ids import DEDICATED_LISTINGS
@@ -56,15 +51,12 @@ from rillflow.runtime.supervision.convergence import (
     Kind,
     Replace,
     Start,
-    Step,
     Wait,
     next_step,
     sentence_of,
 )
-from rillflow.runtime.supervision.rebalancing import Move
 from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.runtime.supervision.store_start import open_when_possible
-from rillflow.runtime.supervision.unfinished_drains import Drains
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 
@@ -74,13 +66,6 @@ LOOK_S: Final = 5.0
 """Between looks while everything is as wanted; rebalancing has a setting of its own."""
 WORK_S: Final = 0.2
 """Between looks while something is to do."""
-AGAIN_S: Final = 0.05
-"""Between two starts of an actor whose name still leads to the one before."""
-STAYS_S: Final = 2.0
-"""How long an actor is left alone that did not finish its calls; doubled each time."""
-LONGEST_STAYS_S: Final = 1800.0
-OWNER_DRAINS_S: Final = 4.0
-"""How long owners are asked to finish before they are ended anyway, which loses nothing."""
 OPENED_S: Final = 5.0
 """How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
@@ -109,15 +94,22 @@ class ControllerActor:
             *((name, EXECUTION) for name in owners(settings)),
         ]
         self._balancing = Rebalancing(settings)
-        self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
-        self._starts = Starts(self._reports)
         self._spare = SpareWorkers()
-        self._looking = asyncio.Lock()
-        self._takeovers = Takeovers(self._looking, self._reports, self._restart, self._start_actor)
+        self._claims = Claims()
+        self._actor_steps = Steps(
+            settings, wanted, self._claims, self._reports, end=ray.kill, replace=self._replace
+        )
+        self._takeovers = Takeovers(
+            self._claims,
+            self._reports,
+            self._actor_steps.restart,
+            self._actor_steps.start_actor,
+            ray.kill,
+        )
         self._actor_watch = ActorWatch(
             settings.namespace, self._names, self._store, self._takeovers.take_over
         )
-        self._wanted_nodes = self._takeovers.nodes = partial(
+        self._wanted_nodes = self._takeovers.nodes = self._actor_steps.nodes = partial(
             wanted_nodes, settings, self._actor_watch.unreachable
         )
         self._watching: asyncio.Task[None] | None = None
@@ -212,7 +204,8 @@ class ControllerActor:
         Returns:
             What they have not finished, in words; the next deployment on this store goes on.
         """
-        async with self._looking:
+        async with self._claims.lock:
+            self._claims.close()
             for task in (self._running, self._renewing, self._watching):
                 if task is not None:
                     task.cancel()
@@ -274,57 +267,67 @@ class ControllerActor:
         """Do what is to do next; return how long to wait before the next look."""
         lease, held = self._lease, self._held
         if lease is not None and held is not None and (held.successor or not lease.holds(held)):
-            async with self._looking:
+            async with self._claims.lock:
                 await self._leave_the_store(lease)
             return RENEW_S
         stored = await self._store.deployment()
         if stored is not None and stored.version > self._wanted.version:
             self._say("a later deployment is about to take over")
             return WORK_S
-        takeovers = self._takeovers.count
+        takeovers = self._claims.takeovers
         # Who does not answer takes seconds, in which others may have to take over from it.
         seen = await self._reports.take()
-        async with self._looking:
-            if takeovers != self._takeovers.count:
+        await self._actor_steps.starts.check(seen)
+        async with self._claims.lock:
+            if takeovers != self._claims.takeovers:
                 return WORK_S  # What was seen is out of date.
-            await self._starts.check(seen)
             step = next_step(
                 self._wanted,
                 self._names,
                 [each.running for each in seen],
-                stays=self._drains.left_alone(),
+                stays=self._actor_steps.drains.left_alone(),
                 given_up=self._reports.given_up(),
-                failing=self._starts.failing(),
+                failing=self._actor_steps.starts.failing(),
             )
-            if step is None:
-                # Actors stay on the machine of the file; a replica on another one does not start.
-                self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
-            else:
-                self._say(sentence_of(step), self._causes(seen))
+            self._claims.note_ending(step.names if isinstance(step, End) else ())
+        if step is None:
+            # Actors stay on the machine of the file; a replica on another one does not start.
+            self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
+        else:
+            self._say(sentence_of(step), self._causes(seen))
         if step is None or (isinstance(step, Wait) and step.may_last):
             await self._balance(seen)
             return self._until_next_look_s()
-        if isinstance(step, Wait):
-            return WORK_S
+        if not isinstance(step, Wait):
+            await self._carry_out(step, seen, takeovers)
+        return WORK_S
+
+    async def _carry_out(
+        self, step: Start | End | Replace, seen: list[ObservedActor], takeovers: int
+    ) -> None:
+        """Do a step, unless others have taken over since actors were seen."""
         by_name = {each.running.name: each for each in seen}
         nodes = await asyncio.to_thread(self._wanted_nodes)
         # Not while others wait for their turn: they may have to take over.
         await self._spare.prepare(
             next_nodes(self._settings, step, by_name, nodes), self._settings.store_url
         )
-        async with self._looking:
-            if takeovers == self._takeovers.count:
-                self._steps += 1
-                await self._carry_out(step, by_name)
-        return WORK_S
+        async with self._claims.lock:
+            if takeovers != self._claims.takeovers:
+                return
+            self._steps += 1
+            claim = self._claims.claim([step.name] if isinstance(step, Replace) else step.names)
+        await self._actor_steps.carry_out(step, by_name, claim)
 
     def _causes(self, seen: list[ObservedActor]) -> str:
         others = {each.running.name for each in seen if each.running.deployment != self._wanted}
-        return "; ".join([*self._starts.causes(), *self._drains.causes(others)])
+        return "; ".join(
+            [*self._actor_steps.starts.causes(), *self._actor_steps.drains.causes(others)]
+        )
 
     def _until_next_look_s(self) -> float:
         pause_s = min(self._settings.rebalance_s or LOOK_S, LOOK_S)
-        next_s = self._drains.next_s()
+        next_s = self._actor_steps.drains.next_s()
         return pause_s if next_s is None else min(pause_s, max(next_s, WORK_S))
 
     async def _leave_the_store(self, lease: StoreLease) -> None:
@@ -351,144 +354,26 @@ class ControllerActor:
             log.warning("converging" if reason else "converged", extra=facts)
         self._reason, self._cause = reason, cause
 
-    async def _carry_out(self, step: Step, seen: dict[str, ObservedActor]) -> None:
-        match step:
-            case Start(names):
-                where = places(self._settings, await asyncio.to_thread(self._wanted_nodes))
-                for name in names:
-                    actor = await asyncio.to_thread(self._start_actor, name, where[name])
-                    self._starts.begun(name, actor)
-            case End(names):
-                await self._end([seen[name] for name in names])
-            case Replace(name):
-                await self._replace_drained(seen[name])
-            case Wait():
-                pass
-
-    async def _end(self, actors: list[ObservedActor]) -> None:
-        """End actors once all have finished what they are at, or have had time enough."""
-        if not await self._leave(actors):
-            return
-        for each in actors:
-            log.warning("actor_ended", extra={"actor": each.running.name})
-            self._reports.expect(each.running.name)
-            await asyncio.to_thread(ray.kill, each.actor)
-
-    async def _leave(self, actors: list[ObservedActor], *, is_bounded: bool = True) -> bool:
-        """Have actors finish what they are at, and take nothing more.
-
-        Returns:
-            Whether they may be ended: all have finished, or had time enough if that ``is_bounded``.
-        """
-        asked = {
-            each.running.name: each
-            for each in actors
-            if not each.running.is_silent and each.running.is_ready
-        }
-        for each in actors:
-            if each.running.is_silent:
-                self._reports.give_time(each.running.name)
-        unfinished = await all_leave({name: each.actor for name, each in asked.items()})
-        is_over = {
-            name: self._drains.unfinished(
-                name, waits_for, self._drain_s(asked[name].running.kind) if is_bounded else None
-            )
-            for name, waits_for in unfinished.items()
-        }
-        for name, waits_for in unfinished.items():
-            event = "drain_given_up" if is_over[name] else "actor_stays"
-            log.warning(event, extra={"actor": name, "waits_for": ", ".join(waits_for)})
-        if not all(is_over.values()):
-            return False
-        for each in actors:
-            self._drains.forget(each.running.name)
-        return True
-
-    def _drain_s(self, kind: Kind) -> float:
-        """Return for how long an actor is asked to finish before it is ended anyway.
-
-        A dispatcher's calls are made again by the next one. Of an owner nothing is lost.
-        """
-        return self._settings.drain_timeout_s if kind == DISPATCHER else OWNER_DRAINS_S
-
-    async def _replace_drained(self, seen: ObservedActor) -> None:
-        name = seen.running.name
-        node = await asyncio.to_thread(self._node_of, seen)
-        if not await self._leave([seen]):
-            return
-        begun = time.monotonic()
-        self._reports.expect(name)
-        async with asyncio.timeout(START_S):
-            if seen.running.kind != DEDICATED:
-                if not await self._restart(name, seen.actor, lambda: self._start_actor(name, node)):
-                    return
-            elif (own := seen.execution_id) is not None:
-                spawn = partial(spawn_dedicated, self._settings, own, self._wanted)
-                await self._restart(name, seen.actor, spawn)
-        seconds = round(time.monotonic() - begun, 3)
-        facts = {"actor": name, "version": self._wanted.version, "seconds": seconds}
-        log.warning("actor_replaced", extra=facts)
-
-    def _node_of(self, seen: ObservedActor) -> str | None:
-        return node_again(seen.node, self._wanted_nodes())
-
     async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
-        takeovers = self._takeovers.count
+        takeovers = self._claims.takeovers
         nodes = await asyncio.to_thread(self._wanted_nodes)
         shared = [each.node for each in seen if each.running.kind != DEDICATED and each.node]
         self._spare.keep(wanted_spares(shared, nodes))
         gone = self._actor_watch.unreachable()
-        move = await self._balancing.next_move(seen, self._drains.left_alone(), gone)
+        move = await self._balancing.next_move(seen, self._actor_steps.drains.left_alone(), gone)
         if move is not None:
             actors = {each.running.name: each for each in seen}
             if not await self._spare.prepare([move.node], self._settings.store_url):
                 return  # Ray may take a node for alive that is not.
-            async with self._looking:
-                if takeovers == self._takeovers.count:
-                    await self._move(move, actors[move.actor])
-
-    async def _move(self, move: Move, seen: ObservedActor) -> None:
-        if not await self._leave([seen], is_bounded=False):
-            return
-        begun = time.monotonic()
-        self._reports.expect(move.actor)
-        async with asyncio.timeout(START_S):
-            node = await self._restart(
-                move.actor, seen.actor, lambda: self._start_actor(move.actor, move.node)
-            )
-        if not node:
-            return
-        self._moves += 1
-        facts = {"actor": move.actor, "node": node, "seconds": round(time.monotonic() - begun, 3)}
-        log.warning("actor_moved", extra=facts)
-
-    async def _restart(self, name: str, actor: Any, start_next: Callable[[], Any]) -> str:
-        """End an actor and start its successor; return the node it is on.
-
-        Returns:
-            Nothing where the successor does not start; the next look sees that one is missing.
-        """
-        while True:
-            started = await asyncio.to_thread(self._replace, name, actor, start_next)
-            try:
-                report = await started.report.remote()
-            except (ray.exceptions.RayError, AttributeError) as error:
-                if isinstance(error, RayActorError) and error.actor_init_failed:
-                    if kind_of(name) != DEDICATED:
-                        self._starts.failed(name, error)
-                    return ""
-                # The name may lead to the old one until Ray has heard of its end.
-                actor = started
-                await asyncio.sleep(AGAIN_S)
-            else:
-                return str(report.node)
+            async with self._claims.lock:
+                if takeovers != self._claims.takeovers:
+                    return
+                claim = self._claims.claim([move.actor])
+            self._moves += await self._actor_steps.move(move, actors[move.actor], claim)
 
     def _replace(self, name: str, actor: Any, start_next: Callable[[], Any]) -> Any:
         # One after the other in one thread: when this process dies, it is seldom in between.
         del name
         ray.kill(actor)
         return start_next()
-
-    def _start_actor(self, name: str, node: str | None) -> Any:
-        return start(self._settings, self._wanted, name, node)

@@ -1,6 +1,6 @@
 """The Ray actor that owns executions: a shell around one ExecutionOwner.
 
-Used by `actors/controller_actor.py`, `actors/placing.py` and `actors/stack.py`.
+Used by `actors/lifecycle`, `actors/placing.py` and `actors/stack.py`.
 """
 
 import asyncio

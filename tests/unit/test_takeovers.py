@@ -1,12 +1,16 @@
-"""Actors that have stopped are replaced together, unless they have gone on before their turn."""
+"""Actors that have stopped are replaced, unless they have gone on before their turn."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from rillflow.actors.monitoring.reports import Reports
-from rillflow.actors.takeover.actor_watch import Stopped
+from rillflow.actors.takeover.actor_watch import ActorWatch, StillStopped, Stopped
+from rillflow.actors.takeover.claims import Claim, Claims
 from rillflow.actors.takeover.takeovers import Takeovers
+from rillflow.runtime.supervision.convergence import EXECUTION, Kind
+from rillflow.runtime.supervision.signs_of_life import STOPPED_S, SignsOfLife
+from rillflow.stores.memory.store import MemoryStore
 
 WITHIN_S: Final = 60.0
 LOST: Final = [Stopped(f"rillflow:execution:{number}", object(), "node") for number in range(2)]
@@ -16,56 +20,99 @@ class Actors:
     """Starts actors by name, after as long as a test wants."""
 
     def __init__(self) -> None:
-        self.looking = asyncio.Lock()
+        self.claims = Claims()
+        self.claims.note_ending(())
         self.silent = {each.name for each in LOST}
-        self.begun: list[str] = []
-        self.all_begun = asyncio.Event()
         self.replaced: list[str] = []
         self.fails = ""
-        self.may_start = asyncio.Event()
-        self.may_start.set()
-        self.takeovers = Takeovers(self.looking, Reports("test"), self._restart, lambda *_: None)
+        self.takeovers = Takeovers(
+            self.claims, Reports("test"), self._restart, lambda *_: None, lambda _: None
+        )
 
     async def still_stopped(self, lost: Sequence[Stopped]) -> list[Stopped]:
         """Return those that are silent now."""
         return [each for each in lost if each.name in self.silent]
 
-    async def _restart(self, name: str, _actor: Any, _start: Callable[[], Any]) -> str:
-        self.begun.append(name)
-        if len(self.begun) == len(LOST):
-            self.all_begun.set()
+    async def _restart(
+        self, claim: Claim, name: str, _actor: Any, _start: Callable[[], Any]
+    ) -> str:
+        assert claim.holds(name)
         if name == self.fails:
             raise RuntimeError("a library is broken")
-        await self.may_start.wait()
         self.replaced.append(name)
         return "other node"
 
 
 async def test_who_goes_on_while_others_are_at_work_is_left_alone() -> None:
     actors = Actors()
-    await actors.looking.acquire()
+    await actors.claims.lock.acquire()
     taking = asyncio.create_task(actors.takeovers.take_over(LOST, actors.still_stopped))
     await asyncio.sleep(0)
     actors.silent.remove(LOST[0].name)
-    actors.looking.release()
+    actors.claims.lock.release()
     async with asyncio.timeout(WITHIN_S):
         await taking
     assert actors.replaced == [LOST[1].name]
     actors.silent.clear()
     await actors.takeovers.take_over(LOST, actors.still_stopped)
-    assert (actors.replaced, actors.takeovers.count) == ([LOST[1].name], 1)
+    assert (actors.replaced, actors.claims.takeovers) == ([LOST[1].name], 1)
 
 
-async def test_nothing_else_is_done_to_actors_until_all_are_replaced() -> None:
+async def test_one_that_cannot_be_replaced_keeps_no_other_from_it() -> None:
     actors = Actors()
     actors.fails = LOST[0].name
-    actors.may_start.clear()
-    taking = asyncio.create_task(actors.takeovers.take_over(LOST, actors.still_stopped))
     async with asyncio.timeout(WITHIN_S):
-        await actors.all_begun.wait()
-        for _ in range(10):  # until the failure of the first one has come to whoever waits
-            await asyncio.sleep(0)
-        assert actors.looking.locked()
-        actors.may_start.set()
-        await taking
+        await actors.takeovers.take_over(LOST, actors.still_stopped)
     assert actors.replaced == [LOST[1].name]
+
+
+class Watch(ActorWatch):
+    """Watches actors that Ray takes for alive, on a node that can be reached."""
+
+    def __init__(self) -> None:
+        names: list[tuple[str, Kind]] = [(each.name, EXECUTION) for each in LOST]
+        self.store = MemoryStore()
+        super().__init__("test", names, self.store, self.take_over)
+        self.time_s = 0.0
+        self._signs = SignsOfLife(now_s=lambda: self.time_s)
+        self.taken: list[list[str]] = []
+        self.is_taken = asyncio.Event()
+
+    async def take_over(self, stopped: Sequence[Stopped], still_stopped: StillStopped) -> None:
+        del still_stopped
+        self.taken.append([each.name for each in stopped])
+        await self.is_taken.wait()
+
+    async def look_until(self, end_s: float, *, renewing: Sequence[str]) -> None:
+        """Look as time goes by, while some owners renew their leases."""
+        while self.time_s < end_s:
+            self.time_s += 0.25
+            for name in renewing:
+                assert await self.store.renew_owner_lease(name, "1")
+            await self.look()
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    def _places(self, names: Sequence[str]) -> dict[str, Stopped]:
+        return {each.name: each for each in LOST if each.name in names}
+
+    async def _answer_of(self, name: str) -> None:
+        del name
+
+    async def _probe(self, suspected: object) -> None:
+        del suspected
+
+
+async def test_another_actor_that_stops_does_not_wait_for_a_takeover_that_has_begun() -> None:
+    watch = Watch()
+    await watch.store.open()
+    first, second = (each.name for each in LOST)
+    for name in (first, second):
+        await watch.store.take_owner_lease(name, "1")
+    await watch.look_until(2 * STOPPED_S, renewing=[second])
+    assert watch.taken == [[first]], "once, however long it takes"
+    await watch.look_until(4 * STOPPED_S, renewing=[])
+    assert watch.taken == [[first], [second]]
+    watch.is_taken.set()
+    await watch.look_until(6 * STOPPED_S, renewing=[second])
+    assert watch.taken == [[first], [second], [first]], "the next process may stop, too"

@@ -3,7 +3,7 @@
 An exception in the constructor of an actor ends the actor for good: Ray does not start it again,
 and nobody but its creator hears of the cause.
 
-Used by `actors/controller_actor.py`.
+Used by `actors/lifecycle/steps.py`.
 """
 
 import asyncio

@@ -65,6 +65,7 @@ class ActorWatch:
         self._signs = SignsOfLife()
         self._questions: dict[str, asyncio.Task[None]] = {}
         self._handles: dict[str, Any] = {}
+        self._taking_over: dict[str, asyncio.Task[None]] = {}
         self._unreachable_s: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -79,8 +80,8 @@ class ActorWatch:
                 except Exception:
                     log.exception("signs_of_life_not_checked")
         finally:
-            for question in self._questions.values():
-                question.cancel()
+            for task in (*self._questions.values(), *self._taking_over.values()):
+                task.cancel()
 
     def unreachable(self) -> set[str]:
         """Return the nodes that could not be reached lately, by their ids."""
@@ -88,7 +89,7 @@ class ActorWatch:
         return {node for node, at_s in self._unreachable_s.items() if now_s - at_s < UNREACHABLE_S}
 
     async def look(self) -> None:
-        """Look at everybody once, and have others take over from those that have stopped.
+        """Look at everybody once, and begin to have others take over from those that have stopped.
 
         Raises:
             StoreError: The store cannot be read.
@@ -107,13 +108,24 @@ class ActorWatch:
         stopped = self._signs.stopped(
             [name for name, place in places.items() if place.node in gone]
         )
-        lost = [places[name] for name in stopped if name in places]
-        if not lost:
-            return
+        lost = [
+            places[name] for name in stopped if name in places and name not in self._taking_over
+        ]
+        if lost:
+            taking_over = asyncio.create_task(self._hand_over(lost), name="take over")
+            self._taking_over.update({each.name: taking_over for each in lost})
+
+    async def _hand_over(self, lost: Sequence[Stopped]) -> None:
+        """Have others take over; meanwhile nobody else does so from these actors."""
         try:
             await self._take_over(lost, self._still_stopped)
+        except StoreError as error:
+            log.debug("leases_not_read", extra={"reason": str(error)})
+        except Exception:
+            log.exception("not_taken_over", extra={"actors": [each.name for each in lost]})
         finally:
             for each in lost:
+                self._taking_over.pop(each.name, None)
                 self._forget(each.name)
                 self._signs.give(each.name)
 

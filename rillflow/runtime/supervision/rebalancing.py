@@ -1,6 +1,6 @@
 """Rebalancing: which actor should move to which node, so that each node has its share.
 
-Used by `actors/controller_actor.py`.
+Used by `actors/lifecycle/steps.py` and `actors/placing.py`.
 """
 
 from collections import Counter

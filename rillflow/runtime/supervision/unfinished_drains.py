@@ -1,6 +1,6 @@
 """Drains that timed out: what each actor waits for, and when it may be drained again.
 
-Used by `actors/controller_actor.py`.
+Used by `actors/lifecycle/steps.py`.
 """
 
 import time
