@@ -22,6 +22,9 @@ FOUND: Final = {
     " memory, under an epoch later than that of its owner",
     7100507: "the checker forbade a snapshot after a long replay, which a thread encodes"
     " (no rule was wrong)",
+    7109900: "a late order took a completion notice from the next owner, to which its answer went",
+    7115158: "a late order took a call from the owner that had ordered it since",
+    7120320: "a late order took a call from the owner that had ordered it since, who got no answer",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong (``test_seeds.py``)."""
 

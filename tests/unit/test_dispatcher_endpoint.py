@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from rillflow.errors import GoneError, UnavailableError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
@@ -231,6 +233,43 @@ async def test_a_call_under_way_goes_over_to_the_next_owner_of_its_execution() -
     assert gateway.calls == 1
     assert owners.taken == [("two", "A")]
     assert len(endpoint) == 0
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_a_late_order_takes_no_call_from_the_next_owner_and_makes_none(
+    *, is_answered: bool
+) -> None:
+    goes_on = asyncio.Event()
+    gateway, owners = SlowGateway(goes_on), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one", task="B"))
+    await endpoint.take(order_of("two", epoch=2))
+    await settle()
+    if is_answered:
+        goes_on.set()
+        await settle()
+    await endpoint.take(order_of("one", number=2))
+    goes_on.set()
+    await settle()
+    assert gateway.calls == 2
+    assert sorted(owners.taken) == [("one", "B"), ("two", "A")]
+    assert len(endpoint) == 0
+
+
+async def test_an_owner_has_what_an_earlier_process_of_one_with_a_later_epoch_has_ordered() -> None:
+    """The other one has restarted since its executions moved, and orders others."""
+    goes_on = asyncio.Event()
+    gateway, owners = SlowGateway(goes_on), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one"))
+    await endpoint.take(order_of("one", epoch=3, task="B"))
+    [call] = decode_calls(await endpoint.take(GetInheritedCalls("one", 3, LIFE, [])))
+    await endpoint.take(GetInheritedCalls("one", 3, LIFE, [call]))
+    await endpoint.take(order_of("two", epoch=2))
+    goes_on.set()
+    await settle()
+    assert gateway.calls == 2
+    assert sorted(owners.taken) == [("one", "B"), ("two", "A")]
 
 
 async def test_a_drain_ends_though_its_calls_go_over_to_an_owner_that_orders_them_meanwhile() -> (

@@ -67,7 +67,9 @@ class DispatchPool:
         self._abandoned: set[CallId] = set()
         self._heirs: dict[CallId, DispatchPool] = {}
         # In the order in which the calls began: a set's would differ from process to process.
-        self._inherited: dict[CallId, None] = {}
+        self._inherited: dict[CallId, bool] = {}
+        self.epoch = 0
+        """That of the sender's process which has ordered last."""
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -105,20 +107,23 @@ class DispatchPool:
 
     def begin_epoch(self) -> None:
         """Note that the sender is a new process, which knows of no call under way."""
-        self._inherited = dict.fromkeys(self._under_way)
+        self._inherited = dict.fromkeys(self._under_way, False)
+
+    def has_begun(self, call: CallId) -> bool:
+        """Tell whether the present process of the sender has ordered a call."""
+        return call in self._taken or (call in self._under_way and call not in self._inherited)
 
     def inherited_calls(self, judged: Sequence[CallId]) -> list[CallId]:
         """Return calls of earlier processes of the sender that are under way, some at a time.
 
         Those that the sender has ordered again, or has ``judged``, are left out.
         """
-        left_out = {*judged}
-        self._inherited = {
-            call: None
-            for call in self._inherited
-            if call in self._under_way and call not in left_out
+        known = self._inherited
+        known.update((call, True) for call in judged if call in known)
+        self._inherited = known = {
+            call: is_judged for call, is_judged in known.items() if call in self._under_way
         }
-        return list(islice(self._inherited, MOST_TOLD))
+        return list(islice((call for call, is_judged in known.items() if not is_judged), MOST_TOLD))
 
     def give(self, call: CallId, heir: "DispatchPool") -> bool:
         """Let another pool have a call, and its answer; False when it was never made here."""

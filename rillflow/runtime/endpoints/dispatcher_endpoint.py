@@ -8,7 +8,7 @@ Used by `actors/dispatcher_actor.py` and `actors/monitoring/dispatchers.py`.
 
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Final, assert_never
 
@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from rillflow.errors import GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
     BeginDelegation,
@@ -170,17 +170,27 @@ class DispatcherEndpoint:
             self._pools.pop(other).drop()
 
     def _carry_out(self, order: Dispatches) -> None:
-        self._take_over(order)
-        self._pool_of(order.sender).send(order.requests)
+        self._pool_of(order.sender).send(self._take_over(order))
 
-    def _take_over(self, order: Dispatches) -> None:
-        """Give a sender the calls under way of others, whose executions are its own now."""
-        pool = self._pool_of(order.sender)
+    def _take_over(self, order: Dispatches) -> Sequence[DispatchRequest]:
+        """Give a sender the calls under way of others, whose executions are its own now.
+
+        Returns:
+            What it may have ordered. An order may be late: an owner with a later epoch has the
+            executions then, and has ordered their calls since.
+        """
+        pool, requests = self._pool_of(order.sender), order.requests
+        pool.epoch = max(pool.epoch, order.epoch)
         if len(self._sharing) <= 1 or order.sender not in self._sharing:
-            return
-        others = [other for other in self._sharing.values() if other is not pool]
-        for request in order.requests:
-            any(other.give(request.call, pool) for other in others)
+            return requests
+        for other in self._sharing.values():
+            if other is pool:
+                continue
+            if other.epoch > order.epoch:
+                requests = [each for each in requests if not other.has_begun(each.call)]
+            for request in requests:
+                other.give(request.call, pool)
+        return requests
 
     def _inherited_calls(self, asked: GetInheritedCalls) -> list[CallId]:
         """Return calls that a sender's earlier processes have ordered; it says which may end."""
