@@ -14,16 +14,24 @@ from urllib.parse import parse_qsl
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rillflow.errors import StoreError
+from rillflow.errors import OverloadedError, StoreError
 from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.stack import Stack
 from rillflow.task_set import TaskSet
-from serve.limits.callers import CHANGE, caller_of, workspace_in
+from serve.limits.callers import CHANGE, caller_of, share_of, workspace_in
 from serve.limits.client_addresses import address_of
+from serve.limits.webhook_limits import Rates
+from serve.schemas.errors import respond_to
 
 log = logging.getLogger("rillflow.audit")
 
 LONGEST_SUBJECT: Final = 300
+CHANGES_PER_S: Final = 50
+BURST_OF_CHANGES: Final = 5_000
+"""What one key by name, or one address, may have noted; entries are kept for a year."""
+WAKE_UP: Final = "/flow/wakeup.json"
+"""What succeeds is not counted: executions limit it, and functions may do it all day."""
+SUCCESS: Final = 200
 LEFT: Final = 499
 """The status of a change whose caller has left before it was answered; it may have been made."""
 _EXECUTION: Final = ("execution_id",)
@@ -81,15 +89,22 @@ _OF_NO_WORKSPACE: Final = ("/flow/keys/", "/flow/template/")
 class AuditedChanges:
     """ASGI middleware that notes changes in the store."""
 
-    def __init__(self, inside: ASGIApp, stack: Stack) -> None:
+    def __init__(self, inside: ASGIApp, stack: Stack, *, burst: int = BURST_OF_CHANGES) -> None:
         self._inside = inside
         self._stack = stack
         self._notes = TaskSet[None]()
+        self._rates = Rates(CHANGES_PER_S, burst, stack.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; it is noted once, also if its caller leaves before the answer."""
         if scope["type"] != "http" or scope["path"] not in SUBJECTS or scope["method"] != "POST":
             await self._inside(scope, receive, send)
+            return
+        share = share_of(scope)
+        if share and self._rates.wait_s(share):
+            await respond_to(OverloadedError("too many changes by one caller"))(
+                scope, receive, send
+            )
             return
         entry = await self._entry(scope)
         scope[CHANGE] = entry
@@ -98,6 +113,8 @@ class AuditedChanges:
         def begin_note(status: int) -> asyncio.Task[None]:
             nonlocal is_noted
             is_noted = True
+            if share and (scope["path"] != WAKE_UP or status != SUCCESS):
+                self._rates.count(share)
             found: AuditEntry = scope[CHANGE]
             return self._notes.start(self._note(replace(found, status=status)))
 

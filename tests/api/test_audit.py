@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any, Final
 
+from starlette.responses import Response
+
 from rillflow.core.events import CancelRequested
 from rillflow.errors import StoreError
 from rillflow.ports.storage.access import AuditEntry
@@ -187,6 +189,44 @@ async def test_a_caller_who_leaves_before_the_answer_is_noted() -> None:
             await asyncio.sleep(0)
         assert (entry["action"], entry["subject"]) == ("cancel", execution)
         assert (entry["workspace"], entry["address"]) == ("shop", "192.0.2.1")
+
+
+async def test_one_caller_has_so_many_changes_noted_and_others_go_on() -> None:
+    async with open_access() as access:
+        access.api.clock.stop()
+        statuses: list[int] = []
+
+        async def route(scope: Any, receive: Any, send: Any) -> None:
+            await Response(status_code=int(scope["query_string"]))(scope, receive, send)
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        changes = AuditedChanges(route, access.api.stack, burst=5)
+
+        async def asked(answer: int, path: str = "pause", host: str = "192.0.2.1") -> int:
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": f"/flow/{path}.json",
+                "query_string": str(answer).encode(),
+                "headers": [],
+                "client": (host, 1),
+            }
+            await changes(scope, _nothing, send)
+            return statuses[-1]
+
+        assert [await asked(200, "wakeup") for _ in range(9)] == [200] * 9, "functions wake up"
+        assert [await asked(status) for status in (200, 404, 400, 200)] == [200, 404, 400, 200]
+        assert [await asked(404, "wakeup") for _ in range(3)] == [404, 429, 429]
+        assert await asked(200) == 429
+        assert await asked(200, host="192.0.2.9") == 200
+        assert await asked(200, host="127.0.0.1") == 200
+        listed = (await access.ask("GET", "/flow/audit.json", FIRST)).json()["entries"]
+        assert sum(each["address"] == "192.0.2.1" for each in listed) == 9 + 5
+        access.api.clock.advance(1)
+        assert await asked(200) == 200
 
 
 async def test_changes_of_triggers_are_noted_with_their_workspace() -> None:
