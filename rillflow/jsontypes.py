@@ -88,6 +88,7 @@ _ahead: dict[int, DecodedEarly] = {}
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _entries = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_texts = msgspec.json.Decoder(str)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -178,6 +179,15 @@ def decode_json(text: bytes | str) -> JsonValue:
         return _decode_slow_numbers(text)
     value: JsonValue = _decoder.decode(text)
     return value
+
+
+def decode_text(text: bytes) -> str:
+    """Decode JSON text that is one string.
+
+    Raises:
+        ValueError: It is not.
+    """
+    return _texts.decode(text)
 
 
 def _known_of(text: bytes) -> DecodedEarly | None:

@@ -140,7 +140,10 @@ class GatewayRegistry:
             await self._portions.wait(request.execution_id, size_bytes)
         if request.secrets or request.poll:
             return await self._call_masked(request)
-        answer = await self._call(request)
+        try:
+            answer = await self._gateway_for(request).call(request)
+        except Exception as error:  # noqa: BLE001 - the port promises an answer
+            answer = _failed_by(request, error)
         if answer.error is not None and answer.is_outcome:
             # What a function of Ray raises may show its environment, which has all secrets.
             answer = masked_answer(answer, self._known.mask())
@@ -161,21 +164,16 @@ class GatewayRegistry:
             )
         except GatewayError as error:
             return failed(request, str(error), error.hint)
-        answer = await self._call(call.request)
+        try:
+            answer = await self._gateway_for(call.request).call(call.request)
+        except Exception as error:  # noqa: BLE001 - the port promises an answer
+            answer = _failed_by(call.request, error)
         # The poll of an earlier call, perhaps made by another dispatcher.
         mask = self._known.mask() if request.poll else None
         size_bytes = len(answer.body or b"") + len(answer.error or "")
         return await in_turn(
             request.execution_id, size_bytes, lambda: _fit_to_keep(answer, call, mask)
         )
-
-    async def _call(self, request: DispatchRequest) -> DispatchAnswer:
-        try:
-            return await self._gateway_for(request).call(request)
-        except GatewayError as error:
-            return failed(request, str(error), error.hint)
-        except Exception as error:  # noqa: BLE001 - the port promises an answer
-            return failed(request, f"{HANDLE_FAILS}{str(error) or type(error).__name__}")
 
     def masked(self, text: str) -> str:
         """Return a text in which secrets are replaced by references."""
@@ -243,3 +241,9 @@ def _category(text: bytes) -> str | None:
 def _text_field(fields: JsonObject, name: str) -> str | None:
     value = fields.get(name)
     return value if isinstance(value, str) else None
+
+
+def _failed_by(request: DispatchRequest, error: Exception) -> DispatchAnswer:
+    if isinstance(error, GatewayError):
+        return failed(request, str(error), error.hint)
+    return failed(request, f"{HANDLE_FAILS}{str(error) or type(error).__name__}")

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, Final
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
+from rillflow.gateways.limits.concurrency import caller_of
 from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.outbound.exchange import Reply
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -49,7 +50,10 @@ class Calls:
         target = parse_http_url(to)
         names = target.origin, f"{target.origin}{target.path}"
         async with asyncio.timeout(None) as limit:
-            async with self.turns.turn(request, names, limit) as turn:
+            turn = self.turns.turn(caller_of(request), timeout_s, names, limit)
+            if not turn.begins_at_once():
+                await turn.begin()
+            with turn:
                 self.began.append((name or to, round(self.loop.time(), 6)))
                 if timeout_s is not None:
                     limit.reschedule(self.loop.time() + timeout_s)

@@ -129,6 +129,24 @@ async def test_a_workspace_with_half_of_the_views_gets_no_more_and_others_do() -
     await views.stop()
 
 
+async def test_one_more_view_costs_the_same_however_many_are_kept() -> None:
+    execution, views = wide(100), Views(ManualClock())
+    names: list[str] = []
+
+    def ask() -> None:
+        names.append(asked(views, execution, len(names)))
+
+    costs = []
+    for _ in range(300):
+        costs.append(lines_of(ask))
+        await views.encoded(names[-1])
+        await views.part(ViewPart(names[-1]))
+    assert costs[-1] <= costs[1], "the first one copies the state"
+    first, last = (lines_of(partial(views._forget, name)) for name in (names[0], names[-1]))
+    assert first == last < 50
+    await views.stop()
+
+
 async def test_an_encoded_view_keeps_nothing_of_its_execution() -> None:
     execution, views = wide(1_000), Views(ManualClock())
     query = Query(execution_id=execution.state.execution_id, kind="brief")

@@ -25,17 +25,17 @@ from rillflow.gateways.http.requests import (
     ran_out,
     request_method,
 )
-from rillflow.gateways.http.responses import answered, redirected
+from rillflow.gateways.http.responses import REDIRECTS, answered, redirected
 from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.concurrency import Caller, caller_of
 from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, function_of
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
-from rillflow.gateways.outbound.threads import in_turn
-from rillflow.ids import workspace_of
+from rillflow.gateways.outbound.threads import SHORT_BYTES, in_turn
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
     Delegate,
@@ -112,28 +112,37 @@ class HttpGateway:
             if transport is not None:
                 await transport.close()
 
-    async def _call(self, request: DispatchRequest, built: HttpCall | None) -> DispatchAnswer:
+    async def _call(self, request: DispatchRequest, call: HttpCall | None) -> DispatchAnswer:
         if self._closed:
             raise GatewayError(f"{FAILS}the gateway is closed")
-        ASKING_WORKSPACE.set(workspace_of(request.execution_id))
+        caller = caller_of(request)
+        ASKING_WORKSPACE.set(caller.workspace)
         now_ms = request.at_ms or self._clock.now_ms()
-        delegate = None if built else self._delegate_for(request)
-        call = built
-        if call is None and delegate is None:
-            call = await self._built(request, now_ms)
-        made = await self._limited(request, call, now_ms, delegate)
+        delegate = None
+        if call is None:
+            if self.delegates is not None and may_be_delegated(request):
+                delegate = self.delegates.chosen()
+            if delegate is None:
+                call = self._built_at_once(request, now_ms) or await self._built(request, now_ms)
+        made = await self._limited(request, call, now_ms, delegate, caller)
         if isinstance(made, DispatchAnswer):
             return made
         last, reply = made
-        now_ms = self._clock.now_ms()
-        answer = await in_turn(
-            request.execution_id,
-            len(reply.body),
-            lambda: answered(request, reply, url=last.address, now_ms=now_ms),
-        )
+        read = partial(answered, request, reply, url=last.address, now_ms=self._clock.now_ms())
+        is_short = len(reply.body) <= SHORT_BYTES
+        answer = read() if is_short else await in_turn(caller.workspace, len(reply.body), read)
         if answer.poll_url is not None and self._policy_after(reply.peer) is not None:
             return replace(answer, polls_public=True)
         return answer
+
+    def _built_at_once(self, request: DispatchRequest, now_ms: int) -> HttpCall | None:
+        """Return the request of a short input; None for those that take longer to build."""
+        settings = self._settings
+        if len(request.input) > SHORT_BYTES:
+            return None
+        if settings.artifacts is not None and has_artifacts(request):
+            return None
+        return build_request(request, settings, now_ms=now_ms)
 
     async def _built(self, request: DispatchRequest, now_ms: int) -> HttpCall:
         if self._settings.artifacts is not None and has_artifacts(request):
@@ -147,6 +156,7 @@ class HttpGateway:
         call: HttpCall | None,
         now_ms: int,
         delegate: Delegate | None,
+        caller: Caller,
     ) -> tuple[HttpCall, Reply] | DispatchAnswer:
         """Wait for the call's turn, then make it within its time-out, or have another make it.
 
@@ -155,48 +165,48 @@ class HttpGateway:
         reading: Reading | None = None
         timeout_s = call_timeout_s(request, self._settings)
         names = names_of(request) if call is None else (call.origin, function_of(call))
+        # After the task's own time-out nobody waits for its turn any more.
+        limit = asyncio.timeout(request.timeout_s)
+        self._under_way.add(limit)
         try:
-            # After the task's own time-out nobody waits for its turn any more.
-            async with asyncio.timeout(request.timeout_s) as limit:
-                self._under_way.add(limit)
-                try:
-                    async with self._turns.turn(request, names, limit) as turn:
-                        loop = asyncio.get_running_loop()
-                        give_up_s = loop.time() + timeout_s + DELEGATED_S
-                        if delegate and (delegated := delegate.take(request, give_up_s)):
-                            limit.reschedule(None)  # The delegate gives the call up.
-                            if (answer := await delegated) is not None:
-                                turn.made_elsewhere(answer)
-                                return answer
-                        if call is None:
-                            call = await self._built(request, now_ms)
-                        limit.reschedule(loop.time() + timeout_s)
-                        reading = Reading(self._budget, request.call, names[0], limit, timeout_s)
-                        transport = self._opened(is_public=request.is_public)
-                        last, reply = await self._follow(transport, call, reading)
-                        turn.answered(reply)
-                        return last, reply
-                finally:
-                    self._under_way.discard(limit)
-                    if reading is not None:
-                        reading.is_over = True
+            async with limit:
+                turn = self._turns.turn(caller, request.timeout_s, names, limit)
+                if not turn.begins_at_once():
+                    await turn.begin()
+                with turn:
+                    if delegate is not None:
+                        answer = await _made_elsewhere(delegate, request, limit, timeout_s)
+                        if answer is not None:
+                            turn.made_elsewhere(answer)
+                            return answer
+                    if call is None:
+                        call = await self._built(request, now_ms)
+                    limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+                    reading = Reading(self._budget, request.call, names[0], limit, timeout_s)
+                    transport = self._opened(is_public=request.is_public)
+                    reply = await self._exchange(transport, call, reading)
+                    if reply.status in REDIRECTS:
+                        call, reply = await self._follow(transport, call, reply, reading)
+                    turn.answered(reply)
+                    return call, reply
         except TimeoutError as error:
-            if self._closed:
-                raise GatewayError(f"{FAILS}the gateway is closed") from error
             method = request_method(request.request_type) if call is None else call.method
-            shown = f"{method} {names[1]}"
-            if reading is not None and (reading.is_slow or reading.is_waiting):
-                raise _without_room(shown, is_slow=reading.is_slow) from error
-            text = f"{FAILS}no answer from {shown} within {timeout_s:g} s"
-            raise GatewayError(ran_out(request, timeout_s, text)) from error
+            raise self._gave_up(request, timeout_s, f"{method} {names[1]}", reading) from error
+        finally:
+            self._under_way.discard(limit)
+            if reading is not None:
+                reading.is_over = True
 
-    def _delegate_for(self, request: DispatchRequest) -> Delegate | None:
-        """Return who is to make a call elsewhere; None where that cannot be, or need not.
-
-        Secrets stay here. A notice is repeated, and a poll belongs to a call, where they are.
-        """
-        is_plain = request.task and not (request.secrets or request.poll or request.is_public)
-        return self.delegates.chosen() if self.delegates is not None and is_plain else None
+    def _gave_up(
+        self, request: DispatchRequest, timeout_s: float, shown: str, reading: Reading | None
+    ) -> GatewayError:
+        """Return the error of a call that was not answered, or whose answer was not read."""
+        if self._closed:
+            return GatewayError(f"{FAILS}the gateway is closed")
+        if reading is not None and (reading.is_slow or reading.is_waiting):
+            return _without_room(shown, is_slow=reading.is_slow)
+        text = f"{FAILS}no answer from {shown} within {timeout_s:g} s"
+        return GatewayError(ran_out(request, timeout_s, text))
 
     def _lost(self, error: GatewayError) -> Literal["", "connection", "exchange"]:
         """Tell what failed of a call, as the circuits of its host and function have to know."""
@@ -206,18 +216,19 @@ class HttpGateway:
         return "exchange" if is_late or isinstance(error, BrokenExchangeError) else ""
 
     async def _follow(
-        self, transport: HttpTransport, call: HttpCall, reading: Reading
+        self, transport: HttpTransport, call: HttpCall, reply: Reply, reading: Reading
     ) -> tuple[HttpCall, Reply]:
-        for _ in range(self._settings.max_redirects + 1):
-            reply = await self._exchange(transport, call, reading)
-            following = redirected(call, reply, self._settings.tls_by_host)
-            if following is None:
-                return call, reply
-            call = following
+        """Make the calls that redirects ask for; return the last one, and its response."""
+        most = left = self._settings.max_redirects
+        while following := redirected(call, reply, self._settings.tls_by_host):
+            if not left:
+                raise GatewayError(f"{FAILS}more than {most} redirects")
+            left -= 1
             if self._policy_after(reply.peer) is not None:
                 transport = self._opened(is_public=True)
             reading.is_complete = False
-        raise GatewayError(f"{FAILS}more than {self._settings.max_redirects} redirects")
+            call, reply = following, await self._exchange(transport, following, reading)
+        return call, reply
 
     async def _exchange(self, transport: HttpTransport, call: HttpCall, reading: Reading) -> Reply:
         """Make one exchange; try again, at once, only while no connection could be opened."""
@@ -260,6 +271,26 @@ class HttpGateway:
         """
         policy = self._settings.egress.after(peer)
         return None if policy is self._settings.egress else policy
+
+
+def may_be_delegated(request: DispatchRequest) -> bool:
+    """Tell whether another dispatcher may make a call.
+
+    Secrets stay here. A notice is repeated, and a poll belongs to a call, where they are.
+    """
+    return bool(request.task) and not (request.secrets or request.poll or request.is_public)
+
+
+async def _made_elsewhere(
+    delegate: Delegate, request: DispatchRequest, limit: asyncio.Timeout, timeout_s: float
+) -> DispatchAnswer | None:
+    """Have another dispatcher make a call; None where it is to be made here."""
+    give_up_s = asyncio.get_running_loop().time() + timeout_s + DELEGATED_S
+    delegated = delegate.take(request, give_up_s)
+    if delegated is None:
+        return None
+    limit.reschedule(None)  # The delegate gives the call up.
+    return await delegated
 
 
 def _without_room(shown: str, *, is_slow: bool) -> GatewayError:

@@ -31,6 +31,7 @@ from rillflow.jsontypes import (
     JsonValue,
     decode_entries,
     decode_json,
+    decode_text,
     encode_json,
     is_null,
     is_object,
@@ -114,9 +115,10 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     # The gateway chose the address of a poll, perhaps signed: nothing is added to it.
     is_poll = request.pattern == _POLL_PATTERN
     parts = _Parts({}, {}, {}) if is_poll else split_input(request, fields)
-    _override(headers, parts.headers)
-    if (host := given_host(parts.headers)) is not None:
-        settings.egress.check_name(host.name, origin_of(target.origin).host)
+    if parts.headers:
+        _override(headers, parts.headers)
+        if (host := given_host(parts.headers)) is not None:
+            settings.egress.check_name(host.name, origin_of(target.origin).host)
     method = request_method(request.request_type)
     content_type = headers.get("content-type", ("", ""))[1]
     body = encode_body(method, content_type, parts.body)
@@ -191,7 +193,7 @@ def dispatch_headers(
     ``generate_auth`` is removed from ``fields``: it controls the signature, and is not an input of
     the function.
     """
-    asked = wants_signature(value_of(fields.pop("generate_auth", None)))
+    asked = "generate_auth" in fields and wants_signature(value_of(fields.pop("generate_auth")))
     business = workspace_of(request.execution_id)
     url = callback_url(
         settings,
@@ -219,11 +221,9 @@ def dispatch_headers(
 
 def call_id(request: DispatchRequest) -> str:
     """Return a UUID that is the same for every repetition of an attempt."""
-    seed = "\0".join((request.execution_id, request.task, str(request.attempt)))
+    seed = f"{request.execution_id}\0{request.task}\0{request.attempt}"
     digits = hashlib.blake2b(seed.encode(), digest_size=16).hexdigest()
-    return "-".join(
-        (digits[:8], digits[8:12], "8" + digits[13:16], "8" + digits[17:20], digits[20:])
-    )
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
 def split_input(request: DispatchRequest, fields: Mapping[str, Field]) -> _Parts:
@@ -233,21 +233,19 @@ def split_input(request: DispatchRequest, fields: Mapping[str, Field]) -> _Parts
     body starts with ``execution_id``. A completion callback belongs to no task and has no ``name``
     (spec 3.19).
     """
-    parts = _Parts(
-        {"execution_id": request.execution_id}, {}, {"execution_id": request.execution_id}
-    )
+    body: dict[str, Field] = {"execution_id": request.execution_id}
+    parts = _Parts({"execution_id": request.execution_id}, {}, body)
     for key, value in fields.items():
-        entries = _entries_of(value) if key.startswith(_PLACES) else None
-        if entries is None:
-            parts.body[key] = value
+        if not key.startswith(_PLACES) or (entries := _entries_of(value)) is None:
+            body[key] = value
         elif key == "body" or key.startswith("request_config_"):
-            parts.body.update(entries)
+            body.update(entries)
         elif key == "query" or key.startswith("query_params_"):
             parts.query.update(entries)
         elif key == "header" or key.startswith("request_header_"):
             parts.headers.update(entries)
         elif not key.startswith("request_callback_"):
-            parts.body[key] = value
+            body[key] = value
     if request.task:
         parts.query.pop("name", None)
         parts.query["name"] = request.task
@@ -332,7 +330,7 @@ def text_of(field: Field) -> str:
         return field
     text = bytes(field) if isinstance(field, Raw) else encode_json(field)
     if text[:1] == b'"':
-        return str(decode_json(text))
+        return decode_text(text)
     if text[:1] not in (b"{", b"["):
         return text.decode()
     return text_without_nulls(Raw(text)).decode()
@@ -340,7 +338,10 @@ def text_of(field: Field) -> str:
 
 def _url(target: Target, query: Mapping[str, Field]) -> str:
     added = "&".join(
-        [f"{form_quote(key)}={form_quote(text_of(value))}" for key, value in query.items()]
+        [
+            f"{form_quote(key)}={form_quote(value if isinstance(value, str) else text_of(value))}"
+            for key, value in query.items()
+        ]
     )
     own = f"{target.query}&" if target.query else ""
     return f"{target.origin}{target.path}?{own}{added}"

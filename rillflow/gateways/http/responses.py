@@ -34,7 +34,7 @@ LONGEST_ERROR: Final = 1_024
 _SHOWN_BYTES: Final = 1 << 20
 """Secrets are masked in this much of the text of an error, before it is cut."""
 _JSON_STARTS: Final = (b"{", b"[")
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
 
 
@@ -107,7 +107,7 @@ def redirected(
             another origin.
     """
     location = reply.headers.get("location")
-    if reply.status not in _REDIRECTS or not location:
+    if reply.status not in REDIRECTS or not location:
         return None
     try:
         target = parse_http_url(urljoin(call.url, location.strip()))

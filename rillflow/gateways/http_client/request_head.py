@@ -55,11 +55,11 @@ def request_head(call: HttpCall, origin: str) -> bytes:
     Raises:
         GatewayError: The address has no host, or the head would contain a line break.
     """
-    place = origin_of(origin)
+    place, headers = origin_of(origin), call.headers
     target = call.url[len(origin) :]
     text = f"{call.method} {target} HTTP/1.1\r\n"
-    text += "".join([f"{name}: {value}\r\n" for name, value in call.headers])
-    lines = len(call.headers) + 2
+    text += "".join([f"{name}: {value}\r\n" for name, value in headers])
+    lines = len(headers) + 2
     given = text.lower()
     if "\nhost:" not in given:
         text += f"Host: {place.authority}\r\n"

@@ -6,7 +6,7 @@ unanswered calls, too (`runtime/backpressure/admission.py`).
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.gateways.limits.rates import Pace, Rates
 from rillflow.ids import workspace_of
@@ -23,9 +23,6 @@ SHARE: Final = 8
 
 LEAST_SHARED: Final = 16
 """Fewer slots than these are given in turn, but none are reserved for others."""
-
-
-Key = TypeVar("Key")
 
 
 class Caller(NamedTuple):
@@ -82,11 +79,14 @@ class FairSlots:
 
     def enter(self, caller: Caller) -> bool:
         """Take a slot if there is one, and tell so."""
-        if self._used < self._many or self._may_enter(caller):
-            # Waiting callers cannot have a slot now, or they would have it, so nobody is overtaken.
-            self._enter(caller)
-            return True
-        return False
+        if self._used >= self._many and not self._may_enter(caller):
+            return False
+        # Waiting callers cannot have a slot now, or they would have it, so nobody is overtaken.
+        self._used += 1
+        workspaces, executions, workspace = self._of_workspace, self._of_execution, caller[0]
+        workspaces[workspace] = workspaces.get(workspace, 0) + 1
+        executions[caller] = executions.get(caller, 0) + 1
+        return True
 
     async def wait(self, caller: Caller) -> None:
         """Wait for a slot, where there was none."""
@@ -108,8 +108,15 @@ class FairSlots:
     def release(self, caller: Caller) -> None:
         """Release a slot, to the next caller that may have it."""
         self._used -= 1
-        _less(self._of_workspace, caller[0])
-        _less(self._of_execution, caller)
+        workspaces, executions, workspace = self._of_workspace, self._of_execution, caller[0]
+        if (left := workspaces[workspace] - 1) > 0:
+            workspaces[workspace] = left
+        else:
+            del workspaces[workspace]
+        if (left := executions[caller] - 1) > 0:
+            executions[caller] = left
+        else:
+            del executions[caller]
         while self._waiting and self._grant_next():
             pass
 
@@ -125,12 +132,6 @@ class FairSlots:
         if not self._is_shared:
             return free
         return (SHARE * free - self._of_workspace.get(workspace, 0) + SHARE) // (SHARE + 1)
-
-    def _enter(self, caller: Caller) -> None:
-        self._used += 1
-        workspaces, executions, workspace = self._of_workspace, self._of_execution, caller[0]
-        workspaces[workspace] = workspaces.get(workspace, 0) + 1
-        executions[caller] = executions.get(caller, 0) + 1
 
     def _grant_next(self) -> bool:
         """Give a slot to the next caller: another workspace, another execution in it.
@@ -151,7 +152,9 @@ class FairSlots:
 
     def _grant(self, workspace: str, queues: Queues, caller: Caller) -> None:
         """Give a slot to the first call of a caller, who is the last one to have a turn then."""
-        self._enter(caller)
+        self._used += 1
+        self._of_workspace[workspace] = self._of_workspace.get(workspace, 0) + 1
+        self._of_execution[caller] = self._of_execution.get(caller, 0) + 1
         queue = queues[caller]
         queue.popleft().set_result(None)
         if queue:
@@ -195,6 +198,18 @@ class HostSlots:
         self._rates = rates
         self._hosts: dict[str, _Host] = {}
         self._recent: OrderedDict[str, float] = OrderedDict()
+
+    def enter(self, origin: str, caller: Caller) -> bool:
+        """Take a slot of the origin and one of the total, if nothing is to be waited for."""
+        host = self._hosts.get(origin)
+        if host is None or host.pace is not None or not host.slots.enter(caller):
+            return False
+        if not self._total.enter(caller):
+            host.slots.release(caller)
+            return False
+        host.users += 1
+        host.under_way += 1
+        return True
 
     async def acquire(self, origin: str, caller: Caller) -> None:
         """Wait for a slot of the origin, for its rate, then for one of the total."""
@@ -258,11 +273,3 @@ class _Host:
         self.pace = pace
         self.users = 0
         self.under_way = 0
-
-
-def _less(counts: dict[Key, int], key: Key) -> None:
-    left = counts[key] - 1
-    if left:
-        counts[key] = left
-    else:
-        del counts[key]

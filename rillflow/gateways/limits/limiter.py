@@ -9,13 +9,13 @@ from typing import Final, Self
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.limits.circuit_breaker import Circuit, Circuits
-from rillflow.gateways.limits.concurrency import Caller, HostSlots, Usage, caller_of
+from rillflow.gateways.limits.concurrency import Caller, HostSlots, Usage
 from rillflow.gateways.limits.rates import Rates
 from rillflow.gateways.outbound.exchange import HttpCall, Reply
 from rillflow.gateways.outbound.hints import retry_after_s
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import CircuitState, DispatchAnswer, DispatchRequest, HostState
+from rillflow.ports.gateway import CircuitState, DispatchAnswer, HostState
 
 _ERRORS: Final = 400
 _TOO_MANY: Final = 429
@@ -41,15 +41,21 @@ class CallLimiter:
         self._longest_s = min(settings.breaker.longest_pause_s, settings.call_timeout_s)
 
     def turn(
-        self, request: DispatchRequest, names: tuple[str, str], limit: asyncio.Timeout
+        self, caller: Caller, own_s: float | None, names: tuple[str, str], limit: asyncio.Timeout
     ) -> "Turn":
-        """Return a context that is entered when it is the call's turn.
+        """Return the turn of a call.
 
-        ``names`` are its host and its function; ``limit`` is its time-out once it goes out.
+        Args:
+            caller: Whose call it is.
+            own_s: The time-out of its task, in seconds; None if that has none.
+            names: Its host and its function.
+            limit: Its time-out once it goes out.
         """
-        own_s = request.timeout_s
-        patience_s = self._longest_s if own_s is None else min(own_s / 2, self._longest_s)
-        return Turn(self, names, caller_of(request), patience_s, limit)
+        return Turn(self, caller, own_s, names, limit)
+
+    def patience_s(self, own_s: float | None) -> float:
+        """Return how long a circuit may hold back a call whose task has this time-out."""
+        return self._longest_s if own_s is None else min(own_s / 2, self._longest_s)
 
     def hosts(self) -> list[HostState]:
         """Return the state of every host that is called, was called lately, or has failed."""
@@ -88,17 +94,24 @@ class NoLimiter:
     """In place of a limiter, for calls that have had their turn elsewhere: none waits here."""
 
     def turn(
-        self, request: DispatchRequest, names: tuple[str, str], limit: asyncio.Timeout
+        self, caller: Caller, own_s: float | None, names: tuple[str, str], limit: asyncio.Timeout
     ) -> Self:
-        """Return a context that is entered at once."""
-        del request, names, limit
+        """Return a turn that begins at once."""
+        del caller, own_s, names, limit
         return self
 
-    async def __aenter__(self) -> Self:
+    def begins_at_once(self) -> bool:
+        """Begin."""
+        return True
+
+    async def begin(self) -> None:
+        """Never wait."""
+
+    def __enter__(self) -> Self:
         """Go on."""
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release nothing."""
 
     def answered(self, reply: Reply) -> None:
@@ -116,27 +129,35 @@ class NoLimiter:
 
 
 class Turn:
-    """The turn of one call; leaving it releases everything, however the call ended."""
+    """The turn of one call, which begins at once or is waited for.
 
-    __slots__ = ("_caller", "_deadline_s", "_limit", "_names", "_patience_s", "_probes", "_turns")
+    It is left as a context once it has begun, which releases everything, however the call ended.
+    """
+
+    __slots__ = ("_caller", "_deadline_s", "_limit", "_names", "_own_s", "_probes", "_turns")
 
     def __init__(
         self,
         turns: CallLimiter,
-        names: tuple[str, str],
         caller: Caller,
-        patience_s: float,
+        own_s: float | None,
+        names: tuple[str, str],
         limit: asyncio.Timeout,
     ) -> None:
         self._turns = turns
         self._caller = caller
-        self._limit = limit
-        self._patience_s = patience_s
-        self._deadline_s: float | None = None
+        self._own_s = own_s
         self._names = names
-        self._probes: list[Circuit] = []
+        self._limit = limit
+        self._deadline_s: float | None = None
+        self._probes: list[Circuit] | None = None
 
-    async def __aenter__(self) -> Self:
+    def begins_at_once(self) -> bool:
+        """Begin if nothing keeps the call from going out now, and tell so."""
+        turns = self._turns
+        return not turns.circuits.known and turns.slots.enter(self._names[0], self._caller)
+
+    async def begin(self) -> None:
         """Wait until circuits, slots and rate let the call go out."""
         slots, origin, known = self._turns.slots, self._names[0], self._turns.circuits.known
         while True:
@@ -149,9 +170,12 @@ class Turn:
             slots.release(origin, self._caller)
         if known:
             self._probe()
+
+    def __enter__(self) -> Self:
+        """Go on, in a turn that has begun."""
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         _kind: type[BaseException] | None,
         error: BaseException | None,
@@ -160,13 +184,12 @@ class Turn:
         """Leave; no connection counts against the host, no answer against the function."""
         host, function = self._names
         self._turns.slots.release(host, self._caller)
-        if isinstance(error, NotConnectedError):
-            self._settle(host, is_well=False)
-        elif isinstance(error, BrokenExchangeError | TimeoutError) or (
-            error and self._limit.expired()
-        ):
-            self._settle(function, is_well=False)
-        for circuit in self._probes:
+        if error is not None:
+            if isinstance(error, NotConnectedError):
+                self._settle(host, is_well=False)
+            elif isinstance(error, BrokenExchangeError | TimeoutError) or self._limit.expired():
+                self._settle(function, is_well=False)
+        for circuit in self._probes or ():
             circuit.pass_on()
 
     def answered(self, reply: Reply) -> None:
@@ -204,7 +227,9 @@ class Turn:
 
     def _deadline(self) -> float:
         if self._deadline_s is None:
-            self._deadline_s = asyncio.get_running_loop().time() + self._patience_s
+            self._deadline_s = asyncio.get_running_loop().time() + self._turns.patience_s(
+                self._own_s
+            )
         return self._deadline_s
 
     def _blocking(self) -> Circuit | None:
@@ -226,7 +251,7 @@ class Turn:
             circuit = circuits.find(name)
             if circuit is not None and circuit.is_open and not circuit.blocks:
                 circuit.probe = self
-                self._probes.append(circuit)
+                self._probes = [*(self._probes or ()), circuit]
 
     def _settle(self, name: str, *, is_well: bool, wish_s: float | None = None) -> None:
         circuits = self._turns.circuits

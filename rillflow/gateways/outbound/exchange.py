@@ -13,6 +13,7 @@ import msgspec
 
 FAILS: Final = "dispatchTask http fails due to "
 """Prefix of every message about a failed HTTP call (spec 4.4, code 30113)."""
+_AFTER_SCHEME: Final = len("https://")
 
 
 class HttpCall(msgspec.Struct, frozen=True):
@@ -32,8 +33,9 @@ class HttpCall(msgspec.Struct, frozen=True):
     @property
     def origin(self) -> str:
         """Scheme, host and port of the URL."""
-        end = self.url.find("/", len("https://"))
-        return self.url if end < 0 else self.url[:end]
+        url = self.url
+        end = url.find("/", _AFTER_SCHEME)
+        return url if end < 0 else url[:end]
 
     @property
     def address(self) -> str:

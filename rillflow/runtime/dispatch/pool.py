@@ -188,7 +188,12 @@ class DispatchPool:
         try:
             if budget.is_full:
                 await budget.until_free()
-            answer = await self._made(request)
+            if (self._abandoned or self._heirs) and self.has_abandoned(call):
+                answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
+            else:
+                answer = await self._attempt(request)
+                if answer.error is not None and request.pattern == COMPLETION:
+                    answer = await self._attempt(request)
         except BaseException as error:
             budget.release(call)
             if not isinstance(error, asyncio.CancelledError) or not self.has_abandoned(call):
@@ -196,14 +201,6 @@ class DispatchPool:
             answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
         budget.keep(call, answer.size_bytes)
         self.answered(answer)
-        return answer
-
-    async def _made(self, request: DispatchRequest) -> DispatchAnswer:
-        if (self._abandoned or self._heirs) and self.has_abandoned(request.call):
-            return failed(request, f"{HANDLE_FAILS}{ENDED}")
-        answer = await self._attempt(request)
-        if answer.error is not None and request.pattern == COMPLETION:
-            answer = await self._attempt(request)
         return answer
 
     def has_abandoned(self, call: CallId) -> bool:
@@ -268,29 +265,20 @@ def _is_new(task: "asyncio.Task[DispatchAnswer]") -> bool:
 
 
 class _Taken:
-    """The calls whose answers were accepted last, each as one short text."""
+    """The calls whose answers were accepted last."""
 
     def __init__(self, least: int) -> None:
         self._least = least
-        self._latest: set[str] = set()
-        self._earlier: set[str] = set()
+        self._latest: set[CallId] = set()
+        self._earlier: set[CallId] = set()
 
     def __contains__(self, call: CallId) -> bool:
-        if not self._least:
-            return False
-        text = _text_of(call)
-        return text in self._latest or text in self._earlier
+        return call in self._latest or call in self._earlier
 
     def add(self, call: CallId) -> None:
         """Add a call, and drop the oldest ones in time."""
         if not self._least:
             return
-        self._latest.add(_text_of(call))
+        self._latest.add(call)
         if len(self._latest) >= self._least:
             self._latest, self._earlier = set(), self._latest
-
-
-def _text_of(call: CallId) -> str:
-    """Return a text that identifies a call; the id of an execution contains no blank."""
-    execution_id, task, attempt, poll = call
-    return f"{execution_id} {attempt} {poll} {task}"

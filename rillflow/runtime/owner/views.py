@@ -69,7 +69,15 @@ class _Key(NamedTuple):
 class _View:
     """A large view: its encoding, when it expires, and whether a reader has read all of it."""
 
-    __slots__ = ("encoding", "execution_id", "forgetting", "is_read", "key")
+    __slots__ = (
+        "encoding",
+        "execution_id",
+        "forgetting",
+        "is_kept",
+        "is_under_way",
+        "key",
+        "size_bytes",
+    )
 
     def __init__(
         self, key: _Key, execution_id: ExecutionId, encoding: "asyncio.Future[bytes]"
@@ -77,16 +85,40 @@ class _View:
         self.key = key
         self.execution_id = execution_id
         self.encoding = encoding
-        self.is_read = False
+        self.is_kept = self.is_under_way = True
+        self.size_bytes = 0
         self.forgetting: asyncio.TimerHandle | None = None
 
-    @property
-    def size_bytes(self) -> int:
-        return len(self.encoding.result()) if self.encoding.done() and not self.has_failed else 0
 
-    @property
-    def has_failed(self) -> bool:
-        return self.encoding.cancelled() or self.encoding.exception() is not None
+class _Totals:
+    """How many views are being encoded, and the bytes of those that are: of all, and by workspace.
+
+    They are counted as views come and go: an owner keeps hundreds of views of executions that have
+    ended, and each new one asks.
+    """
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.held_bytes = 0
+        self._under_way_of = Counter[str]()
+        self._held_bytes_of = Counter[str]()
+
+    def of(self, workspace: str) -> tuple[int, int]:
+        """Return the same of one workspace."""
+        return self._under_way_of[workspace], self._held_bytes_of[workspace]
+
+    def add(self, workspace: str, *, under_way: int = 0, held_bytes: int = 0) -> None:
+        """Count so many more, or fewer."""
+        self.under_way += under_way
+        self.held_bytes += held_bytes
+        for counts, more in (
+            (self._under_way_of, under_way),
+            (self._held_bytes_of, held_bytes),
+        ):
+            if more:
+                counts[workspace] += more
+                if not counts[workspace]:
+                    del counts[workspace]
 
 
 class Views:
@@ -109,6 +141,10 @@ class Views:
         self._numbers = count(1)
         self._views: dict[str, _View] = {}
         self._names: dict[_Key, str] = {}
+        self._totals = _Totals()
+        self._read: dict[str, None] = {}
+        """The views that a reader has read to their end, in that order."""
+        self._of_execution = Counter[ReferenceType[ActiveExecution]]()
         # A copy has the values of its execution, so it stays in memory no longer than that.
         self._copies: WeakKeyDictionary[ActiveExecution, ActiveExecution] = WeakKeyDictionary()
 
@@ -178,7 +214,8 @@ class Views:
             return Reply(changed=False)
         start, end = max(asked.offset, 0), max(asked.offset, 0) + PART_BYTES
         is_wanted = asked.offset >= 0 or len(body) <= WHOLE_BYTES
-        view.is_read = view.is_read or (is_wanted and end >= len(body))
+        if is_wanted and end >= len(body) and view.is_kept:
+            self._read[asked.view] = None
         return Reply(
             changed=False, body=body[start:end] if is_wanted else None, size_bytes=len(body)
         )
@@ -203,9 +240,22 @@ class Views:
         work = partial(self._encoded, query, kept, at_ms, key.quarantine)
         encoding = _FOR_VIEWS.begin(workspace, work)
         view = self._views[name] = _View(key, execution.state.execution_id, encoding)
-        encoding.add_done_callback(lambda _: view.has_failed)  # also if no caller waits for it
+        self._totals.add(workspace, under_way=1)
+        self._of_execution[key.execution] += 1
+        encoding.add_done_callback(partial(self._is_encoded, view))
         self._names[key] = name
         return name
+
+    def _is_encoded(self, view: _View, encoding: "asyncio.Future[bytes]") -> None:
+        """Count a view whose encoding is over, unless it was dropped before."""
+        # The exception is asked for also if no caller waits for it.
+        has_failed = encoding.cancelled() or encoding.exception() is not None
+        if view.is_kept:
+            view.is_under_way = False
+            view.size_bytes = 0 if has_failed else len(encoding.result())
+            self._totals.add(
+                workspace_of(view.execution_id), under_way=-1, held_bytes=view.size_bytes
+            )
 
     def _check_room(self, workspace: str) -> None:
         """Refuse one more view of a workspace that has half of what may be, or where all is taken.
@@ -216,15 +266,11 @@ class Views:
         Raises:
             UnreadAnswersError: It is refused.
         """
-        under_way, held_bytes = Counter[str](), Counter[str]()
-        for view in self._views.values():
-            whose = workspace_of(view.execution_id)
-            under_way[whose] += not view.encoding.done()
-            held_bytes[whose] += view.size_bytes
-        most_bytes = self._most // 2 if held_bytes[workspace] else self._most
+        under_way, held_bytes = self._totals.of(workspace)
+        most_bytes = self._most // 2 if held_bytes else self._most
         if (
-            max(2 * under_way[workspace], under_way.total()) >= MOST_UNDER_WAY
-            or max(2 * held_bytes[workspace], held_bytes.total()) > most_bytes
+            max(2 * under_way, self._totals.under_way) >= MOST_UNDER_WAY
+            or max(2 * held_bytes, self._totals.held_bytes) > most_bytes
         ):
             raise UnreadAnswersError("too many large executions are being read; try again later")
 
@@ -264,14 +310,13 @@ class Views:
     @property
     def bytes(self) -> int:
         """The bytes of the views that are kept."""
-        return sum(view.size_bytes for view in self._views.values())
+        return self._totals.held_bytes
 
     def _make_room(self) -> None:
-        """Drop views that were read to their end, the oldest first."""
+        """Drop views that were read to their end, those first that were read first."""
         excess = self.bytes - self._most // 4
-        for name in [name for name, view in self._views.items() if view.is_read]:
-            if excess <= 0:
-                return
+        while excess > 0 and self._read:
+            name = next(iter(self._read))
             excess -= self._views[name].size_bytes
             self._forget(name)
 
@@ -283,11 +328,19 @@ class Views:
 
     def _forget(self, name: str) -> None:
         view = self._views.pop(name)
+        view.is_kept = False
         self._names.pop(view.key, None)
-        execution = view.key.execution()
-        if execution is not None and not any(
-            other.key.execution == view.key.execution for other in self._views.values()
-        ):
-            self._copies.pop(execution, None)
+        self._read.pop(name, None)
+        self._totals.add(
+            workspace_of(view.execution_id),
+            under_way=-view.is_under_way,
+            held_bytes=-view.size_bytes,
+        )
+        self._of_execution[view.key.execution] -= 1
+        if not self._of_execution[view.key.execution]:
+            del self._of_execution[view.key.execution]
+            execution = view.key.execution()
+            if execution is not None:
+                self._copies.pop(execution, None)
         if view.forgetting is not None:
             view.forgetting.cancel()
