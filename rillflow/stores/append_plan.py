@@ -54,14 +54,6 @@ class Place(NamedTuple):
     last_seq: int
 
 
-class PlanTotal(NamedTuple):
-    """What a plan writes of one execution, without large values; see ``AppendPlan``."""
-
-    execution_id: ExecutionId
-    size_bytes: int
-    root: ExecutionId | None
-
-
 class Family(NamedTuple):
     """An execution by its row's key, and the number of its sub-flows, at all levels."""
 
@@ -116,9 +108,9 @@ class AppendPlan:
     number of sub-flows of an execution, at all levels. ``search_values`` replace those of an
     execution; they are written after everything that its row says.
 
-    ``grown`` has the id, the bytes without large values, and the outermost ancestor of each
-    execution that is written; the last is None unless it is created by the plan. ``ended`` are
-    those that have ended with it.
+    ``grown`` has the bytes without large values of each execution that is written, ``payers`` the
+    workspace for which a sub-flow that is created counts, if that is another one than its own.
+    ``ended`` are those that have ended.
 
     The ``families`` are the stored ancestors of new executions. ``snapshot_seqs`` are the numbers
     of the stored snapshots of the executions that ``with_late_snapshots`` lists.
@@ -147,7 +139,8 @@ class AppendPlan:
         self.rests: dict[int, bool] = {}
         self.descendants: dict[int, int] = {}
         self.search_values: dict[int, tuple[tuple[str, str], ...]] = {}
-        self.grown: dict[int, PlanTotal] = {}
+        self.grown: dict[int, int] = {}
+        self.payers: dict[int, str] = {}
         self.ended: set[int] = set()
 
     def add(self, appends: Sequence[Append]) -> None:
@@ -186,6 +179,10 @@ class AppendPlan:
     def place_of(self, execution_id: ExecutionId) -> Place | None:
         """Return the place of an execution after what was added."""
         return self._places.get(execution_id)
+
+    def execution_of(self, key: int) -> ExecutionId:
+        """Return the execution of a key that is written."""
+        return next(each for each, place in self._places.items() if place.key == key)
 
     def _check_snapshot(self, append: Append, key: int) -> None:
         if not _is_late_snapshot(append):
@@ -234,15 +231,10 @@ class AppendPlan:
         staged[head] = Family(key, descendants + 1)
 
     def _take(self, append: Append, key: int) -> None:
-        new, rests = append.new, append.rests
-        if new is not None:
-            self.executions.append(_row(key, new, outcome_of(append), rests=bool(rests)))
+        if append.new is not None:
+            self._create(append, append.new, key)
         else:
-            outcome = outcome_of(append)
-            if outcome is not None:
-                self.outcomes[key] = outcome
-            if rests is not None:
-                self.rests[key] = rests
+            self._change(append, key)
         seq, size_bytes = append.first_seq, 0
         for record in append.records:
             self.records.append((key, seq, record))
@@ -254,18 +246,26 @@ class AppendPlan:
             self.snapshots[key] = (append.snapshot_seq, append.snapshot)
             self.snapshot_payloads.pop(key, None)
             size_bytes += len(append.snapshot)
-        self._count_bytes(append, key, size_bytes)
+        self.grown[key] = self.grown.get(key, 0) + size_bytes
         if isinstance(append, SlimAppend):
             self._take_payloads(append, key)
 
-    def _count_bytes(self, append: Append, key: int, size_bytes: int) -> None:
-        new, before = append.new, self.grown.get(key)
-        root = new.ancestors[0] if new is not None and new.ancestors else None
-        if before is not None:
-            size_bytes, root = size_bytes + before.size_bytes, before.root
-        self.grown[key] = PlanTotal(append.execution_id, size_bytes, root)
+    def _create(self, append: Append, new: NewExecution, key: int) -> None:
+        self.executions.append(_row(key, new, outcome_of(append), rests=bool(append.rests)))
         if append.closing is not None:
             self.ended.add(key)
+        payer = workspace_of(new.ancestors[0]) if new.ancestors else new.business
+        if payer != new.business:
+            self.payers[key] = payer
+
+    def _change(self, append: Append, key: int) -> None:
+        outcome = outcome_of(append)
+        if outcome is not None:
+            self.outcomes[key] = outcome
+            if outcome.finished_at_ms is not None:
+                self.ended.add(key)
+        if append.rests is not None:
+            self.rests[key] = append.rests
 
     def _take_payloads(self, append: SlimAppend, key: int) -> None:
         for sha256, value in append.of_records.items():
@@ -318,11 +318,11 @@ class Totals:
             payload_bytes: The bytes of large values by execution, less those that are dropped.
         """
         noted, found = self._noted, list[StoredTotal]()
-        for key, (execution_id, added, root) in plan.grown.items():
+        for key, added in plan.grown.items():
             size_bytes = noted.pop(key, 0) + added
-            payloads = 0 if payload_bytes is None else payload_bytes.get(key, 0)
-            if size_bytes > EXECUTION_BYTES or payloads or _is_elsewhere(execution_id, root):
-                found.append(_total_row(execution_id, key, size_bytes + payloads, root))
+            payloads = payload_bytes.get(key, 0) if payload_bytes else 0
+            if size_bytes > EXECUTION_BYTES or payloads or key in plan.payers:
+                found.append(_total_row(plan, key, size_bytes + payloads))
             elif key not in plan.ended:
                 noted[key] = size_bytes
         if len(noted) > MOST_NOTED:
@@ -333,22 +333,13 @@ class Totals:
     def is_to_be_written(self, plan: AppendPlan) -> bool:
         """Tell whether a plan without large values has rows."""
         noted = self._noted
-        return any(
-            noted.get(key, 0) + grown.size_bytes > EXECUTION_BYTES
-            for key, grown in plan.grown.items()
-        )
+        return any(noted.get(key, 0) + added > EXECUTION_BYTES for key, added in plan.grown.items())
 
 
-def _is_elsewhere(execution_id: ExecutionId, root: ExecutionId | None) -> bool:
-    return root is not None and workspace_of(root) != workspace_of(execution_id)
-
-
-def _total_row(
-    execution_id: ExecutionId, key: int, size_bytes: int, root: ExecutionId | None
-) -> StoredTotal:
-    own = workspace_of(execution_id)
-    payer = own if root is None else workspace_of(root)
-    if payer == own:
+def _total_row(plan: AppendPlan, key: int, size_bytes: int) -> StoredTotal:
+    own = workspace_of(plan.execution_of(key))
+    payer = plan.payers.get(key)
+    if payer is None:
         return StoredTotal(key, own, None, size_bytes)
     # What counts for the other workspace does not count as an execution of its own.
     return StoredTotal(key, payer, own, size_bytes + EXECUTION_BYTES)
