@@ -10,6 +10,7 @@ import pytest
 
 from rillflow.artifacts.store import execution_key
 from rillflow.client.http_transport.transport import KEY_VARIABLE
+from rillflow.errors import StoreError
 from rillflow.ports.storage.store import ExecutionFilter
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
@@ -192,6 +193,24 @@ async def test_a_workspace_has_so_many_bytes_in_the_store() -> None:
             left = await api.stack.store.purge(left, ended_before_ms=1 << 60, most_records=2_000)
         api.clock.advance(2)
         await api.submit("shop:order", large)
+
+
+async def test_bytes_that_cannot_be_counted_are_as_many_as_before() -> None:
+    async with served(workspace_quotas={"shop": {"store_bytes": 100_000}}) as api:
+        await api.add(SUSPENDED)
+        message = "the quota store_bytes of the workspace shop is reached: 100000 bytes"
+        large = {"text": "x" * 90_000}
+        await api.submit("shop:order", large)
+        api.clock.advance(2)
+        refusal = (429, 30201, message)
+        assert await api.refusal(SUBMIT, descriptor_id="shop:order") == refusal
+
+        async def fails(workspace: str) -> int:
+            raise StoreError(f"{workspace} cannot be counted")
+
+        api.stack.store.stored_bytes = fails  # type: ignore[method-assign]
+        api.clock.advance(2)
+        assert await api.refusal(SUBMIT, descriptor_id="shop:order") == refusal
 
 
 async def test_what_functions_answer_counts_as_well() -> None:

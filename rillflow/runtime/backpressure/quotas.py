@@ -94,7 +94,9 @@ class Quotas:
         self._executions = executions
         self._wait = wait
         self._unfinished = _Totals(clock, lambda business: _unfinished_of(store, business))
-        self._stored = _Totals(clock, lambda business: _stored_of(store, business), LONGEST_COUNT_S)
+        self._stored = _Totals(
+            clock, lambda business: _stored_of(store, business), LONGEST_COUNT_S, keeps=True
+        )
         self._of_keys: Counter[str] = Counter()
         self._watches = TaskSet[None]()
 
@@ -217,10 +219,14 @@ class _Totals:
         clock: Clock,
         count: Callable[[str], Awaitable[int]],
         patience_s: float = LONGEST_ASK_S,
+        *,
+        keeps: bool = False,
     ) -> None:
+        """Count so; what cannot be counted is what it was before if it ``keeps``, or else none."""
         self._clock = clock
         self._count_in_store = count
         self._patience_s = patience_s
+        self._keeps = keeps
         self._counted: dict[str, tuple[int, float]] = {}
         self._added: Counter[str] = Counter()
         self._turns: dict[str, asyncio.Lock] = {}
@@ -251,7 +257,8 @@ class _Totals:
                 count = await self._count_in_store(business)
         except (StoreError, TimeoutError):
             log.warning("quota_not_checked", extra={"subject": business}, exc_info=True)
-            count = 0
+            # Bytes go slowly, and a store that is busy is when they matter; executions end soon.
+            count = self._counted.get(business, (0, 0.0))[0] if self._keeps else 0
         fresh_s = max(FRESH_S, COUNTING_SHARE * (self._clock.monotonic_s() - begun_s))
         self._counted[business] = count, begun_s + fresh_s
         self._added[business] -= before
