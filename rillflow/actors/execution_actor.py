@@ -50,6 +50,7 @@ from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
 from rillflow.ports.storage.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
+from rillflow.runtime.backpressure.quotas import store_limit
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient, room_of
 from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnerGates, OwnPartitions
@@ -163,6 +164,7 @@ class ExecutionActor:
                 outputs_max_bytes=settings.outputs_max_bytes,
                 views_max_bytes=settings.answers_max_bytes,
                 subflow_workspaces=settings.subflow_workspaces,
+                take_store=store_limit(settings, self._store, SystemClock()),
             ),
             guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,

@@ -25,7 +25,7 @@ from rillflow.runtime.backpressure.admission import (
     UnansweredCalls,
     inputs_of,
 )
-from rillflow.runtime.commands.subflows import Workspaces
+from rillflow.runtime.commands.subflows import TakeStore, Workspaces, without_limit
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.measuring import MeasuredGateway
 from rillflow.runtime.dispatch.pool import DispatchPool
@@ -52,6 +52,7 @@ class LocalExecutions:
         outputs_max_bytes: int = OUTPUTS_MAX_BYTES,
         views_max_bytes: int = VIEWS_MAX_BYTES,
         subflow_workspaces: Workspaces = MappingProxyType({}),
+        take_store: TakeStore = without_limit,
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
         max_unanswered_bytes: int = MOST_UNANSWERED_BYTES,
@@ -77,6 +78,7 @@ class LocalExecutions:
                 outputs_max_bytes=outputs_max_bytes,
                 views_max_bytes=views_max_bytes,
                 subflow_workspaces=subflow_workspaces,
+                take_store=take_store,
             ),
             on_fenced=on_fenced,
             meters=meters,

@@ -149,7 +149,7 @@ class Stack:
             OverloadedError: The store has no room for it, or the workspace has none (503, 429).
         """
         self.submissions.admission.room.require()
-        await self.submissions.quotas.take_store(business, len(text))
+        await self.submissions.quotas.store.take(business, len(text))
         checks_length = self.settings.switch("ENABLE_DAG_INFO_LENGTH_CHECK")
         return await add_descriptor(
             self.store,

@@ -26,6 +26,7 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerType
+from rillflow.runtime.backpressure.quotas import store_limit
 from rillflow.runtime.dispatch.measuring import read_hosts
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.hooks.loading import load_hook
@@ -315,6 +316,7 @@ def executions_of(  # noqa: PLR0917 - the parts that it joins
         outputs_max_bytes=settings.outputs_max_bytes,
         views_max_bytes=settings.answers_max_bytes,
         subflow_workspaces=settings.subflow_workspaces,
+        take_store=store_limit(settings, store, clock),
         meters=meters,
         spans=spans,
     )

@@ -10,10 +10,13 @@ import pytest
 
 from rillflow.artifacts.store import execution_key
 from rillflow.client.http_transport.transport import KEY_VARIABLE
-from rillflow.errors import StoreError
+from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.storage.store import ExecutionFilter
+from rillflow.runtime.backpressure.quotas import store_limit
+from rillflow.settings import Settings
+from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
-from tests.api.serving import Api, refusal_of, served
+from tests.api.serving import Api, MovableClock, refusal_of, served
 from tests.api.test_access import FIRST, made, shown
 from tests.api.test_artifact_uploads import MAKES, UPLOADS, stored_files, waiting
 from tests.api.test_keys_command import said
@@ -36,6 +39,23 @@ tasks:
 """
 
 
+STARTING: Final = """
+workspace: video
+dagName: starting
+type: flow
+tasks:
+  - name: one
+    category: function
+    pattern: flow_sync
+    resourceName: rillflow://shop:order
+    inputMappings: [{ source: $.context.a, target: $.input.a }]
+    next: two
+  - name: two
+    category: function
+    pattern: flow_sync
+    resourceName: rillflow://shop:order
+    inputMappings: [{ source: $.context.a, target: $.input.a }]
+"""
 CALLING: Final = """
 workspace: shop
 dagName: calling
@@ -223,6 +243,31 @@ async def test_what_functions_answer_counts_as_well() -> None:
         api.clock.advance(2)
         message = "the quota store_bytes of the workspace shop is reached: 200000 bytes"
         assert await api.refusal(SUBMIT, descriptor_id="shop:calling") == (429, 30201, message)
+
+
+async def test_sub_flows_are_started_while_the_one_who_pays_has_room() -> None:
+    """One small submission may start a thousand, each with megabytes."""
+    async with served(workspace_quotas={"video": {"store_bytes": 170_000}}) as api:
+        await api.add(PASS)
+        await api.add(STARTING)
+        ended = await api.ended(await api.submit("video:starting", {"a": "x" * 60_000}))
+        assert ended["dag_status"] == "FAILED", ended
+        tasks = ended["tasks"]
+        assert [tasks[name]["status"] for name in ("one", "two")] == ["SUCCEEDED", "FAILED"]
+        message = "the quota store_bytes of the workspace video is reached: 170000 bytes"
+        assert message in str(tasks["two"])
+        wanted = ExecutionFilter(business="shop")
+        assert sum((await api.stack.store.count_executions(wanted)).values()) == 1
+        await api.run(PASS.replace("order", "else"), {"a": "x" * 60_000})
+
+
+async def test_a_sub_flow_waits_while_the_disk_has_too_little_space(tmp_path: Path) -> None:
+    clock, store = MovableClock(), MemoryStore()
+    await store.open()
+    full = Settings(data_dir=tmp_path, store_min_free_bytes=1 << 60)
+    with pytest.raises(UnavailableError, match="the disk of the store is full"):
+        await store_limit(full, store, clock)("shop", 1)
+    await store_limit(Settings(data_dir=tmp_path, store_min_free_bytes=1), store, clock)("shop", 1)
 
 
 async def test_definitions_count_as_well_and_are_refused_beyond_it() -> None:

@@ -5,7 +5,7 @@ Submissions in a second are counted by one owner for the whole stack, as traffic
 in the store, about once a second, and at most a twentieth of the time. Unfinished executions of a
 key are what this process has started for it. A check that cannot be made accepts.
 
-Used by `runtime/submission/intake.py`.
+Used by `runtime/submission/intake.py` and `actors/execution_actor.py`.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, TrafficCall
 from rillflow.ports.storage.access import Holder, Quota
 from rillflow.ports.storage.store import ExecutionFilter, Store
+from rillflow.runtime.backpressure.admission import StoreRoom
+from rillflow.settings import Settings
 from rillflow.task_set import TaskSet
 
 log = logging.getLogger("rillflow.admission")
@@ -46,6 +48,7 @@ LONGEST_ASK_S: Final = 2.0
 WAIT_S: Final = 600.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
+TakeStore: TypeAlias = Callable[[str, int], Awaitable[None]]
 Wait: TypeAlias = Callable[[ExecutionId, float], Awaitable[bool]]
 """Waits for the end of an execution; False if the time was not enough."""
 UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
@@ -94,9 +97,7 @@ class Quotas:
         self._executions = executions
         self._wait = wait
         self._unfinished = _Totals(clock, lambda business: _unfinished_of(store, business))
-        self._stored = _Totals(
-            clock, lambda business: _stored_of(store, business), LONGEST_COUNT_S, keeps=True
-        )
+        self.store = StoreQuotas(by_workspace, store, clock)
         self._of_keys: Counter[str] = Counter()
         self._watches = TaskSet[None]()
 
@@ -132,25 +133,6 @@ class Quotas:
                     work = self._until_ended(holder.key_id, place.started, self._wait)
                     self._watches.start(work)
 
-    async def take_store(self, business: str, size_bytes: int) -> None:
-        """Count bytes that a workspace is about to store.
-
-        Raises:
-            OverloadedError: Its quota is reached (429).
-        """
-        quota = self.by_workspace.get(business)
-        most = None if quota is None else quota.store_bytes
-        if most is not None and not await self._stored.take(business, most, size_bytes):
-            raise _reached("store_bytes", f"the workspace {business}", f"{most} bytes")
-
-    async def stored_bytes(self) -> dict[str, int]:
-        """Return what the store keeps for each workspace that has a quota of it."""
-        return {
-            business: await self._stored.told(business)
-            for business, quota in self.by_workspace.items()
-            if quota.store_bytes is not None
-        }
-
     async def stop(self) -> None:
         """Wait for no execution any more."""
         await self._watches.stop()
@@ -170,7 +152,7 @@ class Quotas:
 
     async def _take_of_workspace(self, business: str, quota: Quota, size_bytes: int) -> None:
         whose = f"the workspace {business}"
-        await self.take_store(business, max(size_bytes, LEAST_BYTES))
+        await self.store.take(business, max(size_bytes, LEAST_BYTES))
         most = quota.running
         if most is not None and not await self._unfinished.take(business, most):
             raise _reached("running", whose, f"{most} unfinished executions")
@@ -209,6 +191,36 @@ class Quotas:
         self._of_keys[key_id] -= 1
         if not self._of_keys[key_id]:
             del self._of_keys[key_id]
+
+
+class StoreQuotas:
+    """How many bytes each workspace may store, as this process counts them."""
+
+    def __init__(self, by_workspace: Mapping[str, Quota], store: Store, clock: Clock) -> None:
+        """Count in this store for workspaces that have a quota."""
+        self._by_workspace = by_workspace
+        self._stored = _Totals(
+            clock, lambda business: _stored_of(store, business), LONGEST_COUNT_S, keeps=True
+        )
+
+    async def take(self, business: str, size_bytes: int) -> None:
+        """Count bytes that a workspace is about to store.
+
+        Raises:
+            OverloadedError: Its quota is reached (429).
+        """
+        quota = self._by_workspace.get(business)
+        most = None if quota is None else quota.store_bytes
+        if most is not None and not await self._stored.take(business, most, size_bytes):
+            raise _reached("store_bytes", f"the workspace {business}", f"{most} bytes")
+
+    async def told(self) -> dict[str, int]:
+        """Return what the store keeps for each workspace that has a quota of it."""
+        return {
+            business: await self._stored.told(business)
+            for business, quota in self._by_workspace.items()
+            if quota.store_bytes is not None
+        }
 
 
 class _Totals:
@@ -278,3 +290,20 @@ def _reached(name: str, whose: str, most: str) -> OverloadedError:
     return OverloadedError(
         f"the quota {name} of {whose} is reached: {most}", hint="try again later"
     )
+
+
+def store_limit(settings: Settings, store: Store, clock: Clock) -> TakeStore:
+    """Return what an owner asks before it starts a sub-flow.
+
+    It raises OverloadedError where the quota of the workspace is reached, and UnavailableError,
+    after which one asks again, while the disk has too little space.
+    """
+    by_workspace = {name: quota.as_quota() for name, quota in settings.workspace_quotas.items()}
+    quotas, room = StoreQuotas(by_workspace, store, clock), StoreRoom(settings, clock)
+
+    async def take(workspace: str, size_bytes: int) -> None:
+        if room.is_full():
+            raise UnavailableError("the disk of the store is full")
+        await quotas.take(workspace, max(size_bytes, LEAST_BYTES))
+
+    return take

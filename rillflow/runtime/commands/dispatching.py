@@ -30,10 +30,12 @@ from rillflow.runtime.backpressure.sync import HintSync
 from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect, is_web_call
 from rillflow.runtime.commands.subflows import (
     Inherited,
+    TakeStore,
     Workspaces,
     child_of,
     inherited_from,
     start_flow,
+    without_limit,
 )
 from rillflow.runtime.definitions.alias_rules import RuleTurns
 from rillflow.runtime.process.crash_log import log_crash
@@ -71,7 +73,9 @@ class Dispatching:
         host: str,
         dedicated: ExecutionId | None,
         subflow_workspaces: Workspaces = MappingProxyType({}),
+        take_store: TakeStore = without_limit,
     ) -> None:
+        self._take_store = take_store
         self._subflow_workspaces = subflow_workspaces
         self._clock = clock
         self._catalogue = catalogue
@@ -264,6 +268,7 @@ class Dispatching:
                 inherited=inherited,
                 workspaces=self._subflow_workspaces,
                 turns=self._rule_turns,
+                take_store=self._take_store,
             )
         )
         child = child_of(answer)

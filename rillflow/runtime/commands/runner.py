@@ -36,7 +36,7 @@ from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 from rillflow.runtime.aio.retrying import retry_until_answered
 from rillflow.runtime.commands.dispatching import Dispatching, Find, StillAwaited
-from rillflow.runtime.commands.subflows import Workspaces
+from rillflow.runtime.commands.subflows import TakeStore, Workspaces
 from rillflow.runtime.commands.timers import Timer, Timers
 from rillflow.runtime.hooks.chain import HookChain, Moment
 
@@ -66,6 +66,7 @@ class CommandRunner:
         guards: HookChain,
         dedicated: ExecutionId | None,
         subflow_workspaces: Workspaces,
+        take_store: TakeStore,
     ) -> None:
         self._clock = clock
         self._executions = executions
@@ -89,6 +90,7 @@ class CommandRunner:
             host=host,
             dedicated=dedicated,
             subflow_workspaces=subflow_workspaces,
+            take_store=take_store,
         )
 
     def carry_out(

@@ -3,7 +3,7 @@
 Used by `runtime/commands/dispatching.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -47,6 +47,12 @@ UNSUPPORTED = 30606
 
 
 Workspaces: TypeAlias = Mapping[str, frozenset[str]]
+TakeStore: TypeAlias = Callable[[str, int], Awaitable[None]]
+"""Counts bytes that are about to be stored for a workspace; raises if there is no room for them."""
+
+
+async def without_limit(workspace: str, size_bytes: int) -> None:
+    """Have room for everything."""
 
 
 class Inherited(NamedTuple):
@@ -87,12 +93,14 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     inherited: Inherited,
     workspaces: Workspaces = MappingProxyType({}),
     turns: RuleTurns = TURNS_OF_PROCESS,
+    take_store: TakeStore = without_limit,
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; a repetition finds the same execution.
 
     The submitter, for gray and A/B rules, is ``uid`` of the data, or else 0. ``workspaces`` are
     those in which workspaces may start sub-flows beside their own; without any they may in all.
-    Gray rules are evaluated in ``turns``.
+    Gray rules are evaluated in ``turns``. Its data are stored for the workspace of the outermost
+    execution.
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason of the failure.
@@ -104,6 +112,8 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     """
     try:
         refuse_workspace(request, workspaces, _target_of(request))
+        outermost = request.route[0][0] if request.route else request.execution_id
+        await take_store(workspace_of(outermost), len(request.input))
         child = await _submit(request, catalogue, executions, clock, host, inherited, turns)
     except QuotaError as error:
         return failed(request, f"{HANDLE_FAILS}{_told(request, error)}")

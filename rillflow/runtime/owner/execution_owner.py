@@ -50,7 +50,7 @@ from rillflow.runtime.aio.large_texts import LargeTexts
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.changes.feed import ChangeFeed
 from rillflow.runtime.commands.runner import CommandRunner
-from rillflow.runtime.commands.subflows import Workspaces
+from rillflow.runtime.commands.subflows import TakeStore, Workspaces, without_limit
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.crashes.crash_history import COMMANDS, CrashHistory, HandlingRecord
@@ -88,6 +88,7 @@ class OwnerLimits(NamedTuple):
         views_max_bytes: What large answers that are being read may take together.
         subflow_workspaces: In which workspaces those of its executions may start sub-flows beside
             their own; without any they may in all.
+        take_store: Counts what sub-flows store.
     """
 
     most_hot: int = 20_000
@@ -96,6 +97,7 @@ class OwnerLimits(NamedTuple):
     outputs_max_bytes: int = OUTPUTS_MAX_BYTES
     views_max_bytes: int = VIEWS_MAX_BYTES
     subflow_workspaces: Workspaces = MappingProxyType({})
+    take_store: TakeStore = without_limit
 
 
 DEFAULT_LIMITS: Final = OwnerLimits()
@@ -189,6 +191,7 @@ class ExecutionOwner:
             guards=guards,
             dedicated=self._dedicated,
             subflow_workspaces=limits.subflow_workspaces,
+            take_store=limits.take_store,
         )
 
     def _call_handling(self, guards: HookChain, limits: OwnerLimits) -> CallHandling:

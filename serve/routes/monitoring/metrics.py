@@ -123,7 +123,7 @@ async def _or_nothing(
 
 async def _store_state(stack: Stack) -> list[MetricState]:
     size = float(await stack.store.size_bytes())
-    by_workspace = await stack.submissions.quotas.stored_bytes()
+    by_workspace = await stack.submissions.quotas.store.told()
     rows: list[tuple[tuple[str, ...], list[float]]] = [
         ((workspace,), [float(kept)]) for workspace, kept in by_workspace.items()
     ]
