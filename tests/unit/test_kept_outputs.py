@@ -146,6 +146,31 @@ def test_answers_of_attempts_that_are_retried_count_together() -> None:
     assert codec.encode_state(run.replayed()) == codec.encode_state(run.state)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>" + b"x" * 1_000_000,
+        b'"' + b"\\n" * 500_000,
+        b"1" + b" " * 1_000_000 + b"x",
+        b" " * 1_000_000 + b"x" * 70_000,
+        b"[" * 500_000 + b"]" * 500_000,
+        b"\xff" * 1_000_000,
+    ],
+)
+@pytest.mark.parametrize("error", [None, "handle fails: 500"])
+def test_of_a_long_answer_that_is_no_json_only_the_beginning_is_stored(
+    body: bytes, error: str | None
+) -> None:
+    whole, cut = Run("task_sync", items=1), Run("task_sync", items=1)
+    event = DispatchAnswered(at_ms=1, task="each_0-work", attempt=1, body=body, error=error)
+    machine.handle(whole.plan, whole.state, event)
+    kept = within_limit(cut.plan, cut.state, event, OUTPUTS_MAX_BYTES)
+    assert isinstance(kept, DispatchAnswered)
+    assert len(kept.body or b"") < 20_000
+    machine.handle(cut.plan, cut.state, kept)
+    assert codec.encode_state(cut.state) == codec.encode_state(whole.state)
+
+
 def test_a_redo_gives_the_room_of_what_it_drops_back() -> None:
     run = Run("task_sync")
     for item in range(5):

@@ -15,9 +15,13 @@ from rillflow.core.encoding.stored_context import CONTENT_TOO_LONG
 from rillflow.core.events import CallbackReceived, DispatchAnswered, Event
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
-from rillflow.jsontypes import MOST_WEIGHT_OF_BYTE, encode_json, weight_of
+from rillflow.jsontypes import MOST_WEIGHT_OF_BYTE, decode_json, encode_json, weight_of
 
 OUTPUTS_MAX_BYTES: Final = 64 * 1024 * 1024
+LONG_BYTES: Final = 64 * 1024
+SHOWN_BYTES: Final = 16 * 1024
+"""More than what messages show of an answer that is no JSON."""
+NO_JSON: Final = b"\0"
 HINT: Final = (
     "functions may answer with an address of what they made; the limit is the setting"
     " outputs_max_bytes (RILLFLOW_OUTPUTS_MAX_BYTES)"
@@ -56,6 +60,7 @@ def is_too_long(state: ExecutionState, event: Event, most_bytes: int) -> bool:
 def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: int) -> Event:
     """Return the event to handle: an answer beyond the limit becomes a failure."""
     if isinstance(event, DispatchAnswered):
+        event = _without_rest(state, event, most_bytes)
         body = event.body
         if body is None or state.outputs_bytes + MOST_WEIGHT_OF_BYTE * len(body) <= most_bytes:
             return event  # as nearly all
@@ -73,6 +78,23 @@ def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: in
         if task is not None and plan.by_name[task.base].category == "function":
             message = _message(most_bytes)
             return replace(event, output=b"{}", msg=message, code=_CODE, failure=message)
+    return event
+
+
+def _without_rest(
+    state: ExecutionState, event: DispatchAnswered, most_bytes: int
+) -> DispatchAnswered:
+    """Leave out of an answer that is no JSON what nobody is shown, so that it is not stored.
+
+    What is left is no JSON either, so that a replay comes to the same end.
+    """
+    body = event.body
+    if body is None or len(body) <= LONG_BYTES or is_too_long(state, event, most_bytes):
+        return event
+    try:
+        decode_json(body)
+    except ValueError:
+        return replace(event, body=body.lstrip()[:SHOWN_BYTES] + NO_JSON)
     return event
 
 
