@@ -129,7 +129,8 @@ class ExecutionActor:
         self._spans = span_queue(self._meters) if TraceSampling(settings).is_on else None
         self._host = self._owner()
         self._health = ReadinessWatch([writing(self._store)])
-        self._gates = OwnerGates(self._owner_endpoint(), self._name, self._handle)
+        self._endpoint = self._owner_endpoint()
+        self._gates = OwnerGates(self._endpoint, self._name, self._handle)
         self._socket = SocketServer(self._gates.answer, self._name)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
@@ -366,6 +367,7 @@ class ExecutionActor:
             self._partitions,
             meters=self._meters,
             spans=self._spans,
+            submit_ahead=self._endpoint.submit_ahead,
         )
 
     async def _retire_when_done(self) -> None:

@@ -6,7 +6,7 @@ and a query changes nothing. So a transport may repeat any of them.
 Used by `actors`, `ports`, `runtime` and `serve`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -208,6 +208,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         if self.error is None:
             return self
         raise error_of(self)
+
+
+Until: TypeAlias = Callable[[], Awaitable[RillflowError | None]]
+"""Waits until what was handled ahead of its time may be written; returns why it must not be."""
 
 
 class Executions(Protocol):

@@ -4,6 +4,7 @@ Nothing of a running stack imports it. It joins what `rillflow/actors` joins, wi
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 
@@ -13,7 +14,15 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.changes import AwaitChanges, Changes
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission, ViewPart
+from rillflow.ports.executions import (
+    Call,
+    End,
+    Reply,
+    ResourceCall,
+    Submission,
+    Until,
+    ViewPart,
+)
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.storage.store import Store
@@ -118,6 +127,11 @@ class LocalExecutions:
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Make calls together."""
         return await self._limit.call_many(calls, self.host.call_many, self.host.is_known)
+
+    async def submit_ahead(self, submissions: Sequence[Submission], until: Until) -> list[Reply]:
+        """Handle submissions ahead of their time; they are written ``until`` then."""
+        take = partial(self.host.call_many, until=until)
+        return await self._limit.call_many(submissions, take, self.host.is_known)
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at the one owner."""

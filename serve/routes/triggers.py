@@ -31,6 +31,7 @@ from serve.schemas.exchange import (
     read_callback_config,
     read_json_text,
     read_resource_check,
+    required_json_text,
 )
 from serve.schemas.parameters import Whole
 from serve.schemas.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
@@ -213,9 +214,7 @@ def sees_of(request: Request) -> Callable[[str], bool]:
 
 
 async def _body(request: Request, *, is_required: bool = False) -> JsonObject:
-    body = await read_json_text(request)
-    if is_required and not body.strip():
-        raise RequestError("Required request body is missing", http_status=422)
+    body = await (required_json_text if is_required else read_json_text)(request)
     return await computed(len(body), lambda: json_object(body))
 
 

@@ -37,6 +37,7 @@ ANSWER_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
 )
 JSON_STARTS: Final = (b"{", b"[", b'"', b"n")
+_NO_BODY: Final = (b"", b"null")
 UNSUPPORTED: Final = 30105
 PASSED_THROUGH: Final = (30107, 30109, 30110)
 HAD_SLASH: Final = "rillflow.had_slash"
@@ -262,6 +263,19 @@ async def read_json_text(request: Request) -> bytes:
     """
     body = await read_text(request)
     refuse_other_media(request, body)
+    return body
+
+
+async def required_json_text(request: Request) -> bytes:
+    """Read a body that should be JSON, and that must be there; ``null`` is none.
+
+    Raises:
+        RequestError: As ``read_json_text``; or there is no body (422).
+        TooLargeError: It is larger than the limit of its route; the rest is not read.
+    """
+    body = await read_json_text(request)
+    if body.strip() in _NO_BODY:
+        raise RequestError("Required request body is missing", http_status=UNPROCESSABLE)
     return body
 
 

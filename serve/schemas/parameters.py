@@ -39,6 +39,11 @@ RequiredWhole: TypeAlias = Annotated[
 ]
 Whole: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=-(2**31), le=2**31 - 1)]
 """A parameter that has a default, as have the two that follow."""
+RequiredLong: TypeAlias = Annotated[
+    int, BeforeValidator(_trimmed), Query(ge=-(2**63), le=2**63 - 1)
+]
+Long: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=-(2**63), le=2**63 - 1)]
+"""Numbers of 64 bits, such as ids."""
 Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=LATEST_MS)]
 Minutes: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=MOST_MINUTES)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_trimmed), Query()]

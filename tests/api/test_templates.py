@@ -49,6 +49,16 @@ async def test_the_built_in_entry_of_functions(shared_api: Api) -> None:
         ({}, [*OFFERED, "1"]),
         ({"id": 1}, ["1"]),
         ({"id": 9}, []),
+        ({"id": 2**40}, []),
+        ({"id": " 1 "}, ["1"]),
+        ({"id": ""}, [*OFFERED, "1"]),
+        ({"name": "%"}, []),
+        ({"name": "_"}, []),
+        ({"name": "模"}, []),
+        ({"node_type": "META"}, []),
+        ({"type": 5}, []),
+        ({"enable": 2}, []),
+        ({"category": "choice"}, []),
         ({"enable": 0}, []),
         ({"enable": 1}, [*OFFERED, "1"]),
         ({"node_type": "template"}, ["1"]),
@@ -208,8 +218,11 @@ async def test_a_schema_may_be_an_object() -> None:
 
 
 async def test_a_template_without_a_body_or_an_id_is_refused_as_mistyped(shared_api: Api) -> None:
-    missing = await shared_api.refusal(f"{TEMPLATE}/create_task_template.json", b"")
-    assert missing[:2] == (422, 30109)
+    missing = (422, 30109, "Required request body is missing")
+    for change in ("create", "update"):
+        for body in (b"", b" null "):
+            path = f"{TEMPLATE}/{change}_task_template.json"
+            assert await shared_api.refusal(path, body) == missing
     for change in ("enable", "disable"):
         path = f"{TEMPLATE}/{change}_task_template.json"
         assert (await shared_api.refusal(path))[:2] == (422, 30109)

@@ -116,7 +116,9 @@ async def test_a_body_that_is_no_object_and_an_id_of_another_form_are_refused(
 ) -> None:
     params = {"type": "cron", "descriptor_id": "shop:order"}
     assert (await shared_api.refusal(ADD, "[1]", **params))[:2] == (422, 30109)
-    assert (await shared_api.refusal(ADD, b"", **params))[:2] == (422, 30109)
+    for body in (b"", b" \n", b"null"):
+        refusal = await shared_api.refusal(ADD, body, **params)
+        assert refusal == (422, 30109, "Required request body is missing")
     params["descriptor_id"] = "shop"
     refusal = await shared_api.refusal(ADD, EVERY_SECOND, **params)
     assert refusal == (400, 30109, "dagDescriptorId:shop format error")

@@ -19,7 +19,7 @@ from rillflow.triggers.trigger_types import ReadTrigger
 from tests.simulation.trigger_world import TriggerWorld
 from tests.simulation.virtual_loop import Life
 
-QUICK = (*range(12), 2748, 2787)
+QUICK = (*range(12), 318, 2748, 2787)
 MORE = range(100, 500)
 
 

@@ -1,8 +1,9 @@
 """A world of triggers: owners of all partitions, a store that fails, and changing triggers.
 
 There is one owner, or there are two that know nothing of each other, as there may be for a moment
-when partitions move. An owner is killed now and then, at any step, and begins again. The store
-answers late, fails before it writes, or after. Executions are rows that run for a while.
+when partitions move. An owner is killed now and then, at any step, and begins again. Some owners
+prepare executions before their time. The store answers late, fails before it writes, or after.
+Executions are rows that run for a while.
 """
 
 import asyncio
@@ -16,10 +17,18 @@ from rillflow.core.events import CancelRequested
 from rillflow.errors import RillflowError, StoreError, UnavailableError
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 from rillflow.jsontypes import JsonObject
-from rillflow.ports.executions import Call, Delivery, Reply, Submission, reply_to_error
+from rillflow.ports.executions import (
+    Call,
+    Delivery,
+    Reply,
+    Submission,
+    Until,
+    reply_to_error,
+)
 from rillflow.ports.storage.store import Append, NewExecution
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.submission.groups import GroupSubmissions
+from rillflow.runtime.triggers.ahead import Ahead
 from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.settings import Settings
@@ -34,6 +43,8 @@ PEACE_S: Final = 40.0
 FAILING: Final = 0.03
 FRAILTY: Final = 0.0006
 LONG: Final = 0.3
+PREPARING: Final = (1, 5, 6)
+"""Of eight seeds those whose owners prepare executions before their time."""
 CRONS: Final = ("* * * * * *", "*/2 * * * * *", "*/5 * * * * *", "3,7,20 * * * * *")
 DEFINITION: Final = """
 workspace: shop
@@ -100,6 +111,14 @@ class Rows:
             return [lost] * len(calls)
         return list(await asyncio.gather(*map(self.call, calls)))
 
+    async def submit_ahead(self, submissions: Sequence[Submission], until: Until) -> list[Reply]:
+        """Take submissions ahead of their time, as the owner in the process that fires them."""
+        await asyncio.sleep(self._random.uniform(0, 0.3))
+        refusal = await until()
+        if refusal is not None:
+            return [reply_to_error(refusal)] * len(submissions)
+        return await self.call_many(submissions)
+
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended."""
         give_up_s = self._loop.time() + timeout_s
@@ -149,6 +168,7 @@ class TriggerWorld:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.owners = 1 + seed % 2
+        self.prepares = seed % 8 in PREPARING
         self.loop = VirtualLoop(Random(seed + 1))
         self.clock = SimulatedClock(self.loop)
         self.store = MemoryStore()
@@ -200,12 +220,15 @@ class TriggerWorld:
 
     async def run_owner(self) -> None:
         """Fire triggers, until the life that this belongs to is killed."""
+        submissions = self.submissions()
+        ahead = Ahead(submissions, lambda _: True, self.rows.submit_ahead, least=1)
         runner = TriggerRunner(
             store=self.wire,  # type: ignore[arg-type]
-            submissions=self.submissions(),
+            submissions=submissions,
             executions=self.rows,  # type: ignore[arg-type]
             clock=self.clock,
             partitions=range(PARTITIONS),
+            ahead=ahead if self.prepares else None,
         )
         runner.start()
         await asyncio.Event().wait()

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Final, NoReturn, Protocol, TypeVar, assert_never
 
@@ -21,7 +22,9 @@ from rillflow.ports.executions import (
     Call,
     Reply,
     ResourceCall,
+    Submission,
     TrafficCall,
+    Until,
     ViewPart,
     encode_replies,
     reply_to_error,
@@ -186,6 +189,16 @@ class OwnerEndpoint:
                 return encode_map(*self._own.partition_map)
             case _:
                 assert_never(message)
+
+    async def submit_ahead(self, submissions: Sequence[Submission], until: Until) -> list[Reply]:
+        """Handle submissions of this process ahead of their time; they are written ``until`` then.
+
+        Each has its reply once it is durable. Those for other owners are refused.
+        """
+        if not (self._own.are_all or all(map(self._own.has, submissions))):
+            return [reply_to_error(self._own.refusal())] * len(submissions)
+        take = partial(self._host.call_many, until=until)
+        return await self._limit.call_many(submissions, take, self._host.is_known)
 
     async def _take_calls(self, calls: list[Call], size_bytes: int, *, waits: bool) -> bytes:
         if self._own.are_all or all(map(self._own.has, calls)):

@@ -29,6 +29,7 @@ from rillflow.ports.executions import (
     Delivery,
     Executions,
     Reply,
+    Until,
     longest_text,
     reply_to_error,
 )
@@ -265,27 +266,36 @@ class ExecutionOwner:
         """The epoch of this owner, greater than those of earlier owners."""
         return self._ownership.epoch
 
-    async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
-        """Handle a batch; the replies, in its order, come once everything is durable."""
-        return await self._call_all(calls, waits=True)
+    async def call_many(self, calls: Sequence[Call], until: Until | None = None) -> list[Reply]:
+        """Handle a batch; the replies, in its order, come once everything is durable.
+
+        Submissions may come ahead of their time: they are written after ``until``, or refused.
+        """
+        return await self._call_all(calls, waits=True, until=until)
 
     async def call_ready(self, calls: Sequence[Call]) -> list[Reply]:
         """Handle a batch but for what takes long to read, which is refused as ``NotReadyError``."""
         return await self._call_all(calls, waits=False)
 
-    async def _call_all(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
-        take = partial(self._take_in_groups, waits=waits)
+    async def _call_all(
+        self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
+    ) -> list[Reply]:
+        take = partial(self._take_in_groups, waits=waits, until=until)
         is_large = longest_text(calls) > SHORT_BYTES
         return await (self._large_texts.first(calls, take) if is_large else take(calls))
 
-    def _take_in_groups(self, calls: Sequence[Call], *, waits: bool) -> Awaitable[list[Reply]]:
-        portions = partial(in_portions, take=partial(self._call_group, waits=waits))
+    def _take_in_groups(
+        self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
+    ) -> Awaitable[list[Reply]]:
+        portions = partial(in_portions, take=partial(self._call_group, waits=waits, until=until))
         return in_groups(calls, self._leases.unread, portions)
 
-    async def _call_group(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
+    async def _call_group(
+        self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
+    ) -> list[Reply]:
         """Handle the first calls together, or one alone that reads what is not in memory."""
         if not waits or not self._leases.reads_cold(calls[0]):
-            return await self._call_twice(calls, waits=waits)
+            return await self._call_twice(calls, waits=waits, until=until)
         try:
             async with self._cold_reads.place(calls[0].execution_id):
                 replies = await self._call_twice(calls[:1], waits=True)
@@ -294,9 +304,11 @@ class ExecutionOwner:
         except UnreadAnswersError as error:
             return [reply_to_error(error)]
 
-    async def _call_twice(self, calls: Sequence[Call], *, waits: bool) -> list[Reply]:
+    async def _call_twice(
+        self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
+    ) -> list[Reply]:
         """Handle the first calls together; repeat those that differed from the store."""
-        replies = await self._call_together(calls, waits=waits)
+        replies = await self._call_together(calls, waits=waits, until=until)
         for number, reply in enumerate(replies):
             if reply.kind == ConflictError.code:
                 again = self._call_together([calls[number]], look=True, waits=waits)
@@ -304,7 +316,12 @@ class ExecutionOwner:
         return replies
 
     async def _call_together(
-        self, calls: Sequence[Call], *, look: bool = False, waits: bool
+        self,
+        calls: Sequence[Call],
+        *,
+        look: bool = False,
+        waits: bool,
+        until: Until | None = None,
     ) -> list[Reply]:
         """Handle calls; ``look`` reads the store before it makes an execution."""
         if self._turns.is_full:
@@ -323,12 +340,16 @@ class ExecutionOwner:
             under_way = appends_under_way(batch)
         is_written = False
         try:
-            error, append_s = await self._append(written)
+            error, append_s = None if until is None else await until(), 0.0
+            if error is None:
+                error, append_s = await self._append(written)
             is_written = error is None
         finally:
             if is_written and written:
                 # The loop runs this after the current task, which hands the answer over.
                 loop = asyncio.get_running_loop()
+                if until is not None:  # that wait was no work
+                    began_s = self._meters.now_s() - computed_s - append_s
                 times = BatchTimes(began_s, computed_s, append_s)
                 loop.call_soon(self._carry_out, written, append, released, times)
             else:

@@ -79,9 +79,9 @@ MOST_CALLBACK_PATTERNS: Final = 10
 """Limit of their regular expressions: each may take milliseconds of the owner's loop."""
 MOST_KEY_CHARACTERS: Final = 255
 MOST_DRAWS: Final = 32
+"""How many ids are drawn at most until one suits."""
 _SCHEMA: Final = "inputSchema"
 """A definition that has one is read in a thread: checking the schema takes up to half a second."""
-"""How many ids are drawn at most until one suits."""
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
 TRAVERSAL_FAILED: Final = 30603
@@ -89,6 +89,8 @@ TRAVERSAL_FAILED: Final = 30603
 UNSURE: Final = (StoreError, UnavailableError, DefectError)
 """Errors after which a submission may have been stored all the same."""
 Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
+Suits: TypeAlias = Callable[[ExecutionId], bool]
+"""Tells whether an id is as good as any: it decides who owns the execution."""
 
 
 class Options(NamedTuple):
@@ -150,8 +152,7 @@ class Submissions:
         ``entropy`` returns the random bytes of ids and keys. ``wait`` waits for the end of an
         execution, and ``notes`` keep its key, where keys with quotas submit.
         """
-        self.suits: Callable[[ExecutionId], bool] = lambda _: True
-        """Whether an id is as good as any: it decides who owns the execution."""
+        self.suits: Suits = lambda _: True
         self._settings = settings
         self._kept = execution_settings(settings)
         self._traces = TraceSampling(settings)
@@ -298,7 +299,7 @@ class Submissions:
             any_key=self._settings.key_resource_any,
         )
 
-    def _event(
+    def _event(  # noqa: PLR0913 - what an event is made of
         self,
         found: DescriptorId,
         data: bytes,
@@ -306,8 +307,11 @@ class Submissions:
         *,
         dedicated: bool,
         uid: int,
+        at_ms: int | None = None,
+        suits: Suits | None = None,
     ) -> ExecutionSubmitted:
-        at_ms = self._clock.now_ms()
+        at_ms = self._clock.now_ms() if at_ms is None else at_ms
+        suits = suits or self.suits
         for _ in range(MOST_DRAWS):
             entropy = self._entropy(10 + ID_KEY_BYTES)
             execution_id = new_execution_id(
@@ -317,7 +321,7 @@ class Submissions:
                 entropy=entropy[:10],
                 dedicated=dedicated,
             )
-            if dedicated or self.suits(execution_id):
+            if dedicated or suits(execution_id):
                 break
         return ExecutionSubmitted(
             at_ms=at_ms,

@@ -148,14 +148,17 @@ class Firing:
                 trigger.note(queued_ms=scheduled_ms)
             case Decision.CANCEL_AND_START:
                 await self._cancel(last)
-                await self._start_noted(trigger, context, scheduled_ms)
+                await self.start_noted(trigger, context, scheduled_ms)
             case Decision.START:
-                await self._start_noted(trigger, context, scheduled_ms)
+                await self.start_noted(trigger, context, scheduled_ms)
 
-    async def _start_noted(self, trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> None:
+    async def start_noted(self, trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> None:
         """Start an execution that must not overlap the next one, also after a crash.
 
         The store knows of it before: whoever comes next starts it, or finds that it was started.
+
+        Raises:
+            RillflowError: It cannot be done now, and may be done later.
         """
         trigger.note(queued_ms=scheduled_ms)
         await self._store.note_trigger_progress([trigger.row_of_progress()])
@@ -167,7 +170,7 @@ class Firing:
         Raises:
             RillflowError: It cannot be done now, and may be done later.
         """
-        asked = _asked(trigger, context, scheduled_ms)
+        asked = request_of(trigger, context, scheduled_ms)
         try:
             outcome: ExecutionId | RillflowError = await self._submissions.submit(*asked)
         except RillflowError as error:
@@ -181,8 +184,14 @@ class Firing:
             For each whether it was dealt with, and nothing is left to be done; False if it is to
             be started alone. Or why it cannot be started now, and may be later.
         """
-        asked = [_asked(*each) for each in due]
+        asked = [request_of(*each) for each in due]
         outcomes = await self._submissions.submit_plain(asked, self._executions.call_many)
+        return self.taken(due, outcomes)
+
+    def taken(
+        self, due: Sequence[TriggerTime], outcomes: Sequence[ExecutionId | RillflowError | None]
+    ) -> list[RillflowError | bool]:
+        """Note what has become of submissions; return what ``start_together`` does."""
         now_ms = self._clock.now_ms()
         done: list[RillflowError | bool] = []
         for each, outcome in zip(due, outcomes, strict=True):
@@ -259,7 +268,7 @@ class Firing:
         await self._executions.wait(execution_id, CANCEL_S)
 
 
-def _asked(trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> SubmissionRequest:
+def request_of(trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> SubmissionRequest:
     """Return the submission of a scheduled time."""
     key = key_of_firing(trigger.id, scheduled_ms)
     options = options_of(trigger.spec, key)._replace(

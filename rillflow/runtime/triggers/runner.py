@@ -22,6 +22,15 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.triggers.ahead import (
+    AHEAD_MS,
+    MOST_AHEAD,
+    PREPARED_TOGETHER,
+    Ahead,
+    FiringAhead,
+    StartTime,
+    until_ms,
+)
 from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, TriggerTime, paused
 from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of_row
@@ -51,6 +60,8 @@ END_S: Final = 2.0
 """How long ``stop`` waits for firings under way; whoever comes next repeats them."""
 
 
+Entry: TypeAlias = tuple[int, int, ActiveTrigger]
+"""When a trigger is due, a number that keeps the order of equals, and the trigger."""
 Stored: TypeAlias = Mapping[str, tuple[TriggerRow, str]]
 """Triggers as the store has them now, with their contexts."""
 
@@ -68,7 +79,9 @@ class TriggerRunner:
         partitions: Collection[int],
         meters: Meters | None = None,
         spans: TriggerSpans | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
+        """Fire by ``submissions``, and ``ahead`` where many triggers are due at one time."""
         self._meters = TriggerMeters(meters or Meters(""), spans)
         self._store = store
         self._clock = clock
@@ -80,10 +93,13 @@ class TriggerRunner:
             clock=clock,
             meters=self._meters,
         )
+        self._ahead = ahead and FiringAhead(ahead, self._firing, store=store, clock=clock)
+        self._looked_ms = 0
+        """Times up to here have been looked at, whether executions are prepared for them."""
         self._rates = FiringRates(clock)
         self._changes = TriggerChanges(store, self._learn)
         self._triggers: dict[str, ActiveTrigger] = {}
-        self._heap: list[tuple[int, int, ActiveTrigger]] = []
+        self._heap: list[Entry] = []
         self._numbers = count()
         self._sooner = asyncio.Event()
         self._dirty: dict[str, ActiveTrigger] = {}
@@ -122,6 +138,9 @@ class TriggerRunner:
             for first in range(0, len(due), TOGETHER):
                 await self._groups.acquire()
                 self._tasks.start(self._fire_group(due[first : first + TOGETHER]))
+            soon = self._take_soon()
+            if soon:
+                self._tasks.start(self._fire_ahead(self._looked_ms, soon))
             if not due:
                 await self._sleep(looked_s + LOOK_S - self._clock.monotonic_s())
 
@@ -129,7 +148,10 @@ class TriggerRunner:
         self._sooner.clear()
         wait_s = longest_s
         if self._heap:
-            wait_s = min(wait_s, (self._heap[0][0] - self._clock.now_ms()) / 1000)
+            next_ms = self._heap[0][0]
+            if self._ahead is not None and next_ms > self._looked_ms:
+                next_ms -= AHEAD_MS
+            wait_s = min(wait_s, (next_ms - self._clock.now_ms()) / 1000)
         try:
             async with asyncio.timeout(max(wait_s, SHORTEST_S)):
                 await self._sooner.wait()
@@ -181,6 +203,79 @@ class TriggerRunner:
                 due.append(trigger)
         return in_turn(due)
 
+    def _take_soon(self) -> list[ActiveTrigger]:
+        """Take the triggers that are due next, if executions are worth preparing for that time."""
+        now_ms = self._clock.now_ms()
+        at_ms = self._heap[0][0] if self._heap else 0
+        if self._ahead is None or not max(now_ms, self._looked_ms) < at_ms <= now_ms + AHEAD_MS:
+            return []
+        self._looked_ms = at_ms
+        taken: list[Entry] = []
+        others: list[Entry] = []
+        while self._heap and self._heap[0][0] == at_ms:
+            entry = heapq.heappop(self._heap)
+            if self._triggers.get(entry[2].id) is not entry[2]:
+                continue
+            fits = len(taken) < MOST_AHEAD and self._ahead.may_prepare(entry[2], at_ms)
+            if fits and not self._rates.pause_ms(workspace_of_row(entry[2].row)):
+                taken.append(entry)
+            else:
+                others.append(entry)
+        if len(taken) < self._ahead.least:
+            taken, others = [], others + taken
+        for entry in others:
+            heapq.heappush(self._heap, entry)
+        for _, _, trigger in taken:
+            self._rates.count(workspace_of_row(trigger.row), 1)
+        return in_turn(trigger for _, _, trigger in taken)
+
+    async def _fire_ahead(self, at_ms: int, triggers: Sequence[ActiveTrigger]) -> None:
+        """Prepare the executions of a time; what cannot be prepared is fired when it has come."""
+        ahead = self._ahead
+        moment = None
+        try:
+            moment = await ahead.start_time(at_ms, triggers) if ahead is not None else None
+        except RillflowError as error:
+            log.warning("triggers_not_read", extra={"reason": str(error)})
+        for first in range(0, len(triggers), PREPARED_TOGETHER):
+            group = triggers[first : first + PREPARED_TOGETHER]
+            self._tasks.start(self._fire_group_ahead(at_ms, group, moment))
+
+    async def _fire_group_ahead(
+        self, at_ms: int, triggers: Sequence[ActiveTrigger], moment: StartTime | None
+    ) -> None:
+        due, outcomes = [], []
+        try:
+            if moment is not None and self._ahead is not None:
+                stored = await self._store.triggers_now([each.id for each in triggers])
+                triggers = [each for each in triggers if _is_current(each, stored)]
+                due = [TriggerTime(each, stored[each.id][1].encode(), at_ms) for each in triggers]
+                outcomes = await self._ahead.start(due, moment)
+        except RillflowError as error:
+            log.warning("triggers_not_read", extra={"reason": str(error)})
+        except Exception:
+            log.exception("triggers_failed")
+        left = self._note_outcomes(due, outcomes) if outcomes else triggers
+        if left:
+            await until_ms(self._clock, at_ms)
+            await self._groups.acquire()
+            await self._fire_group(left)
+
+    def _note_outcomes(
+        self, due: Sequence[TriggerTime], outcomes: Sequence[RillflowError | bool]
+    ) -> list[ActiveTrigger]:
+        """Have triggers go on that were started together; return those that are to be alone."""
+        left = []
+        for (trigger, _, scheduled_ms), outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, RillflowError):
+                self._delay(trigger, outcome)
+            elif outcome:
+                trigger.position_ms = max(trigger.position_ms, scheduled_ms)
+                self._go_on(trigger)
+            else:
+                left.append(trigger)
+        return left
+
     async def _fire_group(self, triggers: Sequence[ActiveTrigger]) -> None:
         try:
             stored = await self._store.triggers_now([each.id for each in triggers])
@@ -217,14 +312,8 @@ class TriggerRunner:
             outcomes = await self._firing.start_together(due) if due else []
         except Exception:
             log.exception("triggers_failed")
-        for (trigger, _, scheduled_ms), outcome in zip(due, outcomes, strict=True):
-            if isinstance(outcome, RillflowError):
-                self._delay(trigger, outcome)
-            elif outcome:
-                trigger.position_ms = max(trigger.position_ms, scheduled_ms)
-                self._go_on(trigger)
-            else:
-                alone.append(self._tasks.start(self._fire_due(trigger, stored)))
+        left = self._note_outcomes(due, outcomes)
+        alone += [self._tasks.start(self._fire_due(each, stored)) for each in left]
 
     async def _fire_due(self, trigger: ActiveTrigger, stored: Stored) -> None:
         try:
@@ -281,7 +370,7 @@ class TriggerRunner:
                         break
                     queued_ms = trigger.progress.queued_ms
                     if queued_ms:  # else it was started meanwhile
-                        await self._firing.start(trigger, stored[1].encode(), queued_ms)
+                        await self._firing.start_noted(trigger, stored[1].encode(), queued_ms)
                         self._note(trigger)
             except Exception as error:
                 if isinstance(error, RillflowError):

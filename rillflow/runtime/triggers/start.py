@@ -6,12 +6,14 @@ Used by `actors/execution_actor.py`.
 from collections.abc import Sequence
 from typing import Any
 
+from rillflow.ids import partition_of
 from rillflow.ports.executions import WaitableExecutions
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.groups import GroupSubmissions
 from rillflow.runtime.submission.tracing import TraceSampling
+from rillflow.runtime.triggers.ahead import Ahead, SubmitAhead
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.runtime.triggers.sources.known_types import trigger_types
 from rillflow.runtime.triggers.sources.runner import SourceRunner
@@ -29,10 +31,12 @@ def start_triggers(  # noqa: PLR0913 - the parts that it joins
     *,
     meters: Meters,
     spans: SpanQueue | None,
+    submit_ahead: SubmitAhead,
 ) -> tuple[TriggerRunner, SourceRunner]:
     """Start to fire the triggers of some partitions; return what does, which the caller keeps.
 
-    Spans of what is fired go to ``spans``, where there is somebody who wants them.
+    Spans of what is fired go to ``spans``, where there is somebody who wants them. The owner of the
+    partitions, in this process, takes what is prepared by ``submit_ahead``.
     """
     clock = SystemClock()
     submissions = GroupSubmissions(
@@ -50,7 +54,9 @@ def start_triggers(  # noqa: PLR0913 - the parts that it joins
         "meters": meters,
         "spans": spans and TriggerSpans(spans, TraceSampling(settings)),
     }
-    triggers = TriggerRunner(executions=executions, **parts)
+    own = frozenset(partitions)
+    ahead = Ahead(submissions, lambda each: partition_of(each) in own, submit_ahead)
+    triggers = TriggerRunner(executions=executions, ahead=ahead, **parts)
     triggers.start()
     sources = SourceRunner(types=trigger_types(settings), **parts)
     sources.start()

@@ -31,8 +31,8 @@ from serve.routes.console.template_metadata import (
 )
 from serve.schemas.console_answers import ChangeResult, CreatedTemplate, Records
 from serve.schemas.documentation import ERRORS, OBJECT, answer
-from serve.schemas.exchange import json_response, raw_response, read_json_text
-from serve.schemas.parameters import Whole
+from serve.schemas.exchange import json_response, raw_response, required_json_text
+from serve.schemas.parameters import Long, RequiredLong, Whole
 from serve.schemas.template_bodies import read_change, read_new_template, refused
 
 NODE_CATEGORIES: Final = {"meta": 0, "template": 1}
@@ -50,7 +50,6 @@ DONE: Final = {"code": 0}
 
 Entry: TypeAlias = dict[str, Any]
 ShownAs: TypeAlias = Callable[[Entry], Entry]
-TemplateId = Annotated[int, Query(ge=-(2**63), le=2**63 - 1)]
 
 
 class Wanted(NamedTuple):
@@ -65,7 +64,7 @@ class Wanted(NamedTuple):
 def wanted(  # noqa: PLR0913, PLR0917 - the parameters of the endpoints
     page: Whole = 1,
     page_size: Whole = 500,
-    id: Whole | None = None,  # noqa: A002 - the parameter's name
+    id: Long | None = None,  # noqa: A002 - the parameter's name
     name: Annotated[str, Query(description="Part of the name.")] = "",
     category: str = "",
     type: Whole | None = None,  # noqa: A002 - the parameter's name
@@ -163,7 +162,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     )
     async def create_task_template(request: Request) -> Response:
         """Create a template; its name, type and category are required."""
-        template = read_new_template(json_object(await _body(request)))
+        template = read_new_template(json_object(await required_json_text(request)))
         if await store.count_templates() >= MOST_TEMPLATES:
             raise RequestError(
                 f"there are {MOST_TEMPLATES} templates already", wire_code=RESTRICTED
@@ -176,7 +175,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/update_task_template.json", responses=answer(ChangeResult), openapi_extra=OBJECT)
     async def update_task_template(request: Request) -> Response:
         """Change the given fields of the template whose id the body has."""
-        template_id, change = read_change(json_object(await _body(request)))
+        template_id, change = read_change(json_object(await required_json_text(request)))
         changed = await store.change_template(template_id, change, at_ms=stack.clock.now_ms())
         if changed is None:
             raise _taken(change.name or "")
@@ -191,21 +190,14 @@ def _add_switches(routes: APIRouter, stack: Stack) -> None:
         return json_response(DONE if changed else UNCHANGED)
 
     @routes.post("/enable_task_template.json", responses=answer(ChangeResult))
-    async def enable_task_template(id: TemplateId) -> Response:  # noqa: A002 - its name
+    async def enable_task_template(id: RequiredLong) -> Response:  # noqa: A002 - its name
         """Enable a template."""
         return await enable_or_disable(id, 1)
 
     @routes.post("/disable_task_template.json", responses=answer(ChangeResult))
-    async def disable_task_template(id: TemplateId) -> Response:  # noqa: A002 - its name
+    async def disable_task_template(id: RequiredLong) -> Response:  # noqa: A002 - its name
         """Disable a template."""
         return await enable_or_disable(id, 0)
-
-
-async def _body(request: Request) -> bytes:
-    body = await read_json_text(request)
-    if not body.strip():
-        raise RequestError("Required request body is missing", http_status=422)
-    return body
 
 
 def _taken(name: str) -> RequestError:

@@ -1,0 +1,209 @@
+"""Executions of many triggers of one time are handled before it comes, and only written then.
+
+Nothing starts that must not: what was removed, or has changed, until the time has come.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Any, Final
+
+import pytest
+
+from rillflow.ids import PARTITIONS, ExecutionId, partition_of
+from rillflow.ports.storage.store import Append
+from rillflow.ports.triggers import TriggerRow
+from rillflow.runtime.aio import fair_turns
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.submission.groups import GroupSubmissions
+from rillflow.runtime.triggers.ahead import AHEAD_MS, LEAST_AHEAD, PREPARED_TOGETHER, Ahead
+from rillflow.runtime.triggers.registry import TriggerRegistry
+from rillflow.runtime.triggers.runner import TriggerRunner
+from rillflow.settings import Settings
+from rillflow.stores.memory.store import MemoryStore
+from rillflow.triggers.spec import read_cron
+from rillflow.triggers.trigger_types import ReadTrigger
+from tests.api.definition_texts import SUSPENDED
+from tests.simulation.surroundings import SimulatedClock
+from tests.simulation.virtual_loop import VirtualLoop
+
+MANY: Final = PREPARED_TOGETHER + LEAST_AHEAD
+MINUTELY: Final = ReadTrigger("cron", read_cron({"cron": "0 * * * * *"}))
+CHANGE_S: Final = 0.2
+"""So long before the time something changes."""
+assert CHANGE_S * 1000 < AHEAD_MS
+
+
+class NotedStore(MemoryStore):
+    """A store that notes when it was asked for triggers, and what was appended."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        super().__init__()
+        self._now_ms = now_ms
+        self.read_ms: list[int] = []
+        self.appended: list[tuple[int, list[Append]]] = []
+
+    async def triggers_now(self, ids: Sequence[str]) -> dict[str, tuple[TriggerRow, str]]:
+        self.read_ms.append(self._now_ms())
+        return await super().triggers_now(ids)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        self.appended.append((self._now_ms(), list(appends)))
+        await super().append(appends)
+
+
+class Machine:
+    """An owner that fires the triggers of a store, in virtual time."""
+
+    def __init__(self) -> None:
+        self.loop = VirtualLoop(Random(1))
+        self.wrong_by_s = 0.0
+        self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
+        self.store = NotedStore(self.clock.now_ms)
+        gateway: Any = None
+        self.executions = LocalExecutions(store=self.store, gateway=gateway, clock=self.clock)
+        settings = Settings(switches={"ENABLE_RUNTIME_STORAGE_USAGE_CHECK": False})
+        self.submissions = GroupSubmissions(
+            settings, store=self.store, executions=self.executions, clock=self.clock
+        )
+        self.registry = TriggerRegistry(self.store, self.submissions, self.clock)
+        self.due_ms = 0
+
+    async def change(self, text: str) -> None:
+        """Add a version of the definition that triggers start."""
+        at_ms = self.clock.now_ms()
+        await add_descriptor(self.store, "shop", "order", "release", text, at_ms=at_ms)
+
+    async def wait_until(self, at_ms: int) -> None:
+        await asyncio.sleep((at_ms - self.clock.now_ms()) / 1000)
+
+    @property
+    def started(self) -> dict[str, Append]:
+        """What was appended of new executions, by the trigger of each."""
+        found = [each for _, appends in self.store.appended for each in appends if each.new]
+        by_key = {each.new.idempotency_key or "": each for each in found if each.new}
+        assert len(by_key) == len(found)
+        return {key.split("/")[1]: each for key, each in by_key.items()}
+
+    @property
+    def suspended(self) -> int:
+        """How many executions are in memory that have not ended."""
+        return self.executions.host.active
+
+
+@pytest.fixture(autouse=True)
+def _long_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have one turn handle a group also where this machine is slow."""
+    monkeypatch.setattr(fair_turns, "TURN_S", 3600.0)
+
+
+Change = Callable[[Machine], Awaitable[object]]
+Suits = Callable[[ExecutionId], bool]
+
+
+def fired(change: Change | None = None, suits: Suits = lambda _: True, many: int = MANY) -> Machine:
+    """Have many triggers become due, with a change before that; return what has become of it."""
+    machine = Machine()
+    machine.loop.run_until_complete(_fire(machine, change, suits, many))
+    return machine
+
+
+async def _fire(machine: Machine, change: Change | None, suits: Suits, many: int) -> None:
+    store, clock, executions = machine.store, machine.clock, machine.executions
+    await store.open()
+    await machine.change(SUSPENDED)
+    await executions.start()
+    for number in range(many):
+        await machine.registry.add("shop:order", MINUTELY, {}, trigger_id=f"t{number}")
+    runner = TriggerRunner(
+        store=store,
+        submissions=machine.submissions,
+        executions=executions,
+        clock=clock,
+        partitions=range(PARTITIONS),
+        ahead=Ahead(machine.submissions, suits, executions.submit_ahead),
+    )
+    runner.start()
+    machine.due_ms = (clock.now_ms() // 60_000 + 1) * 60_000
+    await machine.wait_until(machine.due_ms - int(CHANGE_S * 1000))
+    if change is None:
+        is_prepared = many >= LEAST_AHEAD
+        assert machine.suspended == (many if is_prepared else 0)
+        assert not store.appended
+    else:
+        await change(machine)
+    await asyncio.sleep(2 * CHANGE_S)
+    await runner.stop()
+
+
+def test_they_are_handled_before_and_written_at_their_time() -> None:
+    machine = fired()
+    assert len(machine.started) == machine.suspended == MANY
+    assert {at_ms for at_ms, _ in machine.store.appended} == {machine.due_ms}
+    assert len(machine.store.appended) == -(-MANY // PREPARED_TOGETHER)
+    assert max(machine.store.read_ms) < machine.due_ms
+    times = {each.new.submitted_at_ms for each in machine.started.values() if each.new}
+    assert times == {machine.due_ms}
+
+
+def test_a_few_are_not_prepared() -> None:
+    machine = fired(many=LEAST_AHEAD - 1)
+    assert len(machine.started) == machine.suspended == LEAST_AHEAD - 1
+    assert min(machine.store.read_ms) >= machine.due_ms
+
+
+async def _remove(machine: Machine) -> None:
+    assert await machine.registry.remove("t3")
+
+
+async def _pause(machine: Machine) -> None:
+    await machine.registry.pause("t3", is_paused=True)
+
+
+@pytest.mark.parametrize("change", [_remove, _pause])
+def test_what_was_removed_or_paused_before_the_time_is_not_started(change: Change) -> None:
+    machine = fired(change)
+    assert sorted(machine.started) == sorted(f"t{each}" for each in range(MANY) if each != 3)
+    assert machine.suspended == MANY - 1
+
+
+async def _change_another(machine: Machine) -> None:
+    added = machine.registry.add
+    await added("shop:order", MINUTELY, {}, trigger_id="another", is_paused=True)
+
+
+def test_a_change_of_another_trigger_changes_nothing() -> None:
+    machine = fired(_change_another)
+    assert len(machine.started) == MANY
+    assert max(machine.store.read_ms) < machine.due_ms
+
+
+async def _change_definition(machine: Machine) -> None:
+    await machine.change(SUSPENDED.replace("wait", "pause"))
+
+
+def test_they_start_what_the_alias_means_when_the_time_has_come() -> None:
+    machine = fired(_change_definition)
+    [version] = {each.new.definition_id for each in machine.started.values() if each.new}
+    assert "pause" in machine.loop.run_until_complete(_text_of(machine, version))
+    assert len(machine.started) == machine.suspended == MANY
+
+
+async def _text_of(machine: Machine, version: str) -> str:
+    return await machine.store.definition_text(version) or ""
+
+
+async def _set_clock_back(machine: Machine) -> None:
+    machine.wrong_by_s = -3600.0
+
+
+def test_nothing_is_kept_for_long_when_the_clock_is_set_back() -> None:
+    machine = fired(_set_clock_back)
+    assert not machine.store.appended
+    assert not machine.suspended
+
+
+def test_their_executions_belong_to_the_owner_that_prepares_them() -> None:
+    machine = fired(suits=lambda each: partition_of(each) % 2 == 0)
+    assert {partition_of(each.execution_id) % 2 for each in machine.started.values()} == {0}
