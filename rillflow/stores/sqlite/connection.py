@@ -3,6 +3,7 @@
 Used by `stores/sqlite`.
 """
 
+import ctypes
 import fcntl
 import os
 import sqlite3
@@ -24,6 +25,7 @@ BUSY_S: Final = 10.0
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 """Length to which an emptied ``-wal`` file is cut; the rest is overwritten."""
 
+_libc: Final = ctypes.PyDLL(None, use_errno=True)
 _POLL_S: Final = 0.001
 _GATE_POLL_S: Final = 0.0005
 _CACHE_KIB: Final = 16_384
@@ -114,7 +116,7 @@ class WriteGate:
         try:
             yield
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            _flock(lock, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Release the file."""
@@ -123,11 +125,26 @@ class WriteGate:
             os.close(lock)
 
 
+def _flock(lock: int, operation: int) -> None:
+    """Take or release a lock at once, as ``fcntl.flock`` does.
+
+    That one releases the interpreter lock around the call, and gets it back after half a
+    millisecond from an event loop that is busy: twice for each commit.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: The file has no locks.
+    """
+    if _libc.flock(lock, operation):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def _take_gate(lock: int) -> None:
     deadline_s = time.monotonic() + BUSY_S
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline_s:
                 busy = sqlite3.OperationalError("another process is writing for too long")
