@@ -32,6 +32,9 @@ class Caller(NamedTuple):
     execution: str
 
 
+_NOBODY: Final = Caller("", "")
+
+
 class Usage(NamedTuple):
     """How many calls of an origin are under way, and how many wait.
 
@@ -117,8 +120,8 @@ class FairSlots:
             executions[caller] = left
         else:
             del executions[caller]
-        while self._waiting and self._grant_next():
-            pass
+        if self._waiting:
+            self._grant_after(caller)
 
     def _may_enter(self, caller: Caller) -> bool:
         if not self._is_shared:
@@ -133,22 +136,31 @@ class FairSlots:
             return free
         return (SHARE * free - self._of_workspace.get(workspace, 0) + SHARE) // (SHARE + 1)
 
-    def _grant_next(self) -> bool:
+    def _grant_after(self, released: Caller) -> None:
+        """Give away what can be given after a caller has released a slot.
+
+        If it has its slot again, there is no more to give than before.
+        """
+        granted: Caller | None = None
+        while granted != released and (granted := self._grant_next()) is not None:
+            pass
+
+    def _grant_next(self) -> Caller | None:
         """Give a slot to the next caller: another workspace, another execution in it.
 
         Returns:
-            Whether there may be more to give.
+            Who has it; nobody's name if the next one is still to be found, None if nobody may.
         """
         for workspace, queues in self._waiting.items():
             room = self._room_of(workspace)
             caller = self._next_in(queues, room) if room > 0 else None
             if caller is not None:
                 self._grant(workspace, queues, caller)
-                return True
+                return caller
             if not queues:
                 del self._waiting[workspace]
-                return True
-        return False
+                return _NOBODY
+        return None
 
     def _grant(self, workspace: str, queues: Queues, caller: Caller) -> None:
         """Give a slot to the first call of a caller, who is the last one to have a turn then."""
