@@ -85,8 +85,9 @@ class DispatcherActor:
         self._life = life.hex
         self._delegation = _delegation(name, self._life, settings, self._watch, budget)
         registry.delegate_to(self._delegation)
+        measured = MeasuredGateway(registry, self._meters, SystemClock(), passes_on=registry)
         self._endpoint = DispatcherEndpoint(
-            MeasuredGateway(registry, self._meters, SystemClock()),
+            measured,
             life=life.bytes,
             connect=self._connect,
             hosts=hosts,
@@ -95,6 +96,7 @@ class DispatcherActor:
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
             delegated=_gateway_of_others(settings, budget),
+            passes_on=None if self._delegation is None else measured,
         )
         self._measure(hosts)
         self._progress = ray_tasks.progress

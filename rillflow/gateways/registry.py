@@ -7,7 +7,7 @@ Used by `actors/dispatcher_actor.py` and `runtime/local.py`.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.responses import bounded, cut
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall
 from rillflow.gateways.outbound.portions import Portions
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol
@@ -41,7 +42,6 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
     HANDLE_FAILS,
     CircuitState,
-    Delegates,
     DispatchAnswer,
     DispatchRequest,
     Gateway,
@@ -111,6 +111,34 @@ class GatewayRegistry:
             if isinstance(gateway, PluginGateway)
         }
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether plain HTTP calls are passed on now; see ``DelegationGateway``."""
+        return self._http is not None and self._http.is_passing
+
+    def pass_on(self, call: DelegationCall) -> bool:
+        """Pass a plain HTTP call on, if its turn is now."""
+        request, http = call.request, self._http
+        try:
+            is_plain = not request.secrets and self._gateway_for(request) is http
+        except GatewayError:
+            return False
+        if http is None or not is_plain:
+            return False
+        size_bytes = len(request.input)
+        # Who makes it builds it in one turn with all others that come at once.
+        if size_bytes <= SHORT_BYTES and not self._portions.takes(size_bytes):
+            return False
+        return http.pass_on(call)
+
+    def finished(
+        self, call: DelegationCall, outcome: DispatchAnswer | TimeoutError
+    ) -> DispatchAnswer | Awaitable[DispatchAnswer]:
+        """Return the answer of a call that was passed on."""
+        if isinstance(outcome, DispatchAnswer):
+            return _fit(outcome)
+        return failed(call.request, "") if self._http is None else self._http.given_up(call.request)
+
     def delegate_to(self, delegates: Delegates | None) -> None:
         """Have others make plain HTTP calls whose turn has come here."""
         if self._http is not None:
@@ -147,13 +175,8 @@ class GatewayRegistry:
         if answer.error is not None and answer.is_outcome:
             # What a function of Ray raises may show its environment, which has all secrets.
             answer = masked_answer(answer, self._known.mask())
-        if not answer.body or len(answer.body) <= NEVER_TOO_MUCH_BYTES:
-            return cut(unsealed_answer(answer))
-        return await in_turn(
-            request.execution_id,
-            len(answer.body),
-            lambda: cut(unsealed_answer(bounded(answer))),
-        )
+        fit = _fit(answer)
+        return fit if isinstance(fit, DispatchAnswer) else await fit
 
     async def _call_masked(self, request: DispatchRequest) -> DispatchAnswer:
         """Make an attempt whose answer may show secrets."""
@@ -223,6 +246,17 @@ class GatewayRegistry:
         if gateway is None:
             raise GatewayError(f"function resource category: {category or 'null'}do not support")
         return gateway
+
+
+def _fit(answer: DispatchAnswer) -> DispatchAnswer | Awaitable[DispatchAnswer]:
+    """Return an answer within its limits, and without seals."""
+    if not answer.body or len(answer.body) <= NEVER_TOO_MUCH_BYTES:
+        return cut(unsealed_answer(answer))
+    return in_turn(
+        answer.execution_id,
+        len(answer.body),
+        lambda: cut(unsealed_answer(bounded(answer))),
+    )
 
 
 def _fit_to_keep(answer: DispatchAnswer, call: SecretCall, mask: Mask | None) -> DispatchAnswer:

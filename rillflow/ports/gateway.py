@@ -3,7 +3,6 @@
 Used by `actors`, `gateways`, `ports`, `ray_tasks`, `runtime` and `serve`.
 """
 
-from collections.abc import Awaitable
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -15,8 +14,6 @@ __all__ = [
     "FIELDS_BYTES",
     "HANDLE_FAILS",
     "CircuitState",
-    "Delegate",
-    "Delegates",
     "DispatchAnswer",
     "DispatchRequest",
     "Gateway",
@@ -103,33 +100,6 @@ class Gateway(Protocol):
 
     async def close(self) -> None:
         """Release connections; calls under way end with an error."""
-        ...
-
-
-class Delegate(Protocol):
-    """Another dispatcher, which makes calls for this one."""
-
-    def take(
-        self, request: DispatchRequest, give_up_s: float
-    ) -> Awaitable[DispatchAnswer | None] | None:
-        """Pass a call on, and return its answer; None if it is to be made here.
-
-        An answer that is None is of a call that died with another dispatcher, and is to be made
-        here. Whoever gives a call up cancels the answer.
-
-        Args:
-            request: The call.
-            give_up_s: When to give it up, by the clock of the event loop, about to the second; the
-                answer raises TimeoutError then.
-        """
-        ...
-
-
-class Delegates(Protocol):
-    """Other dispatchers, which make calls for a busy one once these may go out."""
-
-    def chosen(self) -> Delegate | None:
-        """Return who is to make the next call once its turn has come; None is this dispatcher."""
         ...
 
 

@@ -113,6 +113,7 @@ async def dispatcher(folder: Path, name: str, others: list[str]) -> None:
         hosts=registry.hosts,
         budget=budget,
         delegated=delegated,
+        passes_on=registry,
     )
 
     def answer(data: bytes) -> bytes | Awaitable[bytes]:

@@ -11,9 +11,10 @@ from aiohttp import web
 from rillflow.errors import DefectError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.delegation_call import Delegate, DelegationCall, Outcome
 from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.ports.gateway import Delegate, DispatchAnswer, DispatchRequest, Gateway
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.loops import LEAVES, LoopState, encode_loop
 from rillflow.ports.messages import (
     Answers,
@@ -26,6 +27,7 @@ from rillflow.ports.messages import (
 )
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import Delegation
+from rillflow.runtime.dispatch.load_sharing import RUN
 from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from tests.loopback import answers_in, attempt, closed_port, gateway, web_server
@@ -34,6 +36,8 @@ WITHIN_S: Final = 30
 HOME, OTHER, OWNER = "rillflow:dispatcher:0", "rillflow:dispatcher:1", "rillflow:execution:0"
 NEVER: Final = f"http://127.0.0.1:{closed_port()}/work"
 PLACES: Final = 8
+SHARED: Final = 2 * RUN
+"""Of so many calls one run is made here, and one elsewhere."""
 
 
 class Function:
@@ -109,7 +113,11 @@ class Two:
         self.other = self.another(b"1")
         self.delegation = self.process("1")
         self.home = DispatcherEndpoint(
-            self.here, life=b"home", connect=lambda _: self._to_the_owner, budget=self.budget
+            self.here,
+            life=b"home",
+            connect=lambda _: self._to_the_owner,
+            budget=self.budget,
+            passes_on=self.here,
         )
         self.orders = 0
 
@@ -203,7 +211,6 @@ async def test_both_make_calls_and_the_limit_of_the_host_holds_for_all() -> None
         await two.share()
         await two.order(f"{base}/work", map(str, range(100)))
         await function.until(PLACES)
-        assert 0 < two.there.calls < PLACES
         [host] = two.here.hosts()
         assert (host.under_way, host.waiting) == (PLACES, 100 - PLACES)
         function.answers.set()
@@ -230,18 +237,18 @@ async def test_calls_that_died_with_another_dispatcher_are_made_here() -> None:
     function = Function()
     async with web_server(work=function.handle) as base, running(Two()) as two:
         await two.share()
-        await two.order(f"{base}/work", map(str, range(10)))
-        await function.until(10)
+        await two.order(f"{base}/work", map(str, range(SHARED)))
+        await function.until(SHARED)
         lost = two.there.calls
         two.other = two.another(b"2")
-        await function.until(10 + lost)
+        await function.until(SHARED + lost)
         assert (two.there.calls, len(two.other)) == (lost, 0)
         function.answers.set()
-        answers = await two.answers(10)
-        assert sorted(answer.task for answer in answers) == sorted(map(str, range(10)))
+        answers = await two.answers(SHARED)
+        assert sorted(answer.task for answer in answers) == sorted(map(str, range(SHARED)))
         await two.share(9)
-        await two.order(f"{base}/work", map(str, range(10, 20)))
-        await two.answers(10)
+        await two.order(f"{base}/work", map(str, range(SHARED, 2 * SHARED)))
+        await two.answers(SHARED)
         assert two.there.calls > lost, "the next process is given calls as the one before"
 
 
@@ -249,8 +256,8 @@ async def test_a_new_process_ends_what_the_one_before_it_had_delegated() -> None
     function = Function()
     async with web_server(work=function.handle) as base, running(Two()) as two:
         await two.share()
-        await two.order(f"{base}/work", map(str, range(10)))
-        await function.until(10)
+        await two.order(f"{base}/work", map(str, range(SHARED)))
+        await function.until(SHARED)
         assert len(two.other) == two.there.calls > 0
         await two.other.take(BeginDelegation(f"{HOME}#2"))
         await two.there.until(under_way=0)
@@ -263,24 +270,24 @@ async def test_a_repeated_beginning_ends_nothing() -> None:
     function = Function()
     async with web_server(work=function.handle) as base, running(Two()) as two:
         await two.share()
-        await two.order(f"{base}/work", map(str, range(10)))
-        await function.until(10)
+        await two.order(f"{base}/work", map(str, range(SHARED)))
+        await function.until(SHARED)
         await two.other.take(BeginDelegation(f"{HOME}#1"))
         await two.other.take(BeginDelegation("rillflow:dispatcher:00#9"))
         function.answers.set()
-        await two.answers(10)
-    assert function.calls == 10
+        await two.answers(SHARED)
+    assert function.calls == SHARED
 
 
 async def test_a_call_that_is_abandoned_is_ended_by_whoever_makes_it() -> None:
     function = Function()
     async with web_server(work=function.handle) as base, running(Two()) as two:
         await two.share()
-        await two.order(f"{base}/work", map(str, range(10)))
-        await function.until(10)
-        calls = [("b:f_c_1", str(number), 1, 0) for number in range(10)]
+        await two.order(f"{base}/work", map(str, range(SHARED)))
+        await function.until(SHARED)
+        calls = [("b:f_c_1", str(number), 1, 0) for number in range(SHARED)]
         await two.home.take(CancelDispatches(OWNER, b"home", calls))
-        answers = await two.answers(10)
+        answers = await two.answers(SHARED)
         assert all(answer.error for answer in answers)
         await two.there.until(under_way=0)
 
@@ -291,31 +298,37 @@ async def test_a_call_that_takes_too_long_elsewhere_is_given_up_here_and_ended_t
         await two.share()
         delegate = two.delegation._delegates[0]
         now_s = asyncio.get_running_loop().time()
-        late, other = (
-            delegate.take(attempt(f"{base}/work", task=task), now_s + left_s)
-            for task, left_s in (("late", 0.0), ("other", 60.0))
-        )
-        assert late is not None
-        assert other is not None
+        outcomes: dict[str, Outcome] = {}
+        came = asyncio.Event()
+
+        def returned(call: DelegationCall, outcome: Outcome) -> None:
+            outcomes[call.request.task] = outcome
+            call.cancel()
+            came.set()
+
+        for task, left_s in (("late", 0.0), ("other", 60.0)):
+            call = DelegationCall(attempt(f"{base}/work", task=task), returned, lambda _: None)
+            call.give_up_s = now_s + left_s
+            assert delegate.take(call)
         await function.until(2)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(late, WITHIN_S)
+        await asyncio.wait_for(came.wait(), WITHIN_S)
+        assert isinstance(outcomes["late"], TimeoutError)
         await two.there.until(under_way=1)
+        came.clear()
         function.answers.set()
-        answer = await asyncio.wait_for(other, WITHIN_S)
-        assert answer is not None
-        assert answer.body == b'{"made": true}'
+        await asyncio.wait_for(came.wait(), WITHIN_S)
+        other = outcomes["other"]
+        assert isinstance(other, DispatchAnswer)
+        assert other.body == b'{"made": true}'
 
 
 async def test_a_call_that_takes_too_long_elsewhere_counts_as_the_failure_of_its_function() -> None:
     class Late:
         """One that gives every call up."""
 
-        def take(self, request: DispatchRequest, give_up_s: float) -> asyncio.Future[Any]:
-            del request, give_up_s
-            answer = asyncio.get_running_loop().create_future()
-            answer.set_exception(TimeoutError())
-            return answer
+        def take(self, call: DelegationCall) -> bool:
+            asyncio.get_running_loop().call_soon(call.came, TimeoutError())
+            return True
 
     two = Two(breaker=OPENS)
     async with running(two):
@@ -425,6 +438,7 @@ class Always(NamedTuple):
     """Has another dispatcher make every call, not a part of them."""
 
     delegate: Delegate
+    is_alone: bool = False
 
     def chosen(self) -> Delegate:
         return self.delegate
@@ -433,18 +447,18 @@ class Always(NamedTuple):
 class Asked:
     """Others that make no call, and note which ones they were offered."""
 
+    is_alone = False
+
     def __init__(self) -> None:
         self.requests: list[DispatchRequest] = []
 
     def chosen(self) -> Delegate:
         return self
 
-    def take(
-        self, request: DispatchRequest, give_up_s: float
-    ) -> Awaitable[DispatchAnswer | None] | None:
-        assert give_up_s > asyncio.get_running_loop().time()
-        self.requests.append(request)
-        return None
+    def take(self, call: DelegationCall) -> bool:
+        assert call.give_up_s > asyncio.get_running_loop().time()
+        self.requests.append(call.request)
+        return False
 
 
 OPENS: Final = BreakerPolicy(failures=3, pause_s=0.01)
@@ -468,6 +482,10 @@ async def test_only_plain_calls_are_offered_to_others(
     asked = Asked()
     async with gateway(**settings) as opened:
         opened.delegates = asked
-        answer = await opened.call(attempt(NEVER, **changes))
+        request = attempt(NEVER, **changes)
+        assert not opened.pass_on(DelegationCall(request, lambda *_: None, lambda _: None))
+        assert len(asked.requests) == times
+        for _ in range(2):  # the second one has to be let through by a circuit
+            answer = await opened.call(request)
     assert answer.error
-    assert len(asked.requests) == times
+    assert len(asked.requests) == times + bool(settings)

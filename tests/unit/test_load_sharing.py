@@ -1,10 +1,11 @@
 """A busy dispatcher has others make some of its calls, and takes them back when all is quiet."""
 
+from itertools import groupby
 from typing import Final
 
 import pytest
 
-from rillflow.runtime.dispatch.load_sharing import BUSY, CALM, MOST, LoadSharing
+from rillflow.runtime.dispatch.load_sharing import BUSY, CALM, MOST, RUN, LoadSharing
 
 LOOKS: Final = 100
 HERE_S: Final = 70e-6
@@ -98,6 +99,14 @@ def test_some_calls_are_always_made_here() -> None:
     for _ in range(LOOKS):
         sharing.look(1.0, [0.0] * 5)
     assert sharing.part == pytest.approx(MOST)
-    chosen = [sharing.choose() for _ in range(1000)]
-    assert 99 <= chosen.count(None) <= 105
-    assert all(175 <= chosen.count(index) <= 185 for index in range(5))
+    chosen = [sharing.choose() for _ in range(1000 * RUN)]
+    assert 99 * RUN <= chosen.count(None) <= 105 * RUN
+    assert all(175 * RUN <= chosen.count(index) <= 185 * RUN for index in range(5))
+
+
+def test_the_same_one_makes_many_calls_one_after_another() -> None:
+    sharing = LoadSharing(1)
+    for _ in range(5):
+        sharing.look(1.0, [0.0])
+    runs = [len(list(run)) for _, run in groupby(sharing.choose() for _ in range(100 * RUN))]
+    assert set(runs) == {RUN}

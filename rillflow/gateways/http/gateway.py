@@ -31,6 +31,7 @@ from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.concurrency import Caller, caller_of
+from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall, Outcome
 from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, function_of
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
@@ -38,8 +39,6 @@ from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.threads import SHORT_BYTES, in_turn
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
-    Delegate,
-    Delegates,
     DispatchAnswer,
     DispatchRequest,
     HostState,
@@ -118,13 +117,9 @@ class HttpGateway:
         caller = caller_of(request)
         ASKING_WORKSPACE.set(caller.workspace)
         now_ms = request.at_ms or self._clock.now_ms()
-        delegate = None
-        if call is None:
-            if self.delegates is not None and may_be_delegated(request):
-                delegate = self.delegates.chosen()
-            if delegate is None:
-                call = self._built_at_once(request, now_ms) or await self._built(request, now_ms)
-        made = await self._limited(request, call, now_ms, delegate, caller)
+        if call is None and not (self.is_passing and may_be_delegated(request)):
+            call = self._built_at_once(request, now_ms) or await self._built(request, now_ms)
+        made = await self._limited(request, call, now_ms, caller)
         if isinstance(made, DispatchAnswer):
             return made
         last, reply = made
@@ -155,12 +150,12 @@ class HttpGateway:
         request: DispatchRequest,
         call: HttpCall | None,
         now_ms: int,
-        delegate: Delegate | None,
         caller: Caller,
     ) -> tuple[HttpCall, Reply] | DispatchAnswer:
         """Wait for the call's turn, then make it within its time-out, or have another make it.
 
-        What that one is to build is not built here.
+        Another may make one that is not built, if it has to wait for its turn: ``pass_on`` has
+        decided about those whose turn is at once.
         """
         reading: Reading | None = None
         timeout_s = call_timeout_s(request, self._settings)
@@ -171,15 +166,14 @@ class HttpGateway:
         try:
             async with limit:
                 turn = self._turns.turn(caller, request.timeout_s, names, limit)
-                if not turn.begins_at_once():
+                waits = not turn.begins_at_once()
+                if waits:
                     await turn.begin()
                 with turn:
-                    if delegate is not None:
-                        answer = await _made_elsewhere(delegate, request, limit, timeout_s)
-                        if answer is not None:
+                    if call is None:
+                        if waits and (answer := await self._made_elsewhere(request, limit)):
                             turn.made_elsewhere(answer)
                             return answer
-                    if call is None:
                         call = await self._built(request, now_ms)
                     limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
                     reading = Reading(self._budget, request.call, names[0], limit, timeout_s)
@@ -196,6 +190,58 @@ class HttpGateway:
             self._under_way.discard(limit)
             if reading is not None:
                 reading.is_over = True
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether calls are passed on now; see ``DelegationGateway``."""
+        return self.delegates is not None and not self.delegates.is_alone
+
+    def pass_on(self, call: DelegationCall) -> bool:
+        """Pass a call on if its turn is now, and another dispatcher is to make it."""
+        request, delegates = call.request, self.delegates
+        if delegates is None or self._closed or not may_be_delegated(request):
+            return False
+        delegate = delegates.chosen()
+        if delegate is None:
+            return False
+        turn = self._turns.turn(caller_of(request), request.timeout_s, names_of(request))
+        if not turn.begins_at_once():
+            return False
+        call.give_up_s = self._give_up_s(request)
+        if not delegate.take(call):
+            turn.__exit__(None, None, None)
+            return False
+        call.turn = turn
+        return True
+
+    def given_up(self, request: DispatchRequest) -> DispatchAnswer:
+        """Return the answer of a call that has taken too long elsewhere."""
+        timeout_s = call_timeout_s(request, self._settings)
+        shown = f"{request_method(request.request_type)} {names_of(request)[1]}"
+        error = self._gave_up(request, timeout_s, shown, None)
+        return failed(request, str(error), error.hint)
+
+    async def _made_elsewhere(
+        self, request: DispatchRequest, limit: asyncio.Timeout
+    ) -> DispatchAnswer | None:
+        """Have another dispatcher make a call whose turn it is; None where it is made here."""
+        delegate = None if self.delegates is None else self.delegates.chosen()
+        if delegate is None:
+            return None
+        outcome: asyncio.Future[DispatchAnswer | None] = asyncio.get_running_loop().create_future()
+        call = DelegationCall(request, partial(_settle, outcome), _nothing)
+        call.give_up_s = self._give_up_s(request)
+        if not delegate.take(call):
+            return None
+        limit.reschedule(None)  # The delegate gives the call up.
+        try:
+            return await outcome
+        finally:
+            call.cancel()
+
+    def _give_up_s(self, request: DispatchRequest) -> float:
+        timeout_s = call_timeout_s(request, self._settings)
+        return asyncio.get_running_loop().time() + timeout_s + DELEGATED_S
 
     def _gave_up(
         self, request: DispatchRequest, timeout_s: float, shown: str, reading: Reading | None
@@ -281,16 +327,17 @@ def may_be_delegated(request: DispatchRequest) -> bool:
     return bool(request.task) and not (request.secrets or request.poll or request.is_public)
 
 
-async def _made_elsewhere(
-    delegate: Delegate, request: DispatchRequest, limit: asyncio.Timeout, timeout_s: float
-) -> DispatchAnswer | None:
-    """Have another dispatcher make a call; None where it is to be made here."""
-    give_up_s = asyncio.get_running_loop().time() + timeout_s + DELEGATED_S
-    delegated = delegate.take(request, give_up_s)
-    if delegated is None:
-        return None
-    limit.reschedule(None)  # The delegate gives the call up.
-    return await delegated
+def _settle(
+    future: "asyncio.Future[DispatchAnswer | None]", _: DelegationCall, outcome: Outcome
+) -> None:
+    if isinstance(outcome, TimeoutError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _nothing(_: DelegationCall) -> None:
+    """Answer a call that is cancelled with nothing."""
 
 
 def _without_room(shown: str, *, is_slow: bool) -> GatewayError:

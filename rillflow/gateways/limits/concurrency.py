@@ -213,12 +213,14 @@ class HostSlots:
 
     def enter(self, origin: str, caller: Caller) -> bool:
         """Take a slot of the origin and one of the total, if nothing is to be waited for."""
-        host = self._hosts.get(origin)
-        if host is None or host.pace is not None or not host.slots.enter(caller):
+        host = self._hosts.get(origin) or _Host(self._per_host, self._rates.pace(origin))
+        if host.pace is not None or not host.slots.enter(caller):
             return False
         if not self._total.enter(caller):
             host.slots.release(caller)
             return False
+        if not host.users:
+            self._hosts[origin] = host
         host.users += 1
         host.under_way += 1
         return True

@@ -41,7 +41,11 @@ class CallLimiter:
         self._longest_s = min(settings.breaker.longest_pause_s, settings.call_timeout_s)
 
     def turn(
-        self, caller: Caller, own_s: float | None, names: tuple[str, str], limit: asyncio.Timeout
+        self,
+        caller: Caller,
+        own_s: float | None,
+        names: tuple[str, str],
+        limit: asyncio.Timeout | None = None,
     ) -> "Turn":
         """Return the turn of a call.
 
@@ -49,7 +53,7 @@ class CallLimiter:
             caller: Whose call it is.
             own_s: The time-out of its task, in seconds; None if that has none.
             names: Its host and its function.
-            limit: Its time-out once it goes out.
+            limit: Its time-out once it goes out; None of one that is made elsewhere.
         """
         return Turn(self, caller, own_s, names, limit)
 
@@ -94,7 +98,11 @@ class NoLimiter:
     """In place of a limiter, for calls that have had their turn elsewhere: none waits here."""
 
     def turn(
-        self, caller: Caller, own_s: float | None, names: tuple[str, str], limit: asyncio.Timeout
+        self,
+        caller: Caller,
+        own_s: float | None,
+        names: tuple[str, str],
+        limit: asyncio.Timeout | None = None,
     ) -> Self:
         """Return a turn that begins at once."""
         del caller, own_s, names, limit
@@ -142,7 +150,7 @@ class Turn:
         caller: Caller,
         own_s: float | None,
         names: tuple[str, str],
-        limit: asyncio.Timeout,
+        limit: asyncio.Timeout | None,
     ) -> None:
         self._turns = turns
         self._caller = caller
@@ -187,7 +195,9 @@ class Turn:
         if error is not None:
             if isinstance(error, NotConnectedError):
                 self._settle(host, is_well=False)
-            elif isinstance(error, BrokenExchangeError | TimeoutError) or self._limit.expired():
+            elif isinstance(error, BrokenExchangeError | TimeoutError) or (
+                self._limit is not None and self._limit.expired()
+            ):
                 self._settle(function, is_well=False)
         for circuit in self._probes or ():
             circuit.pass_on()

@@ -10,16 +10,18 @@ Used by `actors/dispatcher_actor.py` and `runtime/endpoints`.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from rillflow.errors import RillflowError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.gateways.limits.delegation_call import DelegationCall, Outcome
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.loops import LEAVES, decode_loop
 from rillflow.ports.messages import BeginDelegation, GetLoopState, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.load_sharing import CALM, LoadSharing
+from rillflow.runtime.process.crash_log import log_crash
 
 log = logging.getLogger("rillflow.dispatcher")
 
@@ -40,7 +42,7 @@ def dispatcher_of(sender: str) -> str:
 
 
 class Delegation:
-    """Passes calls on to other dispatchers; see ``Delegates`` in ``rillflow/ports/gateway.py``."""
+    """Passes calls on to other dispatchers (``rillflow/gateways/limits/delegation_call.py``)."""
 
     def __init__(
         self,
@@ -65,6 +67,11 @@ class Delegation:
         self._sharing = LoadSharing(len(others))
         self._busy = busy
         self._budget = budget
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this dispatcher makes all calls now."""
+        return self._sharing.is_alone
 
     def chosen(self) -> "_Delegate | None":
         """Return who is to make the next call; None if it is to be made here."""
@@ -112,10 +119,6 @@ class Delegation:
         self._sharing.look(own, others)
 
 
-_Awaited: TypeAlias = tuple[asyncio.Future[DispatchAnswer | None], float]
-"""The answer of a call, and when it is given up."""
-
-
 class _Delegate:
     """Another dispatcher, and the calls that it makes for this one.
 
@@ -127,7 +130,7 @@ class _Delegate:
         self._connection = connection
         self._client = DispatcherClient(sender, [connection])
         self._client.serve(self)
-        self._awaited: dict[CallId, _Awaited] = {}
+        self._awaited: dict[CallId, DelegationCall] = {}
         self._taken: list[DispatchRequest] = []
         self._is_ready = False
         self._died = asyncio.Event()
@@ -167,20 +170,16 @@ class _Delegate:
         busy = decode_loop(state).busy
         return None if busy >= LEAVES else busy
 
-    def take(
-        self, request: DispatchRequest, give_up_s: float
-    ) -> Awaitable[DispatchAnswer | None] | None:
-        """Have it make a call; None if an earlier order of the same call has not ended there."""
-        call = request.call
-        if not self._is_ready or call in self._awaited:
-            return None
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self._awaited[call] = answer, give_up_s
+    def take(self, call: DelegationCall) -> bool:
+        """Have it make a call; not if an earlier order of the same call has not ended there."""
+        known, request = self._awaited, call.request
+        if not self._is_ready or (key := request.call) in known:
+            return False
+        known[key] = call
         if not self._taken:
-            loop.call_soon(self._send)
+            asyncio.get_running_loop().call_soon(self._send)
         self._taken.append(request)
-        return answer
+        return True
 
     def _send(self) -> None:
         """Order what has been taken in one turn of the event loop."""
@@ -191,12 +190,12 @@ class _Delegate:
         """Take those answers that are of calls made there."""
         known, own = self._awaited, []
         for answer in answers:
-            awaited = known.pop(answer.call, None)
-            if awaited is None:
+            call = known.pop(answer.call, None)
+            if call is None:
                 continue
             own.append(answer)
-            if not awaited[0].done():
-                awaited[0].set_result(answer)
+            if not call.done():
+                _tell(call, answer)
         self._client.answered(own)
 
     async def has_epoch(self) -> None:
@@ -216,9 +215,9 @@ class _Delegate:
         self._is_ready = False
         self._died.set()
         awaited, self._awaited = self._awaited, {}
-        for answer, _ in awaited.values():
-            if not answer.done():
-                answer.set_result(None)
+        for call in awaited.values():
+            if not call.done():
+                _tell(call, None)
         return []
 
     async def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
@@ -226,11 +225,18 @@ class _Delegate:
         now_s = asyncio.get_running_loop().time()
         return [each for each in requests if self._is_over(each.call, now_s)]
 
-    def _is_over(self, call: CallId, now_s: float = 0.0) -> bool:
-        awaited = self._awaited.get(call)
-        if awaited is None:
+    def _is_over(self, key: CallId, now_s: float = 0.0) -> bool:
+        call = self._awaited.get(key)
+        if call is None:
             return True
-        answer, give_up_s = awaited
-        if give_up_s < now_s and not answer.done():
-            answer.set_exception(TimeoutError())
-        return answer.done()
+        if call.give_up_s < now_s and not call.done():
+            _tell(call, TimeoutError())
+        return call.done()
+
+
+def _tell(call: DelegationCall, outcome: Outcome) -> None:
+    """Tell a call its outcome; what one does with it must not keep others from theirs."""
+    try:
+        call.came(outcome)
+    except Exception as error:  # noqa: BLE001 - as above
+        log_crash("outcome_not_taken", call.request.execution_id, error)

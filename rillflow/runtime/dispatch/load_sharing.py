@@ -16,6 +16,8 @@ STEP: Final = 0.1
 """By how much a part changes at each look."""
 MOST: Final = 0.9
 """The largest part of the calls that others make together."""
+RUN: Final = 32
+"""So many calls go to the same one after another, so that messages have many."""
 
 
 class LoadSharing:
@@ -25,6 +27,8 @@ class LoadSharing:
         """Share with so many other dispatchers."""
         self._parts = [0.0] * others
         self._due = [0.0] * others
+        self._chosen: int | None = None
+        self._left = 0
         self.is_alone = True
         """Whether all calls are made here."""
 
@@ -47,9 +51,18 @@ class LoadSharing:
         if total > MOST:
             self._parts = [part * MOST / total for part in self._parts]
         self.is_alone = not any(self._parts)
+        self._left = 0
 
     def choose(self) -> int | None:
         """Return which of the others is to make the next call; None if it is made here."""
+        if not self._left:
+            self._left = RUN
+            self._chosen = self._next()
+        self._left -= 1
+        return self._chosen
+
+    def _next(self) -> int | None:
+        """Return which of the others has the next run of calls."""
         due = self._due
         for index, part in enumerate(self._parts):
             due[index] += part

@@ -4,11 +4,12 @@ Used by `actors/dispatcher_actor.py`, `runtime/local.py`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState, failed
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import MOST_HOSTS, BoundedNames, Meters
 from rillflow.telemetry.metrics import OTHER
@@ -34,8 +35,16 @@ def host_of(address: str) -> str:
 class MeasuredGateway:
     """A gateway whose calls are counted and measured; see the ``Gateway`` port."""
 
-    def __init__(self, gateway: Gateway, meters: Meters, clock: Clock) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        meters: Meters,
+        clock: Clock,
+        passes_on: DelegationGateway | None = None,
+    ) -> None:
+        """Measure the calls of a gateway, and those that ``passes_on`` passes on."""
         self._gateway = gateway
+        self._passes_on = passes_on
         self._now_s = clock.monotonic_s
         self._names = BoundedNames(MOST_HOSTS)
         self._hosts: dict[str, str] = {}
@@ -47,6 +56,39 @@ class MeasuredGateway:
         """Make one attempt, and note it."""
         began_s = self._now_s()
         answer = await self._gateway.call(request)
+        self._note(request, began_s, answer)
+        return answer
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether calls are passed on now; see ``DelegationGateway``."""
+        return self._passes_on is not None and self._passes_on.is_passing
+
+    def pass_on(self, call: DelegationCall) -> bool:
+        """Pass a call on, if its turn is now."""
+        call.begun_s = self._now_s()
+        return self._passes_on is not None and self._passes_on.pass_on(call)
+
+    def finished(
+        self, call: DelegationCall, outcome: DispatchAnswer | TimeoutError
+    ) -> DispatchAnswer | Awaitable[DispatchAnswer]:
+        """Return the answer of a call that was passed on, and note it."""
+        if self._passes_on is None:  # it has passed nothing on
+            return failed(call.request, "")
+        finished = self._passes_on.finished(call, outcome)
+        if isinstance(finished, DispatchAnswer):
+            self._note(call.request, call.begun_s, finished)
+            return finished
+        return self._finished_later(call, finished)
+
+    async def _finished_later(
+        self, call: DelegationCall, finished: Awaitable[DispatchAnswer]
+    ) -> DispatchAnswer:
+        answer = await finished
+        self._note(call.request, call.begun_s, answer)
+        return answer
+
+    def _note(self, request: DispatchRequest, began_s: float, answer: DispatchAnswer) -> None:
         address = request.resource_name
         host = self._hosts.get(address) or self._remembered(address)
         taken_s, is_well = self._now_s() - began_s, answer.error is None
@@ -54,7 +96,6 @@ class MeasuredGateway:
         self._attempts.add((host, "success" if is_well else "failure"))
         if self._profile is not None:
             self._profile.note(CALLS_WELL if is_well else CALLS_ILL, host, taken_s)
-        return answer
 
     async def close(self) -> None:
         """Release the connections."""

@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
 from itertools import islice
 from types import CoroutineType
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from rillflow.errors import GoneError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway, Outcome
 from rillflow.ids import ExecutionId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, Gateway, failed
@@ -44,25 +45,29 @@ class DispatchPool:
     the call continues, and the other pool delivers its answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         gateway: Gateway,
         take: TakeAnswers,
         least_taken: int = LEAST_TAKEN,
         budget: AnswerBudget | None = None,
         settled: Callable[[CallId], None] | None = None,
+        *,
+        passes_on: DelegationGateway | None = None,
     ) -> None:
         """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes.
 
         With a ``least_taken`` of 0, a call whose answer was accepted may be ordered anew.
-        ``settled`` is told of each call whose answer is durable.
+        ``settled`` is told of each call whose answer is durable. ``passes_on`` has others make
+        calls whose turn has come here.
         """
         self._settled = settled
+        self._passes_on = passes_on
         self._budget = budget or AnswerBudget(sys.maxsize)
         self._gateway = gateway
         self._take = take
         self._outbox = AnswerOutbox(self._hand_over)
-        self._under_way: dict[CallId, asyncio.Task[DispatchAnswer]] = {}
+        self._under_way: dict[CallId, asyncio.Future[DispatchAnswer]] = {}
         self._taken = _Taken(least_taken)
         self._abandoned: set[CallId] = set()
         self._heirs: dict[CallId, DispatchPool] = {}
@@ -93,10 +98,14 @@ class DispatchPool:
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Add requests without waiting."""
+        passes_on = self._passes_on
+        if passes_on is not None and (not passes_on.is_passing or self._budget.is_full):
+            passes_on = None
         for request in requests:
             call = request.call
             if call not in self._under_way and call not in self._taken:
-                self._under_way[call] = asyncio.create_task(self._call(request))
+                passed_on = None if passes_on is None else self._passed_on(request, passes_on)
+                self._under_way[call] = passed_on or asyncio.create_task(self._call(request))
         if self._inherited:
             for request in requests:
                 self._inherited.pop(request.call, None)
@@ -141,7 +150,7 @@ class DispatchPool:
         heir.inherit(call, task)
         return True
 
-    def inherit(self, call: CallId, task: "asyncio.Task[DispatchAnswer]") -> None:
+    def inherit(self, call: CallId, task: "asyncio.Future[DispatchAnswer]") -> None:
         """Take a call of another pool over, which may have its answer already."""
         self._heirs.pop(call, None)
         self._under_way[call] = task
@@ -183,12 +192,17 @@ class DispatchPool:
         await self._outbox.close()
         await self._gateway.close()
 
-    async def _call(self, request: DispatchRequest) -> DispatchAnswer:
+    async def _call(
+        self, request: DispatchRequest, coming: Awaitable[DispatchAnswer] | None = None
+    ) -> DispatchAnswer:
+        """Make a call, and hand over its answer; that is ``coming`` already if it is given."""
         call, budget = request.call, self._budget
         try:
             if budget.is_full:
                 await budget.until_free()
-            if (self._abandoned or self._heirs) and self.has_abandoned(call):
+            if coming is not None:
+                answer = await coming
+            elif (self._abandoned or self._heirs) and self.has_abandoned(call):
                 answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
             else:
                 answer = await self._attempt(request)
@@ -202,6 +216,44 @@ class DispatchPool:
         budget.keep(call, answer.size_bytes)
         self.answered(answer)
         return answer
+
+    def _passed_on(
+        self, request: DispatchRequest, passes_on: DelegationGateway
+    ) -> DelegationCall | None:
+        """Pass a call on; None if it is to be made here."""
+        call = DelegationCall(request, self._came_back, self._ended)
+        return call if passes_on.pass_on(call) else None
+
+    def _came_back(self, call: DelegationCall, outcome: Outcome) -> None:
+        """Answer a call that was passed on, or make it here."""
+        request, passes_on, answer = call.request, self._passes_on, None
+        if outcome is not None and passes_on is not None:
+            answer = passes_on.finished(call, outcome)
+        if isinstance(answer, DispatchAnswer):
+            self._finish(answer)
+            call.set_result(answer)
+        else:
+            self.replace(request.call, asyncio.create_task(self._call(request, answer)))
+
+    def _ended(self, call: DelegationCall) -> DispatchAnswer | None:
+        """Answer a call that was abandoned."""
+        if not self.has_abandoned(call.request.call):
+            return None
+        answer = failed(call.request, f"{HANDLE_FAILS}{ENDED}")
+        self._finish(answer)
+        return answer
+
+    def _finish(self, answer: DispatchAnswer) -> None:
+        self._budget.keep(answer.call, answer.size_bytes)
+        self.answered(answer)
+
+    def replace(self, call: CallId, task: "asyncio.Future[DispatchAnswer]") -> None:
+        """Have a call made by another task, in whichever pool has it."""
+        heir = self._heirs.get(call)
+        if heir is not None:
+            heir.replace(call, task)
+        else:
+            self._under_way[call] = task
 
     def has_abandoned(self, call: CallId) -> bool:
         """Tell whether whoever has a call has abandoned it."""
@@ -258,9 +310,9 @@ class DispatchPool:
                 self._settled(call)
 
 
-def _is_new(task: "asyncio.Task[DispatchAnswer]") -> bool:
+def _is_new(task: "asyncio.Future[DispatchAnswer]") -> bool:
     """Tell whether a task has not begun; one that is cancelled before it begins never answers."""
-    coro = task.get_coro()
+    coro = task.get_coro() if isinstance(task, asyncio.Task) else None
     return isinstance(coro, CoroutineType) and getcoroutinestate(coro) == CORO_CREATED
 
 

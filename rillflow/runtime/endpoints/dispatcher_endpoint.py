@@ -17,6 +17,7 @@ from cachetools import LRUCache
 
 from rillflow.errors import GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.gateways.limits.delegation_call import DelegationGateway
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
@@ -69,6 +70,7 @@ class DispatcherEndpoint:
         lost: Callable[[CallId], None] = lambda _: None,
         shares: Callable[[str], bool] = lambda _: True,
         delegated: Gateway | None = None,
+        passes_on: DelegationGateway | None = None,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
@@ -77,8 +79,10 @@ class DispatcherEndpoint:
         ``settled`` is told of each call whose answer is durable, ``lost`` of each that an earlier
         process has made and nobody awaits. ``shares`` tells whether the
         executions of a sender may move to another sender. What other dispatchers delegate is called
-        through ``delegated``: its turn has come where it is from.
+        through ``delegated``: its turn has come where it is from. ``passes_on`` passes calls of
+        others on to them, once their turn has come here.
         """
+        self._passes_on = passes_on
         self._shares = shares
         self._delegated = delegated or gateway
         self._budget = budget
@@ -230,7 +234,13 @@ class DispatcherEndpoint:
         if DELEGATES in sender:
             # Whoever delegates a call knows whether it was made; it may delegate it again.
             return DispatchPool(self._delegated, take, 0, budget=self._budget)
-        pool = DispatchPool(self._gateway, take, budget=self._budget, settled=self._settled)
+        pool = DispatchPool(
+            self._gateway,
+            take,
+            budget=self._budget,
+            settled=self._settled,
+            passes_on=self._passes_on,
+        )
         if self._shares(sender):
             self._sharing[sender] = pool
         return pool
