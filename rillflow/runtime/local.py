@@ -26,6 +26,7 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.storage.store import Store
+from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.backpressure.admission import (
     MOST_QUEUED,
     MOST_UNANSWERED,
@@ -68,6 +69,7 @@ class LocalExecutions:
         on_fenced: Callable[[], None] = lambda: None,
         meters: Meters | None = None,
         spans: SpanQueue | None = None,
+        turns: FairTurns | None = None,
     ) -> None:
         meters = meters or Meters("local")
         measured = MeasuredGateway(gateway, meters, clock)
@@ -92,6 +94,7 @@ class LocalExecutions:
             on_fenced=on_fenced,
             meters=meters,
             spans=spans,
+            turns=turns,
         )
         self._limit = self._submission_limit(
             max_queued_submissions, max_unanswered_calls, max_unanswered_bytes

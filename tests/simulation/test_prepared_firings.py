@@ -13,7 +13,7 @@ import pytest
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 from rillflow.ports.storage.store import Append
 from rillflow.ports.triggers import TriggerRow
-from rillflow.runtime.aio import fair_turns
+from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.submission.groups import GroupSubmissions
@@ -62,7 +62,11 @@ class Machine:
         self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
         self.store = NotedStore(self.clock.now_ms)
         gateway: Any = None
-        self.executions = LocalExecutions(store=self.store, gateway=gateway, clock=self.clock)
+        # Computing takes no time: one turn handles a group also where this machine is slow.
+        turns = FairTurns(cpu_s=lambda: 0.0)
+        self.executions = LocalExecutions(
+            store=self.store, gateway=gateway, clock=self.clock, turns=turns
+        )
         settings = Settings(switches={"ENABLE_RUNTIME_STORAGE_USAGE_CHECK": False})
         self.submissions = GroupSubmissions(
             settings, store=self.store, executions=self.executions, clock=self.clock
@@ -90,12 +94,6 @@ class Machine:
     def suspended(self) -> int:
         """How many executions are in memory that have not ended."""
         return self.executions.host.active
-
-
-@pytest.fixture(autouse=True)
-def _long_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have one turn handle a group also where this machine is slow."""
-    monkeypatch.setattr(fair_turns, "TURN_S", 3600.0)
 
 
 Change = Callable[[Machine], Awaitable[object]]
