@@ -94,7 +94,7 @@ async def test_a_workspace_with_most_of_the_unanswered_calls_waits_and_others_do
     refused: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     waiting = [EXECUTION] * theirs + ["other:order_c_0"] * (90 - theirs)
-    unanswered = UnansweredCalls(lambda: len(waiting), lambda: waiting, 100)
+    unanswered = UnansweredCalls(lambda: len(waiting), lambda: waiting, 100, lambda: 0.0)
     inbox = SubmissionLimit(unanswered=unanswered)
     calls: list[Call] = [_submission(), _of("new"), _submission(PARENT), CANCEL, _of("new")]
     replies = await inbox.call_many(calls, _take, _unknown)
@@ -105,20 +105,25 @@ async def test_a_workspace_with_most_of_the_unanswered_calls_waits_and_others_do
     waiting += ["other:order_c_0"] * 10
     replies = await inbox.call_many(calls, _take, _unknown)
     told = [reply.error is not None for reply in replies]
-    assert told == [True, True, False, False, True], "none is left for anybody"
+    assert told == [theirs > 6, False, False, False, False], "those with many wait"
+    waiting += [EXECUTION] * 900
+    replies = await inbox.call_many(calls, _take, _unknown)
+    told = [reply.error is not None for reply in replies]
+    assert told == [True, False, False, False, False], "however many they have"
+    del waiting[100:]
     del waiting[50:]
     assert all(reply.error is None for reply in await inbox.call_many(calls, _take, _unknown))
 
 
 def test_calls_are_counted_by_workspace_only_when_one_may_have_too_many() -> None:
-    counted, waiting = 0, [0]
+    counted, at_s, waiting = 0, 0.0, [0]
 
     def executions() -> Iterator[str]:
-        nonlocal counted
-        counted += 1
+        nonlocal counted, at_s
+        counted, at_s = counted + 1, at_s + 0.03
         return repeat(EXECUTION, waiting[0])
 
-    unanswered = UnansweredCalls(lambda: waiting[0], executions, 100_000)
+    unanswered = UnansweredCalls(lambda: waiting[0], executions, 100_000, lambda: at_s)
     for waiting[0] in (0, 50_000, 88_000):
         assert unanswered.are_few
     for waiting[0] in (89_000, 89_001, 89_500):
@@ -127,6 +132,9 @@ def test_calls_are_counted_by_workspace_only_when_one_may_have_too_many() -> Non
         assert not unanswered.refuse("other:order_c_0")
     assert counted == 1
     waiting[0] = 91_000
+    assert unanswered.refuse(EXECUTION)
+    assert counted == 1, "a twentieth of the time"
+    at_s += 0.6
     assert unanswered.refuse(EXECUTION)
     assert counted == 2
 

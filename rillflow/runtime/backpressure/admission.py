@@ -10,6 +10,7 @@ Used by `actors`, `runtime`, and `serve/routes/monitoring/overload.py`.
 import asyncio
 import logging
 import shutil
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -273,6 +274,7 @@ MOST_UNANSWERED_BYTES: Final = 256 << 20
 _CALLS_WAIT: Final = "calls wait for their answers"
 _SUBMISSIONS_WAIT: Final = "submissions are waiting here"
 
+COUNTING_SHARE: Final = 20
 _COUNTED_AGAIN: Final = 100
 """Calls are counted by workspace anew when this part of the limit has come or gone."""
 
@@ -285,7 +287,10 @@ class UnansweredCalls:
 
     A workspace may have eight times as many as it leaves free. While fewer than eight ninths of the
     limit are unanswered in all, none can have more, so they are counted by workspace only beyond
-    that: of 100,000 that takes some 30 ms.
+    that: of 100,000 that takes some 30 ms, and at most a twentieth of the time.
+
+    Executions that run exceed the limit, by one event or when their calls are made again after a
+    restart. Then those workspaces wait that have more than a sixteenth of the limit.
     """
 
     def __init__(
@@ -293,12 +298,14 @@ class UnansweredCalls:
         number: Callable[[], int] = lambda: 0,
         executions: Callable[[], Iterable[ExecutionId]] = tuple,
         most: int = MOST_UNANSWERED,
+        now_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Count ``number`` calls up to ``most``; ``executions`` names that of each of them."""
         self._number = number
         self._executions = executions
-        self._most = most
+        self._most, self._now_s = most, now_s
         self._counted = -1
+        self._counts_from_s = 0.0
         self._of_workspace: Counter[str] = Counter()
 
     @property
@@ -312,15 +319,19 @@ class UnansweredCalls:
         """Tell whether the workspace of an execution has to wait for answers first."""
         number = self._number()
         free = self._most - number
-        if free <= 0 or self._most < LEAST_SHARED:
+        if self._most < LEAST_SHARED:
             return free <= 0
-        return self._number_of(execution_id, number) >= SHARE * free
+        own = self._number_of(execution_id, number)
+        return own >= SHARE * free if free > 0 else own > self._most // LEAST_SHARED
 
     def _number_of(self, execution_id: ExecutionId, number: int) -> int:
         """Return how many of all the workspace of an execution has."""
-        if abs(number - self._counted) * _COUNTED_AGAIN >= self._most:
-            self._of_workspace = self._count_by_workspace()
-            self._counted = number
+        if abs(number - self._counted) * _COUNTED_AGAIN >= max(self._most, number):
+            begun_s = self._now_s()
+            if begun_s >= self._counts_from_s:
+                self._of_workspace = self._count_by_workspace()
+                self._counted, now_s = number, self._now_s()
+                self._counts_from_s = now_s + COUNTING_SHARE * (now_s - begun_s)
         return self._of_workspace[workspace_of(execution_id)]
 
     def _count_by_workspace(self) -> Counter[str]:
@@ -328,28 +339,18 @@ class UnansweredCalls:
 
 
 class UnansweredInputs(UnansweredCalls):
-    """The bytes of the inputs of these calls, which are in memory until they are answered.
-
-    One event of an execution can exceed the limit, so beyond it only the workspaces wait that have
-    more than a sixteenth of the limit.
-    """
+    """The bytes of the inputs of these calls, which are in memory until they are answered."""
 
     def __init__(
         self,
         size_bytes: Callable[[], int] = lambda: 0,
         inputs: Callable[[], Iterable[tuple[ExecutionId, int]]] = tuple,
         most_bytes: int = MOST_UNANSWERED_BYTES,
+        now_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Count ``size_bytes`` up to ``most_bytes``; ``inputs`` has execution and size of each."""
-        super().__init__(size_bytes, most=most_bytes)
+        super().__init__(size_bytes, most=most_bytes, now_s=now_s)
         self._inputs = inputs
-
-    def refuse(self, execution_id: ExecutionId) -> bool:
-        """Tell whether the workspace of an execution has to wait for answers first."""
-        size_bytes = self._number()
-        if size_bytes < self._most:
-            return super().refuse(execution_id)
-        return self._number_of(execution_id, size_bytes) > self._most // LEAST_SHARED
 
     def _count_by_workspace(self) -> Counter[str]:
         counted: Counter[str] = Counter()
