@@ -350,7 +350,8 @@ class Settings(BaseSettings):
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600
     """Unsealed callbacks for unknown executions, or wrong keys, by address (``forever``: any)."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
-    """Most unanswered calls of an execution actor, 8/9 of one workspace; then none starts (429)."""
+    """Most unanswered calls of an execution actor, 8/9 of one workspace; beyond it workspaces with
+    more than a sixteenth of it start nothing (429)."""
     max_unanswered_bytes: Annotated[int, Field(ge=1024)] = 256 * MEBIBYTE
     """Most bytes of the inputs of these calls, shared likewise; then executions are refused."""
     submit_max_bytes_by_business: SizeByBusiness = {}
