@@ -24,6 +24,8 @@ FOUND: Final = {
     " (no rule was wrong)",
     7109900: "a late order took a completion notice from the next owner, to which its answer went",
     7115158: "a late order took a call from the owner that had ordered it since",
+    7122954: "an owner that had been stopped, and replaced, ordered its calls of a new dispatcher"
+    " again, and a function on Ray began twice",
     7120320: "a late order took a call from the owner that had ordered it since, who got no answer",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong (``test_seeds.py``)."""

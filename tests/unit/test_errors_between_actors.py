@@ -226,6 +226,9 @@ class Owner:
         self.answers: list[DispatchAnswer] = []
         self.arrived = asyncio.Event()
 
+    async def is_replaced(self) -> bool:
+        return False
+
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
 

@@ -184,6 +184,9 @@ class Owner:
     def __init__(self) -> None:
         self.answers: list[DispatchAnswer] = []
 
+    async def is_replaced(self) -> bool:
+        return False
+
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import pytest
+
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CancelRequested
 from rillflow.ports.executions import Delivery, ResourceCall
@@ -136,10 +138,14 @@ class Apart(Owner):
     def __init__(self, gateway: Holding, room_bytes: int = ROOM_BYTES) -> None:
         super().__init__()
         self.gateway, self.lives, self.ended = gateway, 1, set[str]()
+        self.has_successor = False
         self._changed = asyncio.Event()
         self._endpoint = self._new_endpoint()
         self.client = DispatcherClient("me", [self._connection], room_bytes=room_bytes)
         self.client.serve(self)
+
+    async def is_replaced(self) -> bool:
+        return self.has_successor
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return [each for each in requests if each.execution_id not in self.ended]
@@ -170,6 +176,12 @@ class Apart(Owner):
         return b""
 
 
+async def settle() -> None:
+    """Let everything happen that waits for nothing from outside."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def apart(gateway: Holding) -> AsyncIterator[Apart]:
     owner = Apart(gateway)
@@ -186,6 +198,23 @@ async def test_a_thousand_calls_with_large_inputs_hold_no_more_than_their_room()
         assert Counter(gateway.called) == {f"{name}:1": 250 for name in "abcd"}
         assert len(owner.client) == 0
         assert owner.client.input_bytes == 0
+
+
+@pytest.mark.parametrize(("is_replaced", "calls"), [(False, 2), (True, 1)])
+async def test_an_owner_orders_again_of_a_new_dispatcher_unless_it_was_replaced(
+    *, is_replaced: bool, calls: int
+) -> None:
+    gateway = Holding()
+    gateway.gates["a:1"] = asyncio.Event()
+    async with apart(gateway) as owner:
+        owner.client.send([asked("a:1", 1)])
+        await settle()
+        owner.has_successor = is_replaced
+        owner.die()
+        [link] = owner.client._links
+        await link._check()
+        await settle()
+        assert (len(gateway.called), len(owner.client)) == (calls, calls - 1)
 
 
 async def test_calls_that_are_never_answered_hold_up_no_other_workspace() -> None:

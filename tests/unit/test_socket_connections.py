@@ -170,6 +170,9 @@ class Owner:
     def epoch(self) -> int:
         return 1
 
+    async def is_replaced(self) -> bool:
+        return False
+
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
 

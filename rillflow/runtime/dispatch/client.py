@@ -61,6 +61,10 @@ class Sender(Owner, Protocol):
         """Return those of executions in memory whose answers would not be accepted, durably."""
         ...
 
+    async def is_replaced(self) -> bool:
+        """Ask the store, until it answers, whether a newer owner has taken over."""
+        ...
+
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         """Handle the answers of requests that could not be sent.
 
@@ -372,9 +376,17 @@ class _DispatcherLink:
         self._queue.add(filter(self.room.enter, self.unanswered.values()))
 
     async def _keep_awaited(self, token: bytes) -> None:
-        """Keep the calls that are awaited; of the others, some go on without their dispatcher."""
+        """Keep the calls that are awaited; of the others, some go on without their dispatcher.
+
+        An owner that was stopped for a while may have been replaced. Its calls may have ended since
+        then, which the next process of the dispatcher cannot know.
+        """
         requests = list(self.unanswered.values())
         if self.owner is None:
+            return
+        if await self.owner.is_replaced():
+            for request in requests:
+                self._forget(request.call)
             return
         awaited = {request.call for request in await self.owner.still_awaited(requests)}
         ended = [each for each in requests if each.call not in awaited]

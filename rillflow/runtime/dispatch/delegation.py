@@ -209,6 +209,10 @@ class _Delegate:
         """Return those of some calls that nobody waits for."""
         return [call for call in calls if self._is_over(call)]
 
+    async def is_replaced(self) -> bool:
+        """Nobody else delegates these calls: the next process of this dispatcher has others."""
+        return False
+
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Have all calls made here, since the process has died that was to make them."""
         del requests
