@@ -1,11 +1,13 @@
-"""How many bytecodes an owner carries out for one item of a foreach, and for one step of glue.
+"""How many bytecodes an item of a foreach and a step of glue take an owner, a call a dispatcher.
 
 Processor time of a machine that others use differs by a tenth from one minute to the next; what
 the interpreter carries out does not. It is counted for an owner without sockets and disk, as in
-``owning``, whose turns never fill: each batch is handled as a whole. A call of a function written
-in C is one bytecode, however much it does, so a figure here is set beside one of ``owning``.
+``owning``, whose turns never fill: each batch is handled as a whole; and for a dispatcher's pool
+and gateway, without what its connections parse. A call of a function written in C is one bytecode,
+however much it does, so a figure here is set beside one of ``owning`` or ``micro``.
 """
 
+import asyncio
 import gc
 import inspect
 import sys
@@ -18,14 +20,21 @@ from typing import Any, Final
 
 import uvloop
 
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.aio.fair_turns import FairTurns
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.process.clock import SystemClock
 from tests.bench import owning
+from tests.bench.bare_server import BareServer, request_to
 from tests.bench.submitting import submitted_event
 from tests.bench.workloads import JOBS, Job, fanout
 
 HOST: Final = "http://127.0.0.1:1"
 ITEMS: Final = 10 * owning.BATCH
 GLUE: Final = JOBS["glue"]
+CALLS: Final = 64
 _ASIDE: Final = ("/asyncio/", "/tests/bench/")
 """Where functions are that are not an owner's."""
 _is_counted: Final = ContextVar("_is_counted", default=False)
@@ -44,6 +53,45 @@ def of_glue_step() -> float:
     executions = owning.BATCH
     steps = executions * GLUE.calls
     return sum(counted("glue", GLUE, executions).values()) / steps
+
+
+def of_call() -> float:
+    """Return how many bytecodes a call takes, of 64 at once to a bare server."""
+    return sum(counted_calls().values()) / CALLS
+
+
+def counted_calls() -> Counter[CodeType]:
+    """Return the bytecodes of a dispatcher, by function, for calls that are made at once."""
+    return uvloop.run(_counted_calls())
+
+
+async def _counted_calls() -> Counter[CodeType]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(BareServer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/function/work"
+    left, done = 0, asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        nonlocal left
+        left -= len(answers)
+        if not left:
+            done.set()
+
+    async def make(numbers: range) -> None:
+        nonlocal left
+        left = len(numbers)
+        done.clear()
+        pool.send([request_to(url, number) for number in numbers])
+        await done.wait()
+
+    pool = DispatchPool(HttpGateway(HttpSettings(), SystemClock()), take)
+    # The first calls open the connections, whose callbacks are not counted, and fill caches.
+    await make(range(CALLS))
+    with counting() as opcodes:
+        await make(range(CALLS, 2 * CALLS))
+    await pool.close()
+    server.close()
+    return opcodes
 
 
 def counted(name: str, job: Job, executions: int) -> Counter[CodeType]:

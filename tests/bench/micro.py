@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import uvloop
 
@@ -22,19 +22,18 @@ from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression
 from rillflow.language.jsonpath.paths import compile_path
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.storage.store import Append, NewExecution, Store
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench import counting, owning
+from tests.bench.bare_server import BareServer, request_to
 from tests.bench.figures import Figure
 from tests.bench.references import apart
 from tests.bench.submitting import submitted_event
 from tests.bench.workloads import glue
 
-ANSWER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}'
-INPUT: Final = b'{"query":{"user":"Bob"},"text":"the quick brown fox","number":42,"flag":true}'
 RECORD: Final = bytes(range(256)) + b"." * 44
 """300 bytes, about what an event with a small output takes."""
 CONTEXT: Final[JsonValue] = {
@@ -52,6 +51,7 @@ def micro(seconds: float) -> Iterator[Figure]:
         yield Figure(f"owner, {at_once:,} at once", "executions/s", rate)
     yield Figure("owner, foreach item", "opcodes", apart(counting.of_foreach_item))
     yield Figure("owner, glue step", "opcodes", apart(counting.of_glue_step))
+    yield Figure("dispatcher, call", "opcodes", apart(counting.of_call))
     yield Figure("path", "reads/s", apart(path_reads, seconds))
     yield Figure("path with a filter", "reads/s", apart(filter_reads, seconds))
     yield Figure("expression", "evaluations/s", apart(evaluations, seconds))
@@ -213,10 +213,10 @@ async def _dispatcher_requests(url: str, concurrency: int, seconds: float) -> fl
         answered += len(answers)
         failures.extend(answer.error for answer in answers if answer.error)
         if not failures:
-            pool.send([_request(url, next(made)) for _ in answers])
+            pool.send([request_to(url, next(made)) for _ in answers])
 
     pool = DispatchPool(HttpGateway(HttpSettings(), SystemClock()), take)
-    pool.send([_request(url, next(made)) for _ in range(concurrency)])
+    pool.send([request_to(url, next(made)) for _ in range(concurrency)])
     await asyncio.sleep(min(1.0, seconds / 4))
     before, begun = answered, time.perf_counter()
     await asyncio.sleep(seconds)
@@ -227,42 +227,11 @@ async def _dispatcher_requests(url: str, concurrency: int, seconds: float) -> fl
     return rate
 
 
-def _request(url: str, number: int) -> DispatchRequest:
-    return DispatchRequest(
-        execution_id="bench:gateway_c_0190f3a2-0000-7000-8000-000000000000",
-        task="A",
-        attempt=number,
-        pattern="task_sync",
-        resource_name=url,
-        input=INPUT,
-    )
-
-
-class _BareServer(asyncio.Protocol):
-    """Answers each request, found by its length, without reading it."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
-            return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
-        if len(rest) >= length:
-            self._buffer = rest[length:]
-            self._transport.write(ANSWER)
-
-
 def _run_server(ready: Connection) -> None:
     uvloop.run(_serve(ready))
 
 
 async def _serve(ready: Connection) -> None:
-    server = await asyncio.get_running_loop().create_server(_BareServer, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(BareServer, "127.0.0.1", 0)
     ready.send(server.sockets[0].getsockname()[1])
     await server.serve_forever()

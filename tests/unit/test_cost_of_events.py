@@ -1,7 +1,7 @@
-"""An owner does no more for an event than it did when its cost was last written down.
+"""Events of owners and calls of dispatchers cost no more than when that was last written down.
 
 Bytecodes are counted, since processor time differs with whatever else a machine does. Who makes
-an event dearer on purpose says so in ``docs/decisions/processes/cost-of-calls.md``, and here.
+one dearer on purpose says so in ``docs/decisions/processes/cost-of-calls.md``, and here.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,13 @@ GROWTH = 1.05
 
 @pytest.mark.parametrize(
     ("counted", "bytecodes"),
-    [(counting.of_foreach_item, 4_611), (counting.of_glue_step, 5_255)],
+    [
+        (counting.of_foreach_item, 4_611),
+        (counting.of_glue_step, 5_255),
+        (counting.of_call, 2_800),
+    ],
 )
-def test_an_event_takes_at_most_a_twentieth_more_bytecodes_than_written_down(
+def test_an_event_or_a_call_takes_at_most_a_twentieth_more_bytecodes_than_written_down(
     counted: Callable[[], float], bytecodes: int
 ) -> None:
     # Apart, since what tests before have compiled and cached is not compiled again.
@@ -37,3 +41,9 @@ def test_what_an_owner_does_for_each_event_is_counted() -> None:
 
     assert {"Turn.set_status", "CallHandling.take", "HandlingRecord.begin"} <= counted
     assert {"AppendPlan.add", "OwnerMeters.carried_out", "ActivationCache.end_append"} <= counted
+
+
+def test_what_a_dispatcher_does_for_each_call_is_counted() -> None:
+    counted = {code.co_qualname for code in counting.counted_calls()}
+
+    assert {"HttpGateway._limited", "FairSlots.enter", "request_head", "Outbox.put"} <= counted
