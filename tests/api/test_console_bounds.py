@@ -74,6 +74,8 @@ PRESENT: Final[list[tuple[str, dict[str, Any]]]] = [
     ("events", {"limit": 500, "task": "work"}),
     ("event", {"seq": 1}),
     ("event", {"seq": ITEMS}),
+    ("writes", {"limit": 200}),
+    ("writes", {"limit": 200, "cursor": str(ITEMS // 2)}),
     ("changes", {"seq": 1}),
     ("changes", {"seq": ITEMS}),
 ]

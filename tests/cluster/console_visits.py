@@ -96,11 +96,13 @@ def pages_of(execution_id: str) -> list[str]:
     """Return the addresses of all pages, for an execution of the example ``suspense``."""
     return [
         "executions",
+        "executions?q=foo:bar",
         f"execution/{execution_id}?task=approval",
         f"execution/{execution_id}?tab=timeline&event=1",
         f"execution/{execution_id}?tab=waits",
         f"execution/{execution_id}?tab=events",
         f"execution/{execution_id}?tab=context",
+        f"execution/{execution_id}?tab=context&by=task",
         f"execution/{execution_id}?tab=whatif&event=1",
         "editor/examples:suspense",
         "editor/examples:suspense?tab=try",

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit
-from tests.cluster.console_visits import SHOP, enter, example, fits, named_key, row
+from tests.cluster.console_visits import KEY, SHOP, enter, example, fits, named_key, row
 from tests.cluster.processes import OwnStack
 
 pytestmark = pytest.mark.cluster
@@ -229,3 +229,38 @@ def test_on_a_narrow_screen_all_tabs_and_all_words_of_the_ruler_are_seen(
         "() => [...document.querySelectorAll('.tick')].every((tick) =>"
         " tick.getBoundingClientRect().right <= tick.parentElement.getBoundingClientRect().right)"
     )
+
+
+def test_rows_that_come_into_sight_are_in_order_and_take_no_focus_with_them(
+    visit: Visit, api: Api
+) -> None:
+    many = "workspace: rows\ndagName: many\ntype: flow\ntasks: [{name: a, category: pass}]\n"
+    api.add(many)
+    ids = [api.submit("rows:many") for _ in range(70)][::-1]
+    visit.page.set_viewport_size({"width": 1280, "height": 500})
+    page = visit.open("executions?q=flow:rows:many")
+    row(page, ids[0]).get_by_role("link").first.focus()
+    page.mouse.move(600, 400)
+    for _ in range(30):
+        page.mouse.wheel(0, 200)
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+    expect(row(page, ids[-1])).to_be_visible()
+    shown = page.locator(".execution-row:not(.head)")
+    numbers = shown.evaluate_all("rows => rows.map((row) => Number(row.ariaRowIndex))")
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    uuids = [each.rpartition("_")[2][:8] for each in ids]
+    assert shown.locator(".c-execution a").all_inner_texts() == uuids[numbers[0] - 2 :]
+    assert page.evaluate("document.activeElement === document.body")
+
+
+def test_an_address_that_is_opened_on_the_way_in_is_shown_afterwards(
+    browser: Browser, console: OwnStack, waiting: str
+) -> None:
+    visit = Visit(browser, console.base_url)
+    page = visit.open()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.evaluate("id => { location.hash = `#/execution/${id}` }", waiting)
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.locator(".sentence")).to_contain_text("approval waits to be woken up")
+    visit.close()

@@ -12,7 +12,7 @@ from rillflow.jsontypes import JsonObject, JsonValue
 MOST_OF_EVENT: Final = 100
 """How many writes of one event are shown; a foreach may have thousands in one."""
 _MOST_CHANGES: Final = 2_000
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 512 << 10
 
 
 class WritesPage:

@@ -37,15 +37,21 @@ export function keyOf(hash: string): string | null {
 }
 
 const listeners = new Set<() => void>();
-let current = parseAddress(typeof location === "undefined" ? "" : location.hash);
+let text = typeof location === "undefined" ? "" : location.hash;
+let current = parseAddress(text);
 
 function changed(): void {
-  current = parseAddress(location.hash);
+  text = location.hash;
+  current = parseAddress(text);
   for (const listener of listeners) listener();
 }
 
 function subscribe(listener: () => void): () => void {
-  if (listeners.size === 0) window.addEventListener("hashchange", changed);
+  if (listeners.size === 0) {
+    window.addEventListener("hashchange", changed);
+    // The address may have changed while no page was shown that has one: on the way in.
+    if (text !== location.hash) changed();
+  }
   listeners.add(listener);
   return () => {
     listeners.delete(listener);
