@@ -10,7 +10,7 @@ import msgspec
 import uvloop
 
 from rillflow.core.events import ExecutionSubmitted
-from rillflow.ids import PARTITIONS, new_execution_id
+from rillflow.ids import PARTITIONS
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio.fair_turns import FairTurns
@@ -19,7 +19,7 @@ from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.stores import open_store
-from tests.bench.submitting import WORKSPACE, submitted_event
+from tests.bench.submitting import WORKSPACE, numbered_id, submitted_event
 from tests.bench.workloads import glue
 
 BATCH: Final = 64
@@ -38,9 +38,7 @@ class Work(NamedTuple):
         return [self._submission(number) for number in numbers]
 
     def _submission(self, number: int) -> Submission:
-        execution_id = new_execution_id(
-            WORKSPACE, self.name, at_ms=self.submitted.at_ms, entropy=number.to_bytes(10)
-        )
+        execution_id = numbered_id(self.name, number, self.submitted.at_ms)
         event = msgspec.structs.replace(self.submitted, execution_id=execution_id)
         return Submission(business=WORKSPACE, feature=self.name, event=event)
 

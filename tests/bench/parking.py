@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 from rillflow.core.events import CallbackReceived
-from rillflow.ids import ExecutionId, new_execution_id
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Delivery, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
@@ -34,7 +34,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench.growing import fill_apart
 from tests.bench.references import apart
-from tests.bench.submitting import stored_submission
+from tests.bench.submitting import numbered_id, stored_submission
 
 WAITING = """
 workspace: bench
@@ -112,10 +112,7 @@ async def _measure(store_url: str, options: argparse.Namespace) -> None:
         hot_bytes=options.hot_bytes,
     )
     await executions.start()
-    ids = [
-        new_execution_id("bench", "parked", at_ms=1, entropy=number.to_bytes(10))
-        for number in range(options.executions)
-    ]
+    ids = [numbered_id("parked", number, 1) for number in range(options.executions)]
     version, data = found.version or "", _data(options.data_bytes)
     await _all(executions, [_submission(ids.pop(), version, data)])
     idle = memory_bytes()

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Final
 
 from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
-from rillflow.ids import ID_KEY_BYTES, ExecutionId
+from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
 from rillflow.language.versions import CURRENT
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -16,6 +16,17 @@ from rillflow.settings import Settings
 from rillflow.stores import open_store
 
 WORKSPACE: Final = "bench"
+TICKS: Final = 10_000
+"""As many ids of one millisecond differ by their last two random bytes."""
+
+
+def numbered_id(name: str, number: int, at_ms: int) -> ExecutionId:
+    """Return the id of an execution of ``WORKSPACE``, which differs for each number.
+
+    Its time is ``at_ms`` or some milliseconds later.
+    """
+    milliseconds, rest = divmod(number, TICKS)
+    return new_execution_id(WORKSPACE, name, at_ms=at_ms + milliseconds, entropy=rest.to_bytes(10))
 
 
 def submitted_event(name: str, text: str, data: bytes) -> ExecutionSubmitted:

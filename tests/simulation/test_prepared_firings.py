@@ -56,7 +56,8 @@ class NotedStore(MemoryStore):
 class Machine:
     """An owner that fires the triggers of a store, in virtual time."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.loop = VirtualLoop(Random(1))
         self.wrong_by_s = 0.0
         self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
@@ -100,9 +101,14 @@ Change = Callable[[Machine], Awaitable[object]]
 Suits = Callable[[ExecutionId], bool]
 
 
-def fired(change: Change | None = None, suits: Suits = lambda _: True, many: int = MANY) -> Machine:
+def fired(
+    change: Change | None = None,
+    suits: Suits = lambda _: True,
+    many: int = MANY,
+    text: str = SUSPENDED,
+) -> Machine:
     """Have many triggers become due, with a change before that; return what has become of it."""
-    machine = Machine()
+    machine = Machine(text)
     machine.loop.run_until_complete(_fire(machine, change, suits, many))
     return machine
 
@@ -110,7 +116,7 @@ def fired(change: Change | None = None, suits: Suits = lambda _: True, many: int
 async def _fire(machine: Machine, change: Change | None, suits: Suits, many: int) -> None:
     store, clock, executions = machine.store, machine.clock, machine.executions
     await store.open()
-    await machine.change(SUSPENDED)
+    await machine.change(machine.text)
     await executions.start()
     for number in range(many):
         await machine.registry.add("shop:order", MINUTELY, {}, trigger_id=f"t{number}")
@@ -200,6 +206,17 @@ def test_nothing_is_kept_for_long_when_the_clock_is_set_back() -> None:
     machine = fired(_set_clock_back)
     assert not machine.store.appended
     assert not machine.suspended
+
+
+async def _see_nothing(machine: Machine) -> None:
+    assert not machine.suspended
+
+
+def test_what_needs_a_check_of_its_own_is_submitted_alone_at_its_time() -> None:
+    schema = 'inputSchema: \'{"type": "object"}\'\nenforceInputSchema: true\n'
+    machine = fired(_see_nothing, text=SUSPENDED + schema)
+    assert len(machine.started) == machine.suspended == MANY
+    assert min(at_ms for at_ms, _ in machine.store.appended) >= machine.due_ms
 
 
 def test_their_executions_belong_to_the_owner_that_prepares_them() -> None:

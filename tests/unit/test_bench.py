@@ -28,6 +28,7 @@ from tests.bench import (
     owning,
     profiling,
     recovery,
+    submitting,
     workloads,
 )
 from tests.bench.figures import YARDSTICK, Figure
@@ -210,6 +211,14 @@ def test_the_exponent_tells_how_the_largest_sizes_grow() -> None:
     assert growth.exponent(sizes, [7, 7, 7, 7]) == pytest.approx(0)
     assert growth.exponent(sizes, [50, 2, 20, 200]) == pytest.approx(1)
     assert growth.exponent(sizes, [s * s for s in sizes]) == pytest.approx(2)
+
+
+def test_numbered_executions_differ_also_when_there_are_many() -> None:
+    numbers = range(0, 3 * submitting.TICKS, 7)
+    assert len({submitting.numbered_id("glue", each, 5) for each in numbers}) == len(numbers)
+    assert submitting.numbered_id("glue", 0, 5) != submitting.numbered_id(
+        "glue", submitting.TICKS, 5
+    )
 
 
 def test_an_execution_goes_on_with_a_step_that_it_had_not_reached() -> None:
