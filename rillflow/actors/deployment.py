@@ -79,8 +79,7 @@ def deploy_and_wait(settings: Settings) -> None:
     """
 
     async def deploy_on_store() -> None:
-        store = open_store(settings.store_url)
-        await store.open()
+        store = await _opened_store(settings)
         try:
             await deploy(settings, store)
         finally:
@@ -89,6 +88,24 @@ def deploy_and_wait(settings: Settings) -> None:
     # The constructor of a replica is called by a running loop, which another one cannot run in.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-deploy") as thread:
         thread.submit(asyncio.run, deploy_on_store()).result()
+
+
+async def _opened_store(settings: Settings) -> Store:
+    """Open the store; Serve shows the last line of the error to whoever deploys.
+
+    Raises:
+        StoreError: It cannot be opened; the setting is named.
+    """
+    try:
+        store = open_store(settings.store_url)
+        await store.open()
+    except StoreError as error:
+        where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
+        raise StoreError(
+            f"the store cannot be used ({where}): {error}; correct the deployment file, look from"
+            " every node with `rillflow cluster check`, and deploy again"
+        ) from None
+    return store
 
 
 async def _running(settings: Settings) -> Deployment | None:
