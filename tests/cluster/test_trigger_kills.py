@@ -6,12 +6,14 @@ from typing import Any, Final
 import pytest
 
 import rillflow
+from rillflow.runtime.triggers.ahead import LEAST_AHEAD
 from tests.cluster.processes import LOOK_S, OwnStack, kill, workers
 
 pytestmark = pytest.mark.cluster
 
 WAIT_S: Final = 120
-NAMES: Final = ("one", "two", "three", "four")
+NAMES: Final = tuple(f"t{number}" for number in range(LEAST_AHEAD + 8))
+"""So many that their executions are prepared before each second."""
 DEFINITION: Final = """
 workspace: triggered
 dagName: order

@@ -15,9 +15,11 @@ from rillflow.ports.storage.store import Append
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.submission.groups import GroupSubmissions
 from rillflow.runtime.triggers.ahead import AHEAD_MS, LEAST_AHEAD, PREPARED_TOGETHER, Ahead
+from rillflow.runtime.triggers.firing_rates import MOST_AT_ONCE, MOST_PER_S
 from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.runtime.triggers.runner import TriggerRunner
 from rillflow.settings import Settings
@@ -32,7 +34,9 @@ MANY: Final = PREPARED_TOGETHER + LEAST_AHEAD
 MINUTELY: Final = ReadTrigger("cron", read_cron({"cron": "0 * * * * *"}))
 CHANGE_S: Final = 0.2
 """So long before the time something changes."""
-assert CHANGE_S * 1000 < AHEAD_MS
+BEFORE_S: Final = AHEAD_MS / 1000 + 0.05
+"""So long before it nothing is prepared yet."""
+MANY_MORE: Final = 200
 
 
 class NotedStore(MemoryStore):
@@ -56,8 +60,7 @@ class NotedStore(MemoryStore):
 class Machine:
     """An owner that fires the triggers of a store, in virtual time."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, hook: ContextHook | None) -> None:
         self.loop = VirtualLoop(Random(1))
         self.wrong_by_s = 0.0
         self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
@@ -70,9 +73,14 @@ class Machine:
         )
         settings = Settings(switches={"ENABLE_RUNTIME_STORAGE_USAGE_CHECK": False})
         self.submissions = GroupSubmissions(
-            settings, store=self.store, executions=self.executions, clock=self.clock
+            settings,
+            store=self.store,
+            executions=self.executions,
+            clock=self.clock,
+            hook=hook,
         )
         self.registry = TriggerRegistry(self.store, self.submissions, self.clock)
+        self.runner: TriggerRunner
         self.due_ms = 0
 
     async def change(self, text: str) -> None:
@@ -105,22 +113,30 @@ def fired(
     change: Change | None = None,
     suits: Suits = lambda _: True,
     many: int = MANY,
-    text: str = SUSPENDED,
+    hook: ContextHook | None = None,
+    before: Change | None = None,
 ) -> Machine:
     """Have many triggers become due, with a change before that; return what has become of it."""
-    machine = Machine(text)
-    machine.loop.run_until_complete(_fire(machine, change, suits, many))
+    machine = Machine(hook)
+    machine.loop.run_until_complete(_fire(machine, change, suits, many, before))
+    assert not machine.loop.complaints
     return machine
 
 
-async def _fire(machine: Machine, change: Change | None, suits: Suits, many: int) -> None:
+async def _fire(
+    machine: Machine,
+    change: Change | None,
+    suits: Suits,
+    many: int,
+    before: Change | None,
+) -> None:
     store, clock, executions = machine.store, machine.clock, machine.executions
     await store.open()
-    await machine.change(machine.text)
+    await machine.change(SUSPENDED)
     await executions.start()
     for number in range(many):
         await machine.registry.add("shop:order", MINUTELY, {}, trigger_id=f"t{number}")
-    runner = TriggerRunner(
+    machine.runner = TriggerRunner(
         store=store,
         submissions=machine.submissions,
         executions=executions,
@@ -128,8 +144,11 @@ async def _fire(machine: Machine, change: Change | None, suits: Suits, many: int
         partitions=range(PARTITIONS),
         ahead=Ahead(machine.submissions, suits, executions.submit_ahead),
     )
-    runner.start()
+    machine.runner.start()
     machine.due_ms = (clock.now_ms() // 60_000 + 1) * 60_000
+    if before is not None:
+        await machine.wait_until(machine.due_ms - int(BEFORE_S * 1000))
+        await before(machine)
     await machine.wait_until(machine.due_ms - int(CHANGE_S * 1000))
     if change is None:
         is_prepared = many >= LEAST_AHEAD
@@ -138,7 +157,7 @@ async def _fire(machine: Machine, change: Change | None, suits: Suits, many: int
     else:
         await change(machine)
     await asyncio.sleep(2 * CHANGE_S)
-    await runner.stop()
+    await machine.runner.stop()
 
 
 def test_they_are_handled_before_and_written_at_their_time() -> None:
@@ -208,15 +227,30 @@ def test_nothing_is_kept_for_long_when_the_clock_is_set_back() -> None:
     assert not machine.suspended
 
 
+async def _see_some(machine: Machine) -> None:
+    assert LEAST_AHEAD < machine.suspended < LEAST_AHEAD + MOST_PER_S / 5
+
+
 async def _see_nothing(machine: Machine) -> None:
     assert not machine.suspended
 
 
 def test_what_needs_a_check_of_its_own_is_submitted_alone_at_its_time() -> None:
-    schema = 'inputSchema: \'{"type": "object"}\'\nenforceInputSchema: true\n'
-    machine = fired(_see_nothing, text=SUSPENDED + schema)
+    machine = fired(_see_nothing, hook=lambda _, document: document)
     assert len(machine.started) == machine.suspended == MANY
     assert min(at_ms for at_ms, _ in machine.store.appended) >= machine.due_ms
+
+
+async def _use_up(machine: Machine) -> None:
+    """Leave the workspace so few firings that not all of its triggers may fire."""
+    machine.runner._rates.count("shop", MOST_AT_ONCE - LEAST_AHEAD - 1)
+
+
+def test_a_workspace_prepares_no_more_than_it_may_fire() -> None:
+    machine = fired(_see_some, many=MANY_MORE, before=_use_up)
+    # More may fire by now, as some time has passed.
+    refilled = 1 + int(MOST_PER_S * (BEFORE_S + 2 * CHANGE_S))
+    assert LEAST_AHEAD < len(machine.started) <= LEAST_AHEAD + 1 + refilled < MANY_MORE
 
 
 def test_their_executions_belong_to_the_owner_that_prepares_them() -> None:

@@ -217,16 +217,18 @@ class TriggerRunner:
             if self._triggers.get(entry[2].id) is not entry[2]:
                 continue
             fits = len(taken) < MOST_AHEAD and self._ahead.may_prepare(entry[2], at_ms)
-            if fits and not self._rates.pause_ms(workspace_of_row(entry[2].row)):
+            workspace = workspace_of_row(entry[2].row)
+            if fits and not self._rates.pause_ms(workspace):
+                self._rates.count(workspace, 1)
                 taken.append(entry)
             else:
                 others.append(entry)
         if len(taken) < self._ahead.least:
+            for _, _, trigger in taken:
+                self._rates.count(workspace_of_row(trigger.row), -1)
             taken, others = [], others + taken
         for entry in others:
             heapq.heappush(self._heap, entry)
-        for _, _, trigger in taken:
-            self._rates.count(workspace_of_row(trigger.row), 1)
         return in_turn(trigger for _, _, trigger in taken)
 
     async def _fire_ahead(self, at_ms: int, triggers: Sequence[ActiveTrigger]) -> None:
