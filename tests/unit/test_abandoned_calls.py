@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.core.events import CancelRequested, CompletionRequested
+from rillflow.core.events import CancelRequested, CompletionRequested, RedoRequested
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.executions import Delivery
@@ -86,9 +86,20 @@ class Apart(LocalExecutions):
     """Executions whose calls are made by a dispatcher in another process, as it were."""
 
     def __init__(
-        self, store: MemoryStore, gateway: Tarpit, endpoint: DispatcherEndpoint | None = None
+        self,
+        store: MemoryStore,
+        gateway: Tarpit,
+        endpoint: DispatcherEndpoint | None = None,
+        *,
+        hot_bytes: int = 1 << 29,
     ) -> None:
-        super().__init__(store=store, clock=SystemClock(), gateway=gateway, callback_host="")
+        super().__init__(
+            store=store,
+            clock=SystemClock(),
+            gateway=gateway,
+            callback_host="",
+            hot_bytes=hot_bytes,
+        )
         self.endpoint = endpoint or DispatcherEndpoint(
             gateway, life=b"life", connect=lambda _: self._back
         )
@@ -142,11 +153,13 @@ async def living(
     timeout_s: int,
     pattern: str = "task_sync",
     flow: str = FLOW,
+    *,
     store: MemoryStore | None = None,
+    hot_bytes: int = 1 << 29,
 ) -> AsyncIterator[tuple[Apart, Submissions]]:
     store, clock = store or MemoryStore(), SystemClock()
     await store.open()
-    executions = Apart(store, gateway)
+    executions = Apart(store, gateway, hot_bytes=hot_bytes)
     await executions.start()
     beat = asyncio.create_task(executions.client.watch_dispatchers())
     text = flow.replace("TIMEOUT", str(timeout_s)).replace("task_sync", pattern)
@@ -170,6 +183,41 @@ async def test_the_call_of_an_execution_that_is_cancelled_is_ended_and_others_ar
         assert gateway.under_way == {second}
         await asyncio.wait_for(executions.answered.wait(), PATIENCE_S)
         assert len(executions.client) == 1
+
+
+async def test_the_calls_of_an_execution_end_also_when_it_has_left_memory() -> None:
+    """A large one leaves at its end, before its thousands of calls were looked at."""
+    gateway = Tarpit()
+    async with living(gateway, 86_400, hot_bytes=1) as (executions, submissions):
+        ids = [await submissions.submit("abandoned:tarpit", b"", Options()) for _ in range(4)]
+        await gateway.until(4)
+        for each in ids[:3]:
+            event = CancelRequested(at_ms=SystemClock().now_ms())
+            await executions.call(Delivery(execution_id=each, event=event))
+        waiting = [attempt("http://f.test/x", execution_id=each, task="slow") for each in ids]
+        assert await executions.host.unawaited(waiting) == waiting[:3]
+        await gateway.until(1)
+        assert gateway.under_way == {ids[3]}
+
+
+async def test_a_redone_execution_keeps_its_calls_after_it_was_cancelled() -> None:
+    gateway = Tarpit()
+    async with living(gateway, 86_400, hot_bytes=1) as (executions, submissions):
+        ids = [await submissions.submit("abandoned:tarpit", b"", Options()) for _ in range(3)]
+        await gateway.until(3)
+        for each in ids:
+            event = CancelRequested(at_ms=SystemClock().now_ms())
+            await executions.call(Delivery(execution_id=each, event=event))
+        await gateway.until(0)
+        redo = RedoRequested(at_ms=SystemClock().now_ms())
+        await executions.call(Delivery(execution_id=ids[0], event=redo))
+        await gateway.until(1)
+        first, second = (
+            attempt("http://f.test/x", execution_id=ids[0], task="slow", attempt=number)
+            for number in (1, 2)
+        )
+        assert await executions.host.unawaited([first, second]) == [first]
+        assert gateway.under_way == {ids[0]}
 
 
 async def test_an_asynchronous_call_goes_on_for_its_callback_is_kept() -> None:

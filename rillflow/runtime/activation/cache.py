@@ -125,6 +125,8 @@ class ActivationCache:
         self._ended = HotExecutions(
             MOST_ENDED, hot_bytes // SHARE_OF_ENDED, free_in_portions, folds=False
         )
+        # Their calls are ended, which takes longer than large ones stay in memory.
+        self._cancelled = LRUCache[ExecutionId, bool](MOST_KNOWN)
         self._loading: dict[ExecutionId, Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
@@ -151,9 +153,8 @@ class ActivationCache:
         return self._hot.peek(execution_id)
 
     def was_cancelled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether memory has a settled execution that was cancelled."""
-        execution = self._ended.get(execution_id)
-        return execution is not None and execution.state.cancelled
+        """Tell whether an execution that was here last has settled, durably, as cancelled."""
+        return execution_id in self._cancelled
 
     def holds(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory; this does not count as a use."""
@@ -232,6 +233,7 @@ class ActivationCache:
         """Note that a settled execution was restarted."""
         execution.move(ActivationEvent.REVIVED)
         self._ended.drop(execution.state.execution_id)
+        self._cancelled.pop(execution.state.execution_id, None)
         self._hot.put(execution.state.execution_id, execution)
 
     def begin_append(self, executions: Sequence[ActiveExecution]) -> OpenAppend:
@@ -288,6 +290,8 @@ class ActivationCache:
         """Keep a settled execution, and wake whoever waits for that."""
         execution.move(ActivationEvent.REACHED_REST)
         self._ended.put(execution_id, execution)
+        if execution.state.cancelled:
+            self._cancelled[execution_id] = True
         if execution_id in self._settlements:
             self._settlements.pop(execution_id).set()
 
@@ -295,6 +299,7 @@ class ActivationCache:
         if self.find(execution_id) is execution:
             self._hot.drop(execution_id)
             self._ended.drop(execution_id)
+            self._cancelled.pop(execution_id, None)
             if self._ownership.is_own(execution_id):
                 self._watch.forgotten(execution_id)
         execution.move(ActivationEvent.FORGOTTEN)
@@ -432,6 +437,7 @@ class ActivationCache:
         if execution.settled:
             self._settle(execution_id, execution)
         else:
+            self._cancelled.pop(execution_id, None)
             self._hot.put(execution_id, execution)
         if execution_id in self.unresumed:
             self.unresumed.discard(execution_id)
