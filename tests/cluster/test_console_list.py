@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.cluster.api import Api
 from tests.cluster.browsers import Visit
 from tests.cluster.console_visits import KEY, SHOP, enter, example, fits, named_key, row
+from tests.cluster.path_proxy import below_a_path
 from tests.cluster.processes import OwnStack
 
 pytestmark = pytest.mark.cluster
@@ -251,6 +252,25 @@ def test_rows_that_come_into_sight_are_in_order_and_take_no_focus_with_them(
     uuids = [each.rpartition("_")[2][:8] for each in ids]
     assert shown.locator(".c-execution a").all_inner_texts() == uuids[numbers[0] - 2 :]
     assert page.evaluate("document.activeElement === document.body")
+
+
+def test_the_console_works_below_a_path_of_a_reverse_proxy(
+    browser: Browser, console: OwnStack, api: Api, waiting: str
+) -> None:
+    with below_a_path(console.base_url) as address:
+        visit = Visit(browser, address)
+        page = enter(visit, KEY)
+        page.get_by_role("combobox", name="Search").fill("flow:examples")
+        page.keyboard.press("Enter")
+        expect(row(page, waiting)).to_be_visible()
+        row(page, waiting).get_by_role("link").first.click()
+        expect(page.locator(".sentence")).to_contain_text("approval waits to be woken up")
+        api.ask("POST", "/flow/pause.json", execution_id=waiting)
+        expect(page.locator(".sentence")).to_contain_text("Paused")  # the stream tells it
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+        expect(page.locator(".sentence")).to_contain_text("approval waits to be woken up")
+        visit.close()
 
 
 def test_an_address_that_is_opened_on_the_way_in_is_shown_afterwards(
