@@ -81,7 +81,10 @@ def report(error: Exception, about: str = "") -> None:
     place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
     if isinstance(error, UnreachableError) and not hint:
-        hint = "rillflow up starts a server here; --url or RILLFLOW_URL names another one"
+        hint = (
+            "rillflow up starts a server here; `serve status` tells of one on a Ray cluster;"
+            " --url or RILLFLOW_URL names another address"
+        )
     line = place + with_hint(text, hint)
     say(visible_line(line), err=True, label="error:", colour="red")
     if isinstance(error, DefinitionError) and several:

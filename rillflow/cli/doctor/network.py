@@ -117,7 +117,10 @@ def server(url: str, ready: Answer) -> Iterator[Finding]:
         yield error(SERVER, told, "look into its log: rillflow up prints where; see also /readyz")
     if not ready.status:
         told = f"{shown} does not answer: {ready.problem}"
-        remedy = "rillflow up starts a server here; --url or RILLFLOW_URL names another one"
+        remedy = (
+            "rillflow up starts a server here; `serve status` tells of one on a Ray cluster;"
+            " --url or RILLFLOW_URL names another address"
+        )
         yield error(SERVER, told, remedy)
     elif ready.status not in STARTING and not isinstance(body.get("ready"), bool):
         told = f"{shown} answers {ready.status}, as another program than Rillflow would"
