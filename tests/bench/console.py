@@ -11,6 +11,8 @@ time all processes of the browser took for one, and, as a trace tells, how long 
 busy in each frame: its main thread, which runs scripts and lays out. A browser without a graphics
 card draws with the processor, which all of this shares; the time of the main thread does not
 contain that.
+
+Used by `tests/cluster/test_console_speed.py`.
 """
 
 import argparse
@@ -43,6 +45,12 @@ _GROUND: Final = """() => {
             if (document.elementFromPoint(x, y).matches(".react-flow__pane")) return [x, y];
 }"""
 """A place of the graph where no task is, by which it is dragged."""
+_IS_STILL: Final = """() => {
+    const place = document.querySelector(".react-flow__viewport").style.transform;
+    const before = window.placeBefore;
+    window.placeBefore = place;
+    return place === before;
+}"""
 ROUNDS: Final = 5
 DRAG_STEPS: Final = 120
 LATE_MS: Final = 1000 / 30
@@ -117,18 +125,23 @@ def print_frames(what: str, page: Page, move: Any) -> None:
 
     It is moved twice, since tracing takes time too.
     """
-    page.evaluate(_COLLECT)
     cpu_s = browser_cpu_s()
-    move(page)
-    times: list[float] = page.evaluate(_COLLECTED)
-    cpu_ms = (browser_cpu_s() - cpu_s) * 1000 / len(times)
-    lengths = [second - first for first, second in pairwise(times)]
-    per_s = 1000 * len(lengths) / (times[-1] - times[0])
+    lengths = frames_ms(page, move)
+    cpu_ms = (browser_cpu_s() - cpu_s) * 1000 / len(lengths)
+    per_s = 1000 * len(lengths) / sum(lengths)
     late = sum(length > LATE_MS for length in lengths)
     busy = busy_ms(page, move)
     p50, p95 = (busy[len(busy) * percent // 100] for percent in (50, 95))
     drawn = f"{per_s:8.1f} frames/s{late:6} of {len(lengths)} late; CPU {cpu_ms:.1f} ms"
     print(f"{what:48}{drawn}; busy {p50:.1f} ms, p95 {p95:.1f}, longest {busy[-1]:.0f}", flush=True)
+
+
+def frames_ms(page: Page, move: Any) -> list[float]:
+    """Return how long each frame took that was drawn while something moved."""
+    page.evaluate(_COLLECT)
+    move(page)
+    times: list[float] = page.evaluate(_COLLECTED)
+    return [second - first for first, second in pairwise(times)]
 
 
 def browser_cpu_s() -> float:
@@ -154,6 +167,12 @@ def busy_ms(page: Page, move: Any) -> list[float]:
             frames[bisect_right(starts, event["ts"])] += event.get("dur", 0) / 1000
     # What came before the first frame and after the last one is of no frame.
     return sorted(frames[1:-1])
+
+
+def settle(page: Page) -> None:
+    """Wait until the graph is there and lies still."""
+    expect(page.locator(".react-flow__node").first).to_be_visible()
+    page.wait_for_function(_IS_STILL, polling=500)
 
 
 def drag(page: Page) -> None:
@@ -183,13 +202,11 @@ def run(browser: Browser, base_url: str, api: Api, tasks: int, items: int) -> No
     print_frames("scrolling the list", page, scroll)
     graph = api.submit(f"{wide(tasks)}\n", {}, wait_s=60)
     page.goto(f"{base_url}/console#/execution/{graph}")
-    expect(page.locator(".react-flow__node").first).to_be_visible()
-    page.wait_for_timeout(2000)  # until it lies still
+    settle(page)
     print_frames(f"dragging {tasks:,} tasks", page, drag)
     group = api.submit(f"{loop()}\n", {"items": list(range(items))}, wait_s=120)
     page.goto(f"{base_url}/console#/execution/{group}?open=each_{items // 2}")
-    expect(page.locator(".react-flow__node").first).to_be_visible()
-    page.wait_for_timeout(2000)
+    settle(page)
     print_frames(f"dragging a foreach of {items:,}, an item open", page, drag)
     visit.close()
 

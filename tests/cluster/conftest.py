@@ -41,7 +41,7 @@ from tests.postgres_server import PostgresServer
 HERE: Final = Path(__file__).parent
 HAS_BROWSER: Final = chromium() is not None
 # Without a browser the others run all the same, and the report says so; CI has to have one.
-IN_BROWSER: Final = ["test_console.py", "test_console_list.py"]
+IN_BROWSER: Final = ["test_console.py", "test_console_list.py", "test_console_speed.py"]
 collect_ignore: Final = [] if HAS_BROWSER or "CI" in os.environ else IN_BROWSER
 PLUGINS: Final = ("Shout", "Chat")
 LAST_BYTES: Final = 4_000
@@ -52,6 +52,7 @@ APART: Final = frozenset(
         "test_cluster_check.py",
         "test_console.py",
         "test_console_list.py",
+        "test_console_speed.py",
         "test_deaths.py",
         "test_deploying.py",
         "test_failing_peers.py",
@@ -98,7 +99,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 def pytest_report_header() -> str:
     """Say which browser the tests of the console use."""
-    missing = f"none, so {' and '.join(IN_BROWSER)} do not run (apt-get install chromium)"
+    missing = f"none, so {', '.join(IN_BROWSER)} do not run (apt-get install chromium)"
     return f"browser: {chromium() or missing}"
 
 

@@ -16,6 +16,20 @@ pytestmark = pytest.mark.cluster
 
 V1: Final = "/flow/console/v1/"
 AGO: Final = re.compile(r"just now|\d+ (s|min) ago")
+HAS_LINES: Final = """image => {
+    const probe = document.createElement("canvas").getContext("2d");
+    probe.fillStyle = getComputedStyle(image).getPropertyValue("--plot-grid");
+    probe.fillRect(0, 0, 1, 1);
+    const wanted = probe.getImageData(0, 0, 1, 1).data.join();
+    const canvas = image.querySelector("canvas");
+    const { width, height } = canvas;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+    let found = 0;
+    for (let at = 0; at < data.length; at += 4)
+        if (data.slice(at, at + 4).join() === wanted) found += 1;
+    return found > width / 2;
+}"""
+"""Tells whether the lines of a chart have the colour that the theme has now."""
 EXACT: Final = re.compile(r"\d\d/\d\d/\d{4}, \d\d:\d\d:\d\d\.\d{3} \S+")
 
 
@@ -116,6 +130,40 @@ def test_times_are_near_ones_and_exact_where_the_keyboard_is(visit: Visit, waiti
     submitted.focus()
     expect(shown_time(page)).to_have_text(EXACT)
     assert not visit.inaccessible()
+
+
+def test_charts_tell_their_numbers_and_follow_the_theme(
+    visit: Visit, api: Api, console_functions: str
+) -> None:
+    execution = api.submit(example("suspense", console_functions), {"name": "Bob"})
+    page = visit.open("executions")
+    expect(row(page, execution)).to_be_visible()
+    assert not [name for name in loaded(page) if "operations_page" in name]
+    page = visit.open("operations")
+    submissions = page.get_by_role("img", name=re.compile(r"^Submissions, [^:]*: .*[1-9]"))
+    failures = page.get_by_role("img", name=re.compile(r"^Failures, "))
+    expect(submissions.locator("canvas")).to_be_visible()
+    assert [name for name in loaded(page) if "operations_page" in name]
+    page.wait_for_function(HAS_LINES, arg=submissions.element_handle())
+    # From now on nothing is drawn because it is new.
+    for name in ("counts", "minutes"):
+        page.route(f"**/{name}.json*", lambda route: route.abort())
+    caption = submissions.locator("xpath=..").locator(".told .muted")
+    newest = caption.inner_text()
+    submissions.hover(position={"x": 80, "y": 40})
+    expect(caption).not_to_have_text(newest)
+    at = caption.inner_text()
+    expect(failures.locator("xpath=..").locator(".told .muted")).to_have_text(at)
+    page.mouse.move(0, 0)
+    expect(caption).to_have_text(newest)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(HAS_LINES, arg=submissions.element_handle())
+
+
+def loaded(page: Page) -> list[str]:
+    """Return the addresses of what a page has loaded."""
+    names = page.evaluate("() => performance.getEntriesByType('resource').map(({name}) => name)")
+    return [str(name) for name in names]
 
 
 def shown_time(page: Page) -> Any:

@@ -52,6 +52,11 @@ export function clock(ms: number, nowMs: number, locale: string): string {
   return `${formats(locale).date.format(time)} ${shown.slice(0, 5)}`;
 }
 
+/** A day without its year. */
+export function day(ms: number, locale: string): string {
+  return formats(locale).date.format(ms);
+}
+
 export type Near = readonly ["now" | "ago" | "in", string];
 
 /** How far a time within the hour is away, in one part: `4 min` ago; null for any other time. */

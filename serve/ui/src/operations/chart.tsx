@@ -1,31 +1,44 @@
 /** Small charts of numbers over time: bars of counts, and lines of lengths of time. */
 
-import { type JSX, type PointerEvent, useState } from "react";
-import { clock, duration } from "../format";
-import { locale, number } from "../words";
-import { type Point, stretchesOf } from "./lines";
+import { type JSX, type ReactNode, useMemo, useState } from "react";
+import { duration } from "../format";
+import { number, t } from "../words";
+import { momentLabel } from "./axes";
+import { type Point, withGaps } from "./lines";
+import { type Drawn, Plot } from "./plot";
 
-const HEIGHT = 64;
-const WIDTH = 600;
+/** How many of the last numbers a screen reader is told. */
+const READ_ALOUD = 10;
 
-/** Which of some equal parts of a chart the pointer is over. */
-function usePart(count: number) {
-  const [at, setAt] = useState<number | null>(null);
-  return {
-    at: at === null ? null : Math.min(at, count - 1),
-    handlers: {
-      onPointerMove: (event: PointerEvent<SVGElement>) => {
-        const box = event.currentTarget.getBoundingClientRect();
-        const part = (event.clientX - box.left) / box.width;
-        setAt(Math.min(count - 1, Math.max(0, Math.floor(part * count))));
-      },
-      onPointerLeave: () => setAt(null),
-    },
-  };
-}
-
-function timeOf(ms: number): string {
-  return clock(ms, ms, locale()).slice(0, 5);
+/** The frame of a chart: its title, what is shown at a moment, and the drawing. */
+function Framed({
+  title,
+  told,
+  none,
+  children,
+}: {
+  title: string;
+  told: ReactNode;
+  /** Said in place of what there is nothing of; empty where there is something. */
+  none: string;
+  children: ReactNode;
+}): JSX.Element {
+  return (
+    <figure className="chart">
+      <figcaption>
+        <span className="cut" title={title}>
+          {title}
+        </span>
+        <span className="num told">{told}</span>
+      </figcaption>
+      {children}
+      {none !== "" && (
+        <p className="none muted" aria-hidden="true">
+          {none}
+        </p>
+      )}
+    </figure>
+  );
 }
 
 export function Chart({
@@ -39,53 +52,37 @@ export function Chart({
   values: readonly number[];
   fromMs: number;
   stepMs: number;
-  tone: "s-running" | "s-failed";
+  tone: "running" | "failed";
 }): JSX.Element {
-  const { at, handlers } = usePart(values.length);
-  const most = Math.max(1, ...values);
-  const shown = at ?? values.length - 1;
-  return (
-    <figure className="chart">
-      <figcaption>
-        <span className="cut">{title}</span>
-        <span className="num told">
-          <span className="muted">{timeOf(fromMs + shown * stepMs)}</span>{" "}
-          <strong>{number(values[shown] ?? 0)}</strong>
-        </span>
-      </figcaption>
-      <svg
-        className={tone}
-        viewBox={`0 0 ${Math.max(1, values.length)} ${HEIGHT}`}
-        preserveAspectRatio="none"
-        role="img"
-        aria-label={`${title}: ${values.slice(-10).map(number).join(", ")}`}
-        {...handlers}
-      >
-        {values.map((value, index) => (
-          <rect
-            // biome-ignore lint/suspicious/noArrayIndexKey: a bar is told apart by its place
-            key={index}
-            className={index === shown ? "bar at" : "bar"}
-            x={index + 0.06}
-            width={0.88}
-            y={HEIGHT - Math.max(value > 0 ? 2 : 0, (value / most) * HEIGHT)}
-            height={Math.max(value > 0 ? 2 : 0, (value / most) * HEIGHT)}
-          />
-        ))}
-      </svg>
-      <Ends fromMs={fromMs} toMs={fromMs + values.length * stepMs} most={number(most)} />
-    </figure>
+  const [at, setAt] = useState<number | null>(null);
+  const drawn = useMemo<Drawn>(
+    () => ({
+      kind: "bars",
+      // A bar stands in the middle of its time; none has no bar, not even the thinnest one.
+      data: [
+        values.map((_, index) => fromMs + (index + 0.5) * stepMs),
+        values.map((value) => value || null),
+      ],
+      fromMs,
+      toMs: fromMs + values.length * stepMs,
+    }),
+    [values, fromMs, stepMs],
   );
-}
-
-/** What is below a chart: its time from and to, and its largest value; empty for none. */
-function Ends({ fromMs, toMs, most }: { fromMs: number; toMs: number; most: string }): JSX.Element {
+  const shown = Math.min(at ?? values.length - 1, values.length - 1);
+  const last = values.slice(-READ_ALOUD).map(number).join(", ");
   return (
-    <div className="chart-ends num muted small" aria-hidden="true">
-      <span>{timeOf(fromMs)}</span>
-      <span>{most === "" ? "" : `≤ ${most}`}</span>
-      <span>{timeOf(toMs)}</span>
-    </div>
+    <Framed
+      title={title}
+      none={values.every((value) => value === 0) ? t("ops.nothingMeasured") : ""}
+      told={
+        <>
+          <span className="muted">{momentLabel(fromMs + shown * stepMs)}</span>{" "}
+          <strong>{number(values[shown] ?? 0)}</strong>
+        </>
+      }
+    >
+      <Plot label={`${title}: ${last}`} tone={tone} drawn={drawn} onPoint={setAt} />
+    </Framed>
   );
 }
 
@@ -96,62 +93,53 @@ export function LineChart({
   fromMs,
   toMs,
   stepMs,
-  none,
 }: {
   title: string;
   points: readonly Point[];
   fromMs: number;
   toMs: number;
   stepMs: number;
-  /** Said where nothing was measured. */
-  none: string;
 }): JSX.Element {
-  const count = Math.max(1, Math.round((toMs - fromMs) / stepMs));
-  const { at, handlers } = usePart(count);
-  const measured = points.filter((each) => each.p99 !== null);
-  const shown =
-    at === null
-      ? measured.at(-1)
-      : points.find((each) => Math.floor((each.atMs - fromMs) / stepMs) === at);
-  const most = Math.max(1, ...measured.map((each) => each.p99 ?? 0));
-  const x = (ms: number) => ((ms + stepMs / 2 - fromMs) / (toMs - fromMs)) * WIDTH;
-  const y = (value: number) => HEIGHT - 1 - (value / most) * (HEIGHT - 4);
-  const last = measured.at(-1);
+  const [at, setAt] = useState<number | null>(null);
+  const all = useMemo(() => withGaps(points, stepMs), [points, stepMs]);
+  const drawn = useMemo<Drawn>(
+    () => ({
+      kind: "lines",
+      data: [
+        all.map(({ atMs }) => atMs + stepMs / 2),
+        all.map(({ p50 }) => p50),
+        all.map(({ p99 }) => p99),
+      ],
+      fromMs,
+      toMs,
+    }),
+    [all, fromMs, toMs, stepMs],
+  );
+  const last = points.findLast(({ p99 }) => p99 !== null);
+  const shown = at === null ? last : all[at];
+  const none = last === undefined ? t("ops.nothingMeasured") : "";
   return (
-    <figure className="chart">
-      <figcaption>
-        <span className="cut">{title}</span>
-        <span className="num told">
-          {measured.length === 0 ? (
-            <span className="muted">{none}</span>
-          ) : (
-            <>
-              <span className="muted">{shown === undefined ? "" : timeOf(shown.atMs)}</span>{" "}
-              <span className="muted">p50</span> {told(shown?.p50)}{" "}
-              <span className="muted">p99</span> <strong>{told(shown?.p99)}</strong>
-            </>
-          )}
-        </span>
-      </figcaption>
-      <svg
-        className="s-running"
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-        preserveAspectRatio="none"
-        role="img"
-        aria-label={`${title}: ${last === undefined ? none : `p50 ${told(last.p50)}, p99 ${told(last.p99)}`}`}
-        {...handlers}
-      >
-        {(["p99", "p50"] as const).map((name) =>
-          stretchesOf(points, name, stepMs, x, y).map(({ path, isDot }) => (
-            <path key={`${name}${path}`} className={isDot ? `${name} dot` : name} d={path} />
-          )),
-        )}
-        {shown !== undefined && at !== null && (
-          <path className="pointer" d={`M${x(shown.atMs)} 0V${HEIGHT}`} />
-        )}
-      </svg>
-      <Ends fromMs={fromMs} toMs={toMs} most={measured.length === 0 ? "" : duration(most)} />
-    </figure>
+    <Framed
+      title={title}
+      none={none}
+      told={
+        shown !== undefined &&
+        none === "" && (
+          <>
+            <span className="muted">{momentLabel(shown.atMs)}</span>{" "}
+            <span className="key p50">p50</span> {told(shown.p50)}{" "}
+            <span className="key p99">p99</span> <strong>{told(shown.p99)}</strong>
+          </>
+        )
+      }
+    >
+      <Plot
+        label={`${title}: ${none || `p50 ${told(last?.p50)}, p99 ${told(last?.p99)}`}`}
+        tone="running"
+        drawn={drawn}
+        onPoint={setAt}
+      />
+    </Framed>
   );
 }
 

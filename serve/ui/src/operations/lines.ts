@@ -20,39 +20,22 @@ export function pointsOf(minutes: Minutes, name: keyof Minutes["times"], fromMs:
     .filter(({ atMs }) => atMs >= fromMs);
 }
 
-/** A stretch of a line without a gap; a dot is one of a single point. */
-export interface Stretch {
-  readonly path: string;
-  readonly isDot: boolean;
+/** The same points, with an empty one where minutes are missing, so that lines have a gap there. */
+export function withGaps(points: readonly Point[], stepMs: number): Point[] {
+  return points.flatMap((point, index) => {
+    const before = points[index - 1];
+    return before === undefined || point.atMs - before.atMs <= 1.5 * stepMs
+      ? [point]
+      : [{ atMs: before.atMs + stepMs, p50: null, p99: null }, point];
+  });
 }
 
-/** The stretches of a line, from one gap to the next. */
-export function stretchesOf(
-  points: readonly Point[],
-  name: "p50" | "p99",
-  stepMs: number,
-  x: (ms: number) => number,
-  y: (value: number) => number,
-): Stretch[] {
-  const stretches: Stretch[] = [];
-  let before: number | null = null;
-  let stretch: string[] = [];
-  const end = () => {
-    const isDot = stretch.length === 1;
-    if (isDot) stretch.push("h0"); // its round ends are seen
-    if (stretch.length > 0) stretches.push({ path: stretch.join(""), isDot });
-    stretch = [];
-  };
-  for (const point of points) {
-    const value = point[name];
-    if (value === null || (before !== null && point.atMs - before > 1.5 * stepMs)) end();
-    before = value === null ? null : point.atMs;
-    if (value === null) continue;
-    const place = `${x(point.atMs).toFixed(1)} ${y(value).toFixed(1)}`;
-    stretch.push(`${stretch.length === 0 ? "M" : "L"}${place}`);
-  }
-  end();
-  return stretches;
+/** The places of values with none before and after them: a line does not show them. */
+export function lonely(values: readonly (number | null)[]): number[] {
+  const isThere = (index: number) => (values[index] ?? null) !== null;
+  return [...values.keys()].filter(
+    (index) => isThere(index) && !isThere(index - 1) && !isThere(index + 1),
+  );
 }
 
 /** Calls that have failed in each minute, of all hosts; and the hosts with the most. */

@@ -2,8 +2,9 @@
 
 import { expect, test } from "vitest";
 import type { Minutes, Trigger } from "../api/types";
+import { axisWidth, countLabel, LENGTH_STEPS, lengthLabel, momentLabel } from "./axes";
 import { figuresOf } from "./holdings";
-import { failedCalls, type Point, pointsOf, stretchesOf } from "./lines";
+import { failedCalls, lonely, type Point, pointsOf, withGaps } from "./lines";
 import { clusterProblems, latenessOf, otherProblems, problemWord } from "./problems";
 
 const MINUTE = 60_000;
@@ -23,27 +24,34 @@ function minutes(changes: Partial<Minutes> = {}): Minutes {
   };
 }
 
-const line = (points: Point[]) =>
-  stretchesOf(
-    points,
-    "p99",
-    MINUTE,
-    (ms) => ms / MINUTE,
-    (v) => v,
-  );
 const point = (minute: number, p99: number | null): Point => ({
   atMs: minute * MINUTE,
   p50: null,
   p99,
 });
 
-test("a line has a gap where nothing was measured or minutes are missing, and a lonely minute is a dot", () => {
-  expect(line([point(0, 1), point(1, 2), point(2, null), point(3, 4), point(9, 5)])).toEqual([
-    { path: "M0.0 1.0L1.0 2.0", isDot: false },
-    { path: "M3.0 4.0h0", isDot: true },
-    { path: "M9.0 5.0h0", isDot: true },
-  ]);
-  expect(line([])).toEqual([]);
+test("a line has a gap where minutes are missing, and a lonely minute is a dot", () => {
+  const points = [point(0, 1), point(1, 2), point(2, null), point(3, 4), point(9, 5)];
+  const all = withGaps(points, MINUTE);
+  expect(all).toEqual([...points.slice(0, 4), point(4, null), point(9, 5)]);
+  expect(lonely(all.map(({ p99 }) => p99))).toEqual([3, 5]);
+  expect(lonely([])).toEqual([]);
+});
+
+test("axes tell counts, lengths and moments in few characters", () => {
+  const counts = [0, 5, 1000, 12_500].map(countLabel);
+  expect(counts.map((label) => label.toLowerCase())).toEqual(["0", "5", "1k", "12.5k"]);
+  expect([0, 50, 2000, 120_000].map(lengthLabel)).toEqual(["0", "50 ms", "2 s", "2 min"]);
+  expect(momentLabel(new Date(2026, 10, 28, 14, 30).getTime())).toBe("14:30");
+  expect(momentLabel(new Date(2026, 10, 28).getTime())).toBe("28 Nov");
+});
+
+test("the lines of an axis are at times of a clock, and axes of short labels are equally wide", () => {
+  expect(LENGTH_STEPS).toEqual([...LENGTH_STEPS].sort((one, other) => one - other));
+  expect(LENGTH_STEPS.map(lengthLabel).filter((label) => label.split(" ").length > 2)).toEqual([]);
+  expect(axisWidth(null)).toBe(axisWidth(["0", "100"]));
+  expect(axisWidth(["1 min 30 s"])).toBeGreaterThan(axisWidth(["1 min"]));
+  expect(axisWidth(["一二三四五"])).toBe(axisWidth(["0123456789"]));
 });
 
 test("only the minutes that are shown have points", () => {

@@ -2,7 +2,7 @@
 
 import "../styles/operations.css";
 import { useQuery } from "@tanstack/react-query";
-import type { JSX } from "react";
+import { type JSX, memo } from "react";
 import { formatAddress, goParams, useAddress } from "../address";
 import { addressOf, ask, send } from "../api/client";
 import type { Counts, Minutes, Operations, TriggerPage } from "../api/types";
@@ -10,7 +10,7 @@ import { countWord } from "../executions/counts";
 import { duration } from "../format";
 import { ErrorNote } from "../parts/controls";
 import { StatusIcon } from "../parts/status";
-import { number, t } from "../words";
+import { number, t, useLanguage } from "../words";
 import { Chart, LineChart } from "./chart";
 import { Figures, Quarantine } from "./holdings";
 import { failedCalls, pointsOf } from "./lines";
@@ -118,8 +118,9 @@ function Health({ problems }: { problems: readonly Told[] }): JSX.Element {
   );
 }
 
-/** The last hours: how many, how fast, how late. */
-function Charts({ minutes }: { minutes: Minutes | undefined }): JSX.Element {
+/** The last hours: how many, how fast, how late; drawn again when they change, not with the rest. */
+const Charts = memo(function Charts({ minutes }: { minutes: Minutes | undefined }): JSX.Element {
+  useLanguage();
   const { params } = useAddress();
   const hours = SPANS.find((each) => each === params["hours"]) ?? "1";
   const counts = useQuery({
@@ -155,7 +156,7 @@ function Charts({ minutes }: { minutes: Minutes | undefined }): JSX.Element {
       </div>
     </section>
   );
-}
+});
 
 function Counted({ counts, hours }: { counts: Counts | undefined; hours: string }): JSX.Element {
   return (
@@ -199,14 +200,14 @@ function Submitted({ counts }: { counts: Counts | undefined }): JSX.Element | nu
         values={buckets.map((one) => one.unfinished + one.succeeded + one.failed)}
         fromMs={fromMs}
         stepMs={stepMs}
-        tone="s-running"
+        tone="running"
       />
       <Chart
         title={t("ops.failures", { each })}
         values={buckets.map((one) => one.failed)}
         fromMs={fromMs}
         stepMs={stepMs}
-        tone="s-failed"
+        tone="failed"
       />
     </>
   );
@@ -237,7 +238,6 @@ function Lengths({ minutes, hours }: { minutes: Minutes | undefined; hours: numb
           fromMs={fromMs}
           toMs={toMs}
           stepMs={minutes.step_ms}
-          none={t("ops.nothingMeasured")}
         />
       ))}
       <div className="chart now">

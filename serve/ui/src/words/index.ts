@@ -57,6 +57,14 @@ export function number(value: number): string {
   return value.toLocaleString(LOCALES[language]);
 }
 
+/** A number in few characters, where the exact one stands elsewhere: `12.5K`. */
+export function compact(value: number): string {
+  return value.toLocaleString(LOCALES[language], {
+    notation: "compact",
+    maximumFractionDigits: 1,
+  });
+}
+
 function stores(): Storage | null {
   try {
     return localStorage;
