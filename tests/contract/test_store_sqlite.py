@@ -129,3 +129,12 @@ async def test_callers_of_two_event_loops_share_one_store(store: SqliteStore) ->
 
     await asyncio.gather(store.append([submit(1)]), asyncio.to_thread(from_another_loop))
     assert await store.unfinished([PARTITION]) == [id_of(1), id_of(2)]
+
+
+async def test_a_store_whose_disk_is_full_takes_no_writes(tmp_path: Path) -> None:
+    """Room within the file lets a small write succeed, and keeps no execution going."""
+    store = SqliteStore(tmp_path / "db", least_free_bytes=1 << 62)
+    await store.open()
+    with pytest.raises(StoreError, match=r"the disk has \d+ bytes left"):
+        await store.probe()
+    await store.close()

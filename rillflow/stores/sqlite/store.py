@@ -3,8 +3,11 @@
 Used by `stores`.
 """
 
+import shutil
 from pathlib import Path
+from typing import Final
 
+from rillflow.errors import StoreError
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.journal import SqliteJournal
@@ -18,6 +21,9 @@ from rillflow.stores.sqlite.tables.searching import SqliteSearch
 from rillflow.stores.sqlite.tables.sessions import SqliteSessions
 from rillflow.stores.sqlite.tables.templates import SqliteTemplates
 from rillflow.stores.sqlite.tables.triggers import SqliteTriggers
+
+LEAST_FREE_BYTES: Final = 4 << 20
+"""With less free space the file does not take what executions that run write."""
 
 
 class SqliteStore(
@@ -41,8 +47,15 @@ class SqliteStore(
     writes of the others then fail with StoreError after 10 s, until it is continued or killed.
     """
 
-    def __init__(self, path: Path, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        large_value_bytes: int = LARGE_VALUE_BYTES,
+        least_free_bytes: int = LEAST_FREE_BYTES,
+    ) -> None:
         database = SqliteDatabase(path)
+        self._folder, self._least_free_bytes = path.parent, least_free_bytes
         SqliteJournal.__init__(self, database, large_value_bytes)
         SqliteSearch.__init__(self, database)
         SqliteCatalogue.__init__(self, database)
@@ -68,9 +81,14 @@ class SqliteStore(
     async def probe(self) -> None:
         """Write the page with the schema version again.
 
+        A small write may succeed on a full disk, where there is space left within the file.
+
         Raises:
-            StoreError: The file accepts no writes.
+            StoreError: The file accepts no writes, or the disk has no space for more.
         """
+        free_bytes = shutil.disk_usage(self._folder).free
+        if free_bytes < self._least_free_bytes:
+            raise StoreError(f"{self._folder}: the disk has {free_bytes} bytes left")
         await self._database.write(rewrite_version)
 
     async def size_bytes(self) -> int:
