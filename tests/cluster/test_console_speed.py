@@ -29,6 +29,8 @@ MOST_FRAME_MS: Final = 1000 / 30
 """The frames drawn while a graph is dragged, on average; a screen shows one each 16.7 ms."""
 MOST_BUSY_MS: Final = 1000 / 60
 """What the page itself does in the usual one of them, so that the next is not late."""
+MOST_TRIES: Final = 4
+"""The time that these take is the browser's, so the patience of this process would hardly end."""
 PLACE: Final = "() => document.querySelector('.react-flow__viewport').style.transform"
 
 
@@ -72,7 +74,11 @@ def _full(sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ow
 
 @pytest.mark.parametrize("address", ["executions", "executions?q=status%3Afailed"])
 def test_the_first_rows_are_soon_there(browser: Browser, full: OwnStack, address: str) -> None:
-    opening = least(lambda: opening_ms(browser, full.base_url, address), MOST_OPENING_MS)
+    opening = least(
+        lambda: opening_ms(browser, full.base_url, address),
+        MOST_OPENING_MS,
+        most_tries=MOST_TRIES,
+    )
     assert opening < MOST_OPENING_MS
 
 
@@ -92,7 +98,7 @@ def test_a_graph_is_dragged_smoothly(browser: Browser, full: OwnStack, sizes: Si
         busy = busy_ms(page, drag)
         return busy[len(busy) // 2]
 
-    assert least(frame_ms, MOST_FRAME_MS) < MOST_FRAME_MS
+    assert least(frame_ms, MOST_FRAME_MS, most_tries=MOST_TRIES) < MOST_FRAME_MS
     assert page.evaluate(PLACE) != place
-    assert least(usual_busy_ms, MOST_BUSY_MS) < MOST_BUSY_MS
+    assert least(usual_busy_ms, MOST_BUSY_MS, most_tries=MOST_TRIES) < MOST_BUSY_MS
     visit.close()
