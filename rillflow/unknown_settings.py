@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import AliasChoices
 
+from rillflow.gateways.plugins.entry_points import entry_points_of
 from rillflow.settings import PREFIX, Settings
 from rillflow.suggestions import closest
 
@@ -16,6 +17,8 @@ NO_SETTINGS: Final = frozenset(
     {"RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
 )
 """Variables with that prefix that the command line, a stack's processes and tests have."""
+_EXTENSION_GROUPS: Final = ("rillflow.dispatchers", "rillflow.triggers")
+"""The groups of entry points by which packages extend Rillflow, see docs/extending.md."""
 _LIKE_PREFIX: Final = re.compile(r"RILL?_?FLOW_")
 
 
@@ -32,10 +35,24 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
         word = name.upper()[prefix.end() :] if prefix else ""
         if prefix is None or word.startswith("SECRET_") or (prefix[0] == PREFIX) == (word in known):
             continue  # With another prefix it may be Rill Flow's, unless the rest is a setting.
+        if word not in known and word.startswith(_extensions()):
+            continue
         near = closest(word, sorted(known))
         hint = f"did you mean {PREFIX}{near}?" if near else "the variable is ignored"
         found.append(f"there is no setting {name}; {hint}")
     return found
+
+
+def _extensions() -> tuple[str, ...]:
+    """Return the names of installed extensions, as their variables begin after the prefix.
+
+    Python reads the metadata of every installed package: asked for where a name is unknown only.
+    """
+    return tuple(
+        re.sub(r"\W", "_", entry.name.upper())
+        for group in _EXTENSION_GROUPS
+        for entry in entry_points_of(group)
+    )
 
 
 def _other_spellings() -> set[str]:

@@ -248,6 +248,21 @@ def test_settings_secrets_and_what_the_tools_have_are_not_warned_of() -> None:
     assert unknown_variables([*settings, "rillflow_port", *others, *aliases]) == []
 
 
+def test_variables_of_an_installed_extension_are_not_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "in_folders-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: in-folders\nVersion: 1\n")
+    entries = "[rillflow.triggers]\nin-folder = a:B\n[rillflow.dispatchers]\nmail = a:C\n"
+    (metadata / "entry_points.txt").write_text(f"{entries}[others]\nqqqqq = a:D\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert unknown_variables(["RILLFLOW_IN_FOLDERS", "RILLFLOW_MAIL_HOST", "RILLFLOW_MAIL"]) == []
+    assert unknown_variables(["RILLFLOW_QQQQQ"]) == [
+        "there is no setting RILLFLOW_QQQQQ; the variable is ignored"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -3,7 +3,8 @@
 To find them, Python reads the metadata of every installed package. That is done once for each group
 in a process.
 
-Used by `gateways/plugins/loading.py` and `gateways/plugins/trigger_types.py`.
+Used by `gateways/plugins/loading.py`, `gateways/plugins/trigger_types.py` and
+`unknown_settings.py`.
 """
 
 import sys
