@@ -43,6 +43,15 @@ _FROM_SUNDAY: Final = re.compile(r"(?<![0-9#])7-")
 _EACH_DAY: Final = re.compile(r"(?<![^,])\*/")
 _LAST_DAY: Final = re.compile(rf"({'|'.join(DAYS)})L")
 _FIELDS: Final = (5, 6)
+_ALLOWED: Final = {
+    "second": "0 to 59",
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day-of-month": "1 to 31, in a month that has it",
+    "month": "1 to 12, or JAN to DEC",
+    "day-of-week": "0 to 7, or SUN to SAT; a range ends with Sunday at the latest",
+}
+"""The values of each field, by the name that the library has for it."""
 _DAY_OF_MONTH: Final = 3
 _DAY_OF_WEEK: Final = 5
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,7 +118,7 @@ class Cron:
             # Any time without a change of clocks will do: it is replaced in ``next_after``.
             prototype = _Search(fields, datetime(2000, 1, 1, tzinfo=zone))
         except (CronSimError, ValueError) as error:
-            raise CronError(f"{error} in the cron expression {text!r}") from error
+            raise CronError(f"{error} in the cron expression {text!r}{_allowed(error)}") from error
         prototype.day_and = True
         counts_once = (
             zone is not UTC and not fields[1].startswith("*") and not fields[2].startswith("*")
@@ -191,6 +200,12 @@ def time_zone(name: str) -> tzinfo:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         pass
     raise CronError(f"there is no time zone {name[:LONGEST_ZONE]!r}; one is Europe/Berlin")
+
+
+def _allowed(error: Exception) -> str:
+    """Return what the field may have of which the library says that it is bad."""
+    values = _ALLOWED.get(str(error).removeprefix("Bad "))
+    return f"; it has {values}" if values else ""
 
 
 def _fields(text: str) -> list[str]:

@@ -15,7 +15,7 @@ NEVER: Final = "-"
 
 triggers = typer.Typer(
     name="triggers",
-    help="Start executions at the times of a schedule."
+    help="Start executions by a schedule, by signed requests, or by records of a topic."
     '\n\n    $ rillflow triggers add examples:quickstart "0 0 6 * * MON-FRI" --id morning'
     "\n\n    $ rillflow triggers list",
     no_args_is_help=True,
@@ -90,7 +90,7 @@ Replace = Annotated[bool, typer.Option("--replace", help="Replace the trigger of
 
 @triggers.callback()
 def group() -> None:
-    """Start executions at the times of a schedule."""
+    """Start executions by a schedule, by signed requests, or by records of a topic."""
 
 
 @triggers.command()
