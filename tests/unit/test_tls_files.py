@@ -51,9 +51,11 @@ def test_a_key_of_another_certificate_is_told(tmp_path: Path, pair: Pair) -> Non
     assert why == f"the key in {other.key} is not that of the certificate in {pair.certificate}"
 
 
-def test_a_file_without_a_key_is_told(pair: Pair) -> None:
-    pair.certificate.chmod(0o600)
-    assert "no certificate with its key" in why_unusable(pair.certificate, None)
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_file_without_a_key_is_told(pair: Pair, mode: int) -> None:
+    pair.certificate.chmod(mode)
+    why = f"{pair.certificate} has no key in it: name the file that has, as tls_key (--tls-key)"
+    assert why_unusable(pair.certificate, None) == why
 
 
 def test_a_file_of_something_else_is_told(tmp_path: Path, pair: Pair) -> None:

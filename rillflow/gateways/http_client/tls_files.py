@@ -13,6 +13,8 @@ from rillflow.gateways.http_client.tls import context_of, load_pair
 from rillflow.gateways.outbound.settings import TlsFiles
 
 _GROUP_AND_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_PRIVATE_KEY: Final = b"PRIVATE KEY-----"
+"""How the first line of a key in PEM form ends, of whatever kind."""
 _SUPERUSER: Final = 0
 _ROUNDS: Final = 10
 
@@ -24,13 +26,7 @@ def why_unusable(certificate: Path, key: Path | None) -> str:
         certificate: The file of the certificate, with those of its issuers after it.
         key: The file of the key; None if it is in the same file.
     """
-    for file in (certificate, key or certificate):
-        try:
-            with file.open("rb") as opened:
-                opened.read(1)
-        except OSError as error:
-            return f"{file} cannot be read: {error.strerror}"
-    if why := _open_to_others(key or certificate):
+    if why := _why_unfit(certificate, key):
         return why
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
@@ -44,6 +40,19 @@ def why_unusable(certificate: Path, key: Path | None) -> str:
         return f"{key or certificate}: {error}"
     why = _shown(server, certificate).why
     return f"the certificate in {certificate} is not valid: {why}" if why else ""
+
+
+def _why_unfit(certificate: Path, key: Path | None) -> str:
+    """Return why the files cannot be used, before what is in them is parsed; empty if they can."""
+    for file in (certificate, key or certificate):
+        try:
+            with file.open("rb") as opened:
+                opened.read(1)
+        except OSError as error:
+            return f"{file} cannot be read: {error.strerror}"
+    if key is None and _PRIVATE_KEY not in certificate.read_bytes():
+        return f"{certificate} has no key in it: name the file that has, as tls_key (--tls-key)"
+    return _open_to_others(key or certificate)
 
 
 def why_unusable_files(files: TlsFiles) -> str:
