@@ -6,6 +6,7 @@ Used by `cli/output`.
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -20,7 +21,9 @@ _PAUSE_S: Final = 1.0
 _ENDED: Final = ("succeeded", "failed")
 
 
-def ended_executions(url: str, api_key: str | None, stopped: threading.Event) -> Iterator[str]:
+def ended_executions(
+    url: str, api_key: str | None, stopped: threading.Event, certificate: Path | None = None
+) -> Iterator[str]:
     """Yield the ids of executions that have ended, until told to stop.
 
     One may come again, for instance after a redo. Those that end while the stream is cut off,
@@ -29,7 +32,7 @@ def ended_executions(url: str, api_key: str | None, stopped: threading.Event) ->
     timeout = httpx.Timeout(_SILENCE_S, connect=_PAUSE_S)
     while not stopped.is_set():
         try:
-            with httpx.Client(**client_options(url, api_key)) as http:
+            with httpx.Client(**client_options(url, api_key, certificate)) as http:
                 headers = {"Accept": "text/event-stream"}
                 with http.stream("GET", _STREAM, headers=headers, timeout=timeout) as response:
                     response.raise_for_status()

@@ -123,7 +123,8 @@ def _spooled() -> BinaryIO:
 
 
 def _client() -> httpx.Client:
-    return httpx.Client(timeout=_TIMEOUT_S, trust_env=False)
+    # No proxies of the environment, but its SSL_CERT_FILE.
+    return httpx.Client(timeout=_TIMEOUT_S, trust_env=False, verify=httpx.create_ssl_context())
 
 
 def _reference_in(said: bytes) -> ArtifactReference | None:

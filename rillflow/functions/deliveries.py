@@ -139,7 +139,10 @@ class Deliveries:
         if self._http is None:
             timeout = httpx.Timeout(_POST_S, connect=_CONNECT_S)
             self._http = httpx.AsyncClient(
-                timeout=timeout, trust_env=False, headers={"User-Agent": "rillflow-functions"}
+                timeout=timeout,
+                trust_env=False,
+                verify=httpx.create_ssl_context(),  # no proxies, but SSL_CERT_FILE
+                headers={"User-Agent": "rillflow-functions"},
             )
         try:
             async with self._http.stream("POST", url, content=body, headers=headers) as answer:

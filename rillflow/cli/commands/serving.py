@@ -211,7 +211,8 @@ def _ended_traces(settings: "Settings") -> Iterator[None]:
     address = f"[{host}]" if ":" in host else host
     scheme = "http" if settings.tls_cert is None else "https"
     url = f"{scheme}://{address}:{settings.port}"
-    traces = EndedTraces(url, None if key is None else key.get_secret_value())
+    shown = None if key is None else key.get_secret_value()
+    traces = EndedTraces(url, shown, settings.tls_cert)
     traces.start()
     try:
         yield

@@ -5,14 +5,16 @@ Used by `cli/commands/serving.py`.
 
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
 from cachetools import LRUCache
 
 from rillflow.cli.output.console import console_of
 from rillflow.cli.output.waterfall import show_trace
-from rillflow.client.clients import Client
+from rillflow.client.clients import DEFAULT_TIMEOUT_S, Client
 from rillflow.client.ended_executions import ended_executions
+from rillflow.client.http_transport.transport import HttpTransport
 from rillflow.errors import RillflowError
 
 MOST_PER_S: Final = 4
@@ -23,10 +25,11 @@ _REMEMBERED: Final = 10_000
 class EndedTraces:
     """Writes the trace of each execution that ends, from a thread of its own."""
 
-    def __init__(self, url: str, api_key: str | None) -> None:
-        """Ask the stack at an address, with its key."""
+    def __init__(self, url: str, api_key: str | None, certificate: Path | None = None) -> None:
+        """Ask the stack at an address, with its key, and know it by its certificate."""
         self._url = url
         self._api_key = api_key
+        self._certificate = certificate
         self._stopped = threading.Event()
         self._shown = LRUCache[str, int](_REMEMBERED)
         self._second = 0
@@ -43,8 +46,10 @@ class EndedTraces:
         self._stopped.set()
 
     def _run(self) -> None:
-        with Client(self._url, api_key=self._api_key) as client:
-            for execution_id in ended_executions(self._url, self._api_key, self._stopped):
+        asked = self._url, self._api_key
+        transport = HttpTransport(self._url, DEFAULT_TIMEOUT_S, self._api_key, self._certificate)
+        with Client(transport=transport) as client:
+            for execution_id in ended_executions(*asked, self._stopped, self._certificate):
                 self._show(client, execution_id)
 
     def _show(self, client: Client, execution_id: str) -> None:

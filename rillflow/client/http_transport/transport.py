@@ -5,7 +5,9 @@ Used by `client/clients.py` and `client/ended_executions.py`.
 
 import os
 import re
+import ssl
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -23,6 +25,8 @@ KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 HTTP_PORT: Final = 80
 _NUMBER: Final = re.compile(r"^\[Errno -?[0-9]+\] ")
 """Of an error of the system, before its text."""
+_UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+TRUST: Final = "SSL_CERT_FILE names the file of a certificate, or of a CA, to trust"
 UNCOMPRESSED: Final = "identity"
 MOST_ANSWER_BYTES: Final = 128 * 1024 * 1024
 """Twice the outputs that an execution keeps, unless that is set otherwise."""
@@ -33,10 +37,16 @@ LEAST_BYTES_PER_S: Final = 32 * 1024
 class HttpTransport:
     """Performs operations by HTTP requests over kept-alive connections."""
 
-    def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        api_key: str | None = None,
+        certificate: Path | None = None,
+    ) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**client_options(url, api_key))
+        self._http = httpx.Client(**client_options(url, api_key, certificate))
 
     def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -137,13 +147,17 @@ def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
 
 def _unreachable(url: str, error: Exception) -> UnreachableError:
     reason = _NUMBER.sub("", str(error)) or type(error).__name__
-    return UnreachableError(f"no answer from {without_user_info(url)}: {reason}")
+    unreachable = UnreachableError(f"no answer from {without_user_info(url)}: {reason}")
+    return unreachable.with_hint(TRUST) if _UNTRUSTED in reason else unreachable
 
 
-def client_options(url: str, api_key: str | None) -> dict[str, Any]:
+def client_options(
+    url: str, api_key: str | None, certificate: Path | None = None
+) -> dict[str, Any]:
     """Return what a client of httpx is made with.
 
-    Without a key it is the environment's, or that of the stack that runs here.
+    Without a key it is the environment's, or that of the stack that runs here. A certificate is the
+    only one that is trusted then, for any address: for who asks a server that it runs itself.
     """
     try:
         base_url = httpx.URL(url)
@@ -162,8 +176,29 @@ def client_options(url: str, api_key: str | None) -> dict[str, Any]:
     headers = {"Accept-Encoding": UNCOMPRESSED.encode()}
     if api_key:
         headers[KEY_HEADER] = api_key.strip().encode()
+    is_here = is_loopback(base_url.host)  # no proxy for this machine
     return {
         "base_url": base_url,
         "headers": headers,
-        "trust_env": not is_loopback(base_url.host),
+        "trust_env": not is_here,
+        "verify": _trusted(url, certificate) if base_url.scheme == "https" else True,
     }
+
+
+def _trusted(url: str, certificate: Path | None) -> ssl.SSLContext:
+    """Return what is trusted: one certificate, whatever its name, or those of the environment.
+
+    Without proxies of the environment (`trust_env`) httpx reads no SSL_CERT_FILE either.
+    """
+    try:
+        if certificate is None:
+            return httpx.create_ssl_context()
+        only = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        only.check_hostname = False
+        only.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        only.load_verify_locations(certificate)
+    except OSError as error:
+        told = f"the certificates to trust cannot be read: {error}"
+        refused = UnreachableError(f"no answer from {without_user_info(url)}: {told}")
+        raise refused.with_hint("correct SSL_CERT_FILE or SSL_CERT_DIR") from error
+    return only
