@@ -73,6 +73,14 @@ def traced(scenario: Scenario) -> Any:
     return trace(scenario.plan, scenario.state, scenario.now_ms)
 
 
+@pytest.mark.parametrize(
+    ("number", "told"), [(1, ""), (2, ", redone once"), (3, ", redone 2 times")]
+)
+def test_the_heading_tells_how_often_the_execution_was_redone(number: int, told: str) -> None:
+    heading = drawn({**traced(failing()), "round": number}, 80).splitlines()[1]
+    assert heading == f"failed after 9.0 s, begun {moment(0)}{told}"
+
+
 def test_each_span_has_a_bar_where_it_lasted() -> None:
     assert drawn(traced(failing()), 68) == DRAWN
 

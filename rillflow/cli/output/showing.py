@@ -132,6 +132,11 @@ def _print_text(console: Console, label: Text, text: Text) -> None:
         label = Text(" " * label.cell_len)
 
 
+def redone(times: int) -> str:
+    """Write how often an execution was redone, as its heading goes on."""
+    return ", redone once" if times == 1 else f", redone {times} times"
+
+
 def seconds(duration_ms: float) -> str:
     """Write a duration: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole_s = int(duration_ms // 1000)
@@ -157,7 +162,7 @@ def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
         heading.append(f" {'after' if ended_ms else 'for'} {lasted}")
         heading.append(f", begun {moment(times[0]['start_time'])}", "dim")
         if len(times) > 1:
-            heading.append(f", redone {len(times) - 1} times", "dim")
+            heading.append(redone(len(times) - 1), "dim")
     return heading
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from rillflow.cli.output.showing import moment, seconds
+from rillflow.cli.output.showing import moment, redone, seconds
 from rillflow.cli.visible import visible
 
 MOST_ROWS: Final = 300
@@ -104,7 +104,7 @@ def _heading(trace: Mapping[str, Any], root: _Span) -> Iterator[Text]:
     heading.append(f" {'after' if is_over else 'for'} {lasted}")
     heading.append(f", begun {moment(root['from_ms'])}", "dim")
     if trace["round"] > 1:
-        heading.append(f", redone {trace['round'] - 1} times", "dim")
+        heading.append(redone(trace["round"] - 1), "dim")
     yield heading
     if trace.get("trace_id"):
         yield Text(f"trace {visible(str(trace['trace_id']))}", "dim")
