@@ -377,3 +377,25 @@ class ControllerActor:
         del name
         ray.kill(actor)
         return start_next()
+
+
+def _kept(name: str) -> Callable[..., None]:
+    def method(self: ControllerActor, *_: object) -> None:
+        """Do nothing: only the name is needed, see ``sent_by_value``."""
+
+    method.__name__, method.__qualname__ = name, f"{ControllerActor.__name__}.{name}"
+    return method
+
+
+# Handles of the release before name these methods, and a process that lacks one cannot load them.
+for _name in (
+    "_drain_s",
+    "_end",
+    "_leave",
+    "_move",
+    "_node_of",
+    "_replace_drained",
+    "_restart",
+    "_start_actor",
+):
+    setattr(ControllerActor, _name, _kept(_name))
