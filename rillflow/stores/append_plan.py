@@ -180,9 +180,9 @@ class AppendPlan:
         """Return the place of an execution after what was added."""
         return self._places.get(execution_id)
 
-    def execution_of(self, key: int) -> ExecutionId:
-        """Return the execution of a key that is written."""
-        return next(each for each, place in self._places.items() if place.key == key)
+    def executions_by_key(self) -> dict[int, ExecutionId]:
+        """Return the executions that are written, by their keys."""
+        return {place.key: execution_id for execution_id, place in self._places.items()}
 
     def _check_snapshot(self, append: Append, key: int) -> None:
         if not _is_late_snapshot(append):
@@ -317,18 +317,21 @@ class Totals:
             plan: What is written.
             payload_bytes: The bytes of large values by execution, less those that are dropped.
         """
-        noted, found = self._noted, list[StoredTotal]()
+        noted, large = self._noted, dict[int, int]()
         for key, added in plan.grown.items():
             size_bytes = noted.pop(key, 0) + added
             payloads = payload_bytes.get(key, 0) if payload_bytes else 0
             if size_bytes > EXECUTION_BYTES or payloads or key in plan.payers:
-                found.append(_total_row(plan, key, size_bytes + payloads))
+                large[key] = size_bytes + payloads
             elif key not in plan.ended:
                 noted[key] = size_bytes
         if len(noted) > MOST_NOTED:
             for key in list(islice(noted, len(noted) - MOST_NOTED // 2)):
                 del noted[key]
-        return found
+        if not large:
+            return []
+        ids = plan.executions_by_key()
+        return [_total_row(plan, key, ids[key], size_bytes) for key, size_bytes in large.items()]
 
     def is_to_be_written(self, plan: AppendPlan) -> bool:
         """Tell whether a plan without large values has rows."""
@@ -336,8 +339,10 @@ class Totals:
         return any(noted.get(key, 0) + added > EXECUTION_BYTES for key, added in plan.grown.items())
 
 
-def _total_row(plan: AppendPlan, key: int, size_bytes: int) -> StoredTotal:
-    own = workspace_of(plan.execution_of(key))
+def _total_row(
+    plan: AppendPlan, key: int, execution_id: ExecutionId, size_bytes: int
+) -> StoredTotal:
+    own = workspace_of(execution_id)
     payer = plan.payers.get(key)
     if payer is None:
         return StoredTotal(key, own, None, size_bytes)

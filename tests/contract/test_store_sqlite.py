@@ -1,6 +1,7 @@
 """Reads of the SQLite store do not wait for commits, and its commits wait for their turn."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -136,5 +137,16 @@ async def test_a_store_whose_disk_is_full_takes_no_writes(tmp_path: Path) -> Non
     store = SqliteStore(tmp_path / "db", least_free_bytes=1 << 62)
     await store.open()
     with pytest.raises(StoreError, match=r"the disk has \d+ bytes left"):
+        await store.probe()
+    await store.close()
+
+
+async def test_a_store_whose_folder_is_gone_takes_no_writes(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    store = SqliteStore(folder / "db")
+    await store.open()
+    shutil.rmtree(folder)
+    with pytest.raises(StoreError, match="No such file or directory"):
         await store.probe()
     await store.close()

@@ -164,6 +164,7 @@ class FairSlots:
 
     def _grant(self, workspace: str, queues: Queues, caller: Caller) -> None:
         """Give a slot to the first call of a caller, who is the last one to have a turn then."""
+        # As in ``enter``, which each call passes twice: a method for both would cost it more.
         self._used += 1
         self._of_workspace[workspace] = self._of_workspace.get(workspace, 0) + 1
         self._of_execution[caller] = self._of_execution.get(caller, 0) + 1

@@ -86,7 +86,10 @@ class SqliteStore(
         Raises:
             StoreError: The file accepts no writes, or the disk has no space for more.
         """
-        free_bytes = shutil.disk_usage(self._folder).free
+        try:
+            free_bytes = shutil.disk_usage(self._folder).free
+        except OSError as error:
+            raise StoreError(f"{self._folder}: {error.strerror}") from error
         if free_bytes < self._least_free_bytes:
             raise StoreError(f"{self._folder}: the disk has {free_bytes} bytes left")
         await self._database.write(rewrite_version)
