@@ -28,7 +28,9 @@ CRON: Final = "cron"
 LONGEST_ID: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._:/#-]*")
 _ID_OF_DECLARED: Final = re.compile(r"[A-Za-z0-9]+:[A-Za-z0-9]+:[A-Za-z0-9]+/[A-Za-z0-9]+")
-_ID_OF_TOPIC: Final = re.compile(r"[^#:]+#([A-Za-z0-9]+):.*")
+_ID_OF_WORKSPACE: Final = re.compile(
+    r"[^#:]+#([A-Za-z0-9]+):.*|([A-Za-z0-9]+):[A-Za-z0-9][A-Za-z0-9._-]*"
+)
 _CATCH_UPS: Final[Mapping[str, int]] = {"none": 0, "last": 1}
 CRON_FIELDS: Final = ("time_zone", "start", "end", "jitter_s", "overlap", "catch_up")
 """The fields of a cron trigger that others do not have."""
@@ -175,9 +177,12 @@ def is_id_of_declared(trigger_id: str) -> bool:
 
 
 def workspace_in_id(trigger_id: str) -> str | None:
-    """Return whose id ``topic#business:feature`` is, as Rill Flow forms it; None if it is none."""
-    found = _ID_OF_TOPIC.fullmatch(trigger_id)
-    return None if found is None else found[1]
+    """Return the business of an id that only its triggers may have; None if all may have it.
+
+    Such ids are ``topic#business:feature``, as Rill Flow forms them, and ``business:name``.
+    """
+    found = _ID_OF_WORKSPACE.fullmatch(trigger_id)
+    return None if found is None else found[1] or found[2]
 
 
 def _word(fields: Mapping[str, JsonValue], name: str, default: str) -> str:

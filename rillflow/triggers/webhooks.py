@@ -52,7 +52,7 @@ BYTES: Final = 16 << 20
 """What the paths of one request may take."""
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME: Final = re.compile(r"(?:[A-Za-z0-9]+:)?[A-Za-z0-9][A-Za-z0-9._-]*")
 _DECLARED: Final = re.compile(r"([A-Za-z0-9]+:[A-Za-z0-9]+:[A-Za-z0-9]+):([A-Za-z0-9]+)")
 _OF_HMAC: Final = ("algorithm", "encoding", "timestamp_header")
 _OF_HEADER: Final = ("header", "prefix")
@@ -137,7 +137,8 @@ def path_of(trigger_id: str) -> str:
 def check_name(trigger_id: str) -> None:
     """Check the id of a trigger that is added by itself and has a webhook.
 
-    It has no colon, which names of declared webhooks have, so nobody takes one of those.
+    It has one colon at most, and names of declared webhooks have three, so nobody takes one of
+    those.
 
     Raises:
         CronError: It is missing or malformed.
@@ -146,7 +147,7 @@ def check_name(trigger_id: str) -> None:
         raise wrong(
             "",
             f"the id of a webhook is its name in the address: 1 to {LONGEST_NAME} letters, digits"
-            " and . _ -, which begin with a letter or digit",
+            " and . _ -, which begin with a letter or digit, also after business:",
         )
 
 

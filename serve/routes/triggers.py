@@ -142,9 +142,11 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
         _tell_subject(request, body)
         callback = read_callback_config(_option(body, "callback"))
         check = read_resource_check(_option(body, "resource_check"))
-        return json_response(
-            await stack.triggers.add_described(body, callback, check, sees_of(request))
+        is_limited = bool(caller_of(request.scope).workspaces)
+        added = await stack.triggers.add_described(
+            body, callback, check, sees_of(request), is_limited=is_limited
         )
+        return json_response(added)
 
     @routes.post("/flow/triggers/remove.json", responses=answer(Done))
     async def remove(request: Request, trigger_id: TriggerId) -> Response:

@@ -186,7 +186,8 @@ async def test_a_page_of_triggers_tells_no_ids_of_other_workspaces(access: Opene
     answer = await access.api.client.post(
         "/flow/triggers/add.json", json=taken, headers=shown(access.keys["video"])
     )
-    assert answer.status_code == 409, answer.text
+    assert answer.status_code == 400, answer.text
+    assert "b-theirs" not in answer.text
 
 
 @MODULE_LOOP

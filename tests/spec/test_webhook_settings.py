@@ -93,11 +93,21 @@ def test_what_is_wrong_is_told_with_its_field(
 
 
 def test_a_name_that_is_added_is_never_one_that_a_definition_declares() -> None:
-    for name in ("push", "a.b-c_d", "1", "x" * LONGEST_NAME):
+    for name in ("push", "a.b-c_d", "1", "x" * LONGEST_NAME, "shop:push"):
         check_name(name)
         assert id_of_name(name) == name
         assert path_of(name) == f"/flow/hooks/{name}"
-    for wrong in ("", "shop:order:release:first", "a:b", "a/b", "-a", "a b", "x" * 101, "é", "a\n"):
+    for wrong in (
+        "",
+        "shop:order:release:first",
+        "a:b:c",
+        "a/b",
+        "-a",
+        "a b",
+        "x" * 101,
+        "é",
+        "a\n",
+    ):
         with pytest.raises(CronError, match="its name in the address"):
             check_name(wrong)
     declared = "shop:order:release/first"

@@ -140,6 +140,8 @@ class TriggerRegistry:
         callback: bytes | None,
         check: ResourceCheck | None,
         sees: Sees = everything,
+        *,
+        is_limited: bool = False,
     ) -> dict[str, Any]:
         """Add a trigger, all of whose fields are in an object; return it as ``show`` does.
 
@@ -150,19 +152,25 @@ class TriggerRegistry:
             callback: That of its field, checked.
             check: That of its field ``resource_check``.
             sees: What whoever asks may see.
+            is_limited: Whether that is not everything. They choose ids that belong to a workspace
+                of theirs, because whether another one is taken is not theirs to know.
 
         Raises:
-            RequestError: As ``add``; or it would start what they may not see (30108).
+            RequestError: As ``add``; or it would start what they may not see (30108), or its id is
+                new and belongs to no workspace (30110).
         """
         trigger = with_options(read_trigger(body, self._checks), callback, check)
         descriptor_id, trigger_id = _text(body, "descriptor_id"), _text(body, "id", default="")
-        stored = await self._store.trigger(trigger_id)
-        if not sees(parse_descriptor_id(descriptor_id).business):
+        workspace = parse_descriptor_id(descriptor_id).business
+        if not sees(workspace):
             raise RequestError(
                 "this trigger is one of another workspace", wire_code=FORBIDDEN, http_status=403
             )
-        if stored is not None and not _is_seen(stored[0], sees):
-            raise _taken(trigger_id)
+        if trigger_id and await self._seen(trigger_id, sees) is None:
+            if is_limited:
+                _refuse_id_of_nobody(trigger_id, workspace)
+            if await self._store.trigger(trigger_id) is not None:
+                raise _taken(trigger_id)
         row = await self.add(
             descriptor_id,
             trigger,
@@ -329,12 +337,16 @@ class TriggerRegistry:
 
     async def _refuse_id_of_others(self, trigger_id: str, workspace: str) -> None:
         """Refuse ids that triggers of others, or without an id, would get."""
+        stored = await self._store.trigger(trigger_id)
+        if stored is not None and _workspace_of(stored[0]) == workspace:
+            return  # also one that an earlier release has let it have
         if workspace_in_id(trigger_id) not in {None, workspace}:
             raise RequestError(
-                "ids of the form topic#business:feature belong to the triggers of that business",
+                "ids of the forms business:name and topic#business:feature belong to triggers of"
+                " that business",
                 wire_code=RESTRICTED,
             )
-        if trigger_id.isdecimal() and await self._store.trigger(trigger_id) is None:
+        if trigger_id.isdecimal() and stored is None:
             raise RequestError(
                 "numbers are the ids of triggers that are added without one: choose another id",
                 wire_code=RESTRICTED,
@@ -409,7 +421,11 @@ async def _all_or_first_error(work: "Sequence[Any]") -> list[ExecutionId]:
 
 
 def _is_seen(row: TriggerRow, sees: Sees) -> bool:
-    return sees(parse_descriptor_id(row.descriptor_id).business)
+    return sees(_workspace_of(row))
+
+
+def _workspace_of(row: TriggerRow) -> str:
+    return parse_descriptor_id(row.descriptor_id).business
 
 
 def _context(text: str) -> JsonValue:
@@ -437,6 +453,16 @@ def _refuse_id_of_declared(trigger_id: str) -> None:
         raise RequestError(
             "ids of the form business:feature:alias/name belong to triggers that definitions"
             " declare: choose another id, or declare the trigger in its definition",
+            wire_code=RESTRICTED,
+        )
+
+
+def _refuse_id_of_nobody(trigger_id: str, workspace: str) -> None:
+    """Refuse an id that a trigger of any workspace may have, whether or not one has it."""
+    if workspace_in_id(check_id(trigger_id)) != workspace:
+        raise RequestError(
+            f"a key that is limited to workspaces adds triggers with ids of the form"
+            f" {workspace}:name, or without an id",
             wire_code=RESTRICTED,
         )
 
