@@ -35,6 +35,11 @@ def here(actor: str) -> JsonObject:
     }
 
 
+def gcs_address() -> str:
+    """Return where the GCS of this process's cluster listens, as ``host:port``."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def import_actors() -> None:
     """Import what actors need, so that a process that waits for one has done so before.
 

@@ -13,7 +13,7 @@ from typing import Final
 from rillflow.actors.cluster import controller_report
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
-from rillflow.actors.ray_context import is_controlled
+from rillflow.actors.ray_context import gcs_address, is_controlled
 from rillflow.errors import RillflowError
 from rillflow.ports.clock import Clock
 from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
@@ -29,6 +29,8 @@ log = logging.getLogger("rillflow.readiness")
 
 GCS_S: Final = 1.0
 """Time limit for Ray's GCS."""
+CONNECTION_S: Final = 0.3
+"""Time limit for a connection to it; all three together are less than 2 s, with ``PAUSE_S``."""
 CONTROLLER_PAUSE_S: Final = 2.0
 """Time between two questions to the controller."""
 CALLBACKS_PAUSE_S: Final = 5.0
@@ -57,7 +59,7 @@ def ray_readiness(settings: Settings, store: Store) -> ReadinessWatch:
 
 def _checks(settings: Settings, store: Store) -> Iterator[Check]:
     yield reading(store)
-    yield Check(gcs_check(), GCS_GONE)
+    yield Check(GcsCheck(), GCS_GONE)
     yield Check(raylet_check(), RAYLET_GONE)
     for number, name in enumerate(owners(settings)):
         message = f"the execution actor {number} does not answer; its executions wait"
@@ -127,15 +129,50 @@ def full_store(settings: Settings, clock: Clock) -> Check:
     return Check(look, STORE_FULL)
 
 
-def gcs_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
-    """Return the check that Ray's GCS answers; it waits in a thread of its own."""
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
+class GcsCheck:
+    """The check that Ray's GCS answers; it waits in a thread of its own.
 
-    async def ask() -> Sequence[Reason]:
-        await asyncio.get_running_loop().run_in_executor(thread, ask_gcs, GCS_S)
+    A slow answer is no death: where the port takes connections, a question that failed is asked
+    again before that is told. A GCS that was killed takes none, and is told of at once.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[float], None] = ask_gcs,
+        address: Callable[[], str] = gcs_address,
+    ) -> None:
+        """Ask by ``ask``, with a time limit in seconds; ``address`` is ``host:port``."""
+        self._ask = ask
+        self._address = address
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
+        self._answered = False
+
+    async def __call__(self) -> Sequence[Reason]:
+        """Ask once.
+
+        Raises:
+            Exception: The GCS is gone, or has not answered twice in a row.
+        """
+        answered, self._answered = self._answered, False
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, GCS_S)
+        except Exception:
+            if not answered or not await _takes_connections(self._address()):
+                raise
+        else:
+            self._answered = True
         return ()
 
-    return ask
+
+async def _takes_connections(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        opened = asyncio.open_connection(host.strip("[]"), int(port))
+        _, writer = await asyncio.wait_for(opened, CONNECTION_S)
+    except (OSError, ValueError):  # a TimeoutError is an OSError
+        return False
+    writer.close()
+    return True
 
 
 def raylet_check() -> Callable[[], Awaitable[Sequence[Reason]]]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,7 +13,14 @@ from typing import Final
 
 import pytest
 
-from rillflow.actors.readiness import RAYLET_GONE, _warnings, full_store, raylet_check, runs
+from rillflow.actors.readiness import (
+    RAYLET_GONE,
+    GcsCheck,
+    _warnings,
+    full_store,
+    raylet_check,
+    runs,
+)
 from rillflow.errors import StoreError
 from rillflow.ports.readiness import (
     STORE_FULL,
@@ -188,3 +196,50 @@ async def test_a_warning_is_told_apart_and_keeps_nothing_from_being_ready() -> N
         await _until(lambda: not watch.warnings())
     finally:
         await watch.stop()
+
+
+class SlowGcs:
+    """A GCS that listens, and answers as a test says."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self.is_slow = False
+        self._port = server.getsockname()[1]
+
+    def ask(self, _timeout_s: float) -> None:
+        if self.is_slow:
+            raise TimeoutError
+
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+
+async def test_one_slow_answer_of_the_gcs_is_no_death_and_two_in_a_row_are() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gcs = SlowGcs(server)
+        check = GcsCheck(gcs.ask, gcs.address)
+        for _ in range(2):
+            gcs.is_slow = False
+            assert await check() == ()
+            gcs.is_slow = True
+            assert await check() == ()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await check()
+
+
+async def test_a_gcs_that_takes_no_connections_is_gone_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gcs = SlowGcs(server)
+        check = GcsCheck(gcs.ask, gcs.address)
+        assert await check() == ()
+        gcs.is_slow = True
+    with pytest.raises(TimeoutError):
+        await check()
+
+
+async def test_a_gcs_that_has_never_answered_is_not_ready() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gcs = SlowGcs(server)
+        gcs.is_slow = True
+        with pytest.raises(TimeoutError):
+            await GcsCheck(gcs.ask, gcs.address)()
