@@ -343,8 +343,10 @@ class Settings(BaseSettings):
     """Most tasks, and most groups, of an execution; a foreach or choice that makes more fails."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
     """Time after which a missing callback is polled for, or fails the attempt. None means never."""
-    max_dedicated: Annotated[int, Field(ge=0)] = 256
-    """Most dedicated executions at once, each in a process; more are refused (429)."""
+    max_dedicated: Annotated[int, Field(ge=0)] | None = None
+    """Most dedicated executions at once, each in a process of 39 MB and more; more are refused
+    (429). Without it, what a quarter of the memory of an API replica's machine, or of its control
+    group, holds, up to 256."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600

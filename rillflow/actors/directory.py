@@ -24,7 +24,8 @@ from rillflow.ids import DEDICATED_LISTINGS, ExecutionId
 from rillflow.ports.storage.store import Journal
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
+from rillflow.runtime.process.machine_memory import memory_bytes
+from rillflow.runtime.routing.dedicated_limit import DedicatedLimit, most_dedicated
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.settings import Settings
 
@@ -74,7 +75,7 @@ class RayExecutions(ExecutionRouter):
             return set(filter(is_dedicated_actor, names))
 
         limit = DedicatedLimit(
-            settings.max_dedicated,
+            most_dedicated(settings.max_dedicated, memory_bytes()),
             dedicated_names,
             lambda: journal.unfinished(DEDICATED_LISTINGS),
             name_of=dedicated_actor_name,

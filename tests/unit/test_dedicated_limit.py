@@ -1,5 +1,6 @@
 """Only so many dedicated executions run at once, since each of them has a process."""
 
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -8,7 +9,13 @@ from rillflow.core.events import RedoRequested
 from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import ELSEWHERE, Delivery, Reply, Submission, encode_replies
-from rillflow.runtime.routing.dedicated_limit import FRESH_S, START_S, DedicatedLimit
+from rillflow.runtime.process.machine_memory import memory_bytes
+from rillflow.runtime.routing.dedicated_limit import (
+    FRESH_S,
+    START_S,
+    DedicatedLimit,
+    most_dedicated,
+)
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
@@ -187,3 +194,50 @@ async def test_only_submissions_of_dedicated_executions_need_to_be_admitted() ->
     with pytest.raises(OverloadedError):
         await routes.run(refused, 1.0, "")
     assert asked == [refused.execution_id] * 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "memory", "most"),
+    [
+        (None, 8 * 1000**3, 50),
+        (None, 64 * 1000**3, 256),
+        (None, 100 * 1000**2, 1),
+        (None, None, 256),
+        (300, 1000**3, 300),
+        (0, 64 * 1000**3, 0),
+    ],
+)
+def test_without_the_setting_so_many_are_admitted_as_a_quarter_of_memory_holds(
+    wanted: int | None, memory: int | None, most: int
+) -> None:
+    assert most_dedicated(wanted, memory) == most
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "most"),
+    [
+        ("0::/", {}, 8_192_000),
+        ("0::/", {"memory.max": "max"}, 8_192_000),
+        ("0::/", {"memory.max": "5000000"}, 5_000_000),
+        ("0::/a/b", {"a/memory.max": "3000000", "a/b/memory.max": "max"}, 3_000_000),
+        ("0::/outside", {"memory.max": "2000000"}, 2_000_000),
+        ("4:memory:/job", {"memory/job/memory.limit_in_bytes": "1000000"}, 1_000_000),
+        ("4:memory:/", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, 8_192_000),
+        ("nothing", {}, 8_192_000),
+    ],
+)
+def test_memory_is_what_the_machine_or_a_group_of_the_process_has(
+    tmp_path: Path, groups: str, files: dict[str, str], most: int
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "meminfo").write_text("MemTotal:       8000 kB\nMemFree: 1 kB\n")
+    (tmp_path / "self" / "cgroup").write_text(f"9:name=systemd:/\n{groups}\n")
+    for name, content in files.items():
+        file = tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{content}\n")
+    assert memory_bytes(tmp_path, tmp_path / "groups") == most
+
+
+def test_memory_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    assert memory_bytes(tmp_path, tmp_path) is None

@@ -1,4 +1,4 @@
-"""The limit of dedicated executions that run at once; each takes a process of 30 MB and more.
+"""The limit of dedicated executions that run at once; each takes a process of its own.
 
 Used by `actors/directory.py`.
 """
@@ -17,10 +17,25 @@ from rillflow.ports.clock import Clock
 
 log = logging.getLogger("rillflow.admission")
 
+PROCESS_BYTES: Final = 40 * 1000**2
+"""What a process with a small dedicated execution takes: 39 MB."""
+MOST: Final = 256
+"""How many there may be by default, however much memory there is."""
+PART_OF_MEMORY: Final = 4
+"""They take one part of so many of the memory by default."""
 START_S: Final = 30.0
 """How long an admitted actor counts before it must be listed."""
 FRESH_S: Final = 1.0
 """How often it is looked up whose the actors are that others have admitted."""
+
+
+def most_dedicated(wanted: int | None, memory_bytes: int | None) -> int:
+    """Return how many there may be: as many as are wanted, or else as memory holds."""
+    if wanted is not None:
+        return wanted
+    if memory_bytes is None:
+        return MOST
+    return min(max(memory_bytes // PART_OF_MEMORY // PROCESS_BYTES, 1), MOST)
 
 
 class DedicatedLimit:
@@ -73,8 +88,8 @@ class DedicatedLimit:
         used = len(living) + len(self._admitted)
         if used >= self._most:
             raise OverloadedError(
-                f"{self._most} dedicated executions are running (max_dedicated); submit it with"
-                " isolation=shared, or try again later"
+                f"{self._most} dedicated executions are running, and memory is kept for no more"
+                " (max_dedicated); submit it with isolation=shared, or try again later"
             )
         await self._check_share(workspace, living, used)
         self._admitted[name] = workspace
