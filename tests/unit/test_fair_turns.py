@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Query, Reply
-from rillflow.runtime.aio.fair_turns import FairTurns, in_portions
+from rillflow.runtime.aio.fair_turns import LIGHT_TURNS, TURN_S, FairTurns, in_portions
 
 GREEDY: Final = ExecutionId("w:greedy_c_1")
 GREEDY_WORKSPACE: Final = [ExecutionId(f"greedy:flow_c_{number}") for number in range(50)]
 OTHER: Final = ExecutionId("w:other_c_1")
 LONG_S: Final = 0.2
+LONGER_THAN_THIS_TEST_S: Final = 1_000.0
 
 
 def call(execution_id: ExecutionId) -> Call:
@@ -171,8 +172,96 @@ async def test_one_that_waits_no_longer_keeps_nobody() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
     assert len(handling.handled) == 2
     state: Any = handling.turns
-    for _ in range(3):
+    for _ in range(2 * LIGHT_TURNS + 3):
         await asyncio.sleep(0)
     assert not state._waiting
     assert not state._spent_s
     assert not state.is_full
+
+
+async def test_a_call_that_passes_through_the_loop_several_times_waits_for_one_long_event() -> None:
+    handling = Handling()
+    greedy = [asyncio.create_task(handling.batch(each)) for each in GREEDY_WORKSPACE * 2]
+    await handling.third.wait()
+    for _ in range(5):
+        before = len(handling.handled)
+        for _ in range(LIGHT_TURNS):
+            await asyncio.sleep(0)
+        assert len(handling.handled) - before <= 1
+    await asyncio.gather(*greedy)
+
+
+async def test_events_that_are_half_as_long_as_a_turn_leave_turns_between_too() -> None:
+    handling = Handling(long_s=TURN_S / 2)
+
+    async def go_on(execution_id: ExecutionId) -> None:
+        for _ in range(10):
+            await handling.batch(execution_id)
+
+    greedy = asyncio.gather(*(go_on(each) for each in GREEDY_WORKSPACE[:8]))
+    await handling.third.wait()
+    while not greedy.done():
+        before = len(handling.handled)
+        for _ in range(LIGHT_TURNS):
+            await asyncio.sleep(0)
+        assert len(handling.handled) - before <= 2
+    await greedy
+
+
+async def test_while_calls_of_another_workspace_are_written_the_greedy_one_rests() -> None:
+    handling = Handling(long_s=LONGER_THAN_THIS_TEST_S)
+    greedy = [asyncio.create_task(handling.batch(each)) for each in GREEDY_WORKSPACE]
+    await handling.third.wait()
+    with handling.turns.in_hand(OTHER):
+        before = len(handling.handled)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(handling.handled) - before <= 1
+        await handling.batch(OTHER)
+    await asyncio.gather(*greedy)
+    assert len(handling.handled) == 51
+
+
+async def test_it_rests_no_longer_than_it_has_held_the_loop() -> None:
+    handling = Handling(long_s=0.03)
+    with handling.turns.in_hand(OTHER):
+        greedy = (handling.batch(each) for each in GREEDY_WORKSPACE[:5])
+        await asyncio.wait_for(asyncio.gather(*greedy), 60)
+    assert len(handling.handled) == 5
+
+
+async def test_it_does_not_rest_for_calls_of_its_own() -> None:
+    handling = Handling(long_s=LONGER_THAN_THIS_TEST_S)
+    with handling.turns.in_hand(GREEDY_WORKSPACE[0]):
+        greedy = (handling.batch(each) for each in GREEDY_WORKSPACE)
+        await asyncio.wait_for(asyncio.gather(*greedy), 60)
+    assert len(handling.handled) == 50
+
+
+async def test_the_one_of_a_thousand_that_continues_is_found_at_once() -> None:
+    handling = Handling()
+    many = [ExecutionId(f"greedy:flow_c_{number}") for number in range(50, 1_050)]
+    waiting = [asyncio.create_task(handling.batch(each)) for each in [GREEDY, *many]]
+    await asyncio.sleep(0)
+    state: Any = handling.turns
+    looked: list[ExecutionId] = []
+    state._waiting["greedy"] = Looked(state._waiting["greedy"], looked)
+    await asyncio.gather(*waiting)
+    assert len(looked) < 5 * len(many)
+
+
+class Looked(dict[Any, Any]):
+    """Notes what is looked at while it is gone through."""
+
+    def __init__(self, of: dict[Any, Any], looked: list[ExecutionId]) -> None:
+        super().__init__(of)
+        self._looked = looked
+
+    def __iter__(self) -> Any:
+        for each in super().__iter__():
+            self._looked.append(each)
+            yield each
+
+    def values(self) -> Any:
+        for each in self:
+            yield self[each]

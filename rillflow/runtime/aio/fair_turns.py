@@ -5,6 +5,12 @@ loop handles events for some milliseconds, and then returns to the loop. Waiting
 portion a turn, first those of the workspace that has used least, and of its executions the one that
 has used least. Long events thus delay their own execution first, and then others of its workspace.
 
+A short call of another workspace passes through the loop several times on its way: it is received,
+handled, written and answered. A portion of long events each time would make it wait for as many of
+them. So before a workspace that has filled a turn has the next one, the loop goes round some times
+without a portion, and while calls of workspaces that have used less are being written, it rests for
+as long as it has held the loop at most.
+
 A batch of calls is divided before that: calls that must be written apart form groups.
 
 Used by `runtime/activation/cache.py`, `runtime/aio/large_texts.py` and
@@ -13,9 +19,10 @@ Used by `runtime/activation/cache.py`, `runtime/aio/large_texts.py` and
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from math import inf
@@ -31,6 +38,10 @@ COUNTED_S: Final = 0.001
 """Shorter events are measured together, and charged to the execution of the last."""
 OLDEST_EVERY: Final = 8
 """Every so many portions the longest waiting one comes first, whatever its workspace used."""
+LIGHT_TURNS: Final = 3
+"""So many turns of the loop without a portion come before the next one of a workspace."""
+LONG_S: Final = 0.005
+"""Shorter portions are not noticed by those whose calls pass through the loop."""
 KEYED_TOGETHER: Final = 16
 """How many submissions of a workspace with idempotency keys are written together."""
 FIRED_TOGETHER: Final = 128
@@ -41,6 +52,7 @@ Handled = TypeVar("Handled")
 
 
 _Waiting: TypeAlias = "dict[ExecutionId, deque[tuple[int, asyncio.Future[None]]]]"
+"""By execution, those first whose turn is longer ago."""
 
 
 class FairTurns:
@@ -69,12 +81,35 @@ class FairTurns:
         self._waiting: dict[str, _Waiting] = {}
         self._numbers = count()
         self._handed_on = 0
+        self._in_hand = Counter[str]()
+        self._last = ""
+        """The workspace that had a long portion last."""
+        self._held_s = self._rest_s = 0.0
+        """For how long this turn, and the last one that was long, has held the loop."""
+        self._light_turns = LIGHT_TURNS
+        self._rest: asyncio.TimerHandle | None = None
+        self._has_rested = False
+
+    @contextmanager
+    def in_hand(self, execution_id: ExecutionId) -> Iterator[None]:
+        """Note that calls of the workspace of an execution are being written meanwhile."""
+        workspace = workspace_of(execution_id)
+        self._in_hand[workspace] += 1
+        try:
+            yield
+        finally:
+            self._in_hand[workspace] -= 1
+            if not self._in_hand[workspace]:
+                del self._in_hand[workspace]
+                if self._rest is not None:
+                    self._watch()
 
     async def wait(self, execution_id: ExecutionId) -> None:
         """Wait until events of an execution may be handled: at once, unless the turn is full."""
         if not self.is_full:
             return
         came = asyncio.get_running_loop().create_future()
+        self._watch()
         waiting = self._waiting.setdefault(workspace_of(execution_id), {})
         waiting.setdefault(execution_id, deque()).append((next(self._numbers), came))
         await came
@@ -127,12 +162,16 @@ class FairTurns:
     def _computed_s(self, passed_s: float) -> float:
         """Return how much of the time that has passed was computation."""
         before_s, self._cpu_read_s = self._cpu_read_s, self._cpu_s()
+        self._held_s += passed_s
         return min(passed_s, self._cpu_read_s - before_s)
 
     def _charge(self, execution_id: ExecutionId, spent_s: float) -> None:
         self._turn_s += spent_s
         for spender in (execution_id, workspace_of(execution_id)):
             self._spent_s[spender] = self._spent_s.get(spender, 0.0) + spent_s
+        if self._turn_s >= LONG_S:
+            self._last, self._rest_s = workspace_of(execution_id), self._held_s
+            self._light_turns, self._has_rested = 0, False
 
     def _watch(self) -> None:
         if not self._is_watched:
@@ -142,43 +181,89 @@ class FairTurns:
     def _next_turn(self) -> None:
         """Let one waiting execution continue in the next turn."""
         self._is_watched = False
-        self._turn_s = 0.0
-        came = self._next()
-        if came is None:
+        workspace = self._next_workspace()
+        if self._lets_others_pass(self._last if workspace is None else workspace):
+            return
+        self._turn_s = self._held_s = 0.0
+        if workspace is None:
             self.is_full = False
             self._spent_s.clear()
-        else:
+            return
+        came = self._take_off(workspace)
+        if not came.done():
             self._handed_on += 1
             came.set_result(None)
+        self._watch()
+
+    def _lets_others_pass(self, workspace: str) -> bool:
+        """Tell whether a workspace that has spent has its portion later; this is called again then.
+
+        Once it has rested it goes on, whatever others have in hand.
+        """
+        spent_s = self._spent_s.get(workspace, 0.0)
+        if spent_s < LONG_S:
+            return False
+        if self._light_turns < LIGHT_TURNS:
+            self._light_turns += 1
             self._watch()
+            return True
+        is_rest_due = self.is_full and not self._has_rested
+        if is_rest_due and self._is_awaited_by_others(spent_s):
+            if self._rest is None:
+                self._rest = asyncio.get_running_loop().call_later(self._rest_s, self._end_rest)
+            return True
+        if self._rest is not None:  # what they had in hand is to be answered
+            self._end_rest()
+            self._light_turns = 0
+            return True
+        return False
 
-    def _next(self) -> "asyncio.Future[None] | None":
-        while self._waiting:
-            is_turn_of_oldest = self._handed_on % OLDEST_EVERY == OLDEST_EVERY - 1
-            spent_s = {} if is_turn_of_oldest else self._spent_s
-            oldest = {each: _oldest(waiting) for each, waiting in self._waiting.items()}
-            workspace = min(oldest, key=lambda each: (spent_s.get(each, 0.0), oldest[each]))
-            executions = self._waiting[workspace]
-            execution_id = min(
-                executions, key=lambda each: (spent_s.get(each, 0.0), executions[each][0][0])
-            )
-            _, came = executions[execution_id].popleft()
-            self._forget_empty(workspace, execution_id)
-            if not came.done():
-                return came
-        return None
+    def _end_rest(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self._has_rested = True
+        self._watch()
 
-    def _forget_empty(self, workspace: str, execution_id: ExecutionId) -> None:
+    def _is_awaited_by_others(self, spent_s: float) -> bool:
+        """Tell whether workspaces that have spent less than half of that have calls in hand."""
+        return any(2 * self._spent_s.get(other, 0.0) < spent_s for other in self._in_hand)
+
+    def _next_workspace(self) -> str | None:
+        """Return the workspace of which one execution continues next, None if none waits."""
+        if not self._waiting:
+            return None
+        oldest = {each: _oldest(waiting) for each, waiting in self._waiting.items()}
+        spent_s = {} if self._is_turn_of_oldest() else self._spent_s
+        return min(oldest, key=lambda each: (spent_s.get(each, 0.0), oldest[each]))
+
+    def _is_turn_of_oldest(self) -> bool:
+        return self._handed_on % OLDEST_EVERY == OLDEST_EVERY - 1
+
+    def _take_off(self, workspace: str) -> "asyncio.Future[None]":
+        """Take off the execution of a workspace that continues next."""
         executions = self._waiting[workspace]
-        if not executions[execution_id]:
-            del executions[execution_id]
-        if not executions:
+        execution_id = self._next_execution(executions)
+        queue = executions.pop(execution_id)
+        _, came = queue.popleft()
+        if queue:
+            executions[execution_id] = queue  # now the last one
+        elif not executions:
             del self._waiting[workspace]
+        return came
+
+    def _next_execution(self, executions: _Waiting) -> ExecutionId:
+        """Return the first that has spent nothing, or the one that has spent least."""
+        if self._is_turn_of_oldest():
+            return next(iter(executions))
+        spent_s = self._spent_s
+        fresh = next((each for each in executions if each not in spent_s), None)
+        return fresh or min(executions, key=lambda each: spent_s.get(each, 0.0))
 
 
 def _oldest(waiting: _Waiting) -> int:
-    """Return the number of what has waited longest; numbers rise."""
-    return min(queue[0][0] for queue in waiting.values())
+    """Return the number of the one that has waited about longest; numbers rise."""
+    return next(iter(waiting.values()))[0][0]
 
 
 async def in_portions(calls: Sequence[Call], take: Portion) -> list[Reply]:

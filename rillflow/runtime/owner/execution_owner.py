@@ -342,7 +342,8 @@ class ExecutionOwner:
         try:
             error, append_s = None if until is None else await until(), 0.0
             if error is None:
-                error, append_s = await self._append(written)
+                with self._turns.in_hand(calls[0].execution_id):
+                    error, append_s = await self._append(written)
             is_written = error is None
         finally:
             if is_written and written:
