@@ -11,14 +11,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 from rillflow.ports.deployment import PROTOCOL, protocol_of
 from tests.api.definition_texts import SUSPENDED
 from tests.cluster.api import Api, Functions
-from tests.cluster.load import CALLERS, Load, ended_ms, steps, under_load
+from tests.cluster.load import (
+    CALLERS,
+    Load,
+    check_mixture_calls,
+    ended_ms,
+    mixture,
+    steps,
+    under_load,
+)
 from tests.cluster.other_release import make_release, shipped
 from tests.cluster.processes import ROOT
 from tests.cluster.ray_nodes import IMPATIENT, RayNode
@@ -78,8 +86,15 @@ def _cluster(folder: Path, earlier: str) -> Iterator[ServeCluster]:
         cluster.head.kill()
 
 
+class TwoNodes(NamedTuple):
+    """A deployment on the head and another node."""
+
+    cluster: ServeCluster
+    second: RayNode
+
+
 @pytest.fixture(name="two_nodes")
-def _two_nodes(server: PostgresServer, earlier: str) -> Iterator[ServeCluster]:
+def _two_nodes(server: PostgresServer, earlier: str) -> Iterator[TwoNodes]:
     with tempfile.TemporaryDirectory(prefix="ru", dir="/tmp") as name, ExitStack() as ends:
         cluster = ServeCluster(Path(name), RILLFLOW_STORE=server.new_database(), **IMPATIENT)
         ends.callback(cluster.head.kill)
@@ -94,7 +109,7 @@ def _two_nodes(server: PostgresServer, earlier: str) -> Iterator[ServeCluster]:
         ends.callback(second.kill)
         cluster.write(earlier, **ON_TWO_NODES)
         assert "everything runs as wanted" in cluster.control(f"deploy {FILE}")
-        yield cluster
+        yield TwoNodes(cluster, second)
 
 
 def _until_rolled(cluster: ServeCluster, protocol: int) -> Any:
@@ -127,11 +142,48 @@ def test_nothing_is_lost_wrong_or_doubled_on_the_way_there_and_back(
 
 
 def test_nothing_is_lost_wrong_or_doubled_on_two_nodes_either(
-    two_nodes: ServeCluster, functions: Functions, earlier: str, ours: str
+    two_nodes: TwoNodes, functions: Functions, earlier: str, ours: str
 ) -> None:
-    state = two_nodes.cluster()
-    assert len({actor["node"] for actor in state["actors"]}) == 2
-    _check_the_way_there_and_back(two_nodes, functions, (ours, earlier), ON_TWO_NODES)
+    assert len(_nodes(two_nodes.cluster.cluster())) == 2
+    _check_the_way_there_and_back(two_nodes.cluster, functions, (ours, earlier), ON_TWO_NODES)
+
+
+def test_a_node_that_dies_while_actors_are_replaced_costs_no_execution(
+    two_nodes: TwoNodes, functions: Functions, ours: str
+) -> None:
+    cluster, second = two_nodes
+    before = cluster.cluster()
+    assert len(_nodes(before)) == 2
+    base_url = f"http://127.0.0.1:{cluster.port}"
+    with under_load(base_url, mixture(functions.url), pause_s=CALLERS / RATE_PER_S) as load:
+        load.wait_for(BEFORE)
+        cluster.write(ours, **ON_TWO_NODES)
+        cluster.head.run(f"serve deploy {FILE}", cluster.folder)
+        _until_one_is_replaced(cluster, before)
+        second.kill()
+        state = _until_rolled(cluster, PROTOCOL)
+        load.wait_for(len(load.acknowledged) + BEFORE)
+    assert len(_nodes(state)) == 1
+    assert state["controller"]["reasons"] == []
+    load.check_ends()
+    load.check_refusals()
+    for execution_id in load.acknowledged:
+        check_mixture_calls(functions.calls(execution_id), kills=1)
+
+
+def _nodes(state: Any) -> set[str]:
+    return {actor["node"] for actor in state["actors"]}
+
+
+def _until_one_is_replaced(cluster: ServeCluster, before: Any) -> None:
+    pids = {actor["pid"] for actor in before["actors"]}
+    give_up = time.monotonic() + LONG_S
+    while True:
+        state = cluster.cluster()
+        if state is not None and not pids >= {actor["pid"] for actor in state["actors"]}:
+            return
+        assert time.monotonic() < give_up, cluster.status()
+        time.sleep(LOOK_S)
 
 
 def _check_the_way_there_and_back(
