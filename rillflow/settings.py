@@ -346,7 +346,7 @@ class Settings(BaseSettings):
     max_dedicated: Annotated[int, Field(ge=0)] | None = None
     """Most dedicated executions at once, each in a process of 39 MB and more; more are refused
     (429). Without it, what a quarter of the memory of an API replica's machine, or of its control
-    group, holds, up to 256."""
+    group, holds, up to 256; on PostgreSQL, as many as half of its connections are enough for."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600

@@ -21,7 +21,7 @@ from rillflow.actors.names import (
 from rillflow.actors.peers import Peer
 from rillflow.errors import UnavailableError
 from rillflow.ids import DEDICATED_LISTINGS, ExecutionId
-from rillflow.ports.storage.store import Journal
+from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.machine_memory import memory_bytes
@@ -49,11 +49,11 @@ class RayExecutions(ExecutionRouter):
     """The executions of the cluster; calls to one owner are sent in batches."""
 
     def __init__(
-        self, settings: Settings, spawn: Callable[[ExecutionId], Any], journal: Journal
+        self, settings: Settings, spawn: Callable[[ExecutionId], Any], store: Store
     ) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution.
 
-        The ``journal`` tells whose the dedicated executions are.
+        The ``store`` tells whose the dedicated executions are, and how many may connect to it.
         """
         namespace = settings.namespace
         most = settings.max_queued_submissions
@@ -74,10 +74,15 @@ class RayExecutions(ExecutionRouter):
             names = await asyncio.to_thread(names_of_actors, namespace)
             return set(filter(is_dedicated_actor, names))
 
+        async def most_of_these() -> int:
+            wanted = settings.max_dedicated
+            connections = await store.connections() if wanted is None else None
+            return most_dedicated(wanted, memory_bytes(), connections)
+
         limit = DedicatedLimit(
-            most_dedicated(settings.max_dedicated, memory_bytes()),
+            most_of_these,
             dedicated_names,
-            lambda: journal.unfinished(DEDICATED_LISTINGS),
+            lambda: store.unfinished(DEDICATED_LISTINGS),
             name_of=dedicated_actor_name,
             clock=SystemClock(),
         )

@@ -48,7 +48,8 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
-from rillflow.ports.storage.store import Journal
+from rillflow.ports.storage.store import Store
+from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.backpressure.quotas import store_limit
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
@@ -117,7 +118,11 @@ class ExecutionActor:
         self._watch.start()
         self._meters = owner_meters(self._name, settings)
         self._replicas = ReplicaMetrics(SystemClock())
-        self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
+        self._store = open_store(
+            settings.store_url,
+            large_value_bytes=settings.large_value_bytes,
+            few_connections=dedicated is not None,
+        )
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
         self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
@@ -204,7 +209,9 @@ class ExecutionActor:
 
     async def _start(self) -> None:
         try:
-            await self._store.open()
+            # Many of these may wait for a connection, and each start of a process takes long.
+            again = self._dedicated is not None
+            await (retry_while_unavailable(self._store.open) if again else self._store.open())
             await self._compare()
             await _take_lease(self)
             await self._host.start()
@@ -466,9 +473,9 @@ def spawn_dedicated(
     return actor.remote(settings, index, deployed, execution_id)
 
 
-def ray_executions(settings: Settings, journal: Journal) -> RayExecutions:
+def ray_executions(settings: Settings, store: Store) -> RayExecutions:
     """Return the executions of a stack with these settings."""
-    return RayExecutions(settings, partial(spawn_dedicated, settings), journal)
+    return RayExecutions(settings, partial(spawn_dedicated, settings), store)
 
 
 def actor_spawner(settings: Settings) -> ActorSpawner:

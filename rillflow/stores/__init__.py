@@ -18,7 +18,9 @@ from rillflow.stores.urls import refuse_malformed
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
 
-def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store:
+def open_store(
+    url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES, few_connections: bool = False
+) -> Store:
     """Return the store that a URL names; the caller awaits its ``open()``.
 
     Args:
@@ -28,6 +30,8 @@ def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store
             ``postgresql://user:password@host:port/database``.
         large_value_bytes: Length above which a value is stored apart, once for each
             execution. What another length has written can be read.
+        few_connections: For one of many processes that wait most of the time: two connections
+            to a database server at most, and none while it is idle.
 
     Raises:
         StoreError: The URL names no store.
@@ -45,7 +49,9 @@ def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store
         refuse_malformed(url)
         from rillflow.stores.postgres.store import PostgresStore  # noqa: PLC0415 - asyncpg
 
-        return PostgresStore(url, large_value_bytes=large_value_bytes)
+        return PostgresStore(
+            url, large_value_bytes=large_value_bytes, few_connections=few_connections
+        )
     raise _unknown(url)
 
 

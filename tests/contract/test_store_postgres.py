@@ -10,13 +10,19 @@ import pytest
 
 from rillflow.errors import ConflictError, FencedError, StoreError
 from rillflow.ports.storage.store import Append, ExecutionFilter
-from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.database import FEW_CONNECTIONS, PostgresDatabase
 from rillflow.stores.postgres.store import PostgresStore
 from rillflow.stores.postgres.writer import PostgresWriter
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 from tests.postgres_server import PostgresServer
 
 SILENCE_S = 1.0
+IDLE_S = 0.2
+LOOKS = 150
+CONNECTED = """
+SELECT count(*) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND datname = current_database()
+"""
 END_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database()
@@ -49,6 +55,65 @@ async def test_the_store_goes_on_after_its_connections_were_cut(
     )
     await store.append([submit(3)])
     assert await store.load(id_of(3)) is not None
+
+
+async def _connections_of(other: asyncpg.Connection) -> int:
+    return int(await other.fetchval(CONNECTED))
+
+
+async def _until_none(other: asyncpg.Connection) -> None:
+    for _ in range(LOOKS):
+        if await _connections_of(other) == 0:
+            return
+        await other.execute("SELECT pg_sleep($1)", IDLE_S)
+    raise AssertionError("connections were not given back")
+
+
+async def test_a_process_of_few_connections_takes_two_at_most_and_none_while_it_is_idle(
+    url: str, other: asyncpg.Connection
+) -> None:
+    database = PostgresDatabase(url, few_connections=True, idle_s=IDLE_S)
+    await database.open()
+    try:
+        for first in (1, 10):
+            appends = (database.append([submit(first + each)]) for each in range(5))
+            reads = (database.rows("SELECT pg_sleep(0.05)") for _ in range(5))
+            used = asyncio.gather(*appends, *reads)
+            most = 0
+            while not used.done():
+                most = max(most, await _connections_of(other))
+                await asyncio.sleep(0)
+            await used
+            assert most == FEW_CONNECTIONS
+            await _until_none(other)
+    finally:
+        await database.close()
+
+
+async def test_a_probe_fails_while_the_writer_cannot_connect(
+    store: PostgresStore, url: str, postgres_server: PostgresServer
+) -> None:
+    await store.load(id_of(1))  # by a connection that stays
+    operator = await asyncpg.connect(postgres_server.new_database())
+    try:
+        allow = f"ALTER DATABASE {urlsplit(url).path[1:]} ALLOW_CONNECTIONS"
+        await operator.execute(f"{allow} false")
+        with pytest.raises(StoreError, match="not currently accepting connections"):
+            await store.probe()
+        await operator.execute(f"{allow} true")
+        await store.probe()
+    finally:
+        await operator.close()
+
+
+async def test_a_store_tells_how_many_connections_all_processes_may_have(
+    store: PostgresStore, url: str, other: asyncpg.Connection
+) -> None:
+    server = int(await other.fetchval("SHOW max_connections"))
+    reserved = int(await other.fetchval("SHOW superuser_reserved_connections"))
+    assert await store.connections() == server - reserved
+    await other.execute(f"ALTER DATABASE {urlsplit(url).path[1:]} CONNECTION LIMIT 40")
+    assert await store.connections() == 40
 
 
 async def test_appends_to_a_server_that_falls_silent_fail_and_the_next_ones_are_written(

@@ -1,22 +1,25 @@
 """Only so many dedicated executions run at once, since each of them has a process."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from rillflow.core.events import RedoRequested
-from rillflow.errors import OverloadedError
+from rillflow.errors import OverloadedError, StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import ELSEWHERE, Delivery, Reply, Submission, encode_replies
 from rillflow.runtime.process.machine_memory import memory_bytes
 from rillflow.runtime.routing.dedicated_limit import (
     FRESH_S,
+    PROCESS_CONNECTIONS,
     START_S,
     DedicatedLimit,
     most_dedicated,
 )
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
+from rillflow.stores.postgres.database import FEW_CONNECTIONS
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
 
@@ -33,6 +36,14 @@ class Actors:
 
     def of_another_replica(self, most: int) -> DedicatedLimit:
         """Return the limit of a replica that has admitted nothing."""
+
+        async def all_of_them() -> int:
+            return most
+
+        return self.of(all_of_them)
+
+    def of(self, most: Callable[[], Awaitable[int]]) -> DedicatedLimit:
+        """Return the limit of a replica that asks how many there may be."""
         return DedicatedLimit(
             most, self._names, self._unfinished, name_of=lambda each: each, clock=self.clock
         )
@@ -211,6 +222,38 @@ def test_without_the_setting_so_many_are_admitted_as_a_quarter_of_memory_holds(
     wanted: int | None, memory: int | None, most: int
 ) -> None:
     assert most_dedicated(wanted, memory) == most
+
+
+@pytest.mark.parametrize(
+    ("wanted", "connections", "most"),
+    [(None, 97, 24), (None, 3, 1), (None, None, 256), (None, 10_000, 256), (40, 97, 40)],
+)
+def test_without_the_setting_they_take_half_of_the_connections_of_a_database_at_most(
+    wanted: int | None, connections: int | None, most: int
+) -> None:
+    assert most_dedicated(wanted, None, connections) == most
+
+
+def test_a_process_takes_no_more_connections_than_are_counted_for_it() -> None:
+    assert PROCESS_CONNECTIONS == FEW_CONNECTIONS
+
+
+async def test_the_limit_is_asked_for_until_the_database_has_answered() -> None:
+    actors = Actors(1)
+    answers: list[int | StoreError] = [StoreError("it is away"), 1]
+
+    async def most() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    limit = actors.of(most)
+    with pytest.raises(StoreError, match="away"):
+        await limit.admit("a:f")
+    await limit.admit("a:f")
+    with pytest.raises(OverloadedError, match="1 dedicated executions"):
+        await limit.admit("b:f")
 
 
 @pytest.mark.parametrize(

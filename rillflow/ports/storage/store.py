@@ -418,6 +418,14 @@ class Store(
         """
         ...
 
+    async def connections(self) -> int | None:
+        """Return how many connections all processes together may have; None where none are needed.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        ...
+
     async def size_bytes(self) -> int:
         """Return about how many bytes the store takes on disk; 0 where it keeps nothing there.
 

@@ -4,6 +4,7 @@ Used by `actors/directory.py`.
 """
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -23,19 +24,34 @@ MOST: Final = 256
 """How many there may be by default, however much memory there is."""
 PART_OF_MEMORY: Final = 4
 """They take one part of so many of the memory by default."""
+PROCESS_CONNECTIONS: Final = 2
+"""What a process takes of the connections to a database server, at most (`open_store`)."""
+PART_OF_CONNECTIONS: Final = 2
+"""They take one part of so many of the connections by default."""
 START_S: Final = 30.0
 """How long an admitted actor counts before it must be listed."""
 FRESH_S: Final = 1.0
 """How often it is looked up whose the actors are that others have admitted."""
 
 
-def most_dedicated(wanted: int | None, memory_bytes: int | None) -> int:
-    """Return how many there may be: as many as are wanted, or else as memory holds."""
+def most_dedicated(
+    wanted: int | None, memory_bytes: int | None, connections: int | None = None
+) -> int:
+    """Return how many there may be: as many as are wanted, or else as there is room for.
+
+    Args:
+        wanted: The setting.
+        memory_bytes: The memory of this machine, None if it is not known.
+        connections: What the database allows all processes, None if they need none.
+    """
     if wanted is not None:
         return wanted
-    if memory_bytes is None:
-        return MOST
-    return min(max(memory_bytes // PART_OF_MEMORY // PROCESS_BYTES, 1), MOST)
+    most = MOST
+    if memory_bytes is not None:
+        most = min(most, memory_bytes // PART_OF_MEMORY // PROCESS_BYTES)
+    if connections is not None:
+        most = min(most, connections // PART_OF_CONNECTIONS // PROCESS_CONNECTIONS)
+    return max(most, 1)
 
 
 class DedicatedLimit:
@@ -49,24 +65,26 @@ class DedicatedLimit:
 
     def __init__(
         self,
-        most: int,
+        most: Callable[[], Awaitable[int]],
         living: Callable[[], Awaitable[AbstractSet[str]]],
         unfinished: Callable[[], Awaitable[Collection[ExecutionId]]],
         *,
         name_of: Callable[[ExecutionId], str],
         clock: Clock,
     ) -> None:
-        """Admit up to ``most``.
+        """Admit as many as ``most`` returns, which is asked until it has answered.
 
         ``living`` returns the names of the actors that run or start, ``unfinished`` the dedicated
         executions that the store lists, and ``name_of`` the name of the actor of one.
         """
-        self._most = most
+        self._ask_most = most
+        self._most = 0
+        self._is_known = False
         self._living = living
         self._unfinished = unfinished
         self._name_of = name_of
         self._clock = clock
-        self._admitted = TTLCache[str, str](max(most, 1), START_S, timer=clock.monotonic_s)
+        self._admitted = TTLCache[str, str](math.inf, START_S, timer=clock.monotonic_s)
         self._workspaces: dict[str, str] = {}
         """The workspaces of living actors, as far as they are known; names do not tell them."""
         self._looked_s = float("-inf")
@@ -76,7 +94,10 @@ class DedicatedLimit:
 
         Raises:
             OverloadedError: The limit is reached, or the share of its workspace is (429).
+            StoreError: The limit is that of a database that does not answer.
         """
+        if not self._is_known:
+            self._most, self._is_known = await self._ask_most(), True
         name, workspace = self._name_of(execution_id), workspace_of(execution_id)
         living = await self._living()
         known = self._workspaces
@@ -88,8 +109,9 @@ class DedicatedLimit:
         used = len(living) + len(self._admitted)
         if used >= self._most:
             raise OverloadedError(
-                f"{self._most} dedicated executions are running, and memory is kept for no more"
-                " (max_dedicated); submit it with isolation=shared, or try again later"
+                f"{self._most} dedicated executions are running, and there is no memory, or"
+                " connection to the database, for more (max_dedicated); submit it with"
+                " isolation=shared, or try again later"
             )
         await self._check_share(workspace, living, used)
         self._admitted[name] = workspace

@@ -68,6 +68,10 @@ class MemoryLifecycle:
         """Refuse when closed; otherwise memory accepts every write."""
         self._check_open()
 
+    async def connections(self) -> int | None:
+        """Return None: nobody connects."""
+        return None
+
     async def size_bytes(self) -> int:
         """Return 0: nothing is on disk."""
         self._check_open()

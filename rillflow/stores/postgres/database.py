@@ -5,7 +5,7 @@ Used by `stores/postgres`.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -24,9 +24,20 @@ POOL_SETTINGS = {
 }
 _POOL_SIZE = 5
 """Three searches run at once (`runtime/searches.py`); the others are for whatever is not one."""
+FEW_CONNECTIONS: Final = 2
+"""What a process takes at most that is told to take few: one that writes, and one that reads."""
+_IDLE_S: Final = 10.0
+"""After so long without a use such a process gives them back."""
 _SOON_S = 3.0
 _LONGEST_READ_S = 120.0
 """After this a silent server counts as lost; listings of millions take less."""
+_CONNECTIONS: Final = """
+SELECT least(
+    current_setting('max_connections')::int
+        - current_setting('superuser_reserved_connections')::int,
+    nullif(datconnlimit, -1), nullif(rolconnlimit, -1))::text
+FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user
+"""
 
 
 class PostgresDatabase:
@@ -35,9 +46,22 @@ class PostgresDatabase:
     It belongs to the event loop that opened it.
     """
 
-    def __init__(self, url: str, *, longest_read_s: float = _LONGEST_READ_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        longest_read_s: float = _LONGEST_READ_S,
+        few_connections: bool = False,
+        idle_s: float = _IDLE_S,
+    ) -> None:
+        """Serve one process; the times are for tests.
+
+        With ``few_connections`` it takes ``FEW_CONNECTIONS`` at most, and none while it is idle.
+        """
         self._url = url
         self._longest_read_s = longest_read_s
+        self._few = few_connections
+        self._idle_s = idle_s
         self._writer: PostgresWriter | None = None
         self._pool: asyncpg.Pool | None = None
 
@@ -49,15 +73,18 @@ class PostgresDatabase:
         """
         await upgrade(self._url)
         if self._pool is None:
+            sizes: dict[str, Any] = {"min_size": 1, "max_size": _POOL_SIZE}
+            if self._few:
+                idle = {"max_inactive_connection_lifetime": self._idle_s}
+                sizes = {"min_size": 0, "max_size": FEW_CONNECTIONS - 1, **idle}
             async with store_errors():
                 self._pool = await asyncpg.create_pool(
                     self._url,
-                    min_size=1,
-                    max_size=_POOL_SIZE,
                     server_settings=POOL_SETTINGS,
                     command_timeout=self._longest_read_s,
+                    **sizes,
                 )
-            self._writer = PostgresWriter(self._url)
+            self._writer = PostgresWriter(self._url, idle_s=self._idle_s if self._few else None)
 
     async def close(self) -> None:
         """Finish what is under way and disconnect; no effect when closed."""
@@ -67,6 +94,21 @@ class PostgresDatabase:
             await writer.stop()
         if pool is not None:
             await pool.close()
+
+    async def probe(self) -> None:
+        """Write the row with the schema version again, and let the writer connect if it has not.
+
+        Raises:
+            StoreError: The database accepts no writes, or lets the writer not in.
+        """
+        await self.execute("UPDATE rillflow_schema SET version = version")
+        if self._writer is not None:
+            async with store_errors():
+                await self._writer.connect()
+
+    async def connections(self) -> int | None:
+        """Return how many connections the database allows all processes of this user together."""
+        return int(await self.value(_CONNECTIONS) or 0) or None
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write the appends, all or none, with the next group commit."""

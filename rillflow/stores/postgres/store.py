@@ -37,8 +37,15 @@ class PostgresStore(
     StoreError: they must load again before they continue. The next call connects again.
     """
 
-    def __init__(self, url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
-        database = PostgresDatabase(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        large_value_bytes: int = LARGE_VALUE_BYTES,
+        few_connections: bool = False,
+    ) -> None:
+        """Connect when it is opened; see ``open_store``."""
+        database = PostgresDatabase(url, few_connections=few_connections)
         PostgresJournal.__init__(self, database, large_value_bytes)
         PostgresSearch.__init__(self, database)
         PostgresCatalogue.__init__(self, database)
@@ -66,7 +73,11 @@ class PostgresStore(
         Raises:
             StoreError: The database accepts no writes.
         """
-        await self._database.execute("UPDATE rillflow_schema SET version = version")
+        await self._database.probe()
+
+    async def connections(self) -> int | None:
+        """Return how many connections the database allows all processes of this user together."""
+        return await self._database.connections()
 
     async def size_bytes(self) -> int:
         """Return the bytes of the whole database."""

@@ -148,14 +148,21 @@ class _Ticket(NamedTuple):
 class PostgresWriter:
     """Commits the appends of callers on one connection, those of an execution as they arrive."""
 
-    def __init__(self, url: str, *, silence_s: float = SILENCE_S) -> None:
-        """Write to this database; a group that takes longer than ``silence_s`` has failed."""
+    def __init__(
+        self, url: str, *, silence_s: float = SILENCE_S, idle_s: float | None = None
+    ) -> None:
+        """Write to this database; a group that takes longer than ``silence_s`` has failed.
+
+        With ``idle_s``, the connection is given back after so many seconds without an append.
+        """
         self._url = url
         self._silence_s = silence_s
+        self._idle_s = idle_s
         self._order: CommitOrder[_Ticket] = CommitOrder()
         self._wake = asyncio.Event()
         self._stopped = False
         self._connection: asyncpg.Connection | None = None
+        self._connecting = asyncio.Lock()
         self._known_scopes: set[int] = set()
         self._known = KnownPlaces()
         self._totals = Totals()
@@ -197,11 +204,19 @@ class PostgresWriter:
                 now_s = time.monotonic()
                 order.took(group, now_s - begun_s, now_s)
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(order.pause_s(begun_s)):
-                    await self._wake.wait()
-            self._wake.clear()
+            await self._wait(order.pause_s(begun_s))
         await self._disconnect()
+
+    async def _wait(self, pause_s: float | None) -> None:
+        """Wait for an append, or until those that wait may go on."""
+        is_idle = pause_s is None
+        try:
+            async with asyncio.timeout(self._idle_s if is_idle else pause_s):
+                await self._wake.wait()
+        except TimeoutError:
+            if is_idle:
+                await self._disconnect()
+        self._wake.clear()
 
     async def _commit(self, tickets: list[_Ticket]) -> None:
         """Commit a group; a ticket that breaks it (a taken key) fails alone."""
@@ -219,20 +234,32 @@ class PostgresWriter:
         for ticket, refusal in zip(tickets, refusals, strict=True):
             ticket.settle(refusal)
 
+    async def connect(self) -> asyncpg.Connection:
+        """Return the connection, a new one where there is none that is open.
+
+        Raises:
+            asyncpg.PostgresError: The server lets nobody in; or an error of ``CONNECTION_ERRORS``.
+        """
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                # The database may have come back as it was earlier.
+                self._known.forget()
+                self._keys.clear()
+                self._known_scopes.clear()
+                self._connection = await asyncpg.connect(
+                    self._url, server_settings=WRITER_SETTINGS, timeout=self._silence_s
+                )
+            return self._connection
+
     async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
-        if self._connection is None or self._connection.is_closed():
-            # The database may have come back as it was earlier.
-            self._known.forget()
-            self._keys.clear()
-            self._known_scopes.clear()
-            self._connection = await asyncpg.connect(
-                self._url, server_settings=WRITER_SETTINGS, timeout=self._silence_s
-            )
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = await self.connect()
         # Cutting it wakes all waiting calls; a time-out would wait for a rollback again.
         loop = asyncio.get_running_loop()
-        cut = loop.call_later(self._silence_s, self._connection.terminate)
+        cut = loop.call_later(self._silence_s, connection.terminate)
         try:
-            return await self._write_to(self._connection, tickets)
+            return await self._write_to(connection, tickets)
         finally:
             cut.cancel()
 

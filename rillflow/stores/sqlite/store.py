@@ -94,6 +94,10 @@ class SqliteStore(
             raise StoreError(f"{self._folder}: the disk has {free_bytes} bytes left")
         await self._database.write(rewrite_version)
 
+    async def connections(self) -> int | None:
+        """Return None: the file bounds no connections."""
+        return None
+
     async def size_bytes(self) -> int:
         """Return the bytes of the file, and of the commits that are not moved into it yet."""
         return await self._database.size_bytes()
