@@ -3,6 +3,8 @@
 import base64
 import html
 import json
+import unicodedata
+from typing import Literal
 from urllib.parse import quote
 
 import pytest
@@ -75,6 +77,66 @@ def test_a_secret_is_found_in_base64_whatever_stands_around_it(
         encoded = encode(before + secret.encode() + after).decode()
         assert "${secret:S}" in mask.text(encoded)
         assert "${secret:S}" in mask.text(quote(encoded, safe=""))
+
+
+@settings(max_examples=examples(200))
+@given(st.binary(max_size=7), st.text(min_size=6, max_size=20), st.binary(max_size=7))
+@example(b"user:", "s3cr3t", b"")
+@example(b"a", "s3cr3t", b"b")
+@example(b"ab", "s3cr3t7", b"cd")
+def test_no_character_with_bits_of_a_secret_is_left_of_its_base64_or_base32(
+    before: bytes, secret: str, after: bytes
+) -> None:
+    mask = Mask({"S": secret})
+    value = secret.encode()
+    for encode, bits in ((base64.b64encode, 6), (base64.b32encode, 5)):
+        encoded = encode(before + value + after).decode()
+        first, end = len(before) * 8 // bits, -(-(len(before) + len(value)) * 8 // bits)
+        if end - first < 10:
+            continue  # so short that it may not be looked for
+        for written in (encoded, encoded.lower() if bits == 5 else encoded):
+            shown = mask.text(written)
+            assert shown.startswith(written[:first] + "${secret:S}")
+            assert shown.endswith("${secret:S}" + written[end:])
+
+
+@settings(max_examples=examples(200))
+@given(st.binary(max_size=7), st.text(min_size=4, max_size=20), st.binary(max_size=7))
+def test_a_secret_is_found_in_hexadecimal_digits(before: bytes, secret: str, after: bytes) -> None:
+    mask = Mask({"S": secret})
+    for between in ("", ":", " ", "-"):
+        first, value, last = (
+            each.hex(between) if between else each.hex()
+            for each in (before, secret.encode(), after)
+        )
+        assert "${secret:S}" in mask.text(first + between + value + between + last)
+        assert "${secret:S}" in mask.text((first + between + value + between + last).upper())
+
+
+@pytest.mark.parametrize("secret", ["Bücher-é-ñandú", unicodedata.normalize("NFD", "clé d'accès")])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_secret_is_found_in_both_normal_forms_of_unicode(
+    secret: str, form: Literal["NFC", "NFD"]
+) -> None:
+    mask = Mask({"S": secret})
+    given_back = unicodedata.normalize(form, secret)
+    assert mask.text(f"<{given_back}>") == "<${secret:S}>"
+    assert mask.text(f"<{quote(given_back)}>") == "<${secret:S}>"
+    assert mask.text(f"<{json.dumps(given_back)[1:-1]}>") == "<${secret:S}>"
+    assert mask.text(f"<{given_back.encode().hex()}>") == "<${secret:S}>"
+    assert mask.text(base64.b64encode(given_back.encode()).decode().strip("=")) == "${secret:S}"
+
+
+def test_a_secret_is_found_percent_encoded_as_latin_1_and_as_the_text_of_bytes() -> None:
+    secret = "clé d'accès"
+    mask = Mask({"S": secret})
+    for written in (
+        quote(secret, encoding="latin-1"),
+        quote(quote(secret, encoding="latin-1")),
+        repr(secret.encode())[2:-1],
+        repr(repr(secret.encode()))[3:-2],
+    ):
+        assert mask.text(f"<{written}>") == "<${secret:S}>"
 
 
 def test_the_name_of_a_host_is_masked_as_it_is_looked_up() -> None:

@@ -1,19 +1,22 @@
 """The spellings of a secret in a text, as one pattern.
 
-A secret is found as plain text in any case, with any of its characters percent-encoded, escaped in
-JSON (once or several times), or written as an HTML entity, as the punycode of a host name, and
-inside Base64, at any offset and in lines. Patterns are RE2's over UTF-8 bytes, so a search takes
-linear time.
+A secret is found as plain text in any case and in both normal forms of Unicode, with any of its
+characters percent-encoded (also as Latin-1), escaped in JSON (once or several times) or in the
+source of a program, or written as an HTML entity, as the punycode of a host name, as hexadecimal
+digits, and inside Base64 and Base32, at any offset and in lines. Patterns are RE2's over UTF-8
+bytes, so a search takes linear time.
 
 Used by `gateways/secrets/masks.py`.
 """
 
-import base64
 import html
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator
+from math import gcd
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote, quote_plus
 
 import re2
@@ -23,10 +26,14 @@ from rillflow.jsontypes import encode_json
 
 SHORTEST_MASKED: Final = 4
 """Shorter secrets are not searched: they would be found everywhere."""
-SHORTEST_IN_BASE64: Final = 7
-"""Shorter pieces of Base64 are not searched: they occur in images by chance."""
+SHORTEST_ENCODED: Final = 7
+"""Shorter pieces of Base64 and Base32 are not searched: they occur in images by chance."""
 LONGEST_SPELLED_OUT: Final = 512
 """Of longer secrets only the usual spellings of the whole are searched."""
+
+LONGEST_IN_ALL_CODES: Final = 128
+"""Longer secrets, in bytes, are searched neither in Base32 nor in hexadecimal digits nor in another
+normal form: with a larger pattern RE2 takes a hundred times as long for a text."""
 
 Pattern = Any  # re2 ships no types
 
@@ -37,7 +44,21 @@ _IN_BASE64: Final = {
 }
 _LINE_BREAK: Final = rb"(?:\\+[rn]|[\r\n]|%(?:25)*0(?:[aA]|[dD])|\\+u000(?:[aA]|[dD]))*"
 """What may stand between two characters of Base64 in lines, as MIME and ``base64`` write it."""
+_BYTE_BREAK: Final = b"[ :-]?"
+"""What may stand between two bytes in hexadecimal digits."""
 _JSON_LETTERS: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+
+
+class _Code(NamedTuple):
+    """A code that writes a text by characters of a few bits, whatever the bytes are."""
+
+    characters: str
+    bits: int
+    ignores_case: bool = False
+
+
+_BASE64: Final = _Code(f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/", 6)
+_BASE32: Final = _Code(f"{string.ascii_uppercase}234567", 5, ignores_case=True)
 
 
 def pattern_of(secret: str) -> Pattern:
@@ -46,7 +67,7 @@ def pattern_of(secret: str) -> Pattern:
     Raises:
         re2.error: The pattern is larger than RE2 may become; no secret of a sane size is.
     """
-    spellings = [*_words(secret), *map(_as_base64, cores_in_base64(secret))]
+    spellings = [each for form in _forms(secret) for each in (*_words(form), *_encoded(form))]
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.longest_match = True  # "&" also begins "&#38;"
@@ -56,7 +77,7 @@ def pattern_of(secret: str) -> Pattern:
 
 
 def usual_spellings(secret: str) -> Iterator[str]:
-    """Generate a secret as plain text, in JSON, in a URL, in a form and in Base64."""
+    """Generate a secret as plain text, in JSON, in a URL and in a form."""
     in_json = (encode_json(secret)[1:-1].decode(), json.dumps(secret)[1:-1])
     forms = (
         secret,
@@ -67,26 +88,69 @@ def usual_spellings(secret: str) -> Iterator[str]:
         quote_plus(secret),
         form_quote(secret),
         html.escape(secret),
-        *cores_in_base64(secret),
     )
     yield from dict.fromkeys(forms)
 
 
-def cores_in_base64(secret: str) -> Iterator[str]:
-    """Generate the Base64 of a secret that does not depend on its neighbours.
+def _forms(secret: str) -> Iterator[str]:
+    """Generate a secret as it is, and in the normal forms of Unicode in which it differs."""
+    ways: Iterable[Literal["NFC", "NFD"]] = ("NFC", "NFD") if _is_short(secret) else ()
+    yield from dict.fromkeys((secret, *(unicodedata.normalize(way, secret) for way in ways)))
 
-    Three bytes become four characters, so there are three forms, by the number of preceding bytes.
-    """
+
+def _is_short(secret: str) -> bool:
+    return len(secret.encode("utf-8", "surrogatepass")) <= LONGEST_IN_ALL_CODES
+
+
+def _encoded(secret: str) -> Iterator[bytes]:
+    """Generate patterns of a secret in hexadecimal digits, Base64 and Base32."""
     value = secret.encode("utf-8", "surrogatepass")
-    for lead in range(3):
-        encoded = base64.b64encode(bytes(lead) + value).decode()
-        core = encoded[-(-lead * 8 // 6) : (lead + len(value)) * 8 // 6]
-        if len(core) >= SHORTEST_IN_BASE64:
-            yield core
+    yield from _in_code(value, _BASE64, has_edges=len(secret) <= LONGEST_SPELLED_OUT)
+    if _is_short(secret):
+        yield from _in_code(value, _BASE32, has_edges=True)
+        yield b"(?i:" + _BYTE_BREAK.join(b"%02x" % byte for byte in value) + b")"
+
+
+def _in_code(value: bytes, code: _Code, *, has_edges: bool) -> Iterator[bytes]:
+    """Generate a pattern for each place at which a value may begin in a character of a code.
+
+    The first and the last character may have bits of its neighbours too. With ``has_edges`` they
+    are hidden if their other bits are those of the value.
+    """
+    width = code.bits
+    written = f"{int.from_bytes(value):0{len(value) * 8}b}"
+    for foreign in range(0, width, gcd(8, width)):
+        begin = -foreign % width
+        end = len(written) - (len(written) - begin) % width
+        if end - begin < SHORTEST_ENCODED * width:
+            continue
+        core = (
+            code.characters[int(written[at : at + width], 2)] for at in range(begin, end, width)
+        )
+        first = [each for bits, each in _numbered(code) if bits.endswith(written[:begin])]
+        last = [each for bits, each in _numbered(code) if bits.startswith(written[end:])]
+        pattern = _LINE_BREAK.join(map(_in_base64, core))
+        if has_edges and begin:
+            pattern = b"(?:" + _one_of(first) + _LINE_BREAK + b")?" + pattern
+        if has_edges and end < len(written):
+            pattern += b"(?:" + _LINE_BREAK + _one_of(last) + b")?"
+        yield (b"(?i:%s)" if code.ignores_case else b"%s") % pattern
+
+
+def _numbered(code: _Code) -> Iterator[tuple[str, str]]:
+    return ((f"{at:0{code.bits}b}", each) for at, each in enumerate(code.characters))
+
+
+def _one_of(characters: Iterable[str]) -> bytes:
+    return b"(?:" + b"|".join(map(_in_base64, characters)) + b")"
+
+
+def _in_base64(character: str) -> bytes:
+    return _IN_BASE64.get(character) or _literal(character.encode())
 
 
 def _words(secret: str) -> Iterator[bytes]:
-    """Generate patterns of the whole secret, without Base64."""
+    """Generate patterns of the whole secret, character by character."""
     if len(secret) <= LONGEST_SPELLED_OUT:
         yield b"(?i:" + b"".join(map(_character, secret)) + b")"
     else:
@@ -107,9 +171,12 @@ def _character(character: str) -> bytes:
         *(_literal(each.encode("utf-8", "surrogatepass")) for each in cases),
         b"".join(b"%%(?:25)*%02x" % byte for byte in value),
         *map(_escaped, cases),
+        b"".join(rb"\\+x%02x" % byte for byte in value),
         b"&(?:amp;)*#0*%d;" % code,
         b"&(?:amp;)*#x0*%x;" % code,
     ]
+    if 0x80 <= code <= 0xFF:
+        ways.append(b"%%(?:25)*%02x" % code)  # as Latin-1
     if character == " ":
         ways.append(rb"\+")
     if character in _JSON_LETTERS:
@@ -126,10 +193,6 @@ def _escaped(characters: str) -> bytes:
     """Return a pattern of characters as JSON has them with nothing but ASCII."""
     units = characters.encode("utf-16-be", "surrogatepass")
     return b"".join(rb"\\+u%02x%02x" % (units[at], units[at + 1]) for at in range(0, len(units), 2))
-
-
-def _as_base64(core: str) -> bytes:
-    return _LINE_BREAK.join(_IN_BASE64.get(each) or _literal(each.encode()) for each in core)
 
 
 def _literal(value: bytes) -> bytes:
