@@ -94,9 +94,11 @@ def read_part(folder: str, part: LogPart) -> LogText | None:
             data = file.read(max(end - begin, 0))
     except OSError:
         return None
-    lines = data.decode(errors="replace").splitlines(keepends=True)
+    # Where a stack has given the beginning of a long file back, there are zeros.
+    is_gone = data.startswith(b"\0")
+    lines = data.lstrip(b"\0").decode(errors="replace").splitlines(keepends=True)
     text = "".join(line for line in lines if not line.startswith(_MARKS))
-    return LogText(match[1] or "out", text, is_cut=begin > part.begin)
+    return LogText(match[1] or "out", text, is_cut=is_gone or begin > part.begin)
 
 
 _MARKS: Final = (":job_id:", ":actor_name:", ":task_name:")

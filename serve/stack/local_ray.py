@@ -8,6 +8,7 @@ import atexit
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from rillflow.private_apis.ray_core.node import (
 )
 from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
+from serve.stack.log_bounds import LOOK_S, bound_logs
 
 LOOPBACK: Final = "127.0.0.1"
 """The address on which Ray listens; parts with another address listen on every interface."""
@@ -50,6 +52,7 @@ class LocalRay:
         self._dashboard = dashboard
         self._node: ForkingNode | None = None
         self._has_joined = False
+        self._bounds_logs_at_s = 0.0
 
     def start(self, namespace: str) -> None:
         """Start Ray and join it as a driver.
@@ -118,6 +121,10 @@ class LocalRay:
 
     def tend(self) -> None:
         """Do the repeated work that Ray does not do itself."""
+        now_s = time.monotonic()
+        if now_s >= self._bounds_logs_at_s:
+            self._bounds_logs_at_s = now_s + LOOK_S
+            bound_logs(self._logs_dir)
         if self._node is not None and self._node.fork_server is not None:
             self._node.fork_server.tend()
 

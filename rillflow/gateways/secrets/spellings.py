@@ -49,7 +49,7 @@ _BYTE_BREAK: Final = b"[ :-]?"
 _JSON_LETTERS: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
 
-class _Code(NamedTuple):
+class _Encoding(NamedTuple):
     """A code that writes a text by characters of a few bits, whatever the bytes are."""
 
     characters: str
@@ -57,8 +57,8 @@ class _Code(NamedTuple):
     ignores_case: bool = False
 
 
-_BASE64: Final = _Code(f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/", 6)
-_BASE32: Final = _Code(f"{string.ascii_uppercase}234567", 5, ignores_case=True)
+_BASE64: Final = _Encoding(f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/", 6)
+_BASE32: Final = _Encoding(f"{string.ascii_uppercase}234567", 5, ignores_case=True)
 
 
 def pattern_of(secret: str) -> Pattern:
@@ -105,19 +105,19 @@ def _is_short(secret: str) -> bool:
 def _encoded(secret: str) -> Iterator[bytes]:
     """Generate patterns of a secret in hexadecimal digits, Base64 and Base32."""
     value = secret.encode("utf-8", "surrogatepass")
-    yield from _in_code(value, _BASE64, has_edges=len(secret) <= LONGEST_SPELLED_OUT)
+    yield from _in_encoding(value, _BASE64, has_edges=len(secret) <= LONGEST_SPELLED_OUT)
     if _is_short(secret):
-        yield from _in_code(value, _BASE32, has_edges=True)
+        yield from _in_encoding(value, _BASE32, has_edges=True)
         yield b"(?i:" + _BYTE_BREAK.join(b"%02x" % byte for byte in value) + b")"
 
 
-def _in_code(value: bytes, code: _Code, *, has_edges: bool) -> Iterator[bytes]:
-    """Generate a pattern for each place at which a value may begin in a character of a code.
+def _in_encoding(value: bytes, encoding: _Encoding, *, has_edges: bool) -> Iterator[bytes]:
+    """Generate a pattern for each place at which a value may begin in a character of an encoding.
 
     The first and the last character may have bits of its neighbours too. With ``has_edges`` they
     are hidden if their other bits are those of the value.
     """
-    width = code.bits
+    width = encoding.bits
     written = f"{int.from_bytes(value):0{len(value) * 8}b}"
     for foreign in range(0, width, gcd(8, width)):
         begin = -foreign % width
@@ -125,20 +125,20 @@ def _in_code(value: bytes, code: _Code, *, has_edges: bool) -> Iterator[bytes]:
         if end - begin < SHORTEST_ENCODED * width:
             continue
         core = (
-            code.characters[int(written[at : at + width], 2)] for at in range(begin, end, width)
+            encoding.characters[int(written[at : at + width], 2)] for at in range(begin, end, width)
         )
-        first = [each for bits, each in _numbered(code) if bits.endswith(written[:begin])]
-        last = [each for bits, each in _numbered(code) if bits.startswith(written[end:])]
+        first = [each for bits, each in _numbered(encoding) if bits.endswith(written[:begin])]
+        last = [each for bits, each in _numbered(encoding) if bits.startswith(written[end:])]
         pattern = _LINE_BREAK.join(map(_in_base64, core))
         if has_edges and begin:
             pattern = b"(?:" + _one_of(first) + _LINE_BREAK + b")?" + pattern
         if has_edges and end < len(written):
             pattern += b"(?:" + _LINE_BREAK + _one_of(last) + b")?"
-        yield (b"(?i:%s)" if code.ignores_case else b"%s") % pattern
+        yield (b"(?i:%s)" if encoding.ignores_case else b"%s") % pattern
 
 
-def _numbered(code: _Code) -> Iterator[tuple[str, str]]:
-    return ((f"{at:0{code.bits}b}", each) for at, each in enumerate(code.characters))
+def _numbered(encoding: _Encoding) -> Iterator[tuple[str, str]]:
+    return ((f"{at:0{encoding.bits}b}", each) for at, each in enumerate(encoding.characters))
 
 
 def _one_of(characters: Iterable[str]) -> bytes:
