@@ -63,6 +63,8 @@ MEBIBYTE = 1024 * 1024
 FILE: Final = "rillflow.toml"
 STACK_NOTE: Final = "stack.json"
 """File of the data folder that tells where the stack is that runs on it."""
+STACK_LOCK: Final = "lock"
+"""File of the data folder that a stack locks while it runs."""
 PREFIX: Final = "RILLFLOW_"
 
 UNKNOWN_CALLER: Final = 127001

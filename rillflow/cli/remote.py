@@ -20,9 +20,31 @@ DEFAULT_PATIENCE_S: Final = 60.0
 MOST_NAMED: Final = 20
 """Instances that an error names."""
 
+
+def _found(context: typer.Context, url: str) -> str:
+    """Return the address that was named, or else that of the stack of this data folder."""
+    source = context.get_parameter_source("url")
+    if source is None or source.name != "DEFAULT":
+        return url
+    from rillflow.cli.running_stack import running_stack
+    from rillflow.settings import Settings
+
+    try:
+        data_dir = Settings().data_dir
+    except ValueError:
+        return url  # wrong settings are those of a server, which this command may not need
+    return running_stack(data_dir) or url
+
+
 Url = Annotated[
     str,
-    typer.Option(help="Base URL of the HTTP API.", envvar="RILLFLOW_URL", show_default=True),
+    typer.Option(
+        help="Base URL of the HTTP API; without it, that of the stack of this data folder if one"
+        " runs.",
+        envvar="RILLFLOW_URL",
+        show_default=True,
+        callback=_found,
+    ),
 ]
 Patience = Annotated[
     float,

@@ -16,10 +16,9 @@ from typing import Any, Final
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.settings import STACK_NOTE
+from rillflow.settings import STACK_LOCK, STACK_NOTE
 from rillflow.stores.private_files import close_to_others, make_private_folder
 
-LOCK: Final = "lock"
 RUN_ROOT: Final = Path("/tmp")  # noqa: S108 - folders in it are made by mkdtemp
 RUN_PREFIX: Final = "rf-"
 LOGS: Final = "logs"
@@ -71,7 +70,7 @@ class DataFolder:
         """
         try:
             make_private_folder(self.path)
-            lock = self.path / LOCK
+            lock = self.path / STACK_LOCK
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -89,7 +88,7 @@ class DataFolder:
                 " with --data-dir"
             ) from error
         killed = self._clear()
-        close_to_others(self.path / name for name in (LOCK, STACK_NOTE))
+        close_to_others(self.path / name for name in (STACK_LOCK, STACK_NOTE))
         self._make_run_dir()
         self._make_logs_dir()
         return killed

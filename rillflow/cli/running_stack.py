@@ -1,0 +1,69 @@
+"""Where the stack of this data folder listens, so that commands without an address ask it.
+
+The note in the data folder tells it. It is believed if only this user can write it, if its process
+holds the lock of the folder, and if it names this machine: commands send keys there.
+
+Used by `cli/remote.py`.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from rillflow.jsontypes import decode_json
+from rillflow.local_keys import EVERYWHERE
+from rillflow.settings import STACK_LOCK, STACK_NOTE, is_loopback
+
+MOST_BYTES: Final = 64 * 1024
+
+
+def running_stack(data_dir: Path) -> str | None:
+    """Return the base URL of the stack that runs on a data folder; None if none is known."""
+    try:
+        note = decode_json(_own_content(data_dir / STACK_NOTE))
+        if not isinstance(note, dict):
+            return None
+        url, pid = note["url"], note["pid"]
+        if not isinstance(url, str) or not isinstance(pid, int):
+            return None
+        if not _is_locked(data_dir / STACK_LOCK, pid):
+            return None
+        named = urlsplit(url)
+        host, port = named.hostname or "", named.port
+    except (OSError, ValueError, KeyError):
+        return None
+    here = EVERYWHERE.get(host, host)
+    if port is None or not is_loopback(here):
+        return None
+    return f"{named.scheme}://{f'[{here}]' if ':' in here else here}:{port}"
+
+
+def _own_content(path: Path) -> bytes:
+    """Read a file that only this user can write.
+
+    Raises:
+        OSError: It is none, or there is none.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(file.fileno())
+        is_ours = facts.st_uid == os.getuid() and not facts.st_mode & 0o022
+        if not is_ours or not stat.S_ISREG(facts.st_mode):
+            raise PermissionError(f"{path} is not this user's alone")
+        return file.read(MOST_BYTES)
+
+
+def _is_locked(path: Path, pid: int) -> bool:
+    """Tell whether a process holds a file's lock; to try would keep a stack from starting.
+
+    Raises:
+        OSError: There is no such file, or this system does not tell.
+    """
+    place = f":{path.stat(follow_symlinks=False).st_ino}"
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[1:5] == ["FLOCK", "ADVISORY", "WRITE", str(pid)] and words[5].endswith(place):
+            return True
+    return False
