@@ -85,7 +85,7 @@ class DispatcherActor:
         self._life = life.hex
         self._delegation = _delegation(name, self._life, settings, self._watch, budget)
         registry.delegate_to(self._delegation)
-        measured = MeasuredGateway(registry, self._meters, SystemClock(), passes_on=registry)
+        measured = MeasuredGateway(registry, self._meters, SystemClock(), registry, registry)
         self._endpoint = DispatcherEndpoint(
             measured,
             life=life.bytes,
@@ -97,6 +97,7 @@ class DispatcherActor:
             shares=lambda sender: not is_dedicated_actor(sender),
             delegated=_gateway_of_others(settings, budget),
             passes_on=None if self._delegation is None else measured,
+            queues=measured,
         )
         self._measure(hosts)
         self._progress = ray_tasks.progress

@@ -19,6 +19,7 @@ from rillflow.gateways.http.responses import bounded, cut
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall
+from rillflow.gateways.limits.waiting_call import WaitingCall
 from rillflow.gateways.outbound.portions import Portions
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol
@@ -176,6 +177,27 @@ class GatewayRegistry:
             # What a function of Ray raises may show its environment, which has all secrets.
             answer = masked_answer(answer, self._known.mask())
         fit = _fit(answer)
+        return fit if isinstance(fit, DispatchAnswer) else await fit
+
+    def queue(self, call: WaitingCall) -> bool:
+        """Begin a plain HTTP call when its turn comes; see ``TurnGateway``."""
+        request, http = call.request, self._http
+        if http is None or request.secrets or request.poll or not request.task:
+            return False
+        try:
+            return self._gateway_for(request) is http and http.queue(call)
+        except GatewayError:
+            return False
+
+    async def make(self, call: WaitingCall) -> DispatchAnswer:
+        """Make one attempt whose turn has come."""
+        request, http = call.request, self._http
+        if http is None:  # it has queued nothing
+            return failed(request, "")
+        size_bytes = len(request.input)
+        if size_bytes <= SHORT_BYTES and not self._portions.takes(size_bytes):
+            await self._portions.wait(request.execution_id, size_bytes)
+        fit = _fit(await http.make(call))
         return fit if isinstance(fit, DispatchAnswer) else await fit
 
     async def _call_masked(self, request: DispatchRequest) -> DispatchAnswer:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.gateways.limits.answer_budget import CallId
+from rillflow.gateways.limits.waiting_call import TurnGateway
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.changes import AwaitChanges, Changes
@@ -72,8 +73,8 @@ class LocalExecutions:
         turns: FairTurns | None = None,
     ) -> None:
         meters = meters or Meters("local")
-        measured = MeasuredGateway(gateway, meters, clock)
-        self._pool = DispatchPool(measured, self._answered)
+        measured = MeasuredGateway(gateway, meters, clock, queues=_with_turns(gateway))
+        self._pool = DispatchPool(measured, self._answered, queues=measured)
         self._inputs: dict[CallId, int] = {}
         self.input_bytes = 0
         self.host = ExecutionOwner(
@@ -189,6 +190,11 @@ class LocalExecutions:
         await self.host.answers_arrived(answers)
         for answer in answers:
             self.input_bytes -= self._inputs.pop(answer.call, 0)
+
+
+def _with_turns(gateway: Gateway) -> TurnGateway | None:
+    """Return the gateway if its calls may wait without a task."""
+    return gateway if isinstance(gateway, GatewayRegistry) else None
 
 
 class LocalDispatcher:

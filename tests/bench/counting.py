@@ -35,6 +35,8 @@ HOST: Final = "http://127.0.0.1:1"
 ITEMS: Final = 10 * owning.BATCH
 GLUE: Final = JOBS["glue"]
 CALLS: Final = 64
+WAITING: Final = 1_600
+"""As many as a foreach of 100 has in 16 executions; a host has slots for an eighth of them."""
 _ASIDE: Final = ("/asyncio/", "/tests/bench/")
 """Where functions are that are not an owner's."""
 _is_counted: Final = ContextVar("_is_counted", default=False)
@@ -60,12 +62,17 @@ def of_call() -> float:
     return sum(counted_calls().values()) / CALLS
 
 
-def counted_calls() -> Counter[CodeType]:
-    """Return the bytecodes of a dispatcher, by function, for calls that are made at once."""
-    return uvloop.run(_counted_calls())
+def of_waiting_call() -> float:
+    """Return how many bytecodes a call takes, of so many that most wait for a slot."""
+    return sum(counted_calls(WAITING).values()) / WAITING
 
 
-async def _counted_calls() -> Counter[CodeType]:
+def counted_calls(calls: int = CALLS) -> Counter[CodeType]:
+    """Return the bytecodes of a dispatcher, by function, for calls that are ordered at once."""
+    return uvloop.run(_counted_calls(calls))
+
+
+async def _counted_calls(calls: int) -> Counter[CodeType]:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(BareServer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/function/work"
@@ -84,11 +91,12 @@ async def _counted_calls() -> Counter[CodeType]:
         pool.send([request_to(url, number) for number in numbers])
         await done.wait()
 
-    pool = DispatchPool(HttpGateway(HttpSettings(), SystemClock()), take)
+    gateway = HttpGateway(HttpSettings(), SystemClock())
+    pool = DispatchPool(gateway, take, queues=gateway)
     # The first calls open the connections, whose callbacks are not counted, and fill caches.
-    await make(range(CALLS))
+    await make(range(calls))
     with counting() as opcodes:
-        await make(range(CALLS, 2 * CALLS))
+        await make(range(calls, 2 * calls))
     await pool.close()
     server.close()
     return opcodes

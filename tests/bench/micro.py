@@ -52,6 +52,7 @@ def micro(seconds: float) -> Iterator[Figure]:
     yield Figure("owner, foreach item", "opcodes", apart(counting.of_foreach_item))
     yield Figure("owner, glue step", "opcodes", apart(counting.of_glue_step))
     yield Figure("dispatcher, call", "opcodes", apart(counting.of_call))
+    yield Figure("dispatcher, waiting call", "opcodes", apart(counting.of_waiting_call))
     yield Figure("path", "reads/s", apart(path_reads, seconds))
     yield Figure("path with a filter", "reads/s", apart(filter_reads, seconds))
     yield Figure("expression", "evaluations/s", apart(evaluations, seconds))

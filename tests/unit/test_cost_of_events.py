@@ -20,7 +20,8 @@ GROWTH = 1.05
     [
         (counting.of_foreach_item, 4_611),
         (counting.of_glue_step, 5_255),
-        (counting.of_call, 2_800),
+        (counting.of_call, 2_850),
+        (counting.of_waiting_call, 3_470),
     ],
 )
 def test_an_event_or_a_call_takes_at_most_a_twentieth_more_bytecodes_than_written_down(

@@ -10,9 +10,9 @@ from rillflow.gateways.limits.concurrency import (
     LEAST_SHARED,
     Caller,
     FairSlots,
-    HostSlots,
     caller_of,
 )
+from rillflow.gateways.limits.host_slots import HostSlots
 from rillflow.gateways.limits.rates import Rates
 from tests.loopback import attempt
 
@@ -142,3 +142,14 @@ def test_sub_flows_call_for_the_execution_that_began_them() -> None:
     route = (("shop:above_c_1", "ask", "flow_sync"), ("shop:mid_c_3", "ask", "flow_sync"))
     assert caller_of(request) == ("shop", "shop:below_c_2")
     assert caller_of(replace(request, route=route)) == ("shop", "shop:above_c_1")
+
+
+@pytest.mark.parametrize("times", [1, 10, 1_000])
+async def test_calls_that_are_given_up_leave_nothing_behind(times: int) -> None:
+    calls = Calls(1)
+    await calls.ask(caller("a"))
+    await calls.ask(caller("b"), times)
+    for task in calls.tasks:
+        task.cancel()
+    await asyncio.gather(*calls.tasks, return_exceptions=True)
+    assert list(calls.slots.waiting()) == []

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from rillflow.gateways.limits.concurrency import MOST_RECENT, RECENT_S, Caller, HostSlots
+from rillflow.gateways.limits.concurrency import Caller
+from rillflow.gateways.limits.host_slots import MOST_RECENT, RECENT_S, HostSlots
 from rillflow.gateways.limits.rates import Rates
 from tests.loopback import FAILS, answering, attempt, gateway, raw_server
 from tests.simulation.calls import HOST, Calls, lively

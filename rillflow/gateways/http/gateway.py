@@ -32,7 +32,8 @@ from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.concurrency import Caller, caller_of
 from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall, Outcome
-from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, function_of
+from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, Turn, function_of
+from rillflow.gateways.limits.waiting_call import WaitingCall
 from rillflow.gateways.outbound.egress import EgressPolicy
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -80,10 +81,18 @@ class HttpGateway:
         self.delegates: Delegates | None = None
         """Others that make calls whose turn has come here."""
 
-    async def call(self, request: DispatchRequest, built: HttpCall | None = None) -> DispatchAnswer:
-        """Make one attempt over HTTP, with the request that is ``built`` already, if one is."""
+    async def call(
+        self,
+        request: DispatchRequest,
+        built: HttpCall | None = None,
+        turn: Turn | None = None,
+    ) -> DispatchAnswer:
+        """Make one attempt over HTTP, with the request that is ``built`` already, if one is.
+
+        ``turn`` is that of a call that has waited for it already.
+        """
         try:
-            return await self._call(request, built)
+            return await self._call(request, built, turn)
         except GatewayError as error:
             return replace(failed(request, str(error), error.hint), lost=self._lost(error))
         except Exception as error:  # noqa: BLE001 - the port promises an answer
@@ -94,6 +103,22 @@ class HttpGateway:
                 exc_info=not request.secrets and built is None,
             )
             return failed(request, f"{FAILS}{str(error) or type(error).__name__}")
+
+    def queue(self, call: WaitingCall) -> bool:
+        """Begin a call when its turn comes; see ``TurnGateway``."""
+        request, turns = call.request, self._turns
+        if self._closed or isinstance(turns, NoLimiter):
+            return False
+        try:
+            names = names_of(request)
+        except GatewayError:
+            return False
+        call.turn = turn = turns.turn(caller_of(request), request.timeout_s, names)
+        return turn.queue(call.begin)
+
+    async def make(self, call: WaitingCall) -> DispatchAnswer:
+        """Make one attempt whose turn has come."""
+        return await self.call(call.request, None, call.turn)
 
     def hosts(self) -> list[HostState]:
         """Return the state of every host that is called, or has failed, now."""
@@ -111,15 +136,17 @@ class HttpGateway:
             if transport is not None:
                 await transport.close()
 
-    async def _call(self, request: DispatchRequest, call: HttpCall | None) -> DispatchAnswer:
+    async def _call(
+        self, request: DispatchRequest, call: HttpCall | None, turn: Turn | None
+    ) -> DispatchAnswer:
         if self._closed:
             raise GatewayError(f"{FAILS}the gateway is closed")
-        caller = caller_of(request)
+        caller = caller_of(request) if turn is None else turn.caller
         ASKING_WORKSPACE.set(caller.workspace)
         now_ms = request.at_ms or self._clock.now_ms()
         if call is None and not (self.is_passing and may_be_delegated(request)):
             call = self._built_at_once(request, now_ms) or await self._built(request, now_ms)
-        made = await self._limited(request, call, now_ms, caller)
+        made = await self._limited(request, call, now_ms, caller, turn)
         if isinstance(made, DispatchAnswer):
             return made
         last, reply = made
@@ -151,6 +178,7 @@ class HttpGateway:
         call: HttpCall | None,
         now_ms: int,
         caller: Caller,
+        begun: Turn | None,
     ) -> tuple[HttpCall, Reply] | DispatchAnswer:
         """Wait for the call's turn, then make it within its time-out, or have another make it.
 
@@ -159,16 +187,19 @@ class HttpGateway:
         """
         reading: Reading | None = None
         timeout_s = call_timeout_s(request, self._settings)
-        names = names_of(request) if call is None else (call.origin, function_of(call))
+        if begun is not None:
+            names = begun.names
+        else:
+            names = names_of(request) if call is None else (call.origin, function_of(call))
         # After the task's own time-out nobody waits for its turn any more.
         limit = asyncio.timeout(request.timeout_s)
+        turn = begun or self._turns.turn(caller, request.timeout_s, names, limit)
         self._under_way.add(limit)
         try:
             async with limit:
-                turn = self._turns.turn(caller, request.timeout_s, names, limit)
-                waits = not turn.begins_at_once()
+                waits = begun is not None or not turn.begins_at_once()
                 if waits:
-                    await turn.begin()
+                    await (turn.begin() if begun is None else begun.go_on(limit))
                 with turn:
                     if call is None:
                         if waits and (answer := await self._made_elsewhere(request, limit)):

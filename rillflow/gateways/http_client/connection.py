@@ -120,13 +120,6 @@ class HttpConnection(asyncio.Protocol):
         self.is_open = False
         self.idle_until_s = 0.0
         self._lost = lost
-        self._parser = httptools.HttpResponseParser(self)
-        # Simple servers end lines in various ways; the effect is limited to this connection.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True,
-            lenient_optional_cr_before_lf=True,
-            lenient_spaces_after_chunk_size=True,
-        )
         self._waiter: asyncio.Future[Reply] | None = None
         self._waits_for_room: asyncio.Future[None] | None = None
         self._is_kept = False
@@ -201,7 +194,14 @@ class HttpConnection(asyncio.Protocol):
     # -- called by the loop --------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begin; a connection that is refused has no parser, whose callbacks refer to it."""
+        self._parser = httptools.HttpResponseParser(self)
+        # Simple servers end lines in various ways; the effect is limited to this connection.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
         self._transport = cast("asyncio.Transport", transport)
         self.is_open = True
         connection = transport.get_extra_info("socket")

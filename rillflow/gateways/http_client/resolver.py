@@ -17,7 +17,8 @@ from typing import Any, Final, TypeAlias
 from cachetools import LRUCache
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.limits.concurrency import Caller, HostSlots
+from rillflow.gateways.limits.concurrency import Caller
+from rillflow.gateways.limits.host_slots import HostSlots
 from rillflow.gateways.limits.rates import Rates
 from rillflow.gateways.outbound.egress import EgressPolicy, is_address
 from rillflow.gateways.outbound.exchange import FAILS

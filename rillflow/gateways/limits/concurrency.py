@@ -1,22 +1,16 @@
-"""Concurrency limits, in all and for each host, with fair shares for workspaces and executions.
+"""Slots that callers take in turn, with fair shares for workspaces and executions.
 
-Used by `gateways/http_client/resolver.py` and `gateways/limits/limiter.py`; its shares are those of
-unanswered calls, too (`runtime/backpressure/admission.py`).
+Used by `gateways/http_client/resolver.py`, `gateways/limits` and `ray_tasks`; its shares are those
+of unanswered calls, too (`runtime/backpressure/admission.py`).
 """
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from rillflow.gateways.limits.rates import Pace, Rates
 from rillflow.ids import workspace_of
 from rillflow.ports.gateway import DispatchRequest
-
-MOST_RECENT: Final = 1_000
-"""Limit of the idle origins that are remembered; the least recently called is dropped first."""
-
-RECENT_S: Final = 600.0
-"""How long idle origins are remembered."""
 
 SHARE: Final = 8
 """A caller may have this many times as many slots as it leaves free."""
@@ -35,18 +29,29 @@ class Caller(NamedTuple):
 _NOBODY: Final = Caller("", "")
 
 
-class Usage(NamedTuple):
-    """How many calls of an origin are under way, and how many wait.
+class Waiting(Protocol):
+    """What waits for a slot, as a future does: it is done once it was given up."""
 
-    ``idle_s`` is the time since the last one ended, None while there is one.
-    """
+    def done(self) -> bool:
+        """Tell whether it waits no more."""
+        ...
 
-    under_way: int
-    waiting: int
-    idle_s: float | None = None
+    def set_result(self, result: None, /) -> None:
+        """Take the slot; nothing of these slots may be asked for meanwhile."""
+        ...
 
 
-Queues: TypeAlias = OrderedDict[Caller, deque[asyncio.Future[None]]]
+class Queue(deque[Waiting]):
+    """The waiting calls of one execution; ``given_up`` of them wait no more."""
+
+    __slots__ = ("given_up",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given_up = 0
+
+
+Queues: TypeAlias = OrderedDict[Caller, Queue]
 """Waiting calls of a workspace by execution, in the order of their turns."""
 
 
@@ -94,19 +99,49 @@ class FairSlots:
     async def wait(self, caller: Caller) -> None:
         """Wait for a slot, where there was none."""
         granted = asyncio.get_running_loop().create_future()
-        queues = self._waiting.get(caller.workspace)
-        if queues is None:
-            queues = self._waiting[caller.workspace] = OrderedDict()
-        queue = queues.get(caller)
-        if queue is None:
-            queue = queues[caller] = deque()
-        queue.append(granted)
+        self.add(caller, granted)
         try:
             await granted
         except BaseException:
             if granted.done() and not granted.cancelled():
                 self.release(caller)
+            else:
+                self.give_up(caller)
             raise
+
+    def add(self, caller: Caller, waiter: Waiting) -> None:
+        """Have something wait for a slot, where there was none."""
+        queues = self._waiting.get(caller.workspace)
+        if queues is None:
+            queues = self._waiting[caller.workspace] = OrderedDict()
+        queue = queues.get(caller)
+        if queue is None:
+            queue = queues[caller] = Queue()
+        queue.append(waiter)
+
+    def give_up(self, caller: Caller) -> None:
+        """Note that something waits no more, which is done; it is dropped in time."""
+        queues = self._waiting.get(caller.workspace)
+        queue = None if queues is None else queues.get(caller)
+        if queues is None or queue is None:
+            return
+        queue.given_up += 1
+        if 2 * queue.given_up < len(queue):
+            return
+        left = [waiter for waiter in queue if not waiter.done()]
+        queue.clear()
+        queue.extend(left)
+        queue.given_up = 0
+        if not queue:
+            del queues[caller]
+            if not queues:
+                del self._waiting[caller.workspace]
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield what waits for a slot."""
+        for queues in self._waiting.values():
+            for queue in queues.values():
+                yield from queue
 
     def release(self, caller: Caller) -> None:
         """Release a slot, to the next caller that may have it."""
@@ -169,7 +204,7 @@ class FairSlots:
         self._of_workspace[workspace] = self._of_workspace.get(workspace, 0) + 1
         self._of_execution[caller] = self._of_execution.get(caller, 0) + 1
         queue = queues[caller]
-        queue.popleft().set_result(None)
+        waiter = queue.popleft()
         if queue:
             queues.move_to_end(caller)
         else:
@@ -178,6 +213,7 @@ class FairSlots:
             self._waiting.move_to_end(workspace)
         else:
             del self._waiting[workspace]
+        waiter.set_result(None)
 
     def _next_in(self, queues: Queues, room: int) -> Caller | None:
         """Return the next execution that may have a slot; drop those without waiting calls."""
@@ -186,6 +222,7 @@ class FairSlots:
         for caller, queue in queues.items():
             while queue and queue[0].done():
                 queue.popleft()
+                queue.given_up -= 1
             if not queue:
                 left.append(caller)
             elif self._of_execution.get(caller, 0) < most:
@@ -194,97 +231,3 @@ class FairSlots:
         for caller in left:
             del queues[caller]
         return found
-
-
-class HostSlots:
-    """Limits calls by origin; a call over a limit waits for its turn.
-
-    The wait comes before the call's time-out starts: a long queue delays calls and does not fail
-    them. A call holds a slot of its host while it waits for the rate of that host, so that no calls
-    collect behind the rate. It holds no slot of the total meanwhile, so that a slow host takes no
-    room from others.
-    """
-
-    def __init__(self, *, per_host: int, total: int, rates: Rates) -> None:
-        self._per_host = per_host
-        self._total = FairSlots(total)
-        self._rates = rates
-        self._hosts: dict[str, _Host] = {}
-        self._recent: OrderedDict[str, float] = OrderedDict()
-
-    def enter(self, origin: str, caller: Caller) -> bool:
-        """Take a slot of the origin and one of the total, if nothing is to be waited for."""
-        host = self._hosts.get(origin) or _Host(self._per_host, self._rates.pace(origin))
-        if host.pace is not None or not host.slots.enter(caller):
-            return False
-        if not self._total.enter(caller):
-            host.slots.release(caller)
-            return False
-        if not host.users:
-            self._hosts[origin] = host
-        host.users += 1
-        host.under_way += 1
-        return True
-
-    async def acquire(self, origin: str, caller: Caller) -> None:
-        """Wait for a slot of the origin, for its rate, then for one of the total."""
-        host = self._hosts.get(origin)
-        if host is None:
-            host = self._hosts[origin] = _Host(self._per_host, self._rates.pace(origin))
-        host.users += 1
-        try:
-            if not host.slots.enter(caller):
-                await host.slots.wait(caller)
-        except BaseException:
-            self._leave(origin, host)
-            raise
-        try:
-            if host.pace is not None:
-                await host.pace.take()
-            if not self._total.enter(caller):
-                await self._total.wait(caller)
-        except BaseException:
-            host.slots.release(caller)
-            self._leave(origin, host)
-            raise
-        host.under_way += 1
-
-    def release(self, origin: str, caller: Caller) -> None:
-        """Release a slot; of an idle origin only the time is kept."""
-        self._total.release(caller)
-        host = self._hosts[origin]
-        host.under_way -= 1
-        host.slots.release(caller)
-        self._leave(origin, host)
-
-    def usage(self) -> dict[str, Usage]:
-        """Return the usage of each origin that was used within the last ten minutes."""
-        now_s = asyncio.get_running_loop().time()
-        while self._recent and now_s - next(iter(self._recent.values())) > RECENT_S:
-            self._recent.popitem(last=False)
-        idle = {origin: Usage(0, 0, now_s - ended_s) for origin, ended_s in self._recent.items()}
-        return idle | {
-            origin: Usage(host.under_way, host.users - host.under_way)
-            for origin, host in self._hosts.items()
-        }
-
-    def _leave(self, origin: str, host: "_Host") -> None:
-        host.users -= 1
-        if not host.users:
-            del self._hosts[origin]
-            self._recent[origin] = asyncio.get_running_loop().time()
-            self._recent.move_to_end(origin)
-            if len(self._recent) > MOST_RECENT:
-                self._recent.popitem(last=False)
-
-
-class _Host:
-    """The slots of one origin, and how many calls hold or want one."""
-
-    __slots__ = ("pace", "slots", "under_way", "users")
-
-    def __init__(self, limit: int, pace: Pace | None) -> None:
-        self.slots = FairSlots(limit)
-        self.pace = pace
-        self.users = 0
-        self.under_way = 0

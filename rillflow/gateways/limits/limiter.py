@@ -4,12 +4,15 @@ Used by `gateways/http/gateway.py`.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.limits.circuit_breaker import Circuit, Circuits
-from rillflow.gateways.limits.concurrency import Caller, HostSlots, Usage
+from rillflow.gateways.limits.concurrency import Caller
+from rillflow.gateways.limits.deadlines import Deadlines
+from rillflow.gateways.limits.host_slots import HostSlots, Place, Usage
 from rillflow.gateways.limits.rates import Rates
 from rillflow.gateways.outbound.exchange import HttpCall, Reply
 from rillflow.gateways.outbound.hints import retry_after_s
@@ -37,6 +40,7 @@ class CallLimiter:
             per_host=settings.limit_per_host, total=settings.pool_size, rates=self.rates
         )
         self.circuits = Circuits(settings.breaker)
+        self.deadlines = Deadlines()
         self.clock = clock
         self._longest_s = min(settings.breaker.longest_pause_s, settings.call_timeout_s)
 
@@ -74,8 +78,11 @@ class CallLimiter:
         ]
 
     def close(self) -> None:
-        """Drop all circuits."""
+        """Drop all circuits, and let no call wait."""
         self.circuits.close()
+        self.deadlines.close()
+        for place in self.slots.places():
+            place.give_up()
 
     def _host(
         self, origin: str, usage: Usage, circuits: dict[str, Circuit], now_s: float
@@ -142,7 +149,17 @@ class Turn:
     It is left as a context once it has begun, which releases everything, however the call ended.
     """
 
-    __slots__ = ("_caller", "_deadline_s", "_limit", "_names", "_own_s", "_probes", "_turns")
+    __slots__ = (
+        "_deadline_s",
+        "_limit",
+        "_own_s",
+        "_place",
+        "_probes",
+        "_turns",
+        "_until_s",
+        "caller",
+        "names",
+    )
 
     def __init__(
         self,
@@ -153,29 +170,78 @@ class Turn:
         limit: asyncio.Timeout | None,
     ) -> None:
         self._turns = turns
-        self._caller = caller
+        self.caller = caller
         self._own_s = own_s
-        self._names = names
+        self.names = names
+        """Its host and its function."""
+        self._until_s: float | None = None
         self._limit = limit
         self._deadline_s: float | None = None
         self._probes: list[Circuit] | None = None
+        self._place: Place | None = None
+
+    def queue(self, told: Callable[[], None]) -> bool:
+        """Begin, or wait without a task; ``told`` is called when ``go_on`` is to be awaited.
+
+        Returns:
+            Whether it does so: not while a circuit holds the call back.
+        """
+        turns = self._turns
+        if turns.circuits.known and self._blocking() is not None:
+            return False
+        place = self._place = Place(turns.slots, self.names[0], self.caller, told)
+        place.enter()
+        if self._own_s is not None and not place.has_entered:
+            self._until_s = asyncio.get_running_loop().time() + self._own_s
+            turns.deadlines.add(self._until_s, place)
+        return True
+
+    async def go_on(self, limit: asyncio.Timeout) -> None:
+        """Begin where it has waited without a task, within a time-out.
+
+        Raises:
+            TimeoutError: It has waited for too long.
+        """
+        self._limit, place = limit, self._place
+        if self._until_s is not None:
+            limit.reschedule(self._until_s)
+        if place is None or place.has_left:
+            raise TimeoutError
+        if not place.has_entered:
+            await place.end_wait()
+        if self._turns.circuits.known:
+            if self._blocking() is None:
+                self._probe()
+            else:
+                # A circuit opened while the call waited for its slot.
+                place.leave()
+                self._place = None
+                await self.begin()
+                return
+        self._place = None
+
+    def leave(self) -> None:
+        """Wait no more without a task, or leave where that has ended and nothing has gone on."""
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def begins_at_once(self) -> bool:
         """Begin if nothing keeps the call from going out now, and tell so."""
         turns = self._turns
-        return not turns.circuits.known and turns.slots.enter(self._names[0], self._caller)
+        return not turns.circuits.known and turns.slots.enter(self.names[0], self.caller)
 
     async def begin(self) -> None:
         """Wait until circuits, slots and rate let the call go out."""
-        slots, origin, known = self._turns.slots, self._names[0], self._turns.circuits.known
+        slots, origin, known = self._turns.slots, self.names[0], self._turns.circuits.known
         while True:
             while known and (circuit := self._blocking()):
                 await circuit.wait(self._deadline())
-            await slots.acquire(origin, self._caller)
+            await slots.acquire(origin, self.caller)
             if not known or self._blocking() is None:
                 break
             # A circuit opened while the call waited for its slot.
-            slots.release(origin, self._caller)
+            slots.release(origin, self.caller)
         if known:
             self._probe()
 
@@ -190,8 +256,8 @@ class Turn:
         _: TracebackType | None,
     ) -> None:
         """Leave; no connection counts against the host, no answer against the function."""
-        host, function = self._names
-        self._turns.slots.release(host, self._caller)
+        host, function = self.names
+        self._turns.slots.release(host, self.caller)
         if error is not None:
             if isinstance(error, NotConnectedError):
                 self._settle(host, is_well=False)
@@ -214,14 +280,14 @@ class Turn:
             if status >= _ERRORS or self._turns.circuits.known:
                 self._reached(status, wish_s=answer.retry_after_s)
         elif answer.lost:
-            host, function = self._names
+            host, function = self.names
             self._settle(host if answer.lost == "connection" else function, is_well=False)
 
     def _reached(
         self, status: int, asked: str | None = None, *, wish_s: float | None = None
     ) -> None:
         """Note an answer, with the pause that it asks for: as it is sent, or in seconds."""
-        host, function = self._names
+        host, function = self.names
         is_well = status < 500 and status != _TOO_MANY
         if is_well and not self._turns.circuits.known:
             return
@@ -248,7 +314,7 @@ class Turn:
         deadline_s = self._deadline_s
         if deadline_s is not None and deadline_s <= asyncio.get_running_loop().time():
             return None
-        for name in reversed(self._names):
+        for name in reversed(self.names):
             circuit = circuits.find(name)
             if circuit is not None and circuit.blocks:
                 return circuit
@@ -257,7 +323,7 @@ class Turn:
     def _probe(self) -> None:
         """Make this call the probe, if a pause is over and there is no other probe."""
         circuits = self._turns.circuits
-        for name in self._names:
+        for name in self.names:
             circuit = circuits.find(name)
             if circuit is not None and circuit.is_open and not circuit.blocks:
                 circuit.probe = self

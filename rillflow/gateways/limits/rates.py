@@ -1,6 +1,6 @@
 """The rate limits of gateway hosts, in calls that may begin in a second.
 
-Used by `gateways/http_client/resolver.py`, `gateways/limits/concurrency.py` and
+Used by `gateways/http_client/resolver.py`, `gateways/limits/host_slots.py` and
 `gateways/limits/limiter.py`.
 """
 

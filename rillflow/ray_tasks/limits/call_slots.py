@@ -6,7 +6,8 @@ Used by `ray_tasks/gateway.py` and `ray_tasks/call_gateway.py`.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rillflow.gateways.limits.concurrency import HostSlots, Usage, caller_of
+from rillflow.gateways.limits.concurrency import caller_of
+from rillflow.gateways.limits.host_slots import HostSlots, Usage
 from rillflow.gateways.limits.rates import Rates
 from rillflow.ports.gateway import CircuitState, DispatchRequest, HostState
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol
 
-from rillflow.gateways.limits.concurrency import Caller, Usage
+from rillflow.gateways.limits.concurrency import Caller
+from rillflow.gateways.limits.host_slots import Usage
 from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.node_resources import Demand, Node
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import ray
 
 from rillflow.gateways.limits.answer_budget import CallId
-from rillflow.gateways.limits.concurrency import Usage
+from rillflow.gateways.limits.host_slots import Usage
 from rillflow.ports.gateway import HostState
 from rillflow.ray_tasks.limits.call_slots import host_state
 from rillflow.ray_tasks.limits.node_resources import lacking, vain_wait

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway
+from rillflow.gateways.limits.waiting_call import TurnGateway, WaitingCall
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState, failed
 from rillflow.telemetry import metrics
@@ -41,10 +42,12 @@ class MeasuredGateway:
         meters: Meters,
         clock: Clock,
         passes_on: DelegationGateway | None = None,
+        queues: TurnGateway | None = None,
     ) -> None:
-        """Measure the calls of a gateway, and those that ``passes_on`` passes on."""
+        """Measure the calls of a gateway, and those that it ``passes_on`` or ``queues``."""
         self._gateway = gateway
         self._passes_on = passes_on
+        self._queues = queues
         self._now_s = clock.monotonic_s
         self._names = BoundedNames(MOST_HOSTS)
         self._hosts: dict[str, str] = {}
@@ -57,6 +60,19 @@ class MeasuredGateway:
         began_s = self._now_s()
         answer = await self._gateway.call(request)
         self._note(request, began_s, answer)
+        return answer
+
+    def queue(self, call: WaitingCall) -> bool:
+        """Begin a call when its turn comes, which is waited for from now on."""
+        call.begun_s = self._now_s()
+        return self._queues is not None and self._queues.queue(call)
+
+    async def make(self, call: WaitingCall) -> DispatchAnswer:
+        """Make one attempt whose turn has come, and note it."""
+        if self._queues is None:  # it has queued nothing
+            return failed(call.request, "")
+        answer = await self._queues.make(call)
+        self._note(call.request, call.begun_s, answer)
         return answer
 
     @property

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from rillflow.errors import GoneError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway, Outcome
+from rillflow.gateways.limits.waiting_call import CallUnderWay, TurnGateway, WaitingCall
 from rillflow.ids import ExecutionId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, Gateway, failed
@@ -25,6 +26,8 @@ log = logging.getLogger("rillflow.dispatch")
 
 COMPLETION = "completion"
 ENDED = "the answer is not awaited any more: its execution or attempt has ended"
+MANY = 128
+"""With more calls than these, those that have to wait for their turn do so without a task."""
 MOST_TOLD = 500
 """How many calls of earlier processes a sender is told at once; it reads their executions."""
 LEAST_TAKEN = 5_000
@@ -36,6 +39,8 @@ A late order for one of them is ignored.
 
 class DispatchPool:
     """Makes calls through a gateway, one task each; limits per host are the gateway's.
+
+    Where there are many, a call gets its task when its turn has come (``WaitingCall``).
 
     A request that is under way, or whose answer was accepted not long ago, is ignored when it is
     sent again. A completion callback that fails is made a second time. An abandoned call is
@@ -54,20 +59,22 @@ class DispatchPool:
         settled: Callable[[CallId], None] | None = None,
         *,
         passes_on: DelegationGateway | None = None,
+        queues: TurnGateway | None = None,
     ) -> None:
         """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes.
 
         With a ``least_taken`` of 0, a call whose answer was accepted may be ordered anew.
         ``settled`` is told of each call whose answer is durable. ``passes_on`` has others make
-        calls whose turn has come here.
+        calls whose turn has come here. ``queues`` has calls wait for their turns without a task.
         """
+        self._queues = queues
         self._settled = settled
         self._passes_on = passes_on
         self._budget = budget or AnswerBudget(sys.maxsize)
         self._gateway = gateway
         self._take = take
         self._outbox = AnswerOutbox(self._hand_over)
-        self._under_way: dict[CallId, asyncio.Future[DispatchAnswer]] = {}
+        self._under_way: dict[CallId, CallUnderWay] = {}
         self._taken = _Taken(least_taken)
         self._abandoned: set[CallId] = set()
         self._heirs: dict[CallId, DispatchPool] = {}
@@ -101,14 +108,39 @@ class DispatchPool:
         passes_on = self._passes_on
         if passes_on is not None and (not passes_on.is_passing or self._budget.is_full):
             passes_on = None
+        queues = self._queues
+        if len(self._under_way) + len(requests) <= MANY:
+            queues = None
         for request in requests:
             call = request.call
             if call not in self._under_way and call not in self._taken:
-                passed_on = None if passes_on is None else self._passed_on(request, passes_on)
-                self._under_way[call] = passed_on or asyncio.create_task(self._call(request))
+                self._add(call, request, passes_on, queues)
         if self._inherited:
             for request in requests:
                 self._inherited.pop(request.call, None)
+
+    def _add(
+        self,
+        call: CallId,
+        request: DispatchRequest,
+        passes_on: DelegationGateway | None,
+        queues: TurnGateway | None,
+    ) -> None:
+        """Pass a call on, have it wait for its turn without a task, or make it in one."""
+        under_way = self._under_way
+        if passes_on is not None and (passed_on := self._passed_on(request, passes_on)):
+            under_way[call] = passed_on
+            return
+        if queues is not None:
+            under_way[call] = queued = WaitingCall(request, self)
+            if queues.queue(queued):
+                return
+        under_way[call] = asyncio.create_task(self._call(request))
+
+    def begin(self, call: WaitingCall) -> None:
+        """Make a call whose turn has come."""
+        request = call.request
+        self.replace(request.call, asyncio.create_task(self._call(request, queued=call)))
 
     def makes(self, call: CallId) -> bool:
         """Tell whether a call is under way."""
@@ -150,7 +182,7 @@ class DispatchPool:
         heir.inherit(call, task)
         return True
 
-    def inherit(self, call: CallId, task: "asyncio.Future[DispatchAnswer]") -> None:
+    def inherit(self, call: CallId, task: CallUnderWay) -> None:
         """Take a call of another pool over, which may have its answer already."""
         self._heirs.pop(call, None)
         self._under_way[call] = task
@@ -188,14 +220,21 @@ class DispatchPool:
         self._abandoned.clear()
         for call in list(self._under_way.values()):
             call.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        tasks = [each for each in self._under_way.values() if isinstance(each, asyncio.Future)]
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._outbox.close()
         await self._gateway.close()
 
     async def _call(
-        self, request: DispatchRequest, coming: Awaitable[DispatchAnswer] | None = None
+        self,
+        request: DispatchRequest,
+        coming: Awaitable[DispatchAnswer] | None = None,
+        queued: WaitingCall | None = None,
     ) -> DispatchAnswer:
-        """Make a call, and hand over its answer; that is ``coming`` already if it is given."""
+        """Make a call, and hand over its answer; that is ``coming`` already if it is given.
+
+        One that was ``queued`` has had its turn.
+        """
         call, budget = request.call, self._budget
         try:
             if budget.is_full:
@@ -205,7 +244,7 @@ class DispatchPool:
             elif (self._abandoned or self._heirs) and self.has_abandoned(call):
                 answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
             else:
-                answer = await self._attempt(request)
+                answer = await self._attempt(request, queued)
                 if answer.error is not None and request.pattern == COMPLETION:
                     answer = await self._attempt(request)
         except BaseException as error:
@@ -213,6 +252,9 @@ class DispatchPool:
             if not isinstance(error, asyncio.CancelledError) or not self.has_abandoned(call):
                 raise
             answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
+        finally:
+            if queued is not None:
+                queued.leave()
         budget.keep(call, answer.size_bytes)
         self.answered(answer)
         return answer
@@ -221,7 +263,7 @@ class DispatchPool:
         self, request: DispatchRequest, passes_on: DelegationGateway
     ) -> DelegationCall | None:
         """Pass a call on; None if it is to be made here."""
-        call = DelegationCall(request, self._came_back, self._ended)
+        call = DelegationCall(request, self._came_back, self.ended)
         return call if passes_on.pass_on(call) else None
 
     def _came_back(self, call: DelegationCall, outcome: Outcome) -> None:
@@ -235,7 +277,7 @@ class DispatchPool:
         else:
             self.replace(request.call, asyncio.create_task(self._call(request, answer)))
 
-    def _ended(self, call: DelegationCall) -> DispatchAnswer | None:
+    def ended(self, call: DelegationCall | WaitingCall) -> DispatchAnswer | None:
         """Answer a call that was abandoned."""
         if not self.has_abandoned(call.request.call):
             return None
@@ -270,9 +312,14 @@ class DispatchPool:
             self._abandoned.discard(answer.call)
         self._outbox.put(answer)
 
-    async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:
+    async def _attempt(
+        self, request: DispatchRequest, queued: WaitingCall | None = None
+    ) -> DispatchAnswer:
         try:
-            answer = await self._gateway.call(request)
+            if queued is not None and self._queues is not None:
+                answer = await self._queues.make(queued)
+            else:
+                answer = await self._gateway.call(request)
             return replace(answer, poll=request.poll) if request.poll else answer
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -310,7 +357,7 @@ class DispatchPool:
                 self._settled(call)
 
 
-def _is_new(task: "asyncio.Future[DispatchAnswer]") -> bool:
+def _is_new(task: CallUnderWay) -> bool:
     """Tell whether a task has not begun; one that is cancelled before it begins never answers."""
     coro = task.get_coro() if isinstance(task, asyncio.Task) else None
     return isinstance(coro, CoroutineType) and getcoroutinestate(coro) == CORO_CREATED

@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from rillflow.errors import GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.limits.delegation_call import DelegationGateway
+from rillflow.gateways.limits.waiting_call import TurnGateway
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
@@ -71,6 +72,7 @@ class DispatcherEndpoint:
         shares: Callable[[str], bool] = lambda _: True,
         delegated: Gateway | None = None,
         passes_on: DelegationGateway | None = None,
+        queues: TurnGateway | None = None,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
@@ -80,8 +82,9 @@ class DispatcherEndpoint:
         process has made and nobody awaits. ``shares`` tells whether the
         executions of a sender may move to another sender. What other dispatchers delegate is called
         through ``delegated``: its turn has come where it is from. ``passes_on`` passes calls of
-        others on to them, once their turn has come here.
+        others on to them, once their turn has come here. ``queues`` has calls wait for that.
         """
+        self._queues = queues
         self._passes_on = passes_on
         self._shares = shares
         self._delegated = delegated or gateway
@@ -240,6 +243,7 @@ class DispatcherEndpoint:
             budget=self._budget,
             settled=self._settled,
             passes_on=self._passes_on,
+            queues=self._queues,
         )
         if self._shares(sender):
             self._sharing[sender] = pool
