@@ -12,7 +12,7 @@ import ctypes
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,9 @@ MOST_ENDED: Final = 1_000
 MOST_ENDED_BYTES: Final = 256 << 20
 """What these files take together."""
 MOST_BYTES: Final = 64 << 20
-"""What a file of a worker takes; of a longer one the second half of this is kept."""
+"""What a file takes; of a longer one the second half of this is kept."""
+SERVE: Final = "serve"
+"""The folder in it for the logs of Ray Serve."""
 
 _FILE: Final = re.compile(
     r"(?:worker-[0-9a-f]+-[0-9a-f]+-|python-core-worker-[0-9a-f]+_)(\d+)\.[a-z0-9.]+"
@@ -49,7 +51,7 @@ def bound_logs(
     most_bytes: int = MOST_BYTES,
     runs: Callable[[int], bool] = _runs,
 ) -> None:
-    """Bound the files of workers in a folder of logs.
+    """Bound the files in a folder of logs, and in that of Serve below it.
 
     Args:
         folder: Where Ray writes them.
@@ -58,11 +60,15 @@ def bound_logs(
         most_bytes: What each file may take.
         runs: Whether a process runs.
     """
-    workers = _files_of_workers(folder)
-    for files in workers.values():
-        for path, found in files:
-            if found.st_blocks * _BLOCK > most_bytes:
-                _shorten(path, found.st_size - most_bytes // 2)
+    there = [*_files_in(folder), *_files_in(folder / SERVE)]
+    for path, found in there:
+        if found.st_blocks * _BLOCK > most_bytes:
+            _shorten(path, found.st_size - most_bytes // 2)
+    workers: defaultdict[int, list[tuple[Path, os.stat_result]]] = defaultdict(list)
+    for path, found in there:
+        name = _FILE.fullmatch(path.name)
+        if name is not None:
+            workers[int(name[1])].append((path, found))
     ended = [files for pid, files in workers.items() if not runs(pid)]
     ended.sort(key=lambda files: max(found.st_mtime_ns for _, found in files), reverse=True)
     room = most_ended_bytes
@@ -74,16 +80,12 @@ def bound_logs(
                     path.unlink()
 
 
-def _files_of_workers(folder: Path) -> dict[int, list[tuple[Path, os.stat_result]]]:
-    workers: defaultdict[int, list[tuple[Path, os.stat_result]]] = defaultdict(list)
+def _files_in(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            name = _FILE.fullmatch(entry.name)
             with suppress(OSError):
-                if name is not None and entry.is_file(follow_symlinks=False):
-                    found = entry.stat(follow_symlinks=False)
-                    workers[int(name[1])].append((Path(entry.path), found))
-    return workers
+                if entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
 def _shorten(path: Path, size: int) -> None:

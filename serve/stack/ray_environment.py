@@ -34,6 +34,9 @@ PREFERENCES: Final[Mapping[str, str]] = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": (
         "rillflow.private_apis.ray_serve.shortcut:middlewares"
     ),
+    # Earlier logs of each process of Ray's own, of up to 512 MiB. The output of workers is not
+    # rotated, see log_bounds.py.
+    "RAY_ROTATION_BACKUP_COUNT": "1",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # The exporter of Ray's agent listens without a token, for any Host.

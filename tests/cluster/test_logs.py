@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.api import LOOK_S, WAIT_S, Api
-from tests.cluster.processes import OwnStack, noted
+from tests.cluster.processes import OwnStack, noted, workers
 
 pytestmark = pytest.mark.cluster
 
@@ -32,6 +32,21 @@ def test_a_line_of_the_log_tells_what_and_about_which_execution(stack: OwnStack,
     [line] = lines
     assert " WARNING rillflow.mappings mapping_passed_over " in line
     assert ' task="only" ' in line
+
+
+def test_workers_write_to_files_in_which_places_stay_and_ray_keeps_few_earlier_logs(
+    stack: OwnStack,
+) -> None:
+    logs = Path(noted(stack.data_dir, "logs_dir"))
+    found = workers(stack.pid, "ExecutionActor")
+    assert found
+    for pid in found:
+        for number in (1, 2):
+            file = Path(f"/proc/{pid}/fd/{number}").readlink()
+            assert (file.name.startswith("worker-"), file.is_file()) == (True, True)
+            assert (logs / file.name).samefile(file)
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert b"RAY_ROTATION_BACKUP_COUNT=1" in environment
 
 
 def _lines_about(logs: Path, fact: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from rillflow.ports.task_logs import LogPart, LogText, read_part
 from serve.stack.local_ray import LocalRay
-from serve.stack.log_bounds import MOST_ENDED, bound_logs
+from serve.stack.log_bounds import MOST_ENDED, SERVE, bound_logs
 
 WORKER: Final = "0a" * 28
 LINE: Final = b"a line of a function\n"
@@ -62,6 +62,19 @@ def test_the_beginning_of_a_long_file_takes_no_room_and_places_in_it_stay(tmp_pa
     assert partly.is_cut
     assert partly.text.endswith(LINE.decode())
     assert "\0" not in partly.text
+
+
+def test_logs_of_other_processes_of_ray_and_of_serve_are_shortened_and_none_is_removed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / SERVE).mkdir()
+    logs = [tmp_path / "gcs_server.out", tmp_path / SERVE / "controller_7.log"]
+    for log in logs:
+        log.write_bytes(LINE * 100_000)
+    bound_logs(tmp_path, most_ended=0, most_bytes=2 * KEPT_BYTES)
+    for log in logs:
+        assert log.stat().st_blocks * 512 <= KEPT_BYTES + 8192
+        assert log.read_bytes().endswith(LINE)
 
 
 def test_a_short_file_is_left_as_it_is(tmp_path: Path) -> None:
