@@ -44,7 +44,7 @@ REFUSALS: Final = (
 )
 
 
-class Waiting:
+class Waiter:
     """Holds a conversation by hand: silences last as long as it rests, on a clock of its own."""
 
     def __init__(self, patience_s: float = 60.0, **known: Any) -> None:
@@ -97,14 +97,14 @@ def answers(*given: Any) -> Callable[[], Any]:
 
 @pytest.mark.parametrize("silence", SILENCES, ids=lambda error: f"{error!r}")
 def test_a_silent_server_is_asked_again_until_it_answers(silence: Exception) -> None:
-    waiter = Waiting()
+    waiter = Waiter()
     assert waiter.hold(waiter.patience.ask(READ), answers(silence, silence, ENDED)) == ENDED
     assert waiter.asked == [READ] * 3
     assert waiter.told == [60.0]
 
 
 def test_pauses_grow_from_a_tenth_of_a_second_to_two_seconds_until_patience_is_over() -> None:
-    waiter = Waiting(patience_s=9.0)
+    waiter = Waiter(patience_s=9.0)
     with pytest.raises(errors.UnreachableError, match="no answer") as caught:
         waiter.hold(waiter.patience.ask(READ), answers(GONE))
     assert caught.value.hint.startswith("retried for 9 s; an accepted execution goes on")
@@ -115,20 +115,20 @@ def test_pauses_grow_from_a_tenth_of_a_second_to_two_seconds_until_patience_is_o
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: f"{error!r}")
 def test_a_refusal_is_not_asked_again(refusal: Exception) -> None:
-    waiter = Waiting()
+    waiter = Waiter()
     with pytest.raises(type(refusal)):
         waiter.hold(waiter.patience.ask(READ), answers(refusal))
     assert (waiter.asked, waiter.told) == ([READ], [])
 
 
 def test_a_refusal_ends_a_silence() -> None:
-    waiter = Waiting()
+    waiter = Waiter()
     with pytest.raises(errors.UnknownExecutionError):
         waiter.hold(waiter.patience.ask(READ), answers(GONE, errors.UnknownExecutionError("x")))
 
 
 def test_a_server_that_has_never_answered_is_not_asked_again() -> None:
-    waiter = Waiting(acknowledged=False)
+    waiter = Waiter(acknowledged=False)
     with pytest.raises(errors.UnreachableError):
         waiter.hold(waiter.patience.ask(READ), answers(GONE))
     assert len(waiter.asked) == 1
@@ -137,21 +137,21 @@ def test_a_server_that_has_never_answered_is_not_asked_again() -> None:
 
 
 def test_no_patience_asks_nothing_again_and_tells_nothing() -> None:
-    waiter = Waiting(patience_s=0)
+    waiter = Waiter(patience_s=0)
     with pytest.raises(errors.UnreachableError) as caught:
         waiter.hold(waiter.patience.ask(READ), answers(GONE))
     assert (len(waiter.asked), waiter.told, caught.value.hint) == (1, [], "")
 
 
 def test_every_silence_is_told_once_and_has_the_whole_patience() -> None:
-    waiter = Waiting(patience_s=1.0)
+    waiter = Waiter(patience_s=1.0)
     for _ in range(3):
         assert waiter.hold(waiter.patience.ask(READ), answers(GONE, GONE, GONE, ENDED)) == ENDED
     assert waiter.told == [1.0] * 3
 
 
 def test_the_whole_wait_bounds_a_silence_and_what_a_read_waits_for() -> None:
-    waiter = Waiting(timeout_s=3.0)
+    waiter = Waiter(timeout_s=3.0)
     with pytest.raises(errors.ExecutionTimeoutError, match=r"has not ended within 3 s") as caught:
         waiter.hold(waiter.patience.ask(WAITING), answers(GONE))
     assert caught.value.hint.endswith("the server did not answer at last: no answer")
@@ -163,7 +163,7 @@ def test_the_whole_wait_bounds_a_silence_and_what_a_read_waits_for() -> None:
 
 
 def test_a_server_that_takes_requests_and_never_answers_holds_nobody_beyond_the_wait() -> None:
-    waiter = Waiting(timeout_s=60.0)
+    waiter = Waiter(timeout_s=60.0)
 
     def mute() -> Any:
         asked = waiter.asked[-1]
@@ -179,25 +179,25 @@ def test_a_server_that_takes_requests_and_never_answers_holds_nobody_beyond_the_
 
 def test_a_silence_before_the_end_of_the_wait_is_no_time_out() -> None:
     for known in ({"patience_s": 1.0}, {"patience_s": 0.0}, {"acknowledged": False}):
-        waiter = Waiting(**known, timeout_s=3.0)
+        waiter = Waiter(**known, timeout_s=3.0)
         with pytest.raises(errors.UnreachableError):
             waiter.hold(waiter.patience.ask(WAITING), answers(GONE))
 
 
 def test_what_is_read_after_the_end_has_no_time_out_of_the_wait() -> None:
-    waiter = Waiting(timeout_s=1.0)
+    waiter = Waiter(timeout_s=1.0)
     failed = ENDED | {"dag_status": "FAILED"}
     with pytest.raises(errors.UnreachableError):
         waiter.hold(waiter.patience.hold(result(ID, 1.0)), answers(failed, GONE))
 
 
 def test_of_a_conversation_only_reads_are_asked_again() -> None:
-    waiter = Waiting()
+    waiter = Waiter()
     held = waiter.patience.hold(result(ID, 60))
     assert waiter.hold(held, answers(RUNNING, GONE, GONE, ENDED)) == {"n": 1}
     assert len(waiter.asked) == 4
     for once in (Control(execution_id=ID, order="cancel"), Submit(descriptor_id="b:f", data={})):
-        waiter = Waiting()
+        waiter = Waiter()
         with pytest.raises(errors.UnreachableError):
             waiter.hold(waiter.patience.hold(ask(once)), answers(GONE))
         assert waiter.asked == [once]
