@@ -6,6 +6,7 @@ Used by `ray_tasks`.
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from rillflow.ids import ExecutionId, TaskName
 from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.call_feed import Feed
+from rillflow.ray_tasks.credentials import forget_credentials
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
@@ -127,6 +129,7 @@ def called(call: FunctionCall, report: Report) -> Done:
 
 
 def _watched(work: Callable[[], T], report: Report) -> tuple[T, str | None]:
+    forget_credentials(os.environ)
     log = WorkerLog()
 
     def tell(fraction: float | None, message: str) -> None:

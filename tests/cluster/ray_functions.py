@@ -113,6 +113,11 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+def environment() -> dict[str, str]:
+    """Return all variables that are there."""
+    return dict(os.environ)
+
+
 def busy(file: str, ready_at: int) -> int:
     """Raise until it was called so often."""
     calls = _note(file)

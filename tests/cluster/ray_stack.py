@@ -26,6 +26,7 @@ GREETINGS: Final = next(it.text for it in blocks_of(_KIT_PAGE) if it.info == "py
 _ALL: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
 WORKFLOWS: Final = [text for text in _ALL if "num_gpus" not in text]
 [GPU_WORKFLOW] = [text for text in _ALL if "num_gpus" in text]
+AUTH_SECRET: Final = "what-signs-callback-addresses"
 SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
 WAIT_S: Final = 60.0
 
@@ -49,6 +50,7 @@ def ray_stack(folder: Path) -> Iterator[OwnStack]:
         *("--functions", str(folder / "rating.py"), "--functions", str(folder / "vision.py")),
         *("--functions", str(folder / "greetings.py")),
         RILLFLOW_SECRET_TOKEN=SECRET,
+        RILLFLOW_AUTH_SECRET=AUTH_SECRET,
         OF_THE_USER="kept",
         RILLFLOW_RAY_SMALL_CALLS="2",
         RILLFLOW_RAY_RUNTIME_ENVS=json.dumps(

@@ -20,6 +20,7 @@ from tests.cluster.api import Api, Json
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
 from tests.cluster.ray_flows import calls_at, fan_out
 from tests.cluster.ray_stack import (
+    AUTH_SECRET,
     LOGS,
     SECRET,
     WAIT_S,
@@ -141,6 +142,14 @@ def test_an_exception_that_no_condition_of_the_retry_names_is_final(api: Api, fi
 
 def test_a_tolerated_exception_lets_the_execution_succeed(api: Api, file: Path) -> None:
     assert run(api, "wrong", {"file": str(file)}, tolerance=True).status == "SUCCEED"
+
+
+def test_a_function_gets_no_credentials_of_the_server_by_its_environment(api: Api) -> None:
+    given = json.dumps(run(api, "environment", {}).context)
+    assert "OF_THE_USER" in given
+    assert SECRET not in given
+    assert AUTH_SECRET not in given
+    assert "RILLFLOW_SECRET" not in given
 
 
 def test_a_secret_in_an_exception_is_masked_wherever_it_is_shown(api: Api) -> None:

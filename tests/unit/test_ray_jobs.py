@@ -64,6 +64,15 @@ def test_ray_puts_no_variable_of_the_node_into_the_input() -> None:
     assert json.loads(ran.stdout) == given
 
 
+def test_a_job_gets_no_credentials_of_the_server() -> None:
+    inherited = ("RILLFLOW_SECRET_TOKEN", "rillflow_auth_secret", "RILLFLOW_API_KEY", "OF_THE_USER")
+    chosen = {"env_vars": {"RILLFLOW_API_KEY": "for this job"}}
+    variables = environment_of(chosen, b"{}", inherited=inherited)["env_vars"]
+    assert variables["RILLFLOW_SECRET_TOKEN"] == variables["rillflow_auth_secret"] == ""
+    assert variables["RILLFLOW_API_KEY"] == "for this job"
+    assert "OF_THE_USER" not in variables
+
+
 def test_the_input_is_in_a_file_that_is_gone_after_the_job(tmp_path: Any) -> None:
     ended = ran('cat "$RILLFLOW_INPUT_FILE"; echo; echo "$RILLFLOW_INPUT"', HOSTILE, str(tmp_path))
     first, second = ended.stdout.splitlines()

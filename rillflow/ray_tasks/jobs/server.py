@@ -4,14 +4,16 @@ Used by `ray_tasks/jobs/gateway.py`.
 """
 
 import asyncio
+import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import ray
 
 from rillflow.errors import GatewayError
+from rillflow.ray_tasks.credentials import names_of_credentials
 from rillflow.telemetry.trace_context import VARIABLE as TRACEPARENT
 
 INPUT: Final = "RILLFLOW_INPUT"
@@ -110,9 +112,15 @@ def command_of(entrypoint: str) -> str:
 
 
 def environment_of(
-    chosen: Mapping[str, Any], fields: bytes, traceparent: str | None = None
+    chosen: Mapping[str, Any],
+    fields: bytes,
+    traceparent: str | None = None,
+    *,
+    inherited: Iterable[str] = os.environ,
 ) -> dict[str, Any]:
     """Return the runtime environment of a job with its input, and the span of its attempt.
+
+    Credentials among the names of the ``inherited`` variables are empty in it.
 
     Raises:
         GatewayError: The input is too large.
@@ -125,5 +133,7 @@ def environment_of(
             f"the input has {len(fields)} bytes of JSON, and a job can be given {MOST_INPUT_BYTES}"
         )
     traced = {} if traceparent is None else {TRACEPARENT: traceparent}
-    variables = {**traced, **chosen.get("env_vars", {}), INPUT: fields.decode()}
+    # Ray has no option to leave a variable of the node out.
+    emptied = dict.fromkeys(names_of_credentials(inherited), "")
+    variables = {**emptied, **traced, **chosen.get("env_vars", {}), INPUT: fields.decode()}
     return {**chosen, "env_vars": variables}
