@@ -29,6 +29,7 @@ MIGRATIONS: Final = (
     "the leases of execution actors",
     "bytes of executions that have many",
     "bytes of definitions",
+    "a quick compression of values",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

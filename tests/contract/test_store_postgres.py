@@ -19,6 +19,12 @@ from tests.postgres_server import PostgresServer
 SILENCE_S = 1.0
 IDLE_S = 0.2
 LOOKS = 150
+KEPT = """
+SELECT attrelid::regclass::text, attstorage, attcompression FROM pg_attribute
+WHERE (attrelid, attname::text) IN (
+    ('journal'::regclass, 'record'), ('snapshots'::regclass, 'snapshot'),
+    ('payloads'::regclass, 'value'))
+"""
 CONNECTED = """
 SELECT count(*) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database()
@@ -308,6 +314,16 @@ async def test_reads_go_on_while_a_commit_waits(
         assert await store.count_executions(ExecutionFilter()) == {"RUNNING": 1}
         assert await store.load(id_of(1)) is not None
     await appending
+
+
+async def test_no_value_of_an_execution_is_compressed_by_the_slow_method(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    assert await store.load(id_of(1)) is None
+    kept = await other.fetch(KEPT)
+    assert len(kept) == 3
+    for place, storage, compression in kept:
+        assert storage == b"e" or compression == b"l", place
 
 
 async def test_a_text_that_cannot_be_stored_fails_its_caller_alone(store: PostgresStore) -> None:

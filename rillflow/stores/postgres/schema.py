@@ -290,6 +290,24 @@ _DEFINITION_BYTES: Final = """
         (SELECT octet_length(text) FROM definitions WHERE definition_id = version), 0);
 """
 
+_COMPRESSION: Final = """
+    -- By its own method a server compresses 7 MB in 300 to 1,100 ms, within the commit for which
+    -- others wait; by lz4 in 20 ms. Without lz4 (before version 14, or built without) not at all.
+    DO $$
+    DECLARE it record;
+    BEGIN
+        FOR it IN SELECT * FROM (VALUES
+            ('journal', 'record'), ('snapshots', 'snapshot'), ('payloads', 'value')
+        ) AS names (place, kept) LOOP
+            BEGIN
+                EXECUTE format('ALTER TABLE %I ALTER %I SET COMPRESSION lz4', it.place, it.kept);
+            EXCEPTION WHEN syntax_error OR feature_not_supported OR invalid_parameter_value THEN
+                EXECUTE format('ALTER TABLE %I ALTER %I SET STORAGE EXTERNAL', it.place, it.kept);
+            END;
+        END LOOP;
+    END $$;
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -318,6 +336,7 @@ MIGRATIONS: Final = (
     _OWNER_LEASES,
     _STORED_BYTES,
     _DEFINITION_BYTES,
+    _COMPRESSION,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -297,6 +297,8 @@ _DEFINITION_BYTES: Final = (
         (SELECT length(text) FROM definitions WHERE definition_id = version), 0)""",
 )
 
+_COMPRESSION: Final[tuple[str, ...]] = ()  # SQLite compresses nothing.
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -317,6 +319,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _OWNER_LEASES,
     _STORED_BYTES,
     _DEFINITION_BYTES,
+    _COMPRESSION,
 )
 VERSION: Final = len(MIGRATIONS)
 
