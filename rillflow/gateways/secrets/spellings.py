@@ -3,8 +3,8 @@
 A secret is found as plain text in any case and in both normal forms of Unicode, with any of its
 characters percent-encoded (also as Latin-1), escaped in JSON (once or several times) or in the
 source of a program, or written as an HTML entity, as the punycode of a host name, as hexadecimal
-digits, and inside Base64 and Base32, at any offset and in lines. Patterns are RE2's over UTF-8
-bytes, so a search takes linear time.
+digits, and inside Base64 and Base32, at any offset, the first also in lines. Patterns are RE2's
+over UTF-8 bytes, so a search takes linear time. That of 40 characters takes 0.4 MiB and 3 ms.
 
 Used by `gateways/secrets/masks.py`.
 """
@@ -55,9 +55,12 @@ class _Encoding(NamedTuple):
     characters: str
     bits: int
     ignores_case: bool = False
+    line_break: bytes = b""
 
 
-_BASE64: Final = _Encoding(f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/", 6)
+_BASE64: Final = _Encoding(
+    f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/", 6, line_break=_LINE_BREAK
+)
 _BASE32: Final = _Encoding(f"{string.ascii_uppercase}234567", 5, ignores_case=True)
 
 
@@ -129,11 +132,11 @@ def _in_encoding(value: bytes, encoding: _Encoding, *, has_edges: bool) -> Itera
         )
         first = [each for bits, each in _numbered(encoding) if bits.endswith(written[:begin])]
         last = [each for bits, each in _numbered(encoding) if bits.startswith(written[end:])]
-        pattern = _LINE_BREAK.join(map(_in_base64, core))
+        pattern = encoding.line_break.join(map(_in_base64, core))
         if has_edges and begin:
-            pattern = b"(?:" + _one_of(first) + _LINE_BREAK + b")?" + pattern
+            pattern = b"(?:" + _one_of(first) + encoding.line_break + b")?" + pattern
         if has_edges and end < len(written):
-            pattern += b"(?:" + _LINE_BREAK + _one_of(last) + b")?"
+            pattern += b"(?:" + encoding.line_break + _one_of(last) + b")?"
         yield (b"(?i:%s)" if encoding.ignores_case else b"%s") % pattern
 
 
