@@ -13,7 +13,8 @@ from typing import Final
 from rillflow.ids import workspace_of
 from rillflow.ports.gateway import DispatchRequest
 
-MOST_IN_ORDER: Final = 1_000
+MOST_IN_ORDER: Final = 500
+"""A dispatcher takes them in one turn of its event loop, and orders of several owners in one."""
 LONGEST_ORDER_BYTES: Final = 4 << 20
 """Limit of the bytes of one message; all that waits may be gigabytes."""
 
