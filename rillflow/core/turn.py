@@ -196,16 +196,12 @@ class Turn:
         """Create the instances of a scope, all NOT_STARTED."""
         self.moved.pop(route, None)
         prefix = f"{route}-" if route else ""
+        tasks, attempt = self.state.tasks, self.state.attempts_dropped
         names = []
         for base, plan in level.tasks.items():
             name = prefix + base
-            self.state.tasks[name] = TaskState(
-                name=name,
-                base=base,
-                route=route,
-                waiting=len(plan.dependencies),
-                attempt=self.state.attempts_dropped,
-            )
+            waiting = len(plan.dependencies)
+            tasks[name] = TaskState(name, base, route, NOT_STARTED, waiting, attempt)
             names.append(name)
         self.counts(route)[NOT_STARTED] += len(names)
         self.steps_left -= len(names)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rillflow.core.encoding.stored_context import Cleaner
 from rillflow.errors import ExecutionError
-from rillflow.jsontypes import JsonValue
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
 from tests.fuzzing import examples
 from tests.machine_speed import least
 
@@ -93,3 +94,42 @@ def test_a_list_as_wide_as_an_answer_may_be_is_not_walked_value_by_value(value: 
         return time.thread_time() - begun_s
 
     assert least(spent_s, 0.03) < 0.03
+
+
+FLAT_MAPS: Final = st.dictionaries(
+    st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False)
+    | st.integers(-(2**66), 2**66)
+    | st.sampled_from([2**64 - 1, 2**64, -(2**64), 1 - 2**64])
+    | st.text(max_size=5),
+    max_size=40,
+)
+
+
+@settings(max_examples=examples(300))
+@given(FLAT_MAPS, st.integers(0, 300), st.integers(0, 300))
+@example({"id": 1, "name": "n"}, 25, 6)
+@example({"id": 1, "name": "n"}, 25, 7)
+@example({"id": 1, "name": "n"}, 24, 7)
+def test_a_small_map_takes_at_once_what_a_walk_takes(
+    value: JsonObject, left: int, memory_bytes: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Cleaner, "_takes_flat", lambda *_: False)
+        walked = _kept(value, left, memory_bytes)
+    assert _kept(value, left, memory_bytes) == walked
+
+
+def _kept(value: JsonObject, left: int, memory_bytes: int) -> list[object]:
+    """Return what becomes of a map: what is kept or why it is not, and what is left."""
+    total = TotalBudget(None, memory_bytes)
+    cleaner = Cleaner(left, total, around=1)
+    kept: JsonObject = {}
+    try:
+        cleaner.keep({"x": value}, kept)
+        cleaner.charge()
+    except ExecutionError as error:
+        return [repr(error), cleaner.left, total.memory_bytes]
+    return [kept, cleaner.left, total.memory_bytes, total.made_bytes]

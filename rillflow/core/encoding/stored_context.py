@@ -222,6 +222,8 @@ class Cleaner:
         total = self._total
         if total is not None and total.is_empty:
             raise total.out_of_memory()  # before a walk that would end with the same
+        if len(containers) == 1 and self._takes_flat(containers[0]):
+            return {}
         self._take(_VALUE_BYTES * len(containers))
         levels: list[_Level] = []
         while containers:
@@ -230,6 +232,32 @@ class Cleaner:
             level, containers = self._next_level(containers)
             levels.append(level)
         return _without_nulls(levels) if any(level.has_nulls for level in levels) else {}
+
+    def _takes_flat(self, container: _Container) -> bool:  # noqa: C901 - a call for each value would be slow
+        """Take the size of a small map of short values at once, which items of a foreach often are.
+
+        Anything else, and what does not fit, is left to the walk, and nothing of it is taken.
+        """
+        if not isinstance(container, dict) or len(container) >= _WIDE or self._nesting < 1:
+            return False
+        size = _VALUE_BYTES * (len(container) + 1)
+        for item in container.values():
+            if isinstance(item, str):
+                if not (item.isascii() and item.isprintable()):
+                    return False
+                size += len(item)
+            elif isinstance(item, int):
+                if not -_LONGEST_WORD <= item <= _LONGEST_WORD:
+                    return False
+            elif not isinstance(item, float):
+                return False
+        total, keys = self._total, sum(map(len, container))
+        if size > self.left or (total is not None and keys >= total.memory_bytes):
+            return False
+        self.left -= size
+        if total is not None:
+            total.make(keys)
+        return True
 
     def _next_level(self, containers: Sequence[_Container]) -> tuple[_Level, list[_Container]]:
         """Take the size of what is in containers, and return the containers among it."""

@@ -209,11 +209,12 @@ def _item_contexts(
     contexts = []
     for index, item in enumerate(collection):
         context = _item_context(mapping, rest, index, item)
-        made = budget.made_bytes
-        budget.spend(steps_each)
-        budget.make(bytes_each)
+        left = budget.memory_bytes
+        if steps_each or bytes_each:
+            budget.spend(steps_each)
+            budget.make(bytes_each)
         kept = stored_context(context, shared, max_bytes, budget)
-        contexts.append((kept, budget.made_bytes - made))
+        contexts.append((kept, left - budget.memory_bytes))
     return contexts
 
 
@@ -231,6 +232,8 @@ def _item_context(
 
 
 def _identity(turn: Turn, mapping: IterationMapping, element: JsonValue) -> JsonValue:
+    if not mapping.identity:
+        return None
     try:
         value = value_of(mapping.identity, {"iteration": {"element": element}}, turn.budget)
     except LanguageError:
