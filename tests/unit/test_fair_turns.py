@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Query, Reply
-from rillflow.runtime.aio.fair_turns import LIGHT_TURNS, TURN_S, FairTurns, in_portions
+from rillflow.runtime.aio.fair_turns import COUNTED_S, LIGHT_TURNS, TURN_S, FairTurns, in_portions
 
 GREEDY: Final = ExecutionId("w:greedy_c_1")
 GREEDY_WORKSPACE: Final = [ExecutionId(f"greedy:flow_c_{number}") for number in range(50)]
@@ -218,8 +218,38 @@ async def test_while_calls_of_another_workspace_are_written_the_greedy_one_rests
             await asyncio.sleep(0)
         assert len(handling.handled) - before <= 1
         await handling.batch(OTHER)
-    await asyncio.gather(*greedy)
-    assert len(handling.handled) == 51
+        assert handling.handled[-1] == OTHER
+    await cancelled(greedy)
+
+
+async def test_after_an_event_that_is_too_long_it_rests_if_others_have_written_lately() -> None:
+    handling = Handling(long_s=LONGER_THAN_THIS_TEST_S)
+    with handling.turns.in_hand(OTHER):
+        """It is written at once."""
+    greedy = [asyncio.create_task(handling.batch(each)) for each in GREEDY_WORKSPACE]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(handling.handled) == 1
+    await handling.batch(OTHER)
+    assert handling.handled[1:] == [OTHER]
+    await cancelled(greedy)
+
+
+async def test_it_does_not_rest_for_others_after_a_turn_of_the_usual_length() -> None:
+    handling = Handling(long_s=TURN_S + COUNTED_S / 10)
+    with handling.turns.in_hand(OTHER):
+        """It is written at once."""
+    greedy = (handling.batch(each) for each in GREEDY_WORKSPACE)
+    state: Any = handling.turns
+    rested: list[bool] = []
+
+    async def look() -> None:
+        while len(handling.handled) < len(GREEDY_WORKSPACE):
+            rested.append(state._rest is not None)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(look(), *greedy)
+    assert not any(rested)
 
 
 async def test_it_rests_no_longer_than_it_has_held_the_loop() -> None:
@@ -248,6 +278,12 @@ async def test_the_one_of_a_thousand_that_continues_is_found_at_once() -> None:
     state._waiting["greedy"] = Looked(state._waiting["greedy"], looked)
     await asyncio.gather(*waiting)
     assert len(looked) < 5 * len(many)
+
+
+async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Looked(dict[Any, Any]):

@@ -6,17 +6,13 @@ end and the news of it. It waits for about one long event in all, not for one ea
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import pytest
-
-from rillflow.core import machine
-from rillflow.core.plan import Plan
-from rillflow.core.state import ExecutionState
 from rillflow.ids import workspace_of
-from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns
+from rillflow.ports.executions import Call
+from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns, Handled
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
@@ -85,34 +81,29 @@ class House:
         assert await self.executions.wait(execution_id, LONG_S)
 
 
-class LongEvents:
+class LongEvents(FairTurns):
     """Counts the events of the workspace whose events are long, by a clock that only they move."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
+        super().__init__(cpu_s=self._now_s, clock_s=self._now_s)
         self.count = 0
-        submit, handle = machine.submit, machine.handle
 
-        def submitted(plan: Plan, event: Any) -> Any:
-            self._note(event.execution_id)
-            return submit(plan, event)
+    def take(
+        self, calls: Sequence[Call], handle: Callable[[Call], Handled], *, whole: bool
+    ) -> list[Handled]:
+        def counted(call: Call) -> Handled:
+            self.count += workspace_of(call.execution_id) == "greedy"
+            return handle(call)
 
-        def handled(plan: Plan, state: ExecutionState, event: Any) -> Any:
-            self._note(state.execution_id)
-            return handle(plan, state, event)
+        return super().take(calls, counted, whole=whole)
 
-        monkeypatch.setattr(machine, "submit", submitted)
-        monkeypatch.setattr(machine, "handle", handled)
-
-    def _note(self, execution_id: str) -> None:
-        self.count += workspace_of(execution_id) == "greedy"
-
-    def now_s(self) -> float:
+    def _now_s(self) -> float:
         return self.count * TURN_S
 
 
-async def test_a_run_waits_for_a_long_event_or_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = LongEvents(monkeypatch)
-    house = House(FairTurns(cpu_s=events.now_s, clock_s=events.now_s), turn_max_task_steps=20)
+async def test_a_run_waits_for_a_long_event_or_two() -> None:
+    events = LongEvents()
+    house = House(events, turn_max_task_steps=20)
     async with house.running(greedy=EACH % WAITS, small=PASS):
         await house.run("small")
         await asyncio.gather(*(house.submit("greedy", 400) for _ in range(GREEDY)))

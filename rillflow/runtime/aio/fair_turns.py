@@ -9,7 +9,8 @@ A short call of another workspace passes through the loop several times on its w
 handled, written and answered. A portion of long events each time would make it wait for as many of
 them. So before a workspace that has filled a turn has the next one, the loop goes round some times
 without a portion, and while calls of workspaces that have used less are being written, it rests for
-as long as it has held the loop at most.
+as long as it has held the loop at most. After an event that is longer than a turn it rests for what
+was too much of it, if others have written lately: their next call comes soon.
 
 A batch of calls is divided before that: calls that must be written apart form groups.
 
@@ -42,6 +43,8 @@ LIGHT_TURNS: Final = 3
 """So many turns of the loop without a portion come before the next one of a workspace."""
 LONG_S: Final = 0.005
 """Shorter portions are not noticed by those whose calls pass through the loop."""
+SEEN_S: Final = 1.0
+"""For so long after its last write another workspace counts as one that uses this process."""
 KEYED_TOGETHER: Final = 16
 """How many submissions of a workspace with idempotency keys are written together."""
 FIRED_TOGETHER: Final = 128
@@ -86,6 +89,10 @@ class FairTurns:
         """The workspace that had a long portion last."""
         self._held_s = self._rest_s = 0.0
         """For how long this turn, and the last one that was long, has held the loop."""
+        self._excess_s = 0.0
+        """For how long that was more than a turn."""
+        self._written = [("", -inf), ("", -inf)]
+        """Which two workspaces have written last, and when."""
         self._light_turns = LIGHT_TURNS
         self._rest: asyncio.TimerHandle | None = None
         self._has_rested = False
@@ -101,8 +108,14 @@ class FairTurns:
             self._in_hand[workspace] -= 1
             if not self._in_hand[workspace]:
                 del self._in_hand[workspace]
+                self._note_written(workspace)
                 if self._rest is not None:
                     self._watch()
+
+    def _note_written(self, workspace: str) -> None:
+        if self._written[0][0] != workspace:
+            self._written[1] = self._written[0]
+        self._written[0] = workspace, asyncio.get_running_loop().time()
 
     async def wait(self, execution_id: ExecutionId) -> None:
         """Wait until events of an execution may be handled: at once, unless the turn is full."""
@@ -171,6 +184,7 @@ class FairTurns:
             self._spent_s[spender] = self._spent_s.get(spender, 0.0) + spent_s
         if self._turn_s >= LONG_S:
             self._last, self._rest_s = workspace_of(execution_id), self._held_s
+            self._excess_s = self._held_s * (1 - TURN_S / self._turn_s)
             self._light_turns, self._has_rested = 0, False
 
     def _watch(self) -> None:
@@ -207,16 +221,25 @@ class FairTurns:
             self._light_turns += 1
             self._watch()
             return True
-        is_rest_due = self.is_full and not self._has_rested
-        if is_rest_due and self._is_awaited_by_others(spent_s):
-            if self._rest is None:
-                self._rest = asyncio.get_running_loop().call_later(self._rest_s, self._end_rest)
-            return True
-        if self._rest is not None:  # what they had in hand is to be answered
-            self._end_rest()
+        if self._rest is None:
+            rest_s = self._rest_of(spent_s) if self.is_full else 0.0
+            if rest_s <= 0.0 or self._has_rested:
+                return False
+            self._rest = asyncio.get_running_loop().call_later(rest_s, self._end_rest)
+        elif not self._rest_of(spent_s):
+            self._end_rest()  # what others had in hand is to be answered
             self._light_turns = 0
-            return True
-        return False
+        return True
+
+    def _rest_of(self, spent_s: float) -> float:
+        """Return for how long a workspace rests if it begins to now; 0 if it need not."""
+        if any(2 * self._spent_s.get(other, 0.0) < spent_s for other in self._in_hand):
+            return self._rest_s
+        since_s = asyncio.get_running_loop().time() - SEEN_S
+        for other, at_s in self._written:
+            if at_s > since_s and 2 * self._spent_s.get(other, 0.0) < spent_s:
+                return self._excess_s if self._excess_s > COUNTED_S else 0.0
+        return 0.0
 
     def _end_rest(self) -> None:
         if self._rest is not None:
@@ -224,10 +247,6 @@ class FairTurns:
             self._rest = None
         self._has_rested = True
         self._watch()
-
-    def _is_awaited_by_others(self, spent_s: float) -> bool:
-        """Tell whether workspaces that have spent less than half of that have calls in hand."""
-        return any(2 * self._spent_s.get(other, 0.0) < spent_s for other in self._in_hand)
 
     def _next_workspace(self) -> str | None:
         """Return the workspace of which one execution continues next, None if none waits."""
