@@ -28,6 +28,7 @@ from rillflow.ports.messages import (
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import Delegation
 from rillflow.runtime.dispatch.load_sharing import RUN
+from rillflow.runtime.dispatch.pool import MANY
 from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from tests.loopback import answers_in, attempt, closed_port, gateway, web_server
@@ -118,6 +119,7 @@ class Two:
             connect=lambda _: self._to_the_owner,
             budget=self.budget,
             passes_on=self.here,
+            queues=self.here,
         )
         self.orders = 0
 
@@ -202,23 +204,24 @@ async def running(two: Two) -> AsyncIterator[Two]:
         await two.there.close()
 
 
-async def test_both_make_calls_and_the_limit_of_the_host_holds_for_all() -> None:
+@pytest.mark.parametrize("calls", [100, 2 * MANY])  # more than MANY wait without a task
+async def test_both_make_calls_and_the_limit_of_the_host_holds_for_all(calls: int) -> None:
     function = Function()
     async with (
         web_server(work=function.handle) as base,
         running(Two(limit_per_host=PLACES)) as two,
     ):
         await two.share()
-        await two.order(f"{base}/work", map(str, range(100)))
+        await two.order(f"{base}/work", map(str, range(calls)))
         await function.until(PLACES)
         [host] = two.here.hosts()
-        assert (host.under_way, host.waiting) == (PLACES, 100 - PLACES)
+        assert (host.under_way, host.waiting) == (PLACES, calls - PLACES)
         function.answers.set()
-        answers = await two.answers(100)
-    assert (function.calls, function.most) == (100, PLACES)
-    assert {answer.task for answer in answers} == set(map(str, range(100)))
+        answers = await two.answers(calls)
+    assert (function.calls, function.most) == (calls, PLACES)
+    assert {answer.task for answer in answers} == set(map(str, range(calls)))
     assert {answer.body for answer in answers} == {b'{"made": true}'}
-    assert 0 < two.there.calls < 100
+    assert 0 < two.there.calls < calls
 
 
 async def test_while_it_is_quiet_nobody_is_asked_and_all_calls_are_made_here() -> None:
