@@ -381,7 +381,8 @@ class Settings(BaseSettings):
     submit_traffic_limits: ById[Annotated[int, Field(ge=0)]] = {}
     """Most submissions per second, by service id or business id."""
     workspace_quotas: Quotas = {}
-    """Quotas of workspaces: ``submissions_per_s``, ``running``, ``artifact_bytes``."""
+    """Quotas of workspaces: ``submissions_per_s``, ``running``, ``store_bytes``,
+    ``artifact_bytes``."""
     subflow_workspaces: WorkspacesByWorkspace = {}
     """Where workflows of each workspace, or of ``*``, may start sub-flows beside their own one."""
     storage_max_usage_percent: int = 90

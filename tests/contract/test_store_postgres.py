@@ -19,6 +19,15 @@ from tests.postgres_server import PostgresServer
 SILENCE_S = 1.0
 IDLE_S = 0.2
 LOOKS = 150
+FULL = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$;
+CREATE TRIGGER no_space BEFORE INSERT ON executions EXECUTE FUNCTION fail();
+CREATE FUNCTION fail_too() RETURNS event_trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$;
+CREATE EVENT TRIGGER no_space_either ON ddl_command_start WHEN tag IN ('CREATE TABLE AS')
+    EXECUTE FUNCTION fail_too();
+"""
 KEPT = """
 SELECT attrelid::regclass::text, attstorage, attcompression FROM pg_attribute
 WHERE (attrelid, attname::text) IN (
@@ -110,6 +119,21 @@ async def test_a_probe_fails_while_the_writer_cannot_connect(
         await store.probe()
     finally:
         await operator.close()
+
+
+async def test_a_probe_fails_after_an_append_was_refused_for_want_of_space_until_there_is_some(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    await store.append([submit(1)])
+    await other.execute(FULL)
+    with pytest.raises(StoreError, match="no space left"):
+        await store.append([submit(2)])
+    with pytest.raises(StoreError, match="no space left"):
+        await store.probe()
+    await other.execute("DROP EVENT TRIGGER no_space_either; DROP TRIGGER no_space ON executions")
+    await store.probe()
+    await store.append([submit(2)])
+    await store.probe()
 
 
 async def test_a_store_tells_how_many_connections_all_processes_may_have(

@@ -31,6 +31,12 @@ _IDLE_S: Final = 10.0
 _SOON_S = 3.0
 _LONGEST_READ_S = 120.0
 """After this a silent server counts as lost; listings of millions take less."""
+_TAKE_SPACE: Final = """
+DO $$ BEGIN
+    CREATE TEMPORARY TABLE space AS SELECT repeat('-', 1000) FROM generate_series(1, 1000);
+    DROP TABLE space;
+END $$
+"""
 _CONNECTIONS: Final = """
 SELECT least(
     current_setting('max_connections')::int
@@ -98,13 +104,19 @@ class PostgresDatabase:
     async def probe(self) -> None:
         """Write the row with the schema version again, and let the writer connect if it has not.
 
+        A full disk has room for that row. So once an append was refused for want of space, the
+        probe takes as much as a large append does, until it gets it.
+
         Raises:
-            StoreError: The database accepts no writes, or lets the writer not in.
+            StoreError: The database accepts no writes, or does not let the writer in.
         """
         await self.execute("UPDATE rillflow_schema SET version = version")
         if self._writer is not None:
             async with store_errors():
                 await self._writer.connect()
+            if self._writer.is_full:
+                await self.execute(_TAKE_SPACE)
+                self._writer.is_full = False
 
     async def connections(self) -> int | None:
         """Return how many connections the database allows all processes of this user together."""

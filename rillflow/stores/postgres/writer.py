@@ -163,6 +163,8 @@ class PostgresWriter:
         self._stopped = False
         self._connection: asyncpg.Connection | None = None
         self._connecting = asyncio.Lock()
+        self.is_full = False
+        """Whether the last group was refused for want of space on the disk of the server."""
         self._known_scopes: set[int] = set()
         self._known = KnownPlaces()
         self._totals = Totals()
@@ -222,8 +224,10 @@ class PostgresWriter:
         """Commit a group; a ticket that breaks it (a taken key) fails alone."""
         try:
             refusals = await self._write(tickets)
+            self.is_full = False
         except Exception as error:  # noqa: BLE001 - the task survives whatever a group brings
             self._known.forget()
+            self.is_full = isinstance(error, asyncpg.DiskFullError)
             if len(tickets) > 1 and not _is_outage(error):
                 for ticket in tickets:
                     await self._commit([ticket])
