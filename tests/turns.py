@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from rillflow.runtime.process.gc_tuning import YOUNG_OBJECTS
+from rillflow.runtime.process.gc_tuning import THRESHOLDS
 
 LONGEST_MS: Final = 50.0
 
@@ -51,7 +51,7 @@ def measured_turns() -> Iterator[Turns]:
 
     threshold = gc.get_threshold()
     gc.collect()  # what there is now is old then, and is not gone through again at once
-    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+    gc.set_threshold(*THRESHOLDS)
     selector.select = select
     turns.begin()  # after the look for garbage
     try:
