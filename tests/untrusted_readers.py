@@ -324,6 +324,8 @@ def well_formed_texts(size: int) -> Iterator[tuple[str, str]]:
     yield "filter", "@.a == 1" + " || @.a == 'b'" * count
     yield "expression", "1" + " + a" * count
     yield "yaml", "\n" + "- {name: a, category: pass}\n" * (size // 28)
+    yield "tags", "".join(f"%TAG !t{n}! b\n" for n in range(count)) + "--- a"
+    yield "anchors", "".join(f"- &a{n} *a{n}\n" for n in range(count))
     yield "query", "&".join(f"a{n}=b" for n in range(count))
 
 

@@ -25,7 +25,12 @@ from rillflow.definition.model import ChoiceTask, ForeachTask
 from rillflow.definition.parse import parse_definition
 from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
-from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_NESTING, MAX_TEXT_BYTES
+from rillflow.definition.yaml_tree.loader import (
+    BYTES_PER_NODE,
+    MAX_NESTING,
+    MAX_TAG_DIRECTIVES,
+    MAX_TEXT_BYTES,
+)
 from rillflow.errors import DefinitionError
 from rillflow.language.jsonpath.syntax import read_path
 from tests.machine_speed import least, processor_time
@@ -428,3 +433,22 @@ def read_or_refuse(text: str | bytes) -> None:
         return
     assert parse_definition(canonical_text(definition)) == definition
     assert parse_definition(canonical_text(expanded)) == expanded
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\u0085", "\u2028", "\u2029"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "# a comment\n", "---\n...\n"])
+def test_tag_directives_are_counted_before_libyaml_compares_each_with_all(
+    before: str, line_break: str
+) -> None:
+    lines = [f"%TAG !t{n}! b{line_break}" for n in range(MAX_TEXT_BYTES // 20)]
+    code, message = refusal_of(f"{before}{''.join(lines)}---\n{HEADER}{PASS}")
+    assert code == 30402
+    assert f"more than {MAX_TAG_DIRECTIVES} %TAG directives" in message
+
+
+def test_some_tag_directives_are_read_and_the_first_too_many_is_told_with_its_place() -> None:
+    lines = [f"%TAG !t{n}! b\n" for n in range(MAX_TAG_DIRECTIVES + 1)]
+    definition = f"---\n{HEADER}{PASS}"
+    assert parse_definition("".join(lines[:-1]) + definition).tasks
+    _, message = refusal_of("".join(lines) + definition)
+    assert f"line {len(lines)}, column 1" in message

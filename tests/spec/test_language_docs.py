@@ -12,7 +12,12 @@ from pydantic import BaseModel
 from rillflow.core.tasks.retry_waits import retry_wait_s
 from rillflow.definition import MAX_DEPTH, MAX_TEXT_BYTES, find_problems, model, parse_definition
 from rillflow.definition.references import MOST_EXPANDED_BYTES, MOST_EXPANDED_RULES
-from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING
+from rillflow.definition.yaml_tree.loader import (
+    BYTES_PER_NODE,
+    MAX_EXPANSION,
+    MAX_NESTING,
+    MAX_TAG_DIRECTIVES,
+)
 from rillflow.definition.yaml_tree.loader import MAX_PATTERNS as MOST_DEFINITION_PATTERNS
 from rillflow.definition.yaml_tree.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
@@ -337,6 +342,7 @@ LIMITS: Final = {
         MOST_EXPANDED_BYTES
     ),
     "regular expressions (`=~`) of a definition": MOST_DEFINITION_PATTERNS,
+    "`%TAG` directives of a definition": MAX_TAG_DIRECTIVES,
     "mapping rules of a submission's own callback, counted likewise": MOST_CALLBACK_RULES,
     "regular expressions (`=~`) of a submission's own callback": MOST_CALLBACK_PATTERNS,
     "nesting of JSON, and of a context or an input": MAX_JSON_DEPTH,

@@ -10,6 +10,7 @@ Used by `cli/checking.py`, `client/definitions.py` and `definition`.
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, ClassVar, Final
 
 import yaml
@@ -44,13 +45,19 @@ MAX_NESTING: Final = 200
 """Deepest nesting of lists and maps; enough for 40 levels of choices."""
 
 MAX_EXPANSION: Final = 100_000
+"""How much aliases may add, in nodes plus characters."""
+
 MAX_PATTERNS: Final = 200
 """Limit of the regular expressions of a definition; each may take 5 ms and 60 KB to compile."""
-"""How much aliases may add, in nodes plus characters."""
+
+MAX_TAG_DIRECTIVES: Final = 8
+"""Limit of ``%TAG``; libyaml compares each with all before, and every tag with all of them."""
 
 EMPTY: Final = 30401
 TOO_LONG: Final = 30508
 
+# Where a line of YAML begins: after a break, or a mark of the byte order.
+_TAG_DIRECTIVE: Final = re.compile(rb"(?:^|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9]|\xef\xbb\xbf)%TAG")
 _STANDARD_TAG: Final = "tag:yaml.org,2002:"
 _BAD_ESCAPE: Final = "found invalid Unicode character escape code"
 _SURROGATE_PAIR: Final = re.compile(
@@ -73,6 +80,7 @@ def load(text: str | bytes | None, *, max_bytes: int = MAX_TEXT_BYTES) -> Node:
         message = f"dag info length:{len(data)} exceed the limit"
         hint = f"a definition may have up to {max_bytes} bytes"
         raise DefinitionError(TOO_LONG, message, (Problem(TOO_LONG, message, hint=hint),))
+    _refuse_tag_directives(data)
     try:
         return _compose(data, max_bytes // BYTES_PER_NODE)
     except yaml.MarkedYAMLError as error:
@@ -212,6 +220,13 @@ def _compose(data: bytes, max_nodes: int) -> Node:
     if composer.root is None:
         refuse("the text holds no definition", Place(1, 1))
     return composer.root
+
+
+def _refuse_tag_directives(data: bytes) -> None:
+    found = islice(_TAG_DIRECTIVE.finditer(data), MAX_TAG_DIRECTIVES, None)
+    if directive := next(found, None):
+        place = _place_at(data, directive.end() - len(b"%TAG"))
+        refuse(f"more than {MAX_TAG_DIRECTIVES} %TAG directives", place)
 
 
 def _utf8(text: str | bytes) -> bytes:
