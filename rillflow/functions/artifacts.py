@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import httpx
 
@@ -17,6 +17,7 @@ from rillflow.artifacts.references import ArtifactReference, reference_of
 from rillflow.errors import ArtifactLostError
 from rillflow.functions.limits import CallRefusedError
 from rillflow.gateways.callbacks.urls import TRIGGER_PATH
+from rillflow.url_parts import split_url
 
 IN_MEMORY_BYTES: Final = 1 << 20
 """What is larger lies in a temporary file while it is open."""
@@ -44,7 +45,7 @@ class ServerArtifacts:
         Raises:
             ValueError: Its address may not be asked.
         """
-        if not urlsplit(url).path.endswith(f"{PATH}/{reference.sha256}"):
+        if not split_url(url).path.endswith(f"{PATH}/{reference.sha256}"):
             raise ValueError("its url is no address of this artifact")
         try:
             self._check(url)
@@ -136,7 +137,7 @@ def _reference_in(said: bytes) -> ArtifactReference | None:
 
 def _upload_url(callback_url: str, media_type: str, name: str) -> str:
     """Return where artifacts are stored, with the parameters of the callback address."""
-    parts = urlsplit(callback_url)
+    parts = split_url(callback_url)
     fields = [*parse_qsl(parts.query, keep_blank_values=True)]
     fields += [("media_type", media_type), ("name", name)]
     path = parts.path.removesuffix(TRIGGER_PATH) + PATH

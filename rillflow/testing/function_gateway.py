@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from traceback import format_exception
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import yarl
@@ -30,6 +29,7 @@ from rillflow.testing.functions import (
     Handler,
     without_hop_by_hop,
 )
+from rillflow.url_parts import split_url
 
 SERVED_BY: Final = "rillflow-testing"
 
@@ -281,7 +281,7 @@ def _callback_headers(
 
 def _parses(url: str) -> bool:
     try:
-        urlsplit(url).port  # noqa: B018 - reading the port checks it
+        split_url(url).port  # noqa: B018 - reading the port checks it
     except ValueError:
         return False
     return not _NO_URL.search(url)

@@ -5,7 +5,6 @@ Used by `gateways/http/gateway.py` and `gateways/registry.py`.
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urljoin
 
 from msgspec.structs import replace
 
@@ -28,6 +27,7 @@ from rillflow.jsontypes import (
     why_too_much,
 )
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.url_parts import join_url
 
 LONGEST_ERROR: Final = 1_024
 """Limit of the characters of an error that are kept with an attempt."""
@@ -110,7 +110,7 @@ def redirected(
     if reply.status not in REDIRECTS or not location:
         return None
     try:
-        target = parse_http_url(urljoin(call.url, location.strip()))
+        target = parse_http_url(join_url(call.url, location.strip()))
     except (GatewayError, ValueError) as error:
         raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
     is_same = is_same_origin(target, call.origin)
@@ -145,7 +145,7 @@ def poll_url(reply: Reply, url: str) -> str | None:
     if not isinstance(location, str) or not location:
         return None
     try:
-        return urljoin(url, location)
+        return join_url(url, location)
     except ValueError:
         return None
 

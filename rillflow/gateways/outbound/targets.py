@@ -6,17 +6,21 @@ Used by `gateways/http`, `gateways/registry.py` and `runtime/submission/intake.p
 import re
 from functools import lru_cache
 from typing import Final, NamedTuple
-from urllib.parse import quote, quote_plus, unquote_to_bytes, urlsplit
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 import yarl
 
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import GatewayError
+from rillflow.url_parts import LONGEST_NAME, split_url
 
 HTTP_SCHEMES: Final = ("http", "https")
 
 _NOT_IN_A_URI: Final = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
 _SHORT: Final = 128
+_LONGEST_PLACE: Final = LONGEST_NAME + len(":65535")
+_LONGEST_KEPT: Final = 2_048
+"""Of longer addresses and names, 4,096 would fill the memory."""
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 _NOT_IN_A_FORM: Final = re.compile(r"[^A-Za-z0-9._*-]")
 _FORM_CODES: Final = {chr(code): f"%{code:02X}" for code in range(128)} | {" ": "+"}
@@ -48,9 +52,15 @@ def scheme_of(resource_name: str) -> str:
     return scheme if separator else ""
 
 
-@lru_cache(maxsize=4096)
 def effective_protocol(resource_name: str, resource_protocol: str | None) -> str:
     """Return the key of the gateway: ``resourceProtocol`` unless blank, else the scheme."""
+    if len(resource_name) > _LONGEST_KEPT or len(resource_protocol or "") > _LONGEST_KEPT:
+        return _effective_protocol.__wrapped__(resource_name, resource_protocol)
+    return _effective_protocol(resource_name, resource_protocol)
+
+
+@lru_cache(maxsize=4096)
+def _effective_protocol(resource_name: str, resource_protocol: str | None) -> str:
     if resource_protocol and resource_protocol.strip():
         return resource_protocol.strip()
     return scheme_of(resource_name)
@@ -72,19 +82,25 @@ def http_target(resource_name: str, resource_protocol: str | None = None) -> Tar
     return parse_http_url(full)
 
 
-@lru_cache(maxsize=4096)
 def parse_http_url(url: str) -> Target:
     """Parse an absolute HTTP URL; the fragment is dropped.
 
     Raises:
         GatewayError: It is not an absolute HTTP URL (30102's text).
     """
+    return _parsed(url) if len(url) <= _LONGEST_KEPT else _parsed.__wrapped__(url)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(url: str) -> Target:
     refusal = GatewayError(f"originalUrl value:{without_user_info(url)} not http format")
     if _NOT_IN_A_URI.search(url):
         raise refusal
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
         user_info, _, place = parts.netloc.rpartition("@")
+        if len(place) > _LONGEST_PLACE:
+            raise refusal
         origin = str(yarl.URL(f"{parts.scheme}://{place}")).rstrip("/")
     except ValueError:
         raise refusal from None  # the cause may contain the user info

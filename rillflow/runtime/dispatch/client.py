@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, S
 from functools import partial
 from itertools import chain, islice
 from typing import Final, Protocol, TypeAlias
-from urllib.parse import urlsplit
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
@@ -32,6 +31,7 @@ from rillflow.runtime.dispatch.pool import ENDED
 from rillflow.runtime.dispatch.request_room import RequestRoom
 from rillflow.runtime.process.crash_log import log_crash
 from rillflow.settings import Settings
+from rillflow.url_parts import split_url
 
 log = logging.getLogger("rillflow.dispatcher")
 
@@ -206,7 +206,7 @@ def dispatcher_index(resource_name: str, dispatchers: int) -> int:
     scheme = resource_name.partition("://")[0]
     try:
         # All addresses of a language model lead to one host.
-        host = scheme if scheme in MODEL_PROTOCOLS else urlsplit(resource_name).netloc
+        host = scheme if scheme in MODEL_PROTOCOLS else split_url(resource_name).netloc
     except ValueError:
         host = resource_name
     return zlib.crc32(host.encode()) % dispatchers

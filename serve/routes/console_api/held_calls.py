@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,6 +24,7 @@ from rillflow.ports.gateway import HostState
 from rillflow.ports.readiness import CALLBACKS_UNREACHABLE
 from rillflow.ray_tasks.limits.node_resources import demand_of, needs_of, vain_wait
 from rillflow.runtime.stack import Stack
+from rillflow.url_parts import split_url
 
 UNREACHED: Final = "The address for callbacks does not answer, so none may arrive."
 CALLS: Final = frozenset({"call", "poll_call"})
@@ -187,6 +187,6 @@ def _origin(address: str) -> str:
     if protocol in RAY_PROTOCOLS:
         return "ray://" if protocol == "ray" else f"{protocol}://{named.partition('/')[0]}"
     try:
-        return urlsplit(address).netloc.rpartition("@")[2] or address
+        return split_url(address).netloc.rpartition("@")[2] or address
     except ValueError:
         return address

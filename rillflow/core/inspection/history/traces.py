@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
-from urllib.parse import urlsplit
 
 from rillflow.core.inspection.statuses import Status, Statuses
 from rillflow.core.plan import Plan, TaskPlan
@@ -30,6 +29,7 @@ from rillflow.telemetry.trace_context import (
     task_id,
     trace_id_of,
 )
+from rillflow.url_parts import split_url
 
 MOST_TASKS: Final = 1_000
 """How many tasks of an execution have spans; the others are counted."""
@@ -309,7 +309,7 @@ def _host_of(address: str) -> str | None:
     if not address.startswith(("http://", "https://")):
         return None
     try:
-        host = urlsplit(address).hostname or ""
+        host = split_url(address).hostname or ""
     except ValueError:
         return None
     return host if _HOST.fullmatch(host) else None
