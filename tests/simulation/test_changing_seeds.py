@@ -26,6 +26,8 @@ FOUND: Final = {
     7115158: "a late order took a call from the owner that had ordered it since",
     7122954: "an owner that had been stopped, and replaced, ordered its calls of a new dispatcher"
     " again, and a function on Ray began twice",
+    7321032: "a dispatcher was replaced between an answer and its append, and the owner had the"
+    " function on Ray ended as if the answer were durable",
     7120320: "a late order took a call from the owner that had ordered it since, who got no answer",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong (``test_seeds.py``)."""

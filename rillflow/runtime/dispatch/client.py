@@ -393,6 +393,9 @@ class _DispatcherLink:
         for request in ended:
             self._forget(request.call)
         lost = [request.call for request in ended if _outlives_its_dispatcher(request)]
+        if lost:
+            # What is told is durable: what is ended on Ray cannot be had back.
+            lost = await self.owner.ended_calls(lost)
         for first in range(0, len(lost), MOST_IN_ORDER):
             some = lost[first : first + MOST_IN_ORDER]
             told = encode_message(CancelDispatches(self._sender, token, [], some))
