@@ -134,6 +134,7 @@ def test_a_secret_is_found_percent_encoded_as_latin_1_and_as_the_text_of_bytes()
         quote(secret, encoding="latin-1"),
         quote(quote(secret, encoding="latin-1")),
         repr(secret.encode())[2:-1],
+        "".join(f"\\{byte:03o}" for byte in secret.encode()),
         repr(repr(secret.encode()))[3:-2],
     ):
         assert mask.text(f"<{written}>") == "<${secret:S}>"

@@ -175,6 +175,7 @@ def _character(character: str) -> bytes:
         b"".join(b"%%(?:25)*%02x" % byte for byte in value),
         *map(_escaped, cases),
         b"".join(rb"\\+x%02x" % byte for byte in value),
+        b"".join(rb"\\+%03o" % byte for byte in value),
         b"&(?:amp;)*#0*%d;" % code,
         b"&(?:amp;)*#x0*%x;" % code,
     ]
