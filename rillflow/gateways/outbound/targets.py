@@ -16,6 +16,8 @@ from rillflow.url_parts import LONGEST_NAME, split_url
 
 HTTP_SCHEMES: Final = ("http", "https")
 
+_PLAIN_PROTOCOLS: Final = frozenset(("", *HTTP_SCHEMES))
+
 _NOT_IN_A_URI: Final = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
 _SHORT: Final = 128
 _LONGEST_PLACE: Final = LONGEST_NAME + len(":65535")
@@ -75,6 +77,13 @@ def http_target(resource_name: str, resource_protocol: str | None = None) -> Tar
     Raises:
         GatewayError: The protocol is not HTTP, or the name is not a URI.
     """
+    if len(resource_name) > _LONGEST_KEPT or (resource_protocol or "") not in _PLAIN_PROTOCOLS:
+        return _http_target.__wrapped__(resource_name, resource_protocol)
+    return _http_target(resource_name, resource_protocol)
+
+
+@lru_cache(maxsize=4096)
+def _http_target(resource_name: str, resource_protocol: str | None) -> Target:
     protocol = effective_protocol(resource_name, resource_protocol)
     if protocol not in HTTP_SCHEMES:
         raise GatewayError(f"scheme protocol:{protocol} unsupported")
