@@ -37,8 +37,8 @@ from tests.simulation.virtual_loop import LIFE, Life
 
 MOST_TELLS: Final = 2
 """How often one life of a dispatcher makes a completion callback."""
-LONGEST_WAY_S: Final = 20.0
-"""How long an order may be on its way, part of it in a process that is frozen."""
+LONGEST_WAY_S: Final = 28.0
+"""How long an order may be on its way, up to 20 s of it in a process that is frozen."""
 
 
 class Promises:

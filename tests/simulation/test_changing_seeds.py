@@ -28,6 +28,8 @@ FOUND: Final = {
     " again, and a function on Ray began twice",
     7321032: "a dispatcher was replaced between an answer and its append, and the owner had the"
     " function on Ray ended as if the answer were durable",
+    8100382: "the checker forbade an order that was late by little more than its sender had been"
+    " stopped (no rule was wrong)",
     7120320: "a late order took a call from the owner that had ordered it since, who got no answer",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong (``test_seeds.py``)."""
