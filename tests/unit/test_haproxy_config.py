@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -104,6 +105,19 @@ defaults
 frontend http_frontend
     bind 127.0.0.1:{port}
     http-request return status 200 content-type text/plain string ok
+"""
+
+
+OK: Final = "    http-request return status 200 content-type text/plain string ok\n"
+LOT: Final = 50
+REFUSED: Final = 300
+API: Final = """\
+backend api
+    server api 127.0.0.1:{port}
+frontend replica
+    bind 127.0.0.1:{port}
+    http-request return status 200 content-type text/plain string ok if {{ path /known }}
+    http-request return status 404
 """
 
 
@@ -306,6 +320,33 @@ def test_one_address_from_elsewhere_asks_for_pages_so_often_and_for_the_rest_as_
         assert answered(b"/flow/trigger.json?console=/console", 9) == [b"200"] * 9
     with _front(tmp_path, near):
         assert answered(path, 2 * most) == [b"200"] * 2 * most
+
+
+def test_an_address_from_elsewhere_whose_requests_are_all_refused_is_refused_by_the_front(
+    tmp_path: Path,
+) -> None:
+    """The API refuses an unknown callback, for which no key is needed, at some cost."""
+    port, api_port = free_port(), free_port()
+    of_api = API.format(port=api_port)
+    written = FRONT.format(port=port).replace(OK, "    default_backend api\n") + of_api
+    near = limited(written, limits_of(250, 5, 5, 1, refused=REFUSED))
+    far = near.replace("acl near src 127.0.0.0/8", "acl near src 127.0.0.99")
+
+    def answered(path: bytes) -> Counter[bytes]:
+        request = b"GET %b HTTP/1.1\r\nHost: x\r\n" % path
+        last = request + b"Connection: close\r\n\r\n"
+        lot = (request + b"\r\n") * (LOT - 1) + last
+        answers = b"".join(_answer(port, lot) for _ in range(REFUSED // LOT + 2))
+        return Counter(re.findall(rb"HTTP/1\.1 (\d+) ", answers))
+
+    with _front(tmp_path, far):
+        assert set(answered(b"/known")) == {b"200"}
+        refused = answered(b"/unknown")
+        assert set(refused) == {b"404", b"429"}
+        assert refused[b"404"] <= REFUSED + 1
+        assert set(answered(b"/known")) == {b"429"}
+    with _front(tmp_path, near):
+        assert set(answered(b"/unknown")) == {b"404"}
 
 
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ LIMITED = """\
     option disable-h2-upgrade
     timeout http-request 30s
     timeout client 60s
-    stick-table type ipv6 size 100k expire 10m store conn_cur,conn_rate(10s)
+    stick-table type ipv6 size 100k expire 10m store conn_cur,conn_rate(10s),http_err_rate(10s)
     acl near src 127.0.0.0/8 ::1
     acl forwarded req.hdr(x-forwarded-for) -m found
     acl many sc0_conn_cur gt {per_address}
@@ -81,6 +81,10 @@ LIMITED = """\
     http-request return status 429 content-type application/json hdr Retry-After 1 \
 hdr Connection close string '{{"error_code":30201,"error":"too many connections of one address",\
 "hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' if many !near
+    http-request return status 429 content-type application/json hdr Retry-After 10 \
+hdr Connection close string '{{"error_code":30201,"error":"too many refused requests",\
+"hint":"nearly all that this address asks for is unknown, or not allowed"}}' \
+if {{ sc0_http_err_rate gt {refused} }} !near
     acl pages path,url_dec / /docs /swagger-ui.html
     acl pages path,url_dec -m beg /console
     http-request track-sc1 src,ipmask(32,64) table {table} if pages !near
@@ -107,6 +111,12 @@ backend {PAGES_TABLE}
 """Counts the requests of addresses for pages of the console, which need no key.
 
 Each costs a replica more than it costs the client, who need not read what it is sent.
+"""
+MOST_REFUSED = 5_000
+"""How many requests of one address the API refuses (4xx) in 10 s; then the front refuses them.
+
+Callbacks and webhooks need no key, and each that is refused costs a replica a fifth of a
+millisecond.
 """
 LEAST_PAGES = 100
 """The pages of the console are made of some dozens of files."""
@@ -177,7 +187,14 @@ def limited(
     return "".join(table + line + limits if line.strip() == FRONT else line for line in lines)
 
 
-def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: float) -> str:
+def limits_of(
+    per_address: int,
+    start_s: float,
+    whole_s: float,
+    bytes_per_s: float,
+    *,
+    refused: int = MOST_REFUSED,
+) -> str:
     """Return what the front is told of limits.
 
     Args:
@@ -186,6 +203,7 @@ def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: flo
         start_s: Within which the first byte of a body must have come.
         whole_s: Within which a body must have come.
         bytes_per_s: At least so many of it, looked at once.
+        refused: Requests of one address from elsewhere that the API may refuse in 10 s.
     """
     within_s = min(RATE_WITHIN_S, whole_s)
     return LIMITED.format(
@@ -193,6 +211,7 @@ def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: flo
         twice_per_address=2 * per_address,
         pages=max(per_address // 2, LEAST_PAGES),
         table=PAGES_TABLE,
+        refused=refused,
         start_ms=round(start_s * 1000),
         rate_ms=round(within_s * 1000),
         rate_bytes=max(1, round(bytes_per_s * within_s)),
