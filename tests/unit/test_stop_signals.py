@@ -11,7 +11,7 @@ import pytest
 
 LIMIT_S: Final = 60.0
 PROGRAM: Final = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 from rillflow.cli.commands.serving import _serve
 from rillflow.cli.visible import say
 from rillflow.errors import StackError
@@ -43,6 +43,9 @@ class Stack:
         return {"url": "", "ray_address": "", "logs_dir": "", "dashboard_url": ""}
 
     def run_until(self, stopped):
+        if START == "set twice":
+            with stopped._cond:  # as in set(), which the first signal has called
+                signal.raise_signal(signal.SIGINT)
         stopped.wait()
 
     def stop(self, exit_code):
@@ -111,6 +114,12 @@ def test_a_start_that_fails_tells_its_error_where_its_end_is_quick() -> None:
     assert child.returncode == 1
     assert "StackError: Ray does not start" in said
     assert "is ended" not in said
+
+
+def test_a_signal_that_comes_while_the_first_is_handled_holds_up_nothing() -> None:
+    child = started("set twice", "works")
+    said, _ = child.communicate(timeout=LIMIT_S)
+    assert "stopped; accepted executions go on" in said
 
 
 def test_one_signal_stops_a_server_and_is_waited_for() -> None:

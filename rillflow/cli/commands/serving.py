@@ -167,7 +167,7 @@ def _serve(
         signals.handle(signal.default_int_handler)
         try:
             facts = stack.start()
-            signals.handle(lambda *_: stopped.set())
+            signals.tell(stopped)
             _banner(facts, settings, announcement)
             with _ended_traces(settings) if traced else nullcontext():
                 stack.run_until(stopped)

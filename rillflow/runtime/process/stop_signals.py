@@ -35,6 +35,7 @@ class StopSignals:
         self._waking = waking
         self._first_s: float | None = None
         self._ends_s: float | None = None
+        self._told: threading.Event | None = None
 
     @property
     def have_come(self) -> bool:
@@ -45,6 +46,17 @@ class StopSignals:
         """Have both signals do the same, also where a shell had one of them ignored."""
         for number in SIGNALS:
             signal.signal(number, handler)
+
+    def tell(self, stopped: threading.Event) -> None:
+        """Set an event at the first signal.
+
+        The thread does it, and no handler: the next signal may interrupt the main thread within
+        ``set``, whose lock a second ``set`` would wait for.
+        """
+        self._told = stopped
+        self.handle(lambda *_: None)
+        if self.have_come:
+            stopped.set()
 
     def end_within(self, limit_s: float) -> None:
         """End the process at once when so much time is over."""
@@ -61,8 +73,12 @@ class StopSignals:
                 return
             if not is_woken:
                 _end("it does not stop, and is ended", FAILED)
-            if numbers[0] in SIGNALS and self._is_second():
+            if numbers[0] not in SIGNALS:
+                continue
+            if self._is_second():
                 _end("ended at once", INTERRUPTED)
+            if self._told is not None:
+                self._told.set()
 
     def _is_second(self) -> bool:
         now_s = time.monotonic()
