@@ -19,7 +19,7 @@ from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import demand_of
 from rillflow.ray_tasks.limits.waiting import WaitingCalls
-from rillflow.ray_tasks.options import CallOptions, call_options
+from rillflow.ray_tasks.options import LONGEST_KEPT, CallOptions, call_options
 from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.sharing.batches import Batches
@@ -167,13 +167,18 @@ class RayTaskGateway:
                 raise refused_options(options, error) from error
 
 
-@lru_cache(maxsize=256)
 def _allowed_target(resource_name: str, modules: tuple[str, ...]) -> FunctionTarget:
     """Return the function of a name.
 
     Raises:
         GatewayError: It names none, or ``ray_modules`` does not allow its module.
     """
+    is_kept = len(resource_name) <= LONGEST_KEPT
+    return (_target if is_kept else _target.__wrapped__)(resource_name, modules)
+
+
+@lru_cache(maxsize=256)
+def _target(resource_name: str, modules: tuple[str, ...]) -> FunctionTarget:
     target = function_target(resource_name)
     refuse_module(target, modules)
     return target

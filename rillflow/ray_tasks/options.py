@@ -12,6 +12,8 @@ import msgspec
 MAX_SYSTEM_RETRIES: Final = 3
 SYNC: Final = "task_sync"
 SMALL_SHARE: Final = 0.1
+LONGEST_KEPT: Final = 2_048
+"""What is made of longer options and names is not kept: hundreds of them would fill the memory."""
 _RESOURCES: Final = (
     *("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector"),
 )
@@ -69,11 +71,15 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return found
 
 
-@lru_cache(maxsize=256)
 def call_options(text: bytes | None) -> CallOptions:
     """Read the options of a request; they were checked with the definition."""
     if text is None:
         return CallOptions()
+    return _read(text) if len(text) <= LONGEST_KEPT else _read.__wrapped__(text)
+
+
+@lru_cache(maxsize=256)
+def _read(text: bytes) -> CallOptions:
     given: Mapping[str, Any] = msgspec.json.decode(text)
     return CallOptions(
         text=text,

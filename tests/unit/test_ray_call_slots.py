@@ -11,6 +11,14 @@ from rillflow.ray_tasks.options import call_options
 from tests.loopback import attempt
 
 
+def test_long_options_are_not_kept() -> None:
+    short = b'{"num_cpus":1}'
+    long = b'{"num_cpus":1,"resources":{%b}}' % b",".join(b'"r%d":1' % n for n in range(1_000))
+    assert call_options(short) is call_options(short)
+    assert call_options(long) == call_options(long)
+    assert call_options(long) is not call_options(long)
+
+
 @pytest.mark.parametrize(
     ("text", "is_small"),
     [

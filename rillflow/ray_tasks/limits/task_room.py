@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from rillflow.ray_tasks.limits import node_resources
 from rillflow.ray_tasks.limits.node_resources import Demand, Node
-from rillflow.ray_tasks.options import CallOptions
+from rillflow.ray_tasks.options import LONGEST_KEPT, CallOptions
 
 LEAST_AHEAD: Final = 2
 AHEAD: Final = 4
@@ -151,7 +151,12 @@ class TaskRoom:
                 self._used[name] = self._used.get(name, 0.0) + times * amount
 
 
-@lru_cache(maxsize=MOST_KEPT)
 def demand_of(options: CallOptions) -> Demand:
     """Return what the Ray task of a call asks for."""
+    is_kept = len(options.text or b"") <= LONGEST_KEPT
+    return _demand_of(options) if is_kept else _demand_of.__wrapped__(options)
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _demand_of(options: CallOptions) -> Demand:
     return node_resources.demand_of(options.resources)
