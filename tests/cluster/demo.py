@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,8 @@ from tests.postgres_server import PostgresServer
 EXECUTIONS: Final = 300
 KILLED_AT: Final = 0.3
 """The second node is killed when this part of the executions has ended."""
+PAUSE_S: Final = 0.03
+"""Between submissions, so that executions are submitted and run before, while and after it dies."""
 LOOK_S: Final = 1.0
 END_S: Final = 240.0
 BAR: Final = 30
@@ -93,14 +96,16 @@ def _kill_in_the_middle(
     client: rillflow.Client, second: RayNode, say: Say, stop: Callable[[], None]
 ) -> int:
     say(f"{EXECUTIONS} executions are submitted")
-    submitted = [client.submit("demo:chain", {"n": number}) for number in range(EXECUTIONS)]
     ended: Counter[str] = Counter()
     is_killed = False
-    for ended in _progress(client, say):
-        if not is_killed and ended.total() >= KILLED_AT * EXECUTIONS:
-            say("the second node is killed")
-            second.kill()
-            is_killed = True
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="submit") as thread:
+        submitting = thread.submit(_submitted, client)
+        for ended in _progress(client, say):
+            if not is_killed and ended.total() >= KILLED_AT * EXECUTIONS:
+                say("the second node is killed")
+                second.kill()
+                is_killed = True
+        submitted = submitting.result()
     wrong = [
         one.id for number, one in enumerate(submitted) if one.result()["n"] != number + len(TASKS)
     ]
@@ -110,6 +115,16 @@ def _kill_in_the_middle(
     say("$ rillflow cluster stop")
     stop()
     return 0 if is_killed and ended["SUCCEED"] == EXECUTIONS and not wrong else 1
+
+
+def _submitted(client: rillflow.Client) -> list[rillflow.Execution]:
+    """Submit all; with its key, one that is not answered is sent again and counts once."""
+    submitted = []
+    for number in range(EXECUTIONS):
+        key = f"demo-{number}"
+        submitted.append(client.submit("demo:chain", {"n": number}, idempotency_key=key))
+        time.sleep(PAUSE_S)
+    return submitted
 
 
 def _progress(client: rillflow.Client, say: Say) -> Iterator[Counter[str]]:
