@@ -50,6 +50,15 @@ def test_every_machine_starts_with_the_fast_front(cluster: dict[str, Any], comma
 
 
 @pytest.mark.parametrize("commands", START_COMMANDS)
+def test_a_replica_that_ends_does_not_wait_for_half_a_minute(
+    cluster: dict[str, Any], commands: str
+) -> None:
+    name = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
+    assert f" {name}=2 " in cluster[commands][-1]
+    assert getattr(constants, name) > 2, "what Serve has without it"
+
+
+@pytest.mark.parametrize("commands", START_COMMANDS)
 def test_every_machine_asks_for_the_token(cluster: dict[str, Any], commands: str) -> None:
     assert " RAY_AUTH_MODE=token " in cluster[commands][-1]
     assert " RAY_enable_metrics_collection=0 " in cluster[commands][-1]
