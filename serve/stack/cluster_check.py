@@ -4,7 +4,6 @@ Used by `serve/stack/cluster_control.py`, and by `rillflow/cli/commands/cluster.
 it when the command runs.
 """
 
-import os
 import re
 import socket
 import sys
@@ -36,8 +35,6 @@ LISTENS_S: Final = 2.0
 _ADDRESS: Final = re.compile(
     r"connect to Ray cluster at \[?(?P<host>[^\s\]]+?)\]?:(?P<port>\d{1,5})\b"
 )
-_PLACE: Final = re.compile(r"\[?(?P<host>[^\s/\]]+?)\]?:(?P<port>\d{1,5})")
-"""An address as RAY_ADDRESS has it, but for that of a client of Ray, and `auto`."""
 
 
 class NodeReport(NamedTuple):
@@ -129,10 +126,6 @@ def joined(address: str | None) -> Iterator[str]:
     Raises:
         StackError: There is no cluster, or it does not let this process in.
     """
-    named = _PLACE.fullmatch(address or os.environ.get("RAY_ADDRESS", ""))
-    if named and not _listens(named["host"], int(named["port"])):  # Ray would try for minutes
-        reason = f"nothing listens on {named.group()}"
-        raise StackError(f"no Ray cluster can be joined: {STARTED} ({reason})")
     try:
         here = ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except Exception as error:

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.errors import StackError
 from rillflow.runtime.process.environment_findings import Finding, lacking
-from serve.stack.cluster_check import NodeReport, check, findings, joined, not_joined
+from serve.stack.cluster_check import NodeReport, check, findings, not_joined
 from serve.stack.ray_environment import PREFERENCES
 from tests.loopback import closed_port
 
@@ -104,19 +103,3 @@ def test_a_cluster_that_does_not_let_one_in_is_told_apart_from_one_that_is_not_t
         told = not_joined(f"Failed to connect to Ray cluster at 127.0.0.1:{port}")
     assert ("RAY_AUTH_TOKEN_PATH" in told) == listens
     assert ("start Ray first" in told) != listens
-
-
-def test_where_nothing_listens_nobody_waits_for_a_cluster(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def init(**_: Any) -> None:
-        raise AssertionError("Ray tries for minutes")
-
-    monkeypatch.setattr("ray.init", init)
-    address = f"127.0.0.1:{closed_port()}"
-    words = f"start Ray first.*nothing listens on {address}"
-    with pytest.raises(StackError, match=words), joined(address):
-        pass
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(StackError, match="nothing listens"), joined(None):
-        pass
