@@ -458,10 +458,7 @@ def test_the_demo_of_a_cluster_kills_a_node_and_everything_ends() -> None:
     assert DEMO.strip() == "make demo-cluster"
     begun_s = time.monotonic()
     written = _ended([sys.executable, "-m", "tests.cluster.demo"], ROOT, {})
-    before, killed, _ = written.partition("the second node is killed")
-    assert killed
-    ended = int(re.findall(r"(\d+) of 300 have ended", before)[-1])
-    assert ended < 250, "the node is killed in the middle"
+    assert int(re.findall(r"(\d+) of 300 have ended\n.*node is killed", written)[0]) < 250
     assert "300 of 300 have succeeded, 0 with a wrong result" in written
     assert time.monotonic() - begun_s < DEMO_S, written
 
