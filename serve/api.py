@@ -91,8 +91,13 @@ request now, 503 when the store does not answer. Fields without a value are left
 """
 
 
-def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
+def build_asgi_app(settings: Settings, listens_on: str, deployed: Callable[[], str]) -> ASGIApp:
     """Build the application that one Serve replica runs behind a front that listens there.
+
+    Args:
+        settings: Those of the replica.
+        listens_on: The address where requests come in.
+        deployed: Returns what tells the deployment of this replica from others.
 
     Raises:
         RequestError: A hook of the settings cannot be loaded.
@@ -114,7 +119,7 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
 
     if is_controlled():
         # Serve shows what the constructor of a replica raises, and not what its start raises.
-        deploy_and_wait(settings)
+        deploy_and_wait(settings, deployed)
 
     stack = ray_stack(settings)
     return create_api(stack, start_actors, listens_on)

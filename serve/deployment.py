@@ -47,6 +47,20 @@ def reached_at(settings: Settings, host: str, port: int, head: str) -> Settings:
     return settings.model_copy(update={"server_host": f"http://{named}:{port}"})
 
 
+def deployed() -> str:
+    """Return what tells the deployment of this replica from others: when somebody asked for it.
+
+    That stays the same when Serve starts a replica that failed again. Nothing if Serve has no such
+    application any more.
+
+    Raises:
+        RayError: Serve does not answer.
+    """
+    name = serve.get_replica_context().app_name
+    application = serve.status().applications.get(name)
+    return "" if application is None else f"{name} {application.last_deployed_time_s!r}"
+
+
 def build(settings: Settings) -> Application:
     """Return the application with these settings, ready for ``serve.run``."""
 
@@ -60,7 +74,7 @@ def build(settings: Settings) -> Application:
         here = listening_on(settings, listens_on)
         if is_controlled():  # `rillflow up` has Serve listen behind the address of the settings
             here = reached_at(here, listens_on, port, address_of_head())
-        return build_asgi_app(here, listens_on)
+        return build_asgi_app(here, listens_on, deployed)
 
     deployment = serve.deployment(
         name="rillflow-api",

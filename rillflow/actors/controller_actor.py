@@ -19,6 +19,7 @@ import ray
 from rillflow.actors.lifecycle.drain import LAST_DRAINS, all_leave, end_all, end_for_good
 from rillflow.actors.lifecycle.launch import sqlite_on_many_nodes
 from rillflow.actors.lifecycle.steps import Steps
+from rillflow.actors.lifecycle.store_change import StoreChange
 from rillflow.actors.monitoring.reports import ObservedActor, Reports
 from rillflow.actors.names import EARLIER_CONTROLLER, sent_by_value
 from rillflow.actors.placing import (
@@ -114,6 +115,7 @@ class ControllerActor:
         )
         self._watching: asyncio.Task[None] | None = None
         self._ends = end_for_good
+        self._store_change = StoreChange(self.end_if_idle)
         self._steps = 0
         self._moves = 0
         self._reason: str | None = "the controller has not looked yet"
@@ -193,6 +195,21 @@ class ControllerActor:
             for each in seen:
                 await asyncio.to_thread(ray.kill, each.actor)
         return unfinished
+
+    @sent_by_value
+    async def leave_store(self, deployed: str) -> str:
+        """End all actors as ``end_if_idle``, unless this deployment was refused before.
+
+        Args:
+            deployed: Tells a deployment from others, and is that of all its tries; or nothing.
+
+        Returns:
+            Why everything goes on as before, in words; nothing if the actors have ended.
+
+        Raises:
+            StoreError: The store cannot be opened, or read.
+        """
+        return await self._store_change.refusal(deployed)
 
     @sent_by_value
     async def stop(self, *, drains: bool) -> list[str]:

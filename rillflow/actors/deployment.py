@@ -9,6 +9,7 @@ Used by `serve/api.py`.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -41,10 +42,23 @@ MARKS: Final = 3
 _ON_THE_HEAD: Final = {"node:__internal_head__": 0.001}
 
 
-async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIENCE_S) -> Deployment:
+async def deploy(
+    settings: Settings,
+    store: Store,
+    *,
+    patience_s: float = PATIENCE_S,
+    deployed: Callable[[], str] = str,
+) -> Deployment:
     """Have what settings ask for run on this Ray cluster; ``store`` is open.
 
     Returns once the execution actors own their partitions; other actors may still be replaced.
+
+    Args:
+        settings: What is asked for.
+        store: Theirs.
+        patience_s: How long the execution actors may take.
+        deployed: Returns what tells this deployment from others, the same for each try of it. It
+            is asked if the store has changed: then a deployment that was refused stays so.
 
     Raises:
         StoreError: The store cannot serve a cluster of this size, another deployment holds it, or
@@ -58,7 +72,7 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
     try:
         running = await _running(settings)
         if running is not None:
-            running = await _leave_other_store(settings, store, running, lease)
+            running = await _leave_other_store(settings, store, running, lease, deployed)
         if running is not None:
             refuse_distant(protocol_of(running.code_version), f"what runs ({running.code_version})")
     except BaseException:
@@ -71,7 +85,7 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
     return wanted
 
 
-def deploy_and_wait(settings: Settings) -> None:
+def deploy_and_wait(settings: Settings, deployed: Callable[[], str] = str) -> None:
     """Deploy as ``deploy`` does, from code that no event loop can wait for.
 
     Raises:
@@ -81,7 +95,7 @@ def deploy_and_wait(settings: Settings) -> None:
     async def deploy_on_store() -> None:
         store = await _opened_store(settings)
         try:
-            await deploy(settings, store)
+            await deploy(settings, store, deployed=deployed)
         finally:
             await store.close()
 
@@ -123,12 +137,16 @@ async def _running(settings: Settings) -> Deployment | None:
 
 
 async def _leave_other_store(
-    settings: Settings, store: Store, running: Deployment, lease: StoreLease
+    settings: Settings,
+    store: Store,
+    running: Deployment,
+    lease: StoreLease,
+    deployed: Callable[[], str],
 ) -> Deployment | None:
     """End actors on another store that has nothing left to do; return what goes on running.
 
     Raises:
-        StoreError: It has.
+        StoreError: It has, or had when an earlier try of this deployment was refused.
     """
     stored = await store.deployment()
     if (
@@ -138,17 +156,33 @@ async def _leave_other_store(
     ):
         return running
     controller = await find_actor(settings, CONTROLLER_ACTOR)
-    unfinished = await controller.end_if_idle.remote() if controller is not None else None
-    if unfinished == 0:
+    left = "executions may not have ended there"
+    if controller is not None:
+        left = await _refusal(controller, deployed)
+    if not left:
         log.warning("store_changed")
         return None
-    left = "executions" if unfinished is None else f"{unfinished} executions"
     raise StoreError(
         "the store has changed: the actors of this cluster use another one than RILLFLOW_STORE"
-        f" names now, and {left} have not ended there. Nothing was changed. Set RILLFLOW_STORE"
-        " back and deploy again; the store may change once all its executions have ended or are"
-        " cancelled"
+        f" names now, and {left}. Nothing was changed, and this deployment stays refused. Set"
+        " RILLFLOW_STORE back and deploy; once all executions there have ended or are cancelled,"
+        " name the other store and deploy again"
     )
+
+
+async def _refusal(controller: Any, deployed: Callable[[], str]) -> str:
+    """Have a controller end the actors; return why it does not, and nothing if it does.
+
+    Raises:
+        StoreError: Its store cannot be opened, or read.
+    """
+    if hasattr(controller, "leave_store"):
+        told: str = await controller.leave_store.remote(await asyncio.to_thread(deployed))
+        return told
+    unfinished: int | None = await controller.end_if_idle.remote()  # It is of an earlier release.
+    if unfinished == 0:
+        return ""
+    return f"{'' if unfinished is None else f'{unfinished} '}executions had not ended there"
 
 
 async def _is_that_of_the_controller(settings: Settings, lease: StoreLease) -> bool:

@@ -74,7 +74,7 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
         for other in (cluster.folder / "empty.db", copy):
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2", RILLFLOW_STORE=f"sqlite://{other}")
             told = _until_told(cluster, "the store has changed")
-            assert "1 executions have not ended" in told
+            assert "1 executions had not ended" in told
 
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2")
             _until(cluster, lambda state: state["converged"])
@@ -82,6 +82,32 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
 
         cluster.deploy(RILLFLOW_STORE=f"postgresql://u:s3cret@127.0.0.1:{closed_port()}/none")
         assert "s3cret" not in _until_told(cluster, "PostgreSQL: ")
+
+
+def test_a_store_that_was_refused_stays_so_after_the_executions_have_ended(
+    cluster: ServeCluster,
+) -> None:
+    other = {
+        "RILLFLOW_EXECUTION_ACTORS": "2",
+        "RILLFLOW_STORE": f"sqlite://{cluster.folder / 'empty.db'}",
+    }
+    before = cluster.cluster()["wanted"]
+    with Api(f"http://127.0.0.1:{cluster.port}") as api:
+        waiting = api.submit(SUSPENDED)
+        cluster.deploy(**other)
+        _until_told(cluster, "the store has changed")
+        api.trigger(waiting, "wait", body={"go": True})
+        assert api.end(waiting).status == "SUCCEED"
+
+        told = _until_told(cluster, "DEPLOY_FAILED")  # Serve has made its last try.
+        assert "1 executions had not ended there when this was deployed" in told
+        assert cluster.cluster()["wanted"] == before
+        assert api.get(waiting)["dag_status"] == "SUCCEED"
+
+        cluster.deploy()
+        _until_told(cluster, "status: RUNNING")
+        cluster.deploy(**other)
+        _until(cluster, lambda state: state["converged"] and len(state["actors"]) == 3)
 
 
 def _until_told(cluster: ServeCluster, words: str) -> str:
