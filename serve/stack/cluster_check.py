@@ -25,13 +25,15 @@ from serve.stack.deployment_file import is_ours, read_deployment_file
 ANSWER_S: Final = 90.0
 """How long the nodes may take, which set up the runtime environment meanwhile."""
 STARTED: Final = "start Ray first, as cluster.yaml does, and say where with RAY_ADDRESS"
+START_IT: Final = STARTED[0].upper() + STARTED[1:]
 
 LOCKED_OUT: Final = (
     "something listens there and does not let this command in. Give it the token of the cluster:"
     " RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN, or ~/.ray/auth_token), as"
     " `ray start` has them; or name another cluster with RAY_ADDRESS"
 )
-LISTENS_S: Final = 2.0
+LISTENS_S: Final = 5.0
+_NAMED: Final = re.compile(r"(?:ray://)?\[?(?P<host>[^\s\]/]+?)\]?:(?P<port>\d{1,5})")
 _ADDRESS: Final = re.compile(
     r"connect to Ray cluster at \[?(?P<host>[^\s\]]+?)\]?:(?P<port>\d{1,5})\b"
 )
@@ -126,6 +128,8 @@ def joined(address: str | None) -> Iterator[str]:
     Raises:
         StackError: There is no cluster, or it does not let this process in.
     """
+    if address is not None:
+        _refuse_silent(address)
     try:
         here = ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except Exception as error:
@@ -134,6 +138,22 @@ def joined(address: str | None) -> Iterator[str]:
         yield str(here.dashboard_url or "")
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address at which nothing listens: Ray itself tries it again for minutes.
+
+    Raises:
+        StackError: Nothing listens there. What is no host and port is left to Ray.
+    """
+    at = _NAMED.fullmatch(address)
+    if at is None:
+        return
+    hosts = [at["host"]]
+    if is_loopback(at["host"]):
+        hosts.append(ray.util.get_node_ip_address())  # where Ray looks for it
+    if not any(_listens(host, int(at["port"])) for host in hosts):
+        raise StackError(f"no Ray cluster can be joined: nothing listens at {address}. {START_IT}")
 
 
 def not_joined(error: str) -> str:

@@ -1,6 +1,9 @@
 """What keeps a deployment from running on some nodes is told in one sentence for each cause."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +14,7 @@ from serve.stack.cluster_check import NodeReport, check, findings, not_joined
 from serve.stack.ray_environment import PREFERENCES
 from tests.loopback import closed_port
 
+ROOT: Final = Path(__file__).parents[2]
 LOOPBACK: Final = "127.0.0.1"
 WELL: Final[dict[str, Any]] = {
     "host": "one",
@@ -103,3 +107,28 @@ def test_a_cluster_that_does_not_let_one_in_is_told_apart_from_one_that_is_not_t
         told = not_joined(f"Failed to connect to Ray cluster at 127.0.0.1:{port}")
     assert ("RAY_AUTH_TOKEN_PATH" in told) == listens
     assert ("start Ray first" in told) != listens
+
+
+COMMANDS: Final = {
+    "check": ["check", "serve/config.yaml"],
+    "deploy": ["deploy", "serve/config.yaml"],
+    "upgrade": ["upgrade", "serve/config.yaml"],
+    "stop": ["stop"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_address_at_which_nothing_listens_is_told_without_a_try_of_ray(command: str) -> None:
+    address = f"{LOOPBACK}:{closed_port()}"
+    done = subprocess.run(
+        [sys.executable, "-m", "rillflow.cli", "cluster", *COMMANDS[command]],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "RAY_ADDRESS": address},
+        timeout=100,  # Ray itself tries for longer
+        check=False,
+    )
+    assert done.returncode == 1
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert f"nothing listens at {address}. Start Ray first, as cluster.yaml does" in line
