@@ -7,7 +7,7 @@ it when the command runs.
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ from ray.serve.schema import ServeApplicationSchema
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rillflow.errors import StackError
-from rillflow.runtime.process.environment_findings import Finding
+from rillflow.runtime.process.environment_findings import Finding, lacking_at_head
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
 from serve.stack.deployment_file import is_ours, read_deployment_file
@@ -26,6 +26,11 @@ ANSWER_S: Final = 90.0
 """How long the nodes may take, which set up the runtime environment meanwhile."""
 STARTED: Final = "start Ray first, as cluster.yaml does, and say where with RAY_ADDRESS"
 START_IT: Final = STARTED[0].upper() + STARTED[1:]
+
+HEAD: Final = "node:__internal_head__"
+"""The resource by which Ray tells the head from other nodes."""
+DEPLOYMENT: Final = "rillflow-api"
+"""The deployment of Serve that every application of Rillflow has."""
 
 LOCKED_OUT: Final = (
     "something listens there and does not let this command in. Give it the token of the cluster:"
@@ -80,10 +85,12 @@ def examine(path: Path) -> Checked:
         StackError: The file cannot be read, or is none for Serve.
     """
     schema = read_deployment_file(path)
-    nodes = [_ask_nodes(each) for each in schema.applications if is_ours(each.import_path)]
-    if not nodes:
+    ours = [each for each in schema.applications if is_ours(each.import_path)]
+    if not ours:
         return Checked([Finding(f"{path} deploys no application of Rillflow", is_error=True)])
+    nodes = [_ask_nodes(each) for each in ours]
     found = [each for asked in nodes for each in findings(asked, schema.http_options.host)]
+    found += [each for application in ours for each in misnamed(application)]
     told = next((each.facts for asked in nodes for each in asked if "code" in each.facts), {})
     return Checked(
         sorted(dict.fromkeys(found), key=lambda each: not each.is_error),
@@ -95,9 +102,7 @@ def examine(path: Path) -> Checked:
 def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
     """Yield what is wrong with nodes on which Serve is to listen on an address."""
     for node, facts in nodes:
-        if "problem" in facts:
-            yield Finding(f"node {node}: {facts['problem']}", is_error=True)
-        for sentence, is_error in facts.get("lacks", ()):
+        for sentence, is_error in _of_node(facts):
             yield Finding(f"node {node}: {sentence}", is_error)
     able = [each for each in nodes if "code" in each.facts]
     if len({facts["code"] for _, facts in able}) > 1:
@@ -117,8 +122,33 @@ def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
             " open to everybody: set a key, listen on 127.0.0.1, or set RILLFLOW_INSECURE=true"
         )
         yield Finding(sentence, is_error=True)
-    for told in sorted({told for _, facts in able for told in facts.get("guessable", ())}):
+    for told in _told(able, "guessable"):
         yield Finding(told, is_error=not is_loopback(host))
+    for told in _told(able, "unknown"):
+        yield Finding(told, is_error=False)
+
+
+def _of_node(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    if "problem" in facts:
+        yield Finding(facts["problem"], is_error=True)
+    yield from (Finding(*each) for each in facts.get("lacks", ()))
+    if facts.get("is_head") and "health_checks" in facts:
+        yield from lacking_at_head(facts["health_checks"])
+
+
+def _told(nodes: Iterable[NodeReport], fact: str) -> list[str]:
+    return sorted({told for _, facts in nodes for told in facts.get(fact, ())})
+
+
+def misnamed(application: ServeApplicationSchema) -> Iterator[Finding]:
+    """Yield what a file says of deployments that Rillflow's application does not have."""
+    for deployment in application.deployments:
+        if deployment.name != DEPLOYMENT:
+            sentence = (
+                f"the application {application.name} has no deployment {deployment.name}: its name"
+                f" is {DEPLOYMENT}"
+            )
+            yield Finding(sentence, is_error=True)
 
 
 @contextmanager
@@ -180,7 +210,11 @@ def _ask_nodes(application: ServeApplicationSchema) -> list[NodeReport]:
         asked = [_probe(application, node["NodeID"]) for node in nodes]
         ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
         named = [f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})" for node in nodes]
-        return [NodeReport(*each) for each in zip(named, map(_facts_of, asked), strict=True)]
+        answers = [
+            {**_facts_of(answer), "is_head": HEAD in node["Resources"]}
+            for node, answer in zip(nodes, asked, strict=True)
+        ]
+        return [NodeReport(*each) for each in zip(named, answers, strict=True)]
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[node_probe.__name__])
 

@@ -23,7 +23,7 @@ from rillflow.actors.names import CONTROLLER_ACTOR
 from rillflow.errors import StackError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import UNSAID, protocol_of, refuse_distant
-from serve.stack.cluster_check import examine, joined
+from serve.stack.cluster_check import DEPLOYMENT, examine, joined
 from serve.stack.deployment_file import is_ours, read_deployment_file, text_to_send
 
 DASHBOARD: Final = "RAY_DASHBOARD_ADDRESS"
@@ -42,8 +42,6 @@ SHADOWED: Final = (
 )
 FAILED: Final = ("DEPLOY_FAILED", "UNHEALTHY")
 SENDING: Final = (sys.executable, "-m", "ray.serve.scripts", "deploy")
-OURS: Final = "rillflow-api"
-"""The deployment of Serve that every application of Rillflow has."""
 
 Tell: TypeAlias = Callable[[str], None]
 
@@ -148,7 +146,7 @@ def _own_applications() -> list[str]:
         applications = serve.status().applications
     except (ray.exceptions.RayError, RuntimeError):
         return []
-    return [name for name, each in applications.items() if OURS in each.deployments]
+    return [name for name, each in applications.items() if DEPLOYMENT in each.deployments]
 
 
 def _send(text: str, path: Path, dashboard: str) -> None:

@@ -16,35 +16,34 @@ def probe(import_path: str) -> dict[str, Any]:
         the version of the code; ``namespace``, that of the actors; ``lacks``, sentences about
         variables of Ray with whether they are errors; ``is_file``, whether the store is a file of
         one machine; ``exposed``, whether there is no API key for an address beyond this machine;
-        ``guessable``, sentences about short keys.
+        ``guessable``, sentences about short keys; ``unknown``, sentences about variables that look
+        like settings; ``health_checks``, the variables by which Ray looks after its nodes.
     """
-    import asyncio  # noqa: PLC0415 - what is imported above is not sent
-    import importlib  # noqa: PLC0415
+    import importlib  # noqa: PLC0415 - what is imported above is not sent
     import os  # noqa: PLC0415
     import socket  # noqa: PLC0415
 
     facts: dict[str, Any] = {"host": socket.gethostname()}
-    module = import_path.partition(":")[0]
+    module, _, name = import_path.partition(":")
     try:
         inputs = importlib.import_module("rillflow.cli.inputs")
         deployed = importlib.import_module("rillflow.runtime.supervision.deployed")
         variables = importlib.import_module("rillflow.runtime.process.environment_findings")
         local_keys = importlib.import_module("rillflow.local_keys")
-        stores = importlib.import_module("rillflow.stores")
+        unknown = importlib.import_module("rillflow.unknown_settings")
         settings = inputs.settings_from({})
-        importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or str(error)
         step = "install it there, or ship it by runtime_env of the deployment file"
         return {**facts, "problem": f"the Python package {missing} is missing: {step}"}
     except Exception as error:  # noqa: BLE001 - whatever keeps it from starting there
         return {**facts, "problem": " ".join(f"{error}".split()) or type(error).__name__}
-    try:
-        asyncio.run(stores.schema_status(settings.store_url)).refuse_newer()
-    except Exception as error:  # noqa: BLE001 - of drivers too
-        reason = " ".join(f"{error}".split()) or type(error).__name__
-        where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
-        return {**facts, "problem": f"the store cannot be used ({where}): {reason}"}
+    if name and not hasattr(loaded, name.partition(".")[0]):
+        own = "that of Rillflow is serve.app:app"
+        return {**facts, "problem": f"import_path {import_path}: {module} has no {name}; {own}"}
+    if problem := _problem_of_store(settings):
+        return {**facts, "problem": problem}
     return {
         **facts,
         "code": deployed.code_version(),
@@ -53,4 +52,25 @@ def probe(import_path: str) -> dict[str, Any]:
         "is_file": settings.store_url.startswith("sqlite:"),
         "exposed": settings.api_key is None and not settings.insecure,
         "guessable": list(local_keys.guessable_keys(settings).values()),
+        "unknown": unknown.unknown_variables(os.environ),
+        "health_checks": [each for each in os.environ if each.startswith("RAY_health_check_")],
     }
+
+
+def _problem_of_store(settings: Any) -> str:
+    """Return why the store cannot be used from here, and what to do; nothing if it can."""
+    import asyncio  # noqa: PLC0415 - what is imported above is not sent
+    import importlib  # noqa: PLC0415
+
+    stores = importlib.import_module("rillflow.stores")
+    try:
+        asyncio.run(stores.schema_status(settings.store_url)).refuse_newer()
+    except Exception as error:  # noqa: BLE001 - of drivers too
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+    else:
+        return ""
+    shown = importlib.import_module("rillflow.stores.urls").masked(settings.store_url)
+    where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
+    step = f"see that something answers at {shown} from this node, or correct {where}"
+    told = reason.replace(settings.store_url, shown)
+    return f"the store cannot be used ({where}): {told}; {step}"

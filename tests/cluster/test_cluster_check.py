@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.processes import ROOT
-from tests.cluster.ray_nodes import RayNodes
+from tests.cluster.ray_nodes import IMPATIENT, RayNodes
 from tests.loopback import closed_port
 from tests.postgres_server import PostgresServer
 
@@ -21,11 +21,14 @@ DRIVER: Final = Path(__file__).with_name("deploying_driver.py")
 COMMAND: Final = (sys.executable, "-m", "rillflow.cli", "cluster", "check")
 WELL: Final = "nothing keeps this deployment from running"
 
+DELAY: Final = "RAY_health_check_initial_delay_ms"
+
 
 @pytest.fixture(name="nodes", scope="module")
 def _nodes(server: PostgresServer) -> Iterator[RayNodes]:
     with tempfile.TemporaryDirectory(prefix="rfc-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), server.new_database(), driver=DRIVER)
+        health = {name: value for name, value in IMPATIENT.items() if name != DELAY}
+        nodes = RayNodes(Path(folder), server.new_database(), driver=DRIVER, health=health)
         try:
             yield nodes
         finally:
@@ -61,7 +64,9 @@ def test_a_deployment_that_fits_is_told_so(
     code, lines = _check(nodes, path)
     assert (code, lines[-1]) == (0, WELL)
     assert {line.partition(" ")[0] for line in lines[:-1]} == {"warning"}
-    assert all("RAY_SERVE_HAPROXY_BINARY_PATH" in line for line in lines[:-1])
+    lacks = ("RAY_SERVE_HAPROXY_BINARY_PATH", DELAY)
+    assert all(any(name in line for name in lacks) for line in lines[:-1])
+    assert sum(DELAY in line for line in lines[:-1]) == 1, "only the head is asked for them"
 
 
 def test_a_store_that_cannot_be_reached_is_told_of_every_node(
@@ -71,6 +76,7 @@ def test_a_store_that_cannot_be_reached_is_told_of_every_node(
     code, lines = _check(nodes, _file(tmp_path, {"RILLFLOW_STORE": url}))
     assert code == 1
     assert "the store cannot be used (RILLFLOW_STORE): PostgreSQL: " in lines[0]
+    assert url.replace("s3cret", "***") in lines[0]
     assert "s3cret" not in str(lines)
 
 
@@ -78,6 +84,16 @@ def test_a_wrong_setting_is_told(nodes: RayNodes, tmp_path: Path) -> None:
     code, lines = _check(nodes, _file(tmp_path, {"RILLFLOW_EXECUTION_ACTORS": "many"}))
     assert code == 1
     assert "the setting execution_actors is wrong" in lines[0]
+
+
+def test_a_mistyped_setting_is_told_and_a_mistyped_name_keeps_it_from_running(
+    nodes: RayNodes, server: PostgresServer, tmp_path: Path
+) -> None:
+    variables = {"RILLFLOW_STORE": server.new_database(), "RILLFLOW_EXECUTION_ACTOR": "2"}
+    code, lines = _check(nodes, _file(tmp_path, variables, deployments=[{"name": "rillflow-ap"}]))
+    assert code == 1
+    assert "has no deployment rillflow-ap" in lines[0]
+    assert [line for line in lines if "did you mean RILLFLOW_EXECUTION_ACTORS?" in line]
 
 
 def test_a_package_that_a_node_lacks_is_named(nodes: RayNodes, tmp_path: Path) -> None:

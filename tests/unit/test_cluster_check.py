@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
+from ray.serve.schema import ServeApplicationSchema
 
-from rillflow.runtime.process.environment_findings import Finding, lacking
-from serve.stack.cluster_check import NodeReport, check, findings, not_joined
+from rillflow.runtime.process.environment_findings import Finding, lacking, lacking_at_head
+from serve.stack.cluster_check import NodeReport, check, findings, misnamed, not_joined
+from serve.stack.node_probe import probe
 from serve.stack.ray_environment import PREFERENCES
 from tests.loopback import closed_port
 
@@ -120,7 +123,7 @@ COMMANDS: Final = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_address_at_which_nothing_listens_is_told_without_a_try_of_ray(command: str) -> None:
     address = f"{LOOPBACK}:{closed_port()}"
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "rillflow.cli", "cluster", *COMMANDS[command]],
         capture_output=True,
         text=True,
@@ -132,3 +135,59 @@ def test_an_address_at_which_nothing_listens_is_told_without_a_try_of_ray(comman
     assert done.returncode == 1
     [line] = (done.stdout + done.stderr).splitlines()
     assert f"nothing listens at {address}. Start Ray first, as cluster.yaml does" in line
+
+
+def test_a_head_without_checks_of_its_nodes_is_warned_of_and_no_other_node_is() -> None:
+    head = {**WELL, "is_head": True, "health_checks": ["RAY_health_check_period_ms"]}
+    other = {**WELL, "is_head": False, "health_checks": []}
+    nodes = [NodeReport("10.0.0.1", head), NodeReport("10.0.0.2", other)]
+    [found] = findings(nodes, LOOPBACK)
+    assert not found.is_error
+    assert found.sentence.startswith("node 10.0.0.1: Ray's head was started without RAY_health_")
+    assert "RAY_health_check_period_ms" not in found.sentence
+
+
+def test_the_head_of_our_example_lacks_nothing() -> None:
+    example = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    started = example["head_start_ray_commands"][-1].split()
+    assert lacking_at_head([each.partition("=")[0] for each in started]) == []
+
+
+def test_a_variable_that_looks_like_a_setting_is_told_once_for_all_nodes() -> None:
+    told = "there is no setting RILLFLOW_EXECUTION_ACTOR; did you mean RILLFLOW_EXECUTION_ACTORS?"
+    mistyped = {**WELL, "unknown": [told]}
+    nodes = [NodeReport("10.0.0.1", mistyped), NodeReport("10.0.0.2", mistyped)]
+    assert list(findings(nodes, LOOPBACK)) == [Finding(told, is_error=False)]
+
+
+def test_a_deployment_that_the_application_does_not_have_is_an_error() -> None:
+    application = {"name": "rillflow", "import_path": "serve.app:app"}
+    deployments = [{"name": "rillflow-ap"}, {"name": "rillflow-api"}]
+    schema = ServeApplicationSchema.model_validate({**application, "deployments": deployments})
+    [found] = misnamed(schema)
+    assert found.is_error
+    assert found.sentence == (
+        "the application rillflow has no deployment rillflow-ap: its name is rillflow-api"
+    )
+
+
+def test_a_node_tells_what_is_mistyped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RILLFLOW_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RILLFLOW_EXECUTION_ACTOR", "2")
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    facts = probe("serve.app:app")
+    assert "did you mean RILLFLOW_EXECUTION_ACTORS?" in " ".join(facts["unknown"])
+    assert facts["health_checks"] == ["RAY_health_check_period_ms"]
+    problem = "import_path serve.app:ap: serve.app has no ap; that of Rillflow is serve.app:app"
+    assert probe("serve.app:ap")["problem"] == problem
+
+
+def test_a_store_that_nobody_answers_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = f"127.0.0.1:{closed_port()}/flows"
+    monkeypatch.setenv("RILLFLOW_STORE", f"postgresql://somebody:s3cret@{place}")
+    problem = probe("serve.app:app")["problem"]
+    assert problem.startswith("the store cannot be used (RILLFLOW_STORE): PostgreSQL: ")
+    step = f"; see that something answers at postgresql://somebody:***@{place} from this node"
+    assert problem.endswith(f"{step}, or correct RILLFLOW_STORE")

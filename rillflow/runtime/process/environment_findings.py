@@ -1,9 +1,9 @@
 """Settings of Ray that are missing in the environment that it passes to its processes.
 
-Used by `actors/controller_actor.py`.
+Used by `actors/controller_actor.py` and `serve/stack/cluster_check.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
 
@@ -30,6 +30,12 @@ _SLOW: Final = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "requests take a third longer",
 }
 """What follows where a variable is not 1."""
+_HEALTH_CHECKS: Final = (
+    "RAY_health_check_initial_delay_ms",
+    "RAY_health_check_period_ms",
+    "RAY_health_check_timeout_ms",
+    "RAY_health_check_failure_threshold",
+)
 _NOT_FOUND: Final = "while Serve starts, functions are answered 404 and give up their callbacks"
 
 
@@ -50,3 +56,15 @@ def lacking(environment: Mapping[str, str]) -> list[Finding]:
         if not environment.get(name)
     ]
     return found
+
+
+def lacking_at_head(variables: Container[str]) -> list[Finding]:
+    """Return what the head of a cluster was started without; no other node needs it."""
+    missing = [name for name in _HEALTH_CHECKS if name not in variables]
+    if not missing:
+        return []
+    sentence = (
+        f"Ray's head was started without {', '.join(missing)}, so a node that has died is"
+        f" noticed after some 15 s instead of 3: {_START}"
+    )
+    return [Finding(sentence, is_error=False)]
