@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from rillflow.ports.deployment import PROTOCOL, protocol_of
+from serve.listening import free_port
 from tests.api.definition_texts import SUSPENDED
 from tests.cluster.api import Api, Functions
 from tests.cluster.load import (
@@ -242,6 +243,7 @@ def test_a_stop_ends_everything_and_what_was_under_way_goes_on_at_the_next_deplo
     waiting = ""
     for options in ("", "--now"):
         cluster.control(f"deploy {FILE}")
+        assert f"Serve runs and listens on 127.0.0.1:{cluster.port}" in _check_elsewhere(cluster)
         with Api(f"http://127.0.0.1:{cluster.port}") as api:
             if waiting:
                 assert api.trigger(waiting, "wait", body={"go": True}).status == 200
@@ -254,6 +256,14 @@ def test_a_stop_ends_everything_and_what_was_under_way_goes_on_at_the_next_deplo
         assert "Serve ends" in told
         assert cluster.head.run(LEFT, folder).split() == []
     assert "nothing of Rillflow runs" in cluster.head.run("rillflow cluster stop 2>&1 || true")
+
+
+def _check_elsewhere(cluster: ServeCluster) -> str:
+    """Return what the check says of the file with a port that Serve does not listen on."""
+    text = (cluster.folder / FILE).read_text(encoding="utf-8")
+    other = text.replace(f"port: {cluster.port}", f"port: {free_port()}")
+    (cluster.folder / "other.yaml").write_text(other, encoding="utf-8")
+    return cluster.head.run("! rillflow cluster check other.yaml", cluster.folder)
 
 
 def _until_told(cluster: ServeCluster, words: str) -> str:

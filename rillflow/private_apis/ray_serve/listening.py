@@ -5,7 +5,7 @@ Python objects: whoever reaches it, and has Ray's token where there is one, runs
 Serve listens on every interface (seen in 2.60), although it announces the node's address only. With
 the patch it listens on the node's address.
 
-Used by `serve/deployment.py`.
+Used by `serve/deployment.py` and `serve/stack/cluster_check.py`.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,11 @@ _add_port: Final = replica.add_port_to_grpc_server
 
 
 def address_of_serve() -> tuple[str, int]:
-    """Return the address and the port that the HTTP proxies of this cluster listen on."""
+    """Return the address and the port that the HTTP proxies of this cluster listen on.
+
+    Raises:
+        RayServeException: Serve does not run on it.
+    """
     options = context._get_global_client().http_config  # noqa: SLF001 - see RELIES_ON
     return str(options.host), int(options.port)
 
