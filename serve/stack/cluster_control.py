@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import ray
 from ray import serve
-from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeDeploySchema
 
 from rillflow.actors.names import CONTROLLER_ACTOR
 from rillflow.errors import StackError
@@ -199,8 +199,8 @@ def _left_to_do(names: list[str], namespace: str, code: str) -> Iterator[str]:
     applications = serve.status().applications
     for name in names:
         application = applications.get(name)
-        if application is None or application.status != "RUNNING":
-            yield f"the application {name} is {application.status if application else 'missing'}"
+        if application is None or application.status != ApplicationStatus.RUNNING:
+            yield not_running(name, application)
         if application is not None and application.status in FAILED:
             raise StackError(f"the application {name} does not start: {_why(application)}")
     controller = _controller(namespace)
@@ -216,6 +216,11 @@ def _left_to_do(names: list[str], namespace: str, code: str) -> Iterator[str]:
         yield f"{OTHER_CODE} {report.wanted.code_version}, and not {code}"
     yield from (each.message for each in report.reasons)
     yield from report.causes
+
+
+def not_running(name: str, application: ApplicationStatusOverview | None) -> str:
+    """Say what Serve tells of an application in the place of that it runs."""
+    return f"the application {name} is {application.status.value if application else 'missing'}"
 
 
 def _why(application: ApplicationStatusOverview) -> str:

@@ -20,6 +20,7 @@ from rillflow.runtime.supervision.convergence import (
     Step,
     Wait,
     next_step,
+    sentence_of,
 )
 
 FIRST = Deployment(
@@ -275,3 +276,9 @@ def test_whatever_runs_becomes_what_is_wanted_and_no_actor_starts_twice(
     assert stack == {name for name, _ in names_of(wanted)}
     assert all(each.deployment == wanted for each in cluster.actors.values() if not each.is_silent)
     assert max(cluster.starts.values(), default=0) <= 1
+
+
+def test_a_step_is_told_of_one_actor_and_of_several() -> None:
+    assert sentence_of(Start(("a",))) == "a is being started"
+    assert sentence_of(Start(("a", "b"))) == "a, b are being started"
+    assert sentence_of(End(("a", "b"))) == "a, b are being ended"

@@ -121,14 +121,18 @@ def sentence_of(step: Step) -> str:
     """Say what a step does, for people."""
     match step:
         case Start(names):
-            return f"{', '.join(names)} is being started"
+            return f"{_listed(names)} being started"
         case Replace(name, is_silent):
             why = "does not answer" if is_silent else "was started with something else"
             return f"{name} is being replaced, since it {why}"
         case End(names):
-            return f"{', '.join(names)} is being ended"
+            return f"{_listed(names)} being ended"
         case Wait(reason):
             return reason
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 class _Comparison(NamedTuple):
