@@ -16,8 +16,16 @@ from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import gcs_address, is_controlled
 from rillflow.errors import RillflowError
 from rillflow.ports.clock import Clock
+from rillflow.ports.cluster import ControllerReport
+from rillflow.ports.deployment import Deployments
 from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
-from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, STORE_FULL, Reason, decode_reasons
+from rillflow.ports.readiness import (
+    CALLBACKS_UNREACHABLE,
+    STORE_FULL,
+    STORE_UNREADABLE,
+    Reason,
+    decode_reasons,
+)
 from rillflow.ports.storage.store import Store
 from rillflow.private_apis.ray_core.state import ask_gcs, raylet_pid
 from rillflow.runtime.backpressure.admission import StoreRoom
@@ -43,6 +51,11 @@ CONTROLLER_GONE: Final = Reason(
 GCS_GONE: Final = Reason(
     "ray_gcs_gone", "Ray's GCS does not answer; nothing that dies is started again"
 )
+OTHER_STORE: Final = Reason(
+    "other_store",
+    "the actors of this cluster use another store than this replica, which a deployment has"
+    " changed; if this stays, deploy again",
+)
 RAYLET_GONE: Final = Reason(
     "ray_raylet_gone", "Ray's raylet of this node has ended, and its workers end with it"
 )
@@ -54,11 +67,18 @@ def ray_readiness(settings: Settings, store: Store) -> ReadinessWatch:
     Execution actors report whether the store accepts writes, because their writes matter; this
     process checks whether it can be read.
     """
-    return ReadinessWatch(_checks(settings, store), warnings=_warnings(settings))
+    controller = ControllerCheck(settings, store) if is_controlled() else None
+    return ReadinessWatch(
+        _checks(settings, store, controller), warnings=_warnings(settings, controller)
+    )
 
 
-def _checks(settings: Settings, store: Store) -> Iterator[Check]:
+def _checks(
+    settings: Settings, store: Store, controller: "ControllerCheck | None"
+) -> Iterator[Check]:
     yield reading(store)
+    if controller is not None:
+        yield Check(controller.other_store, STORE_UNREADABLE, CONTROLLER_PAUSE_S)
     yield Check(GcsCheck(), GCS_GONE)
     yield Check(raylet_check(), RAYLET_GONE)
     for number, name in enumerate(owners(settings)):
@@ -71,22 +91,56 @@ def _checks(settings: Settings, store: Store) -> Iterator[Check]:
         yield Check(_life_of(Peer(name, settings.namespace)), Reason("dispatcher_missing", message))
 
 
-def _warnings(settings: Settings) -> Iterator[Check]:
+def _warnings(settings: Settings, controller: "ControllerCheck | None" = None) -> Iterator[Check]:
     yield full_store(settings, SystemClock())
     for name in owners(settings):
         asks = _callbacks_of(Peer(name, settings.namespace))
         yield Check(asks, CALLBACKS_UNREACHABLE, CALLBACKS_PAUSE_S)
-    if not is_controlled():
-        return
-    yield Check(_reasons_of_controller(settings), CONTROLLER_GONE, CONTROLLER_PAUSE_S)
+    if controller is not None:
+        yield Check(controller, CONTROLLER_GONE, CONTROLLER_PAUSE_S)
 
 
-def _reasons_of_controller(settings: Settings) -> Callable[[], Awaitable[Sequence[Reason]]]:
-    async def ask() -> Sequence[Reason]:
-        report = await controller_report(settings)
-        return (CONTROLLER_GONE,) if report is None else report.reasons
+class ControllerCheck:
+    """Asks the controller what keeps actors from being as wanted, and notes which store it wants.
 
-    return ask
+    A replica of an earlier deployment on another store must not answer beside those of the next
+    one: it knows neither their definitions nor their executions.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Deployments,
+        ask: Callable[[Settings], Awaitable[ControllerReport | None]] = controller_report,
+    ) -> None:
+        """Ask the controller of these settings by ``ask``; ``store`` is that of this process."""
+        self._settings = settings
+        self._store = store
+        self._ask = ask
+        self._wanted = ""
+        self._own = ""
+
+    async def __call__(self) -> Sequence[Reason]:
+        """Ask once; a controller that does not answer has not changed the store."""
+        report = await self._ask(self._settings)
+        if report is None:
+            return (CONTROLLER_GONE,)
+        self._wanted = report.wanted.store_id
+        return report.reasons
+
+    async def other_store(self) -> Sequence[Reason]:
+        """Compare the store of this process with the one that the controller was last seen with.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        if self._wanted in ("", self._own):
+            return ()
+        stored = await self._store.deployment()
+        if stored is None:
+            return ()
+        self._own = stored.store_id
+        return () if self._wanted == self._own else (OTHER_STORE,)
 
 
 def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:

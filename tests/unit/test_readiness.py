@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from rillflow.actors.readiness import (
+    CONTROLLER_GONE,
+    OTHER_STORE,
     RAYLET_GONE,
+    ControllerCheck,
     GcsCheck,
     _warnings,
     full_store,
@@ -22,6 +26,8 @@ from rillflow.actors.readiness import (
     runs,
 )
 from rillflow.errors import StoreError
+from rillflow.ports.cluster import ControllerReport
+from rillflow.ports.deployment import Deployment
 from rillflow.ports.readiness import (
     STORE_FULL,
     STORE_REFUSES_WRITES,
@@ -36,6 +42,15 @@ from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading, w
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
 
+WANTED: Final = Deployment(
+    store_id="s",
+    version=1,
+    partition_map=1,
+    settings_digest="a",
+    code_version="1/1",
+    execution_actors=1,
+    dispatcher_actors=1,
+)
 SILENT: Final = Reason("silent", "it does not answer")
 FULL: Final = Reason("full", "it is full")
 
@@ -196,6 +211,34 @@ async def test_a_warning_is_told_apart_and_keeps_nothing_from_being_ready() -> N
         await _until(lambda: not watch.warnings())
     finally:
         await watch.stop()
+
+
+async def test_a_replica_on_another_store_than_that_of_the_controller_is_not_ready() -> None:
+    store = MemoryStore()
+    await store.open()
+    told: list[ControllerReport | None] = [None]
+
+    async def ask(_: Settings) -> ControllerReport | None:
+        return told[-1]
+
+    check = ControllerCheck(Settings(), store, ask)
+    assert await check() == (CONTROLLER_GONE,)
+    assert await check.other_store() == (), "nobody knows yet"
+    told.append(_report(WANTED))
+    assert await check() == [FULL]
+    assert await check.other_store() == (), "nothing was deployed on this store yet"
+    assert await store.set_deployment(WANTED, after_version=0)
+    for store_id, found in (("s", ()), ("t", (OTHER_STORE,)), ("s", ())):
+        told.append(_report(replace(WANTED, store_id=store_id)))
+        await check()
+        assert await check.other_store() == found
+        told.append(None)
+        await check()
+        assert await check.other_store() == found, "what is known stays so"
+
+
+def _report(wanted: Deployment) -> ControllerReport:
+    return ControllerReport(node="n", pid=1, wanted=wanted, reasons=[FULL], steps=0, restarts={})
 
 
 class SlowGcs:
