@@ -7,7 +7,7 @@ it when the command runs.
 import re
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import ray
 from ray.serve.config import ProxyLocation
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import HTTPOptionsSchema, ServeApplicationSchema
+from ray.serve.schema import HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rillflow.errors import StackError
@@ -27,6 +27,8 @@ from serve.stack.deployment_file import is_ours, read_deployment_file
 
 ANSWER_S: Final = 90.0
 """How long the nodes may take, which set up the runtime environment meanwhile."""
+CALLBACKS_S: Final = 5.0
+"""How long the address for callbacks may take to answer where all runs."""
 STARTED: Final = "start Ray first, as cluster.yaml does, and say where with RAY_ADDRESS"
 START_IT: Final = STARTED[0].upper() + STARTED[1:]
 
@@ -91,7 +93,7 @@ def examine(path: Path) -> Checked:
     ours = [each for each in schema.applications if is_ours(each.import_path)]
     if not ours:
         return Checked([Finding(f"{path} deploys no application of Rillflow", is_error=True)])
-    nodes = [_ask_nodes(each) for each in ours]
+    nodes = [_ask_nodes(each, node_probe.probe, each.import_path) for each in ours]
     found = [each for asked in nodes for each in findings(asked, schema.http_options.host)]
     found += [each for application in ours for each in misnamed(application)]
     if schema.proxy_location != ProxyLocation.Disabled:
@@ -234,12 +236,33 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-def _ask_nodes(application: ServeApplicationSchema) -> list[NodeReport]:
-    """Run the probe on every node."""
+def callback_findings(nodes: Sequence[NodeReport]) -> Iterator[Finding]:
+    """Yield the addresses for callbacks that do not answer from nodes that could be asked."""
+    for url in sorted({facts["silent"] for _, facts in nodes if facts.get("silent")}):
+        told = ", ".join(node for node, facts in nodes if facts.get("silent") == url)
+        sentence = (
+            f"the address for callbacks {url} does not answer from node {told}, so results of"
+            " asynchronous functions do not arrive: correct RILLFLOW_SERVER_HOST or"
+            " RILLFLOW_CALLBACK_HOST, or see that it leads to this deployment"
+        )
+        yield Finding(sentence, is_error=False)
+
+
+def unreached_callbacks(schema: ServeDeploySchema) -> list[Finding]:
+    """Ask the nodes of a deployment that runs whether callbacks arrive."""
+    ours = (each for each in schema.applications if is_ours(each.import_path))
+    asked = (_ask_nodes(each, node_probe.silent_callbacks, CALLBACKS_S) for each in ours)
+    return [each for nodes in asked for each in callback_findings(nodes)]
+
+
+def _ask_nodes(
+    application: ServeApplicationSchema, question: Callable[..., Any], told: object
+) -> list[NodeReport]:
+    """Ask every node a question of the probe, in the environment of an application."""
     try:
         ray.cloudpickle.register_pickle_by_value(node_probe)
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        asked = [_probe(application, node["NodeID"]) for node in nodes]
+        asked = [_task(application, node["NodeID"], question).remote(told) for node in nodes]
         ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
         named = [f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})" for node in nodes]
         answers = [
@@ -251,14 +274,13 @@ def _ask_nodes(application: ServeApplicationSchema) -> list[NodeReport]:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[node_probe.__name__])
 
 
-def _probe(application: ServeApplicationSchema, node: str) -> Any:
-    task = ray.remote(node_probe.probe).options(
+def _task(application: ServeApplicationSchema, node: str, question: Callable[..., Any]) -> Any:
+    return ray.remote(question).options(
         num_cpus=0,
         max_retries=0,
         runtime_env=dict(application.runtime_env),
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )
-    return task.remote(application.import_path)
 
 
 def _facts_of(answer: Any) -> Mapping[str, Any]:

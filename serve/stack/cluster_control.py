@@ -23,7 +23,7 @@ from rillflow.actors.names import CONTROLLER_ACTOR
 from rillflow.errors import StackError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import UNSAID, protocol_of, refuse_distant
-from serve.stack.cluster_check import DEPLOYMENT, examine, joined
+from serve.stack.cluster_check import DEPLOYMENT, examine, joined, unreached_callbacks
 from serve.stack.deployment_file import is_ours, read_deployment_file, text_to_send
 
 DASHBOARD: Final = "RAY_DASHBOARD_ADDRESS"
@@ -80,6 +80,8 @@ def deploy(path: Path, address: str | None, tell: Tell, *, is_upgrade: bool = Fa
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         _send(text_to_send(path, examined.code, nodes), path, dashboard)
         _wait_until_rolled(schema, examined.namespace, examined.code, tell)
+        for each in unreached_callbacks(schema):
+            tell(f"warning  {each.sentence}")
 
 
 def stop(address: str | None, namespace: str, tell: Tell, *, drains: bool = True) -> None:

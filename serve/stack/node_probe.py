@@ -57,6 +57,29 @@ def probe(import_path: str) -> dict[str, Any]:
     }
 
 
+def silent_callbacks(patience_s: float) -> dict[str, Any]:
+    """Tell whether the address for callbacks answers from this node; asked as ``probe`` is.
+
+    Args:
+        patience_s: How long it may take.
+
+    Returns:
+        ``silent``, that address if it does not. Nothing if it does, or if none was set: then it is
+        where Serve listens.
+    """
+    import asyncio  # noqa: PLC0415 - what is imported above is not sent
+    import importlib  # noqa: PLC0415
+
+    settings = importlib.import_module("rillflow.cli.inputs").settings_from({})
+    if settings.server_host is None and settings.callback_host is None:
+        return {}
+    callbacks = importlib.import_module("rillflow.gateways.http.callback_probe")
+    tls = importlib.import_module("rillflow.tls_settings").with_own(settings)
+    url = settings.callback_base_url
+    come = callbacks.until_callbacks_come(url, tls, patience_s=patience_s)
+    return {} if asyncio.run(come) else {"silent": url}
+
+
 def _problem_of_store(settings: Any) -> str:
     """Return why the store cannot be used from here, and what to do; nothing if it can."""
     import asyncio  # noqa: PLC0415 - what is imported above is not sent

@@ -110,3 +110,32 @@ def test_a_mistyped_file_is_told_before_anybody_is_asked(nodes: RayNodes, tmp_pa
     code, lines = _check(nodes, path)
     assert (code, len(lines)) == (1, 1)
     assert "there is no field http_option, did you mean http_options?" in lines[0]
+
+
+ASK: Final = """
+import sys
+from pathlib import Path
+from serve.stack.cluster_check import joined, unreached_callbacks
+from serve.stack.deployment_file import read_deployment_file
+with joined(sys.argv[1]):
+    for each in unreached_callbacks(read_deployment_file(Path(sys.argv[2]))):
+        print(each.sentence)
+"""
+
+
+def test_an_address_for_callbacks_that_nobody_answers_is_told_with_each_node(
+    nodes: RayNodes, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    path = _file(tmp_path, {"RILLFLOW_SERVER_HOST": url, "RILLFLOW_DATA_DIR": str(tmp_path)})
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, nodes.address, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=nodes.environment,
+        check=True,
+    )
+    [line] = done.stdout.splitlines()
+    assert line.startswith(f"the address for callbacks {url} does not answer from node ")
+    assert line.partition(", so results")[0].count(", ") == 1, "there are two nodes"

@@ -14,15 +14,17 @@ from ray.serve.schema import HTTPOptionsSchema, ServeApplicationSchema
 from rillflow.runtime.process.environment_findings import Finding, lacking, lacking_at_head
 from serve.stack.cluster_check import (
     NodeReport,
+    callback_findings,
     check,
     findings,
     listening_elsewhere,
     misnamed,
     not_joined,
 )
-from serve.stack.node_probe import probe
+from serve.stack.node_probe import probe, silent_callbacks
 from serve.stack.ray_environment import PREFERENCES
 from tests.loopback import closed_port
+from tests.unit.commands import stand_in
 
 ROOT: Final = Path(__file__).parents[2]
 LOOPBACK: Final = "127.0.0.1"
@@ -218,3 +220,22 @@ def test_the_address_of_a_running_serve_and_of_none_may_be_asked_for(
     running: tuple[str, int] | None,
 ) -> None:
     assert not list(listening_elsewhere(running, HTTPOptionsSchema(host=LOOPBACK, port=8081)))
+
+
+def test_an_address_for_callbacks_that_does_not_answer_is_told_with_the_nodes() -> None:
+    silent = {"silent": "http://flows:8080"}
+    nodes = [NodeReport("10.0.0.1", silent), NodeReport("10.0.0.2", {})]
+    nodes.append(NodeReport("10.0.0.3", silent))
+    [found] = callback_findings(nodes)
+    assert not found.is_error
+    assert "http://flows:8080 does not answer from node 10.0.0.1, 10.0.0.3" in found.sentence
+
+
+def test_a_node_tells_whether_callbacks_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert silent_callbacks(0.1) == {}
+    url = f"http://{LOOPBACK}:{closed_port()}"
+    monkeypatch.setenv("RILLFLOW_SERVER_HOST", url)
+    assert silent_callbacks(0.1) == {"silent": url}
+    with stand_in(**{"flow__trigger.json": (400, {})}) as (server, _):
+        monkeypatch.setenv("RILLFLOW_SERVER_HOST", server)
+        assert silent_callbacks(10) == {}
