@@ -30,7 +30,6 @@ def probe(import_path: str) -> dict[str, Any]:
         deployed = importlib.import_module("rillflow.runtime.supervision.deployed")
         variables = importlib.import_module("rillflow.runtime.process.environment_findings")
         local_keys = importlib.import_module("rillflow.local_keys")
-        unknown = importlib.import_module("rillflow.unknown_settings")
         settings = inputs.settings_from({})
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -52,7 +51,8 @@ def probe(import_path: str) -> dict[str, Any]:
         "is_file": settings.store_url.startswith("sqlite:"),
         "exposed": settings.api_key is None and not settings.insecure,
         "guessable": list(local_keys.guessable_keys(settings).values()),
-        "unknown": unknown.unknown_variables(os.environ),
+        "unknown": _told_by_newer("rillflow.unknown_settings", "unknown_variables", os.environ)
+        or [],
         "health_checks": [each for each in os.environ if each.startswith("RAY_health_check_")],
     }
 
@@ -92,8 +92,21 @@ def _problem_of_store(settings: Any) -> str:
         reason = " ".join(f"{error}".split()) or type(error).__name__
     else:
         return ""
-    shown = importlib.import_module("rillflow.stores.urls").masked(settings.store_url)
+    shown = _told_by_newer("rillflow.stores.urls", "masked", settings.store_url) or "its address"
     where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
     step = f"see that something answers at {shown} from this node, or correct {where}"
     told = reason.replace(settings.store_url, shown)
     return f"the store cannot be used ({where}): {told}; {step}"
+
+
+def _told_by_newer(module: str, name: str, about: Any) -> Any:
+    """Return what a function says of something; None where the node's release is without it.
+
+    The release that is checked may be the one before this one, to which a deployment goes back.
+    """
+    import importlib  # noqa: PLC0415 - what is imported above is not sent
+
+    try:
+        return getattr(importlib.import_module(module), name)(about)
+    except (ModuleNotFoundError, AttributeError):
+        return None

@@ -239,3 +239,19 @@ def test_a_node_tells_whether_callbacks_arrive(monkeypatch: pytest.MonkeyPatch) 
     with stand_in(**{"flow__trigger.json": (400, {})}) as (server, _):
         monkeypatch.setenv("RILLFLOW_SERVER_HOST", server)
         assert silent_callbacks(10) == {}
+
+
+def test_a_node_with_a_release_that_cannot_tell_everything_is_no_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RILLFLOW_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RILLFLOW_EXECUTION_ACTOR", "2")
+    for later in ("rillflow.unknown_settings", "rillflow.stores.urls"):
+        monkeypatch.setitem(sys.modules, later, None)
+    facts = probe("serve.app:app")
+    assert "problem" not in facts
+    assert facts["unknown"] == []
+    monkeypatch.setenv("RILLFLOW_STORE", f"postgresql://a:s3cret@127.0.0.1:{closed_port()}/flows")
+    problem = probe("serve.app:app")["problem"]
+    assert "the store cannot be used (RILLFLOW_STORE): PostgreSQL: " in problem
+    assert "s3cret" not in problem
