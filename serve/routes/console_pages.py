@@ -35,6 +35,8 @@ MEDIA_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+PACKED: Final = ".gz"
+"""The end of the names of files that the wheel has packed (`serve/ui/packed_files.py`)."""
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -66,7 +68,8 @@ def router(sessions: ConsoleSessions, keys: KnownKeys, guesses: FailedLookups) -
 
 
 def _add_files(routes: APIRouter) -> None:
-    names = frozenset(file.name for file in FILES.glob("*") if file.suffix in MEDIA_TYPES)
+    there = (Path(file.name.removesuffix(PACKED)) for file in FILES.glob("*"))
+    names = frozenset(str(file) for file in there if file.suffix in MEDIA_TYPES)
 
     @routes.get("/")
     async def root() -> Response:
@@ -170,6 +173,12 @@ async def _file(
 
 @cache  # the files are few, and are those of the package
 def _read(path: Path) -> tuple[str, bytes, bytes]:
-    """Return a file's tag, its content, and that compressed."""
-    content = path.read_bytes()
-    return f'"{hashlib.sha256(content).hexdigest()[:32]}"', content, gzip.compress(content, mtime=0)
+    """Return a file's tag, its content, and that compressed, as it is in an installed package."""
+    there = path.with_name(path.name + PACKED)
+    if there.exists():
+        packed = there.read_bytes()
+        content = gzip.decompress(packed)
+    else:
+        content = path.read_bytes()
+        packed = gzip.compress(content, mtime=0)
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"', content, packed

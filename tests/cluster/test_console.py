@@ -221,7 +221,9 @@ def test_a_definition_is_mended_tried_and_saved_in_the_editor(visit: Visit, api:
     expect(page.get_by_text("No problems.")).to_be_visible()
     page.keyboard.type("stri")
     page.get_by_role("option", name="strict").click()
+    expect(editor).to_contain_text("strict: ")
     page.keyboard.type("tr")
+    page.keyboard.press("Control+Space")  # a list that typing has opened stays open
     page.get_by_role("option", name="true").click()
     page.get_by_role("tab", name="Dry run").click()
     page.get_by_label("Input", exact=True).fill('{"name": "Bob"}')

@@ -1,11 +1,13 @@
 """The wheel is enough: ``rillflow`` without Ray, and ``rillflow[server]`` with all that runs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from tests.cluster.processes import ROOT, OwnStack
@@ -153,3 +155,10 @@ def test_the_server_runs_a_workflow(server: Environment, installed: OwnStack, he
         server.rillflow("submit", "wheel:hello", "--data", '{"name": "Bob"}', "--wait", *url)
     )
     assert '"greeted": "Bob"' in submitted.stdout
+    page = httpx.get(f"{installed.base_url}/console").raise_for_status().text
+    scripts = re.findall(r'src="\./(console/files/[^"]+\.js)"', page)
+    assert scripts
+    for script in scripts:
+        sent = httpx.get(f"{installed.base_url}/{script}").raise_for_status()
+        built = ROOT / "serve" / "static" / script
+        assert sent.content == built.read_bytes()
