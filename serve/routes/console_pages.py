@@ -36,7 +36,7 @@ MEDIA_TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 PACKED: Final = ".gz"
-"""The end of the names of files that the wheel has packed (`serve/ui/packed_files.py`)."""
+"""The end of the names of files that the wheel has packed (`hatch_build.py`)."""
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

@@ -204,10 +204,8 @@ def test_a_version_is_compared_submitted_and_rolled_back(visit: Visit, api: Api)
 
 
 def test_a_definition_is_mended_tried_and_saved_in_the_editor(visit: Visit, api: Api) -> None:
-    text = example("quickstart", "http://127.0.0.1:1").replace(
-        "workspace: examples", "workspace: shop"
-    )
-    api.add(text)
+    text = example("quickstart", "http://127.0.0.1:1")
+    api.add(text.replace("workspace: examples", "workspace: shop"))
     page = visit.open("workflows/shop:quickstart")
     page.get_by_role("link", name="Edit").click()
     editor = page.get_by_role("textbox", name="Definition")

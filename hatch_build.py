@@ -10,12 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FILES = Path("serve", "static", "console", "files")
 
 
-class PackedFiles(BuildHookInterface):
+class PackedFiles(BuildHookInterface[BuilderConfig]):
     """Puts ``NAME.gz`` in the place of each script and style, which ``exclude`` leaves out."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
