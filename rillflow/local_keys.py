@@ -85,7 +85,7 @@ def kept_key(data_dir: Path) -> str:
                 path.hardlink_to(draft)
             draft.unlink()
         close_file_to_others(path)
-        key = _read(path).decode("ascii").strip()
+        key = read_own(path).decode("ascii").strip()
     except (OSError, ValueError) as error:
         raise StackError(f"the key {path} cannot be made or read: {error}") from error
     if not key:
@@ -129,7 +129,7 @@ class Announcement:
     def withdraw(self) -> None:
         """Remove both, unless another stack has come since."""
         with contextlib.suppress(OSError, ValueError):
-            if decode_json(_read(self._note)) == self._content:
+            if decode_json(read_own(self._note)) == self._content:
                 self._note.unlink()
         with contextlib.suppress(OSError):
             self.page.unlink()
@@ -145,11 +145,11 @@ def find_key(host: str, port: int) -> LocalKey | None:
     if not is_loopback(host):
         return None
     try:
-        note: Any = decode_json(_read(_notes_dir() / f"{port}.json"))
+        note: Any = decode_json(read_own(_notes_dir() / f"{port}.json"))
         listens_on, pid, data_dir = str(note["host"]), int(note["pid"]), Path(note["data_dir"])
         if note["started"] != _started(pid):
             return None
-        key = _read(data_dir / KEY_FILE).decode("ascii").strip()
+        key = read_own(data_dir / KEY_FILE).decode("ascii").strip()
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     called = EVERYWHERE.get(listens_on, listens_on) if host == "localhost" else host
@@ -176,16 +176,20 @@ def _started(pid: int) -> str:
     return place.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
 
 
-def _read(path: Path) -> bytes:
-    """Read a file that only this user can read or write.
+def read_own(path: Path, *, of_others: int = 0o077) -> bytes:
+    """Read the first 64 KiB of a file of this user.
+
+    Args:
+        path: The file's.
+        of_others: What nobody else may do with it, as bits of its mode: read or write it.
 
     Raises:
         OSError: It is none, or there is none.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         facts = os.fstat(file.fileno())
-        is_ours = facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+        is_ours = facts.st_uid == os.getuid() and not facts.st_mode & of_others
         if not is_ours or not stat.S_ISREG(facts.st_mode):
             raise PermissionError(f"{path} is not this user's alone")
         return file.read(LONGEST)

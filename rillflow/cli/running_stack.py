@@ -6,23 +6,18 @@ holds the lock of the folder, and if it names this machine: commands send keys t
 Used by `cli/remote.py`.
 """
 
-import os
-import stat
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from rillflow.jsontypes import decode_json
-from rillflow.local_keys import EVERYWHERE
+from rillflow.local_keys import EVERYWHERE, read_own
 from rillflow.settings import STACK_LOCK, STACK_NOTE, is_loopback
-
-MOST_BYTES: Final = 64 * 1024
 
 
 def running_stack(data_dir: Path) -> str | None:
     """Return the base URL of the stack that runs on a data folder; None if none is known."""
     try:
-        note = decode_json(_own_content(data_dir / STACK_NOTE))
+        note = decode_json(read_own(data_dir / STACK_NOTE, of_others=0o022))
         if not isinstance(note, dict):
             return None
         url, pid = note["url"], note["pid"]
@@ -38,21 +33,6 @@ def running_stack(data_dir: Path) -> str | None:
     if port is None or not is_loopback(here):
         return None
     return f"{named.scheme}://{f'[{here}]' if ':' in here else here}:{port}"
-
-
-def _own_content(path: Path) -> bytes:
-    """Read a file that only this user can write.
-
-    Raises:
-        OSError: It is none, or there is none.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
-        is_ours = facts.st_uid == os.getuid() and not facts.st_mode & 0o022
-        if not is_ours or not stat.S_ISREG(facts.st_mode):
-            raise PermissionError(f"{path} is not this user's alone")
-        return file.read(MOST_BYTES)
 
 
 def _is_locked(path: Path, pid: int) -> bool:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -129,7 +129,7 @@ def called(call: FunctionCall, report: Report) -> Done:
 
 
 def _watched(work: Callable[[], T], report: Report) -> tuple[T, str | None]:
-    forget_credentials(os.environ)
+    _forget_credentials()
     log = WorkerLog()
 
     def tell(fraction: float | None, message: str) -> None:
@@ -142,6 +142,11 @@ def _watched(work: Callable[[], T], report: Report) -> tuple[T, str | None]:
     finally:
         watch.end()
     return done, log.ended()
+
+
+@cache  # a worker keeps its environment
+def _forget_credentials() -> None:
+    forget_credentials(os.environ)
 
 
 def _report(call: FunctionCall, fraction: float | None, message: str, log: str | None) -> None:

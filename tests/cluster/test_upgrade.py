@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -113,16 +113,22 @@ def _two_nodes(server: PostgresServer, earlier: str) -> Iterator[TwoNodes]:
         yield TwoNodes(cluster, second)
 
 
-def _until_rolled(cluster: ServeCluster, protocol: int) -> Any:
+def _until(cluster: ServeCluster, holds: Callable[[Any], bool]) -> Any:
     give_up = time.monotonic() + LONG_S
     while True:
         state = cluster.cluster()
-        if state is not None and state["converged"]:
-            versions = {actor["code_version"] for actor in state["actors"]}
-            if {protocol_of(each) for each in versions} == {protocol}:
-                return state
+        if state is not None and holds(state):
+            return state
         assert time.monotonic() < give_up, (state, cluster.status())
         time.sleep(LOOK_S)
+
+
+def _until_rolled(cluster: ServeCluster, protocol: int) -> Any:
+    def is_rolled(state: Any) -> bool:
+        versions = {actor["code_version"] for actor in state["actors"]}
+        return state["converged"] and {protocol_of(each) for each in versions} == {protocol}
+
+    return _until(cluster, is_rolled)
 
 
 def _check_calls(functions: Functions, load: Load) -> None:
@@ -155,12 +161,13 @@ def test_a_node_that_dies_while_actors_are_replaced_costs_no_execution(
     cluster, second = two_nodes
     before = cluster.cluster()
     assert len(_nodes(before)) == 2
+    pids = _pids(before)
     base_url = f"http://127.0.0.1:{cluster.port}"
     with under_load(base_url, mixture(functions.url), pause_s=CALLERS / RATE_PER_S) as load:
         load.wait_for(BEFORE)
         cluster.write(ours, **ON_TWO_NODES)
         cluster.head.run(f"serve deploy {FILE}", cluster.folder)
-        _until_one_is_replaced(cluster, before)
+        _until(cluster, lambda state: not pids >= _pids(state))  # one is replaced
         second.kill()
         state = _until_rolled(cluster, PROTOCOL)
         load.wait_for(len(load.acknowledged) + BEFORE)
@@ -176,15 +183,8 @@ def _nodes(state: Any) -> set[str]:
     return {actor["node"] for actor in state["actors"]}
 
 
-def _until_one_is_replaced(cluster: ServeCluster, before: Any) -> None:
-    pids = {actor["pid"] for actor in before["actors"]}
-    give_up = time.monotonic() + LONG_S
-    while True:
-        state = cluster.cluster()
-        if state is not None and not pids >= {actor["pid"] for actor in state["actors"]}:
-            return
-        assert time.monotonic() < give_up, cluster.status()
-        time.sleep(LOOK_S)
+def _pids(state: Any) -> set[int]:
+    return {actor["pid"] for actor in state["actors"]}
 
 
 def _check_the_way_there_and_back(

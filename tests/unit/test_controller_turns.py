@@ -22,17 +22,10 @@ from rillflow.actors.takeover.takeovers import Takeovers
 from rillflow.ports.deployment import Deployment
 from rillflow.runtime.supervision.convergence import DISPATCHER, EXECUTION, Kind, Running
 from rillflow.settings import Settings
+from tests.deployments import FIRST
 
 WITHIN_S: Final = 60.0
-EARLIER: Final = Deployment(
-    store_id="s",
-    version=1,
-    partition_map=1,
-    settings_digest="a",
-    code_version="1/1",
-    execution_actors=1,
-    dispatcher_actors=1,
-)
+EARLIER: Final = FIRST
 WANTED: Final = replace(EARLIER, version=2, settings_digest="b")
 OTHER_MAP: Final = replace(WANTED, partition_map=2)
 CALLS: Final = "rillflow:dispatcher:0"

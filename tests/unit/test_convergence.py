@@ -22,16 +22,9 @@ from rillflow.runtime.supervision.convergence import (
     next_step,
     sentence_of,
 )
+from tests.deployments import FIRST as OF_ONE
 
-FIRST = Deployment(
-    store_id="s",
-    version=1,
-    partition_map=1,
-    settings_digest="a",
-    code_version="1/1",
-    execution_actors=2,
-    dispatcher_actors=1,
-)
+FIRST = replace(OF_ONE, execution_actors=2)
 CHANGED = replace(FIRST, version=2, settings_digest="b")
 WIDER = replace(FIRST, version=2, partition_map=2, execution_actors=3)
 MOST_STEPS = 60

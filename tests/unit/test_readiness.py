@@ -41,16 +41,9 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading, writing
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
+from tests.deployments import FIRST
 
-WANTED: Final = Deployment(
-    store_id="s",
-    version=1,
-    partition_map=1,
-    settings_digest="a",
-    code_version="1/1",
-    execution_actors=1,
-    dispatcher_actors=1,
-)
+WANTED: Final = FIRST
 SILENT: Final = Reason("silent", "it does not answer")
 FULL: Final = Reason("full", "it is full")
 

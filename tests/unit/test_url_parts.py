@@ -68,8 +68,9 @@ def test_no_host_is_longer_than_a_name_can_be() -> None:
 
 
 def test_long_addresses_are_not_kept() -> None:
-    first = parse_http_url("http://host/" + "p" * 4_000)
-    assert parse_http_url("http://host/" + "p" * 4_000) == first
-    assert parse_http_url("http://host/" + "p" * 4_000) is not first
-    assert parse_http_url("http://host/p") is parse_http_url("http://host/p")
+    first = http_target("http://host/" + "p" * 4_000, None)
+    assert http_target("http://host/" + "p" * 4_000, None) == first
+    assert http_target("http://host/" + "p" * 4_000, None) is not first
+    assert http_target("http://host/p", None) is http_target("http://host/p", None)
+    assert http_target("http://host/p", f"{'  ' * 4_000}http") == http_target("http://host/p", None)
     assert effective_protocol("x" * 4_000 + "://y", None) == "x" * 4_000

@@ -97,11 +97,6 @@ def parse_http_url(url: str) -> Target:
     Raises:
         GatewayError: It is not an absolute HTTP URL (30102's text).
     """
-    return _parsed(url) if len(url) <= _LONGEST_KEPT else _parsed.__wrapped__(url)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(url: str) -> Target:
     refusal = GatewayError(f"originalUrl value:{without_user_info(url)} not http format")
     if _NOT_IN_A_URI.search(url):
         raise refusal

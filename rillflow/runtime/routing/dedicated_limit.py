@@ -78,8 +78,7 @@ class DedicatedLimit:
         executions that the store lists, and ``name_of`` the name of the actor of one.
         """
         self._ask_most = most
-        self._most = 0
-        self._is_known = False
+        self._most: int | None = None
         self._living = living
         self._unfinished = unfinished
         self._name_of = name_of
@@ -96,8 +95,9 @@ class DedicatedLimit:
             OverloadedError: The limit is reached, or the share of its workspace is (429).
             StoreError: The limit is that of a database that does not answer.
         """
-        if not self._is_known:
-            self._most, self._is_known = await self._ask_most(), True
+        if self._most is None:
+            self._most = await self._ask_most()
+        most = self._most
         name, workspace = self._name_of(execution_id), workspace_of(execution_id)
         living = await self._living()
         known = self._workspaces
@@ -107,24 +107,26 @@ class DedicatedLimit:
         if name in living or name in self._admitted:
             return  # a repetition of an admitted submission
         used = len(living) + len(self._admitted)
-        if used >= self._most:
+        if used >= most:
             raise OverloadedError(
-                f"{self._most} dedicated executions are running, and there is no memory, or"
+                f"{most} dedicated executions are running, and there is no memory, or"
                 " connection to the database, for more (max_dedicated); submit it with"
                 " isolation=shared, or try again later"
             )
-        await self._check_share(workspace, living, used)
+        await self._check_share(workspace, living, used, most)
         self._admitted[name] = workspace
 
-    async def _check_share(self, workspace: str, living: AbstractSet[str], used: int) -> None:
-        most_of_one = max(SHARE * (self._most - used - 1), 1)
+    async def _check_share(
+        self, workspace: str, living: AbstractSet[str], used: int, most: int
+    ) -> None:
+        most_of_one = max(SHARE * (most - used - 1), 1)
         if used < most_of_one:
             return  # even if all of them are its own
         await self._look_up(living)
         own = [*self._workspaces.values(), *self._admitted.values()].count(workspace)
         if own >= most_of_one:
             raise OverloadedError(
-                f"the workspace {workspace} has {own} of {self._most} places for dedicated"
+                f"the workspace {workspace} has {own} of {most} places for dedicated"
                 " executions (max_dedicated), and the rest is for others; submit it with"
                 " isolation=shared, or try again later"
             )

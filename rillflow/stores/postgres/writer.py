@@ -271,7 +271,7 @@ class PostgresWriter:
         self, connection: asyncpg.Connection, tickets: Sequence[_Ticket]
     ) -> list[StoreError | None]:
         appends = [append for ticket in tickets for append in ticket.appends]
-        await self._ensure_owners({append.fencing_scope for append in appends})
+        await self._ensure_owners(connection, {append.fencing_scope for append in appends})
         if await self._write_known(connection, tickets, appends):
             return [None] * len(tickets)
         async with connection.transaction():
@@ -323,15 +323,15 @@ class PostgresWriter:
         if plan.search_values:
             await _put_search_values(connection, plan)
 
-    async def _ensure_owners(self, scopes: set[int]) -> None:
+    async def _ensure_owners(self, connection: asyncpg.Connection, scopes: set[int]) -> None:
         """Create the rows to lock, in a transaction before the one that locks them.
 
         Inside that one, the new rows would be locked out of order, and a ``take_scopes`` of the
         same partitions could deadlock with it.
         """
         unknown = scopes - self._known_scopes
-        if unknown and self._connection is not None:
-            await self._connection.execute(_ENSURE_OWNERS, list(unknown))
+        if unknown:
+            await connection.execute(_ENSURE_OWNERS, list(unknown))
             self._known_scopes |= unknown
 
     async def _disconnect(self) -> None:
