@@ -105,6 +105,8 @@ def _two_nodes(server: PostgresServer, earlier: str) -> Iterator[TwoNodes]:
             cluster.folder / "second.log",
             head.environment,
             f"--address={head.address}",
+            # In one session folder, the nodes would unpack the same archive over each other.
+            f"--temp-dir={cluster.folder / 'r'}",
             cwd=cluster.folder,
         )
         ends.callback(second.kill)

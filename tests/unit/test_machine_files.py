@@ -106,7 +106,7 @@ def test_what_the_container_is_built_from_is_the_whole_package(tmp_path: Path) -
     assert built.returncode == 0, built.stderr
     [wheel] = (tmp_path / "built").glob("rillflow-*.whl")
     with zipfile.ZipFile(wheel) as opened:
-        packed = set(opened.namelist())
+        packed = {name.removesuffix(".gz") for name in opened.namelist()}
     modules = {each for each in tmp_path.glob("*/**/*.py") if "ui" not in each.parts}
     pages = {each for each in (tmp_path / "serve" / "static").rglob("*") if each.is_file()}
     assert (tmp_path / "serve" / "static" / "index.html") in pages
