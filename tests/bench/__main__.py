@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench import figures, measuring, micro, options, postgres, readers, references
+from tests.bench.cluster import cluster
 from tests.bench.figures import Figure
 from tests.bench.ray_calls import ray_calls
 from tests.bench.stacks import Scene, functions, scene, store_of
@@ -84,6 +85,8 @@ def _run(chosen: argparse.Namespace) -> Iterator[Figure]:
             with store_of(options.environment(chosen)) as parts:
                 found = traces(functions_url, seconds=chosen.seconds, full=chosen.full, **parts)
                 yield from _telling(found)
+        if "cluster" in chosen.only:
+            yield from _telling(cluster(functions_url, chosen.seconds))
     yield from _apart(chosen)
 
 

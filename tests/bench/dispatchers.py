@@ -182,7 +182,7 @@ class Owner:
         )
 
 
-async def measure(folder: Path, url: str, pids: dict[str, int]) -> Round:
+async def measure(folder: Path, url: str, pids: dict[str, int], seconds: float) -> Round:
     """Order calls of the first of some dispatchers, and measure once all has settled."""
     owner = Owner(folder, url)
     async with await listen(folder / OWNER, owner.take, OWNER):
@@ -191,7 +191,7 @@ async def measure(folder: Path, url: str, pids: dict[str, int]) -> Round:
         every = [*pids.values(), os.getpid(), *descendants(os.getpid())]
         before = {pid: cpu_s(pid) for pid in every}
         begun, calls = time.monotonic(), owner.calls
-        await asyncio.sleep(SECONDS)
+        await asyncio.sleep(seconds)
         took_s, calls = time.monotonic() - begun, owner.calls - calls
         spent = {pid: cpu_s(pid) - was for pid, was in before.items()}
         states = [
@@ -207,7 +207,7 @@ async def measure(folder: Path, url: str, pids: dict[str, int]) -> Round:
     )
 
 
-def one_round(names: list[str]) -> Round:
+def one_round(names: list[str], seconds: float) -> Round:
     """Start dispatchers of these names, and functions, and measure."""
     with ExitStack() as ends:
         place = ends.enter_context(tempfile.TemporaryDirectory(prefix="rfb-", dir="/tmp"))
@@ -219,7 +219,7 @@ def one_round(names: list[str]) -> Round:
             for name in names
         ]
         pids = {name: int(line.split()[1]) for name, line in zip(names, lines, strict=True)}
-        return uvloop.run(measure(Path(place), url, pids))
+        return uvloop.run(measure(Path(place), url, pids, seconds))
 
 
 def main() -> None:
@@ -231,7 +231,7 @@ def main() -> None:
     print("\n".join(HEAD))
     for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
         for names in (["first"], ["first", "second"]):
-            print(one_round(names), flush=True)
+            print(one_round(names, SECONDS), flush=True)
 
 
 if __name__ == "__main__":

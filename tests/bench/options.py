@@ -18,6 +18,7 @@ BENCHMARKS: Final = {
     "ray": "a ray:// task of nothing beside plain Ray, and 10,000 items in batches",
     "traces": "glue without traces, and with those of 1 % and of all executions",
     "postgres": "appends of one and of two writers to a PostgreSQL of its own",
+    "cluster": "one node and two, SQLite and PostgreSQL, one and two dispatchers, in turns",
     "micro": "core, owner, paths, expressions, journal and dispatcher on their own",
     "readers": "the slowest text of 16 KiB from outside, malformed and well-formed",
     "references": "the calls of glue without an engine; with a journal; plain uvicorn",
@@ -36,7 +37,7 @@ benchmarks, in the order in which they run:
 {names}
 
 how to read the table:
-  goal, to goal   what is wanted, and how near it is; 1.00 and more is reached
+  goal, to goal   what is wanted, and how near it is; from 1.00 on it holds
   to ref.         glue beside the same calls without an engine, in the same run; the
                   storm beside uvicorn answering with nothing behind it
   change          since the last committed results ({committed}); the better the more.
@@ -44,12 +45,13 @@ how to read the table:
                   machines of different speed can be compared
 
 examples:
-  make bench                              medians of three short runs, some ten minutes
+  make bench                              medians of three short runs, some fifteen minutes
   make bench ARGS="--only glue"           one benchmark and the yardstick
   make bench ARGS="--only micro storm --seconds 1"
+  make bench ARGS="--only cluster"        what two nodes, PostgreSQL and two dispatchers cost
   make bench ARGS="--only glue --store postgres --execution-actors 2"
                                           the same on another store, with more actors
-  make bench-full                         medians of three long runs, about half an hour
+  make bench-full                         medians of three long runs, some 45 minutes
   make bench-full ARGS=--commit           the same, kept as the results to compare with
   python -m tests.bench.readers           each reader of text, time against length
   make bench-growth, make bench-recovery, make bench-profile

@@ -52,7 +52,7 @@ def main() -> None:
         ]
         for _ in range(rounds):
             for stage, measured in zip(stages, turns.values(), strict=True):
-                measured.append(_turn(stage, server, callers))
+                measured.append(turn(stage, server, callers))
     print("\n".join(HEAD))
     for name, measured in turns.items():
         per_s, stack_ms, server_ms = map(statistics.median, zip(*measured, strict=True))
@@ -62,7 +62,7 @@ def main() -> None:
     print(f"{statistics.median(parts):.2f} ({parts[0]:.2f} to {parts[-1]:.2f}) of SQLite")
 
 
-def _turn(stage: Scene, server: PostgresServer, callers: int) -> Turn:
+def turn(stage: Scene, server: PostgresServer, callers: int) -> Turn:
     """Measure one store; what the warm-up costs counts, and so do the executions of it."""
     before, spent_s = stage.ended(JOB), (stage.cpu_s(), _cpu_s(server))
     per_s = measure(stage, JOB, callers).per_s

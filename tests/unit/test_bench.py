@@ -143,6 +143,24 @@ def test_a_rate_reaches_its_goal_from_above_and_a_time_from_below() -> None:
     assert only_row(Figure("parked execution", "KB", 2)).to_goal == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize(
+    ("figure", "holds"),
+    [
+        (Figure("two nodes to one", "ratio", 0.85), "yes"),
+        (Figure("two nodes to one", "ratio", 0.84), "no"),
+        (Figure("PostgreSQL to SQLite", "ratio", 0.9), "yes"),
+        (Figure("PostgreSQL to SQLite", "ratio", 0.8), "no"),
+        (Figure("two dispatchers, CPU of a call", "of one", 1.09), "yes"),
+        (Figure("two dispatchers, CPU of a call", "of one", 1.12), "no"),
+    ],
+)
+def test_the_table_says_whether_a_cluster_reaches_its_goals(figure: Figure, holds: str) -> None:
+    shown = figures.shown(only_row(figure))
+
+    assert shown.split()[-1] == holds
+    assert shown.rindex(holds) + len(holds) == figures.HEADER.index("holds") + len("holds")
+
+
 def test_a_figure_is_set_beside_its_reference() -> None:
     assert only_row(Figure("glue c=64", "executions/s", 300)).to_reference == pytest.approx(0.3)
     assert only_row(Figure("callback c=64", "executions/s", 300)).to_reference is None
@@ -197,7 +215,7 @@ def test_every_goal_and_reference_belongs_to_a_line_of_the_table() -> None:
     row = figures.Row(Figure("glue c=64", "executions/s", 1234.5), 600, 2.0575, 0.3, -0.04)
 
     assert figures.shown(row).split() == [
-        *("glue", "c=64", "1,234", "executions/s", "600", "2.06", "0.30", "-4%")
+        *("glue", "c=64", "1,234", "executions/s", "600", "2.06", "yes", "0.30", "-4%")
     ]
     assert figures.shown(figures.Row(Figure("a", "ms", 1.5), None, None, None, None)).split() == [
         *("a", "1.50", "ms")
