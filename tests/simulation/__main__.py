@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.simulation import test_source_seeds, test_trigger_seeds
-from tests.simulation.changing_world import simulate_changing
+from tests.simulation.upgraded_world import simulate_changing
 from tests.simulation.world import Finding, simulate
 
 WORLDS: Final = ("executions", "triggers", "records")

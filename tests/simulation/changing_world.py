@@ -6,17 +6,17 @@ rules of the product, which of them have stopped.
 """
 
 import asyncio
-from random import Random
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from rillflow.ids import PARTITIONS, is_execution_id
 from rillflow.runtime.endpoints.owner_endpoint import OwnPartitions
 from rillflow.runtime.supervision.signs_of_life import RENEW_S, SignsOfLife
-from tests.simulation.faults import FAIR, Faults, draw_faults
-from tests.simulation.flows import Workflows, draw_workflows
+from tests.simulation.faults import FAIR, Faults
+from tests.simulation.flows import Workflows
 from tests.simulation.parts import RESTART_S, dispatcher_name, host_name
 from tests.simulation.virtual_loop import Life
-from tests.simulation.world import Finding, World, differences, live
+from tests.simulation.world import World
 
 LOOK_S: Final = 0.25
 COUNTS: Final = (1, 2, 3, 4)
@@ -108,8 +108,11 @@ class ChangingWorld(World):
         for _ in range(self.around.random.choice([1, 2, 3])):
             await self.around.pause(0.2, 4.0)
             async with self._changing:
-                await self.around.random.choice([self._recount, self._roll])()
+                await self.around.random.choice(self._ways())()
             self.changes += 1
+
+    def _ways(self) -> list[Callable[[], Awaitable[None]]]:
+        return [self._recount, self._roll]
 
     async def _stand_still(self) -> None:
         """Stop an owner for so long that others take over."""
@@ -141,15 +144,21 @@ class ChangingWorld(World):
         """Replace every process, one by one, by one with other settings."""
         self.around.note("roll")
         self._most_hot = self.around.random.choice([1, 2, 100])
-        self._rolling = self._takes_over_in_rolls
+        await self._roll_all(self._in_order())
+
+    def _in_order(self) -> list[str]:
         dispatchers = map(dispatcher_name, range(self._dispatchers))
-        for name in (*dispatchers, *map(host_name, range(self._hosts))):
+        return [*dispatchers, *map(host_name, range(self._hosts))]
+
+    async def _roll_all(self, names: Iterable[str]) -> None:
+        self._rolling = self._takes_over_in_rolls
+        for name in names:
             before = self.supervisor.newest[name]
             await self._drain(before)
-            if self.supervisor.newest[name] is before:  # else somebody has taken over
+            if self.supervisor.newest.get(name) is before:  # else somebody has taken over
                 before.kill()
                 await asyncio.sleep(2 * RESTART_S)
-            assert self.supervisor.newest[name] is not before
+            assert self.supervisor.newest.get(name) is not before
         self._rolling = False
 
     async def _drain(self, life: Life) -> None:
@@ -169,17 +178,3 @@ class ChangingWorld(World):
     def _jump(self) -> None:
         if not self._changing.locked():
             super()._jump()
-
-
-def simulate_changing(seed: int) -> tuple[Finding, int, int]:
-    """Run one seed; return what it has shown, and how many take-overs and changes there were."""
-    random = Random(seed)
-    workflows, faults = draw_workflows(random), draw_faults(random)
-    if faults == FAIR:
-        faults = faults._replace(upheavals=1)
-    world = ChangingWorld(seed, faults=faults, workflows=workflows)
-    finding = live(world)
-    if workflows.sure and not finding.broken:
-        calm = live(World(seed, faults=FAIR, workflows=workflows))
-        finding = finding._replace(broken=calm.broken + differences(finding, calm))
-    return finding, world.takeovers, world.changes

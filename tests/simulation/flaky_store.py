@@ -1,11 +1,12 @@
 """The one durable store of a run: slow, sometimes failing, and fatal to its callers.
 
 Appends are written one after the other, in the order they are handed in, as the real
-stores do. Every accepted record goes to whoever listens, at the moment it is durable.
+stores do. Every accepted record goes to whoever listens, at the moment it is durable. A process
+writes and reads what its release knows.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rillflow.errors import StoreError
@@ -13,6 +14,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import Append, StoredExecution
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.memory.store import MemoryStore
+from tests.simulation.releases import NOW, Release
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import LIFE, Life
 
@@ -42,6 +44,7 @@ class FlakyStore(MemoryStore):
         self._around = around
         self._listener = listener
         self._turns: dict[Life | None, asyncio.Lock] = {}
+        self.release_of: Callable[[Life | None], Release] = lambda _: NOW
 
     async def put_definition_text(self, definition_id: str, text: str) -> None:
         await super().put_definition_text(definition_id, text)
@@ -58,7 +61,7 @@ class FlakyStore(MemoryStore):
     async def append(self, appends: Sequence[Append]) -> None:
         life = LIFE.get()
         async with self._turns.setdefault(life, asyncio.Lock()):
-            await self._append(life, appends)
+            await self._append(life, [self.release_of(life).appended(each) for each in appends])
 
     async def _append(self, life: Life | None, appends: Sequence[Append]) -> None:
         around = self._around
@@ -89,7 +92,7 @@ class FlakyStore(MemoryStore):
         await self._read()
         stored = await super().load(execution_id, most_bytes)
         await asyncio.sleep(0.001 * self._around.random.random())
-        return stored
+        return None if stored is None else self.release_of(LIFE.get()).loaded(stored)
 
     async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
         await self._read()

@@ -42,7 +42,7 @@ class Mirror:
         event = codec.decode_event(record)
         assert isinstance(event, ExecutionSubmitted)
         self.plan = plan
-        self.records = {record}
+        self.records = {codec.encode_event(event)}
         self._history = [record]
         self.redone = False
         self.ordered: dict[tuple[str, str, int, int], float] = {}
@@ -68,7 +68,7 @@ class Mirror:
         event = codec.decode_event(record)
         before = {name: task.status for name, task in self.state.tasks.items()}
         attempts = {name: task.attempt for name, task in self.state.tasks.items()}
-        self.records.add(record)
+        self.records.add(codec.encode_event(event))  # another release writes other fields
         self._history.append(record)
         for name, attempt in attempts.items():
             if self.has_ordered(name, attempt) and not self.wants(name, attempt):

@@ -3,22 +3,25 @@
 A connection does what a peer of the actors does: it makes a call again when it was lost, looks
 its receiver up anew after each loss, and gives up after half a minute, or at once when
 its receiver has left for good. Until a loss it stays with the process it has reached,
-even when that one was replaced meanwhile.
+even when that one was replaced meanwhile. Each message has the protocol of its sender; a process
+of a distant release is refused, by the rule of the product.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, get_args
+from typing import Final, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
 from rillflow.errors import DefectError, GoneError, RillflowError, UnavailableError
+from rillflow.ports.deployment import refuse_distant
 from rillflow.ports.executions import decode_refusal, encode_refusal
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.messages import Answers, OwnerMessage, decode_owner_message
 from rillflow.runtime.dispatch.client import Connection
+from tests.simulation.releases import NOW, Release
 from tests.simulation.surroundings import Surroundings
-from tests.simulation.virtual_loop import Life
+from tests.simulation.virtual_loop import LIFE, Life
 
 Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
@@ -26,6 +29,13 @@ REACH_S: Final = 30.0
 PAUSE_S: Final = 0.1
 _TO_OWNERS: Final = {kind.__struct_config__.tag for kind in get_args(OwnerMessage)}
 """Kinds of messages to owners. A dispatcher that meets a defect with a call fails it."""
+
+
+class Frame(NamedTuple):
+    """A message as its sender sends it, and the protocol of that."""
+
+    protocol: int
+    message: bytes
 
 
 class Address:
@@ -56,11 +66,13 @@ class Network:
         """Carry calls; ``is_gone`` tells who has left for good.
 
         ``dropped`` hears of the answers that a dispatcher has, and that nobody takes. ``moved``
-        tells which owner has ended, since others own its partitions now.
+        tells which owner has ended, since others own its partitions now. ``release_of`` tells the
+        release of a process.
         """
         self._around = around
         self.is_gone = is_gone
         self.moved: Callable[[str], bool] = lambda _: False
+        self.release_of: Callable[[Life | None], Release] = lambda _: NOW
         self._dropped = dropped
         self._addresses: dict[str, Address] = {}
 
@@ -115,44 +127,48 @@ class Network:
 
     async def _call_once(self, address: Address, message: bytes) -> bytes:
         around = self._around
+        sender = self.release_of(LIFE.get())
+        frame = Frame(sender.protocol, sender.sent(message))
         future: asyncio.Future[bytes] = around.loop.create_future()
         address.waiting[future] = None
         if around.happens(around.faults.repeated):
-            self._send(address, message, None)
+            self._send(address, frame, None)
         if around.happens(around.faults.lost):
             around.note("lost", f"{kind_of(message)} to {address.life}")
             around.later(self._delay_s(), _fail, future)
         else:
-            self._send(address, message, future)
+            self._send(address, frame, future)
         try:
             return await future
         finally:
             address.waiting.pop(future, None)
 
-    def _send(
-        self, address: Address, message: bytes, future: "asyncio.Future[bytes] | None"
-    ) -> None:
+    def _send(self, address: Address, frame: Frame, future: "asyncio.Future[bytes] | None") -> None:
         around = self._around
 
         def arrive() -> None:
             if not address.life.dead:
-                around.loop.spawn(address.life, self._serve(address, message, future))
+                around.loop.spawn(address.life, self._serve(address, frame, future))
 
         around.later(self._delay_s(), arrive)
 
     async def _serve(
         self,
         address: Address,
-        message: bytes,
+        frame: Frame,
         future: "asyncio.Future[bytes] | None",
     ) -> None:
-        around = self._around
+        around, message = self._around, frame.message
+        receiver = self.release_of(address.life)
         answer: bytes | RillflowError
         has_defect = kind_of(message) in _TO_OWNERS and around.happens(around.faults.defects)
         try:
             if has_defect and around.happens(0.5):
                 raise DefectError(f"unexpected TypeError in {address.life}")
-            answer = await address.serve(message)
+            whose = f"a process that asks {address.life}"
+            refuse_distant(frame.protocol, whose, receiver.protocol, repr(address.life))
+            answer = await address.serve(receiver.read(message))
+            answer = receiver.answered(kind_of(message), answer)
             if has_defect:
                 raise DefectError(f"unexpected TypeError in {address.life}")
         except RillflowError as error:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.simulation.changing_world import simulate_changing
+from tests.simulation.upgraded_world import simulate_changing
 
 SEEDS: Final = 400
 IN_ONE_TEST: Final = 20
@@ -52,9 +52,9 @@ def _firsts() -> Iterator[Any]:
 def test_every_promise_is_kept(first: int) -> None:
     takeovers = changes = 0
     for seed in range(first, first + IN_ONE_TEST):
-        finding, taken, changed = simulate_changing(seed)
+        finding, world = simulate_changing(seed)
         assert finding.broken == (), f"python -m tests.simulation --changing --seed {seed}"
-        takeovers, changes = takeovers + taken, changes + changed
+        takeovers, changes = takeovers + world.takeovers, changes + world.changes
     assert takeovers
     assert changes
 

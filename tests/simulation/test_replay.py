@@ -7,17 +7,28 @@ from typing import Final
 
 import pytest
 
+from tests.simulation.upgraded_world import ALL_FROM
 from tests.simulation.world import simulate
 
-PROGRAM: Final = """
+PROGRAM: Final = f"""
 import sys
+from tests.simulation.upgraded_world import simulate_changing
 from tests.simulation.world import simulate
-print(*(simulate(seed).digest for seed in range(*map(int, sys.argv[1:]))))
+seeds = range(*map(int, sys.argv[1:]))
+moves = seeds.start >= {ALL_FROM}
+print(*((simulate_changing(seed)[0] if moves else simulate(seed)).digest for seed in seeds))
 """
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(12), pytest.param(range(12, 40), marks=pytest.mark.long)], ids=str
+    "seeds",
+    [
+        range(12),
+        range(ALL_FROM, ALL_FROM + 4),
+        pytest.param(range(12, 40), marks=pytest.mark.long),
+        pytest.param(range(ALL_FROM + 4, ALL_FROM + 30), marks=pytest.mark.long),
+    ],
+    ids=str,
 )
 def test_a_seed_leaves_the_same_record_in_every_process(seeds: range) -> None:
     runs = [

@@ -322,15 +322,18 @@ class World:
         for execution_id, mirror in self.promises.mirrors.items():
             stored = await self.store.load(execution_id)
             assert stored is not None
-            wanted = codec.encode_state(mirror.state)
-            if codec.encode_state(replay(mirror.plan, stored).state) != wanted:
+            known = self.promises.known
+            wanted = known(codec.encode_state(mirror.state))
+            if known(codec.encode_state(replay(mirror.plan, stored).state)) != wanted:
                 self.around.break_promise(f"{execution_id}: the store tells another story")
             for life in self.supervisor.newest.values():
                 process = self.processes.get(life)
                 if process is None or not process.host._ownership.is_near(execution_id):
                     continue  # What others own is read to judge calls that were ordered before.
                 execution = process.host._activations.find(execution_id)
-                if execution is not None and codec.encode_state(execution.state) != wanted:
+                if execution is None:
+                    continue
+                if known(codec.encode_state(execution.state)) != wanted:
                     self.around.break_promise(f"{execution_id}: {life} remembers it differently")
 
     def _look_for_leaks(self) -> None:
