@@ -292,6 +292,10 @@ bench-dispatchers: setup ## Calls to one host by one dispatcher and by two
 bench-stores: setup ## Executions on SQLite and on PostgreSQL, in turns
 	@$(BIN)/python -m tests.bench.stores $(ARGS)
 
+.PHONY: bench-retention
+bench-retention: setup ## How fast ended executions are removed from PostgreSQL
+	@$(BIN)/python -m tests.bench.purging $(ARGS)
+
 .PHONY: bench-node-death
 bench-node-death: setup ## How long executions are held up when a node dies
 	@$(BIN)/python -m tests.bench.node_death $(ARGS)

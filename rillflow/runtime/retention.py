@@ -26,6 +26,8 @@ log = logging.getLogger("rillflow.retention")
 EVERY_S: Final = 30.0
 LEAST_AGE_S: Final = 60.0
 """Longer than any caller repeats a submission, which would start a removed execution again."""
+MOST_LISTED: Final = 2_000
+"""So many are listed at once, since a list after which some are kept counts all that have ended."""
 MOST_AT_ONCE: Final = 100
 MOST_BYTES: Final = 16 << 20
 """Limit of the archive lines that are collected before a write; one execution may have more."""
@@ -116,17 +118,25 @@ class Retention:
         removed, stuck = 0, set[ExecutionId]()
         for age_s, keep in self._limits():
             ended_before_ms = self._steady_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
-            while found := await self._purgeable(ended_before_ms, keep, stuck):
-                kept = await self._archived(found)
-                heirs = await self._heirs(kept)
-                stuck.update(each.execution_id for each in found if each not in kept)
-                await self._remove(kept, ended_before_ms)
-                await self._release(heirs)
-                removed += len(kept)
+            while listed := await self._purgeable(ended_before_ms, keep, stuck):
+                for first in range(0, len(listed), MOST_AT_ONCE):
+                    found = listed[first : first + MOST_AT_ONCE]
+                    removed += await self._purge(found, ended_before_ms, stuck)
         self._told = stuck
         if removed:
             log.info("purged", extra={"executions": removed})
         return removed
+
+    async def _purge(
+        self, found: Sequence[ExecutionSummary], ended_before_ms: int, stuck: set[ExecutionId]
+    ) -> int:
+        """Archive and remove some executions; return how many, and add the others to ``stuck``."""
+        kept = await self._archived(found)
+        heirs = await self._heirs(kept)
+        stuck.update(each.execution_id for each in found if each not in kept)
+        await self._remove(kept, ended_before_ms)
+        await self._release(heirs)
+        return len(kept)
 
     async def trim_audit(self) -> int:
         """Remove old entries of the audit, some at a time; return how many were removed.
@@ -160,9 +170,9 @@ class Retention:
     ) -> list[ExecutionSummary]:
         """List the next executions to remove, without those that could not be archived."""
         found = await self._journal.purgeable(
-            ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE + len(stuck)
+            ended_before_ms=ended_before_ms, keep=keep, limit=MOST_LISTED + len(stuck)
         )
-        return [each for each in found if each.execution_id not in stuck][:MOST_AT_ONCE]
+        return [each for each in found if each.execution_id not in stuck][:MOST_LISTED]
 
     async def _archived(self, found: Sequence[ExecutionSummary]) -> list[ExecutionSummary]:
         """Archive executions, if there is an archive; return those that may be removed."""

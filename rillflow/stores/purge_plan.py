@@ -14,12 +14,16 @@ from typing import Final, NamedTuple
 from rillflow.ids import ExecutionId
 
 IS_FREE: Final = """
-NOT EXISTS (SELECT 1 FROM executions AS parent
-    WHERE parent.execution_id = ended.parent_id AND parent.finished_at_ms IS NULL)
-AND NOT EXISTS (SELECT 1 FROM executions AS child
-    WHERE child.parent_id = ended.execution_id AND child.finished_at_ms IS NULL)
+coalesce((SELECT parent.finished_at_ms IS NOT NULL FROM executions AS parent
+    WHERE parent.execution_id = ended.parent_id), TRUE)
+AND (SELECT count(*) FROM executions AS child
+    WHERE child.parent_id = ended.execution_id AND child.finished_at_ms IS NULL) = 0
 """
-"""SQL of every adapter: neither the parent nor a child of the row ``ended`` is unfinished."""
+"""SQL of every adapter: neither the parent nor a child of the row ``ended`` is unfinished.
+
+Both are single values, which are looked up by keys: PostgreSQL makes a join of a NOT EXISTS, and
+reads all executions for it.
+"""
 
 
 BYTES_PER_RECORD: Final = 4096

@@ -26,6 +26,7 @@ from tests.cluster.browsers import Visit, chromium, running
 from tests.cluster.console_visits import KEY, signed_in
 from tests.cluster.functions import CHAT_KEY
 from tests.cluster.old_executions import fill
+from tests.cluster.poolers import pgbouncer
 from tests.cluster.processes import (
     ROOT,
     OwnStack,
@@ -40,9 +41,15 @@ from tests.postgres_server import PostgresServer
 
 HERE: Final = Path(__file__).parent
 HAS_BROWSER: Final = chromium() is not None
-# Without a browser the others run all the same, and the report says so; CI has to have one.
 IN_BROWSER: Final = ["test_console.py", "test_console_list.py", "test_console_speed.py"]
-collect_ignore: Final = [] if HAS_BROWSER or "CI" in os.environ else IN_BROWSER
+THROUGH_POOLER: Final = ["test_pgbouncer.py"]
+# Without these programs the others run all the same, and the report says so; CI has to have them.
+collect_ignore: Final = [
+    name
+    for is_there, names in ((HAS_BROWSER, IN_BROWSER), (pgbouncer(), THROUGH_POOLER))
+    for name in names
+    if not is_there and "CI" not in os.environ
+]
 PLUGINS: Final = ("Shout", "Chat")
 LAST_BYTES: Final = 4_000
 SHARED: Final = frozenset({"stack", "begun_stack"})
@@ -62,6 +69,7 @@ APART: Final = frozenset(
         "test_kill_everything.py",
         "test_nodes.py",
         "test_one_store.py",
+        "test_pgbouncer.py",
         "test_ray_calls.py",
         "test_ray_jobs.py",
         "test_ray_native.py",
@@ -97,10 +105,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return _ByStack(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
-def pytest_report_header() -> str:
-    """Say which browser the tests of the console use."""
-    missing = f"none, so {', '.join(IN_BROWSER)} do not run (apt-get install chromium)"
-    return f"browser: {chromium() or missing}"
+def pytest_report_header() -> list[str]:
+    """Say which programs of the system the tests use."""
+    programs = (("chromium", chromium(), IN_BROWSER), ("pgbouncer", pgbouncer(), THROUGH_POOLER))
+    return [
+        f"{name}: {found or f'none (apt-get install {name}), so these do not run: {tests}'}"
+        for name, found, tests in programs
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,14 +6,15 @@ from typing import Final
 import asyncpg
 
 from rillflow.stores import open_store
-from rillflow.stores.postgres.database import POOL_SETTINGS
+from rillflow.stores.postgres.session_settings import POOL_SETTINGS, WRITER_SETTINGS
 from rillflow.stores.postgres.store import PostgresStore
-from rillflow.stores.postgres.writer import WRITER_SETTINGS
 from tests.postgres_server import PostgresServer
 from tests.spec.documented import blocks_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "postgresql.md"
-INI, SQL, ADDRESS = (block.text.strip() for block in blocks_of(PAGE.read_text(encoding="utf-8")))
+INI, SQL, ADDRESS, TABLES = (
+    block.text.strip() for block in blocks_of(PAGE.read_text(encoding="utf-8"))
+)
 
 
 def test_the_settings_that_a_pooler_must_let_through_are_those_that_are_sent() -> None:
@@ -54,3 +55,21 @@ async def test_an_address_with_all_servers_finds_the_primary(
     await store.open()
     assert await store.deployment() is None
     await store.close()
+
+
+async def test_the_tables_of_a_store_take_the_settings_for_retention(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.new_database()
+    store = open_store(url)
+    await store.open()
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(TABLES)
+        changed = await connection.fetchval(
+            "SELECT count(*) FROM pg_class WHERE reloptions::text LIKE '%scale_factor=0.02%'"
+        )
+        assert changed == TABLES.count("ALTER TABLE") == 4
+    finally:
+        await connection.close()
+        await store.close()

@@ -15,8 +15,8 @@ from rillflow.errors import ConflictError, FencedError
 from rillflow.ports.storage.store import Append
 from rillflow.stores.postgres.append_statements import fenced_statement
 from rillflow.stores.postgres.known_places import MOST_KNOWN, KnownPlaces
+from rillflow.stores.postgres.session_settings import WRITER_SETTINGS
 from rillflow.stores.postgres.store import PostgresStore
-from rillflow.stores.postgres.writer import WRITER_SETTINGS
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 from tests.postgres_server import PostgresServer
 

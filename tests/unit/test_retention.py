@@ -18,7 +18,12 @@ from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.storage.store import ExecutionFilter, Store, StoredExecution
+from rillflow.ports.storage.store import (
+    ExecutionFilter,
+    ExecutionSummary,
+    Store,
+    StoredExecution,
+)
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE, Lines, Retention
@@ -67,11 +72,18 @@ class AcceptingGateway:
 
 
 class HoledStore(MemoryStore):
-    """A store in which some executions cannot be read."""
+    """A store in which some executions cannot be read, and that counts lists."""
 
     def __init__(self, *, large_value_bytes: int) -> None:
         super().__init__(large_value_bytes=large_value_bytes)
         self.damaged: set[ExecutionId] = set()
+        self.lists = 0
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        self.lists += 1
+        return await super().purgeable(ended_before_ms=ended_before_ms, keep=keep, limit=limit)
 
     async def load(
         self, execution_id: ExecutionId, most_bytes: int | None = None
@@ -176,6 +188,15 @@ async def test_both_limits_hold_at_once(house: House) -> None:
     house.clock.forward(LEAST_AGE_S)
     assert await house.retention(keep_s=DAY_S, keep_count=2).sweep() == 5
     assert await house.stored() == set(ids[-2:])
+
+
+async def test_one_list_is_enough_for_many_transactions(house: House) -> None:
+    await house.work(MOST_AT_ONCE + 5)
+    house.clock.forward(LEAST_AGE_S)
+    assert await house.retention(keep_count=2).sweep() == MOST_AT_ONCE + 3
+    assert isinstance(house.store, HoledStore)
+    # With all of them, and without any.
+    assert house.store.lists == 2
 
 
 async def test_without_limits_everything_is_kept(house: House) -> None:

@@ -11,17 +11,11 @@ import asyncpg
 
 from rillflow.errors import StoreError
 from rillflow.ports.storage.store import Append
+from rillflow.stores.postgres.pooler_check import refuse_shared_connections
 from rillflow.stores.postgres.schema import store_errors, upgrade
+from rillflow.stores.postgres.session_settings import POOL_SETTINGS
 from rillflow.stores.postgres.writer import PostgresWriter
 
-POOL_SETTINGS = {
-    "synchronous_commit": "on",
-    "application_name": "rillflow",
-    # Searches have many parts, whose estimates would have each compiled for longer than it runs.
-    "jit": "off",
-    # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
-    "idle_in_transaction_session_timeout": "5s",
-}
 _POOL_SIZE = 5
 """Three searches run at once (`runtime/searches.py`); the others are for whatever is not one."""
 FEW_CONNECTIONS: Final = 2
@@ -75,8 +69,10 @@ class PostgresDatabase:
         """Create or upgrade the tables and connect; no effect when open.
 
         Raises:
-            StoreError: The database belongs to a newer release, or cannot be reached.
+            StoreError: The database belongs to a newer release, or cannot be reached, or not
+                through this pooler.
         """
+        await self._check_pooler()
         await upgrade(self._url)
         if self._pool is None:
             sizes: dict[str, Any] = {"min_size": 1, "max_size": _POOL_SIZE}
@@ -91,6 +87,14 @@ class PostgresDatabase:
                     **sizes,
                 )
             self._writer = PostgresWriter(self._url, idle_s=self._idle_s if self._few else None)
+
+    async def _check_pooler(self) -> None:
+        async with store_errors():
+            connection = await asyncpg.connect(self._url)
+            try:
+                await refuse_shared_connections(connection, self._url)
+            finally:
+                await connection.close()
 
     async def close(self) -> None:
         """Finish what is under way and disconnect; no effect when closed."""

@@ -18,14 +18,15 @@ FROM (
     SELECT * FROM executions
     WHERE finished_at_ms IS NOT NULL AND finished_at_ms < $1
     ORDER BY finished_at_ms, key
-    LIMIT greatest(0,
-        (SELECT count(*) FROM executions WHERE finished_at_ms IS NOT NULL) - $2::bigint)
+    LIMIT CASE WHEN $2::bigint > 0 THEN greatest(0,
+        (SELECT count(*) FROM executions WHERE finished_at_ms IS NOT NULL) - $2::bigint) END
 ) AS ended
 WHERE {IS_FREE} LIMIT $3
 """  # noqa: S608 - own text
-# Appends wait for this lock, so a stopped process must not keep it.
-_PATIENCE: Final = "SET LOCAL lock_timeout = '500ms'"
-_LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
+# Appends wait for this lock, so a stopped process must not keep it, and a purge gives up soon.
+_LOCK: Final = """
+SELECT CASE WHEN set_config('lock_timeout', '500ms', true) <> '' THEN pg_advisory_xact_lock($1) END
+"""
 _FOUND: Final = f"""
 SELECT ended.key, ended.execution_id,
     (SELECT count(*) FROM journal WHERE execution = ended.key),
@@ -37,20 +38,18 @@ FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
 WHERE ended.finished_at_ms < $2 AND {IS_FREE}
 ORDER BY place
 """  # noqa: S608 - own text
-_REMOVE_DEATHS: Final = """
-DELETE FROM deaths
-WHERE execution_id IN (SELECT execution_id FROM executions WHERE key = ANY($1::bigint[]))
+# One statement, since each has appends wait for another answer. All parts see the same rows.
+_REMOVE: Final = """
+WITH of_journal AS (DELETE FROM journal WHERE execution = ANY($1::bigint[])),
+    of_snapshots AS (DELETE FROM snapshots WHERE execution = ANY($1::bigint[])),
+    of_descendants AS (DELETE FROM descendants WHERE execution = ANY($1::bigint[])),
+    of_bytes AS (DELETE FROM stored_bytes WHERE execution = ANY($1::bigint[])),
+    of_search_keys AS (DELETE FROM search_keys WHERE key = ANY($1::bigint[])),
+    of_payloads AS (DELETE FROM payloads WHERE execution = ANY($1::bigint[])),
+    of_deaths AS (DELETE FROM deaths WHERE execution_id IN
+        (SELECT execution_id FROM executions WHERE key = ANY($1::bigint[])))
+DELETE FROM executions WHERE key = ANY($1::bigint[])
 """
-_REMOVE: Final = (
-    "DELETE FROM journal WHERE execution = ANY($1::bigint[])",
-    "DELETE FROM snapshots WHERE execution = ANY($1::bigint[])",
-    "DELETE FROM descendants WHERE execution = ANY($1::bigint[])",
-    "DELETE FROM stored_bytes WHERE execution = ANY($1::bigint[])",
-    "DELETE FROM search_keys WHERE key = ANY($1::bigint[])",
-    "DELETE FROM payloads WHERE execution = ANY($1::bigint[])",
-    _REMOVE_DEATHS,
-    "DELETE FROM executions WHERE key = ANY($1::bigint[])",
-)
 _TRIM: Final = "DELETE FROM journal WHERE execution = $1 AND seq <= $2"
 
 
@@ -61,12 +60,12 @@ async def purge(
     most_records: int,
 ) -> list[ExecutionId]:
     """Remove executions, or a part of one, inside a transaction; return those left."""
-    await connection.execute(_PATIENCE)
     await connection.execute(_LOCK, PURGE_LOCK)
+    # A later statement sees what was committed while this one waited.
     rows = await connection.fetch(_FOUND, list(execution_ids), ended_before_ms)
     plan = purge_plan([Purgeable(*row) for row in rows], most_records)
-    for statement in _REMOVE if plan.keys else ():
-        await connection.execute(statement, plan.keys)
+    if plan.keys:
+        await connection.execute(_REMOVE, plan.keys)
     if plan.trim is not None:
         await connection.execute(_TRIM, *plan.trim)
     return plan.left

@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from rillflow.stores.postgres.pooler_check import refuse_shared_connections
 from rillflow.stores.postgres.schema import store_errors
 from rillflow.stores.store_check import PATIENCE_S, StoreCheck
 
@@ -22,12 +23,13 @@ async def short_check(url: str, now_s: float, patience_s: float = PATIENCE_S) ->
     """Ask a database for its time and whether it takes durable writes.
 
     Raises:
-        StoreError: It cannot be reached.
+        StoreError: It cannot be reached, or not through this pooler.
     """
-    began_s = time.monotonic()
     async with store_errors():
         connection = await asyncpg.connect(url, timeout=patience_s, command_timeout=patience_s)
         try:
+            await refuse_shared_connections(connection, url)
+            began_s = time.monotonic()
             at_s, stands_by, read_only, version, forgets = await connection.fetchrow(_LOOK)
         finally:
             await connection.close(timeout=patience_s)

@@ -43,23 +43,11 @@ from rillflow.stores.postgres.append_statements import (
 )
 from rillflow.stores.postgres.known_places import KnownPlaces
 from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
+from rillflow.stores.postgres.session_settings import WRITER_SETTINGS
 
 SILENCE_S: Final = 30.0
 """After this a silent connection is cut; its host may have disappeared."""
 
-WRITER_SETTINGS: Final = {
-    "synchronous_commit": "on",
-    "application_name": "rillflow writer",
-    # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
-    "idle_in_transaction_session_timeout": "5s",
-    # The statements read single rows by their keys. A plan for unknown values is as good as any,
-    # and one that was made while the tables were small must not read them whole later.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
 _KEYS_AT_ONCE: Final = 512
 """Keys of executions are fetched from the database in lots of so many."""
 

@@ -20,8 +20,8 @@ FROM (
     SELECT * FROM executions
     WHERE finished_at_ms IS NOT NULL AND finished_at_ms < ?1
     ORDER BY finished_at_ms, key
-    LIMIT max(0,
-        (SELECT count(*) FROM executions WHERE finished_at_ms IS NOT NULL) - ?2)
+    LIMIT CASE WHEN ?2 > 0 THEN max(0,
+        (SELECT count(*) FROM executions WHERE finished_at_ms IS NOT NULL) - ?2) ELSE -1 END
 ) AS ended
 WHERE {IS_FREE} LIMIT ?3
 """  # noqa: S608 - own text
