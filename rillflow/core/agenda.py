@@ -32,11 +32,14 @@ class Step(IntEnum):
     """Apply the consequences of an instance's new status: successors become ready, scopes end."""
     OPEN = 2
     """Start a scope: a group, or the top level."""
+    MAKE = 3
+    """Make further groups of a foreach whose collection is not used up."""
 
 
 RUN: Final = Step.RUN  # a module constant is read faster than an enumeration member
 FOLLOW: Final = Step.FOLLOW
 OPEN: Final = Step.OPEN
+MAKE: Final = Step.MAKE
 
 
 class RemainingSteps(msgspec.Struct, array_like=True):

@@ -81,6 +81,7 @@ class ExecutionSettings(TypedDict, total=False):
     turn_max_bytes: int | None
     turn_max_task_steps: int | None
     execution_max_tasks: int | None
+    foreach_in_portions: bool
 
 
 class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
@@ -93,7 +94,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     in old journals. With ``strict_mappings`` a mapping rule without effect fails its list.
     ``language`` is the language version; records without one have the first. The limits of a
     turn and of tasks are None in records of older releases, which had no such limits. ``trace`` is
-    None if the execution is not traced.
+    None if the execution is not traced. With ``foreach_in_portions`` the limits of a turn also cut
+    the making of a foreach's groups.
     """
 
     execution_id: ExecutionId
@@ -117,6 +119,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     turn_max_task_steps: int | None = None
     execution_max_tasks: int | None = None
     trace: TraceStart | None = None
+    foreach_in_portions: bool = False
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

@@ -107,6 +107,7 @@ def submit(
         turn_max_bytes=event.turn_max_bytes,
         turn_max_task_steps=event.turn_max_task_steps,
         execution_max_tasks=event.execution_max_tasks,
+        foreach_in_portions=event.foreach_in_portions,
         callback=callback if isinstance(callback, dict) else None,
         trace=event.trace,
     )
@@ -115,8 +116,7 @@ def submit(
     state.context_bytes = budget.made_bytes
     state.invoke.begin_time(event.at_ms)
     turn = turns(plan, state, event.at_ms)
-    if state.execution_max_tasks is not None and len(plan.level.tasks) > state.execution_max_tasks:
-        groups.refuse_too_many(state, groups=0, tasks=len(plan.level.tasks))
+    _refuse_wide(plan, state)
     turn.instantiate("", plan.level)
     if plan.definition.timeline is not None:
         timing.arm_execution_timeout(turn)
@@ -127,6 +127,12 @@ def submit(
     state.seq = 1
     state.made_bytes = turn.budget.made_bytes
     return state, Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
+
+
+def _refuse_wide(plan: Plan, state: ExecutionState) -> None:
+    most = state.execution_max_tasks
+    if most is not None and len(plan.level.tasks) > most:
+        groups.refuse_too_many(state, groups=0, tasks=len(plan.level.tasks))
 
 
 def _context_of(plan: Plan, event: ExecutionSubmitted) -> JsonObject:

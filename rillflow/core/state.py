@@ -175,6 +175,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     the last of the present attempt, or of the last one, and ``log`` the place of what it has
     printed. ``skipped`` is the set of successors that are not to run because of this instance, a
     bit for each by its place in the plan; ``skips`` has their names in states of earlier releases.
+    ``collection`` are the elements of a foreach until a group is made for each; none starts before.
     """
 
     name: str
@@ -214,6 +215,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     log: str | None = None
     skipped: bytes = b""
     earlier_bytes: int = 0
+    collection: list[StoredValue] | None = None
 
     def forget_call(self) -> None:
         """Forget what is known of the call of the last attempt, before another one is made."""
@@ -231,6 +233,11 @@ class TaskState(msgspec.Struct, omit_defaults=True):
         byte = place >> 3
         is_set = byte < len(self.skipped) and self.skipped[byte] >> (place & 7) & 1
         return bool(is_set) or (bool(self.skips) and name in self.skips)
+
+    @property
+    def group_count(self) -> int:
+        """The number of its groups, including those still to be made."""
+        return len(self.routes if self.collection is None else self.collection)
 
     @property
     def mapping_warnings(self) -> int:
@@ -272,7 +279,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     dropped; new instances continue from there. ``timeout_armed_ms`` is when the time-out was set.
 
     The limits, ``expected_callback_s`` and the secret ``id_key`` are those of the submission, and
-    so is ``strict_mappings``, which turns rules without effect into failures. A limit of a turn, or
+    so are ``strict_mappings``, which turns rules without effect into failures, and
+    ``foreach_in_portions``. A limit of a turn, or
     of tasks, that is None sets no limit. ``remaining`` are the steps that the last event left to a
     later one.
 
@@ -342,6 +350,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     paused_by: str = ""
     cancelled_by: str = ""
     context_bytes: int = 0
+    foreach_in_portions: bool = False
 
     def traceparent_of(self, task: str, attempt: int) -> str | None:
         """Return the header ``traceparent`` of a call; None if the execution has no trace."""

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TypeAlias
 
 from rillflow.core import ending
-from rillflow.core.agenda import FOLLOW, OPEN, REMAINING, RUN, RemainingSteps, Step
+from rillflow.core.agenda import FOLLOW, MAKE, OPEN, REMAINING, RUN, RemainingSteps, Step
 from rillflow.core.commands import SetTimer
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
@@ -27,7 +27,7 @@ from rillflow.core.status import (
     DagStatus,
     TaskStatus,
 )
-from rillflow.core.tasks import controls, function_tasks, groups
+from rillflow.core.tasks import controls, function_tasks, groups, iterations
 from rillflow.core.turn import CRASHES, SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
 from rillflow.definition.model import Progress, Timeline
 from rillflow.errors import LanguageError
@@ -256,7 +256,7 @@ _WORK = {
     "switch": controls.run_switch,
     "suspense": controls.run_suspense,
     "choice": groups.run_choice,
-    "foreach": groups.run_foreach,
+    "foreach": iterations.run_foreach,
 }
 
 
@@ -316,7 +316,8 @@ def take_up(turn: Turn, remaining: RemainingSteps) -> None:
         for route in named
         if not route or (route in groups_of and not is_abandoned(turn, route))
     }
-    is_there = {RUN: tasks, FOLLOW: tasks, OPEN: open_routes}
+    making = {name for step, name in remaining.steps if step is MAKE and _makes_groups(turn, name)}
+    is_there = {RUN: tasks, FOLLOW: tasks, OPEN: open_routes, MAKE: making}
     doubled = {each for each in turn.agenda if each[0] is RUN}
     steps = [
         each for each in remaining.steps if each[1] in is_there[each[0]] and each not in doubled
@@ -327,14 +328,22 @@ def take_up(turn: Turn, remaining: RemainingSteps) -> None:
     turn.failing[:0] = filter(open_routes.__contains__, remaining.failing)
 
 
+def _makes_groups(turn: Turn, name: str) -> bool:
+    task = turn.state.tasks.get(name)
+    return task is not None and task.collection is not None
+
+
 def _take_step(turn: Turn, step: Step, name: str) -> None:
     tasks = turn.state.tasks
     if step is OPEN:
         start_scope(turn, name)
     elif step is FOLLOW:
         follow(turn, tasks[name])
-    elif tasks[name].status is READY and not turn.over:
-        _run_or_park(turn, tasks[name])
+    elif step is RUN:
+        if tasks[name].status is READY and not turn.over:
+            _run_or_park(turn, tasks[name])
+    elif not turn.over and not is_abandoned(turn, tasks[name].route):
+        iterations.make_further_groups(turn, tasks[name])
 
 
 def _run_or_park(turn: Turn, task: TaskState) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from rillflow.core.agenda import EVENT_WORK, FOLLOW, OPEN, RUN, Step
+from rillflow.core.agenda import EVENT_WORK, FOLLOW, MAKE, OPEN, RUN, Step
 from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.encoding.stored_context import FREE_BYTES, Cleaner, bounded_size, stored_context
 from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
@@ -158,6 +158,11 @@ class Turn:
         return DAG_COMPLETED[self.state.status]
 
     @property
+    def is_full(self) -> bool:
+        """Tell whether this turn has done so much that the rest is left to a later event."""
+        return self.steps_left <= 0 or self.budget.steps < self.enough
+
+    @property
     def is_strict(self) -> bool:
         """Tell whether a mapping rule without effect is a failure."""
         return self.plan.strict or self.state.strict_mappings
@@ -241,6 +246,13 @@ class Turn:
     def open_scope(self, route: str) -> None:
         """Start a group, or the top level, in this turn."""
         self.agenda.append((OPEN, route))
+
+    def make_groups(self, task: TaskState) -> None:
+        """Make further groups of a foreach, before anything else is done in this turn.
+
+        So no two foreaches make theirs at a time, and each is charged for what there is.
+        """
+        self.agenda.appendleft((MAKE, task.name))
 
     def close_time(self, task: TaskState) -> None:
         """Close the open time info, if there is one."""

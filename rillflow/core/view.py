@@ -316,5 +316,5 @@ def _fraction(
         return task.progress.fraction
     if task.routes:
         finished = sum(COMPLETED[state.groups[route].status] for route in task.routes)
-        return finished / len(task.routes)
+        return finished / task.group_count
     return 0.0

@@ -138,6 +138,7 @@ class Scenario:
             turn_max_bytes=turn_max_bytes,
             turn_max_task_steps=turn_max_task_steps,
             execution_max_tasks=execution_max_tasks,
+            foreach_in_portions=True,
         )
         self._check = check
         self._replay = JournalReplay(self.plan)

@@ -80,7 +80,7 @@ def items(  # noqa: PLR0913 - the parameters of the route
         at += 1
     return {
         "task": name,
-        "total": len(task.routes),
+        "total": task.group_count,
         "seq": state.seq,
         "items": found,
         "next": str(at) if at < len(task.routes) else None,
@@ -126,7 +126,7 @@ def group_view(state: ExecutionState, waits: Waits, task: TaskState, plan: TaskP
     if plan.conditions:
         branches = [(each or "")[:_LONGEST_LABEL] for each in plan.conditions[:STRIP]]
     return {
-        "total": len(task.routes),
+        "total": task.group_count,
         "started": len(task.routes) - names[Status.NOT_STARTED],
         "done": sum(counts[status] for status in core.TaskStatus if COMPLETED[status]),
         "most_groups": task.most_groups,

@@ -11,7 +11,8 @@ from rillflow.core.inspection.rules import budget_of
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED, TaskStatus
-from rillflow.core.tasks.groups import group_output, parent_status, without
+from rillflow.core.tasks.groups import group_output, parent_status
+from rillflow.core.tasks.iterations import without
 from rillflow.definition.model import ForeachTask, FunctionTask, IterationMapping
 from rillflow.errors import LanguageError, RequestError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -33,7 +34,8 @@ def stored_input(plan: Plan, state: ExecutionState, task: TaskState) -> StoredIn
     spec, elements = plan.by_name[task.base].spec, None
     if isinstance(spec, ForeachTask) and task.routes:
         item = _iteration(spec).item or ""
-        elements = [state.groups[route].context.get(item) for route in task.routes]
+        groups = (state.groups[route] for route in task.routes)
+        elements = task.collection or [group.context.get(item) for group in groups]
     return StoredInput(task.invoke.input, elements)
 
 

@@ -227,7 +227,7 @@ class Waits:
     def _groups(self, task: TaskState) -> Wait:
         counts = task.group_counts
         detail: JsonObject = {
-            "total": len(task.routes),
+            "total": task.group_count,
             "done": sum(counts[status] for status in core.TaskStatus if COMPLETED[status]),
             "running": counts[core.RUNNING],
             "failed": counts[core.FAILED],

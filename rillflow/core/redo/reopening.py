@@ -88,6 +88,8 @@ def _go_on_inside(turn: Turn, task: TaskState) -> None:
         for member in map(turn.task, group.members):
             if member.status is TaskStatus.READY and member.delay_due_ms is None:
                 turn.make_ready(member)
+            if member.collection is not None:
+                turn.make_groups(member)
             _go_on_inside(turn, member)
         if group.status is TaskStatus.RUNNING:
             traversal.resume_scope(turn, route)

@@ -99,6 +99,8 @@ def _revive(turn: Turn) -> None:
             turn.make_ready(task)
         if task.in_flight and not traversal.is_abandoned(turn, task.route):
             turn.commands.append(polling.call_under_way(turn, task))
+        if task.collection is not None and not traversal.is_abandoned(turn, task.route):
+            turn.make_groups(task)
         _set_timers_again(turn, task)
     turn.commands.extend(ending.child_orders(turn, turn.state.tasks.values()))
     for group in turn.state.groups.values():

@@ -1,4 +1,7 @@
-"""Tasks with groups: foreach and choice, and the end of a group (spec 3.9, 3.11).
+"""The groups of a foreach or choice: how they begin and end, and the task with them (spec 3.9).
+
+Also the choice, which makes one for each branch. Those of a foreach are made in
+`core/tasks/iterations.py`.
 
 Used by `core`, `core/redo` and `core/inspection`.
 """
@@ -7,31 +10,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rillflow.core.encoding.stored_context import stored_context
-from rillflow.core.mapping_warnings import Application, strict_error
 from rillflow.core.plan import LevelPlan, TaskPlan
 from rillflow.core.state import STATUS_COUNT, ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
-from rillflow.core.tasks import controls, function_tasks
+from rillflow.core.tasks import controls
 from rillflow.core.tasks.kept_outputs import drop_outputs
-from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, value_of
-from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
+from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
-from rillflow.language.budget import TotalBudget
-from rillflow.language.jsonpath.paths import compile_path, reads_as_null
-from rillflow.language.jsonpath.syntax import Indexes, Names
-from rillflow.language.mapping.conditions import all_hold, holds
-from rillflow.language.mapping.ineffective_rules import (
-    IneffectiveRule,
-    Kind,
-    NoValue,
-    loggable_error,
-    why_no_value,
-)
-from rillflow.language.text.literals import whole_number
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, EVENTS_CUT_BY_WORK
+from rillflow.language.mapping.conditions import holds
 
-EMPTY_LOOP = "loop collection or subTasks empty"
 LIMIT_REACHED: Final = 30507
 STEPS_EACH: Final = 10
 """Steps that a turn is charged for a group or an instance that it makes."""
@@ -41,39 +29,10 @@ NO_GROUPS: Final = (0,) * STATUS_COUNT
 EMPTY_CHOICE = "choices collection empty"
 
 
-def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
-    """Start one group for each element of the collection, as many at once as allowed."""
-    spec = plan.spec_as(ForeachTask)
-    mapping = spec.iteration_mapping or IterationMapping()
-    collection = _collection(turn, task, mapping, document)
-    if collection in (None, []) or not plan.branches[0].tasks:
-        controls.succeed(turn, task, EMPTY_LOOP)
-        return
-    most = turn.state.foreach_max_items
-    if isinstance(collection, list) and len(collection) > most:
-        raise ExecutionError(
-            f"iteration collection has {len(collection)} items, at most {most} are taken"
-        )
-    if not isinstance(collection, list):
-        raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
-    _charge(turn, task, len(collection), plan.branches)
-    limit = concurrency_limit(spec.synchronization, document, turn.budget)
-    rest = without(document, mapping.collection or "")
-    task.invoke.input = rest
-    contexts = _item_contexts(turn, mapping, rest, collection)
-    turn.set_status(task, TaskStatus.RUNNING)
-    for index, (context, size) in enumerate(contexts):
-        group = _new_group(turn, task, index, plan.branches, context=context)
-        group.context_bytes = size
-        group.identity = _identity(turn, mapping, collection[index])
-    controls.arm_timeout(turn, task, plan, document)
-    task.most_groups = limit
-    count = len(contexts) if limit is None else min(limit, len(contexts))
-    _start_groups(turn, task, range(count))
-
-
-def _charge(turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan]) -> None:
-    """Charge groups and their instances before they are made.
+def charge(
+    turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan], *, in_steps: bool = True
+) -> None:
+    """Charge groups and their instances before they are made, in memory and in steps.
 
     Executions whose submission names no limit, such as those of older releases, are not charged.
 
@@ -83,14 +42,25 @@ def _charge(turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan
     """
     if turn.state.execution_max_tasks is None:
         return
+    made = check_room(turn, task, groups, levels)
+    if in_steps:
+        turn.budget.spend(made * STEPS_EACH)
+    turn.budget.make(made * BYTES_EACH)
+
+
+def check_room(turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan]) -> int:
+    """Return how many groups and instances would be made, if the execution may have them.
+
+    Raises:
+        ExecutionError: It may not (30507).
+    """
     tasks = sum(len(level.tasks) for level in levels) * (groups // len(levels))
     try:
         refuse_too_many(turn.state, groups=groups, tasks=tasks)
     except ExecutionError as error:
         task.invoke.code = str(error.wire_code)
         raise
-    turn.budget.spend((groups + tasks) * STEPS_EACH)
-    turn.budget.make((groups + tasks) * BYTES_EACH)
+    return groups + tasks
 
 
 def refuse_too_many(state: ExecutionState, *, groups: int, tasks: int) -> None:
@@ -109,157 +79,6 @@ def refuse_too_many(state: ExecutionState, *, groups: int, tasks: int) -> None:
         )
 
 
-def _collection(
-    turn: Turn, task: TaskState, mapping: IterationMapping, document: JsonObject
-) -> JsonValue:
-    """Read the collection; a path that cannot be read gives null, as in a mapping (spec 2.7).
-
-    Raises:
-        LanguageError: A function of the path, or a limit of Rillflow, fails; there is no
-            path; or the execution is strict.
-    """
-    try:
-        path = compile_path(mapping.collection or "", turn.budget)
-        found = path.find({"input": document}, turn.budget)
-    except LanguageError as error:
-        is_null = bool(mapping.collection) and reads_as_null(error) and not turn.is_strict
-        if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED or not is_null:
-            raise
-        rule = f"{mapping.collection} -> {mapping.item}"
-        told = IneffectiveRule(1, rule, Kind.BAD_PATH, str(error), loggable_error(error))
-        turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
-        return None
-    if found is None:
-        _note_missing(turn, task, mapping, why_no_value(path, {"input": document}))
-    return found
-
-
-def _note_missing(
-    turn: Turn, task: TaskState, mapping: IterationMapping, no_value: NoValue
-) -> None:
-    """Warn of a missing collection, unless a rule that should have written it is reported.
-
-    Raises:
-        MappingError: The execution is strict.
-    """
-    rules = turn.plan_of(task).spec_as(ForeachTask).input_mappings or ()
-    written = {(rule.target or "").strip() for rule in rules}
-    is_told = (mapping.collection or "").strip() in written or any(rule.reference for rule in rules)
-    if is_told or no_value.kind is not Kind.MISSING:
-        return
-    where = f"{mapping.collection} -> {mapping.item}"
-    told = IneffectiveRule(
-        1, where, Kind.MISSING, no_value.reason, missing_key=no_value.missing_key
-    )
-    if turn.is_strict:
-        raise strict_error("iterationMapping", told, suggesting=True)
-    turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
-
-
-def without(document: JsonObject, path: str) -> JsonObject:
-    """Return an input without the value at a path under ``$.input``.
-
-    A path that may lead to several values removes nothing.
-    """
-    keys: list[str | int] = []
-    for token in compile_path(path).syntax.tokens:
-        if isinstance(token, Names) and len(token.names) == 1:
-            keys.append(token.names[0])
-        elif isinstance(token, Indexes) and len(token.indexes) == 1:
-            keys.append(token.indexes[0])
-        else:
-            return document
-    rest = _without({"input": document}, keys)
-    return as_object(as_object(rest)["input"]) if len(keys) > 1 else document
-
-
-def _without(value: JsonValue, keys: Sequence[str | int]) -> JsonValue:
-    key, below = keys[0], keys[1:]
-    if isinstance(key, int):
-        elements = list(value) if isinstance(value, list) else []
-        elements[key : key + 1 or None] = [_without(elements[key], below)] if below else []
-        return elements
-    copied = dict(as_object(value))
-    if below:
-        copied[key] = _without(copied[key], below)
-    else:
-        del copied[key]
-    return copied
-
-
-def _item_contexts(
-    turn: Turn, mapping: IterationMapping, rest: JsonObject, collection: list[JsonValue]
-) -> list[tuple[JsonObject, int]]:
-    """Return the contexts of all groups, with estimates of their sizes in bytes.
-
-    What they share is walked once, and charged to each.
-
-    Executions of older releases are charged by walking it for each.
-
-    Raises:
-        ExecutionError: An item is null or has no name; or a context is too large or deep (30507).
-        WorkLimitError: The turn has exceeded its budget.
-    """
-    budget, max_bytes = turn.budget, turn.state.context_max_bytes
-    spent, made = budget.spent_steps, budget.made_bytes
-    shared: JsonObject = {}
-    if turn.state.language >= EVENTS_CUT_BY_WORK:
-        shared = rest = stored_context(rest, {}, max_bytes, budget)
-    steps_each, bytes_each = budget.spent_steps - spent, budget.made_bytes - made
-    contexts = []
-    for index, item in enumerate(collection):
-        context = _item_context(mapping, rest, index, item)
-        left = budget.memory_bytes
-        if steps_each or bytes_each:
-            budget.spend(steps_each)
-            budget.make(bytes_each)
-        kept = stored_context(context, shared, max_bytes, budget)
-        contexts.append((kept, left - budget.memory_bytes))
-    return contexts
-
-
-def _item_context(
-    mapping: IterationMapping, rest: JsonObject, index: int, element: JsonValue
-) -> JsonObject:
-    if element is None:
-        raise ExecutionError(f"iteration item {index} is null")
-    if not mapping.item:
-        raise ExecutionError("iterationMapping item is null")
-    context: JsonObject = {**rest, mapping.item: element}
-    if mapping.index:
-        context[mapping.index] = index
-    return context
-
-
-def _identity(turn: Turn, mapping: IterationMapping, element: JsonValue) -> JsonValue:
-    if not mapping.identity:
-        return None
-    try:
-        value = value_of(mapping.identity, {"iteration": {"element": element}}, turn.budget)
-    except LanguageError:
-        return None
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    turn.measure(value)
-    return function_tasks.as_text(value)
-
-
-def concurrency_limit(
-    synchronization: Synchronization | None, document: JsonObject, budget: TotalBudget
-) -> int | None:
-    """Return how many groups may run at once; None is no limit."""
-    if synchronization is None or not synchronization.conditions:
-        return None
-    try:
-        if not all_hold(synchronization.conditions, {"input": document}, budget):
-            return None
-        wanted = value_of(synchronization.max_concurrency, {"input": document}, budget)
-        limit = whole_number(wanted)
-    except LanguageError:
-        return None
-    return limit if limit is not None and limit > 0 else None
-
-
 def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Start the group of every branch whose condition is true, all at once."""
     if not plan.branches:
@@ -268,7 +87,7 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     conditions = [condition for condition in plan.conditions if condition is not None]
     if len(conditions) < len(plan.conditions):
         raise ExecutionError("choice condition is null")
-    _charge(turn, task, len(plan.branches), plan.branches)
+    charge(turn, task, len(plan.branches), plan.branches)
     chosen = [_branch_holds(turn, condition, document) for condition in conditions]
     made = turn.budget.made_bytes
     inside = stored_context(document, {}, turn.state.context_max_bytes, turn.budget)
@@ -276,7 +95,7 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     turn.set_status(task, TaskStatus.RUNNING)
     for index, holds_true in enumerate(chosen):
         context, size = (inside, made) if holds_true else ({}, 0)
-        group = _new_group(turn, task, index, plan.branches, branch=index, context=context)
+        group = new_group(turn, task, index, plan.branches, branch=index, context=context)
         group.context_bytes = size
         if not holds_true:
             _set_group(turn, group, TaskStatus.SKIPPED)
@@ -286,7 +105,7 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
         controls.succeed(turn, task)
         return
     controls.arm_timeout(turn, task, plan, document)
-    _start_groups(turn, task, [index for index, true in enumerate(chosen) if true])
+    start_groups(turn, task, [index for index, true in enumerate(chosen) if true])
 
 
 def _branch_holds(turn: Turn, condition: str, document: JsonObject) -> bool:
@@ -296,7 +115,7 @@ def _branch_holds(turn: Turn, condition: str, document: JsonObject) -> bool:
         return False
 
 
-def _new_group(  # noqa: PLR0913 - the parts of a group
+def new_group(  # noqa: PLR0913 - the parts of a group
     turn: Turn,
     task: TaskState,
     index: int,
@@ -305,6 +124,7 @@ def _new_group(  # noqa: PLR0913 - the parts of a group
     branch: int = 0,
     context: JsonObject,
 ) -> GroupState:
+    """Make a group that waits for its start, with its instances."""
     route = f"{task.name}_{index}"
     if not task.group_counts:
         task.group_counts = [0] * STATUS_COUNT
@@ -331,7 +151,7 @@ def _set_group(turn: Turn, group: GroupState, status: TaskStatus) -> None:
     group.status = status
 
 
-def _start_groups(turn: Turn, task: TaskState, indexes: Iterable[int]) -> None:
+def start_groups(turn: Turn, task: TaskState, indexes: Iterable[int]) -> None:
     """Start groups; all are marked RUNNING first, in case one ends at once."""
     groups = [turn.state.groups[task.routes[index]] for index in indexes]
     for group in groups:
@@ -351,7 +171,7 @@ def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
     if status is TaskStatus.FAILED:
         _quote_failure(turn, task, group)
     if not _conclude(turn, task) and task.group_counts[TaskStatus.READY]:
-        _start_groups(turn, task, _ready_groups(turn, task, 1))
+        start_groups(turn, task, _ready_groups(turn, task, 1))
 
 
 def _conclude(turn: Turn, task: TaskState) -> bool:
@@ -381,6 +201,9 @@ def reopen_group(turn: Turn, group: GroupState) -> None:
 
 def resume_groups(turn: Turn, task: TaskState) -> None:
     """Continue a task whose groups were reopened: start as many as may run, or end it."""
+    if task.collection is not None:
+        turn.make_groups(task)
+        return
     if _conclude(turn, task):
         return
     groups = [turn.state.groups[route] for route in task.routes]
@@ -388,7 +211,7 @@ def resume_groups(turn: Turn, task: TaskState) -> None:
     free = len(groups)
     if task.most_groups is not None:
         free = task.most_groups - task.group_counts[TaskStatus.RUNNING]
-    _start_groups(turn, task, _ready_groups(turn, task, free))
+    start_groups(turn, task, _ready_groups(turn, task, free))
 
 
 def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
@@ -476,3 +299,4 @@ def drop_groups(turn: Turn, task: TaskState) -> None:
             state.attempts_dropped = max(state.attempts_dropped, member.attempt)
             drop_groups(turn, member)
     task.routes, task.group_counts, task.next_group = [], [], 0
+    task.collection = None

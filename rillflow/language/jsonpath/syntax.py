@@ -4,7 +4,7 @@ It reproduces Jayway's behaviour, which recorded results confirm: a path without
 spaces are allowed at the end but not at the start, a dot before a bracket has no meaning, a name
 may follow a bracket without a dot, and a single character left at the very end is ignored.
 
-Used by `core/tasks/groups.py`, `definition/lint`, `language/jsonpath` and `language/mapping`.
+Used by `core/tasks/iterations.py`, `definition/lint`, `language/jsonpath` and `language/mapping`.
 """
 
 import re

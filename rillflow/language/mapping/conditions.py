@@ -3,7 +3,7 @@
 The document is ``{"input": ...}`` or ``{"output": ...}``. The caller decides what an absent list,
 an empty list or an error means, because that differs from place to place.
 
-Used by `core/tasks/controls.py`, `core/tasks/function_tasks.py` and `core/tasks/groups.py`.
+Used by `core/tasks`.
 """
 
 from collections.abc import Iterable

@@ -79,6 +79,7 @@ def inherited_from(state: ExecutionState) -> Inherited:
         turn_max_bytes=state.turn_max_bytes,
         turn_max_task_steps=state.turn_max_task_steps,
         execution_max_tasks=state.execution_max_tasks,
+        foreach_in_portions=state.foreach_in_portions,
     )
     return Inherited(settings, state.id_key, state.trace)
 

@@ -391,6 +391,7 @@ def execution_settings(settings: Settings) -> ExecutionSettings:
         turn_max_bytes=settings.turn_max_bytes,
         turn_max_task_steps=settings.turn_max_task_steps,
         execution_max_tasks=settings.execution_max_tasks,
+        foreach_in_portions=True,
     )
 
 
