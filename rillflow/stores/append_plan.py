@@ -89,6 +89,10 @@ class ExecutionRow(NamedTuple):
     rests: bool
 
 
+EXECUTION_COLUMNS: Final = ", ".join(ExecutionRow._fields).replace("listing_", "")
+"""The columns of such a row. Statements name them, since a later release may have added others."""
+
+
 class PayloadRow(NamedTuple):
     """One large value of an execution; ``in_record`` is whether a record refers to it."""
 

@@ -1,6 +1,8 @@
 """Every adapter of the Store port, on storage of its own for each test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -8,6 +10,7 @@ import pytest
 
 from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
+from tests.contract.later_schemas import NEXT, upgrade_to
 from tests.postgres_server import PostgresServer
 
 
@@ -40,16 +43,26 @@ def durable_url(request: pytest.FixtureRequest) -> str:
     return server.new_database()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(
+    params=[
+        *("memory", "sqlite", "postgres"),
+        pytest.param("sqlite of the next release", marks=pytest.mark.long),
+        pytest.param("postgres of the next release", marks=pytest.mark.long),
+    ]
+)
 def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
     """Return a function that makes a store, not yet open, on the same storage each time."""
     if request.param == "memory":
         memory = open_store("memory:")
         return lambda: memory
-    if request.param == "sqlite":
+    kind, _, later = request.param.partition(" ")
+    if kind == "sqlite":
         url = str(request.getfixturevalue("sqlite_url"))
     else:
         url = request.getfixturevalue("postgres_server").new_database()
+    if later:
+        with ThreadPoolExecutor(1) as thread:  # a test may have an event loop here
+            thread.submit(asyncio.run, upgrade_to(url, NEXT)).result()
     return lambda: open_store(url)
 
 

@@ -13,6 +13,7 @@ from rillflow.stores.schema_status import MIGRATIONS, SchemaStatus
 from rillflow.stores.sqlite import schema as sqlite_schema
 from rillflow.stores.sqlite.store import SqliteStore
 from rillflow.stores.urls import masked
+from tests.contract.later_schemas import NEXT, upgrade_to
 
 NEWEST = sqlite_schema.VERSION
 
@@ -41,14 +42,15 @@ def test_an_old_database_is_shown_and_upgraded(path: Path) -> None:
     assert shown.splitlines() == [
         f"store    sqlite://{path}",
         f"version  {NEWEST - 1}, this release needs {NEWEST}",
-        f"upgrade  would make {NEWEST}: {MIGRATIONS[-1]}",
+        f"upgrade  would make {NEWEST}: {MIGRATIONS[-1].what}",
+        f"writers  processes of version {NEWEST - 1} stop writing after the upgrade",
     ]
     assert path.read_bytes() == content
 
     code, shown, _ = run("upgrade", "--store", f"sqlite://{path}")
     assert code == 0
     assert shown.splitlines() == [
-        f"made {NEWEST}: {MIGRATIONS[-1]}",
+        f"made {NEWEST}: {MIGRATIONS[-1].what}",
         f"store    sqlite://{path}",
         f"version  {NEWEST}, this release needs {NEWEST}",
     ]
@@ -83,6 +85,16 @@ def test_a_newer_database_is_refused_with_the_reason(path: Path) -> None:
     assert (code, shown) == (1, "")
     assert f"schema version {NEWEST + 1}" in error
     assert sqlite_schema.schema_status(path) == SchemaStatus(NEWEST + 1, NEWEST)
+
+
+def test_a_newer_database_that_lets_this_release_go_on_is_no_error(path: Path) -> None:
+    url = f"sqlite://{path}"
+    asyncio.run(upgrade_to(url, NEXT))
+    for command in ("status", "upgrade"):
+        code, shown, _ = run(command, "--store", url)
+        assert code == 0
+        assert f"version  {NEWEST + 1}, this release needs {NEWEST}" in shown
+    assert sqlite_schema.schema_status(path) == SchemaStatus(NEWEST + 1, NEWEST, NEWEST)
 
 
 def test_without_a_url_it_is_the_store_of_the_settings(

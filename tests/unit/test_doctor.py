@@ -23,6 +23,7 @@ from rillflow.settings import Settings
 from rillflow.stores.sqlite import schema as sqlite_schema
 from rillflow.stores.sqlite.foreign_file import short_check
 from rillflow.stores.sqlite.store import SqliteStore
+from tests.contract.later_schemas import NEXT, upgrade_to
 from tests.loopback import closed_port
 from tests.postgres_server import PostgresServer
 from tests.unit.commands import run, stand_in
@@ -274,6 +275,13 @@ def test_a_store_of_a_newer_release_is_an_error(tmp_path: Path) -> None:
     found = only(storage.storage(settings_of(store=f"sqlite://{path}")))
     assert found.state == "error"
     assert "use the release that upgraded it" in found.remedy
+
+
+def test_a_store_of_a_newer_release_that_lets_this_one_go_on_is_none(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path / 'rillflow.db'}"
+    asyncio.run(upgrade_to(url, NEXT))
+    [found] = storage.storage(settings_of(store=url))
+    assert (found.state, "lets this one go on" in found.message) == ("ok", True)
 
 
 def test_a_store_of_an_older_release_is_a_warning(tmp_path: Path) -> None:

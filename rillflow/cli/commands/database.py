@@ -44,7 +44,7 @@ db = typer.Typer(
 def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     """Show the version of the tables and what an upgrade would do; change nothing.
 
-    The exit code is 1 if the database is of a newer release, because this
+    The exit code is 1 if a newer release has upgraded the database so that this
     release cannot use it.
 
         $ rillflow db status
@@ -57,18 +57,22 @@ def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     found = asyncio.run(schema_status(url))
     _tell(url, found)
     found.refuse_newer()
-    if found.is_current:
+    if found.is_writable:
         say("upgrade  nothing to do")
     for number, what in found.missing:
         say(f"upgrade  would make {number}: {what}")
+    if found.found and found.missing:
+        go_on = "go on writing" if found.keeps_writers else "stop writing"
+        say(f"writers  processes of version {found.found} {go_on} after the upgrade")
 
 
 @db.command()
 def upgrade(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     """Upgrade the tables to this release; `rillflow up` does the same when it starts.
 
-    Each step is a transaction. Processes of an older release can no longer
-    write to the upgraded database. A database of a newer release is refused.
+    Each step is a transaction. Processes of an older release can no longer write to the
+    upgraded database, unless `rillflow db status` says that they go on. A database that a
+    newer release has upgraded is refused, unless that lets this release go on.
 
         $ rillflow db upgrade
     """

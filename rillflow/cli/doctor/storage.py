@@ -52,18 +52,19 @@ def _version(shown: str, found: SchemaStatus) -> Iterator[Finding]:
     version = f"the tables of {shown} have version {found.found}"
     if found.is_current:
         yield fine(STORE, f"{version}, as this release needs")
+    elif found.is_writable:
+        yield fine(STORE, f"{version}, of a newer release, which lets this one go on")
     elif found.found > found.wanted:
         told = f"{version}, of a newer release: this one knows versions up to {found.wanted}"
         yield error(STORE, told, "use the release that upgraded it, or a later")
     elif found.found == 0:
         yield fine(STORE, f"{shown} has no tables yet; they are made at the first start")
     else:
-        yield warning(
-            STORE,
-            f"{version}, and this release needs {found.wanted}; older releases cannot use it after"
-            " the upgrade",
-            "back it up; the next start upgrades it, or `rillflow db upgrade`",
-        )
+        told = f"{version}, and this release needs {found.wanted}"
+        if not found.keeps_writers:
+            told += "; older releases cannot use it after the upgrade"
+        remedy = "back it up; the next start upgrades it, or `rillflow db upgrade`"
+        yield warning(STORE, told, remedy)
 
 
 def _without(url: str, problem: StoreError) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
-from rillflow.stores.append_plan import AppendPlan
+from rillflow.stores.append_plan import EXECUTION_COLUMNS, AppendPlan
 
 Rows: TypeAlias = Sequence[tuple[object, ...]]
 
@@ -30,9 +30,14 @@ _EXECUTION: Final = (
     *("text", "text", "text", "text", "text", "bigint", "boolean"),
 )
 _FORMS: Final = {
-    "executions": _Form("INSERT INTO executions SELECT * FROM {given} WHERE {when}", _EXECUTION),
+    "executions": _Form(
+        f"INSERT INTO executions ({EXECUTION_COLUMNS})"  # noqa: S608 - names of columns
+        " SELECT * FROM {given} WHERE {when}",
+        _EXECUTION,
+    ),
     "records": _Form(
-        "INSERT INTO journal SELECT * FROM {given} WHERE {when}", ("bigint", "bigint", "bytea")
+        "INSERT INTO journal (execution, seq, record) SELECT * FROM {given} WHERE {when}",
+        ("bigint", "bigint", "bytea"),
     ),
     "descendants": _Form(
         """
@@ -57,7 +62,7 @@ _FORMS: Final = {
     ),
     "snapshots": _Form(
         """
-        INSERT INTO snapshots SELECT * FROM {given} WHERE {when}
+        INSERT INTO snapshots (execution, seq, snapshot) SELECT * FROM {given} WHERE {when}
         ON CONFLICT (execution) DO UPDATE SET seq = excluded.seq, snapshot = excluded.snapshot
         """,
         ("bigint", "bigint", "bytea"),

@@ -35,7 +35,8 @@ from rillflow.stores.sql.stored_rows import (
 _NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
 # Rows are locked in the order of partitions, as by the writers, so that none deadlock.
 _TAKE: Final = """
-INSERT INTO owners SELECT partition, $2 FROM unnest($1::bigint[]) AS partition ORDER BY partition
+INSERT INTO owners (partition, epoch)
+SELECT partition, $2 FROM unnest($1::bigint[]) AS partition ORDER BY partition
 ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch
 """
 # One statement, so that all parts see one state of the database.
@@ -77,7 +78,10 @@ SELECT execution_id, finished_at_ms FROM executions
 WHERE finished_at_ms >= $2 AND partition = ANY($1::bigint[])
 ORDER BY finished_at_ms DESC LIMIT $3
 """
-_NOTE_DEATH: Final = "INSERT INTO deaths VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+_NOTE_DEATH: Final = """
+INSERT INTO deaths (execution_id, life, step, at_ms) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING
+"""
 _DROP_DEATHS: Final = """
 DELETE FROM deaths WHERE at_ms < $1 AND NOT EXISTS
     (SELECT 1 FROM executions WHERE executions.execution_id = deaths.execution_id)

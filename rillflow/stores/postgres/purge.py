@@ -15,7 +15,9 @@ from rillflow.stores.purge_plan import IS_FREE, Purgeable, purge_plan
 PURGEABLE: Final = f"""
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
 FROM (
-    SELECT * FROM executions
+    SELECT key, execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms,
+        parent_id
+    FROM executions
     WHERE finished_at_ms IS NOT NULL AND finished_at_ms < $1
     ORDER BY finished_at_ms, key
     LIMIT CASE WHEN $2::bigint > 0 THEN greatest(0,

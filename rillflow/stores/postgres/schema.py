@@ -1,8 +1,8 @@
 """The tables of the PostgreSQL store, as numbered migrations.
 
-The table ``rillflow_schema`` has the number of the last migration. All missing migrations are one
-transaction under an advisory lock. Released migrations are never edited: a change is a new one at
-the end.
+The table ``rillflow_schema`` has the number of the last migration, and the oldest version whose
+processes may write. All missing migrations are one transaction under an advisory lock. Released
+migrations are never edited: a change is a new one at the end.
 
 Used by `stores` and `stores/postgres`.
 """
@@ -14,7 +14,8 @@ from typing import Final
 import asyncpg
 
 from rillflow.errors import StoreError
-from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.schema_status import MIGRATIONS as DESCRIBED
+from rillflow.stores.schema_status import UNRECORDED, Migration, SchemaStatus, compatible_from
 from rillflow.stores.sql.first_rows import ALIYUN_ROW
 
 _UPGRADE_LOCK: Final = 0x52494C4C
@@ -339,6 +340,13 @@ MIGRATIONS: Final = (
     _COMPRESSION,
 )
 VERSION: Final = len(MIGRATIONS)
+_MAKE_COMPATIBILITY: Final = (
+    "ALTER TABLE rillflow_schema ADD COLUMN IF NOT EXISTS compatible_from bigint"
+)
+# Databases up to a version have no such column.
+_READ_VERSION: Final = """
+SELECT version, (to_jsonb(found) ->> 'compatible_from')::bigint FROM rillflow_schema AS found
+"""
 
 
 @asynccontextmanager
@@ -364,7 +372,11 @@ async def schema_status(url: str) -> SchemaStatus:
         return await read_status(connection, VERSION)
 
 
-async def upgrade(url: str, migrations: Sequence[str] = MIGRATIONS) -> SchemaStatus:
+async def upgrade(
+    url: str,
+    migrations: Sequence[str] = MIGRATIONS,
+    described: Sequence[Migration] = DESCRIBED,
+) -> SchemaStatus:
     """Apply the migrations that the database lacks, in one transaction.
 
     Returns:
@@ -376,16 +388,21 @@ async def upgrade(url: str, migrations: Sequence[str] = MIGRATIONS) -> SchemaSta
     """
     async with store_errors(), _connected(url) as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _UPGRADE_LOCK)
-        before = await read_status(connection, len(migrations))
+        wanted = len(migrations)
+        before = await read_status(connection, wanted)
         before.refuse_newer()
-        if before.is_current:
+        if before.found >= wanted:
             return before
         for migration in migrations[before.found :]:
             await connection.execute(migration)
         if before.found == 0:
             await connection.execute("CREATE TABLE rillflow_schema (version bigint NOT NULL)")
-            await connection.execute("INSERT INTO rillflow_schema VALUES (0)")
-        await connection.execute("UPDATE rillflow_schema SET version = $1", len(migrations))
+            await connection.execute("INSERT INTO rillflow_schema (version) VALUES (0)")
+        await connection.execute("UPDATE rillflow_schema SET version = $1", wanted)
+        if wanted > UNRECORDED:
+            await connection.execute(_MAKE_COMPATIBILITY)
+            oldest = compatible_from(wanted, described)
+            await connection.execute("UPDATE rillflow_schema SET compatible_from = $1", oldest)
         return before
 
 
@@ -393,7 +410,8 @@ async def read_status(connection: asyncpg.Connection, wanted: int) -> SchemaStat
     """Read the version from the table that an upgrade leaves, 0 if it is missing."""
     if await connection.fetchval("SELECT to_regclass('rillflow_schema')") is None:
         return SchemaStatus(0, wanted)
-    return SchemaStatus(await connection.fetchval("SELECT version FROM rillflow_schema"), wanted)
+    version, oldest = await connection.fetchrow(_READ_VERSION)
+    return SchemaStatus(version, wanted, oldest if version > wanted else None)
 
 
 @asynccontextmanager

@@ -42,7 +42,12 @@ from rillflow.stores.postgres.append_statements import (
     rows_of,
 )
 from rillflow.stores.postgres.known_places import KnownPlaces
-from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
+from rillflow.stores.postgres.schema import (
+    CONNECTION_ERRORS,
+    PURGE_LOCK,
+    VERSION,
+    read_status,
+)
 from rillflow.stores.postgres.session_settings import WRITER_SETTINGS
 
 SILENCE_S: Final = 30.0
@@ -53,7 +58,8 @@ _KEYS_AT_ONCE: Final = 512
 
 # A missing row could not be locked, so the partition gets one with the oldest epoch.
 _ENSURE_OWNERS: Final = """
-INSERT INTO owners SELECT partition, 0 FROM unnest($1::bigint[]) AS partition ORDER BY partition
+INSERT INTO owners (partition, epoch)
+SELECT partition, 0 FROM unnest($1::bigint[]) AS partition ORDER BY partition
 ON CONFLICT DO NOTHING
 """
 # The advisory lock keeps executions from being purged between here and the commit.
@@ -71,7 +77,8 @@ FROM executions WHERE execution_id = ANY($1::text[])
 _ANCESTORS: Final = "SELECT execution_id, key FROM executions WHERE execution_id = ANY($1::text[])"
 # One writer at a time counts a family. Rows are created and locked in one order.
 _ENSURE_FAMILIES: Final = """
-INSERT INTO descendants SELECT key, 0 FROM unnest($1::bigint[]) AS key ORDER BY key
+INSERT INTO descendants (execution, started)
+SELECT key, 0 FROM unnest($1::bigint[]) AS key ORDER BY key
 ON CONFLICT DO NOTHING
 """
 _LOCK_FAMILIES: Final = """
@@ -89,7 +96,7 @@ WHERE execution_id = ANY($1::text[])
 """
 # A row that was inserted, and not changed, has no earlier version.
 _PUT_PAYLOAD: Final = """
-INSERT INTO payloads VALUES ($1, $2, $3, $4)
+INSERT INTO payloads (execution, sha256, in_record, value) VALUES ($1, $2, $3, $4)
 ON CONFLICT (execution, sha256) DO UPDATE SET in_record = true
 WHERE excluded.in_record AND NOT payloads.in_record
 RETURNING xmax = 0
@@ -102,7 +109,7 @@ WITH dropped AS (
 """
 # A snapshot replaces an earlier one, which has been counted.
 _COUNT_BYTES: Final = """
-INSERT INTO stored_bytes VALUES ($1, $2, $3, $4)
+INSERT INTO stored_bytes (execution, workspace, elsewhere, bytes) VALUES ($1, $2, $3, $4)
 ON CONFLICT (execution) DO UPDATE SET bytes = stored_bytes.bytes + excluded.bytes
     - CASE WHEN $5 THEN
         coalesce((SELECT length(snapshot) FROM snapshots WHERE execution = $1), 0) ELSE 0 END
@@ -154,6 +161,8 @@ class PostgresWriter:
         self.is_full = False
         """Whether the last group was refused for want of space on the disk of the server."""
         self._known_scopes: set[int] = set()
+        # That of the tables: a later one than this release's if it was found to be compatible.
+        self._version = VERSION
         self._known = KnownPlaces()
         self._totals = Totals()
         self._keys: deque[int] = deque()
@@ -263,7 +272,7 @@ class PostgresWriter:
         if await self._write_known(connection, tickets, appends):
             return [None] * len(tickets)
         async with connection.transaction():
-            plan, unfinished = await _plan_for(connection, appends)
+            plan, unfinished = await self._plan_for(connection, appends)
             refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
             await self._write_plan(connection, plan)
         if any(refusals):
@@ -293,7 +302,7 @@ class PostgresWriter:
         is_written = False
         # What is taken, by whom ever, is told by what reads first.
         with suppress(asyncpg.IntegrityConstraintViolationError):
-            arguments = fenced_arguments(epochs, VERSION, rows)
+            arguments = fenced_arguments(epochs, self._version, rows)
             is_written = await connection.fetchval(statement, *arguments)
         if is_written:
             self._totals.rows(plan)  # none: it notes them
@@ -301,6 +310,30 @@ class PostgresWriter:
         else:
             self._known.forget()
         return is_written
+
+    async def _plan_for(
+        self, connection: asyncpg.Connection, appends: Sequence[Append]
+    ) -> tuple[AppendPlan, list[ExecutionId]]:
+        """Return an empty plan, and which of its executions have not ended."""
+        partitions = list({append.fencing_scope for append in appends})
+        owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
+        # A later statement sees what the owner before committed while this one waited.
+        places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
+        plan = AppendPlan(
+            epochs=dict(owners),
+            places={each: Place(key, last_seq) for each, key, last_seq, _ in places},
+            keys=await self._new_keys(connection, sum(each.new is not None for each in appends)),
+            families=await _families(connection, appends),
+            snapshot_seqs=await _snapshot_seqs(connection, with_late_snapshots(appends)),
+        )
+        return plan, [each for each, _, _, is_unfinished in places if is_unfinished]
+
+    async def _new_keys(self, connection: asyncpg.Connection, wanted: int) -> Iterator[int]:
+        version, keys = await connection.fetchrow(_NEW_KEYS, wanted)
+        if version != self._version:
+            (await read_status(connection, VERSION)).refuse_upgraded()
+            self._version = version
+        return iter(keys)
 
     async def _write_plan(self, connection: asyncpg.Connection, plan: AppendPlan) -> None:
         payload_bytes = await _write_payloads(connection, plan) if plan.payloads else None
@@ -329,24 +362,6 @@ class PostgresWriter:
                 await connection.close(timeout=1)
 
 
-async def _plan_for(
-    connection: asyncpg.Connection, appends: Sequence[Append]
-) -> tuple[AppendPlan, list[ExecutionId]]:
-    """Return an empty plan, and which of its executions have not ended."""
-    partitions = list({append.fencing_scope for append in appends})
-    owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
-    # A later statement sees what the owner before committed while this one waited.
-    places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
-    plan = AppendPlan(
-        epochs=dict(owners),
-        places={each: Place(key, last_seq) for each, key, last_seq, _ in places},
-        keys=await _new_keys(connection, sum(append.new is not None for append in appends)),
-        families=await _families(connection, appends),
-        snapshot_seqs=await _snapshot_seqs(connection, with_late_snapshots(appends)),
-    )
-    return plan, [each for each, _, _, is_unfinished in places if is_unfinished]
-
-
 async def _snapshot_seqs(
     connection: asyncpg.Connection, wanted: Sequence[ExecutionId]
 ) -> dict[ExecutionId, int]:
@@ -369,13 +384,6 @@ async def _families(
     await connection.execute(_ENSURE_FAMILIES, keys)
     counted = dict(await connection.fetch(_LOCK_FAMILIES, keys))
     return {head: Family(key, counted[key]) for head, key in heads.items()}
-
-
-async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int]:
-    version, keys = await connection.fetchrow(_NEW_KEYS, wanted)
-    if version != VERSION:
-        raise StoreError(f"the database was upgraded to schema version {version} meanwhile")
-    return iter(keys)
 
 
 async def _write_payloads(connection: asyncpg.Connection, plan: AppendPlan) -> dict[int, int]:

@@ -128,7 +128,7 @@ def verify(path: Path, progress: Progress) -> Verification:
             no release makes, or lacks commits.
     """
     _refuse_missing(path)
-    schema_status(path).refuse_newer()
+    schema_status(path).refuse_unknown()
     found = Verification()
     with store_errors(path), opened(path) as connection, snapshot(connection):
         try:

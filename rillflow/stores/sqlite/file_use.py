@@ -244,7 +244,9 @@ def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
     _write_use_numbers(lock, (before, number))
     with transaction(connection):
         connection.execute(MAKE_FILE_USE)
-        connection.execute("INSERT OR REPLACE INTO file_use VALUES (1, 1, ?)", (number,))
+        connection.execute(
+            "INSERT OR REPLACE INTO file_use (only, in_use, use_number) VALUES (1, 1, ?)", (number,)
+        )
     if truncate_wal(connection):
         _write_use_numbers(lock, (number,))
 

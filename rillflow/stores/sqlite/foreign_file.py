@@ -20,7 +20,7 @@ from typing import Final
 from rillflow.errors import StoreError
 from rillflow.stores.sqlite.connection import connect, damage, store_errors
 from rillflow.stores.sqlite.file_use import MAKE_FILE_USE, wal_path
-from rillflow.stores.sqlite.schema import MIGRATIONS
+from rillflow.stores.sqlite.schema import MAKE_COMPATIBILITY, MIGRATIONS
 from rillflow.stores.store_check import PATIENCE_S, StoreCheck
 
 LEAST_TIME_S: Final = 60.0
@@ -176,6 +176,7 @@ def _made(version: int) -> Iterator[sqlite3.Connection]:
             for statement in statements:
                 connection.execute(statement)
         connection.execute(MAKE_FILE_USE)
+        connection.execute(MAKE_COMPATIBILITY)
         yield connection
 
 

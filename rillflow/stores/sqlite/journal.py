@@ -58,7 +58,9 @@ SELECT execution_id, finished_at_ms FROM executions
 WHERE finished_at_ms >= ?2 AND partition IN (SELECT value FROM json_each(?1))
 ORDER BY finished_at_ms DESC LIMIT ?3
 """
-_NOTE_DEATH: Final = "INSERT OR IGNORE INTO deaths VALUES (?, ?, ?, ?)"
+_NOTE_DEATH: Final = """
+INSERT OR IGNORE INTO deaths (execution_id, life, step, at_ms) VALUES (?, ?, ?, ?)
+"""
 _DROP_DEATHS: Final = """
 DELETE FROM deaths WHERE at_ms < ? AND NOT EXISTS
     (SELECT 1 FROM executions WHERE executions.execution_id = deaths.execution_id)
@@ -93,7 +95,8 @@ class SqliteJournal:
         def take(connection: sqlite3.Connection) -> int:
             connection.execute("UPDATE epochs SET newest = newest + 1")
             connection.executemany(
-                "INSERT OR REPLACE INTO owners SELECT ?, newest FROM epochs", taken
+                "INSERT OR REPLACE INTO owners (partition, epoch) SELECT ?, newest FROM epochs",
+                taken,
             )
             ((epoch,),) = connection.execute("SELECT newest FROM epochs")
             return int(epoch)

@@ -17,7 +17,9 @@ from rillflow.stores.sql.stored_rows import execution_summary
 _PURGEABLE: Final = f"""
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
 FROM (
-    SELECT * FROM executions
+    SELECT key, execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms,
+        parent_id
+    FROM executions
     WHERE finished_at_ms IS NOT NULL AND finished_at_ms < ?1
     ORDER BY finished_at_ms, key
     LIMIT CASE WHEN ?2 > 0 THEN max(0,

@@ -15,19 +15,18 @@ from typing import Final
 
 import msgspec
 
-from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import Append
 from rillflow.stores.append_plan import (
+    EXECUTION_COLUMNS,
     AppendPlan,
-    ExecutionRow,
     Family,
     Place,
     Totals,
     ancestors_of,
     with_late_snapshots,
 )
-from rillflow.stores.sqlite.schema import VERSION
+from rillflow.stores.sqlite.schema import VERSION, refuse_upgraded
 
 _READ: Final = """
 SELECT
@@ -46,7 +45,7 @@ UPDATE executions SET status = json_extract(value, '$[1]'), code = json_extract(
 FROM json_each(?) WHERE executions.key = json_extract(value, '$[0]')
 """
 _PUT_PAYLOAD: Final = """
-INSERT INTO payloads VALUES (?, ?, ?, ?)
+INSERT INTO payloads (execution, sha256, in_record, value) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET in_record = 1 WHERE in_record < excluded.in_record
 """
 _DROP_PAYLOADS: Final = """
@@ -60,7 +59,7 @@ AND hex(sha256) NOT IN (SELECT value FROM json_each(?))
 """
 # A snapshot replaces an earlier one, which has been counted.
 _COUNT_BYTES: Final = """
-INSERT INTO stored_bytes VALUES (?1, ?2, ?3, ?4)
+INSERT INTO stored_bytes (execution, workspace, elsewhere, bytes) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (execution) DO UPDATE SET bytes = bytes + excluded.bytes
     - CASE WHEN ?5 THEN
         coalesce((SELECT length(snapshot) FROM snapshots WHERE execution = ?1), 0) ELSE 0 END
@@ -97,10 +96,10 @@ _MOST_AT_ONCE: Final = 64
 class _Insert:
     """Inserts rows of one table, up to 64 with one statement."""
 
-    def __init__(self, table: str, columns: int, *, verb: str = "INSERT") -> None:
-        row = f"({', '.join('?' * columns)})"
+    def __init__(self, table: str, columns: str, *, verb: str = "INSERT") -> None:
+        row = f"({', '.join('?' for _ in columns.split(','))})"
         self._by_rows = tuple(
-            f"{verb} INTO {table} VALUES {', '.join([row] * rows)}"
+            f"{verb} INTO {table} ({columns}) VALUES {', '.join([row] * rows)}"
             for rows in range(1, _MOST_AT_ONCE + 1)
         )
 
@@ -111,10 +110,10 @@ class _Insert:
             connection.execute(self._by_rows[len(some) - 1], tuple(values))
 
 
-_INSERT_RECORDS: Final = _Insert("journal", 3)
-_INSERT_EXECUTIONS: Final = _Insert("executions", len(ExecutionRow._fields))
-_PUT_DESCENDANTS: Final = _Insert("descendants", 2, verb="INSERT OR REPLACE")
-_PUT_SNAPSHOTS: Final = _Insert("snapshots", 3, verb="INSERT OR REPLACE")
+_INSERT_RECORDS: Final = _Insert("journal", "execution, seq, record")
+_INSERT_EXECUTIONS: Final = _Insert("executions", EXECUTION_COLUMNS)
+_PUT_DESCENDANTS: Final = _Insert("descendants", "execution, started", verb="INSERT OR REPLACE")
+_PUT_SNAPSHOTS: Final = _Insert("snapshots", "execution, seq, snapshot", verb="INSERT OR REPLACE")
 
 _json: Final = msgspec.json.Encoder()
 _owners: Final = msgspec.json.Decoder(list[tuple[int, int]])
@@ -125,7 +124,7 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
     """Read, inside the writing transaction, what the append plan needs.
 
     Raises:
-        StoreError: A newer release has upgraded the database meanwhile.
+        StoreError: A newer release has upgraded the database meanwhile, and this one may not write.
         sqlite3.Error: The database could not be read.
     """
     scopes = _json.encode(list({append.fencing_scope for append in appends}))
@@ -133,7 +132,7 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
     row = connection.execute(_READ, (scopes.decode(), execution_ids.decode())).fetchone()
     version, newest_key, owners, places = row
     if version != VERSION:
-        raise StoreError(f"the database was upgraded to schema version {version} meanwhile")
+        refuse_upgraded(connection)
     return AppendPlan(
         epochs=dict(_owners.decode(owners)),
         places={each: Place(key, last_seq) for each, key, last_seq in _places.decode(places)},

@@ -2,7 +2,7 @@
 
 ``PRAGMA user_version`` has the number of the last migration. A migration is one transaction, so a
 database is at one version or at the next, never between. Released migrations are never edited: a
-change is a new one at the end.
+change is a new one at the end. A table has the oldest version whose processes may write.
 
 Used by `stores` and `stores/sqlite`.
 """
@@ -15,7 +15,8 @@ from typing import Final
 
 from rillflow.errors import StoreError
 from rillflow.stores.private_files import close_to_others, make_private
-from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.schema_status import MIGRATIONS as DESCRIBED
+from rillflow.stores.schema_status import UNRECORDED, Migration, SchemaStatus, compatible_from
 from rillflow.stores.sql.first_rows import ALIYUN_ROW
 from rillflow.stores.sqlite.connection import (
     connect,
@@ -322,6 +323,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _COMPRESSION,
 )
 VERSION: Final = len(MIGRATIONS)
+MAKE_COMPATIBILITY: Final = """
+CREATE TABLE IF NOT EXISTS schema_compatibility (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    compatible_from INTEGER NOT NULL
+)"""
+_COMPATIBILITY_WORDS: Final = MAKE_COMPATIBILITY.replace(" IF NOT EXISTS", "").split()
+_COMPATIBILITY_SQL: Final = (
+    "SELECT sql FROM sqlite_master WHERE name = 'schema_compatibility' AND type = 'table'"
+)
+_SET_COMPATIBLE: Final = (
+    "INSERT OR REPLACE INTO schema_compatibility (only, compatible_from) VALUES (1, ?)"
+)
 
 
 def schema_status(path: Path) -> SchemaStatus:
@@ -378,7 +391,9 @@ def migrate_file(path: Path) -> SchemaStatus:
 
 
 def migrate(
-    connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS
+    connection: sqlite3.Connection,
+    migrations: Sequence[Sequence[str]] = MIGRATIONS,
+    described: Sequence[Migration] = DESCRIBED,
 ) -> SchemaStatus:
     """Apply the migrations that the database lacks, one transaction each.
 
@@ -404,6 +419,7 @@ def migrate(
             found.refuse_newer()
             if found.found == version:
                 _apply(connection, migrations[version], version + 1)
+                _record(connection, version + 1, described)
         version = max(found.found, version + 1)
     return before
 
@@ -421,6 +437,22 @@ def _apply(connection: sqlite3.Connection, statements: Sequence[str], version: i
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+def _record(connection: sqlite3.Connection, version: int, described: Sequence[Migration]) -> None:
+    if version > UNRECORDED:
+        connection.execute(MAKE_COMPATIBILITY)
+        connection.execute(_SET_COMPATIBLE, (compatible_from(version, described),))
+
+
+def refuse_upgraded(connection: sqlite3.Connection) -> None:
+    """Refuse to write to a database that was upgraded, unless this release may go on.
+
+    Raises:
+        StoreError: It may not.
+        sqlite3.Error: The version could not be read.
+    """
+    _status(connection, VERSION).refuse_upgraded()
+
+
 def _read_status(connection: sqlite3.Connection, wanted: int) -> SchemaStatus:
     with snapshot(connection):
         return _status(connection, wanted)
@@ -432,4 +464,13 @@ def _status(connection: sqlite3.Connection, wanted: int) -> SchemaStatus:
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
     if application_id != APPLICATION_ID and (version or tables):
         raise StoreError("the file is a database of another program")
-    return SchemaStatus(version, wanted)
+    return SchemaStatus(version, wanted, _oldest(connection) if version > wanted else None)
+
+
+def _oldest(connection: sqlite3.Connection) -> int | None:
+    """Return the oldest version whose processes may write, if the table of it is as it is made."""
+    found = connection.execute(_COMPATIBILITY_SQL).fetchone()
+    if found is None or str(found[0]).split() != _COMPATIBILITY_WORDS:
+        return None
+    row = connection.execute("SELECT compatible_from FROM schema_compatibility").fetchone()
+    return row[0] if row is not None and isinstance(row[0], int) else None

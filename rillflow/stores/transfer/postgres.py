@@ -31,7 +31,7 @@ async def connected(url: str, *, writes: bool) -> "PostgresSession":
         await upgrade(url)
     else:
         status = await schema_status(url)
-        status.refuse_newer()
+        status.refuse_unknown()
         if not status.is_current:
             raise StoreError(
                 "the database is of an earlier release, or empty: `rillflow db status`"

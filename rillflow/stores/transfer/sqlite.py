@@ -98,6 +98,6 @@ def _refuse_unreadable(path: Path) -> None:
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
     status = schema_status(path)
-    status.refuse_newer()
+    status.refuse_unknown()
     if not status.is_current:
         raise StoreError(f"{path} is of an earlier release: upgrade it by `rillflow db upgrade`")

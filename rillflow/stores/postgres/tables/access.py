@@ -21,7 +21,7 @@ from rillflow.stores.postgres.database import PostgresDatabase
 
 _LOCK: Final = "LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE"
 _PUT: Final = """
-INSERT INTO api_keys SELECT $1, $2 WHERE (SELECT count(*) FROM api_keys) < $3
+INSERT INTO api_keys (name, key) SELECT $1, $2 WHERE (SELECT count(*) FROM api_keys) < $3
 ON CONFLICT DO NOTHING RETURNING name
 """
 _READ_ALL: Final = "SELECT key FROM api_keys ORDER BY name"

@@ -11,10 +11,15 @@ from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.sql.name_rows import name_rows
 from rillflow.stores.sql.stored_rows import version_row
 
-_PUT_TEXT: Final = "INSERT INTO definitions VALUES ($1, $2) ON CONFLICT DO NOTHING"
-_PUT_NAME: Final = "INSERT INTO names VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_PUT_TEXT: Final = """
+INSERT INTO definitions (definition_id, text) VALUES ($1, $2) ON CONFLICT DO NOTHING
+"""
+_PUT_NAME: Final = """
+INSERT INTO names (business, feature, alias) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+"""
 _PUT_KNOWN_VERSION: Final = """
-INSERT INTO known_versions VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+INSERT INTO known_versions (business, feature, version, bytes) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING
 """
 _DEFINITION_BYTES: Final = """
 SELECT coalesce(sum(bytes), 0)::bigint FROM known_versions WHERE business = $1
@@ -24,7 +29,8 @@ _LOCK_ALIAS: Final = """
 SELECT FROM names WHERE business = $1 AND feature = $2 AND alias = $3 FOR UPDATE
 """
 _PUT_VERSION: Final = """
-INSERT INTO versions VALUES (nextval('version_positions'), $1, $2, $3, $4, $5)
+INSERT INTO versions (position, business, feature, alias, version, created_at_ms)
+VALUES (nextval('version_positions'), $1, $2, $3, $4, $5)
 ON CONFLICT (business, feature, alias, version)
 DO UPDATE SET position = excluded.position, created_at_ms = excluded.created_at_ms
 """
@@ -39,7 +45,7 @@ SELECT version, created_at_ms FROM versions
 WHERE business = $1 AND feature = $2 AND alias = $3 ORDER BY position DESC
 """
 _PUT_RULE: Final = """
-INSERT INTO rules VALUES ($1, $2, $3, $4, $5)
+INSERT INTO rules (kind, business, subject, name, rule) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (kind, business, subject, name) DO UPDATE SET rule = excluded.rule
 """
 

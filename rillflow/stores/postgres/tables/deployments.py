@@ -10,7 +10,8 @@ from rillflow.stores.postgres.database import PostgresDatabase
 
 _READ: Final = "SELECT wanted FROM deployment"
 _FIRST: Final = """
-INSERT INTO deployment VALUES (1, $1, $2) ON CONFLICT DO NOTHING RETURNING wanted
+INSERT INTO deployment (only_one, version, wanted) VALUES (1, $1, $2)
+ON CONFLICT DO NOTHING RETURNING wanted
 """
 _NEXT: Final = """
 UPDATE deployment SET version = $1, wanted = $2 WHERE version = $3 RETURNING wanted

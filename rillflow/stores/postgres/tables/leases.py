@@ -13,7 +13,8 @@ _READ: Final = """
 SELECT lease, extract(epoch FROM clock_timestamp())::double precision - renewed_s FROM lease
 """
 _FIRST: Final = """
-INSERT INTO lease VALUES (1, $1, $2, extract(epoch FROM clock_timestamp()))
+INSERT INTO lease (only_one, turn, lease, renewed_s)
+VALUES (1, $1, $2, extract(epoch FROM clock_timestamp()))
 ON CONFLICT DO NOTHING RETURNING turn
 """
 _NEXT: Final = """
@@ -22,7 +23,7 @@ UPDATE lease SET turn = $1, lease = $2,
 WHERE turn = $1 - 1 RETURNING turn
 """
 _TAKE_OWN: Final = """
-INSERT INTO owner_leases VALUES ($1, $2, 0)
+INSERT INTO owner_leases (name, life, renewals) VALUES ($1, $2, 0)
 ON CONFLICT (name) DO UPDATE SET life = excluded.life, renewals = 0
 """
 # A renewal need not survive a crash of the server, so its commit does not wait for the disk.

@@ -7,7 +7,9 @@ from typing import Final
 
 from rillflow.stores.postgres.database import PostgresDatabase
 
-_PUT: Final = "INSERT INTO ended_sessions VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_PUT: Final = """
+INSERT INTO ended_sessions (session_id, ends_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING
+"""
 _TRIM: Final = "DELETE FROM ended_sessions WHERE ends_ms <= $1"
 _READ: Final = "SELECT session_id FROM ended_sessions WHERE ends_ms > $1 ORDER BY session_id"
 

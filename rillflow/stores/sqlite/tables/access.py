@@ -21,7 +21,8 @@ from rillflow.ports.storage.access import (
 from rillflow.stores.sqlite.database import SqliteDatabase
 
 _PUT: Final = """
-INSERT OR IGNORE INTO api_keys SELECT ?, ? WHERE (SELECT count(*) FROM api_keys) < ?
+INSERT OR IGNORE INTO api_keys (name, key)
+SELECT ?, ? WHERE (SELECT count(*) FROM api_keys) < ?
 """
 _READ_ALL: Final = "SELECT key FROM api_keys ORDER BY name"
 _READ: Final = "SELECT key FROM api_keys WHERE name = ?"

@@ -12,9 +12,11 @@ from rillflow.stores.sql.name_rows import name_rows
 from rillflow.stores.sql.stored_rows import version_row
 from rillflow.stores.sqlite.database import SqliteDatabase
 
-_PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions VALUES (?, ?)"
-_PUT_NAME: Final = "INSERT OR IGNORE INTO names VALUES (?, ?, ?)"
-_PUT_KNOWN_VERSION: Final = "INSERT OR IGNORE INTO known_versions VALUES (?, ?, ?, ?)"
+_PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions (definition_id, text) VALUES (?, ?)"
+_PUT_NAME: Final = "INSERT OR IGNORE INTO names (business, feature, alias) VALUES (?, ?, ?)"
+_PUT_KNOWN_VERSION: Final = """
+INSERT OR IGNORE INTO known_versions (business, feature, version, bytes) VALUES (?, ?, ?, ?)
+"""
 # Replacing the row gives it a new position, which makes the version the newest again.
 _PUT_VERSION: Final = """
 INSERT OR REPLACE INTO versions (business, feature, alias, version, created_at_ms)
@@ -143,7 +145,8 @@ class SqliteCatalogue:
         """Set a rule: kind ``gray`` (scope business, feature) or ``ab`` (business, key)."""
         business, subject = scope
         await self._execute(
-            "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO rules (kind, business, subject, name, rule)"
+            " VALUES (?, ?, ?, ?, ?)",
             kind,
             business,
             subject,

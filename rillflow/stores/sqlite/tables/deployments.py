@@ -10,7 +10,7 @@ from rillflow.ports.deployment import Deployment, decode_stored, encode_stored
 from rillflow.stores.sqlite.database import SqliteDatabase
 
 _READ: Final = "SELECT wanted FROM deployment"
-_FIRST: Final = "INSERT OR IGNORE INTO deployment VALUES (1, ?, ?)"
+_FIRST: Final = "INSERT OR IGNORE INTO deployment (only, version, wanted) VALUES (1, ?, ?)"
 _NEXT: Final = "UPDATE deployment SET version = ?, wanted = ? WHERE version = ?"
 
 

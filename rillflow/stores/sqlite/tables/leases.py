@@ -14,7 +14,8 @@ _READ: Final = """
 SELECT lease, (julianday('now') - 2440587.5) * 86400.0 - renewed_s FROM lease
 """
 _FIRST: Final = """
-INSERT OR IGNORE INTO lease VALUES (1, ?, ?, (julianday('now') - 2440587.5) * 86400.0)
+INSERT OR IGNORE INTO lease (only, turn, lease, renewed_s)
+VALUES (1, ?, ?, (julianday('now') - 2440587.5) * 86400.0)
 """
 _NEXT: Final = """
 UPDATE lease SET turn = ?, lease = ?,
@@ -22,7 +23,7 @@ UPDATE lease SET turn = ?, lease = ?,
 WHERE turn = ?
 """
 _TAKE_OWN: Final = """
-INSERT INTO owner_leases VALUES (?, ?, 0)
+INSERT INTO owner_leases (name, life, renewals) VALUES (?, ?, 0)
 ON CONFLICT (name) DO UPDATE SET life = excluded.life, renewals = 0
 """
 _RENEW_OWN: Final = "UPDATE owner_leases SET renewals = renewals + 1 WHERE name = ? AND life = ?"

@@ -8,7 +8,7 @@ from typing import Final
 
 from rillflow.stores.sqlite.database import SqliteDatabase
 
-_PUT: Final = "INSERT OR IGNORE INTO ended_sessions VALUES (?, ?)"
+_PUT: Final = "INSERT OR IGNORE INTO ended_sessions (session_id, ends_ms) VALUES (?, ?)"
 _TRIM: Final = "DELETE FROM ended_sessions WHERE ends_ms <= ?"
 _READ: Final = "SELECT session_id FROM ended_sessions WHERE ends_ms > ? ORDER BY session_id"
 
