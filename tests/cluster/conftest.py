@@ -67,6 +67,7 @@ APART: Final = frozenset(
         "test_front.py",
         "test_gateways.py",
         "test_kill_everything.py",
+        "test_node_death.py",
         "test_nodes.py",
         "test_one_store.py",
         "test_pgbouncer.py",

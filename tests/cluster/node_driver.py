@@ -1,11 +1,12 @@
 """A driver on a Ray of several nodes.
 
-    python tests/cluster/node_driver.py ADDRESS STORE FUNCTIONS
+    python tests/cluster/node_driver.py ADDRESS STORE FUNCTIONS [DISPATCHERS]
 
 Joins the cluster, then reads one command a line and answers each with a line, ``answer: ``
 and JSON:
 
-``launch``     starts two execution actors and a dispatcher, and waits until they take calls
+``launch``     starts two execution actors and dispatchers, one if it is not told how many, and
+               waits until they take calls
 ``serve``      the same, and serves the HTTP API of these actors; its address
 ``replicate``  serves it in a process on the node beside this one as well; the address there
 ``owners``     the execution actors: name to process id and node id
@@ -50,10 +51,14 @@ TASK: Final = """
 class Driver:
     """What the commands do."""
 
-    def __init__(self, store: str, url: str) -> None:
+    def __init__(self, store: str, url: str, dispatchers: str) -> None:
         self._url = url
         self._settings = Settings(
-            store=store, execution_actors=ACTORS, callback_host=url, egress_allow=("127.0.0.1",)
+            store=store,
+            execution_actors=ACTORS,
+            dispatcher_actors=int(dispatchers),
+            callback_host=url,
+            egress_allow=("127.0.0.1",),
         )
         self._stack = ray_stack(self._settings)
 
@@ -121,10 +126,10 @@ class Driver:
         return str(shown["dag_status"] if isinstance(shown, dict) else shown)
 
 
-async def main(address: str, store: str, functions: str) -> None:
+async def main(address: str, store: str, functions: str, dispatchers: str = "1") -> None:
     """Join the cluster, say so, and answer until the input ends."""
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
-    driver = Driver(store, functions)
+    driver = Driver(store, functions, dispatchers)
     await obey(driver)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.api import Functions
-from tests.cluster.load import steps, under_load
+from tests.cluster.load import Load, steps, under_load
 from tests.cluster.processes import END_S, LOOK_S, OwnStack, kill, proxies, workers
 from tests.loopback import closed_port
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.cluster
 
 log = logging.getLogger(__name__)
 
-MOST_WAIT_S: Final = 5.0
-"""The bound on a busy machine; `docs/decisions/ownership/takeover.md` has what was measured."""
-TRIES: Final = 3
+MOST_COST_S: Final = 1.0
+"""A request takes so much longer at most when a replica is lost."""
+TRIES: Final = 4
 """So often a replica is lost until the bound holds: others on the machine hold requests up, too."""
 
 
@@ -77,18 +77,27 @@ def test_the_loss_of_one_of_two_replicas_keeps_no_request_waiting(
             load.wait_for(50)
             for _ in range(TRIES):
                 replicas = _both_replicas(own)
-                load.slowest_s = 0.0
+                usual_s = _slowest_of_next(load)
                 kill(replicas[0])
-                load.wait_for(len(load.acknowledged) + 100)
-                facts = f"{len(load.refused)} refused, the slowest took {load.slowest_s:.2f} s"
-                log.warning("after the loss of a replica: %s", facts)
-                if load.slowest_s < MOST_WAIT_S:
+                slowest_s = _slowest_of_next(load)
+                facts = (
+                    f"{len(load.refused)} refused, {slowest_s:.2f} s in place of {usual_s:.2f} s"
+                )
+                log.warning("the slowest after the loss of a replica: %s", facts)
+                if slowest_s - usual_s <= MOST_COST_S:
                     break
         load.check_ends()
         load.check_refusals()
-        assert load.slowest_s < MOST_WAIT_S, facts
+        assert slowest_s - usual_s <= MOST_COST_S, facts
     finally:
         own.stop()
+
+
+def _slowest_of_next(load: Load) -> float:
+    """Return how long the slowest of the next hundred requests takes, and those beside them."""
+    load.slowest_s = 0.0
+    load.wait_for(len(load.acknowledged) + 100)
+    return load.slowest_s
 
 
 def _both_replicas(own: OwnStack) -> list[int]:
