@@ -4,7 +4,7 @@ Used by `actors/readiness.py` and `actors/stack.py`.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import ray
@@ -16,6 +16,7 @@ from rillflow.actors.names import (
     dedicated_actor_name,
     execution_actor_name,
     owner_index,
+    partitions_of,
 )
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import is_controlled
@@ -27,6 +28,8 @@ from rillflow.ports.storage.store import ExecutionFilter, Store
 from rillflow.settings import Settings
 
 UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
+MOST_COUNTED: Final = 20_000
+"""More unfinished executions are not counted by actor, for which the store reads each row."""
 ANSWER_S: Final = 2.0
 """How long the controller may take to report."""
 
@@ -63,6 +66,7 @@ class RayCluster:
             asyncio.to_thread(_addresses),
             self._store.count_executions(ExecutionFilter(statuses=UNFINISHED)),
         )
+        unfinished = sum(counts.values())
         reports = [each.report for each in seen if each.report is not None]
         reported = {report.name for report in reports}
         expected = {*dispatchers(self._settings), *owners(self._settings)}
@@ -81,13 +85,30 @@ class RayCluster:
                 each: _holder(each, owners_of(wanted, self._settings), reported)
                 for each in executions
             },
-            unfinished=sum(counts.values()),
+            unfinished=unfinished,
+            stored=await self._stored(unfinished, owners_of(wanted, self._settings)),
         )
+
+    async def _stored(self, unfinished: int, owners: int) -> dict[str, int]:
+        if unfinished > MOST_COUNTED:
+            return {}
+        counts = await self._store.count_partitions(ExecutionFilter(statuses=UNFINISHED))
+        return stored_by_owner(counts, owners)
 
 
 def owners_of(wanted: Deployment | None, settings: Settings) -> int:
     """Return how many execution actors share the partitions."""
     return settings.execution_actors if wanted is None else wanted.execution_actors
+
+
+def stored_by_owner(counts: Mapping[int, int], owners: int) -> dict[str, int]:
+    """Return how many executions each execution actor has, of the counts of partitions."""
+    return {
+        execution_actor_name(index): sum(
+            counts.get(each, 0) for each in partitions_of(index, owners)
+        )
+        for index in range(owners)
+    }
 
 
 def _holder(execution_id: ExecutionId, owners: int, actors: Collection[str]) -> str:

@@ -311,7 +311,8 @@ class ControllerActor:
             # Actors stay on the machine of the file; a replica on another one does not start.
             self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
         else:
-            self._say(sentence_of(step), self._causes(seen))
+            running = [each.running for each in seen]
+            self._say(sentence_of(step, self._wanted, running), self._causes(seen))
         if step is None or (isinstance(step, Wait) and step.may_last):
             await self._balance(seen)
             return self._until_next_look_s()

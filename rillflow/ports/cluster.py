@@ -112,7 +112,8 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     ``silent`` are the names of actors that there are, or should be, and that do not answer.
     ``descriptions`` has what actors tell besides, by name, and ``addresses`` the address of each
     node. ``holders`` names the actor that holds each execution that was asked for. ``unfinished``
-    counts the executions in the store that have not ended.
+    counts the executions in the store that have not ended, and ``stored`` those of the partitions
+    of each execution actor, by its name; it is empty where there are too many to be counted so.
     """
 
     wanted: Deployment | None
@@ -124,6 +125,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     addresses: dict[str, str] = {}
     holders: dict[ExecutionId, str] = {}
     unfinished: int | None = None
+    stored: dict[str, int] = {}
 
 
 class Cluster(Protocol):

@@ -234,6 +234,13 @@ RESTARTS: Final = Metric(
     "Processes of actors that have ended unexpectedly, since the controller began.",
     ("actor",),
 )
+FENCINGS: Final = Metric(
+    "rillflow_actor_fencings",
+    Kind.COUNTER,
+    "Processes of actors that ended because another owner had their partitions, since the"
+    " controller began.",
+    ("actor",),
+)
 SILENT_ACTORS: Final = Metric(
     "rillflow_silent_actors", Kind.GAUGE, "Actors that should run and do not answer."
 )
@@ -303,7 +310,7 @@ METRICS: Final = (
     *(HOT, TIMERS, UNANSWERED, HELD, QUEUED, SPANS),
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
     *(REQUESTS, REQUEST_LATENCY, ENDPOINTS, ERRORS),
-    *(STORE_BYTES, WORKSPACE_STORE_BYTES, RESTARTS, SILENT_ACTORS, READY, MEMORY_USED),
+    *(STORE_BYTES, WORKSPACE_STORE_BYTES, RESTARTS, FENCINGS, SILENT_ACTORS, READY, MEMORY_USED),
     *(TRIGGER_EVENTS, TRIGGER_LATENESS, TRIGGER_SOURCES, TRIGGER_LAG),
     *(PROCESS_UP, CPU, RESIDENT, LONGEST_TURN, SLOW_TURNS),
 )

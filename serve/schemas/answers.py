@@ -428,6 +428,11 @@ class ClusterActor(BaseModel):
     epoch: int = Field(description="The epoch under which it owns them.")
     hot: int = Field(description="Executions in its memory that have not ended.")
     calls: int = Field(description="Calls of functions under way.")
+    stored: int | None = Field(
+        default=None,
+        description="Executions of its partitions in the store that have not ended, unless"
+        " there are more than 20,000 in all.",
+    )
     protocol: int | None = Field(default=None, description="What it speaks with other processes.")
     queue: int | None = Field(default=None, description="Messages that it is at, or that wait.")
     append_ms: float | None = Field(

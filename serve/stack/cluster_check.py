@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import ray
-from ray.serve.config import ProxyLocation
-from ray.serve.exceptions import RayServeException
-from ray.serve.schema import HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rillflow.errors import StackError
-from rillflow.private_apis.ray_serve.listening import address_of_serve
 from rillflow.runtime.process.environment_findings import Finding, lacking_at_head
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
 from serve.stack.deployment_file import is_ours, read_deployment_file
+from serve.stack.http_options import unchangeable
 
 ANSWER_S: Final = 90.0
 """How long the nodes may take, which set up the runtime environment meanwhile."""
@@ -96,8 +94,7 @@ def examine(path: Path) -> Checked:
     nodes = [_ask_nodes(each, node_probe.probe, each.import_path) for each in ours]
     found = [each for asked in nodes for each in findings(asked, schema.http_options.host)]
     found += [each for application in ours for each in misnamed(application)]
-    if schema.proxy_location != ProxyLocation.Disabled:
-        found += listening_elsewhere(address_of_running_serve(), schema.http_options)
+    found += unchangeable(schema)
     told = next((each.facts for asked in nodes for each in asked if "code" in each.facts), {})
     return Checked(
         sorted(dict.fromkeys(found), key=lambda each: not each.is_error),
@@ -145,33 +142,6 @@ def _of_node(facts: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _told(nodes: Iterable[NodeReport], fact: str) -> list[str]:
     return sorted({told for _, facts in nodes for told in facts.get(fact, ())})
-
-
-def address_of_running_serve() -> tuple[str, int] | None:
-    """Return the address and the port that Serve listens on; None where it does not run."""
-    try:
-        return address_of_serve()
-    except (ray.exceptions.RayError, RayServeException):
-        return None
-
-
-def listening_elsewhere(
-    listens: tuple[str, int] | None, wanted: HTTPOptionsSchema
-) -> Iterator[Finding]:
-    """Yield that Serve listens on another address than wanted: it cannot change it while it runs.
-
-    Args:
-        listens: Where it listens; None where it does not run.
-        wanted: What the file asks for.
-    """
-    if listens not in (None, (wanted.host, wanted.port)):
-        is_at, to_be = (":".join(map(str, each)) for each in (listens, (wanted.host, wanted.port)))
-        sentence = (
-            f"http_options: Serve runs and listens on {is_at}, and starts to listen on {to_be} only"
-            " when it starts anew: end it with `rillflow cluster stop` (or `serve shutdown`, if"
-            " other applications keep it), and deploy then"
-        )
-        yield Finding(sentence, is_error=True)
 
 
 def misnamed(application: ServeApplicationSchema) -> Iterator[Finding]:

@@ -123,6 +123,7 @@ class OneActor:
         self.silent: list[str] = []
         self.descriptions: dict[str, ActorDescription] = {}
         self.unfinished: int | None = None
+        self.stored: dict[str, int] = {}
         self.is_controlled = False
 
     async def state(self, executions: Sequence[ExecutionId] = ()) -> ClusterState:
@@ -136,6 +137,7 @@ class OneActor:
             addresses={"n": "10.0.0.1 (one)"},
             holders=dict.fromkeys(executions, self.actor.name),
             unfinished=self.unfinished,
+            stored=self.stored,
         )
 
 

@@ -122,16 +122,21 @@ async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api
     }
     [actor] = body["actors"]
     assert (actor["restarts"], actor["fencings"]) == (5, 4)
+    told = (await api.client.get("/metrics")).text
+    assert 'rillflow_actor_restarts_total{actor="rillflow:execution:0",process="stack"} 5' in told
+    assert 'rillflow_actor_fencings_total{actor="rillflow:execution:0",process="stack"} 4' in told
 
 
 async def test_it_tells_what_each_actor_is_at_and_how_long_appends_take(api: Api) -> None:
     cluster = cluster_of(api)
     cluster.unfinished = 12
+    cluster.stored = {cluster.actor.name: 11}
     described = decode_description(encode_description(cluster.actor, queue=3, append_ms=1.25))
     cluster.descriptions = {cluster.actor.name: described}
     body = await shown(api)
     assert body["unfinished_executions"] == 12
     [actor] = body["actors"]
+    assert actor["stored"] == 11
     assert (actor["protocol"], actor["queue"], actor["append_ms"]) == (PROTOCOL, 3, 1.25)
     assert actor["address"] == "10.0.0.1 (one)"
 

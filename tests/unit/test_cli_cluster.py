@@ -44,7 +44,7 @@ def state(*actors: dict[str, Any], converged: bool = True, **more: Any) -> dict[
 
 
 def test_each_actor_has_a_line_with_what_it_runs_with() -> None:
-    owner = actor("rillflow:execution:0", partitions=256, hot=5, restarts=2, fencings=1)
+    owner = actor("rillflow:execution:0", partitions=256, hot=5, stored=7, restarts=2, fencings=1)
     with stand_in(**{CLUSTER: state(actor("rillflow:dispatcher:0"), owner)}) as (url, _):
         code, printed, told = run("cluster", "status", "--url", url)
     assert (code, told) == (0, "")
@@ -52,8 +52,8 @@ def test_each_actor_has_a_line_with_what_it_runs_with() -> None:
     assert lines[0] == "wanted   settings 3, code 0.2/1, 1 execution actors, 1 dispatchers"
     assert lines[1].startswith("rillflow:dispatcher:0 ")
     assert lines[1].endswith(" node 01234567, settings 3, code 0.2/1, 4 calls")
-    assert (
-        "settings 3, code 0.2/1, 256 partitions, 5 hot, 4 calls, 2 restarts, 1 fencings" in lines[2]
+    assert lines[2].endswith(
+        "code 0.2/1, 256 partitions, 5 hot, 7 stored, 4 calls, 2 restarts, 1 fencings"
     )
     assert lines[3] == "everything runs as wanted"
 

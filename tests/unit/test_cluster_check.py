@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from ray.serve.schema import HTTPOptionsSchema, ServeApplicationSchema
+from ray.serve.schema import ServeApplicationSchema
 
 from rillflow.runtime.process.environment_findings import Finding, lacking, lacking_at_head
 from serve.stack.cluster_check import (
@@ -17,7 +17,6 @@ from serve.stack.cluster_check import (
     callback_findings,
     check,
     findings,
-    listening_elsewhere,
     misnamed,
     not_joined,
 )
@@ -200,26 +199,6 @@ def test_a_store_that_nobody_answers_is_named_without_its_password(
     assert problem.startswith("the store cannot be used (RILLFLOW_STORE): PostgreSQL: ")
     step = f"; see that something answers at postgresql://somebody:***@{place} from this node"
     assert problem.endswith(f"{step}, or correct RILLFLOW_STORE")
-
-
-@pytest.mark.parametrize("running", [("127.0.0.1", 8080), ("0.0.0.0", 8081)])
-def test_an_address_that_a_running_serve_does_not_listen_on_is_an_error(
-    running: tuple[str, int],
-) -> None:
-    wanted = HTTPOptionsSchema(host="127.0.0.1", port=8081)
-    [found] = listening_elsewhere(running, wanted)
-    assert found.is_error
-    assert f"listens on {running[0]}:{running[1]}, and starts to listen on 127.0.0.1:8081" in (
-        found.sentence
-    )
-    assert "`rillflow cluster stop`" in found.sentence
-
-
-@pytest.mark.parametrize("running", [None, ("127.0.0.1", 8081)])
-def test_the_address_of_a_running_serve_and_of_none_may_be_asked_for(
-    running: tuple[str, int] | None,
-) -> None:
-    assert not list(listening_elsewhere(running, HTTPOptionsSchema(host=LOOPBACK, port=8081)))
 
 
 def test_an_address_for_callbacks_that_does_not_answer_is_told_with_the_nodes() -> None:

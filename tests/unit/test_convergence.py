@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -272,6 +273,41 @@ def test_whatever_runs_becomes_what_is_wanted_and_no_actor_starts_twice(
 
 
 def test_a_step_is_told_of_one_actor_and_of_several() -> None:
-    assert sentence_of(Start(("a",))) == "a is being started"
-    assert sentence_of(Start(("a", "b"))) == "a, b are being started"
-    assert sentence_of(End(("a", "b"))) == "a, b are being ended"
+    assert sentence_of(Start(("a",)), FIRST) == "a is being started"
+    assert sentence_of(Start(("a", "b")), FIRST) == "a, b are being started"
+    assert sentence_of(End(("a", "b")), FIRST) == "a, b are being ended"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "with_what"),
+    [
+        (FIRST, ""),
+        (replace(FIRST, settings_digest="other"), ", other settings"),
+        (replace(FIRST, secrets_digest="other"), ", other secrets"),
+        (
+            replace(FIRST, code_version="0.9", dispatcher_actors=3),
+            f", code 0.9 in place of {FIRST.code_version}, dispatchers: 3 in place of 1",
+        ),
+    ],
+)
+def test_who_is_replaced_is_told_with_what_it_was_started_with(
+    earlier: Deployment, with_what: str
+) -> None:
+    wanted = replace(FIRST, version=2)
+    actors = running(earlier)
+    todo = step(wanted, actors)
+    assert todo == Replace("d0")
+    version = "version 1 of the deployment in place of 2"
+    told = f"d0 is being replaced, since it was started with {version}{with_what}"
+    assert sentence_of(todo, wanted, actors) == told
+
+
+def test_who_is_replaced_without_saying_what_it_was_started_with_is_told_too() -> None:
+    actors = [Running("d0", DISPATCHER, None)]
+    told = "d0 is being replaced, since it was started with what it does not say"
+    assert sentence_of(Replace("d0"), FIRST, actors) == told
+    actors = running(replace(FIRST, store_id="other"))
+    told = "d0 is being replaced, since it was started with another store"
+    assert sentence_of(Replace("d0"), FIRST, actors) == told
+    told = "d0 is being replaced, since it does not answer"
+    assert sentence_of(Replace("d0", is_silent=True), FIRST, actors) == told

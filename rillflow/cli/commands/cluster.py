@@ -188,6 +188,8 @@ def _of_actor(actor: Any) -> str:
     ]
     if actor["partitions"]:
         facts += [f"{actor['partitions']} partitions", f"{actor['hot']} hot"]
+    if "stored" in actor:
+        facts.append(f"{actor['stored']} stored")
     facts.append(f"{actor['calls']} calls")
     if "queue" in actor:
         facts.append(f"queue {actor['queue']}")

@@ -26,7 +26,7 @@ COLOURS: Final = {
 }
 HOSTS: Final = ("host", "circuit", "under way", "waiting", "held", "calls/s at most")
 ACTORS: Final = (
-    *("actor", "node", "state", "partitions", "in memory", "calls", "queue", "append ms"),
+    *("actor", "node", "state", "partitions", "in memory", "stored", "calls", "queue", "append ms"),
     *("restarts", "fencings"),
 )
 
@@ -85,7 +85,10 @@ def actors(state: Mapping[str, Any]) -> list[Row]:
     return [
         (
             *(visible_line(each["name"]), visible_line(each["node"][:SHOWN_ID]), _state(each)),
-            *(_number(each.get(name)) for name in ("partitions", "hot", "calls", "queue")),
+            *(
+                _number(each.get(name))
+                for name in ("partitions", "hot", "stored", "calls", "queue")
+            ),
             _number(each.get("append_ms"), digits=1) if each["partitions"] else "",
             *(_number(each.get(name)) for name in ("restarts", "fencings")),
         )

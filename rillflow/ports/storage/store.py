@@ -251,6 +251,10 @@ class Journal(Protocol):
         """Count executions by status."""
         ...
 
+    async def count_partitions(self, wanted: ExecutionFilter) -> dict[int, int]:
+        """Count executions by partition; those without any are omitted."""
+        ...
+
     async def stored_bytes(self, workspace: str) -> int:
         """Return about how many bytes are stored for the executions of a workspace.
 

@@ -1,15 +1,15 @@
-"""Where Serve listens: the address of its proxies, and a patch of the replicas' own ports.
+"""Where Serve listens: the options of its proxies, and a patch of the replicas' own ports.
 
 Besides the port of the HTTP API, each replica has one for other deployments, which accepts pickled
 Python objects: whoever reaches it, and has Ray's token where there is one, runs code as this user.
 Serve listens on every interface (seen in 2.60), although it announces the node's address only. With
 the patch it listens on the node's address.
 
-Used by `serve/deployment.py` and `serve/stack/cluster_check.py`.
+Used by `serve/deployment.py` and `serve/stack/http_options.py`.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ray
 from ray._common.network_utils import build_address
@@ -27,6 +27,27 @@ from rillflow.private_apis.assumption import (
 
 _EVERYWHERE: Final = "[::]:0"
 _add_port: Final = replica.add_port_to_grpc_server
+
+
+class Listening(NamedTuple):
+    """The options that the HTTP proxies of a cluster were started with.
+
+    ``proxy_location`` is as in a deployment file, empty where Serve does not say.
+    """
+
+    options: HTTPOptions
+    proxy_location: str
+
+
+def listening_of_serve() -> Listening:
+    """Return what the HTTP proxies of this cluster were started with.
+
+    Raises:
+        RayServeException: Serve does not run on it.
+    """
+    client = context._get_global_client()  # noqa: SLF001 - see RELIES_ON
+    location = client.get_serve_details().get("proxy_location")
+    return Listening(client.http_config, getattr(location, "value", location) or "")
 
 
 def address_of_serve() -> tuple[str, int]:
@@ -57,14 +78,15 @@ def _of_replicas() -> Iterator[str]:
 
 def _of_proxies() -> Iterator[str]:
     yield from missing(context, "_get_global_client")
-    yield from missing(ServeControllerClient, "http_config")
+    yield from missing(ServeControllerClient, "http_config", "get_serve_details")
     yield from missing(HTTPOptions(), "host", "port")
 
 
 RELIES_ON: Final = (
     Assumption(
         library="ray[serve]",
-        relies_on="ray.serve.context._get_global_client().http_config has host and port",
+        relies_on="ray.serve.context._get_global_client() has http_config, with host and port, and"
+        " get_serve_details()",
         seen_with="2.60.0",
         if_it_changes="loud: no replica starts",
         differences=_of_proxies,

@@ -97,6 +97,8 @@ def _actor(actor: ActorReport, state: ClusterState) -> JsonObject:
         "hot": actor.hot,
         "calls": actor.calls,
     }
+    if actor.name in state.stored:
+        view["stored"] = state.stored[actor.name]
     if (described := state.descriptions.get(actor.name)) is not None:
         view |= {
             "protocol": described.protocol,

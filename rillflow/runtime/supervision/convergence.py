@@ -117,18 +117,46 @@ def next_step(  # noqa: PLR0913 - all that there is to see
     return next((step for step in steps if step is not None), None)
 
 
-def sentence_of(step: Step) -> str:
-    """Say what a step does, for people."""
+def sentence_of(step: Step, wanted: Deployment, running: Sequence[Running] = ()) -> str:
+    """Say what a step does, for people.
+
+    Args:
+        step: The step.
+        wanted: What should run.
+        running: What ran when the step was found.
+    """
     match step:
         case Start(names):
             return f"{_listed(names)} being started"
         case Replace(name, is_silent):
-            why = "does not answer" if is_silent else "was started with something else"
+            its = next((each.deployment for each in running if each.name == name), None)
+            why = "does not answer" if is_silent else f"was started with {_differs(its, wanted)}"
             return f"{name} is being replaced, since it {why}"
         case End(names):
             return f"{_listed(names)} being ended"
         case Wait(reason):
             return reason
+
+
+def _differs(its: Deployment | None, wanted: Deployment) -> str:
+    """Say in what a deployment differs from the wanted one."""
+    if its is None:
+        return "what it does not say"
+    if its.store_id != wanted.store_id:
+        return "another store"
+    counts = (
+        (its.execution_actors, wanted.execution_actors, "execution actors"),
+        (its.dispatcher_actors, wanted.dispatcher_actors, "dispatchers"),
+    )
+    code = f"code {its.code_version} in place of {wanted.code_version}"
+    differences = [
+        *([code] if its.code_version != wanted.code_version else ()),
+        *(["other settings"] if its.settings_digest != wanted.settings_digest else ()),
+        *(["other secrets"] if its.secrets_digest != wanted.secrets_digest else ()),
+        *(f"{what}: {there} in place of {many}" for there, many, what in counts if there != many),
+    ]
+    version = f"version {its.version} of the deployment in place of {wanted.version}"
+    return ", ".join([version, *differences])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -269,6 +269,11 @@ class MemoryJournal(MemoryLifecycle):
         self._check_open()
         return dict(Counter(row.status for row in self._matching(wanted)))
 
+    async def count_partitions(self, wanted: ExecutionFilter) -> dict[int, int]:
+        """Count executions by partition."""
+        self._check_open()
+        return dict(Counter(row.listing_partition for row in self._matching(wanted)))
+
     async def stored_bytes(self, workspace: str) -> int:
         """Return about how many bytes are stored for a workspace."""
         self._check_open()

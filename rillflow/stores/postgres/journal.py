@@ -227,6 +227,12 @@ class PostgresJournal:
         query = f"SELECT code, count(*) FROM executions {condition} GROUP BY code"  # noqa: S608 - columns are our own, values are bound
         return dict(await self._database.rows(query, *values))
 
+    async def count_partitions(self, wanted: ExecutionFilter) -> dict[int, int]:
+        """Count executions by partition."""
+        condition, values = _where(wanted)
+        query = f"SELECT partition, count(*) FROM executions {condition} GROUP BY partition"  # noqa: S608 - columns are our own, values are bound
+        return dict(await self._database.rows(query, *values))
+
     async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
         """List sub-flow executions started by an execution, oldest first."""
         return await self._database.column(_CHILDREN, parent_id)

@@ -201,6 +201,14 @@ class SqliteJournal:
             lambda connection: dict(connection.execute(query, values).fetchall())
         )
 
+    async def count_partitions(self, wanted: ExecutionFilter) -> dict[int, int]:
+        """Count executions by partition."""
+        condition, values = _where(wanted)
+        query = f"SELECT partition, count(*) FROM executions {condition} GROUP BY partition"  # noqa: S608 - columns are our own, values are bound
+        return await self._database.scan(
+            lambda connection: dict(connection.execute(query, values).fetchall())
+        )
+
     async def stored_bytes(self, workspace: str) -> int:
         """Return about how many bytes are stored for a workspace."""
 

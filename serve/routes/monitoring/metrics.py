@@ -135,10 +135,15 @@ async def _store_state(stack: Stack) -> list[MetricState]:
 
 async def _actors_state(stack: Stack) -> list[MetricState]:
     state = await stack.cluster.state()
-    restarts = state.controller.restarts if state.controller is not None else {}
+    controller = state.controller
+    counts = (
+        (metrics.RESTARTS, {} if controller is None else controller.restarts),
+        (metrics.FENCINGS, {} if controller is None else controller.fencings),
+    )
     return [
         MetricState(metrics.SILENT_ACTORS.name, [((), [float(len(state.silent))])]),
-        MetricState(
-            metrics.RESTARTS.name, [((name,), [float(n)]) for name, n in sorted(restarts.items())]
+        *(
+            MetricState(metric.name, [((name,), [float(n)]) for name, n in sorted(found.items())])
+            for metric, found in counts
         ),
     ]
