@@ -20,12 +20,26 @@ REFERENCE_MS: Final = 7.0
 PATIENCE_S: Final = 3.0
 """For so long, in processor time, something is measured again before it counts as too long."""
 LEAST_TRIES: Final = 3
+LONG_WORKS: Final = 60
+"""So many fixed works take longer than a process may compute while others wait for its core."""
 _TEXT: Final = json.dumps({f"k{n:x}": [n, f"text {n}", {"a": n * 1.5}] for n in range(20_000)})
 
 
 def slowness() -> float:
     """Return how many times as long as on the reference machine things take now; at least 1."""
     return max(1.0, min(_fixed_work_ms() for _ in range(2)) / REFERENCE_MS)
+
+
+def slowness_by_clock() -> float:
+    """Return the same by the clock on the wall, for what takes long.
+
+    Besides what ``slowness`` tells, it tells of the cores that others use: the work takes so long
+    that it waits for them as other long work does.
+    """
+    begun_s = time.perf_counter()
+    for _ in range(LONG_WORKS):
+        _fixed_work_ms()
+    return max(1.0, (time.perf_counter() - begun_s) * 1000 / (LONG_WORKS * REFERENCE_MS))
 
 
 def tries() -> Iterator[None]:

@@ -83,6 +83,7 @@ APART: Final = frozenset(
         "test_spare_workers.py",
         "test_up.py",
         "test_upgrade.py",
+        "test_upgrade_of_commit.py",
         "test_wheel.py",
     }
 )

@@ -1,6 +1,9 @@
-"""Another release of Rillflow: a copy of the code whose processes speak another protocol."""
+"""Another release of Rillflow: a copy of the code that is changed, or that of an earlier commit."""
 
+import io
 import shutil
+import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -9,10 +12,22 @@ from rillflow.ports.deployment import PROTOCOL
 from tests.cluster.processes import ROOT
 
 PACKAGES: Final = ("rillflow", "serve")
+EARLIER_COMMIT: Final = "0dc10416b6ab037dc1d4bf9b576428e96d39ee27"
+"""What a deployment is upgraded from, besides a copy: it has schema version 20, and this protocol.
+
+It stays as long as releases of its protocol are supported; then a later commit stands here.
+"""
+_DESCRIBED: Final = ("stores/schema_status.py", '\n)\n"""What each migration adds')
+_MADE: Final = "\n)\nVERSION: Final"
+_COLUMN: Final = "ALTER TABLE executions ADD COLUMN later TEXT"
+_TABLE: Final = "CREATE TABLE later (name TEXT)"
 
 
-def make_release(folder: Path, protocol: int) -> Path:
-    """Copy the code into a folder, as the release that speaks a protocol."""
+def make_release(folder: Path, protocol: int, *, migrates: bool = False) -> Path:
+    """Copy the code into a folder, as the release that speaks a protocol.
+
+    One that ``migrates`` has an additive migration more.
+    """
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__", "node_modules")
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
@@ -21,6 +36,32 @@ def make_release(folder: Path, protocol: int) -> Path:
     said = f"PROTOCOL: Final = {PROTOCOL}\n"
     assert said in text
     path.write_text(text.replace(said, f"PROTOCOL: Final = {protocol}\n"), encoding="utf-8")
+    if migrates:
+        described = '\n    Migration("a table, and a column", is_additive=True),'
+        _insert(folder / "rillflow" / _DESCRIBED[0], _DESCRIBED[1], described)
+        of_sqlite = f'\n    ("{_TABLE}", "{_COLUMN}"),'
+        _insert(folder / "rillflow" / "stores" / "sqlite" / "schema.py", _MADE, of_sqlite)
+        of_postgres = f'\n    "{_TABLE}; {_COLUMN}",'
+        _insert(folder / "rillflow" / "stores" / "postgres" / "schema.py", _MADE, of_postgres)
+    return folder
+
+
+def _insert(path: Path, before: str, text: str) -> None:
+    content = path.read_text(encoding="utf-8")
+    assert content.count(before) == 1, path
+    path.write_text(content.replace(before, text + before), encoding="utf-8")
+
+
+def release_of_commit(folder: Path, commit: str = EARLIER_COMMIT) -> Path:
+    """Unpack the code of a commit of this working copy into a folder."""
+    command = ["git", "-C", str(ROOT), "archive", "--format=tar", commit, *PACKAGES]
+    archived = subprocess.run(command, capture_output=True, check=False)
+    assert archived.returncode == 0, (
+        f"the earlier release is commit {commit}, which this working copy has not: it needs the"
+        f" whole history (`git fetch --unshallow`). git says: {archived.stderr.decode().strip()}"
+    )
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as packed:
+        packed.extractall(folder, filter="data")
     return folder
 
 
