@@ -16,6 +16,7 @@ from rillflow.core.tasks.kept_outputs import is_too_long, within_limit
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import ConflictError, CrashedError, RillflowError, SetApartError
 from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import (
     ELSEWHERE,
@@ -222,6 +223,9 @@ class CallHandling:
 
     def _submit(self, call: Submission, leased: Leased) -> CallOutcome:
         event = call.event
+        if event.language > CURRENT:
+            # From a replica of a later release, whose rules a replay there would follow.
+            event = msgspec.structs.replace(event, language=CURRENT)
         known = self._activations.find(event.execution_id)
         if known is not None:
             return CallOutcome(Reply(changed=False), known)
