@@ -10,7 +10,8 @@ on the node where they were submitted; half way the node beside the head is kill
 replica. A row has the executions of the dead actor that were under way then: how many, when the
 first of them had ended after the kill, half of them, 99 % and all; the longest time after the kill
 in which no execution ended at all; and, from the log of the controller, when somebody began to take
-over from an actor, and when its next process had answered.
+over from an actor, and when its next process had answered; last, the part of the processors that
+other programs left meanwhile.
 
 Used by `tests/cluster/test_node_death.py`.
 """
@@ -31,6 +32,7 @@ from rillflow.private_apis.ray_core.state import PRELOADS
 from rillflow.runtime.process.clock import SystemClock
 from tests.bench.measuring import percentile
 from tests.cluster.api import Api
+from tests.cluster.left_processors import LeftProcessors
 from tests.cluster.load import Load, ended_ms, mixture, under_load
 from tests.cluster.node_driver import ACTORS
 from tests.cluster.processes import announced, descendants
@@ -45,8 +47,8 @@ ACTORS_THERE: Final = 2
 """On the node that dies: an execution actor and a dispatcher."""
 FUNCTIONS: Final = str(Path(__file__).parents[1] / "cluster" / "function_service.py")
 HEAD: Final = (
-    "| under way there | first end | p50 | p99 | all | longest gap of all | taken over |",
-    "|---|---|---|---|---|---|---|",
+    "| under way there | first end | p50 | p99 | all | longest gap of all | taken over | left |",
+    "|---|---|---|---|---|---|---|---|",
 )
 TAKEN_OVER: Final = re.compile(
     r"(?P<at>\S+ \S+) WARNING rillflow.controller actor_taken_over"
@@ -70,12 +72,14 @@ class NodeDeath(NamedTuple):
     """What the death of a node has cost.
 
     ``took_s`` is, sorted, when after the kill the executions of the dead actor ended that were
-    under way; ``gap_s`` the longest time after the kill without the end of any execution.
+    under way; ``gap_s`` the longest time after the kill without the end of any execution. ``left``
+    is the part of the processors that other programs had left since the kill.
     """
 
     took_s: list[float]
     gap_s: float
     taken_over: list[TakeOver]
+    left: float
 
     @property
     def p99_s(self) -> float:
@@ -86,7 +90,8 @@ class NodeDeath(NamedTuple):
         p50_s = percentile(self.took_s, 50)
         times = (self.took_s[0], p50_s, self.p99_s, self.took_s[-1], self.gap_s)
         figures = " | ".join(f"{each:.2f} s" for each in times)
-        return f"| {len(self.took_s)} | {figures} | {', '.join(map(str, self.taken_over))} |"
+        taken_over = ", ".join(map(str, self.taken_over))
+        return f"| {len(self.took_s)} | {figures} | {taken_over} | {self.left:.2f} |"
 
 
 def main() -> None:
@@ -118,10 +123,12 @@ def node_death(server: PostgresServer) -> NodeDeath:
             killed_ms = SystemClock().now_ms()
             nodes.other.kill()
             gone_ms = SystemClock().now_ms()
+            left = LeftProcessors(server.pid)
             load.wait_for(EXECUTIONS)
+            part = left.part()
         load.check_ends()
         took_s, gap_s = _times(base_url, load, dead, (killed_ms, gone_ms))
-        return NodeDeath(took_s, gap_s, _taken_over(Path(folder), killed_ms))
+        return NodeDeath(took_s, gap_s, _taken_over(Path(folder), killed_ms), part)
 
 
 def wait_for_spares(nodes: RayNodes, actors: int) -> None:
