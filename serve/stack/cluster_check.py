@@ -17,6 +17,7 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rillflow.errors import StackError
+from rillflow.private_apis.ray_core.joining import is_locked_out
 from rillflow.runtime.process.environment_findings import Finding, lacking_at_head
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
@@ -163,7 +164,7 @@ def joined(address: str | None) -> Iterator[str]:
         StackError: There is no cluster, or it does not let this process in.
     """
     if address is not None:
-        _refuse_silent(address)
+        _refuse_closed(address)
     try:
         here = ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except Exception as error:
@@ -174,11 +175,12 @@ def joined(address: str | None) -> Iterator[str]:
         ray.shutdown()
 
 
-def _refuse_silent(address: str) -> None:
-    """Refuse an address at which nothing listens: Ray itself tries it again for minutes.
+def _refuse_closed(address: str) -> None:
+    """Refuse an address at which nobody lets this process in: Ray tries it again for long.
 
     Raises:
-        StackError: Nothing listens there. What is no host and port is left to Ray.
+        StackError: Nothing listens there, or the token is not that of the cluster. What is no host
+            and port is left to Ray.
     """
     at = _NAMED.fullmatch(address)
     if at is None:
@@ -188,6 +190,8 @@ def _refuse_silent(address: str) -> None:
         hosts.append(ray.util.get_node_ip_address())  # where Ray looks for it
     if not any(_listens(host, int(at["port"])) for host in hosts):
         raise StackError(f"no Ray cluster can be joined: nothing listens at {address}. {START_IT}")
+    if any(is_locked_out(f"{host}:{at['port']}") for host in hosts):
+        raise StackError(f"no Ray cluster can be joined: {LOCKED_OUT} (at {address})")
 
 
 def not_joined(error: str) -> str:

@@ -1,17 +1,37 @@
 """How a driver finds a running Ray and its token, where Ray has no public function.
 
-Used by `client/ray_transport/driver.py`.
+Used by `client/ray_transport/driver.py` and `serve/stack/cluster_check.py`.
 """
 
 import logging
 from collections.abc import Iterator
 from typing import Final
 
-from ray._private import services
+from ray._private import grpc_utils, ray_constants, services
 from ray._private.authentication import authentication_token_setup
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # Ray has no types
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from rillflow.private_apis.assumption import Assumption, missing, other_parameters
+
+ANSWER_S: Final = 5.0
+
+
+def is_locked_out(address: str) -> bool:
+    """Tell whether the Ray at ``host:port`` refuses the token of this process, or wants one.
+
+    Ray itself tries for half a minute then, and writes a line for each try. Where nobody can be
+    asked, the answer is no.
+    """
+    channel = grpc_utils.init_grpc_channel(address, ray_constants.GLOBAL_GRPC_OPTIONS)
+    try:
+        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        stub.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_S)
+    except grpc_utils.grpc.RpcError as error:
+        return bool(error.code() == grpc_utils.grpc.StatusCode.UNAUTHENTICATED)
+    finally:
+        channel.close()
+    return False
 
 
 def address_from_environment(address: str) -> str:
@@ -37,6 +57,15 @@ def use_token() -> None:
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
+def _of_the_check() -> Iterator[str]:
+    yield from other_parameters(
+        grpc_utils.init_grpc_channel, "address", "options", "asynchronous", "credentials"
+    )
+    yield from missing(gcs_service_pb2_grpc, "NodeInfoGcsServiceStub")
+    yield from missing(gcs_service_pb2, "CheckAliveRequest")
+    yield from missing(ray_constants, "GLOBAL_GRPC_OPTIONS")
+
+
 def _differences() -> Iterator[str]:
     yield from other_parameters(services.get_ray_address_from_environment, "addr", "temp_dir")
     yield from missing(AuthenticationTokenLoader, "instance", "has_token")
@@ -52,5 +81,13 @@ RELIES_ON: Final = (
         seen_with="2.60.0",
         if_it_changes="loud: rillflow.connect() fails",
         differences=_differences,
+    ),
+    Assumption(
+        library="ray",
+        relies_on="grpc_utils.init_grpc_channel sends the token, and CheckAlive of the GCS is"
+        " refused as UNAUTHENTICATED without the right one",
+        seen_with="2.60.0",
+        if_it_changes="loud: rillflow cluster fails for an address that was named",
+        differences=_of_the_check,
     ),
 )
