@@ -115,7 +115,7 @@ class ControllerActor:
         )
         self._watching: asyncio.Task[None] | None = None
         self._ends = end_for_good
-        self._store_change = StoreChange(self.end_if_idle)
+        self._store_change = StoreChange(self.end_if_idle, lambda: self._lease)
         self._steps = 0
         self._moves = 0
         self._reason: str | None = "the controller has not looked yet"
@@ -210,6 +210,11 @@ class ControllerActor:
             StoreError: The store cannot be opened, or read.
         """
         return await self._store_change.refusal(deployed)
+
+    @sent_by_value
+    async def refuse_store(self, deployed: str) -> None:
+        """Hear of a deployment whose store cannot be used: none of its tries may end the actors."""
+        await self._store_change.refuse(deployed)
 
     @sent_by_value
     async def stop(self, *, drains: bool) -> list[str]:

@@ -9,8 +9,9 @@ Used by `serve/api.py`.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import ray
@@ -68,7 +69,8 @@ async def deploy(
     """
     refuse_sqlite_on_many_nodes(settings)
     lease = StoreLease(store, await asyncio.to_thread(holder_of, settings))
-    is_new = await lease.acquire(settings.take_over)
+    async with _refused_if_unusable(settings, deployed):
+        is_new = await lease.acquire(settings.take_over)
     try:
         running = await _running(settings)
         if running is not None:
@@ -93,7 +95,8 @@ def deploy_and_wait(settings: Settings, deployed: Callable[[], str] = str) -> No
     """
 
     async def deploy_on_store() -> None:
-        store = await _opened_store(settings)
+        async with _refused_if_unusable(settings, deployed):
+            store = await _opened_store(settings)
         try:
             await deploy(settings, store, deployed=deployed)
         finally:
@@ -102,6 +105,29 @@ def deploy_and_wait(settings: Settings, deployed: Callable[[], str] = str) -> No
     # The constructor of a replica is called by a running loop, which another one cannot run in.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-deploy") as thread:
         thread.submit(asyncio.run, deploy_on_store()).result()
+
+
+@asynccontextmanager
+async def _refused_if_unusable(
+    settings: Settings, deployed: Callable[[], str]
+) -> AsyncIterator[None]:
+    """Have a controller refuse later tries of this deployment if its store cannot be used now.
+
+    Serve tries again by itself. If the store is that of the controller, nobody is refused: it only
+    decides about another one.
+
+    Raises:
+        StoreError: The body raised it.
+    """
+    try:
+        yield
+    except StoreError:
+        with suppress(ray.exceptions.RayError, TimeoutError):
+            controller = await find_actor(settings, CONTROLLER_ACTOR)
+            if controller is not None and hasattr(controller, "refuse_store"):
+                told = await asyncio.to_thread(deployed)
+                await asyncio.wait_for(controller.refuse_store.remote(told), ANSWER_S)
+        raise
 
 
 async def _opened_store(settings: Settings) -> Store:

@@ -32,7 +32,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     that is. ``id`` is new with each holder. ``turn`` grows with each write. ``successor`` is the
     place of a deployment that has asked the holder to end its actors. ``mark`` is new with
     each process that acquires it, so whoever reads it there reads the same store. ``silent_s`` is
-    the time since the last renewal, by one clock of the store.
+    the time since the last renewal, by one clock of the store. ``refused`` tells the last
+    deployment on another store that may not end the actors of this one.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     successor: str = ""
     mark: str = ""
     silent_s: float = 0.0
+    refused: str = ""
 
 
 class Leases(Protocol):

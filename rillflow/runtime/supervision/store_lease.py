@@ -105,6 +105,28 @@ class StoreLease:
             if await self._store.set_lease(given_up, renews=True):
                 return
 
+    async def refuse(self, deployed: str) -> None:
+        """Remember which deployment may not leave this store, if this one holds the lease.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        while (lease := await self._store.lease()) is not None and self.holds(lease):
+            if lease.refused == deployed:
+                return
+            refusing = replace(lease, refused=deployed, turn=lease.turn + 1)
+            if await self._store.set_lease(refusing, renews=True):
+                return
+
+    async def refused(self) -> str:
+        """Return what tells the deployment that was refused last; nothing if none was.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        lease = await self._store.lease()
+        return "" if lease is None else lease.refused
+
     def holds(self, lease: Lease) -> bool:
         """Tell whether a lease is that of this deployment."""
         return lease.holder == self._holder.id
