@@ -37,6 +37,7 @@ GLUE: Final = JOBS["glue"]
 CALLS: Final = 64
 WAITING: Final = 1_600
 """As many as a foreach of 100 has in 16 executions; a host has slots for an eighth of them."""
+LONG_S: Final = 3_600.0
 _ASIDE: Final = ("/asyncio/", "/tests/bench/")
 """Where functions are that are not an owner's."""
 _is_counted: Final = ContextVar("_is_counted", default=False)
@@ -91,7 +92,8 @@ async def _counted_calls(calls: int) -> Counter[CodeType]:
         pool.send([request_to(url, number) for number in numbers])
         await done.wait()
 
-    gateway = HttpGateway(HttpSettings(), SystemClock())
+    # Counting takes seconds, on a busy machine more than connections are kept.
+    gateway = HttpGateway(HttpSettings(keep_alive_s=LONG_S), SystemClock())
     pool = DispatchPool(gateway, take, queues=gateway)
     # The first calls open the connections, whose callbacks are not counted, and fill caches.
     await make(range(calls))

@@ -6,7 +6,9 @@ from random import Random
 from typing import Any, Final
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
+from rillflow.gateways.limits.call_timeout import CallTimeout
 from rillflow.gateways.limits.concurrency import caller_of
+from rillflow.gateways.limits.deadlines import Deadlines
 from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.outbound.exchange import Reply
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -32,6 +34,7 @@ class Calls:
     def __init__(self, **settings: Any) -> None:
         self.loop = VirtualLoop(Random(7))
         self.turns = CallLimiter(HttpSettings(**settings), StoppedClock())
+        self.deadlines = Deadlines()
         self.began: list[tuple[str, float]] = []
         self.left: list[HostState] = []
 
@@ -49,7 +52,7 @@ class Calls:
         request = attempt(to, timeout_s=timeout_s)
         target = parse_http_url(to)
         names = target.origin, f"{target.origin}{target.path}"
-        async with asyncio.timeout(None) as limit:
+        with CallTimeout(self.deadlines) as limit:
             turn = self.turns.turn(caller_of(request), timeout_s, names, limit)
             if not turn.begins_at_once():
                 await turn.begin()

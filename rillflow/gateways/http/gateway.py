@@ -6,8 +6,9 @@ Used by `gateways/language_models.py` and `gateways/registry.py`.
 import asyncio
 import logging
 import sys
+from collections.abc import Coroutine
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
@@ -30,7 +31,9 @@ from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.call_timeout import CallTimeout
 from rillflow.gateways.limits.concurrency import Caller, caller_of
+from rillflow.gateways.limits.deadlines import Deadlines
 from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall, Outcome
 from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, Turn, function_of
 from rillflow.gateways.limits.waiting_call import WaitingCall
@@ -76,7 +79,8 @@ class HttpGateway:
         self._turns = CallLimiter(settings, clock) if is_limited else NoLimiter()
         self._transport: HttpTransport | None = None
         self._guarded: HttpTransport | None = None
-        self._under_way: set[asyncio.Timeout] = set()
+        self._deadlines = Deadlines()
+        self._under_way: set[CallTimeout] = set()
         self._closed = False
         self.delegates: Delegates | None = None
         """Others that make calls whose turn has come here."""
@@ -116,9 +120,9 @@ class HttpGateway:
         call.turn = turn = turns.turn(caller_of(request), request.timeout_s, names)
         return turn.queue(call.begin)
 
-    async def make(self, call: WaitingCall) -> DispatchAnswer:
+    def make(self, call: WaitingCall) -> Coroutine[Any, Any, DispatchAnswer]:
         """Make one attempt whose turn has come."""
-        return await self.call(call.request, None, call.turn)
+        return self.call(call.request, None, call.turn)
 
     def hosts(self) -> list[HostState]:
         """Return the state of every host that is called, or has failed, now."""
@@ -131,6 +135,8 @@ class HttpGateway:
         for limit in self._under_way:
             if not limit.expired():
                 limit.reschedule(now)
+                limit.give_up()
+        self._deadlines.close()
         self._turns.close()
         for transport in (self._transport, self._guarded):
             if transport is not None:
@@ -186,18 +192,18 @@ class HttpGateway:
         decided about those whose turn is at once.
         """
         reading: Reading | None = None
+        loop = asyncio.get_running_loop()
         timeout_s = call_timeout_s(request, self._settings)
-        if begun is not None:
-            names = begun.names
-        else:
-            names = names_of(request) if call is None else (call.origin, function_of(call))
-        # After the task's own time-out nobody waits for its turn any more.
-        limit = asyncio.timeout(request.timeout_s)
+        names = _names(request, call) if begun is None else begun.names
+        limit = CallTimeout(self._deadlines)
         turn = begun or self._turns.turn(caller, request.timeout_s, names, limit)
         self._under_way.add(limit)
         try:
-            async with limit:
+            with limit:
                 waits = begun is not None or not turn.begins_at_once()
+                if request.timeout_s is not None and (waits or call is None):
+                    # After the task's own time-out nobody waits for its turn any more.
+                    limit.reschedule(loop.time() + request.timeout_s)
                 if waits:
                     await (turn.begin() if begun is None else begun.go_on(limit))
                 with turn:
@@ -206,7 +212,7 @@ class HttpGateway:
                             turn.made_elsewhere(answer)
                             return answer
                         call = await self._built(request, now_ms)
-                    limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+                    limit.reschedule(loop.time() + timeout_s)
                     reading = Reading(self._budget, request.call, names[0], limit, timeout_s)
                     transport = self._opened(is_public=request.is_public)
                     reply = await self._exchange(transport, call, reading)
@@ -253,7 +259,7 @@ class HttpGateway:
         return failed(request, str(error), error.hint)
 
     async def _made_elsewhere(
-        self, request: DispatchRequest, limit: asyncio.Timeout
+        self, request: DispatchRequest, limit: CallTimeout
     ) -> DispatchAnswer | None:
         """Have another dispatcher make a call whose turn it is; None where it is made here."""
         delegate = None if self.delegates is None else self.delegates.chosen()
@@ -348,6 +354,11 @@ class HttpGateway:
         """
         policy = self._settings.egress.after(peer)
         return None if policy is self._settings.egress else policy
+
+
+def _names(request: DispatchRequest, call: HttpCall | None) -> tuple[str, str]:
+    """Return the host and the function of a call, which may be built already."""
+    return names_of(request) if call is None else (call.origin, function_of(call))
 
 
 def may_be_delegated(request: DispatchRequest) -> bool:

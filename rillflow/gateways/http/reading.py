@@ -9,6 +9,7 @@ from functools import partial
 from rillflow.gateways.http_client.connection import SMALL_BYTES, room_after
 from rillflow.gateways.http_client.content_encoding import Unpacking
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.gateways.limits.call_timeout import CallTimeout
 from rillflow.gateways.outbound.threads import computed, in_thread
 
 
@@ -34,7 +35,7 @@ class Reading:
         budget: AnswerBudget,
         call: CallId,
         origin: str,
-        limit: asyncio.Timeout,
+        limit: CallTimeout,
         patience_s: float,
     ) -> None:
         """``limit`` is the time-out of the call."""

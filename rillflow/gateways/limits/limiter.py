@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
+from rillflow.gateways.limits.call_timeout import CallTimeout
 from rillflow.gateways.limits.circuit_breaker import Circuit, Circuits
 from rillflow.gateways.limits.concurrency import Caller
 from rillflow.gateways.limits.deadlines import Deadlines
@@ -49,7 +50,7 @@ class CallLimiter:
         caller: Caller,
         own_s: float | None,
         names: tuple[str, str],
-        limit: asyncio.Timeout | None = None,
+        limit: CallTimeout | None = None,
     ) -> "Turn":
         """Return the turn of a call.
 
@@ -109,7 +110,7 @@ class NoLimiter:
         caller: Caller,
         own_s: float | None,
         names: tuple[str, str],
-        limit: asyncio.Timeout | None = None,
+        limit: CallTimeout | None = None,
     ) -> Self:
         """Return a turn that begins at once."""
         del caller, own_s, names, limit
@@ -167,7 +168,7 @@ class Turn:
         caller: Caller,
         own_s: float | None,
         names: tuple[str, str],
-        limit: asyncio.Timeout | None,
+        limit: CallTimeout | None,
     ) -> None:
         self._turns = turns
         self.caller = caller
@@ -196,7 +197,7 @@ class Turn:
             turns.deadlines.add(self._until_s, place)
         return True
 
-    async def go_on(self, limit: asyncio.Timeout) -> None:
+    async def go_on(self, limit: CallTimeout) -> None:
         """Begin where it has waited without a task, within a time-out.
 
         Raises:

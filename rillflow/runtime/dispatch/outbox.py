@@ -55,10 +55,10 @@ class AnswerOutbox:
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch of its outbox."""
-        workspace = workspace_of(answer.execution_id)
-        is_small = answer.size_bytes <= LARGE_BYTES
+        workspace, size_bytes = workspace_of(answer.execution_id), answer.size_bytes
+        is_small = size_bytes <= LARGE_BYTES
         outbox = (self._small if is_small else self._large).get(workspace)
-        (outbox or self._opened(workspace, is_small=is_small)).put(answer)
+        (outbox or self._opened(workspace, is_small=is_small)).add(answer, size_bytes)
 
     def _opened(self, workspace: str, *, is_small: bool) -> "Outbox":
         """Open an outbox; those that are idle are closed where there are many."""
@@ -113,8 +113,12 @@ class Outbox:
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch."""
+        self.add(answer, answer.size_bytes)
+
+    def add(self, answer: DispatchAnswer, size_bytes: int) -> None:
+        """Add an answer of so many bytes to the next batch."""
         self._answers.append(answer)
-        self._waiting_bytes += answer.size_bytes
+        self._waiting_bytes += size_bytes
         # While enough senders are active, as under load, no more are needed.
         if len(self._senders) <= self._late or self._is_full:
             self._send_more()
