@@ -105,8 +105,8 @@ class Settings(BaseSettings):
     store: Annotated[str | None, Field(repr=False)] = None
     """URL of the store, which may contain a password; None is an SQLite file in ``data_dir``."""
     store_min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
-    """Space of the disk of an SQLite store that new executions leave free; they are answered 503,
-    and what runs goes on."""
+    """Space of the disk of an SQLite store that new executions, definitions, rules and triggers
+    leave free; they are answered 503, and what runs goes on. Orders leave a half of it free."""
     namespace: str = "rillflow"
     """Ray namespace of the actors."""
     take_over: str = ""

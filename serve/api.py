@@ -39,6 +39,7 @@ from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.minutes import Minutes
 from serve.limits.failed_lookups import WRONG_KEY, FailedLookups
 from serve.limits.known_keys import KnownKeys
+from serve.limits.session_limits import SessionLimits
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines, RequestMeters
@@ -170,10 +171,10 @@ def create_api(
     browsers = Browsers(stack.settings, listens_on)
     gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys, guesses)
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
-    pages = [console_pages.router(sessions, keys, guesses), metrics.router(stack, meters)]
+    pages = [console_pages.router(sessions, keys, guesses, SessionLimits(stack.clock))]
     pages.append(webhook_router(stack, webhooks, browsers.refuse_foreign, hot.waits))
     pages += [minutes.router(stack, kept), api_keys.router(stack, keys)]
-    include_routers(api, chain(pages, _routers(stack, hot, watch, batches)), stack.settings)
+    include_routers(api, chain(pages, _routers(stack, hot, watch, batches, meters)), stack.settings)
     return app
 
 
@@ -216,9 +217,10 @@ def _framework(lifespan: Lifespan[FastAPI]) -> FastAPI:
 
 
 def _routers(
-    stack: Stack, hot: HotRoutes, watch: LoopWatch, batches: BatchRedo
+    stack: Stack, hot: HotRoutes, watch: LoopWatch, batches: BatchRedo, meters: Meters
 ) -> Iterator[APIRouter]:
     yield control.router(stack, hot)
+    yield metrics.router(stack, meters)
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)
     yield operations.router(stack, watch)

@@ -28,7 +28,7 @@ from rillflow.ports.readiness import (
 )
 from rillflow.ports.storage.store import Store
 from rillflow.private_apis.ray_core.state import ask_gcs, raylet_pid
-from rillflow.runtime.backpressure.admission import StoreRoom
+from rillflow.runtime.backpressure.store_room import StoreRoom
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
 from rillflow.settings import Settings

@@ -36,7 +36,7 @@ from rillflow.runtime.backpressure.admission import (
     UnansweredCalls,
     inputs_of,
 )
-from rillflow.runtime.commands.subflows import TakeStore, Workspaces, without_limit
+from rillflow.runtime.commands.subflows import StoreLimits, Workspaces, without_limit
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.measuring import MeasuredGateway
 from rillflow.runtime.dispatch.pool import DispatchPool
@@ -63,7 +63,7 @@ class LocalExecutions:
         outputs_max_bytes: int = OUTPUTS_MAX_BYTES,
         views_max_bytes: int = VIEWS_MAX_BYTES,
         subflow_workspaces: Workspaces = MappingProxyType({}),
-        take_store: TakeStore = without_limit,
+        take_store: StoreLimits = without_limit,
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
         max_unanswered_bytes: int = MOST_UNANSWERED_BYTES,

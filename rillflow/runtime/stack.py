@@ -19,7 +19,7 @@ from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import UnavailableError
 from rillflow.gateways.outbound.threads import joined
-from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
+from rillflow.ids import DescriptorId, ExecutionId, is_execution_id, workspace_of
 from rillflow.jsontypes import decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.cluster import Cluster
@@ -38,6 +38,7 @@ from rillflow.ports.readiness import Readiness
 from rillflow.ports.storage.store import Store
 from rillflow.ports.task_logs import LogEnd, LogPlace, LogText, NoTaskLogs, TaskLogs
 from rillflow.runtime.artifacts import Artifacts
+from rillflow.runtime.backpressure.stored_changes import ADMITTED, StoredChanges
 from rillflow.runtime.changes.hub import ChangeHub
 from rillflow.runtime.changes.summaries import SharedSummaries
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -110,11 +111,17 @@ class Stack:
             wait=self.executions.wait,
             notes=self.artifacts,
         )
-        self._trigger_room = TriggerRoom(self.store)
+        self._trigger_room = TriggerRoom(self.store, self.stored.admit)
         self._trigger_checks = installed_checks()
         self.triggers = TriggerRegistry(
             self.store, self.submissions, self.clock, self._trigger_room, self._trigger_checks
         )
+
+    @cached_property
+    def stored(self) -> StoredChanges:
+        """The admission of what callers store besides submissions."""
+        room, quotas = self.submissions.admission.room, self.submissions.quotas.store
+        return StoredChanges(room, quotas, self.store, self.clock)
 
     @cached_property
     def searches(self) -> FairSearches:
@@ -148,8 +155,7 @@ class Stack:
             DefinitionError: The definition is refused.
             OverloadedError: The store has no room for it, or the workspace has none (503, 429).
         """
-        self.submissions.admission.room.require()
-        await self.submissions.quotas.store.take(business, len(text))
+        await self.stored.admit_names(business, feature, alias, size_bytes=len(text))
         checks_length = self.settings.switch("ENABLE_DAG_INFO_LENGTH_CHECK")
         return await add_descriptor(
             self.store,
@@ -236,10 +242,12 @@ class Stack:
         ``hint_s`` is the pause that its function asked for, in seconds.
 
         Raises:
-            RillflowError: The event was refused.
+            RillflowError: The event was refused, or the store has no room for what it starts.
         """
         if not is_execution_id(execution_id):
             raise unknown_execution(execution_id, event)
+        if type(event) in ADMITTED:
+            await self.stored.admit_order(workspace_of(execution_id), event)
         call = Delivery(execution_id=execution_id, event=event, hint_s=hint_s)
         reply = await self.executions.call(call)
         return reply.raise_for_error()

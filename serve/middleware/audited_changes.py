@@ -11,6 +11,7 @@ import logging
 from typing import Final
 from urllib.parse import parse_qsl
 
+from cachetools import LRUCache
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +31,11 @@ CHANGES_PER_S: Final = 50
 BURST_OF_CHANGES: Final = 5_000
 """What one key by name, or one address, may have noted; entries are kept for a year."""
 WAKE_UP: Final = "/flow/wakeup.json"
-"""What succeeds is not counted: executions limit it, and functions may do it all day."""
+"""What succeeds is not counted, since functions may do it all day. Of the wake-ups of an execution
+by one caller, one is noted in ``WAKE_UP_PAUSE_S``."""
+WAKE_UP_PAUSE_S: Final = 3_600.0
+MOST_WOKEN: Final = 20_000
+"""Executions and callers that are remembered for this; where more are woken up, that is counted."""
 SUCCESS: Final = 200
 LEFT: Final = 499
 """The status of a change whose caller has left before it was answered; it may have been made."""
@@ -89,11 +94,19 @@ _OF_NO_WORKSPACE: Final = ("/flow/keys/", "/flow/template/")
 class AuditedChanges:
     """ASGI middleware that notes changes in the store."""
 
-    def __init__(self, inside: ASGIApp, stack: Stack, *, burst: int = BURST_OF_CHANGES) -> None:
+    def __init__(
+        self,
+        inside: ASGIApp,
+        stack: Stack,
+        *,
+        burst: int = BURST_OF_CHANGES,
+        most_woken: int = MOST_WOKEN,
+    ) -> None:
         self._inside = inside
         self._stack = stack
         self._notes = TaskSet[None]()
         self._rates = Rates(CHANGES_PER_S, burst, stack.clock)
+        self._woken = LRUCache[tuple[str, str, str], float](most_woken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; it is noted once, also if its caller leaves before the answer."""
@@ -110,25 +123,38 @@ class AuditedChanges:
         scope[CHANGE] = entry
         is_noted = False
 
-        def begin_note(status: int) -> asyncio.Task[None]:
+        async def note(status: int) -> None:
             nonlocal is_noted
             is_noted = True
-            if share and (scope["path"] != WAKE_UP or status != SUCCESS):
-                self._rates.count(share)
-            found: AuditEntry = scope[CHANGE]
-            return self._notes.start(self._note(replace(found, status=status)))
+            found: AuditEntry = replace(scope[CHANGE], status=status)
+            if self._counts(scope, found, share):
+                # A caller who leaves cancels the request, and not the note.
+                await asyncio.shield(self._notes.start(self._note(found)))
 
         async def send_when_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # A caller who leaves cancels the request, and not the note.
-                await asyncio.shield(begin_note(message["status"]))
+                await note(message["status"])
             await send(message)
 
         try:
             await self._inside(scope, receive, send_when_noted)
         finally:
             if not is_noted:
-                begin_note(LEFT)
+                self._notes.start(note(LEFT))
+
+    def _counts(self, scope: Scope, entry: AuditEntry, share: str) -> bool:
+        """Count a change that is noted; False if it is a wake-up that need not be."""
+        is_counted = True
+        if scope["path"] == WAKE_UP and entry.status == SUCCESS:
+            pair, now_s = (share, entry.address, entry.subject), self._stack.clock.monotonic_s()
+            noted_s = self._woken.get(pair)
+            if noted_s is not None and now_s - noted_s < WAKE_UP_PAUSE_S:
+                return False
+            self._woken[pair] = now_s
+            is_counted = len(self._woken) == self._woken.maxsize
+        if share and is_counted:
+            self._rates.count(share)
+        return True
 
     async def _note(self, entry: AuditEntry) -> None:
         try:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId
+from rillflow.runtime.backpressure.quotas import LEAST_BYTES
 from rillflow.runtime.backpressure.service_health import MINUTE_MS
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
@@ -62,10 +63,11 @@ class BatchRedo:
 
         Raises:
             RequestError: That is switched off.
-            OverloadedError: Too many batches are in progress (429).
+            OverloadedError: Too many batches are in progress (429), or the store has no room.
         """
         owners = (_WORKSPACE, batch.business), (_SENDER, sender)
         self._check(owners)
+        await self._stack.stored.admit(batch.business, LEAST_BYTES)
         self._of.update(owners)
         try:
             execution_ids = await batch.find(self._stack)

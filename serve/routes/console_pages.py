@@ -25,6 +25,7 @@ from rillflow.ports.storage.access import digest_of
 from serve.limits.callers import ADMIN, Caller
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import KnownKeys
+from serve.limits.session_limits import SessionLimits
 from serve.schemas.console_sessions import ConsoleSessions, OpenSession
 from serve.schemas.exchange import HAD_SLASH, header_of, json_response, read_json_text
 
@@ -56,14 +57,16 @@ class ShownKey(msgspec.Struct):
     key: str
 
 
-def router(sessions: ConsoleSessions, keys: KnownKeys, guesses: FailedLookups) -> APIRouter:
+def router(
+    sessions: ConsoleSessions, keys: KnownKeys, guesses: FailedLookups, limits: SessionLimits
+) -> APIRouter:
     """Return the routes of the console's page, which need no key: none of them has data.
 
-    ``guesses`` limits how often an address may show a wrong key.
+    ``guesses`` limits how often an address may show a wrong key, ``limits`` how often a right one.
     """
     routes = APIRouter(include_in_schema=False)
     _add_files(routes)
-    _add_session(routes, sessions, keys, guesses)
+    _add_session(routes, sessions, keys, guesses, limits)
     return routes
 
 
@@ -94,7 +97,11 @@ def _add_files(routes: APIRouter) -> None:
 
 
 def _add_session(
-    routes: APIRouter, sessions: ConsoleSessions, keys: KnownKeys, guesses: FailedLookups
+    routes: APIRouter,
+    sessions: ConsoleSessions,
+    keys: KnownKeys,
+    guesses: FailedLookups,
+    limits: SessionLimits,
 ) -> None:
     @routes.get("/console/session")
     async def state(request: Request) -> Response:
@@ -119,6 +126,7 @@ def _add_session(
         if caller is None:
             guesses.failed(request.scope)
             raise RequestError("the API key is wrong", http_status=403)
+        limits.count(request.scope, caller.key_id)
         headers = request.scope["headers"]
         with suppress(StoreError):  # a person may sign in while the store does not answer
             await _end(sessions.of(headers))

@@ -22,7 +22,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
-from serve.schemas.session_ends import Session, SessionEnds
+from serve.schemas.ended_rows import Session
+from serve.schemas.session_ends import SessionEnds
 
 COOKIE: Final = "rillflow_console"
 TOKEN_HEADER: Final = b"x-rillflow-session"

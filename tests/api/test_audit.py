@@ -10,7 +10,7 @@ from rillflow.errors import StoreError
 from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.retention import Retention
 from rillflow.stores.memory.store import MemoryStore
-from serve.middleware.audited_changes import LEFT, SUBJECTS, TOOLS, AuditedChanges
+from serve.middleware.audited_changes import LEFT, SUBJECTS, TOOLS, WAKE_UP_PAUSE_S, AuditedChanges
 from serve.route_table import ROUTES, Access, Role
 from tests.api.definition_texts import PASS
 from tests.api.serving import MovableClock, served
@@ -224,9 +224,52 @@ async def test_one_caller_has_so_many_changes_noted_and_others_go_on() -> None:
         assert await asked(200, host="192.0.2.9") == 200
         assert await asked(200, host="127.0.0.1") == 200
         listed = (await access.ask("GET", "/flow/audit.json", FIRST)).json()["entries"]
-        assert sum(each["address"] == "192.0.2.1" for each in listed) == 9 + 5
+        assert sum(each["address"] == "192.0.2.1" for each in listed) == 1 + 5
         access.api.clock.advance(1)
         assert await asked(200) == 200
+
+
+async def test_of_the_wake_ups_of_an_execution_one_is_noted_in_an_hour() -> None:
+    async with open_access() as access:
+        clock = access.api.clock
+        clock.stop_all()
+        statuses: list[int] = []
+
+        async def route(scope: Any, receive: Any, send: Any) -> None:
+            await Response(status_code=200)(scope, receive, send)
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        changes = AuditedChanges(route, access.api.stack, burst=3, most_woken=4)
+
+        async def woken(execution: str, host: str = "192.0.2.1") -> int:
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/flow/wakeup.json",
+                "query_string": f"execution_id=shop:{execution}".encode(),
+                "headers": [],
+                "client": (host, 1),
+            }
+            await changes(scope, _nothing, send)
+            return statuses[-1]
+
+        async def noted() -> int:
+            listed = (await access.ask("GET", "/flow/audit.json", FIRST)).json()["entries"]
+            return sum(each["action"] == "wakeup" for each in listed)
+
+        assert {await woken("a") for _ in range(20)} == {200}
+        assert await noted() == 1
+        await woken("b")
+        await woken("a", host="192.0.2.2")
+        assert await noted() == 3
+        clock.advance(WAKE_UP_PAUSE_S)
+        await woken("a")
+        assert await noted() == 4
+        assert [await woken(f"c{number}") for number in range(9)] == [200] * 3 + [429] * 6
+        assert await noted() == 7
 
 
 async def test_changes_of_triggers_are_noted_with_their_workspace() -> None:

@@ -6,7 +6,7 @@ nothing without the token, which only pages of this server hold, and for other p
 
 import gzip
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from rillflow.errors import StoreError
+from rillflow.ports.storage.sessions import EndedSession
 from rillflow.stores import open_store
 from rillflow.stores.memory.store import MemoryStore
 from serve.routes.console_pages import FILES, STATIC
@@ -271,15 +272,17 @@ class SilentStore(MemoryStore):
 
     is_silent = True
 
-    async def end_session(self, session_id: str, *, ends_ms: int, at_ms: int) -> None:
+    async def end_sessions(
+        self, ended: Sequence[EndedSession], *, removed: Sequence[str] = ()
+    ) -> None:
         if self.is_silent:
             raise StoreError("the connection was lost")
-        await super().end_session(session_id, ends_ms=ends_ms, at_ms=at_ms)
+        await super().end_sessions(ended, removed=removed)
 
-    async def ended_sessions(self, *, at_ms: int) -> list[str]:
+    async def ended_sessions(self) -> list[EndedSession]:
         if self.is_silent:
             raise StoreError("the connection was lost")
-        return await super().ended_sessions(at_ms=at_ms)
+        return await super().ended_sessions()
 
 
 async def test_no_session_is_believed_before_the_store_has_told_which_have_ended() -> None:

@@ -12,6 +12,7 @@ from rillflow.artifacts.store import execution_key
 from rillflow.client.http_transport.transport import KEY_VARIABLE
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.storage.store import ExecutionFilter
+from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.backpressure.quotas import store_limit
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
@@ -297,7 +298,11 @@ async def test_new_executions_leave_the_disk_of_the_store_some_space(tmp_path: P
         assert added.status_code == 503, added.text
         assert answer.headers["Retry-After"] == "1"
         new = {"id": "t", "descriptor_id": "shop:order", "cron": "0 0 0 1 1 *"}
-        await api.post(f"{OURS}/add.json", new)
+        assert (await api.refusal(f"{OURS}/add.json", new))[0] == 503
+        row = TriggerRow(
+            id="t", type="cron", descriptor_id="shop:order", created_at_ms=1, position_ms=1
+        )
+        await api.stack.store.put_trigger(row, "{}", replace=False)
         assert (await api.refusal(f"{OURS}/fire.json", trigger_id="t"))[0] == 503
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.storage.store import Append, Store
+from rillflow.ports.storage.store import Append, CatalogueUse, Store
 from rillflow.stores.append_plan import EXECUTION_BYTES, MOST_NOTED
 from tests.contract.appends import close, follow, id_of, submit
 
@@ -104,3 +104,18 @@ async def test_versions_of_definitions_count_for_their_workspace_once(store: Sto
     await store.add_version("other", "order", "release", "1" * 32, "x" * 50, at_ms=2)
     assert await store.definition_bytes("shop") == 250
     assert await store.definition_bytes("other") == 50
+
+
+async def test_names_and_rules_are_counted_by_workspace(store: Store) -> None:
+    assert await store.catalogue_use("shop") == CatalogueUse(0, 0, 0)
+    await store.register("shop", "order", "beta")
+    await store.set_rule("gray", ("shop", "order"), "beta", "é == 1")
+    await store.set_rule("ab", ("shop", "key"), "http://h/", "default")
+    await store.set_rule("ab", ("shop", "key"), "http://h/", "short")
+    await store.set_rule("ab", ("other", "key"), "http://h/", "default")
+    names = len("shop") * 3 + len("order") * 2 + len("beta")
+    rules = len("order" + "beta" + "é == 1") + 1 + len("key" + "http://h/" + "short")
+    assert await store.catalogue_use("shop") == CatalogueUse(3, 2, names + rules)
+    await store.remove_rule("ab", ("shop", "key"), "http://h/")
+    await store.unregister("shop", "order", "beta")
+    assert (await store.catalogue_use("shop"))[:2] == (2, 1)

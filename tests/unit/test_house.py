@@ -310,6 +310,7 @@ def test_every_make_command_in_the_documents_exists(document: str) -> None:
         ("reliability.md", "When something fails"),
         ("security.md", "Threat model"),
         ("security.md", "Shared resources"),
+        ("security.md", "What writes to the store"),
     ],
 )
 def test_every_row_of_a_promise_names_a_test_that_exists(document: str, heading: str) -> None:

@@ -1,26 +1,35 @@
 """Sessions of the console that a person has ended, as the store keeps them for all replicas.
 
-A session is valid without a row: only those that were ended before their time have one.
+A session is valid without a row: only those that were ended before their time have one. One row may
+stand for all sessions of a key until a time; what rows mean, the replicas know.
 
-Used by `ports/storage/store.py` and `serve/schemas/session_ends.py`.
+Used by `ports/storage/store.py`, `serve/schemas` and `stores`.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class EndedSession(NamedTuple):
+    """A row: a session, or all of a key, and when what was ended would have ended by itself."""
+
+    session_id: str
+    ends_ms: int
 
 
 class EndedSessions(Protocol):
     """The sessions that were ended before their time."""
 
-    async def end_session(self, session_id: str, *, ends_ms: int, at_ms: int) -> None:
-        """Keep, durably, that a session has ended; doing so again changes nothing.
+    async def end_sessions(
+        self, ended: Sequence[EndedSession], *, removed: Sequence[str] = ()
+    ) -> None:
+        """Keep rows, durably, and remove others in the same transaction.
 
-        Args:
-            session_id: The session.
-            ends_ms: When it would have ended by itself; until then it is kept.
-            at_ms: The time now. Sessions that would have ended before are removed.
+        A row that is there keeps the later of both ends. All rows are found by their ids, so that
+        the transaction takes no longer the more there are.
         """
         ...
 
-    async def ended_sessions(self, *, at_ms: int) -> list[str]:
-        """List the sessions that were ended and would otherwise be valid at that time, by id."""
+    async def ended_sessions(self) -> list[EndedSession]:
+        """List all rows by id; there are few, for replicas remove what is not needed."""
         ...

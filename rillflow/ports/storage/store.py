@@ -7,7 +7,7 @@ group what arrives while a commit is under way.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -155,6 +155,20 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     created_at_ms: int
+
+
+class CatalogueUse(NamedTuple):
+    """What the names and rules of a business take.
+
+    Attributes:
+        names: How many features and aliases are listed, and the business itself.
+        rules: How many gray and A/B rules are set.
+        bytes: How long these are together.
+    """
+
+    names: int
+    rules: int
+    bytes: int
 
 
 class Journal(Protocol):
@@ -328,6 +342,10 @@ class Catalogue(Protocol):
 
     async def definition_bytes(self, business: str) -> int:
         """Return how long all versions that were ever added to a business are, in bytes."""
+        ...
+
+    async def catalogue_use(self, business: str) -> CatalogueUse:
+        """Return what the names and rules of a business take."""
         ...
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:

@@ -9,11 +9,10 @@ Used by `actors`, `runtime`, and `serve/routes/monitoring/overload.py`.
 
 import asyncio
 import logging
-import shutil
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -43,9 +42,9 @@ from rillflow.ports.executions import (
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.busy_functions import ResourceRow, resource_limit, unsatisfied
 from rillflow.runtime.backpressure.service_health import MINUTE_MS, Figures, check_health, measure
+from rillflow.runtime.backpressure.store_room import StoreRoom
 from rillflow.setting_values import FlowHealth, matching_id
 from rillflow.settings import ResourceCheck, Settings
-from rillflow.stores import sqlite_file
 
 log = logging.getLogger("rillflow.admission")
 
@@ -53,9 +52,6 @@ LONGEST_ASK_S: Final = 2.0
 
 FRESH_S: Final = 30.0
 """For how long a reading of the memory in use is good."""
-ROOM_FRESH_S: Final = 1.0
-"""For how long a reading of the free space of the store's disk is good."""
-UNAVAILABLE: Final = 503
 MEMINFO: Final = Path("/proc/meminfo")
 STORAGE_LIMIT: Final = 30200
 TRAFFIC_LIMIT: Final = 30201
@@ -214,48 +210,6 @@ class NodeMemory:
         if self._read_s is None or now_s - self._read_s > FRESH_S:
             self._read_s, self._percent = now_s, _used_percent(self._source)
         return self._percent
-
-
-class StoreRoom:
-    """The space that new executions leave free on the disk of a store in a file.
-
-    What runs needs it to end. A disk of another machine is not known.
-    """
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        """Look at the disk of the store of these settings."""
-        path = sqlite_file(settings.store_url) if settings.store_min_free_bytes else None
-        self._folder = None if path is None else path.parent
-        self._least_bytes = settings.store_min_free_bytes
-        self._clock = clock
-        self._is_full = False
-        self._until_s = 0.0
-
-    def require(self) -> None:
-        """Refuse a new execution where the disk has too little space.
-
-        Raises:
-            OverloadedError: It has (503).
-        """
-        if self.is_full():
-            raise OverloadedError(
-                "the disk of the store is full: store_min_free_bytes"
-                f" ({self._least_bytes}) must stay free",
-                hint="executions that run go on; the operator makes room on the disk, or has ended"
-                " executions removed earlier (keep_finished_s)",
-                http_status=UNAVAILABLE,
-            )
-
-    def is_full(self) -> bool:
-        """Tell whether the disk has too little space, as it was a second ago."""
-        if self._folder is None:
-            return False
-        now_s = self._clock.monotonic_s()
-        if now_s >= self._until_s:
-            self._until_s = now_s + ROOM_FRESH_S
-            with suppress(OSError):  # the store says so itself
-                self._is_full = shutil.disk_usage(self._folder).free < self._least_bytes
-        return self._is_full
 
 
 def _used_percent(source: Path) -> int:

@@ -30,7 +30,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, TrafficCall
 from rillflow.ports.storage.access import Holder, Quota
 from rillflow.ports.storage.store import ExecutionFilter, Store
-from rillflow.runtime.backpressure.admission import StoreRoom
+from rillflow.runtime.backpressure.store_room import StoreRoom
 from rillflow.settings import Settings
 from rillflow.task_set import TaskSet
 
@@ -45,10 +45,13 @@ LONGEST_COUNT_S: Final = 20.0
 LEAST_BYTES: Final = 8 * 1024
 """What the store counts of an execution however small."""
 LONGEST_ASK_S: Final = 2.0
+LEAST_ORDER_BYTES: Final = 512
+"""What an order or a signal stores besides its data: a record, and a row of the audit."""
+ORDERS_BEYOND: Final = 10
+"""Orders and signals for executions that exist may store a tenth more than the quota."""
 WAIT_S: Final = 600.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
-TakeStore: TypeAlias = Callable[[str, int], Awaitable[None]]
 Wait: TypeAlias = Callable[[ExecutionId, float], Awaitable[bool]]
 """Waits for the end of an execution; False if the time was not enough."""
 UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
@@ -96,7 +99,7 @@ class Quotas:
         self._notes = notes
         self._executions = executions
         self._wait = wait
-        self._unfinished = _Totals(clock, lambda business: _unfinished_of(store, business))
+        self._unfinished = Totals(clock, lambda business: _unfinished_of(store, business))
         self.store = StoreQuotas(by_workspace, store, clock)
         self._of_keys: Counter[str] = Counter()
         self._watches = TaskSet[None]()
@@ -199,20 +202,39 @@ class StoreQuotas:
     def __init__(self, by_workspace: Mapping[str, Quota], store: Store, clock: Clock) -> None:
         """Count in this store for workspaces that have a quota."""
         self._by_workspace = by_workspace
-        self._stored = _Totals(
+        self._stored = Totals(
             clock, lambda business: _stored_of(store, business), LONGEST_COUNT_S, keeps=True
         )
 
-    async def take(self, business: str, size_bytes: int) -> None:
-        """Count bytes that a workspace is about to store.
+    async def take(self, business: str, size_bytes: int, *, for_order: bool = False) -> None:
+        """Count bytes that a workspace is about to store; an order may go a tenth beyond its quota.
 
         Raises:
             OverloadedError: Its quota is reached (429).
         """
+        most = self._most(business)
+        if most is None:
+            return
+        wanted = most + most // ORDERS_BEYOND if for_order else most
+        if not await self._stored.take(business, wanted, size_bytes):
+            raise _stored_too_much(business, most)
+
+    def take_for_signal(self, business: str, size_bytes: int) -> None:
+        """Count the bytes of a signal as those of an order, without waiting for the store.
+
+        Raises:
+            OverloadedError: The quota of its workspace is reached (429).
+        """
+        most = self._most(business)
+        if most is None:
+            return
+        wanted = most + most // ORDERS_BEYOND
+        if not self._stored.take_of_known(business, wanted, size_bytes):
+            raise _stored_too_much(business, most)
+
+    def _most(self, business: str) -> int | None:
         quota = self._by_workspace.get(business)
-        most = None if quota is None else quota.store_bytes
-        if most is not None and not await self._stored.take(business, most, size_bytes):
-            raise _reached("store_bytes", f"the workspace {business}", f"{most} bytes")
+        return None if quota is None else quota.store_bytes
 
     async def told(self) -> dict[str, int]:
         """Return what the store keeps for each workspace that has a quota of it."""
@@ -223,7 +245,7 @@ class StoreQuotas:
         }
 
 
-class _Totals:
+class Totals:
     """How much of something each workspace has, as the store knew a moment ago."""
 
     def __init__(
@@ -242,10 +264,21 @@ class _Totals:
         self._counted: dict[str, tuple[int, float]] = {}
         self._added: Counter[str] = Counter()
         self._turns: dict[str, asyncio.Lock] = {}
+        self._counting = TaskSet[int]()
 
     async def take(self, business: str, most: int, wanted: int = 1) -> bool:
         """Count so much more; False if there would be more than ``most``."""
         if await self.told(business) + self._added[business] + wanted > most:
+            return False
+        self._added[business] += wanted
+        return True
+
+    def take_of_known(self, business: str, most: int, wanted: int) -> bool:
+        """Count as ``take`` does, with what is known; what is too old is counted meanwhile."""
+        if not self._is_fresh(business) and not self._counting:
+            self._counting.start(self.told(business))
+        known, _ = self._counted.get(business, (0, 0.0))
+        if known + self._added[business] + wanted > most:
             return False
         self._added[business] += wanted
         return True
@@ -277,7 +310,10 @@ class _Totals:
 
 
 async def _stored_of(store: Store, business: str) -> int:
-    return await store.stored_bytes(business) + await store.definition_bytes(business)
+    definitions = await store.definition_bytes(business)
+    catalogue, triggers = await store.catalogue_use(business), await store.trigger_use(business)
+    kept = definitions + catalogue.bytes + triggers.bytes_of_one
+    return kept + await store.stored_bytes(business)
 
 
 async def _unfinished_of(store: Store, business: str) -> int:
@@ -292,18 +328,40 @@ def _reached(name: str, whose: str, most: str) -> OverloadedError:
     )
 
 
-def store_limit(settings: Settings, store: Store, clock: Clock) -> TakeStore:
-    """Return what an owner asks before it starts a sub-flow.
+def _stored_too_much(business: str, most: int) -> OverloadedError:
+    return _reached("store_bytes", f"the workspace {business}", f"{most} bytes")
 
-    It raises OverloadedError where the quota of the workspace is reached, and UnavailableError,
-    after which one asks again, while the disk has too little space.
-    """
+
+def store_limit(settings: Settings, store: Store, clock: Clock) -> "StoreLimit":
+    """Return what an owner asks before it starts a sub-flow, or takes a signal."""
     by_workspace = {name: quota.as_quota() for name, quota in settings.workspace_quotas.items()}
-    quotas, room = StoreQuotas(by_workspace, store, clock), StoreRoom(settings, clock)
+    return StoreLimit(StoreQuotas(by_workspace, store, clock), StoreRoom(settings, clock))
 
-    async def take(workspace: str, size_bytes: int) -> None:
-        if room.is_full():
+
+class StoreLimit:
+    """What an owner asks before its executions store more; see ``StoreLimits``."""
+
+    def __init__(self, quotas: StoreQuotas, room: StoreRoom) -> None:
+        self._quotas = quotas
+        self._room = room
+
+    async def __call__(self, workspace: str, size_bytes: int) -> None:
+        """Count what a sub-flow stores.
+
+        Raises:
+            OverloadedError: The quota of the workspace is reached.
+            UnavailableError: The disk has too little space; one asks again.
+        """
+        if self._room.is_full():
             raise UnavailableError("the disk of the store is full")
-        await quotas.take(workspace, max(size_bytes, LEAST_BYTES))
+        await self._quotas.take(workspace, max(size_bytes, LEAST_BYTES))
 
-    return take
+    def take_signal(self, workspace: str, size_bytes: int) -> None:
+        """Count what a signal stores.
+
+        Raises:
+            OverloadedError: The quota of the workspace is reached (429), or the disk has much too
+                little space (503).
+        """
+        self._room.require_for_order()
+        self._quotas.take_for_signal(workspace, LEAST_ORDER_BYTES + size_bytes)

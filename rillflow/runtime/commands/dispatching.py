@@ -30,7 +30,7 @@ from rillflow.runtime.backpressure.sync import HintSync
 from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect, is_web_call
 from rillflow.runtime.commands.subflows import (
     Inherited,
-    TakeStore,
+    StoreLimits,
     Workspaces,
     child_of,
     inherited_from,
@@ -73,7 +73,7 @@ class Dispatching:
         host: str,
         dedicated: ExecutionId | None,
         subflow_workspaces: Workspaces = MappingProxyType({}),
-        take_store: TakeStore = without_limit,
+        take_store: StoreLimits = without_limit,
     ) -> None:
         self._take_store = take_store
         self._subflow_workspaces = subflow_workspaces

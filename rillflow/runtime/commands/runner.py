@@ -36,7 +36,7 @@ from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 from rillflow.runtime.aio.retrying import retry_until_answered
 from rillflow.runtime.commands.dispatching import Dispatching, Find, StillAwaited
-from rillflow.runtime.commands.subflows import TakeStore, Workspaces
+from rillflow.runtime.commands.subflows import StoreLimits, Workspaces
 from rillflow.runtime.commands.timers import Timer, Timers
 from rillflow.runtime.hooks.chain import HookChain, Moment
 
@@ -66,7 +66,7 @@ class CommandRunner:
         guards: HookChain,
         dedicated: ExecutionId | None,
         subflow_workspaces: Workspaces,
-        take_store: TakeStore,
+        take_store: StoreLimits,
     ) -> None:
         self._clock = clock
         self._executions = executions

@@ -3,9 +3,9 @@
 Used by `runtime/commands/dispatching.py`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import (
@@ -47,12 +47,31 @@ UNSUPPORTED = 30606
 
 
 Workspaces: TypeAlias = Mapping[str, frozenset[str]]
-TakeStore: TypeAlias = Callable[[str, int], Awaitable[None]]
-"""Counts bytes that are about to be stored for a workspace; raises if there is no room for them."""
 
 
-async def without_limit(workspace: str, size_bytes: int) -> None:
-    """Have room for everything."""
+class StoreLimits(Protocol):
+    """Counts bytes that are about to be stored for a workspace; raises if they have no room."""
+
+    async def __call__(self, workspace: str, size_bytes: int) -> None:
+        """Count those of a sub-flow."""
+        ...
+
+    def take_signal(self, workspace: str, size_bytes: int) -> None:
+        """Count those of a signal for a suspense."""
+        ...
+
+
+class NoStoreLimits:
+    """Has room for everything."""
+
+    async def __call__(self, workspace: str, size_bytes: int) -> None:
+        """Have room for a sub-flow."""
+
+    def take_signal(self, workspace: str, size_bytes: int) -> None:
+        """Have room for a signal."""
+
+
+without_limit: Final = NoStoreLimits()
 
 
 class Inherited(NamedTuple):
@@ -94,7 +113,7 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     inherited: Inherited,
     workspaces: Workspaces = MappingProxyType({}),
     turns: RuleTurns = TURNS_OF_PROCESS,
-    take_store: TakeStore = without_limit,
+    take_store: StoreLimits = without_limit,
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; a repetition finds the same execution.
 

@@ -7,9 +7,9 @@ Used by `runtime/definitions/catalogue.py` and `runtime/triggers/registry.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.errors import RequestError
 from rillflow.ports.triggers import TriggerRow, Triggers, TriggerUse
@@ -21,6 +21,14 @@ MOST_BYTES: Final = 64 << 20
 MOST_TRIGGERS_OF_ONE: Final = MOST_TRIGGERS // 2
 MOST_BYTES_OF_ONE: Final = MOST_BYTES // 2
 """What the triggers of one workspace may take together."""
+
+
+Admit: TypeAlias = Callable[[str, int], Awaitable[None]]
+"""Asked before so many bytes of a workspace are stored; raises if there is no room for them."""
+
+
+async def everything_has_room(business: str, size_bytes: int) -> None:
+    """Have room for whatever is stored."""
 
 
 class _KnownUse(NamedTuple):
@@ -48,8 +56,10 @@ class TriggerRoom:
     again as long as only this process adds triggers of one workspace, which the revision tells.
     """
 
-    def __init__(self, store: Triggers) -> None:
+    def __init__(self, store: Triggers, admit: Admit = everything_has_room) -> None:
+        """Count in this store; ``admit`` is asked before a workspace stores bytes."""
         self._store = store
+        self.admit = admit
         self._turn = asyncio.Lock()
         self._counted: _KnownUse | None = None
 
@@ -67,11 +77,13 @@ class TriggerRoom:
         Raises:
             RequestError: They would be too many, or take too much, or a consumer group of one
                 belongs to others (30110).
+            OverloadedError: The store has no room for them (503), or its workspace has none (429).
         """
         if not added:
             yield
             return
         size = sum(row.bytes_with(context) for row, context in added)
+        await self.admit(workspace, size)
         async with self._turn:
             revision = await self._store.newest_trigger_revision()
             after = self._after(revision, workspace, len(added), size, instead_of)

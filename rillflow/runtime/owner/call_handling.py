@@ -44,6 +44,7 @@ from rillflow.runtime.activation.journal import (
 from rillflow.runtime.activation.leases import Leased, usable
 from rillflow.runtime.backpressure.busy_functions import Traffic
 from rillflow.runtime.commands.dispatching import Dispatching
+from rillflow.runtime.commands.subflows import StoreLimits
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.crashes.crash_history import CrashHistory, step_of
 from rillflow.runtime.crashes.quarantine import Quarantine
@@ -109,6 +110,7 @@ class CallHandling:
         watchers: CompletionServer,
         views: Views,
         outputs_max_bytes: int,
+        take_store: StoreLimits,
         handle: Handle,
     ) -> None:
         self._ownership = ownership
@@ -123,7 +125,7 @@ class CallHandling:
         self._outputs_max_bytes = outputs_max_bytes
         self._handle = handle
         self._traffic = Traffic(clock)
-        self._callback_limits = CallbackLimits(clock)
+        self._callback_limits = CallbackLimits(clock, take_store)
         self._rules = MappingLog()
 
     def refuses(self, call: Call) -> bool:

@@ -14,9 +14,10 @@ from cachetools import LRUCache
 from rillflow.core.events import CallbackReceived, Event, WakeUpReceived
 from rillflow.definition.model import SuspenseTask
 from rillflow.errors import OverloadedError
-from rillflow.ids import ExecutionId, TaskName
+from rillflow.ids import ExecutionId, TaskName, workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.commands.subflows import StoreLimits, without_limit
 
 MOST_KEPT: Final = 4_096
 NOTE_PAUSE_S: Final = 1.0
@@ -36,8 +37,10 @@ _Carried: TypeAlias = tuple[ExecutionId, TaskName, type[Event]]
 class CallbackLimits:
     """Counts them by task, in memory: a restart forgets it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, take_store: StoreLimits = without_limit) -> None:
+        """Have the bytes of signals counted by ``take_store``."""
         self._clock = clock
+        self._take_store = take_store
         self._noted: LRUCache[_Noted, float] = LRUCache(MOST_KEPT)
         self._carried: LRUCache[_Carried, tuple[float, float]] = LRUCache(MOST_KEPT)
 
@@ -63,13 +66,13 @@ class CallbackLimits:
         return msgspec.structs.replace(event, output=b"{}")
 
     def refuse(self, execution: ActiveExecution, event: Event) -> None:
-        """Refuse a signal for a suspense whose signals carry too much.
+        """Refuse a signal for a suspense whose signals carry too much, or has no room to be kept.
 
         Those to its address and those by ``wakeup.json`` count apart: the address may be known to
         anybody.
 
         Raises:
-            OverloadedError: They do.
+            OverloadedError: They do; or the quota of the workspace is reached, or the disk full.
         """
         if isinstance(event, CallbackReceived):
             size = len(event.output)
@@ -90,4 +93,5 @@ class CallbackLimits:
                 f" {SIGNALS_BYTES_PER_S} more each second",
                 hint="send what a task waits for once, when it is there",
             )
+        self._take_store.take_signal(workspace_of(execution.state.execution_id), size)
         self._carried[key] = left - size, now_s

@@ -51,7 +51,7 @@ from rillflow.runtime.aio.large_texts import LargeTexts
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.changes.feed import ChangeFeed
 from rillflow.runtime.commands.runner import CommandRunner
-from rillflow.runtime.commands.subflows import TakeStore, Workspaces, without_limit
+from rillflow.runtime.commands.subflows import StoreLimits, Workspaces, without_limit
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.crashes.crash_history import COMMANDS, CrashHistory, HandlingRecord
@@ -89,7 +89,7 @@ class OwnerLimits(NamedTuple):
         views_max_bytes: What large answers that are being read may take together.
         subflow_workspaces: In which workspaces those of its executions may start sub-flows beside
             their own; without any they may in all.
-        take_store: Counts what sub-flows store.
+        take_store: Counts what sub-flows and signals store.
     """
 
     most_hot: int = 20_000
@@ -98,7 +98,7 @@ class OwnerLimits(NamedTuple):
     outputs_max_bytes: int = OUTPUTS_MAX_BYTES
     views_max_bytes: int = VIEWS_MAX_BYTES
     subflow_workspaces: Workspaces = MappingProxyType({})
-    take_store: TakeStore = without_limit
+    take_store: StoreLimits = without_limit
 
 
 DEFAULT_LIMITS: Final = OwnerLimits()
@@ -208,6 +208,7 @@ class ExecutionOwner:
             watchers=self.watchers,
             views=self.views,
             outputs_max_bytes=limits.outputs_max_bytes,
+            take_store=limits.take_store,
             handle=guards.handling(machine.handle),
         )
 

@@ -107,6 +107,7 @@ class TriggerRegistry:
         Raises:
             RequestError: Something is malformed (30109), the id is taken (409), it is one of
                 declared triggers, or a limit is reached (30110).
+            OverloadedError: The store has no room for it, or its workspace has none (503, 429).
         """
         business = parse_descriptor_id(descriptor_id).business
         kind, spec = trigger
@@ -211,8 +212,11 @@ class TriggerRegistry:
 
         Raises:
             RequestError: There is none (30106).
+            OverloadedError: The store has no room for what a resumed one starts (503, 429).
         """
-        await self._known(trigger_id, sees)
+        row, _ = await self._known(trigger_id, sees)
+        if not is_paused:
+            await self._room.admit(parse_descriptor_id(row.descriptor_id).business, 0)
         at_ms = self._clock.now_ms()
         if not await self._store.pause_trigger(trigger_id, is_paused=is_paused, at_ms=at_ms):
             raise _unknown(trigger_id)

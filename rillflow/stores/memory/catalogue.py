@@ -4,10 +4,11 @@ Used by `stores/memory/store.py`.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeAlias
 
 from rillflow.ports.storage.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
-from rillflow.ports.storage.store import VersionRow
+from rillflow.ports.storage.store import CatalogueUse, VersionRow
 from rillflow.stores.memory.journal import MemoryLifecycle
 from rillflow.stores.sql.name_rows import name_rows
 from rillflow.stores.sql.stored_rows import listed_versions
@@ -63,6 +64,19 @@ class MemoryCatalogue(MemoryLifecycle):
         self._check_open()
         versions = [version for its, _, version in self._known_versions if its == business]
         return sum(len(self._texts[version].encode()) for version in versions)
+
+    async def catalogue_use(self, business: str) -> CatalogueUse:
+        """Return what the names and rules of a business take."""
+        self._check_open()
+        names = [each for each in self._names if each[0] == business]
+        rules = [
+            f"{subject}{name}{rule}"
+            for (_, its, subject), kept in self._rules.items()
+            if its == business
+            for name, rule in kept.items()
+        ]
+        size = sum(map(len, chain.from_iterable(names))) + sum(len(each.encode()) for each in rules)
+        return CatalogueUse(len(names), len(rules), size)
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""

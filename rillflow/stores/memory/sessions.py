@@ -3,6 +3,9 @@
 Used by `stores/memory/store.py`.
 """
 
+from collections.abc import Sequence
+
+from rillflow.ports.storage.sessions import EndedSession
 from rillflow.stores.memory.journal import MemoryLifecycle
 
 
@@ -13,14 +16,17 @@ class MemorySessions(MemoryLifecycle):
         super().__init__()
         self._sessions: dict[str, int] = {}
 
-    async def end_session(self, session_id: str, *, ends_ms: int, at_ms: int) -> None:
-        """Keep that a session has ended."""
+    async def end_sessions(
+        self, ended: Sequence[EndedSession], *, removed: Sequence[str] = ()
+    ) -> None:
+        """Keep rows, and remove others."""
         self._check_open()
-        self._sessions.setdefault(session_id, ends_ms)
-        for old in [each for each, until_ms in self._sessions.items() if until_ms <= at_ms]:
-            del self._sessions[old]
+        for session_id, ends_ms in ended:
+            self._sessions[session_id] = max(ends_ms, self._sessions.get(session_id, ends_ms))
+        for session_id in removed:
+            self._sessions.pop(session_id, None)
 
-    async def ended_sessions(self, *, at_ms: int) -> list[str]:
-        """List the sessions that were ended and would otherwise be valid."""
+    async def ended_sessions(self) -> list[EndedSession]:
+        """List all rows by id."""
         self._check_open()
-        return sorted(each for each, until_ms in self._sessions.items() if until_ms > at_ms)
+        return [EndedSession(*row) for row in sorted(self._sessions.items())]

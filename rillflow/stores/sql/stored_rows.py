@@ -13,7 +13,13 @@ from rillflow.errors import DamagedError, LargeExecutionError
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.aliases import MOST_ALIASES, AliasRow, ListedVersion
 from rillflow.ports.storage.execution_search import FoundExecution
-from rillflow.ports.storage.store import Death, ExecutionSummary, StoredExecution, VersionRow
+from rillflow.ports.storage.store import (
+    CatalogueUse,
+    Death,
+    ExecutionSummary,
+    StoredExecution,
+    VersionRow,
+)
 from rillflow.ports.storage.templates import TaskTemplate
 from rillflow.ports.triggers import TriggerRow
 
@@ -89,6 +95,12 @@ def alias_row(row: Sequence[Any]) -> AliasRow:
 def version_row(row: Sequence[Any]) -> VersionRow:
     """Build a line of an alias's versions from columns in the order of its fields."""
     return _struct(VersionRow, row)
+
+
+def catalogue_use(rows: Sequence[Sequence[Any]]) -> CatalogueUse:
+    """Build what a catalogue takes from a row of its names and one of its rules."""
+    (_, names, of_names), (_, rules, of_rules) = rows
+    return CatalogueUse(int(names), int(rules), int(of_names) + int(of_rules))
 
 
 def task_template(row: Sequence[Any]) -> TaskTemplate:

@@ -83,6 +83,7 @@ def router(stack: Stack, keys: KnownKeys) -> APIRouter:
             quota=_checked_quota(submissions_per_s, running, artifact_bytes),
             audits_submissions=audit_submissions,
         )
+        stack.stored.require_room()
         if not await stack.store.add_api_key(key, most=MOST_KEYS):
             raise RequestError(
                 f"there is, or was, a key {name}, or there are {MOST_KEYS} keys",

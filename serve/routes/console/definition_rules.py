@@ -13,7 +13,6 @@ from starlette.responses import Response
 from rillflow.errors import LanguageError, OverloadedError, RequestError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
-from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
 from rillflow.runtime.definitions.alias_rules import refuse_beyond_limits
@@ -39,12 +38,14 @@ def router(stack: Stack) -> APIRouter:
     """Return the routes of the rules that choose aliases and functions."""
     routes = APIRouter(prefix=PREFIX, tags=["rules"], responses=ERRORS)
     one_at_a_time = asyncio.Lock()  # the limits hold for the rules together
-    _add_gray(routes, stack.store, one_at_a_time)
-    _add_ab(routes, stack.store, one_at_a_time)
+    _add_gray(routes, stack, one_at_a_time)
+    _add_ab(routes, stack, one_at_a_time)
     return routes
 
 
-def _add_gray(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) -> None:
+def _add_gray(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> None:
+    store = stack.store
+
     @routes.post("/modify_gray.json", responses=answer(RuleSet))
     async def modify_gray(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
@@ -65,6 +66,8 @@ def _add_gray(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) 
         if add:
             async with one_at_a_time:
                 refuse_beyond_limits(await store.rules("gray", scope), alias, gray_rule)
+                await stack.stored.admit_names(business_id, feature_name, alias)
+                await stack.stored.admit_rule(business_id, (feature_name, alias, gray_rule))
                 await store.register(business_id, feature_name, alias)
                 await store.set_rule("gray", scope, alias, gray_rule)
         else:
@@ -78,7 +81,7 @@ def _add_gray(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) 
         return json_response({"business_id": business_id, "feature": feature_name, "gray": rules})
 
 
-def _add_ab(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) -> None:
+def _add_ab(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> None:
     @routes.post("/modify_function_ab.json", responses=answer(RuleSet))
     async def modify_function_ab(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
@@ -99,15 +102,15 @@ def _add_ab(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) ->
         rule = ab_rule.strip() if add else ""
         if add:
             async with one_at_a_time:
-                await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
+                await _set_ab_rule(stack, (business_id, config_key), resource_name, rule)
         else:
-            await store.remove_rule("ab", (business_id, config_key), resource_name)
+            await stack.store.remove_rule("ab", (business_id, config_key), resource_name)
         return await _done(business_id, "" if rule == DEFAULT_RULE else rule)
 
     @routes.get("/get_function_ab.json", responses=answer(AbTable))
     async def get_function_ab(business_id: str, config_key: str) -> Response:
         """Show the table behind `ab://<config_key>`."""
-        stored = await store.rules("ab", (business_id, config_key))
+        stored = await stack.store.rules("ab", (business_id, config_key))
         rules = [
             {"resource_name": name, "rule": rule}
             for name, rule in sorted(stored.items())
@@ -126,7 +129,7 @@ def _add_ab(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) ->
     @routes.get("/get_ab_key.json", responses=answer(AbKeys))
     async def get_ab_key(business_id: str) -> Response:
         """List the A/B tables of a business."""
-        keys = await store.rule_scopes("ab", business_id)
+        keys = await stack.store.rule_scopes("ab", business_id)
         return json_response({"business_id": business_id, "config_keys": keys})
 
 
@@ -145,22 +148,24 @@ async def _done(business: str, rule: str) -> Response:
     return json_response(done)
 
 
-async def _set_ab_rule(
-    store: Catalogue, scope: tuple[str, str], resource_name: str, rule: str
-) -> None:
+async def _set_ab_rule(stack: Stack, scope: tuple[str, str], resource_name: str, rule: str) -> None:
     """Set one rule, so that there is always exactly one default.
 
     Raises:
         RequestError: The name has another protocol, or there would be no default (30109); the rule
             exceeds a limit (30110).
+        OverloadedError: There is no room for it (503, 429).
     """
     if not resource_name.startswith(PROTOCOLS):
         raise RequestError("resource_name format is not support")
+    store = stack.store
     kept = await store.rules("ab", scope)
     default = default_of(kept)
     if rule != DEFAULT_RULE and default in (None, resource_name):
         raise RequestError("default resource value should be configured")
     refuse_beyond_limits(kept, resource_name, rule)
+    business, config_key = scope
+    await stack.stored.admit_rule(business, (config_key, resource_name, rule))
     await store.set_rule("ab", scope, resource_name, rule)
     if rule == DEFAULT_RULE and default not in (None, resource_name):
         await store.remove_rule("ab", scope, default or "")

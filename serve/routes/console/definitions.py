@@ -175,9 +175,11 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
 
     async def modify(add: bool, **names: str) -> Response:  # noqa: FBT001 - the parameter's value
         check_names(removed=not add, **names)
+        business, feature, alias, *_ = *names.values(), None, None
         change = stack.store.register if add else stack.store.unregister
-        if not add:
-            business, feature, alias, *_ = *names.values(), None, None
+        if add:
+            await stack.stored.admit_names(business, feature, alias)
+        else:
             at_ms = stack.clock.now_ms()
             await remove_declared(stack.store, business, feature, alias, at_ms=at_ms)
         await change(*names.values())

@@ -163,6 +163,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     async def create_task_template(request: Request) -> Response:
         """Create a template; its name, type and category are required."""
         template = read_new_template(json_object(await required_json_text(request)))
+        stack.stored.require_room()
         if await store.count_templates() >= MOST_TEMPLATES:
             raise RequestError(
                 f"there are {MOST_TEMPLATES} templates already", wire_code=RESTRICTED
@@ -176,6 +177,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     async def update_task_template(request: Request) -> Response:
         """Change the given fields of the template whose id the body has."""
         template_id, change = read_change(json_object(await required_json_text(request)))
+        stack.stored.require_room()
         changed = await store.change_template(template_id, change, at_ms=stack.clock.now_ms())
         if changed is None:
             raise _taken(change.name or "")

@@ -6,10 +6,10 @@ Used by `stores/postgres/store.py`.
 from collections.abc import Sequence
 from typing import Final
 
-from rillflow.ports.storage.store import VersionRow
+from rillflow.ports.storage.store import CatalogueUse, VersionRow
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.sql.name_rows import name_rows
-from rillflow.stores.sql.stored_rows import version_row
+from rillflow.stores.sql.stored_rows import catalogue_use, version_row
 
 _PUT_TEXT: Final = """
 INSERT INTO definitions (definition_id, text) VALUES ($1, $2) ON CONFLICT DO NOTHING
@@ -23,6 +23,13 @@ ON CONFLICT DO NOTHING
 """
 _DEFINITION_BYTES: Final = """
 SELECT coalesce(sum(bytes), 0)::bigint FROM known_versions WHERE business = $1
+"""
+_USE: Final = """
+SELECT 0, count(*), coalesce(sum(length(business) + length(feature) + length(alias)), 0)::bigint
+FROM names WHERE business = $1
+UNION ALL SELECT 1, count(*), coalesce(
+    sum(octet_length(subject) + octet_length(name) + octet_length(rule)), 0)::bigint
+FROM rules WHERE kind IN ('gray', 'ab') AND business = $1 ORDER BY 1
 """
 # Additions to one alias are serialized, so that positions are in the order of commits.
 _LOCK_ALIAS: Final = """
@@ -92,6 +99,10 @@ class PostgresCatalogue:
     async def definition_bytes(self, business: str) -> int:
         """Return how long all versions of a business are together."""
         return int(await self._database.value(_DEFINITION_BYTES, business) or 0)
+
+    async def catalogue_use(self, business: str) -> CatalogueUse:
+        """Return what the names and rules of a business take."""
+        return catalogue_use(await self._database.rows(_USE, business))
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rillflow.ports.storage.store import VersionRow
+from rillflow.ports.storage.store import CatalogueUse, VersionRow
 from rillflow.stores.sql.name_rows import name_rows
-from rillflow.stores.sql.stored_rows import version_row
+from rillflow.stores.sql.stored_rows import catalogue_use, version_row
 from rillflow.stores.sqlite.database import SqliteDatabase
 
 _PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions (definition_id, text) VALUES (?, ?)"
@@ -28,6 +28,12 @@ DELETE FROM versions WHERE position IN (
     ORDER BY position DESC LIMIT -1 OFFSET ?)
 """
 _DEFINITION_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM known_versions WHERE business = ?"
+_USE: Final = """
+SELECT 0, count(*), coalesce(sum(length(business) + length(feature) + length(alias)), 0)
+FROM names WHERE business = ?1
+UNION ALL SELECT 1, count(*), coalesce(sum(length(CAST(subject || name || rule AS BLOB))), 0)
+FROM rules WHERE kind IN ('gray', 'ab') AND business = ?1 ORDER BY 1
+"""
 _KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = ? AND version = ?"
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
@@ -78,6 +84,13 @@ class SqliteCatalogue:
     async def definition_bytes(self, business: str) -> int:
         """Return how long all versions of a business are together."""
         return int(await self._value(_DEFINITION_BYTES, business) or 0)
+
+    async def catalogue_use(self, business: str) -> CatalogueUse:
+        """Return what the names and rules of a business take."""
+        rows = await self._database.scan(
+            lambda connection: connection.execute(_USE, (business,)).fetchall()
+        )
+        return catalogue_use(rows)
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""

@@ -4,13 +4,18 @@ Used by `stores/sqlite/store.py`.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
+from rillflow.ports.storage.sessions import EndedSession
 from rillflow.stores.sqlite.database import SqliteDatabase
 
-_PUT: Final = "INSERT OR IGNORE INTO ended_sessions (session_id, ends_ms) VALUES (?, ?)"
-_TRIM: Final = "DELETE FROM ended_sessions WHERE ends_ms <= ?"
-_READ: Final = "SELECT session_id FROM ended_sessions WHERE ends_ms > ? ORDER BY session_id"
+_PUT: Final = """
+INSERT INTO ended_sessions (session_id, ends_ms) VALUES (?, ?)
+ON CONFLICT (session_id) DO UPDATE SET ends_ms = max(ends_ms, excluded.ends_ms)
+"""
+_REMOVE: Final = "DELETE FROM ended_sessions WHERE session_id = ?"
+_READ: Final = "SELECT session_id, ends_ms FROM ended_sessions ORDER BY session_id"
 
 
 class SqliteSessions:
@@ -19,15 +24,17 @@ class SqliteSessions:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    async def end_session(self, session_id: str, *, ends_ms: int, at_ms: int) -> None:
-        """Keep that a session has ended."""
+    async def end_sessions(
+        self, ended: Sequence[EndedSession], *, removed: Sequence[str] = ()
+    ) -> None:
+        """Keep rows, and remove others."""
 
-        def put(connection: sqlite3.Connection) -> None:
-            connection.execute(_PUT, (session_id, ends_ms))
-            connection.execute(_TRIM, (at_ms,))
+        def change(connection: sqlite3.Connection) -> None:
+            connection.executemany(_PUT, ended)
+            connection.executemany(_REMOVE, [(each,) for each in removed])
 
-        await self._database.write(put)
+        await self._database.write(change)
 
-    async def ended_sessions(self, *, at_ms: int) -> list[str]:
-        """List the sessions that were ended and would otherwise be valid."""
-        return [each for (each,) in await self._database.glance(_READ, at_ms)]
+    async def ended_sessions(self) -> list[EndedSession]:
+        """List all rows by id."""
+        return [EndedSession(*row) for row in await self._database.glance(_READ)]
