@@ -24,7 +24,7 @@ READ_S: Final = 2.0
 """After so long what was read before counts on."""
 REMOVE_PAUSE_S: Final = 60.0
 """So often rows that have ended by themselves are removed."""
-REMOVED_AT_ONCE: Final = 500
+REMOVED_AT_ONCE: Final = 1_000
 """Rows that one transaction removes."""
 
 
