@@ -94,8 +94,9 @@ class Release(NamedTuple):
         The sum of the bytes of outputs is counted with fields that this release does not know: what
         is lost with those is never given back, and the limit is reached a little earlier.
         """
-        text = self.snapshot(snapshot)[_MARK_BYTES:]
-        return msgspec.json.encode(msgspec.json.decode(text) | {"outputs_bytes": 0})
+        state = msgspec.json.decode(self.snapshot(snapshot)[_MARK_BYTES:])
+        state.pop("outputs_bytes", None)
+        return msgspec.json.encode(state)
 
     @property
     def _is_later(self) -> bool:

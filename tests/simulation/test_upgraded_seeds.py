@@ -19,6 +19,7 @@ from rillflow.errors import DefectError
 from rillflow.ports.executions import Delivery
 from rillflow.ports.messages import Calls, decode_owner_message, encode_message
 from tests.simulation.releases import (
+    BEFORE,
     NEW_FIELD,
     NEW_VALUE,
     NEXT,
@@ -123,6 +124,13 @@ def test_an_earlier_release_writes_snapshots_without_what_it_does_not_know(encod
 def test_some_of_the_seeds_before_move_too() -> None:
     counts = [simulate_changing(seed)[0].counts for seed in range(900_000, 900_004)]
     assert ["refused strangers" in each for each in counts] == [False, True, False, True]
+
+
+def test_what_an_earlier_release_cannot_count_is_not_compared() -> None:
+    with_outputs = msgspec.structs.replace(STATE, outputs_bytes=38, made_bytes=1)
+    without = msgspec.structs.replace(STATE, made_bytes=1)
+    known = [BEFORE.known(codec.encode_state(each)) for each in (with_outputs, without, STATE)]
+    assert known[0] == known[1] != known[2]
 
 
 def test_an_earlier_release_knows_no_new_kind_of_message() -> None:
