@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from serve.listening import free_port
-from serve.stack.ray_environment import PREFERENCES
 from tests.cluster.driving import ANSWER
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
@@ -20,6 +22,14 @@ RAY: Final = str(Path(sys.executable).with_name("ray"))
 DRIVER: Final = Path(__file__).with_name("node_driver.py")
 START_S: Final = 240.0
 STARTED: Final = "--block"
+BIN: Final = Path(sys.executable).parent
+# What a machine of its own has, and a part of a test has not: Ray's idle workers, and its reports.
+FOR_TESTS: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ROTATION_BACKUP_COUNT": "1",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
 # As cluster.yaml: a node that has died is taken for dead after some 3 s, a silent one after 9 s.
 IMPATIENT: Final = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -29,6 +39,19 @@ IMPATIENT: Final = {
 }
 # Ray notices the death of a node within the hours after a test.
 DEAF: Final = IMPATIENT | {"RAY_health_check_failure_threshold": "10000"}
+
+
+def of_cluster_file(commands: str = "head_start_ray_commands") -> dict[str, str]:
+    """Return the variables with which ``cluster.yaml`` has machines start Ray."""
+    content = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    words = re.findall(r"(RAY_\w+)=(\S+)", content[commands][-1])
+    return {name: value.replace("$PWD/.venv/bin", str(BIN)) for name, value in words}
+
+
+def variables_of_nodes(health: Mapping[str, str] = IMPATIENT) -> dict[str, str]:
+    """Return the variables of the nodes of tests: those of ``cluster.yaml``, with other checks."""
+    own = {name: value for name, value in of_cluster_file().items() if name not in IMPATIENT}
+    return {**own, **FOR_TESTS, **health}
 
 
 class RayNode:
@@ -108,8 +131,7 @@ class RayNodes:
         self._address = ""
         self._environment = {
             **os.environ,
-            **PREFERENCES,
-            **health,
+            **variables_of_nodes(health),
             "RAY_AUTH_TOKEN_PATH": str(token),
             "PYTHONPATH": str(ROOT),
         }

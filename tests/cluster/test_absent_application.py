@@ -4,7 +4,6 @@ The functions of these tests give up at any 4xx, as one does that takes it for t
 callback is not wanted; they send again what was not answered, or was with 5xx.
 """
 
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,12 +13,11 @@ from typing import Any, Final
 
 import httpx
 import pytest
-import yaml
 
 from rillflow.private_apis.haproxy.start import haproxy_binary
 from tests.cluster.api import Api, Functions
-from tests.cluster.processes import ROOT, kill, proxies, wait_until_gone, workers
-from tests.cluster.ray_head import BIN
+from tests.cluster.processes import kill, proxies, wait_until_gone, workers
+from tests.cluster.ray_nodes import of_cluster_file
 from tests.cluster.serve_cluster import DEPLOY, ServeCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
@@ -47,18 +45,11 @@ FRONTS: Final = {"haproxy": "1", "serve": "0"}
 """RAY_SERVE_ENABLE_HA_PROXY, by who stands in front."""
 
 
-def _of_cluster_file() -> dict[str, str]:
-    """Return the variables with which the head of ``cluster.yaml`` starts Ray."""
-    content = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
-    words = re.findall(r"(RAY_\w+)=(\S+)", content["head_start_ray_commands"][-1])
-    return {name: value.replace("$PWD/.venv/bin", str(BIN)) for name, value in words}
-
-
 @pytest.fixture(name="cluster", scope="module", params=["haproxy", "serve"])
 def _cluster(request: pytest.FixtureRequest) -> Iterator[ServeCluster]:
     with tempfile.TemporaryDirectory(prefix="rr") as name:
         variables = (
-            WITHOUT | _of_cluster_file() | {"RAY_SERVE_ENABLE_HA_PROXY": FRONTS[request.param]}
+            WITHOUT | of_cluster_file() | {"RAY_SERVE_ENABLE_HA_PROXY": FRONTS[request.param]}
         )
         cluster = ServeCluster(Path(name), **variables)
         try:

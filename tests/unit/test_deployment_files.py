@@ -16,7 +16,7 @@ from rillflow.private_apis import serve_start
 from rillflow.settings import Settings
 from serve.app import app
 from serve.stack.deployment_file import read_deployment_file
-from tests.cluster.ray_nodes import IMPATIENT
+from tests.cluster.ray_nodes import BIN, FOR_TESTS, IMPATIENT, variables_of_nodes
 
 ROOT: Final = Path(__file__).parents[2]
 START_COMMANDS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -69,6 +69,19 @@ def test_no_machine_has_its_workers_give_way_to_others(
     cluster: dict[str, Any], commands: str
 ) -> None:
     assert " RAY_worker_niceness=0 " in cluster[commands][-1]
+
+
+@pytest.mark.parametrize("commands", START_COMMANDS)
+def test_the_nodes_of_tests_start_with_the_variables_of_the_cluster_file(
+    cluster: dict[str, Any], commands: str
+) -> None:
+    start = cluster[commands][-1].replace("$PWD/.venv/bin", str(BIN))
+    found = {name: value for name, value in variables_of_nodes().items() if name not in FOR_TESTS}
+    assert len(found) > 15
+    # A worker is not asked how often the head looks after nodes.
+    missing = [name for name, value in found.items() if f" {name}={value} " not in start]
+    assert missing == ([] if "--head" in start else list(IMPATIENT))
+    assert len(re.findall(r" RAY_\w+=", start)) == len(found) - len(missing)
 
 
 @pytest.fixture(name="deployment", scope="module")
