@@ -178,10 +178,12 @@ class Settings(BaseSettings):
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """Time within which a whole body must arrive; otherwise the answer is 408."""
     body_min_bytes_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 500.0
-    """Lowest average rate of a body once it is some seconds late; otherwise the answer is 408."""
+    """Lowest rate of a body over any ten seconds or so; otherwise the answer is 408. What has come
+    faster before buys no time."""
     unfinished_bodies: Annotated[int, Field(ge=1)] = 512
-    """Most bodies that have been arriving for more than a second; more are refused (503). Callers
-    with the key and callbacks that an execution waits for have the same number in addition."""
+    """Most bodies that have been arriving for more than a second; more are refused (503), of who
+    has most. Callers with a key and callbacks that an execution waits for have the same number in
+    addition, of which a key by name has half."""
     unfinished_bodies_per_address: Annotated[int, Field(ge=1)] = 128
     """Most such bodies from one address; more are refused (429)."""
     waiting_requests: Annotated[int, Field(ge=1, le=10_000)] = 1_000

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from rillflow.errors import RequestError
 from rillflow.ports.storage.access import Holder
-from serve.limits.body_pool import is_known
+from serve.limits.body_pool import BodySender, is_known
 from serve.limits.client_addresses import address_of, is_this_machine
 from serve.route_table import ADMINISTER, Needs, Reach, Role, route_of
 
@@ -93,6 +93,15 @@ def share_of(scope: Scope) -> str:
     if key_id:
         return f"{_KEY} {key_id}"
     return "" if is_known(scope) or is_this_machine(scope) else address_of(scope)
+
+
+def body_sender(scope: Scope, workspace: str) -> BodySender:
+    """Return who sends the body of a request; ``workspace`` is that of what is called back."""
+    caller = caller_of(scope)
+    own = f"{_KEY} {caller.key_id}" if caller.key_id else address_of(scope)
+    if caller.workspaces:
+        workspace = min(caller.workspaces)
+    return BodySender(f"workspace {workspace}" if workspace else own, own, bool(caller.key_id))
 
 
 def share_of_places(share: str, most: int, most_of_address: int) -> int:

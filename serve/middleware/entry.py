@@ -37,7 +37,13 @@ from rillflow.settings import Settings
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from serve.limits.body_pool import anonymous_pool, assign_pool
-from serve.limits.callers import CALLER, Caller, refuse_other_workspaces, refuse_role
+from serve.limits.callers import (
+    CALLER,
+    Caller,
+    body_sender,
+    refuse_other_workspaces,
+    refuse_role,
+)
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.middleware.browsers import Browsers, origin_of
@@ -216,7 +222,7 @@ class ApiKeyGate:
         self._sessions = sessions
         self._keys = keys
         self._most_bytes = settings.header_max_bytes
-        self._anonymous = anonymous_pool(settings)
+        self._anonymous = anonymous_pool(settings, body_sender)
         self._browsers = browsers
         self._some_origins = bool(settings.allowed_origins)
         self._any_origin = "*" in settings.allowed_origins

@@ -206,7 +206,9 @@ class HotRoutes:
         if self._lookups.are_too_many(request.scope):
             await check_known()
         limit = body_limit(request)
-        body = await read_body(request, check_known=check_known)
+        body = await read_body(
+            request, check_known=check_known, workspace=workspace_of(execution_id)
+        )
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:

@@ -219,13 +219,16 @@ def is_form(scope: Scope) -> bool:
     return header_of(scope, b"content-type").partition(";")[0].strip().lower().encode() == FORM_TYPE
 
 
-async def read_body(request: Request, *, check_known: KnownCheck | None = None) -> bytes:
+async def read_body(
+    request: Request, *, check_known: KnownCheck | None = None, workspace: str = ""
+) -> bytes:
     """Read the raw body, up to the limit of its route.
 
     Args:
         request: The request.
         check_known: Called if there are many anonymous callers; it raises for an unknown
             caller.
+        workspace: That of the execution which is known then.
 
     Raises:
         TooLargeError: It is larger; the rest is not read.
@@ -237,7 +240,7 @@ async def read_body(request: Request, *, check_known: KnownCheck | None = None) 
     limit.refuse_announced(request.scope)
     if check_known is not None and pool.asks_who_comes:
         await check_known()
-        pool = pool.known
+        return await pool.known.read(request, limit, workspace)
     return await pool.read(request, limit)
 
 

@@ -61,8 +61,10 @@ async def unfinished(
     head = f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {length}"
     connection = await Connection.open(api, head)
     connection.send(b"\r\n")
-    yield connection
-    await connection.close()
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ from rillflow.triggers.signatures import (
     SignatureKind,
     refuse_unsigned,
 )
-from serve.limits.body_pool import BodyLimit, BodyLimits, BodyPool
+from serve.limits.body_pool import BodyLimit, anonymous_pool
+from serve.limits.callers import body_sender
 from serve.limits.waits import Waits
 from serve.limits.webhook_limits import WebhookLimits
 from serve.schemas.answers import Submitted
@@ -109,8 +110,7 @@ class _WebhookRequests:
         self._waits = waits
         self._limits = WebhookLimits(stack.clock)
         # Who knows no webhook cannot take the places of those who do.
-        limits = BodyLimits(stack.settings)
-        self._bodies = BodyPool(stack.settings, limits, BodyPool(stack.settings, limits))
+        self._bodies = anonymous_pool(stack.settings, body_sender)
 
     async def handle(self, name: str, request: Request) -> Response:
         """Answer a request."""
@@ -177,7 +177,7 @@ class _WebhookRequests:
         limit = _limit_of(hook, body_limit(request))
         limit.refuse_announced(request.scope)
         with self._limits.body_of(hook.row.id, request.scope):
-            return await self._bodies.read(request, limit)
+            return await self._bodies.read(request, limit, hook.workspace)
 
     def _refuse_pages(self, scope: Scope) -> None:
         """Refuse what a page of another site sends to a webhook without a signature."""
