@@ -25,6 +25,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.cluster import Cluster
 from rillflow.ports.executions import (
     Delivery,
+    End,
     Query,
     Reply,
     Submission,
@@ -231,10 +232,24 @@ class Stack:
 
         execution_id = await self.submissions.submit(descriptor_id, data, options, send)
         if end is None:
-            end = await self.executions.end(execution_id, timeout_s, kind)
+            return execution_id, await self.shown_end(execution_id, timeout_s=timeout_s, kind=kind)
+        return execution_id, await self._shown(execution_id, end, kind)
+
+    async def shown_end(
+        self, execution_id: ExecutionId, *, timeout_s: float, kind: str
+    ) -> bytes | None:
+        """Wait for an end and read it as a query of this kind does; None if it does not come.
+
+        Raises:
+            UnavailableError: The owner could not be reached in time.
+        """
+        end = await self.executions.end(execution_id, timeout_s, kind)
+        return await self._shown(execution_id, end, kind)
+
+    async def _shown(self, execution_id: ExecutionId, end: End, kind: str) -> bytes | None:
         if not end.has_ended:
-            return execution_id, None
-        return execution_id, end.body or await self.query(execution_id, kind)
+            return None
+        return end.body or await self.query(execution_id, kind)
 
     async def deliver(self, execution_id: ExecutionId, event: Event, *, hint_s: int = 0) -> Reply:
         """Deliver an event to an execution; when this returns, it is on disk.

@@ -19,6 +19,7 @@ from starlette.types import Scope
 from rillflow.errors import OverloadedError
 from rillflow.ports.clock import Clock
 from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.work_room import SMALL_BYTES, WorkRoom
 
 MOST_KNOWN: Final = 10_000
 """Addresses, and webhooks, that are remembered; those that came longest ago are dropped first."""
@@ -34,8 +35,6 @@ MOST_BODIES_OF_ADDRESS: Final = MOST_BODIES_OF_WEBHOOK // 8
 """Those that one address sends to it, unless that is this machine."""
 MOST_AT_WORK_BYTES: Final = 64 << 20
 """What the bodies that are worked on may have together, and half of it those of one workspace."""
-SMALL_BYTES: Final = 16 << 10
-"""Smaller bodies do not count: their number is limited by rates."""
 
 
 class Rates:
@@ -70,7 +69,7 @@ class WebhookLimits:
         self._addresses = Rates(PER_ADDRESS_S, BURST_OF_ADDRESS, clock)
         self._webhooks = Rates(PER_WEBHOOK_S, BURST_OF_WEBHOOK, clock)
         self._bodies: Counter[tuple[str, str]] = Counter()
-        self._work: Counter[str] = Counter()
+        self._work = WorkRoom(MOST_AT_WORK_BYTES, "requests to webhooks")
 
     def arrived(self, scope: Scope) -> None:
         """Count a request of an address.
@@ -140,25 +139,8 @@ class WebhookLimits:
         Raises:
             OverloadedError: Others take all of it, or its workspace a half (503).
         """
-        taken = 0 if size_bytes <= SMALL_BYTES else size_bytes
-        all_bytes, own_bytes = self._work.total(), self._work[workspace]
-        if taken and (
-            (own_bytes and own_bytes + taken > MOST_AT_WORK_BYTES // 2)
-            or (all_bytes and all_bytes + taken > MOST_AT_WORK_BYTES)
-        ):
-            raise OverloadedError(
-                "too many large requests to webhooks are being read",
-                http_status=503,
-                hint=f"they may have {MOST_AT_WORK_BYTES} bytes together, and a half of it those"
-                " of one workspace",
-            )
-        self._work[workspace] += taken
-        try:
+        with self._work.hold((workspace,), size_bytes):
             yield
-        finally:
-            self._work[workspace] -= taken
-            if not self._work[workspace]:
-                del self._work[workspace]
 
 
 def _too_many(which: str, per_s: int) -> OverloadedError:

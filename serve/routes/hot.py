@@ -9,6 +9,7 @@ Used by `serve`, `serve/routes` and `serve/routes/console`.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple, TypeAlias
 
 from msgspec.structs import replace
@@ -38,7 +39,7 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.tracing import TraceSampling
 from rillflow.telemetry.trace_context import HEADER, parse_traceparent
 from serve.limits.audited_submissions import AuditedSubmissions
-from serve.limits.callers import CALLER, caller_of
+from serve.limits.callers import CALLER, caller_of, share_of
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD
 from serve.limits.large_answers import (
@@ -50,6 +51,7 @@ from serve.limits.large_answers import (
 )
 from serve.limits.unpacking import UnpackingTurns
 from serve.limits.waits import Waits
+from serve.limits.work_room import WorkRoom
 from serve.route_table import hot_endpoints
 from serve.schemas.console_sessions import SESSION
 from serve.schemas.errors import respond_to
@@ -73,6 +75,8 @@ from serve.schemas.exchange import (
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _TRACEPARENT: Final = HEADER.encode()
+MOST_SUBMITTED_BYTES: Final = 256 << 20
+"""What bodies of submissions of more than 16 KiB may have together until they are stored."""
 OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 NOT_KEPT: Final = b'{"result":"ok","kept":false}'
@@ -103,6 +107,7 @@ class HotRoutes:
         self._is_traced = TraceSampling(stack.settings).is_on
         self._unpacking = UnpackingTurns()
         self._audited = AuditedSubmissions(stack)
+        self._submitting = WorkRoom(MOST_SUBMITTED_BYTES, "submissions")
         by_path: dict[str, Handler] = {
             "/flow/submit.json": self.submit,
             "/flow/finish.json": self.finish,
@@ -152,20 +157,39 @@ class HotRoutes:
             options = options._replace(traceparent=header_of(request.scope, _TRACEPARENT) or None)
         wait_s = seconds(query.get("wait_s"))
         body = await read_json_text(request)
-        if wait_s > 0:
-            wait = self.waits.begin(request)
-            if wait is not None:
-                with wait:
-                    kind = view_kind(query)
-                    ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
-                    execution_id, shown = await ran
-                    if is_audited:
-                        await self._audited.note(request.scope, execution_id)
-                    return await _ran(execution_id, await self._stack.counted(execution_id, shown))
-        execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
-        if is_audited:
-            await self._audited.note(request.scope, execution_id)
-        return await _ran(execution_id, None)
+        wait = self.waits.begin(request) if wait_s > 0 else None
+        is_short = len(body) <= SHORT_BYTES
+        if wait is None:
+            room = nullcontext() if is_short else self._room_for(request.scope, len(body))
+            with room:
+                execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
+            if is_audited:
+                await self._audited.note(request.scope, execution_id)
+            return await _ran(execution_id, None)
+        with wait:
+            kind = view_kind(query)
+            if is_short:
+                ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
+                execution_id, shown = await ran
+            else:
+                # A request that waits holds nothing of a long body: it may wait for ten minutes.
+                with self._room_for(request.scope, len(body)):
+                    submitted = self._stack.submissions.submit(descriptor_id, body, options)
+                    del body
+                    execution_id = await submitted
+                shown = await self._stack.shown_end(execution_id, timeout_s=wait_s, kind=kind)
+            if is_audited:
+                await self._audited.note(request.scope, execution_id)
+            return await _ran(execution_id, await self._stack.counted(execution_id, shown))
+
+    def _room_for(self, scope: Scope, size_bytes: int) -> AbstractContextManager[None]:
+        """Return room for a long body of a submission, of the sender and the workspaces of its key.
+
+        Who has the key of the settings, and this machine, may have all of it.
+        """
+        share = share_of(scope)
+        workspaces = (f"workspace {each}" for each in caller_of(scope).workspaces)
+        return self._submitting.hold((share, *workspaces) if share else (), size_bytes)
 
     async def trigger(self, request: Request) -> Response:
         """Accept a callback of a function, or a signal for a suspense task.
@@ -223,7 +247,7 @@ class HotRoutes:
 
         if not _is_costly(request, body):
             return await self._deliver(read(), request)
-        async with self._unpacking.turn(execution_id):
+        async with self._unpacking.turn(execution_id, len(body)):
             if not sealed_attempt and not await self._stack.awaits(execution_id, asked()):
                 return raw_response(DUPLICATE)
             delivery = await FOR_CALLBACKS.run(workspace_of(execution_id), read)
@@ -297,7 +321,7 @@ class HotRoutes:
         # The body alone may name the task; a missing name is reported before other errors.
         task = callback_target(query)[1] if query.keys() & {"task_name", "taskName"} else ""
         asked = CallbackReceived(at_ms=at_ms, task=task or "-")
-        async with self._unpacking.turn(execution_id):
+        async with self._unpacking.turn(execution_id, len(body)):
             if not task:
                 await self._stack.require_known(execution_id, asked)
             elif not await self._stack.awaits(execution_id, asked):

@@ -21,9 +21,7 @@ async def key_of(api: Api, name: str, role: str, workspace: str) -> dict[str, st
     return {"X-Rillflow-Api-Key": made.json()["key"]}
 
 
-async def fill(
-    api: Api, held: contextlib.AsyncExitStack, path: str, lines: str, size: int
-) -> None:
+async def fill(api: Api, held: contextlib.AsyncExitStack, path: str, lines: str, size: int) -> None:
     """Send one body more than there is room for, each but its last byte; wait for a refusal."""
     sent = []
     for _ in range(128 * MEBIBYTE // (size - 1) + 1):

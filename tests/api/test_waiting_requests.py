@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import resource
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from tests.api.definition_texts import SUSPENDED
-from tests.api.serving import Api, served
+from tests.api.serving import LONG_S, Api, served
 
 MANY: Final = 3_000
 PROMPTLY_S: Final = 60
@@ -163,6 +164,35 @@ async def test_a_network_of_ipv6_has_the_share_of_one_address() -> None:
         ]
         assert await all_silent(*await all_but_one(waits))
         await asyncio.gather(*(one.close() for one in waits))
+
+
+async def test_a_submission_that_waits_holds_nothing_of_a_long_body() -> None:
+    many, keys = 60_000, ("first", "second")
+    data: dict[str, Any] = {"a": [[]] * many}
+    async with served() as api:
+        await api.add(SUSPENDED)
+        before = _lists()
+        for _ in keys:
+            await api.submit("shop:order", data)
+        of_owner = _lists() - before  # which is in this process here
+        waits = [
+            asyncio.create_task(api.submit("shop:order", data, idempotency_key=key, wait_s=LONG_S))
+            for key in keys
+        ]
+        async with asyncio.timeout(PROMPTLY_S):
+            # The second with a key finds what the first has stored.
+            found = [await api.submit("shop:order", data, idempotency_key=key) for key in keys]
+            while _lists() - before > 2 * of_owner + many // 2:
+                await api.get("/healthz")
+        assert not any(wait.done() for wait in waits)
+        for execution in found:
+            await api.post("/flow/cancel.json", execution_id=execution)
+        assert await asyncio.gather(*waits) == found
+
+
+def _lists() -> int:
+    """Return how many lists there are, which is what the data above are made of."""
+    return sum(type(each) is list for each in gc.get_objects())
 
 
 async def test_a_client_that_leaves_frees_its_place() -> None:

@@ -15,10 +15,10 @@ from serve.limits.webhook_limits import (
     MOST_BODIES_OF_WEBHOOK,
     MOST_KNOWN,
     PER_ADDRESS_S,
-    SMALL_BYTES,
     Rates,
     WebhookLimits,
 )
+from serve.limits.work_room import SMALL_BYTES
 from tests.loopback import StoppedClock
 
 
