@@ -23,6 +23,7 @@ Used by `serve/api.py`.
 import hashlib
 import hmac
 import re
+from collections.abc import Awaitable
 from itertools import chain
 from typing import Final
 
@@ -122,11 +123,11 @@ class RequestMeters:
             return
         began_s, status = self._now_s(), 0
 
-        async def noted(message: Message) -> None:
+        def noted(message: Message) -> Awaitable[None]:  # no coroutine of its own
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            return send(message)
 
         try:
             await self._inside(scope, receive, noted)
