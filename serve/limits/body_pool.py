@@ -260,6 +260,9 @@ class BodyPool:
         except asyncio.CancelledError:
             if reading.refusal is None or reading.task.uncancel() > 0:
                 raise
+            # The refusal and this frame refer to each other until the collector comes by.
+            content.clear()
+            message, part = {}, b""
             raise reading.refusal from None
         finally:
             self._end(reading)
@@ -345,10 +348,9 @@ class BodyPool:
             found,
             key=lambda each: (of_own[self._sender(each).own], each is not reading, -each.moved_s),
         )
-        error = _too_many("hold too much memory")
         if slowest is reading:
-            raise error
-        self._give_way(slowest, error)
+            raise _too_many("hold too much memory")
+        self._give_way(slowest, _too_many("hold too much memory"))
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse bodies that are late, and of too many slow ones the newest of who has most."""
