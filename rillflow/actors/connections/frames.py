@@ -274,6 +274,7 @@ class SocketConnection(Frames):
             return await future
         finally:
             self._waiting.pop(number, None)
+            del future  # the traceback of its error has this frame: they would keep each other
 
     def ping(self) -> None:
         """Have the other side send something, which needs its event loop and nothing else."""

@@ -275,6 +275,7 @@ class HttpGateway:
             return await outcome
         finally:
             call.cancel()
+            del outcome, call  # the traceback of an error has this frame, and would keep itself
 
     def _give_up_s(self, request: DispatchRequest) -> float:
         timeout_s = call_timeout_s(request, self._settings)

@@ -112,24 +112,35 @@ class FairThread:
             else:
                 del self._waiting[key]
         began_s = time.thread_time()
-        deliver = _done(future, work) if future.set_running_or_notify_cancel() else None
-        del future, work  # what they hold is not needed any more
+        outcome = _outcome_of(work) if future.set_running_or_notify_cancel() else None
+        del work  # what it holds is not needed any more
         with self._lock:
             self._free_place(key)
         # Only now, since whoever gets the result may come with the next work at once.
-        if deliver is not None:
-            deliver()
-        del deliver
+        if outcome is not None:
+            _tell(future, *outcome)
+        # The traceback of an error has this frame, which would keep the error and all it refers to.
+        del future, outcome
         if self._rest:
             time.sleep(self._rest * (time.thread_time() - began_s))
 
 
-def _done(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
-    """Do a work; return the function that tells its outcome."""
+def _outcome_of(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Do a work; return its result and its error, one of which is None.
+
+    No frame of the traceback may know the future that gets the error: they would keep each other.
+    """
     try:
-        return partial(future.set_result, work())
+        return work(), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
-        return partial(future.set_exception, error)
+        return None, error
+
+
+def _tell(future: "Future[Any]", result: object, error: BaseException | None) -> None:
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 FOR_CALLBACKS: Final = FairThread(most=512, most_of_one=128, name="large callbacks")

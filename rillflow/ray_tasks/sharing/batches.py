@@ -100,6 +100,8 @@ class Batches:
             if batch.running is not None and not batch.waiting():
                 batch.running.cancel()
             raise
+        finally:
+            del batch, item  # the traceback of an error has this frame, and would keep itself
 
     def _joined(self, request: DispatchRequest, call: FunctionCall, options: CallOptions) -> _Batch:
         # What a function raises is told to all of a batch, so other workflows are in others.

@@ -185,6 +185,8 @@ class SharedTasks:
                 task.is_ending = True
                 self._tasks.end(task.reference)
             raise
+        finally:
+            del item  # the traceback of an error has this frame, and would keep itself
 
     async def alone(self, call: FunctionCall, options: CallOptions) -> Result:
         """Make a call whose input may be large, in a Ray task that has a place.

@@ -67,6 +67,8 @@ class Batcher(Generic[Item, Answer]):
             with suppress(ValueError):
                 self._waiting.remove((item, future))
             raise
+        finally:
+            del future  # the traceback of its error has this frame: they would keep each other
 
     async def ask_many(self, items: Sequence[Item]) -> "list[Answer | RillflowError]":
         """Send items with the next batches, and return the answer or the error of each.
@@ -147,6 +149,7 @@ class Batcher(Generic[Item, Answer]):
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)
+        batch.clear()  # a frame of the error's traceback has it, and the futures have the error
 
 
 class KeyedBatcher(Generic[Item, Answer]):

@@ -40,6 +40,10 @@ class BoundedThreads:
         Raises:
             OverloadedError: The queue is full (429).
         """
+        # A name for the future, in a frame that its error passes, would keep both.
+        return await asyncio.wrap_future(self._begin(work))
+
+    def _begin(self, work: Callable[[], Result]) -> "Future[Result]":
         with self._lock:
             if self._taken >= self._most:
                 raise OverloadedError(
@@ -50,7 +54,7 @@ class BoundedThreads:
         future = self._executor.submit(work)
         # Also after a cancellation: the work under way occupies its thread until it is done.
         future.add_done_callback(self._leave)
-        return await asyncio.wrap_future(future)
+        return future
 
     def _leave(self, _future: "Future[Result]") -> None:
         with self._lock:
@@ -76,13 +80,17 @@ class PriorityThread:
 
         It must not touch anything that others change meanwhile.
         """
+        # A name for the future, in a frame that its error passes, would keep both.
+        return await asyncio.wrap_future(self._begin(size, work))
+
+    def _begin(self, size: int, work: Callable[[], Result]) -> "Future[Result]":
         future: Future[Result] = Future()
         with self._lock:
             number = next(self._numbers)
             self._work[number] = partial(_fulfil, future, work)
             heapq.heappush(self._waiting, (size, number))
         self._executor.submit(self._take_one)
-        return await asyncio.wrap_future(future)
+        return future
 
     def _take_one(self) -> None:
         with self._lock:
@@ -94,8 +102,7 @@ class PriorityThread:
                 self._waiting.remove(oldest)
                 heapq.heapify(self._waiting)
                 number = oldest[1]
-            work = self._work.pop(number)
-        work()
+        self._work.pop(number)()  # a name for it, in a frame that its error passes, would keep both
 
 
 def _fulfil(future: "Future[Result]", work: Callable[[], Result]) -> None:
@@ -105,6 +112,8 @@ def _fulfil(future: "Future[Result]", work: Callable[[], Result]) -> None:
         future.set_result(work())
     except BaseException as error:  # noqa: BLE001 - whoever waits gets it
         future.set_exception(error)
+        # The traceback has this frame: the future and the error would keep each other.
+        del future
 
 
 FOR_DEFINITIONS: Final = PriorityThread(name="definitions")
