@@ -31,7 +31,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rillflow.errors import RequestError, RillflowError
+from rillflow.errors import OverloadedError, RequestError, RillflowError
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.access import digest_of
 from rillflow.settings import Settings
@@ -47,6 +47,7 @@ from serve.limits.callers import (
 )
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
+from serve.limits.requests_under_way import RequestsUnderWay
 from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
 from serve.route_table import BY_PATH, Access, folders_where, paths_where
@@ -223,6 +224,7 @@ class ApiKeyGate:
         self._sessions = sessions
         self._keys = keys
         self._most_bytes = settings.header_max_bytes
+        self._under_way = RequestsUnderWay()
         self._anonymous = anonymous_pool(settings, body_sender)
         self._browsers = browsers
         self._some_origins = bool(settings.allowed_origins)
@@ -251,7 +253,19 @@ class ApiKeyGate:
         held = scope.get(HELD)
         if held is not None:
             send = masking(scope[CALLER], scope["path"], _while_valid(held, send))
+            if scope["path"] not in HOT:
+                await self._counted(held.key_id, scope, receive, send)
+                return
         await self._inside(scope, receive, send)
+
+    async def _counted(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request of a key by name, unless that has too many under way."""
+        try:
+            self._under_way.refuse_more(key)
+        except OverloadedError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        await self._under_way.passed(key, self._inside, scope, receive, send)
 
     async def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
