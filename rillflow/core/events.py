@@ -23,6 +23,12 @@ DESCENDANTS_MAX: Final = 1_000
 """Limit of the sub-flows of an execution, counted at all levels below it."""
 
 
+FOREACH_IN_PORTIONS: Final = False
+"""Whether new executions have ``foreach_in_portions``.
+
+The release before this one does not know the field and would replay such an execution in another
+way, so this release only understands it, and the next one sets it.
+"""
 _POSTED: Final = '{"text":'
 
 

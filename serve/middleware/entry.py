@@ -47,7 +47,7 @@ from serve.limits.callers import (
 )
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
-from serve.limits.requests_under_way import RequestsUnderWay
+from serve.limits.unanswered_requests import UnansweredRequests
 from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
 from serve.route_table import BY_PATH, Access, folders_where, paths_where
@@ -224,7 +224,7 @@ class ApiKeyGate:
         self._sessions = sessions
         self._keys = keys
         self._most_bytes = settings.header_max_bytes
-        self._under_way = RequestsUnderWay()
+        self._under_way = UnansweredRequests()
         self._anonymous = anonymous_pool(settings, body_sender)
         self._browsers = browsers
         self._some_origins = bool(settings.allowed_origins)

@@ -12,6 +12,7 @@ import pytest
 
 from rillflow.actors.connections.frames import ANSWER, REFUSAL, SocketConnection, exchanged
 from rillflow.actors.connections.sockets import SocketServer
+from rillflow.core.events import FOREACH_IN_PORTIONS
 from rillflow.errors import ProtocolError
 from rillflow.ports.deployment import PROTOCOL, UNSAID, protocol_of, refuse_distant
 from rillflow.ports.executions import decode_refusal
@@ -156,6 +157,12 @@ def test_what_the_release_before_sends_and_reads_is_still_there() -> None:
         assert not added, f"{name} has new fields without a default: {added}"
     if protocol == PROTOCOL:
         assert now.keys() == before.keys(), WRITE_ANEW
+
+
+def test_what_changes_a_replay_is_used_once_the_release_before_knows_it() -> None:
+    _, before, _ = stored()
+    known = {name.split()[0]: fields for name, fields in before.items()}["ExecutionSubmitted"]
+    assert ("foreach_in_portions" in known) == FOREACH_IN_PORTIONS
 
 
 def test_actors_have_the_methods_by_which_the_release_before_loads_their_classes() -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
+from rillflow.core.events import FOREACH_IN_PORTIONS, ExecutionSettings, ExecutionSubmitted
 from rillflow.definition.checks.validation import depth_findings
 from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_callback
@@ -391,7 +391,7 @@ def execution_settings(settings: Settings) -> ExecutionSettings:
         turn_max_bytes=settings.turn_max_bytes,
         turn_max_task_steps=settings.turn_max_task_steps,
         execution_max_tasks=settings.execution_max_tasks,
-        foreach_in_portions=True,
+        foreach_in_portions=FOREACH_IN_PORTIONS,
     )
 
 

@@ -22,7 +22,7 @@ MOST_OF_ONE: Final = 32
 """A browser sends six at once, for each of its users."""
 
 
-class RequestsUnderWay:
+class UnansweredRequests:
     """The requests of one replica that are not answered yet, by key."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from serve.limits.requests_under_way import MOST_OF_ONE
+from serve.limits.unanswered_requests import MOST_OF_ONE
 from tests.api.serving import Api, served
 from tests.api.test_access import FIRST, made, shown
 
@@ -39,7 +39,7 @@ async def _until(api: Api, key: str, wanted: int) -> None:
             pass
 
 
-async def test_a_key_with_many_requests_under_way_is_refused_the_next_and_no_other_is() -> None:
+async def test_a_key_with_many_unanswered_requests_is_refused_the_next_and_no_other_is() -> None:
     async with served(api_key=FIRST) as api:
         one, other = await made(api, "one", "author"), await made(api, "other", "author")
         async with AsyncExitStack() as many:
