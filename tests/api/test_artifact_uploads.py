@@ -163,7 +163,8 @@ async def test_slow_files_of_who_has_several_places_give_way_to_others(tmp_path:
             while not (ended := [each for each in answers if each.done()]):
                 stored = await api.client.post(urls[2], content=FILM)
                 assert stored.status_code == 200, stored.text
-        assert [each.result().split()[1] for each in ended] == [b"429"]
+        # A second may have given way before the answer to the first has arrived.
+        assert {each.result().split()[1] for each in ended} == {b"429"}
         for _, writer in slow:
             writer.close()
         await asyncio.gather(*answers, *(writer.wait_closed() for _, writer in slow))
