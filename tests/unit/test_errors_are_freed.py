@@ -14,13 +14,30 @@ from typing import NoReturn
 
 import pytest
 
-from rillflow.errors import RequestError
+from rillflow.errors import LanguageError, RequestError
 from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.runtime.aio.author_threads import AuthorThreads
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import BoundedThreads, PriorityThread
+from rillflow.testing import Scenario
 
 SMALL = 10
+UNREADABLE = """
+workspace: shop
+dagName: unreadable
+type: flow
+tasks:
+- name: A
+  category: pass
+  inputMappings:
+  - {source: "$.context.a.nope()", target: $.input.a}
+  - {transform: "return context.a / 0;", target: $.input.b}
+- name: B
+  category: foreach
+  iterationMapping: {collection: "$.input.a.nope()", item: each}
+  inputMappings: [{source: $.context.a, target: $.input.a}]
+  tasks: [{name: C, category: pass}]
+"""
 
 
 class Text:
@@ -76,3 +93,14 @@ async def test_what_was_refused_is_freed_without_the_collector(
         await refused(text)
     del text
     await asyncio.wait_for(freed.wait(), 60)
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_a_source_that_cannot_be_read_keeps_no_error() -> None:
+    before = _errors()
+    Scenario(UNREADABLE).submit({"a": [1]})
+    assert _errors() == before
+
+
+def _errors() -> int:
+    return sum(isinstance(each, LanguageError) for each in gc.get_objects())

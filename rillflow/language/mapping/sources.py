@@ -170,7 +170,7 @@ def _take_for_null(error: LanguageError, draft: MappingDocument) -> None:
     """
     if draft.language < AVIATOR_AND_JAYWAY_MEASURED or not reads_as_null(error):
         raise error
-    draft.unread = error
+    draft.unread = error.with_traceback(None)  # it would keep the frames, and with them itself
 
 
 def _because(kind: Kind, reason: str) -> WhyNoValue:

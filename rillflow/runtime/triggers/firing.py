@@ -174,7 +174,7 @@ class Firing:
         try:
             outcome: ExecutionId | RillflowError = await self._submissions.submit(*asked)
         except RillflowError as error:
-            outcome = error
+            outcome = error.with_traceback(None)  # this frame keeps it
         self._take(trigger, scheduled_ms, outcome, self._clock.now_ms())
 
     async def start_together(self, due: Sequence[TriggerTime]) -> list[RillflowError | bool]:
