@@ -122,12 +122,17 @@ async def _refused_if_unusable(
     try:
         yield
     except StoreError:
-        with suppress(ray.exceptions.RayError, TimeoutError):
-            controller = await find_actor(settings, CONTROLLER_ACTOR)
-            if controller is not None and hasattr(controller, "refuse_store"):
-                told = await asyncio.to_thread(deployed)
-                await asyncio.wait_for(controller.refuse_store.remote(told), ANSWER_S)
+        if ray.is_initialized():  # a question would start it
+            await _have_refused(settings, deployed)
         raise
+
+
+async def _have_refused(settings: Settings, deployed: Callable[[], str]) -> None:
+    with suppress(ray.exceptions.RayError, TimeoutError):
+        controller = await find_actor(settings, CONTROLLER_ACTOR)
+        if controller is not None and hasattr(controller, "refuse_store"):
+            told = await asyncio.to_thread(deployed)
+            await asyncio.wait_for(controller.refuse_store.remote(told), ANSWER_S)
 
 
 async def _opened_store(settings: Settings) -> Store:

@@ -85,6 +85,14 @@ async def with_disk(folder: Path, share: float, store: Store, **changes: Any) ->
         yield api
 
 
+async def _called(api: Api, execution_id: str) -> None:
+    """Return when the function of an execution has been called, and waits are for its callback."""
+    path = "/flow/console/v1/waits.json"
+    async with asyncio.timeout(60):
+        while "callback" not in str(await api.get_patiently(path, execution_id=execution_id)):
+            pass  # no event tells
+
+
 async def prepared(folder: Path, store: Store) -> Requests:
     """Fill a store with what the routes of the table change; return requests to them."""
     async with with_disk(folder, PLENTY, store) as api:
@@ -95,9 +103,7 @@ async def prepared(folder: Path, store: Store) -> Requests:
         await api.post("/flow/template/create_task_template.json", TEMPLATE)
         await made(api, "old", "viewer")
         called = await api.submit("shop:calling")
-        async with asyncio.timeout(60):
-            while "RUNNING" not in str(await api.shown(called)):
-                pass  # no event tells
+        await _called(api, called)
         waiting = [await api.submit("shop:order") for _ in range(4)]
         return _of_executions(called, *waiting) | _of_definitions() | _of_others()
 
@@ -318,6 +324,8 @@ async def test_outcomes_of_functions_arrive_while_the_disk_is_full(tmp_path: Pat
     async with with_disk(tmp_path, PLENTY, store) as api:
         await api.add(CALLING.replace("URL", f"{api.gateway.url}/function/later"))
         ids = [await api.submit("shop:calling") for _ in range(3)]
+        for execution in ids:
+            await _called(api, execution)
     async with with_disk(tmp_path, VERY_SHORT, store, workspace_quotas=quotas) as api:
         for execution in ids:
             task = {"execution_id": execution, "task_name": "a", "status": "success"}

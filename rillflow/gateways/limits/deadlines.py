@@ -6,6 +6,7 @@ Used by `gateways/limits/limiter.py`.
 import asyncio
 import heapq
 from itertools import count
+from math import inf
 from typing import Final, Protocol
 
 PORTION: Final = 256
@@ -33,7 +34,9 @@ class Deadlines:
         self._heap: list[tuple[float, int, Waiting]] = []
         self._numbers = count()
         self._most = FEW
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # Of a time that has passed, uvloop makes a handle that does not tell it.
+        self._due_s = inf
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -46,7 +49,7 @@ class Deadlines:
             self._most = 2 * len(self._heap) + FEW
         entry = (due_s, next(self._numbers), waiting)
         heapq.heappush(self._heap, entry)
-        if self._timer is None or self._timer.when() > due_s:
+        if self._timer is None or self._due_s > due_s:
             self._watch()
 
     def close(self) -> None:
@@ -59,7 +62,8 @@ class Deadlines:
     def _watch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._heap[0][0], self._look)
+        self._due_s = self._heap[0][0]
+        self._timer = asyncio.get_running_loop().call_at(self._due_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
