@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
+import ray
 
 from rillflow.actors import deployment
 from rillflow.actors.controller_actor import ControllerActor
@@ -159,6 +160,7 @@ async def test_a_store_that_cannot_be_opened_is_told_to_the_controller_that_runs
     settings = Settings(store=f"sqlite://{tmp_path}/file/below.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deployment, "find_actor", find)
+        patch.setattr(ray, "is_initialized", lambda: True)
         with pytest.raises(StoreError, match="the store cannot be used"):
             await asyncio.to_thread(deployment.deploy_and_wait, settings, lambda: FIRST)
     assert handle.told == [FIRST]
