@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.upgraded_world import simulate_changing
 
 SEEDS: Final = 400
-IN_ONE_TEST: Final = 20
+IN_ONE_TEST: Final = 40
 AT_EVERY_RUN: Final = 20
 
 FOUND: Final = {
