@@ -260,10 +260,13 @@ class BodyPool:
         except asyncio.CancelledError:
             if reading.refusal is None or reading.task.uncancel() > 0:
                 raise
-            # The refusal and this frame refer to each other until the collector comes by.
-            content.clear()
+            content.clear()  # others have got its room
             message, part = {}, b""
-            raise reading.refusal from None
+            refusal, reading.refusal = reading.refusal, None
+            try:
+                raise refusal from None
+            finally:
+                del refusal  # its traceback has this frame: they would keep each other
         finally:
             self._end(reading)
         return bytes(content)

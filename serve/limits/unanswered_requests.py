@@ -28,9 +28,6 @@ class UnansweredRequests:
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
 
-    def __len__(self) -> int:
-        return len(self._of)
-
     def refuse_more(self, key: str) -> None:
         """Refuse another request of a key.
 

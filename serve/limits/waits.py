@@ -67,7 +67,11 @@ class Wait:
             and isinstance(error, asyncio.CancelledError)
             and not self.task.uncancel()
         ):
-            raise self.ended_by from None
+            ended_by, self.ended_by = self.ended_by, None
+            try:
+                raise ended_by from None
+            finally:
+                del ended_by  # its traceback has this frame: they would keep each other
 
     def watch(self, ends: Iterable[Awaitable[None]]) -> None:
         """End the wait when its client disconnects, or with what lets it wait."""

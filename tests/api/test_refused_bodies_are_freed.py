@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from rillflow.errors import BodyTimeoutError
 from tests.api.serving import Api, served
 
 LARGE = 300_000
@@ -56,6 +57,37 @@ async def _posted(api: Api, path: str, query: dict[str, str], body: bytes) -> by
     writer.close()
     await writer.wait_closed()
     return answer.partition(b"\r\n")[0]
+
+
+async def _late(api: Api) -> bytes:
+    """Send a body that does not end; return the first line of its refusal."""
+    url = api.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = f"POST /flow/validate.json HTTP/1.1\r\nHost: {url.host}\r\nContent-Length: 100000\r\n"
+    writer.write(f"{head}Connection: close\r\n\r\n".encode() + b"x" * 50_000)
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return line
+
+
+def _refusals() -> int:
+    return sum(isinstance(each, BodyTimeoutError) for each in gc.get_objects())
+
+
+async def test_the_refusal_of_a_late_body_is_freed_once_it_is_answered() -> None:
+    async with served(body_timeout_s=1) as api:
+        gc.collect()
+        gc.disable()
+        try:
+            assert b" 408 " in await _late(api)
+            for _ in range(LOOKS):
+                if not _refusals():
+                    return
+                await asyncio.sleep(0)
+            pytest.fail("it is still there")
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,16 +10,7 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.storage.store import Store
 from rillflow.stores import open_store
 from tests.contract.tables import run_sql
-
-FIRST = Deployment(
-    store_id="s",
-    version=1,
-    partition_map=1,
-    settings_digest="d",
-    code_version="1.0/1",
-    execution_actors=2,
-    dispatcher_actors=1,
-)
+from tests.deployments import FIRST
 
 
 def wanted(version: int, **fields: Any) -> Deployment:

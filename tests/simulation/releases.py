@@ -7,7 +7,7 @@ more field of everything, of which today's knows nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -21,6 +21,8 @@ from rillflow.ports.executions import Reply
 from rillflow.ports.messages import Calls, DispatcherMessage, GetLoopState, GetMeters, OwnerMessage
 from rillflow.ports.storage.store import Append, StoredExecution
 from tests.unit.wire_schema import stored
+
+_Rows = TypeVar("_Rows", Append, StoredExecution)
 
 NEW_FIELD: Final = "of_the_next_release"
 NEW_VALUE: Final = "new"
@@ -57,25 +59,11 @@ class Release(NamedTuple):
 
     def appended(self, append: Append) -> Append:
         """Return an append of today's code as a process of this release writes it."""
-        if self.fields is None:
-            return append
-        snapshot = append.snapshot
-        return msgspec.structs.replace(
-            append,
-            records=tuple(map(self._record, append.records)),
-            snapshot=None if snapshot is None else self.snapshot(snapshot),
-        )
+        return self._stored(append)
 
     def loaded(self, execution: StoredExecution) -> StoredExecution:
         """Return what a process of this release reads of an execution in the store."""
-        if self.fields is None or self._is_later:
-            return execution
-        snapshot = execution.snapshot
-        return msgspec.structs.replace(
-            execution,
-            records=tuple(map(self._record, execution.records)),
-            snapshot=None if snapshot is None else self.snapshot(snapshot),
-        )
+        return execution if self._is_later else self._stored(execution)
 
     def snapshot(self, snapshot: bytes) -> bytes:
         """Return a snapshot as this release writes it."""
@@ -101,6 +89,16 @@ class Release(NamedTuple):
     @property
     def _is_later(self) -> bool:
         return self.protocol > PROTOCOL
+
+    def _stored(self, rows: _Rows) -> _Rows:
+        if self.fields is None:
+            return rows
+        snapshot = rows.snapshot
+        return msgspec.structs.replace(
+            rows,
+            records=tuple(map(self._record, rows.records)),
+            snapshot=None if snapshot is None else self.snapshot(snapshot),
+        )
 
     def _record(self, record: bytes) -> bytes:
         return record[:_MARK_BYTES] + self._packed(record[_MARK_BYTES:], _EVENT)

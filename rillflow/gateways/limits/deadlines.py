@@ -1,6 +1,6 @@
 """Deadlines of many calls that wait: one timer of the event loop serves all of them.
 
-Used by `gateways/limits/limiter.py`.
+Used by `gateways/http` and `gateways/limits`.
 """
 
 import asyncio
