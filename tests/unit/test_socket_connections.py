@@ -176,7 +176,7 @@ class Owner:
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
 
-    async def has_epoch(self) -> None:
+    async def has_started(self) -> None:
         """It has started."""
 
     async def ended_calls(self, _: Sequence[CallId]) -> list[CallId]:

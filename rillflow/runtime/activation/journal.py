@@ -71,17 +71,11 @@ class OwnerEpoch:
         self._scopes = list(partitions) if dedicated is None else [self.scope_of(dedicated)]
         self._partitions = frozenset(partitions)
         self._epoch = 0
-        self._has_epoch = asyncio.Event()
         self._adopted = FIFOCache[int, int](MOST_ADOPTED)
 
     async def take(self) -> None:
         """Take a new epoch; from here on the store refuses every earlier owner."""
         self._epoch = await self._journal.take_scopes(self._scopes)
-        self._has_epoch.set()
-
-    async def has_epoch(self) -> None:
-        """Wait until an epoch was taken."""
-        await self._has_epoch.wait()
 
     @property
     def epoch(self) -> int:

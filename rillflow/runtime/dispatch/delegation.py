@@ -198,7 +198,7 @@ class _Delegate:
                 _tell(call, answer)
         self._client.answered(own)
 
-    async def has_epoch(self) -> None:
+    async def has_started(self) -> None:
         """There is nothing to wait for."""
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:

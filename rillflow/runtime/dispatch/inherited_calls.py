@@ -35,8 +35,8 @@ class Owner(Protocol):
         """The number of its process start, greater than those before."""
         ...
 
-    async def has_epoch(self) -> None:
-        """Wait until the owner has started."""
+    async def has_started(self) -> None:
+        """Wait until the owner has an epoch, and knows which executions it must not read."""
         ...
 
     async def ended_calls(self, calls: Sequence[CallId]) -> list[CallId]:
@@ -53,7 +53,7 @@ class InheritedCalls:
 
     async def end_unawaited(self, owner: Owner) -> None:
         """Ask for calls, and end those that nobody waits for, until none is left to check."""
-        await owner.has_epoch()
+        await owner.has_started()
         try:
             await self._end_unawaited(owner)
         except Exception:

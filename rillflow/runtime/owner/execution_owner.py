@@ -142,21 +142,21 @@ class ExecutionOwner:
         self._writer = JournalWriter(store, self._ownership, crashed=crashed, on_fenced=on_fenced)
         self._eviction_writes = EvictionWrites(store, self._rows, crashed)
         self._activations = self._activation_cache(limits)
+        self.settled, self.has_settled = self._activations.settled, self._activations.has_settled
         self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
-        self.ended_calls, self.has_epoch = self._leases.ended_calls, self._ownership.has_epoch
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed, self._lane_of)
         meters.read(metrics.HOT, lambda: {(): self.active})
         meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
         self._commands = self._command_runner(dispatcher, executions, callback_host, guards, limits)
-        self.held = self._commands.outbound.held
+        self.held, self.ended_calls = self._commands.outbound.held, self._leases.ended_calls
         self._recovery.join(self._activations, self._commands)
         self.changes, self._cold_reads = ChangeFeed(clock), ColdReads()
         self.watchers, self.views = CompletionServer(clock), Views(clock, most, holder)
         self._calls = self._call_handling(guards, limits)
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._large_texts = LargeTexts(store, self._calls.refuses)
-        self._background: list[asyncio.Task[None]] = []
+        self._background, self._has_started = list[asyncio.Task[None]](), asyncio.Event()
 
     def _activation_cache(self, limits: OwnerLimits) -> ActivationCache:
         return ActivationCache(
@@ -230,6 +230,11 @@ class ExecutionOwner:
         ]
         if self._respawning is not None:
             self._background.append(asyncio.create_task(self._respawning.run(), name="respawning"))
+        self._has_started.set()
+
+    async def has_started(self) -> None:
+        """Wait until this has begun: whoever reads an execution before may read a fatal one."""
+        await self._has_started.wait()
 
     async def stop(self) -> None:
         """Stop timers and commands; what is outstanding is left to the next owner."""
@@ -466,10 +471,6 @@ class ExecutionOwner:
         """Ask the store, until it answers, whether a newer owner has taken over."""
         return await retry_while_unavailable(self._ownership.is_lost)
 
-    async def settled(self, execution_id: ExecutionId) -> None:
-        """Wait until an execution has ended and owes no notice."""
-        await self._activations.settled(execution_id)
-
     def trace_of(self, execution_id: ExecutionId) -> str | None:
         """Return the id of the trace of an execution in memory, if it is sampled."""
         execution = self._activations.peek(execution_id)
@@ -479,10 +480,6 @@ class ExecutionOwner:
     def knows(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory."""
         return self._activations.find(execution_id) is not None
-
-    def has_settled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution in memory has ended and owes no notice, durably."""
-        return self._activations.has_settled(execution_id)
 
     def _lane_of(self, execution_id: ExecutionId) -> tuple[str, bool]:
         return workspace_of(execution_id), self._activations.holds(execution_id)
