@@ -46,6 +46,7 @@ from serve.limits.callers import (
     refuse_role,
 )
 from serve.limits.failed_lookups import FailedLookups
+from serve.limits.key_turns import KeyTurns
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.limits.unanswered_requests import UnansweredRequests
 from serve.middleware.browsers import Browsers, origin_of
@@ -225,6 +226,7 @@ class ApiKeyGate:
         self._keys = keys
         self._most_bytes = settings.header_max_bytes
         self._under_way = UnansweredRequests()
+        self._turns = KeyTurns()
         self._anonymous = anonymous_pool(settings, body_sender)
         self._browsers = browsers
         self._some_origins = bool(settings.allowed_origins)
@@ -307,7 +309,7 @@ class ApiKeyGate:
         for key in shown:
             caller = await self._keys.by_digest(digest_of(key))
             if caller is not None:
-                self._admit(scope, caller)
+                await self._admit(scope, caller)
                 return True
         session = None if shown else self._sessions.of(headers)
         if session is not None:
@@ -317,7 +319,7 @@ class ApiKeyGate:
                 caller = await self._keys.by_id(session.session.key_id)
                 if caller is None:
                     raise ApiKeyError("the key of the session has ended: sign in again")
-                self._admit(scope, caller)
+                await self._admit(scope, caller)
             return True
         if scope["path"].rpartition("/")[0] in FOLDERS_WITHOUT_KEY:
             return False
@@ -336,10 +338,18 @@ class ApiKeyGate:
         self._guesses.failed(scope)
         return ApiKeyError("the API key in X-Rillflow-Api-Key or Authorization is wrong")
 
-    def _admit(self, scope: Scope, caller: Caller) -> None:
-        """Note who calls, with a key by name, and refuse what that key may not do."""
+    async def _admit(self, scope: Scope, caller: Caller) -> None:
+        """Note who calls, with a key by name, and refuse what that key may not do, in its turn.
+
+        Raises:
+            OverloadedError: Too many requests of the key wait for theirs (429).
+            NotAllowedError: The key may not do this.
+        """
         scope[CALLER] = caller
         scope[HELD] = HeldKey(self._keys, caller.key_id)
+        has_turn = self._turns.has_turn(caller.key_id)
+        if not has_turn and not await self._turns.wait(caller.key_id):
+            raise OverloadedError("many requests of this key are waiting; try again later")
         path: str = scope["path"]
         refuse_role(caller, path)
         if path in HOT:
