@@ -95,6 +95,18 @@ class SchemaStatus(NamedTuple):
         """Whether processes of the version found go on writing after an upgrade."""
         return 0 < compatible_from(self.wanted) <= self.found
 
+    @property
+    def warning(self) -> str:
+        """What an upgrade of tables in use costs, in a sentence; nothing if it stops no writer."""
+        if not self.found or self.found >= self.wanted or self.keeps_writers:
+            return ""
+        return (
+            f"the store is at schema version {self.found}, and the first replica of this code"
+            f" upgrades it to {self.wanted}: from then on execution actors of the earlier code"
+            " write nothing until they are replaced, and the earlier code refuses the store. Back"
+            " it up before; `rillflow db status` tells what is added"
+        )
+
     def refuse_newer(self) -> None:
         """Refuse a database that a later release has upgraded, if this release may not write to it.
 

@@ -129,7 +129,7 @@ def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
         yield Finding(sentence, is_error=True)
     for told in _told(able, "guessable"):
         yield Finding(told, is_error=not is_loopback(host))
-    for told in _told(able, "unknown"):
+    for told in (*_told(able, "unknown"), *_told(able, "upgrade")):
         yield Finding(told, is_error=False)
 
 

@@ -17,7 +17,8 @@ def probe(import_path: str) -> dict[str, Any]:
         variables of Ray with whether they are errors; ``is_file``, whether the store is a file of
         one machine; ``exposed``, whether there is no API key for an address beyond this machine;
         ``guessable``, sentences about short keys; ``unknown``, sentences about variables that look
-        like settings; ``health_checks``, the variables by which Ray looks after its nodes.
+        like settings; ``upgrade``, a sentence if the code stops writers of an earlier release;
+        ``health_checks``, the variables by which Ray looks after its nodes.
     """
     import importlib  # noqa: PLC0415 - what is imported above is not sent
     import os  # noqa: PLC0415
@@ -41,8 +42,9 @@ def probe(import_path: str) -> dict[str, Any]:
     if name and not hasattr(loaded, name.partition(".")[0]):
         own = "that of Rillflow is serve.app:app"
         return {**facts, "problem": f"import_path {import_path}: {module} has no {name}; {own}"}
-    if problem := _problem_of_store(settings):
-        return {**facts, "problem": problem}
+    store = _store(settings)
+    if "problem" in store:
+        return {**facts, **store}
     return {
         **facts,
         "code": deployed.code_version(),
@@ -53,6 +55,7 @@ def probe(import_path: str) -> dict[str, Any]:
         "guessable": list(local_keys.guessable_keys(settings).values()),
         "unknown": _told_by_newer("rillflow.unknown_settings", "unknown_variables", os.environ)
         or [],
+        **store,
         "health_checks": [each for each in os.environ if each.startswith("RAY_health_check_")],
     }
 
@@ -80,23 +83,25 @@ def silent_callbacks(patience_s: float) -> dict[str, Any]:
     return {} if asyncio.run(come) else {"silent": url}
 
 
-def _problem_of_store(settings: Any) -> str:
-    """Return why the store cannot be used from here, and what to do; nothing if it can."""
+def _store(settings: Any) -> dict[str, Any]:
+    """Return ``upgrade`` for the store, or why it cannot be used from here as ``problem``."""
     import asyncio  # noqa: PLC0415 - what is imported above is not sent
     import importlib  # noqa: PLC0415
 
     stores = importlib.import_module("rillflow.stores")
     try:
-        asyncio.run(stores.schema_status(settings.store_url)).refuse_newer()
+        found = asyncio.run(stores.schema_status(settings.store_url))
+        found.refuse_newer()
     except Exception as error:  # noqa: BLE001 - of drivers too
         reason = " ".join(f"{error}".split()) or type(error).__name__
     else:
-        return ""
+        # The release that is checked may be an earlier one, which tells nothing.
+        return {"upgrade": [told for told in [getattr(found, "warning", "")] if told]}
     shown = _told_by_newer("rillflow.stores.urls", "masked", settings.store_url) or "its address"
     where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
     step = f"see that something answers at {shown} from this node, or correct {where}"
     told = reason.replace(settings.store_url, shown)
-    return f"the store cannot be used ({where}): {told}; {step}"
+    return {"problem": f"the store cannot be used ({where}): {told}; {step}"}
 
 
 def _told_by_newer(module: str, name: str, about: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Schemas of releases after this one, as their first process would leave a database.
+"""Schemas of other releases: of later ones, as their first process would leave a database.
 
 The next release has a column more in every table, a table and an index of its own, of which this
 release knows nothing. The one after it gives a column another meaning, which this release would not
@@ -41,3 +41,15 @@ async def upgrade_to(url: str, described: tuple[Migration, ...]) -> SchemaStatus
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return sqlite_schema.migrate(connection, (*sqlite_schema.MIGRATIONS, *later), described)
+
+
+async def leave_earlier(url: str, version: int) -> None:
+    """Make a new database as the last process of a release with an earlier version left it."""
+    steps = MIGRATIONS[:version]
+    if not url.startswith("sqlite:"):
+        await postgres_schema.upgrade(url, postgres_schema.MIGRATIONS[:version], steps)
+        return
+    path = Path(url.removeprefix("sqlite://"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        sqlite_schema.migrate(connection, sqlite_schema.MIGRATIONS[:version], steps)

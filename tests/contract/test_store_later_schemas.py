@@ -28,8 +28,17 @@ from rillflow.stores.schema_status import (
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite import schema as sqlite_schema
 from rillflow.stores.transfer import postgres as postgres_transfer
+from serve.stack.cluster_check import NodeReport, findings
+from serve.stack.node_probe import probe
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
-from tests.contract.later_schemas import AFTER_NEXT, COLUMN, NEXT, tables, upgrade_to
+from tests.contract.later_schemas import (
+    AFTER_NEXT,
+    COLUMN,
+    NEXT,
+    leave_earlier,
+    tables,
+    upgrade_to,
+)
 from tests.contract.tables import run_sql
 from tests.postgres_server import PostgresServer
 
@@ -202,3 +211,27 @@ def test_statements_name_the_columns_that_they_write_and_read() -> None:
         for text in (*POSITIONAL.findall(path.read_text()), *ALL_COLUMNS.findall(path.read_text()))
     ]
     assert found == []
+
+
+async def test_a_check_of_a_deployment_warns_of_an_upgrade_that_stops_writers(
+    durable_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RILLFLOW_STORE", durable_url)
+
+    async def warnings() -> list[str]:
+        facts = await asyncio.to_thread(probe, "serve.app:app")
+        assert "problem" not in facts
+        return [each.sentence for each in findings([NodeReport("10.0.0.1", facts)], "127.0.0.1")]
+
+    before = await warnings()
+    assert "schema version" not in str(before), "nobody writes to a store that is not there"
+    await leave_earlier(durable_url, VERSION - 1)
+    [told] = [each for each in await warnings() if each not in before]
+    assert told.startswith(f"the store is at schema version {VERSION - 1}, and the first replica")
+    assert f"upgrades it to {VERSION}: from then on execution actors of the earlier code" in told
+    assert (await schema_status(durable_url)).found == VERSION - 1, "a check changes nothing"
+
+    await upgrade_schema(durable_url)
+    assert await warnings() == before
+    await upgrade_to(durable_url, NEXT)
+    assert await warnings() == before, "back to this code, which goes on writing"
