@@ -75,10 +75,26 @@ def test_what_is_not_as_wanted_is_told_with_the_reason_and_by_the_exit_code() ->
     assert code == 1
     assert "settings 2 (not as wanted)" in printed
     assert "rillflow:dispatcher:0        does not answer" in printed
-    assert "reason   rillflow:dispatcher:0 starts" in printed
-    assert "cause    hook x could not be loaded" in printed
-    assert "warning  slow" in printed
+    assert printed.splitlines()[:3] == [
+        "reason   rillflow:dispatcher:0 starts",
+        "cause    hook x could not be loaded",
+        "warning  slow",
+    ]
     assert printed.splitlines()[-1] == "not as wanted"
+
+
+def test_an_address_for_callbacks_that_does_not_answer_is_told_first_with_its_actors() -> None:
+    url = "http://flows:8080"
+    owners = [actor(f"rillflow:execution:{number}", unreachable_callbacks=url) for number in (0, 1)]
+    shown = state(*owners, actor("rillflow:execution:2"))
+    with stand_in(**{CLUSTER: shown}) as (server, _):
+        code, printed, _ = run("cluster", "status", "--url", server)
+    assert code == 0
+    first, *others = printed.splitlines()
+    told = f"warning  the address for callbacks {url} does not answer"
+    assert first.startswith(f"{told} rillflow:execution:0, rillflow:execution:1, so results of")
+    assert "RILLFLOW_SERVER_HOST" in first
+    assert url not in "".join(others)
 
 
 def test_all_of_it_may_be_had_as_json() -> None:

@@ -5,7 +5,7 @@ Used by `cli/application.py`.
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
@@ -26,6 +26,11 @@ Address: TypeAlias = Annotated[
 WATCH_S: Final = 2.0
 SHOWN_ID: Final = 8
 """Characters of the id of a node that a line shows."""
+UNREACHED: Final = (
+    "the address for callbacks {url} does not answer {names}, so results of asynchronous functions"
+    " do not arrive: correct RILLFLOW_SERVER_HOST or RILLFLOW_CALLBACK_HOST, or see that it leads"
+    " to this deployment"
+)
 
 cluster = typer.Typer(
     name="cluster",
@@ -95,7 +100,7 @@ def status(
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Show what should run, and what each actor was started with, owns and does.
+    """Show what is wrong, what should run, and what each actor was started with, owns and does.
 
     The exit code is 1 while not everything runs as wanted.
 
@@ -156,9 +161,10 @@ def _control() -> Any:
 
 
 def lines_of(state: Any) -> list[str]:
-    """Return the state of a deployment as lines for people."""
+    """Return the state of a deployment as lines for people: first what is wrong."""
     wanted = state.get("wanted", {})
     lines = [
+        *_wrong(state),
         f"wanted   settings {wanted['settings_version']}, code {wanted['code_version']},"
         f" {wanted['execution_actors']} execution actors, {wanted['dispatchers']} dispatchers"
         if wanted
@@ -171,12 +177,21 @@ def lines_of(state: Any) -> list[str]:
     for execution_id, holder in state.get("holders", {}).items():
         where = _node_of(holder) if "node" in holder else "which does not answer"
         lines.append(f"{execution_id}  held by {holder['actor']}, {where}")
-    controller = state.get("controller", {})
-    lines += [f"reason   {each['message']}" for each in controller.get("reasons", [])]
-    lines += [f"cause    {each}" for each in controller.get("causes", [])]
-    lines += [f"warning  {each}" for each in controller.get("warnings", [])]
     lines.append("everything runs as wanted" if state["converged"] else "not as wanted")
     return lines
+
+
+def _wrong(state: Any) -> Iterator[str]:
+    controller = state.get("controller", {})
+    yield from (f"reason   {each['message']}" for each in controller.get("reasons", []))
+    yield from (f"cause    {each}" for each in controller.get("causes", []))
+    told: dict[str, list[str]] = {}
+    for actor in state["actors"]:
+        if "unreachable_callbacks" in actor:
+            told.setdefault(actor["unreachable_callbacks"], []).append(actor["name"])
+    for url, names in sorted(told.items()):
+        yield f"warning  {UNREACHED.format(url=url, names=', '.join(names))}"
+    yield from (f"warning  {each}" for each in controller.get("warnings", []))
 
 
 def _of_actor(actor: Any) -> str:
@@ -196,8 +211,6 @@ def _of_actor(actor: Any) -> str:
     if actor["partitions"] and "append_ms" in actor:
         facts.append(f"append {actor['append_ms']:.1f} ms")
     facts += [f"{actor[name]} {name}" for name in ("restarts", "fencings") if name in actor]
-    if "unreachable_callbacks" in actor:
-        facts.append(f"callbacks do not reach {actor['unreachable_callbacks']}")
     return ", ".join(facts if actor["ready"] else [*facts, "starts"])
 
 
