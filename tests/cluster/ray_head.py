@@ -1,23 +1,21 @@
-"""A Ray of one machine, as ``ray start --head`` makes it, that shares nothing with others."""
+"""A Ray of one machine, as ``cluster.yaml`` has its head start, that shares nothing with others."""
 
 import http.client
 import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Final
 
-from rillflow.private_apis.haproxy.start import haproxy_binary
-from rillflow.settings import Settings
 from serve.listening import free_port, free_ports
-from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
+from serve.stack.ray_environment import INGRESS_PORTS, own_places
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
+from tests.cluster.ray_nodes import BIN, variables_of_nodes
 
 BASH: Final = "/bin/bash"
-BIN: Final = Path(sys.executable).parent
+FRONT: Final = BIN / "rillflow-haproxy"
 START_S: Final = 240.0
 
 
@@ -32,14 +30,13 @@ class RayHead:
     def __init__(self, folder: Path, **environment: str) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
-        haproxy = front_program(folder, haproxy_binary(), Settings())
-        places = own_places(folder, free_port(), free_ports(INGRESS_PORTS), haproxy)
+        places = own_places(folder, free_port(), free_ports(INGRESS_PORTS), FRONT)
         self._gcs, self._dashboard = free_port(), free_port()
         self._folder = folder
         self.log = folder / "head.log"
         self._environment = {
             **os.environ,
-            **PREFERENCES,
+            **variables_of_nodes(),
             **places,
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "RAY_AUTH_TOKEN_PATH": str(token),

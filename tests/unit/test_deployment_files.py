@@ -16,7 +16,14 @@ from rillflow.private_apis import serve_start
 from rillflow.settings import Settings
 from serve.app import app
 from serve.stack.deployment_file import read_deployment_file
-from tests.cluster.ray_nodes import BIN, FOR_TESTS, IMPATIENT, variables_of_nodes
+from tests.cluster.ray_head import RayHead
+from tests.cluster.ray_nodes import (
+    BIN,
+    FOR_TESTS,
+    IMPATIENT,
+    of_cluster_file,
+    variables_of_nodes,
+)
 
 ROOT: Final = Path(__file__).parents[2]
 START_COMMANDS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -82,6 +89,15 @@ def test_the_nodes_of_tests_start_with_the_variables_of_the_cluster_file(
     missing = [name for name, value in found.items() if f" {name}={value} " not in start]
     assert missing == ([] if "--head" in start else list(IMPATIENT))
     assert len(re.findall(r" RAY_\w+=", start)) == len(found) - len(missing)
+
+
+def test_the_head_of_tests_with_serve_starts_with_the_variables_of_the_cluster_file(
+    tmp_path: Path,
+) -> None:
+    told = RayHead(tmp_path).environment
+    wanted = of_cluster_file()
+    assert len(wanted) > 15
+    assert {name: told.get(name) for name in wanted} == wanted
 
 
 @pytest.fixture(name="deployment", scope="module")
