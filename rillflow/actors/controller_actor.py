@@ -108,7 +108,11 @@ class ControllerActor:
             ray.kill,
         )
         self._actor_watch = ActorWatch(
-            settings.namespace, self._names, self._store, self._takeovers.take_over
+            settings.namespace,
+            self._names,
+            self._store,
+            self._takeovers.take_over,
+            partial(self._takeovers.prepare, self._spare.start),
         )
         self._wanted_nodes = self._takeovers.nodes = self._actor_steps.nodes = partial(
             wanted_nodes, settings, self._actor_watch.unreachable

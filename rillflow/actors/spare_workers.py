@@ -16,9 +16,9 @@ import asyncio
 import logging
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from typing import Any, Final, Protocol
 
 import ray
@@ -73,8 +73,9 @@ class SpareWorkers:
         self._starter = starter or raylet_of
         self._now_s = now_s
         self._spare: dict[str, set[bytes]] = {}
-        self._turn = asyncio.Lock()
-        self._keeping: asyncio.Task[None] | None = None
+        self._turns = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        """One for each node: a node on which a process stands still does not answer for seconds."""
+        self._keeping: asyncio.Task[bool] | None = None
         self._next_s = 0.0
 
     def keep(self, counts: Mapping[str, int]) -> None:
@@ -89,16 +90,13 @@ class SpareWorkers:
             return
         self._next_s = self._now_s() + KEPT_S
         if counts:
-            self._keeping = asyncio.create_task(self._keep(counts), name="spare")
+            keeping = self.start(counts, PATIENCE_S)
+            self._keeping = asyncio.create_task(keeping, name="spare")
 
     async def kept(self) -> None:
         """Wait for the look that is under way."""
         if self._keeping is not None:
             await self._keeping
-
-    async def _keep(self, counts: Mapping[str, int]) -> None:
-        for node, count in counts.items():  # one that does not answer holds up no other
-            await self.start({node: count}, PATIENCE_S)
 
     async def prepare(self, nodes: Sequence[str | None], store_url: str) -> bool:
         """Have all that an actor needs on a node before the one before it drains.
@@ -122,7 +120,8 @@ class SpareWorkers:
     async def start(self, counts: Mapping[str, int], patience_s: float) -> bool:
         """Have so many processes wait on each node; those that wait already count.
 
-        An actor starts without one too, only later. So what fails is logged, and nothing else.
+        An actor starts without one too, only later. So what fails is logged, and nothing else. A
+        node that does not answer holds up no other.
 
         Args:
             counts: How many by the ids of the nodes.
@@ -131,14 +130,18 @@ class SpareWorkers:
         Returns:
             Whether all nodes have answered.
         """
+        answers = (self._start_on(node, count, patience_s) for node, count in counts.items())
+        return all(await asyncio.gather(*answers))
+
+    async def _start_on(self, node: str, count: int, patience_s: float) -> bool:
         try:
-            async with self._turn:
-                missing = await asyncio.to_thread(self._started, counts, patience_s)
+            async with self._turns[node]:
+                has_come = await asyncio.to_thread(self._started, node, count, patience_s)
         except Exception as error:
-            log.warning("spare_workers_not_started", exc_info=error)
+            log.warning("spare_workers_not_started", extra={"node": node}, exc_info=error)
             return False
-        if missing:
-            log.warning("spare_workers_late", extra={"nodes": sorted(missing)})
+        if not has_come:
+            log.warning("spare_workers_late", extra={"node": node})
         return True
 
     async def end(self) -> None:
@@ -148,54 +151,44 @@ class SpareWorkers:
         """
         self._next_s = math.inf
         try:
-            async with asyncio.timeout(END_S), self._turn:
-                nodes = await asyncio.to_thread(self._waiting)
-                await asyncio.gather(*map(_end_one_on, nodes))
+            async with asyncio.timeout(END_S):
+                await asyncio.gather(*map(self._end_on, list(self._spare)))
         except Exception as error:  # noqa: BLE001 - whatever else is to end does not wait for it
             log.warning("spare_workers_not_ended", extra={"reason": str(error)})
 
-    def _waiting(self) -> list[str]:
-        """Return the node of each that waits."""
-        waiting = []
-        for node, spare in self._spare.items():
-            starter = self._starter(node)
-            try:
-                waiting += [node] * len(spare & starter.unused_workers())
-            finally:
-                starter.close()
-        self._spare.clear()
-        return waiting
+    async def _end_on(self, node: str) -> None:
+        async with self._turns[node]:
+            count = await asyncio.to_thread(self._waiting, node)
+            await asyncio.gather(*(_end_one_on(node) for _ in range(count)))
 
-    def _started(self, counts: Mapping[str, int], patience_s: float) -> dict[str, int]:
-        """Start what is missing, and wait for it; return what has not come, by nodes.
+    def _waiting(self, node: str) -> int:
+        """Return how many wait on a node, and count on none of them any more."""
+        with closing(self._starter(node)) as starter:
+            return len(self._spare.pop(node) & starter.unused_workers())
+
+    def _started(self, node: str, count: int, patience_s: float) -> bool:
+        """Start what is missing on a node, and wait for it; tell whether it has come.
 
         It waits as long again as that took, since it is not seen when a process has imported
         everything. An actor that gets one earlier waits for what is left.
         """
         begun_s = time.monotonic()
-        give_up_s = begun_s + patience_s
-        with ExitStack() as ends:
-            starters: dict[str, NodeWorkers] = {}
-            before: dict[str, set[bytes]] = {}
-            for node in counts:
-                starters[node] = starter = self._starter(node)
-                ends.callback(starter.close)
-                before[node] = starter.unused_workers()
-            missing = {}
-            for node, count in counts.items():
-                spare = self._spare[node] = self._spare.get(node, set()) & before[node]
-                if len(spare) < count:
-                    missing[node] = count - len(spare)
-                    starters[node].start_workers(missing[node], KEEP_S)
-            while missing and time.monotonic() < give_up_s:
+        with closing(self._starter(node)) as starter:
+            before = starter.unused_workers()
+            spare = self._spare[node] = self._spare.get(node, set()) & before
+            missing = count - len(spare)
+            if missing <= 0:
+                return True
+            starter.start_workers(missing, KEEP_S)
+            come = set[bytes]()
+            while len(come) < missing and time.monotonic() < begun_s + patience_s:
                 time.sleep(LOOK_S)
-                for node in list(missing):
-                    come = starters[node].unused_workers() - before[node]
-                    if len(come) >= missing[node]:
-                        self._spare[node] |= come
-                        del missing[node]
+                come = starter.unused_workers() - before
+        if len(come) < missing:
+            return False
+        spare |= come
         time.sleep(time.monotonic() - begun_s)
-        return missing
+        return True
 
 
 class _Placeholder:

@@ -16,7 +16,7 @@ from rillflow.stores.sqlite.backup import backup
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.certificates import certificate
 from tests.cluster.api import Api, Functions
-from tests.cluster.ray_head import BIN, START_S
+from tests.cluster.ray_head import START_S
 from tests.cluster.serve_cluster import ServeCluster
 from tests.loopback import closed_port
 
@@ -170,7 +170,6 @@ def test_with_a_certificate_where_ray_is_started_the_front_speaks_https_only() -
         pair.key.rename(f"{pair.certificate}.key")
         cluster = ServeCluster(
             Path(name),
-            RAY_SERVE_HAPROXY_BINARY_PATH=str(BIN / "rillflow-haproxy"),
             RILLFLOW_TLS_CERT=str(pair.certificate),
         )
         base = f"https://127.0.0.1:{cluster.port}"

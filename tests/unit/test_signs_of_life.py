@@ -10,6 +10,7 @@ from rillflow.runtime.supervision.signs_of_life import (
     ASKED_S,
     GONE_S,
     LATE_S,
+    LIKELY_S,
     STOPPED_S,
     SUSPECT_S,
     SignsOfLife,
@@ -52,6 +53,17 @@ def test_who_gives_no_sign_has_stopped_after_five_seconds() -> None:
     assert watched.signs.stopped(()) == []
     watched.go_on(LOOK_S)
     assert watched.signs.stopped(()) == [DISPATCHER, OWNER]
+
+
+def test_who_gives_no_sign_for_two_seconds_has_probably_stopped() -> None:
+    watched = Watched()
+    watched.look()
+    watched.go_on(LIKELY_S - LOOK_S, answers=(DISPATCHER,))
+    assert watched.signs.likely_stopped() == set()
+    watched.go_on(LOOK_S, answers=(DISPATCHER,))
+    assert watched.signs.likely_stopped() == {OWNER}
+    watched.signs.give(OWNER)
+    assert watched.signs.likely_stopped() == set()
 
 
 def test_on_a_node_that_cannot_be_reached_two_seconds_are_enough() -> None:

@@ -1,7 +1,9 @@
 """The controller has processes wait for actors: as many as it needs, and no more."""
 
+import asyncio
 import itertools
 import logging
+import threading
 from typing import Final
 
 import pytest
@@ -101,6 +103,34 @@ async def test_a_node_that_is_gone_keeps_nothing_from_being_replaced(
     with caplog.at_level(logging.WARNING):
         assert not await SpareWorkers(Nodes().find).start({"one": 1}, PATIENCE_S)
     assert [record.message for record in caplog.records] == ["spare_workers_not_started"]
+
+
+class Still(Node):
+    """A node on which a process stands still, so that it does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def unused_workers(self) -> set[bytes]:
+        """Answer once that process goes on."""
+        self.goes_on.wait(PATIENCE_S)
+        return super().unused_workers()
+
+
+async def test_a_node_that_does_not_answer_holds_up_no_other() -> None:
+    still = Still()
+    nodes = Nodes(still=still, other=Node())
+    spare = SpareWorkers(nodes.find)
+    spare.keep({"still": 1, "other": 1})
+    try:
+        async with asyncio.timeout(PATIENCE_S / 2):
+            assert await spare.start({"other": 2}, PATIENCE_S)
+        assert (still.started, nodes["other"].started) == (0, 2)
+    finally:
+        still.goes_on.set()
+    await spare.kept()
+    assert still.started == 1
 
 
 def test_as_many_wait_on_each_node_as_it_gets_when_the_one_with_most_actors_dies() -> None:

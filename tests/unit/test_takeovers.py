@@ -1,7 +1,7 @@
 """Actors that have stopped are replaced, unless they have gone on before their turn."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rillflow.actors.monitoring.reports import Reports
@@ -66,13 +66,31 @@ async def test_one_that_cannot_be_replaced_keeps_no_other_from_it() -> None:
     assert actors.replaced == [LOST[1].name]
 
 
+async def test_processes_start_where_the_next_actors_will_and_none_on_the_only_node() -> None:
+    actors = Actors()
+    started: list[dict[str, int]] = []
+
+    async def start(counts: Mapping[str, int], patience_s: float) -> None:
+        assert patience_s > 0
+        started.append(dict(counts))
+
+    actors.takeovers.nodes = lambda: ["node", "second", "third"]
+    await actors.takeovers.prepare(start, LOST)
+    assert started == [{"second": 1, "third": 1}]
+    actors.takeovers.nodes = lambda: ["node"]
+    await actors.takeovers.prepare(start, LOST)
+    assert started[1:] == [{}]
+
+
 class Watch(ActorWatch):
     """Watches actors that Ray takes for alive, on a node that can be reached."""
 
     def __init__(self) -> None:
         names: list[tuple[str, Kind]] = [(each.name, EXECUTION) for each in LOST]
         self.store = MemoryStore()
-        super().__init__("test", names, self.store, self.take_over)
+        super().__init__("test", names, self.store, self.take_over, self.prepare)
+        self.prepared: list[tuple[float, list[str]]] = []
+        self.fails = False
         self.time_s = 0.0
         self._signs = SignsOfLife(now_s=lambda: self.time_s)
         self.taken: list[list[str]] = []
@@ -82,6 +100,11 @@ class Watch(ActorWatch):
         del still_stopped
         self.taken.append([each.name for each in stopped])
         await self.is_taken.wait()
+
+    async def prepare(self, silent: Sequence[Stopped]) -> None:
+        self.prepared.append((self.time_s, [each.name for each in silent]))
+        if self.fails:
+            raise RuntimeError("a node does not answer")
 
     async def look_until(self, end_s: float, *, renewing: Sequence[str]) -> None:
         """Look as time goes by, while some owners renew their leases."""
@@ -116,3 +139,25 @@ async def test_another_actor_that_stops_does_not_wait_for_a_takeover_that_has_be
     watch.is_taken.set()
     await watch.look_until(6 * STOPPED_S, renewing=[second])
     assert watch.taken == [[first], [second], [first]], "the next process may stop, too"
+
+
+async def test_a_process_starts_for_the_next_actor_before_it_is_certain_that_one_has_stopped() -> (
+    None
+):
+    watch = Watch()
+    watch.fails = True
+    await watch.store.open()
+    first, second = (each.name for each in LOST)
+    for name in (first, second):
+        await watch.store.take_owner_lease(name, "1")
+    await watch.look_until(STOPPED_S - 1, renewing=[second])
+    [(prepared_s, names)] = watch.prepared
+    assert names == [first]
+    assert prepared_s < STOPPED_S / 2
+    await watch.look_until(STOPPED_S + 3, renewing=[])
+    assert watch.taken == [[first]], "whether or not there is a process"
+    assert [names for _, names in watch.prepared] == [[first], [second]], "once for each"
+    watch.is_taken.set()
+    await watch.look_until(2 * STOPPED_S, renewing=[first, second])
+    await watch.look_until(3 * STOPPED_S - 1, renewing=[second])
+    assert [names for _, names in watch.prepared] == [[first], [second], [first]]

@@ -46,6 +46,9 @@ StillStopped = Callable[[Sequence[Stopped]], Awaitable[list[Stopped]]]
 TakeOver = Callable[[Sequence[Stopped], StillStopped], Awaitable[None]]
 """Ends actors that have stopped, and starts others of their names; it asks again before."""
 
+Prepare = Callable[[Sequence[Stopped]], Awaitable[object]]
+"""Has processes start for the next ones of actors that have probably stopped."""
+
 
 class ActorWatch:
     """Watches the dispatchers and execution actors of a stack."""
@@ -56,12 +59,17 @@ class ActorWatch:
         names: Sequence[tuple[str, Kind]],
         leases: OwnerLeases,
         take_over: TakeOver,
+        prepare: Prepare | None = None,
     ) -> None:
         """Watch actors by their ``names`` in a namespace of Ray, and their ``leases``."""
         self._namespace = namespace
         self._kinds: Mapping[str, Kind] = dict(names)
         self._leases = leases
         self._take_over = take_over
+        self._prepare = prepare
+        self._prepared: set[str] = set()
+        """Actors for whose next ones processes are there, or start."""
+        self._preparing: asyncio.Task[None] | None = None
         self._signs = SignsOfLife()
         self._questions: dict[str, asyncio.Task[None]] = {}
         self._handles: dict[str, Any] = {}
@@ -80,7 +88,8 @@ class ActorWatch:
                 except Exception:
                     log.exception("signs_of_life_not_checked")
         finally:
-            for task in (*self._questions.values(), *self._taking_over.values()):
+            preparing = () if self._preparing is None else (self._preparing,)
+            for task in (*self._questions.values(), *self._taking_over.values(), *preparing):
                 task.cancel()
 
     def unreachable(self) -> set[str]:
@@ -97,6 +106,7 @@ class ActorWatch:
         suspects = self._signs.look(self._kinds, await self._leases.owner_leases())
         self._ask({*suspects, *self._of_kind(DISPATCHER)})
         suspects = [name for name in suspects if self._may_stop(name)]
+        self._prepared.intersection_update(suspects)
         if not suspects:
             return
         places = await asyncio.to_thread(self._places, suspects)
@@ -114,6 +124,7 @@ class ActorWatch:
         if lost:
             taking_over = asyncio.create_task(self._hand_over(lost), name="take over")
             self._taking_over.update({each.name: taking_over for each in lost})
+        self._prepare_for(places)
 
     async def _hand_over(self, lost: Sequence[Stopped]) -> None:
         """Have others take over; meanwhile nobody else does so from these actors."""
@@ -128,6 +139,17 @@ class ActorWatch:
                 self._taking_over.pop(each.name, None)
                 self._forget(each.name)
                 self._signs.give(each.name)
+
+    def _prepare_for(self, places: Mapping[str, Stopped]) -> None:
+        """Use the time until it is certain that actors have stopped for the start of processes."""
+        if self._prepare is None or (self._preparing and not self._preparing.done()):
+            return
+        likely = self._signs.likely_stopped().intersection(places) - self._taking_over.keys()
+        if likely <= self._prepared:
+            return
+        self._prepared |= likely
+        silent = [places[name] for name in sorted(likely)]
+        self._preparing = asyncio.create_task(_prepared(self._prepare, silent), name="prepare")
 
     async def _still_stopped(self, lost: Sequence[Stopped]) -> list[Stopped]:
         """Look again at actors, since whoever takes over may have had to wait for its turn.
@@ -200,6 +222,13 @@ class ActorWatch:
                 self._unreachable_s.pop(node["NodeID"], None)
             else:
                 self._unreachable_s[node["NodeID"]] = time.monotonic()
+
+
+async def _prepared(prepare: Prepare, silent: Sequence[Stopped]) -> None:
+    try:
+        await prepare(silent)
+    except Exception:
+        log.exception("not_prepared", extra={"actors": [each.name for each in silent]})
 
 
 def _is_same(one: Stopped, other: Stopped | None) -> bool:

@@ -6,7 +6,8 @@ Used by `actors/controller_actor.py`.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rillflow.actors.monitoring.reports import Reports
@@ -18,6 +19,8 @@ log = logging.getLogger("rillflow.controller")
 
 START_S: Final = 30.0
 """How long an actor that takes over, or that was moved, may take to answer."""
+StartProcesses = Callable[[Mapping[str, int], float], Awaitable[object]]
+"""Has so many processes wait on nodes, by their ids, which may take so many seconds to start."""
 
 
 class Takeovers:
@@ -70,6 +73,15 @@ class Takeovers:
         replaced = [each for each in stopped if each not in ending]
         where = other_places({each.name: each.node for each in replaced}, nodes)
         await asyncio.gather(*(self._replace(claim, each, where[each.name]) for each in replaced))
+
+    async def prepare(self, start: StartProcesses, silent: Sequence[Stopped]) -> None:
+        """Have a process ``start`` for the next one of each actor that has probably stopped.
+
+        On the only node none is started: Ray asks all processes there first, also the silent one.
+        """
+        nodes = await asyncio.to_thread(self.nodes)
+        where = other_places({each.name: each.node for each in silent}, nodes)
+        await start(Counter(filter(None, where.values())), START_S)
 
     async def _end_only(self, each: Stopped) -> None:
         self._reports.note_restart(each.name)

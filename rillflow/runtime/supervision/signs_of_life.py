@@ -20,6 +20,8 @@ SUSPECT_S: Final = 1.5
 """Without a sign for so long, an actor is asked, and its node is looked at."""
 ASKED_S: Final = 0.5
 """How long it has then to answer, at least."""
+LIKELY_S: Final = 2.0
+"""Without a sign for so long, an actor has probably stopped: a process may start for the next."""
 GONE_S: Final = 2.0
 """Without a sign for so long, an actor has stopped whose node cannot be reached either."""
 STOPPED_S: Final = 5.0
@@ -73,6 +75,10 @@ class SignsOfLife:
         """Tell whether an actor has ever taken a lease; those of earlier releases have not."""
         return name in self._leases
 
+    def likely_stopped(self) -> set[str]:
+        """Return the actors that have been silent for some time, though they were asked."""
+        return self._asked().intersection(self._silent(LIKELY_S))
+
     def stopped(self, unreachable: Collection[str]) -> list[str]:
         """Return the actors that have stopped, by name.
 
@@ -81,10 +87,8 @@ class SignsOfLife:
         """
         if self._now_s() - self._looked_s > OUTDATED_S:
             return []
-        before_s = self._now_s() - ASKED_S
-        asked = {name for name, since_s in self._suspected_s.items() if since_s <= before_s}
         silent = {*self._silent(STOPPED_S), *set(self._silent(GONE_S)).intersection(unreachable)}
-        return sorted(asked & silent)
+        return sorted(self._asked() & silent)
 
     def still_silent(self, names: Collection[str], leases: Sequence[OwnerLease]) -> set[str]:
         """Return those of some actors that have given no sign since the last look.
@@ -99,6 +103,10 @@ class SignsOfLife:
             for name in self._suspected_s.keys() & set(names)
             if self._leases.get(name) == now.get(name)
         }
+
+    def _asked(self) -> set[str]:
+        before_s = self._now_s() - ASKED_S
+        return {name for name, since_s in self._suspected_s.items() if since_s <= before_s}
 
     def _silent(self, for_s: float) -> list[str]:
         before_s = self._now_s() - for_s
