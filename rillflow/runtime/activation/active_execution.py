@@ -23,6 +23,11 @@ from rillflow.ports.executions import text_in
 
 SMALL_BYTES: Final = 64 * 1024
 """A state up to this size is encoded at once, without a thread."""
+SMALL_MADE_BYTES: Final = 4 * SMALL_BYTES
+"""A state that has made more is not tried to be encoded at once, for its snapshot.
+
+Of what is made, about a fifth is in the snapshot; all of it would be encoded within 3 ms.
+"""
 MOST_TASKS: Final = 256
 """A state with more tasks is encoded in a thread, because their definitions are encoded, too."""
 STEPS_PER_EVENT: Final = 100
@@ -199,10 +204,20 @@ class ActiveExecution:
 
     @property
     def may_be_large(self) -> bool:
-        """Tell whether encoding it, for a reader or a snapshot, might hold the event loop."""
+        """Tell whether encoding it for a reader might hold the event loop."""
         state = self.state
         kept_bytes = self.encoded_bytes + state.outputs_bytes + state.made_bytes
         return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
+
+    @property
+    def may_have_large_snapshot(self) -> bool:
+        """Tell whether encoding its snapshot might hold the event loop."""
+        state = self.state
+        return (
+            self.encoded_bytes + state.outputs_bytes > SMALL_BYTES
+            or state.made_bytes > SMALL_MADE_BYTES
+            or len(state.tasks) > MOST_TASKS
+        )
 
     @property
     def may_show_much(self) -> bool:

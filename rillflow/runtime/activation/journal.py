@@ -39,7 +39,7 @@ from rillflow.ids import (
 )
 from rillflow.ports.executions import Submission
 from rillflow.ports.storage.store import Append, Closing, Journal, NewExecution
-from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.active_execution import SMALL_BYTES, ActiveExecution
 from rillflow.runtime.aio.background import Crashed
 
 log = logging.getLogger("rillflow.owner")
@@ -160,8 +160,8 @@ class JournalRows:
 
     A replay costs what handling the events has cost: one event may take the budget of a whole turn,
     and a waiting execution may receive any number of events. So when a replay would take more than
-    ``snapshot_steps``, the next event is written together with a snapshot. The snapshot of an
-    execution that may be large is written after the event (see ``EvictionWrites``).
+    ``snapshot_steps``, the next event is written together with a snapshot. A large one is
+    written after the event (see ``EvictionWrites``).
     """
 
     def __init__(self, ownership: OwnerEpoch, snapshot_steps: int = SNAPSHOT_STEPS) -> None:
@@ -193,11 +193,7 @@ class JournalRows:
         if closing is not None or (
             execution.replay_steps > self._snapshot_steps and self.owes_snapshot(execution)
         ):
-            if execution.may_be_large:
-                execution.note_lack_of_snapshot()
-            else:
-                snapshot = codec.encode_state(state)
-                execution.note_snapshot(snapshot)
+            snapshot = _short_snapshot(execution)
         keys = None
         if execution.plan.search_keys:
             keys = _changed_keys(execution, status is not None or closing is not None)
@@ -255,6 +251,17 @@ class JournalRows:
             snapshot=snapshot,
             snapshot_seq=seq,
         )
+
+
+def _short_snapshot(execution: ActiveExecution) -> bytes | None:
+    """Encode a snapshot, and note that it is written; None if it is to be written apart."""
+    if not execution.may_have_large_snapshot:
+        snapshot = codec.encode_state(execution.state)
+        if len(snapshot) <= SMALL_BYTES:
+            execution.note_snapshot(snapshot)
+            return snapshot
+    execution.note_lack_of_snapshot()
+    return None
 
 
 def _closing(state: ExecutionState, at_ms: int) -> Closing:
