@@ -2,6 +2,7 @@
 
 import base64
 import html
+import html.entities
 import json
 import unicodedata
 from typing import Literal
@@ -51,13 +52,23 @@ def spelled(character: str, way: int) -> str:
         html.escape(character),
         character.upper(),
         escapes_of(character.upper()),
+        f"\\U{code:08X}",
+        f"\\u{{{code:x}}}",
+        entity_of(character),
+        "".join(f"={byte:02X}" for byte in in_utf8),
     )[way]
+
+
+def entity_of(character: str) -> str:
+    """Return an HTML entity of a character, or itself."""
+    named = [name for name, each in html.entities.html5.items() if each == character]
+    return f"&{max(named)}" if named and max(named).endswith(";") else character
 
 
 @settings(max_examples=examples(200))
 @given(
     st.text("aZ9+/ &<'é\U0001f600-._", min_size=4, max_size=20),
-    st.lists(st.integers(0, 9), min_size=20, max_size=20),
+    st.lists(st.integers(0, 13), min_size=20, max_size=20),
 )
 def test_a_secret_is_found_whatever_way_each_of_its_characters_is_written(
     secret: str, ways: list[int]
@@ -111,6 +122,10 @@ def test_a_secret_is_found_in_hexadecimal_digits(before: bytes, secret: str, aft
         )
         assert "${secret:S}" in mask.text(first + between + value + between + last)
         assert "${secret:S}" in mask.text((first + between + value + between + last).upper())
+    for listed in (", 0x", ",0x", "\\x"):
+        assert "${secret:S}" in mask.text(
+            (before + secret.encode() + after).hex("_").replace("_", listed)
+        )
 
 
 @pytest.mark.parametrize("secret", ["Bücher-é-ñandú", unicodedata.normalize("NFD", "clé d'accès")])
@@ -162,8 +177,15 @@ def test_the_end_of_a_message_tells_nothing_of_how_a_secret_begins(end: str) -> 
     assert Mask({"S": "sk-proj-a7f3k9q2mzx8"}).message(text) == text
 
 
+def test_a_secret_is_found_in_base64_of_its_latin_1_bytes() -> None:
+    secret = "clé d'accès à tout"
+    for before in ("", "a", "user:"):
+        encoded = base64.b64encode((before + secret).encode("latin-1")).decode()
+        assert "${secret:S}" in Mask({"S": secret}).text(encoded)
+
+
 @pytest.mark.parametrize("width", [7, 61, 64])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n ", "\n\t", "\n    "])
 def test_a_secret_is_found_in_base64_that_is_written_in_lines(width: int, end: str) -> None:
     mask = Mask({"S": "sk-proj-a7f3k9q2mzx8"})
     encoded = base64.b64encode(b"a user of some length, who has:sk-proj-a7f3k9q2mzx8").decode()
