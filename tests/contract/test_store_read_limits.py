@@ -38,3 +38,21 @@ async def test_a_value_counts_as_often_as_it_is_put_back(store: Store) -> None:
     assert loaded.records == (record,) * 3
     with pytest.raises(LargeExecutionError):
         await store.load(id_of(1), 5 * LARGE_VALUE_BYTES)
+
+
+@pytest.mark.parametrize("large", [b"r" * 5_000, b"v" * (2 * LARGE_VALUE_BYTES)])
+async def test_what_is_read_after_a_refused_read_is_what_is_stored_then(
+    store: Store, large: bytes
+) -> None:
+    """SQLite shows a connection the state of before while a statement of the refused read lasts."""
+    record = encode_event(
+        DispatchAnswered(at_ms=1, task="t", attempt=1, body=encode_json(large.decode()))
+    )
+    await store.append([submit(1, *[record] * 9)])
+    with pytest.raises(LargeExecutionError) as refused:
+        await store.load(id_of(1), 2 * len(record))
+    await store.append([follow(1, 10, b"later")])
+    loaded = await store.load(id_of(1))
+    assert loaded is not None
+    assert loaded.records[-1] == b"later"
+    assert refused.value.__traceback__ is not None

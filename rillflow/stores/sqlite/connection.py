@@ -9,10 +9,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
+from weakref import WeakSet
 
 from rillflow.errors import StoreError
 from rillflow.stores.private_files import close_to_others, make_private
@@ -32,7 +33,37 @@ _CACHE_KIB: Final = 16_384
 _STATEMENTS: Final = 256
 
 
-def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.Connection:
+class Connection(sqlite3.Connection):
+    """A connection whose reads end with the snapshot or transaction in which they began.
+
+    A statement whose rows were not all fetched, since who reads them has failed, holds on to the
+    state of the database that it reads, also after a ROLLBACK, until its cursor is closed; and so
+    do all reads of its connection meanwhile. The traceback of an error keeps a cursor for as long
+    as somebody has the error.
+    """
+
+    _reads: WeakSet[sqlite3.Cursor] | None = None
+
+    def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
+        """Run a statement, as ``sqlite3.Connection`` does."""
+        cursor = super().execute(statement, values)
+        if self._reads is not None:
+            self._reads.add(cursor)
+        return cursor
+
+    @contextmanager
+    def ending_reads(self) -> Iterator[None]:
+        """Close the cursors of what is read meanwhile."""
+        reads = self._reads = WeakSet()
+        try:
+            yield
+        finally:
+            self._reads = None
+            for cursor in reads:
+                cursor.close()
+
+
+def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> Connection:
     """Open the file; transactions begin and end explicitly.
 
     Args:
@@ -50,6 +81,7 @@ def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.
         isolation_level=None,
         cached_statements=_STATEMENTS,
         check_same_thread=False,
+        factory=Connection,
     )
     try:
         connection.execute("PRAGMA synchronous = FULL")
@@ -178,7 +210,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """
     when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
-        yield
+        with _ending_reads(connection):
+            yield
         connection.execute("COMMIT")
     except BaseException:
         # Some errors (disk full, I/O) have rolled back already.
@@ -192,10 +225,15 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     """Let several reads see one state of the database; writers do not wait for them."""
     connection.execute("BEGIN")
     try:
-        yield
+        with _ending_reads(connection):
+            yield
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _ending_reads(connection: sqlite3.Connection) -> AbstractContextManager[None]:
+    return connection.ending_reads() if isinstance(connection, Connection) else nullcontext()
 
 
 @contextmanager
