@@ -285,6 +285,27 @@ async def test_a_trigger_is_fired_by_hand_and_for_past_times_once() -> None:
         assert bad[:2] == (400, 30109)
 
 
+async def test_a_workspace_backfills_one_span_at_once_and_others_do_meanwhile() -> None:
+    span = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-10T00:00:00Z"}
+    async with served() as api:
+        await api.add(PASS)
+        await api.add(PASS.replace("workspace: shop", "workspace: other"))
+        for name, flow in (("t", "shop:order"), ("o", "other:order")):
+            new = {"id": name, "descriptor_id": flow, "cron": "@hourly"}
+            await api.post(f"{OURS}/add.json", new)
+        ids = ["t", "t", "o"]
+        asked = [
+            api.client.post(f"{OURS}/backfill.json", params={"trigger_id": each, **span})
+            for each in ids
+        ]
+        one, again, other = await asyncio.gather(*asked)
+        assert sorted((one.status_code, again.status_code)) == [200, 429]
+        assert other.status_code == 200
+        refused = one if one.status_code == 429 else again
+        assert refused.headers["Retry-After"]
+        await api.post(f"{OURS}/backfill.json", trigger_id="t", **span)
+
+
 async def test_a_refused_firing_is_told_and_the_next_one_comes() -> None:
     async with served() as api:
         new = {"id": "early", "descriptor_id": "shop:order", "cron": "* * * * * *"}

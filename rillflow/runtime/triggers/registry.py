@@ -4,9 +4,8 @@ Used by `runtime/stack.py`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -21,13 +20,12 @@ from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
+from rillflow.runtime.triggers.backfills import Backfills
 from rillflow.runtime.triggers.descriptions import add_bodies, all_described, described
 from rillflow.runtime.triggers.submission_options import CheckingSubmitter, options_of
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.origins import PREFIX
-from rillflow.triggers.schedule import key_of_firing
 from rillflow.triggers.spec import (
-    TriggerSpec,
     check_id,
     decode_spec,
     encode_spec,
@@ -46,8 +44,6 @@ from rillflow.triggers.webhooks import check_name
 MOST_CONTEXT_BYTES: Final = 256 << 10
 MOST_BODY_BYTES: Final = MOST_SETTINGS_BYTES
 """What a trigger may have besides its context, and its cron expression."""
-MOST_BACKFILLED: Final = 1_000
-BACKFILLED_AT_ONCE: Final = 16
 UNKNOWN_TRIGGER: Final = 30106
 FORBIDDEN: Final = 30108
 READ_TOGETHER: Final = 20
@@ -88,6 +84,7 @@ class TriggerRegistry:
         self._listing = asyncio.Lock()
         self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
         self._submissions = submissions
+        self._backfills = Backfills(submissions)
         self._clock = clock
 
     async def add(  # noqa: PLR0913 - the parts of a trigger
@@ -323,21 +320,12 @@ class TriggerRegistry:
             The executions of all times of the span.
 
         Raises:
+            OverloadedError: The workspace has a backfill under way here, or others have (429).
             RillflowError: There is no such trigger, the span has too many times, or a submission
                 was refused; repeating it starts the rest.
         """
-        row, context = await self._known(trigger_id, sees)
-        spec = decode_spec(row.spec)
-        times = await in_thread(lambda: _times(spec, *span_ms))
-        turns = asyncio.Semaphore(BACKFILLED_AT_ONCE)
-
-        async def start(at_ms: int) -> ExecutionId:
-            async with turns:
-                key = key_of_firing(trigger_id, at_ms)
-                options = options_of(spec, key)._replace(holder=holder)
-                return await self._submissions.submit(row.descriptor_id, context.encode(), options)
-
-        return await _all_or_first_error([start(each) for each in times])
+        stored = await self._known(trigger_id, sees)
+        return await self._backfills.start(trigger_id, stored, span_ms, holder)
 
     async def _refuse_id_of_others(self, trigger_id: str, workspace: str) -> None:
         """Refuse ids that triggers of others, or without an id, would get."""
@@ -415,15 +403,6 @@ def _flag(body: JsonObject, name: str) -> bool:
     return value
 
 
-async def _all_or_first_error(work: "Sequence[Any]") -> list[ExecutionId]:
-    """Wait for all, also after a failure, and raise the first one."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each
-    return [each for each in done if not isinstance(each, BaseException)]
-
-
 def _is_seen(row: TriggerRow, sees: Sees) -> bool:
     return sees(_workspace_of(row))
 
@@ -438,18 +417,6 @@ def _context(text: str) -> JsonValue:
 
 def _taken(trigger_id: str) -> RequestError:
     return RequestError(f"there is a trigger {trigger_id} already", http_status=409)
-
-
-def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
-    if spec.config is not None:
-        raise RequestError("only a cron trigger has scheduled times", wire_code=RESTRICTED)
-    times = list(islice(spec.schedule().times(first_ms - 1, last_ms), MOST_BACKFILLED + 1))
-    if len(times) > MOST_BACKFILLED:
-        raise RequestError(
-            f"the span has more than {MOST_BACKFILLED} times; backfill it in parts",
-            wire_code=RESTRICTED,
-        )
-    return times
 
 
 def _refuse_id_of_declared(trigger_id: str) -> None:
