@@ -18,7 +18,7 @@ from rillflow.errors import LanguageError, RequestError
 from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.runtime.aio.author_threads import AuthorThreads
 from rillflow.runtime.aio.batching import Batcher
-from rillflow.runtime.aio.thread_pool import BoundedThreads, PriorityThread
+from rillflow.runtime.aio.thread_pool import BoundedThreads, FairPriorityThread
 from rillflow.testing import Scenario
 
 SMALL = 10
@@ -60,7 +60,8 @@ async def _by_fair_thread(text: Text) -> None:
 
 
 async def _by_priority_thread(text: Text) -> None:
-    await PriorityThread(name="works").run(SMALL, partial(_refuse, text))
+    thread = FairPriorityThread(most=1, most_of_one=1, name="works")
+    await thread.run("shop", partial(_refuse, text), size=SMALL)
 
 
 async def _by_bounded_threads(text: Text) -> None:

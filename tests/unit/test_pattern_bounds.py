@@ -93,6 +93,39 @@ def test_what_is_kept_is_bounded_by_bytes_and_the_latest_always_stays() -> None:
     assert (len(cache), cache.kept_bytes) == (1, 1)
 
 
+def test_without_room_the_oldest_leaves_of_who_keeps_most() -> None:
+    cache = BoundedCache[int](100)
+    for number in range(4):
+        cache.put(f"mine{number}", number, 10, "mine")
+    for number in range(50):
+        cache.put(f"theirs{number}", number, 15, "theirs")
+    assert [cache.get(f"mine{number}") for number in range(4)] == [0, 1, 2, 3]
+    assert [cache.get(f"theirs{number}") for number in (45, 46, 47, 48, 49)] == [
+        None,
+        46,
+        47,
+        48,
+        49,
+    ]
+    cache.put("first", 1, 90, "new")  # is kept, and leaves next
+    assert (cache.get("first"), cache.kept_bytes) == (1, 100)
+    assert [cache.get(f"mine{number}") for number in (2, 3)] == [None, 3]
+    cache.put("second", 2, 5, "other")
+    assert (cache.get("first"), cache.get("mine3"), cache.kept_bytes) == (None, 3, 15)
+
+
+def test_who_has_little_keeps_it_however_many_others_there_are() -> None:
+    cache = BoundedCache[int](10_000)
+    for number in range(1_000):
+        cache.put(f"small{number}", number, 1, f"workspace{number}")
+    for number in range(1_000):
+        cache.put(f"large{number}", number, 100, "busy")
+    assert all(cache.get(f"small{number}") == number for number in range(1_000))
+    assert (len(cache), cache.kept_bytes) == (1_090, 10_000)
+    cache.put("small1", 5, 2, "busy")  # as the text of another holder
+    assert (cache.get("small1"), cache.kept_bytes) == (5, 9_901)
+
+
 def test_what_a_text_takes_grows_with_its_length_and_its_regular_expressions() -> None:
     assert compiled_bytes(path_of(3)) > 3 * PATTERN_BYTES
     assert compiled_bytes("$.a") < 1_000

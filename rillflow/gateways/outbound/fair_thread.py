@@ -12,12 +12,19 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from rillflow.errors import OverloadedError
 
 Result = TypeVar("Result")
-Work: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
+
+
+class Work(NamedTuple):
+    """What waits for its turn; of two ``size``s of one key, the smaller may be told to be next."""
+
+    future: "Future[Any]"
+    call: Callable[[], Any]
+    size: int
 
 
 class FairThread:
@@ -44,15 +51,22 @@ class FairThread:
         """The keys with waiting works, the one whose turn it was last at the end."""
         self._lock = threading.Lock()
 
-    async def run(self, key: str, work: Callable[[], Result]) -> Result:
+    async def run(
+        self, key: str, work: Callable[[], Result], *, size: int = 0, refuses: bool = True
+    ) -> Result:
         """Return what ``work`` returns; it must not touch anything that others change meanwhile.
+
+        What nobody outside has asked for is not refused: it ``refuses`` nothing, and waits for its
+        turn beyond the places.
 
         Raises:
             OverloadedError: There is no place, for this key or for any (429).
         """
-        return await self.begin(key, work)
+        return await self.begin(key, work, size=size, refuses=refuses)
 
-    def begin(self, key: str, work: Callable[[], Result]) -> "asyncio.Future[Result]":
+    def begin(
+        self, key: str, work: Callable[[], Result], *, size: int = 0, refuses: bool = True
+    ) -> "asyncio.Future[Result]":
         """Return the future result of ``run``, whose work waits for its turn from now on.
 
         Raises:
@@ -60,17 +74,22 @@ class FairThread:
         """
         future: Future[Result] = Future()
         with self._lock:
-            self._take_place(key)
+            self._take_place(key, refuses=refuses)
             works = self._waiting.setdefault(key, deque())
             if not works:
                 self._turns.append(key)
-            works.append((future, work))
+            works.append(Work(future, work, size))
         future.add_done_callback(partial(self._give_up, key))
         self._executor.submit(self._run_next)
         return asyncio.wrap_future(future)
 
-    def _take_place(self, key: str) -> None:
+    def _take_place(self, key: str, *, refuses: bool) -> None:
         of_one = self._taken.get(key, 0)
+        if refuses:
+            self._refuse_beyond_places(key, of_one)
+        self._taken[key] = of_one + 1
+
+    def _refuse_beyond_places(self, key: str, of_one: int) -> None:
         if of_one >= self._most_of_one:
             named = f"{of_one} {self._name} of {key}"
             raise OverloadedError(f"{named} are under way or waiting; try again later")
@@ -78,7 +97,6 @@ class FairThread:
         if taken >= (self._most if of_one else 2 * self._most):
             named = f"{taken} {self._name}"
             raise OverloadedError(f"{named} are under way or waiting; try again later")
-        self._taken[key] = of_one + 1
 
     def _give_up(self, key: str, future: "Future[Any]") -> None:
         """Free the place of a work whose caller has left while it waited."""
@@ -86,7 +104,7 @@ class FairThread:
             return
         with self._lock:
             works = self._waiting.get(key, deque())
-            given_up = next((each for each in works if each[0] is future), None)
+            given_up = next((each for each in works if each.future is future), None)
             if given_up is None:
                 return  # its turn has come
             works.remove(given_up)
@@ -100,13 +118,17 @@ class FairThread:
         if not self._taken[key]:
             del self._taken[key]
 
+    def _take(self, key: str, works: deque[Work]) -> Work:  # noqa: ARG002 - others look at the key
+        """Take the work off that is next of those of a key: the oldest."""
+        return works.popleft()
+
     def _run_next(self) -> None:
         with self._lock:
             if not self._turns:
                 return  # whoever waited has left
             key = self._turns.popleft()
             works = self._waiting[key]
-            future, work = works.popleft()
+            future, work, _ = self._take(key, works)
             if works:
                 self._turns.append(key)
             else:

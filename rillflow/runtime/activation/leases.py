@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
+from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.tasks.waiting import awaits, call_of
 from rillflow.definition.addresses import RAY_PROTOCOLS
 from rillflow.errors import (
@@ -16,6 +17,7 @@ from rillflow.errors import (
     CrashedError,
     LargeExecutionError,
     NotReadyError,
+    OverloadedError,
     RillflowError,
     SetApartError,
     StoreError,
@@ -201,7 +203,7 @@ class LeaseSource:
             return
         if isinstance(call, Submission):
             if self._activations.plans.ready(call.event.definition_id) is None:
-                error = await self._plan_error(call.event.definition_id, waits=waits)
+                error = await self._plan_error(call.event, waits=waits)
                 if error is not None:
                     leased[execution_id] = error
                     return
@@ -241,10 +243,12 @@ class LeaseSource:
             return failure
         return error
 
-    async def _plan_error(self, definition_id: str, *, waits: bool) -> RillflowError | None:
+    async def _plan_error(self, event: ExecutionSubmitted, *, waits: bool) -> RillflowError | None:
+        definition_id = event.definition_id
+        refuses = event.parent is None  # the task of a sub-flow would fail
         try:
-            await self._activations.plans.get(definition_id, waits=waits)
-        except NotReadyError as error:
+            await self._activations.plans.get(definition_id, waits=waits, refuses=refuses)
+        except (NotReadyError, OverloadedError) as error:
             return error
         except RillflowError as error:
             log.exception("definition_unusable", extra={"definition_id": definition_id})

@@ -7,21 +7,20 @@ Used by `runtime/definitions` and `runtime/histories`.
 """
 
 import asyncio
-import heapq
 import threading
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from itertools import count
-from operator import itemgetter
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from rillflow.errors import OverloadedError
+from rillflow.gateways.outbound.fair_thread import FairThread, Work
 
 Result = TypeVar("Result")
 
 OLDEST_EVERY: Final = 4
-"""Every so many times the work that waits longest is next, whatever its size."""
+"""Every so many works of a key the one that waits longest is next, whatever its size."""
 
 
 class BoundedThreads:
@@ -61,63 +60,41 @@ class BoundedThreads:
             self._taken -= 1
 
 
-class PriorityThread:
-    """One thread for work of different length: the shortest is next, now and then the oldest.
+class FairPriorityThread(FairThread):
+    """A fair thread that takes of a key the smallest work first, now and then the oldest.
 
-    So who needs a moment does not wait behind many who need a second.
+    So who needs a moment does not wait behind many of its own that need a second, and behind those
+    of others no longer than for one of each.
     """
 
-    def __init__(self, *, name: str) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
-        self._waiting: list[tuple[int, int]] = []
-        self._work: dict[int, Callable[[], None]] = {}
-        self._numbers = count()
-        self._taken = 0
-        self._lock = threading.Lock()
+    def __init__(self, *, most: int, most_of_one: int, name: str, rest: float = 0.0) -> None:
+        """Give places, and rest, as a ``FairThread`` does."""
+        super().__init__(most=most, most_of_one=most_of_one, name=name, rest=rest)
+        self._begun: Counter[str] = Counter()
+        """How many works of each key with waiting ones were begun."""
 
-    async def run(self, size: int, work: Callable[[], Result]) -> Result:
-        """Return what ``work`` returns; its ``size`` decides when it is done.
-
-        It must not touch anything that others change meanwhile.
-        """
-        # A name for the future, in a frame that its error passes, would keep both.
-        return await asyncio.wrap_future(self._begin(size, work))
-
-    def _begin(self, size: int, work: Callable[[], Result]) -> "Future[Result]":
-        future: Future[Result] = Future()
-        with self._lock:
-            number = next(self._numbers)
-            self._work[number] = partial(_fulfil, future, work)
-            heapq.heappush(self._waiting, (size, number))
-        self._executor.submit(self._take_one)
-        return future
-
-    def _take_one(self) -> None:
-        with self._lock:
-            self._taken += 1
-            if self._taken % OLDEST_EVERY:
-                _, number = heapq.heappop(self._waiting)
-            else:
-                oldest = min(self._waiting, key=itemgetter(1))
-                self._waiting.remove(oldest)
-                heapq.heapify(self._waiting)
-                number = oldest[1]
-        self._work.pop(number)()  # a name for it, in a frame that its error passes, would keep both
+    def _take(self, key: str, works: deque[Work]) -> Work:
+        self._begun[key] += 1
+        if self._begun[key] % OLDEST_EVERY:
+            work = min(works, key=attrgetter("size"))  # the oldest of equal ones
+            works.remove(work)
+        else:
+            work = works.popleft()
+        if not works:
+            del self._begun[key]
+        return work
 
 
-def _fulfil(future: "Future[Result]", work: Callable[[], Result]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(work())
-    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-        future.set_exception(error)
-        # The traceback has this frame: the future and the error would keep each other.
-        del future
+DEFINITIONS_OF_ONE: Final = 64
+"""So many definitions of a workspace may wait to be prepared for submissions."""
 
+FOR_DEFINITIONS: Final = FairPriorityThread(
+    most=1_024, most_of_one=DEFINITIONS_OF_ONE, name="definitions", rest=1.0
+)
+"""The thread of this process that prepares stored definitions for running, by workspace.
 
-FOR_DEFINITIONS: Final = PriorityThread(name="definitions")
-"""The thread of this process that prepares stored definitions for running."""
+It has the interpreter for half of the time at most: an event loop that waits for its lock is held.
+"""
 
 FOR_HISTORIES: Final = BoundedThreads(1, 64, name="histories")
 """The thread of this process that replays executions for the console."""

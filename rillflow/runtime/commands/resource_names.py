@@ -4,14 +4,13 @@ Used by `runtime/commands/dispatching.py` and `serve/routes/console/definition_r
 """
 
 import asyncio
-from collections.abc import MutableMapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs
 from weakref import WeakValueDictionary
 
 import msgspec
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from rillflow.core.commands import DispatchTask
 from rillflow.definition.addresses import without_user_info
@@ -20,12 +19,14 @@ from rillflow.errors import DefinitionError, RequestError
 from rillflow.gateways.outbound.threads import computed
 from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.language.bounded_cache import BoundedCache
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.commands.subflows import Workspaces, refuse_workspace
 from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns, first_that_holds
 from rillflow.runtime.definitions.catalogue import (
     parse_stored,
+    read_bytes,
     resolve_descriptor,
     stored_text,
 )
@@ -39,8 +40,8 @@ PROCESS_FAIL: Final = 30106
 _WEB_SCHEMES: Final = ("http://", "https://")
 _RULES_FRESH_S: Final = 3.0
 _MOST_RULES: Final = 1000
-_MOST_DEFINITIONS: Final = 100
-"""The resources of so many definitions are kept."""
+_RESOURCES_BYTES: Final = 32 * 1024 * 1024
+"""Limit of the memory of the resources of definitions that are kept."""
 Resources: TypeAlias = tuple[Resource, ...]
 
 
@@ -61,7 +62,7 @@ class Chooser:
         self._rule_turns = turns
         self._catalogue = catalogue
         self._workspaces = workspaces
-        self._resources = LRUCache[str, Resources](_MOST_DEFINITIONS)
+        self._resources = BoundedCache[Resources](_RESOURCES_BYTES)
         self._turns = WeakValueDictionary[str, asyncio.Lock]()
         self._rules = TTLCache[tuple[str, str], dict[str, str]](
             _MOST_RULES, _RULES_FRESH_S, timer=clock.monotonic_s
@@ -171,7 +172,7 @@ def _target_of(uri: str) -> str:
 async def find_resource(
     catalogue: Catalogue,
     uri: str,
-    kept: MutableMapping[str, Resources] | None = None,
+    kept: BoundedCache[Resources] | None = None,
     turns: RuleTurns = TURNS_OF_PROCESS,
 ) -> Resource:
     """Find ``<scheme>://<descriptor id>?name=<name>`` among the resources of a definition.
@@ -191,7 +192,7 @@ async def find_resource(
             text = await stored_text(catalogue, found.version or "")
             resources = (await computed(len(text), lambda: parse_stored(text))).resources or ()
             if kept is not None:
-                kept[found.version or ""] = resources
+                kept.put(found.version or "", resources, read_bytes(text), found.business)
     except (RequestError, DefinitionError, ValueError) as error:
         raise RequestError(f"getTaskResource fails: {error}", wire_code=PROCESS_FAIL) from error
     if not resources:

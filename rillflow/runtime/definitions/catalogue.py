@@ -6,8 +6,9 @@ Used by `runtime/submission/intake.py`, `runtime/activation`, `runtime/commands`
 """
 
 import asyncio
+import re
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -47,6 +48,7 @@ _STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
 _STORED_EXPANDED_BYTES: Final = sys.maxsize  # a plan shows references where they are too long
 _READY_BYTES_PER_CHARACTER: Final = 64  # many short tasks took 52
 _MOST_PATTERNS_AT_ONCE: Final = 4  # compiling one takes up to 2.5 ms
+_WORKSPACE: Final = re.compile(r"^workspace: (.*)$", re.MULTILINE)
 
 
 class DescriptorReads(Protocol):
@@ -154,9 +156,23 @@ async def stored_text(catalogue: Catalogue, version: str) -> str:
     return text
 
 
+def workspace_in(text: str) -> str:
+    """Return the workspace as a canonical text names it, so that workspaces can take turns.
+
+    What is written over several lines is indented or escaped there, so no other value is found.
+    """
+    found = _WORKSPACE.search(text)
+    return found[1] if found else ""
+
+
+def read_bytes(text: str) -> int:
+    """Estimate the memory of a definition, whose rules are not compiled, by its canonical text."""
+    return len(text) * _READY_BYTES_PER_CHARACTER
+
+
 def ready_bytes(text: str) -> int:
     """Estimate the memory of a plan by the canonical text of its definition."""
-    return len(text) * _READY_BYTES_PER_CHARACTER + text.count("=~") * PATTERN_BYTES
+    return read_bytes(text) + text.count("=~") * PATTERN_BYTES
 
 
 def is_ready_at_once(text: str) -> bool:
@@ -294,9 +310,12 @@ class SingleFlight(Generic[Answer]):
     """One read for all who ask for the same at once, so that many hold one text in memory."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, asyncio.Task[Answer]] = {}
+        self._under_way: dict[Hashable, asyncio.Task[Answer]] = {}
 
-    async def ask(self, key: str, read: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._under_way
+
+    async def ask(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         """Return what the read under way returns, begun if there is none."""
         task = self._under_way.get(key)
         if task is None:
@@ -304,7 +323,7 @@ class SingleFlight(Generic[Answer]):
             task.add_done_callback(partial(self._over, key))
         return await asyncio.shield(task)
 
-    def _over(self, key: str, task: "asyncio.Task[Answer]") -> None:
+    def _over(self, key: Hashable, task: "asyncio.Task[Answer]") -> None:
         del self._under_way[key]
         if not task.cancelled():
             task.exception()  # who asked may have left
@@ -315,7 +334,7 @@ PLANS_BYTES: Final = 256 * 1024 * 1024
 
 
 class Plans:
-    """Plans by md5; their memory is estimated and limited.
+    """Plans by md5; their memory is estimated and limited, and workspaces have shares of it.
 
     Attributes:
         ready: Returns a plan that is in memory, else None; a method of the cache, since every
@@ -327,12 +346,14 @@ class Plans:
         self._plans = BoundedCache[Plan](most_bytes)
         self.ready = self._plans.get
         self._reads = SingleFlight[Plan]()
+        self._texts = SingleFlight[str]()
 
-    async def get(self, definition_id: str, *, waits: bool = True) -> Plan:
+    async def get(self, definition_id: str, *, waits: bool = True, refuses: bool = False) -> Plan:
         """Return a plan, read from the catalogue on first use.
 
         Raises:
             NotReadyError: Making it takes long, and the caller does not wait.
+            OverloadedError: Too many of its workspace wait, where it ``refuses`` more (429).
             StoreError: The catalogue could not be read.
             UnknownDescriptorError: No such text is stored.
             DefinitionError: The stored text is no longer valid.
@@ -341,19 +362,28 @@ class Plans:
         if plan is not None:
             return plan
         if waits:
-            return await self._reads.ask(definition_id, lambda: self._read(definition_id))
+            # Who must not be refused joins nobody who may be.
+            return await self._reads.ask(
+                (definition_id, refuses), lambda: self._read(definition_id, refuses=refuses)
+            )
+        if any((definition_id, each) in self._reads for each in (True, False)):
+            raise NotReadyError(f"definition {definition_id} is being made")
         text = await self._text(definition_id)
         if not is_ready_at_once(text):
             raise NotReadyError(f"definition {definition_id} is long")
         return self._make(definition_id, text)
 
-    async def _read(self, definition_id: str) -> Plan:
+    async def _read(self, definition_id: str, *, refuses: bool) -> Plan:
         text = await self._text(definition_id)
         if is_ready_at_once(text):
             return self._make(definition_id, text)
-        return await FOR_DEFINITIONS.run(len(text), partial(self._make, definition_id, text))
+        make = partial(self._make, definition_id, text)
+        return await FOR_DEFINITIONS.run(workspace_in(text), make, size=len(text), refuses=refuses)
 
     async def _text(self, definition_id: str) -> str:
+        return await self._texts.ask(definition_id, lambda: self._stored(definition_id))
+
+    async def _stored(self, definition_id: str) -> str:
         text = await self._catalogue.definition_text(definition_id)
         if text is None:
             raise UnknownDescriptorError(f"definition {definition_id} is not stored")
@@ -370,4 +400,5 @@ class Plans:
             size_bytes=ready_bytes(text),
             text_bytes=len(text),
         )
-        return self._plans.put(definition_id, plan, plan.size_bytes)
+        holder = plan.definition.workspace or ""
+        return self._plans.put(definition_id, plan, plan.size_bytes, holder)

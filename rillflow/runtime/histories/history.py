@@ -164,7 +164,7 @@ class History:
         first = await self.event(1)
         if not isinstance(first, ExecutionSubmitted):
             raise StoreError(f"{self._execution_id}: the journal begins with no submission")
-        return await self._plans.get(first.definition_id)
+        return await self._plans.get(first.definition_id, refuses=True)
 
     async def _resumed(self, seq: int) -> WeighedRecorder:
         """Return a recorder that stands at the checkpoint before an event."""

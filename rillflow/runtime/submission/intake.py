@@ -58,11 +58,11 @@ from rillflow.runtime.backpressure.quotas import KeysOfExecutions, Quotas, Wait
 from rillflow.runtime.definitions.catalogue import (
     SingleFlight,
     SingleFlightReads,
-    is_ready_at_once,
     parse_stored,
-    ready_bytes,
+    read_bytes,
     resolve_descriptor,
     stored_text,
+    workspace_in,
 )
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.hooks.chain import ContextHook
@@ -146,8 +146,9 @@ class Submissions:
         entropy: Callable[[int], bytes] = os.urandom,
         wait: Wait | None = None,
         notes: KeysOfExecutions | None = None,
+        definitions_bytes: int = DEFINITIONS_BYTES,
     ) -> None:
-        """Submit to ``executions``.
+        """Submit to ``executions``, and keep ``definitions_bytes`` of definitions.
 
         ``entropy`` returns the random bytes of ids and keys. ``wait`` waits for the end of an
         execution, and ``notes`` keep its key, where keys with quotas submit.
@@ -164,7 +165,7 @@ class Submissions:
         self._clock = clock
         self._hook = hook
         self._entropy = entropy
-        self._ready = BoundedCache[Ready](DEFINITIONS_BYTES)
+        self._ready = BoundedCache[Ready](definitions_bytes)
         self._reading = SingleFlight[Ready]()
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
         by_workspace = {name: quota.as_quota() for name, quota in settings.workspace_quotas.items()}
@@ -365,9 +366,11 @@ class Submissions:
 
     async def _make_ready(self, version: str) -> Ready:
         stored = await stored_text(self._store, version)
-        if is_ready_at_once(stored) and _SCHEMA not in stored:
+        # Its expressions are compiled by the owner, and not here.
+        if len(stored) <= SHORT_BYTES and _SCHEMA not in stored:
             return self._make(version, stored)
-        return await FOR_DEFINITIONS.run(len(stored), partial(self._make, version, stored))
+        make = partial(self._make, version, stored)
+        return await FOR_DEFINITIONS.run(workspace_in(stored), make, size=len(stored))
 
     def _make(self, version: str, stored: str) -> Ready:
         """Read a definition, unless it was read since: many may wait for one."""
@@ -376,7 +379,8 @@ class Submissions:
             return ready
         ready = self._read(stored)
         patterns = 0 if ready.schema is None else ready.schema.patterns
-        return self._ready.put(version, ready, ready_bytes(stored) + patterns * PATTERN_BYTES)
+        size_bytes = read_bytes(stored) + patterns * PATTERN_BYTES
+        return self._ready.put(version, ready, size_bytes, ready.definition.workspace or "")
 
 
 def execution_settings(settings: Settings) -> ExecutionSettings:
