@@ -24,7 +24,7 @@ from rillflow.errors import RillflowError
 from serve.listening import free_port
 from tests.cluster.processes import ROOT, announced
 from tests.cluster.ray_head import RayHead
-from tests.cluster.ray_nodes import IMPATIENT, RayNode
+from tests.cluster.ray_nodes import RayNode
 from tests.postgres_server import PostgresServer
 
 EXECUTIONS: Final = 300
@@ -74,7 +74,7 @@ def _run(folder: Path, stack: ExitStack, say: Say) -> int:
     postgres = PostgresServer()
     stack.callback(postgres.stop)
     say("the first Ray node starts")
-    head = RayHead(folder, **IMPATIENT)
+    head = RayHead(folder)
     stack.callback(head.kill)
     head.start()
     say("the second Ray node starts")

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from rillflow.ports.deployment import protocol_of
 from tests.cluster.api import Api, Functions
 from tests.cluster.load import CALLERS, Load, ended_ms, steps, under_load
-from tests.cluster.ray_nodes import IMPATIENT, RayNode
+from tests.cluster.ray_nodes import RayNode
 from tests.cluster.serve_cluster import ServeCluster
 from tests.machine_speed import slowness_by_clock, tries
 
@@ -58,7 +58,7 @@ def one_node(release: str, **environment: str) -> Iterator[ServeCluster]:
 def two_nodes(release: str, store: str) -> Iterator[TwoNodes]:
     """Deploy a release on two nodes of this machine."""
     with tempfile.TemporaryDirectory(prefix="ru", dir="/tmp") as name, ExitStack() as ends:
-        cluster = ServeCluster(Path(name), RILLFLOW_STORE=store, **IMPATIENT)
+        cluster = ServeCluster(Path(name), RILLFLOW_STORE=store)
         ends.callback(cluster.head.kill)
         cluster.head.start(cluster.folder)
         head = cluster.head
