@@ -145,7 +145,7 @@ wait $$with_stacks || failed=$$?; trap - EXIT; cat $(RUNS)/with-stacks.log; \
 $(BIN)/python -m tests.case_table $(2) $(RUNS)/*.json || failed=$$?; \
 if [ $$failed -ne 0 ]; then echo "tests have failed, further up" >&2; exit $$failed; fi
 endef
-GENERATED := tests/spec/test_cron.py tests/spec/test_python_flows.py \
+GENERATED := tests/spec/test_cron.py tests/spec/test_searched_lists.py tests/spec/test_python_flows.py \
   tests/spec/test_shared_values.py tests/spec/test_trigger_schedules.py \
   tests/spec/test_webhook_signatures.py \
   tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
