@@ -126,8 +126,10 @@ def close_after_kill(path: Path) -> None:
     if path.exists():
         use = FileUse(path)
         use.begin()
-        use.mark()
-        use.end()
+        try:
+            use.mark()
+        finally:
+            use.end()
 
 
 def hold_alone(path: Path) -> int:
@@ -252,10 +254,16 @@ def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
 
 
 def _mark_in_the_file(path: Path) -> tuple[bool, int]:
-    """Read the mark in the file itself, without its ``-wal`` file."""
+    """Read the mark in the file itself, without its ``-wal`` file.
+
+    A full disk, or the end of the process, stops what moves commits into the file halfway. The file
+    may then say that it has more pages than it has, which SQLite takes for damage unless its schema
+    is writable. The pages of the mark are older.
+    """
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
     with closing(connection):
         try:
+            connection.execute("PRAGMA writable_schema = ON")
             row = _read_mark(connection)
         except sqlite3.DatabaseError:
             row = None  # the next reader of the damaged or foreign file reports it
