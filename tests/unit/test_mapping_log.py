@@ -1,20 +1,24 @@
 """Rules of mappings that are passed over are told to the author: once, and without values."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import pytest
 
-from rillflow.ids import ExecutionId, new_execution_id
+from rillflow.core.mapping_warnings import Application
+from rillflow.core.state import ExecutionState
+from rillflow.ids import ExecutionId, TaskName, new_execution_id
 from rillflow.jsontypes import encode_json
+from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
 from rillflow.ports.executions import Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.owner.mapping_log import MOST_A_MINUTE, MappingLog
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
-from tests.loopback import NOW_MS
+from tests.loopback import NOW_MS, ManualClock
 from tests.submissions import submission_event
 
 SECRET: Final = "hunter2"
@@ -104,6 +108,36 @@ async def test_each_rule_is_told_once_with_its_task_and_its_text(
     assert {each["execution_id"] for each in told} == {first}
     await runner.run(2)
     assert len(_told(caplog)) == len(told)
+
+
+def state_of(workspace: str) -> ExecutionState:
+    execution_id = new_execution_id(workspace, "work", at_ms=NOW_MS, entropy=bytes(10))
+    return ExecutionState(execution_id=execution_id, definition_id=workspace, host="")
+
+
+def application(rules: Sequence[IneffectiveRule]) -> Application:
+    return Application(TaskName("t"), TaskName("t"), "inputMappings", tuple(rules))
+
+
+def test_of_a_workspace_so_many_rules_are_told_in_a_minute_and_those_of_others_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    log = MappingLog(clock)
+    many = [
+        IneffectiveRule(
+            number, f"rule {number}", Kind.TRANSFORM_FAILED, "because", "ExpressionError"
+        )
+        for number in range(MOST_A_MINUTE + 5)
+    ]
+    for _ in range(3):
+        log.note(state_of("busy"), [application(many)])
+    assert len(_told(caplog)) == MOST_A_MINUTE
+    log.note(state_of("shop"), [application(many[:1])])
+    assert len(_told(caplog)) == MOST_A_MINUTE + 1
+    clock.forward(61)
+    log.note(state_of("busy"), [application(many)])
+    assert len(_told(caplog)) == len(many) + 1
 
 
 async def test_no_value_is_told(runner: Runner, caplog: pytest.LogCaptureFixture) -> None:

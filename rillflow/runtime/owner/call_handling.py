@@ -126,7 +126,7 @@ class CallHandling:
         self._handle = handle
         self._traffic = Traffic(clock)
         self._callback_limits = CallbackLimits(clock, take_store)
-        self._rules = MappingLog()
+        self._rules = MappingLog(clock)
 
     def refuses(self, call: Call) -> bool:
         """Tell whether a call is refused by its length, as far as memory tells."""
