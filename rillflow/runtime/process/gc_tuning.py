@@ -8,12 +8,14 @@ from typing import Final
 
 YOUNG_OBJECTS: Final = 50_000
 """How many new containers trigger a collection of the youngest generation."""
-THRESHOLDS: Final = YOUNG_OBJECTS, 2, 140
-"""Of the generations. Each collection of the middle one passes over what the three before it left.
+THRESHOLDS: Final = YOUNG_OBJECTS, 0, 280
+"""Of the generations. Every second collection is of the middle one, together with the youngest: it
+passes over what the one before it left, and over what is new.
 
 With Python's ten, or our earlier twenty, that is a million objects where wide executions are made,
-and 0.2 s in which nothing else runs. Each object is passed over once in it, however often it is
-collected. The oldest is collected as seldom as with twenty and twenty.
+and 0.2 s in which nothing else runs. With three it is 200,000, where large plans are made in a
+thread too, whose collections hold the event loop as well. Each object is passed over once or twice,
+however often it is collected. The oldest is collected as seldom as with twenty and twenty.
 """
 
 
