@@ -91,5 +91,29 @@ async def test_a_work_that_ends_its_thread_has_its_caller_told_and_others_go_on(
     assert await thread.run("a", lambda: "next") == "next"
 
 
+async def test_a_key_has_half_of_several_threads_and_all_of_its_works_are_done() -> None:
+    threads = FairThread(most=99, most_of_one=99, name="tests", threads=4)
+    gate, begun_works = threading.Event(), threading.Semaphore(0)
+    running: list[int] = []
+
+    def hold() -> None:
+        running.append(1)
+        begun_works.release()
+        gate.wait()
+
+    held = [asyncio.create_task(threads.run("a", hold)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for _ in range(2):
+        await asyncio.to_thread(begun_works.acquire)
+    # Others have a thread at once, one after the other, so nothing more of this key has begun.
+    assert [await threads.run(key, lambda: len(running)) for key in "bcbcbc"] == [2] * 6
+    gate.set()
+    await asyncio.gather(*held)
+    assert len(running) == 20
+    assert not threads._waiting
+    assert not threads._running
+    assert not threads._taken
+
+
 def _leave() -> None:
     raise GeneratorExit

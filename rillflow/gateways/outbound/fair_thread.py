@@ -1,4 +1,6 @@
-"""One thread with a bounded queue that is shared fairly, for work that may take seconds.
+"""Threads with a bounded queue that is shared fairly, for work that may take seconds.
+
+There is one, where the work computes, or a few, where it waits for a disk or a server.
 
 A caller who leaves while its work waits frees the place.
 
@@ -8,7 +10,7 @@ Used by `gateways`, `runtime` and `serve/routes`.
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -32,23 +34,30 @@ class FairThread:
 
     A work waits for one work of each other key at most, however many those have. The places are
     limited for each key, and for all together. When there is no place for a second work of any key,
-    there are as many again for the first of others.
+    there are as many again for the first of others. Where there are several threads, one key has
+    half of them at most.
     """
 
-    def __init__(self, *, most: int, most_of_one: int, name: str, rest: float = 0.0) -> None:
+    def __init__(
+        self, *, most: int, most_of_one: int, name: str, rest: float = 0.0, threads: int = 1
+    ) -> None:
         """Give ``most`` works a place, and ``most_of_one`` those of one key.
 
-        After each work the thread does nothing for ``rest`` times the processor time that it took.
+        After each work its thread does nothing for ``rest`` times the processor time that it took.
         """
         self._rest = rest
-        self._executor: Executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
+        self._at_once_of_one = (threads + 1) // 2
+        self._running: Counter[str] = Counter()
+        self._executor: Executor = ThreadPoolExecutor(
+            threads, thread_name_prefix=f"rillflow-{name}"
+        )
         self._name = name
         self._most = most
         self._most_of_one = most_of_one
         self._taken: dict[str, int] = {}
         self._waiting: dict[str, deque[Work]] = {}
-        self._turns: deque[str] = deque()
-        """The keys with waiting works, the one whose turn it was last at the end."""
+        self._turns: OrderedDict[str, None] = OrderedDict()
+        """The keys whose works may begin, the one whose turn it was last at the end."""
         self._lock = threading.Lock()
 
     async def run(
@@ -76,11 +85,10 @@ class FairThread:
         with self._lock:
             self._take_place(key, refuses=refuses)
             works = self._waiting.setdefault(key, deque())
-            if not works:
-                self._turns.append(key)
             works.append(Work(future, work, size))
+            self._give_turn(key)
         future.add_done_callback(partial(self._give_up, key))
-        self._executor.submit(self._run_next)
+        self._executor.submit(self._run_all)
         return asyncio.wrap_future(future)
 
     def _take_place(self, key: str, *, refuses: bool) -> None:
@@ -110,8 +118,19 @@ class FairThread:
             works.remove(given_up)
             if not works:
                 del self._waiting[key]
-                self._turns.remove(key)
+                self._turns.pop(key, None)
             self._free_place(key)
+
+    def _give_turn(self, key: str) -> None:
+        """Let a key with waiting works have a turn, unless it has enough of the threads."""
+        if key in self._waiting and self._running[key] < self._at_once_of_one:
+            self._turns.setdefault(key)
+
+    def _end_turn(self, key: str) -> None:
+        self._running[key] -= 1
+        self._give_turn(key)
+        if not self._running[key]:
+            del self._running[key]
 
     def _free_place(self, key: str) -> None:
         self._taken[key] -= 1
@@ -122,22 +141,32 @@ class FairThread:
         """Take the work off that is next of those of a key: the oldest."""
         return works.popleft()
 
-    def _run_next(self) -> None:
+    def _run_all(self) -> None:
+        """Do works until none may begin: one that had to wait for a thread of its key has no call.
+
+        So whoever ends a work takes the next one.
+        """
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Do the work whose turn it is; return whether there was one."""
         with self._lock:
             if not self._turns:
-                return  # whoever waited has left
-            key = self._turns.popleft()
+                return False  # whoever waited has left, or has enough threads
+            key, _ = self._turns.popitem(last=False)
             works = self._waiting[key]
-            future, work, _ = self._take(key, works)
-            if works:
-                self._turns.append(key)
-            else:
+            future, work, _size = self._take(key, works)
+            self._running[key] += 1
+            if not works:
                 del self._waiting[key]
+            self._give_turn(key)
         began_s = time.thread_time()
         outcome = _outcome_of(work) if future.set_running_or_notify_cancel() else None
         del work  # what it holds is not needed any more
         with self._lock:
             self._free_place(key)
+            self._end_turn(key)
         # Only now, since whoever gets the result may come with the next work at once.
         if outcome is not None:
             _tell(future, *outcome)
@@ -145,6 +174,7 @@ class FairThread:
         del future, outcome
         if self._rest:
             time.sleep(self._rest * (time.thread_time() - began_s))
+        return True
 
 
 def _outcome_of(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
