@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+LEAST_BYTES: Final = 4_096
+"""What a file takes on a disk at least: smaller artifacts count as much, or many cost nothing."""
 _LARGEST: Final = 4_096
 _COMPLETE: Final = "used-is-complete"
 
@@ -86,14 +88,14 @@ class KeyMarks:
         return {path.rstrip("/").rpartition("/")[2] for path in listed(fs, f"{root}/keys")}
 
     def total_of(self, key_id: str) -> int:
-        """Return the bytes of the artifacts of the executions that were started with a key.
+        """Return the bytes that the artifacts of executions started with a key count for.
 
-        What several of them use counts for each.
+        What several of them use counts for each, and a small one as ``charged``.
         """
         fs, root = self._file_system()
         if not self._is_complete:
             self._complete(fs, root)
-        return sum(map(size_in, listed(fs, f"{root}/used/{key_id}")))
+        return sum(charged(size_in(path)) for path in listed(fs, f"{root}/used/{key_id}"))
 
     def _complete(self, fs: Any, root: str) -> None:
         """Count, once for each store, what earlier releases have stored without counting it."""
@@ -146,3 +148,8 @@ def size_in(path: str) -> int:
     """Return the bytes that the name of an execution's mark tells."""
     text = path.rpartition("-")[2]
     return int(text) if text.isdecimal() else 0
+
+
+def charged(size_bytes: int) -> int:
+    """Return for how many bytes an artifact counts, in each execution that uses it."""
+    return max(size_bytes, LEAST_BYTES)

@@ -8,6 +8,7 @@ with the last mark. Below the root of the store are:
 - ``executions/<workspace>-<number>/<sha256>-<bytes>``: the same mark, found by the execution;
 - ``keys/<workspace>-<number>/<key id>``: with which key an execution was started (`marks.py`);
 - ``used/<key id>/<workspace>-<number>-<sha256>-<bytes>``: the marks of its executions once more;
+- ``workspaces/<workspace>/<sha256>``: that a workspace has such marks (`workspace_marks.py`);
 - ``trash/<sha256>``: contents without a mark, which are deleted a while later.
 
 ``workspace`` is a hash of the execution's workspace, and ``number`` one of its id. An execution
@@ -23,27 +24,29 @@ All methods block, so event loops call them in threads.
 Used by `artifacts/calls.py`, `runtime` and `serve/routes/artifacts.py`.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, cast
 
 from rillflow.artifacts.artifact import PIECE_BYTES
-from rillflow.artifacts.marks import KeyMarks, listed, size_in, write_mark
+from rillflow.artifacts.execution_totals import ExecutionTotal, ExecutionTotals
+from rillflow.artifacts.marks import KeyMarks, charged, listed, size_in, write_mark
 from rillflow.artifacts.references import (
     ArtifactReference,
     clean_media_type,
     clean_name,
     is_sha256,
 )
-from rillflow.artifacts.store_total import StoreTotal, bytes_in
+from rillflow.artifacts.store_room import require_free
+from rillflow.artifacts.store_total import FRESH_S, StoreTotal, bytes_in
+from rillflow.artifacts.users import User, hashed, user_of
+from rillflow.artifacts.workspace_marks import WorkspaceMarks
 from rillflow.errors import ArtifactLostError, TooLargeError
 from rillflow.ids import workspace_of
 
@@ -59,8 +62,9 @@ class ArtifactStore:
     Args:
         url: Of the root, as fsspec has it: ``file:///folder``, ``s3://bucket/folder``.
         max_bytes: Limit of one artifact.
-        execution_max_bytes: Limit of all artifacts of an execution together.
-        min_free_bytes: Space that artifacts leave free on a local disk.
+        execution_max_bytes: Limit of all artifacts of an execution together. What other processes
+            store within ten seconds may exceed it.
+        min_free_bytes: Space that artifacts leave free on a local disk, and inodes for it.
         total_bytes: Limit of the contents of the whole store, those in the trash too. What other
             processes store within ten seconds may exceed it.
     """
@@ -81,6 +85,8 @@ class ArtifactStore:
         self._total = StoreTotal(total_bytes)
         self._opened: tuple[Any, str] | None = None
         self.keys = KeyMarks(self._file_system)
+        self.workspaces = WorkspaceMarks(self._file_system)
+        self.totals = ExecutionTotals()
 
     def put(
         self, execution: str, data: BinaryIO, *, media_type: str, name: str
@@ -98,10 +104,12 @@ class ArtifactStore:
             reference = ArtifactReference(
                 sha256, size, clean_media_type(media_type), clean_name(name)
             )
-            user = _user(execution)
-            self._check_room(user, reference)
+            user = user_of(execution)
+            is_new = self._check_room(user, reference)
             self._require_total(reference)
             self._mark(user, reference, user.marks)
+            if is_new:
+                self.totals.add(user.name, size)
             fs, root = self._file_system()
             if not fs.exists(f"{root}/data/{sha256}"):
                 self._total.add(size)
@@ -129,15 +137,7 @@ class ArtifactStore:
         Raises:
             OSError: Its number is ``ENOSPC``.
         """
-        if not self._min_free_bytes:
-            return
-        folder = self._scratch_folder() or tempfile.gettempdir()
-        if shutil.disk_usage(folder).free - more_bytes < self._min_free_bytes:
-            raise OSError(
-                errno.ENOSPC,
-                "the disk for artifacts is full: artifacts_min_free_bytes"
-                f" ({self._min_free_bytes}) must stay free",
-            )
+        require_free(self._scratch_folder(), self._min_free_bytes, more_bytes)
 
     def _require_total(self, reference: ArtifactReference) -> None:
         """Refuse contents that are new, and for which the whole store has no room."""
@@ -158,15 +158,18 @@ class ArtifactStore:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        sha256, user = reference.sha256, _user(execution)
+        sha256, user = reference.sha256, user_of(execution)
         if not fs.exists(_mark_path(root, user.name, sha256)):
-            if not self._is_of(user, sha256):
+            if not self.workspaces.have(user.workspaces, sha256):
                 raise _gone(reference)
             self._check_exists(reference)
+            # Marks take room too. They get more of it, so that what is there can still be used.
+            require_free(self._scratch_folder(), self._min_free_bytes // 2)
             size = int(fs.size(self._place_of(reference)) or 0)
             actual = reference._replace(size_bytes=size)
             self._check_room(user, actual)
             self._mark(user, actual, [user.name])
+            self.totals.add(user.name, size)
         if not fs.exists(f"{root}/data/{sha256}"):
             self._check_exists(reference)
             fs.cp_file(f"{root}/trash/{sha256}", f"{root}/data/{sha256}")
@@ -200,7 +203,7 @@ class ArtifactStore:
         if execution is None:
             marks = sorted(listed(fs, f"{root}/references/{sha256}"))[:1]
         else:
-            marks = [_mark_path(root, _user(execution).name, sha256)]
+            marks = [_mark_path(root, user_of(execution).name, sha256)]
         for path in marks:
             with suppress(FileNotFoundError, ValueError):
                 said = json.loads(fs.cat_file(path, end=_LARGEST_MARK))
@@ -209,28 +212,35 @@ class ArtifactStore:
                 return found._replace(size_bytes=int(fs.size(self._place_of(found)) or 0))
         return None
 
-    def total_of(self, execution: str) -> tuple[int, int]:
-        """Return how many artifacts an execution has, and their bytes.
+    def total_of(self, execution: str) -> ExecutionTotal:
+        """Read how many artifacts an execution has, and their bytes.
+
+        It lists their names, so callers look first whether ``totals`` has it.
 
         Raises:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        sizes = [size_in(path) for path in listed(fs, f"{root}/executions/{_user(execution).name}")]
-        return len(sizes), sum(sizes)
+        name = user_of(execution).name
+        sizes = [size_in(path) for path in listed(fs, f"{root}/executions/{name}")]
+        total = ExecutionTotal(len(sizes), sum(sizes))
+        self.totals.keep(name, total)
+        return total
 
     def total_of_workspace(self, business: str) -> int:
-        """Return the bytes of the artifacts that the executions of a workspace use.
+        """Return the bytes that the artifacts of the executions of a workspace count for.
 
-        What several of them use counts for each. It reads the names of all executions' marks.
+        What several of them use counts for each, and a small one as ``charged``. It reads the names
+        of all executions' marks.
 
         Raises:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        prefix = f"{_hash(business, 8)}-"
+        prefix = f"{hashed(business, 8)}-"
         paths = fs.find(f"{root}/executions")
-        return sum(size_in(path) for path in paths if path.split("/")[-2].startswith(prefix))
+        own = (path for path in paths if path.split("/")[-2].startswith(prefix))
+        return sum(charged(size_in(path)) for path in own)
 
     def belongs(self, sha256: str, execution: str) -> bool:
         """Tell whether an execution uses an artifact.
@@ -239,7 +249,7 @@ class ArtifactStore:
             OSError: The store failed.
         """
         fs, root = self._file_system()
-        path = _mark_path(root, _user(execution).name, sha256)
+        path = _mark_path(root, user_of(execution).name, sha256)
         return is_sha256(sha256) and bool(fs.exists(path))
 
     def executions(self) -> set[str]:
@@ -264,21 +274,25 @@ class ArtifactStore:
             OSError: The store failed; the rest is left to another call.
         """
         fs, root = self._file_system()
-        user = _user(execution)
+        user = user_of(execution)
         folder = f"{root}/executions/{user.name}"
         paths, key_ids = listed(fs, folder), self.keys.ids_of(user.name)
         for path in paths:
             noted = path.rpartition("/")[2]
             self.keys.uncount(key_ids, user.name, noted)
             sha256 = noted.partition("-")[0]
-            if heir is not None and self._is_of(_user(heir), sha256):
-                self._bequeath(noted, user.name, _user(heir).name)
+            if heir is not None and self.workspaces.have(user_of(heir).workspaces, sha256):
+                self._bequeath(noted, user.name, user_of(heir).name)
             marks = [mark for mark in listed(fs, f"{root}/references/{sha256}") if user.has(mark)]
             for gone in (*marks, path):
                 with suppress(FileNotFoundError):
                     fs.rm_file(gone)
             if not listed(fs, f"{root}/references/{sha256}"):
                 self._discard(sha256)
+            names = (mark.rpartition("/")[2] for mark in marks)
+            self.workspaces.drop({name.partition("-")[0] for name in names}, sha256)
+        for name in (user.name, *([] if heir is None else [user_of(heir).name])):
+            self.totals.forget(name)
         self._remove_folder(folder)
         self.keys.drop(user.name)
         return len(paths)
@@ -300,6 +314,7 @@ class ArtifactStore:
             OSError: The store failed; the rest is left to another call.
         """
         fs, root = self._file_system()
+        self.workspaces.complete()
         deleted = 0
         for path in listed(fs, f"{root}/trash"):
             sha256 = path.rpartition("/")[2]
@@ -360,25 +375,22 @@ class ArtifactStore:
         os.fsync(draft.fileno())
         return size, digest.hexdigest()
 
-    def _is_of(self, user: "_User", sha256: str) -> bool:
-        """Tell whether an execution of these workspaces uses an artifact."""
-        fs, root = self._file_system()
-        names = (path.rpartition("/")[2] for path in listed(fs, f"{root}/references/{sha256}"))
-        return any(name.partition("-")[0] in user.workspaces for name in names)
-
-    def _check_room(self, user: "_User", reference: ArtifactReference) -> None:
+    def _check_room(self, user: User, reference: ArtifactReference) -> bool:
+        """Refuse what an execution has no room for; return whether it is new for the execution."""
         fs, root = self._file_system()
         if fs.exists(_mark_path(root, user.name, reference.sha256)):
-            return
-        count, total = self.total_of(user.name)
+            return False
+        known = self.totals.fresh(user.name, FRESH_S)
+        count, total = known or self.total_of(user.name)
         if count >= MOST_PER_EXECUTION:
             raise TooLargeError(f"an execution may have up to {MOST_PER_EXECUTION} artifacts")
         if total + reference.size_bytes > self._execution_max_bytes:
             raise TooLargeError(
                 f"artifacts of one execution have up to {self._execution_max_bytes} bytes together"
             )
+        return True
 
-    def _mark(self, user: "_User", reference: ArtifactReference, marks: Iterable[str]) -> None:
+    def _mark(self, user: User, reference: ArtifactReference, marks: Iterable[str]) -> None:
         fs, root = self._file_system()
         said = {"media_type": reference.media_type, "name": reference.name}
         text = json.dumps(said).encode()
@@ -386,6 +398,7 @@ class ArtifactStore:
         write_mark(fs, f"{root}/executions/{user.name}/{named}", b"")
         for mark in marks:
             write_mark(fs, _mark_path(root, mark, reference.sha256), text)
+            self.workspaces.keep(mark.partition("-")[0], reference.sha256)
         self.keys.count(user.name, named)
 
     def _check_exists(self, reference: ArtifactReference) -> None:
@@ -415,27 +428,6 @@ class ArtifactStore:
                 Path(folder).rmdir()
 
 
-class _User(NamedTuple):
-    """An execution, with the hashes of its workspace and of those above it."""
-
-    workspaces: tuple[str, ...]
-    number: str
-
-    @property
-    def name(self) -> str:
-        """What its marks are called."""
-        return f"{self.workspaces[0]}-{self.number}"
-
-    @property
-    def marks(self) -> list[str]:
-        """Its own mark, and those for the workspaces above it."""
-        return [f"{workspace}-{self.number}" for workspace in self.workspaces]
-
-    def has(self, path: str) -> bool:
-        """Tell whether a mark is one of its own."""
-        return path.endswith(f"-{self.number}")
-
-
 def execution_key(execution_id: str, above: Iterable[str] = ()) -> str:
     """Return the name of an execution in the store, which is not its id: ids are secrets.
 
@@ -444,19 +436,8 @@ def execution_key(execution_id: str, above: Iterable[str] = ()) -> str:
         above: The executions that have started it as a sub-flow.
     """
     ids = (execution_id, *above)
-    workspaces = dict.fromkeys(_hash(workspace_of(each), 8) for each in ids)
-    return f"{'+'.join(workspaces)}-{_hash(execution_id, 20)}"
-
-
-def _hash(text: str, size: int) -> str:
-    given = text.encode(errors="replace")
-    return hashlib.blake2b(given, digest_size=size, person=b"artifacts").hexdigest()
-
-
-def _user(execution: str) -> _User:
-    """Return what the name of an execution says."""
-    workspaces, _, number = execution.rpartition("-")
-    return _User(tuple(workspaces.split("+")), number)
+    workspaces = dict.fromkeys(hashed(workspace_of(each), 8) for each in ids)
+    return f"{'+'.join(workspaces)}-{hashed(execution_id, 20)}"
 
 
 def _gone(reference: ArtifactReference) -> ArtifactLostError:

@@ -103,7 +103,7 @@ class RayCallGateway:
             namespace = target.namespace or settings.namespace
             return caller.call_actor.remote(target, namespace, given)
 
-        reference = await started(len(given.fields), start, ray.cancel)
+        reference = await started(len(given.fields), start, ray.cancel, workspace=given.workspace)
         try:
             called = CallResult(*await reference)
         except asyncio.CancelledError:

@@ -126,7 +126,13 @@ class Caller:
         self._reading = FairThread(
             most=sys.maxsize, most_of_one=sys.maxsize, name="large inputs", rest=REST
         )
-        self._opening = ThreadPoolExecutor(MOST_OPENED, "artifacts")
+        self._opening = FairThread(
+            most=sys.maxsize,
+            most_of_one=sys.maxsize,
+            name="artifacts of inputs",
+            rest=1.0,
+            threads=MOST_OPENED,
+        )
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._deployments: dict[tuple[str, str], Any] = {}
         sys.path[:0] = [folder for folder in path if folder not in sys.path]
@@ -186,8 +192,8 @@ class Caller:
         fields = read() if is_short else await self._reading.run(given.workspace, read)
         if given.artifacts is None or MARK_BYTES not in given.fields:
             return fields
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._opening, with_opened, fields, given.artifacts)
+        opened = partial(with_opened, fields, given.artifacts)
+        return await self._opening.run(given.workspace, opened)
 
     async def _done_with(self, host: str, result: Any, artifacts: ArtifactAccess | None) -> Done:
         """Encode what was returned beside the event loop, since its class may have code of its own.
@@ -215,7 +221,7 @@ class Caller:
             fields = await self._fields_of(given)
             remote = partial((await method(fields)).remote, **fields)
             # Ray encodes the input while it starts a call.
-            response = await started(len(given.fields), remote, _end)
+            response = await started(len(given.fields), remote, _end, workspace=given.workspace)
             if how.stream:
                 result = await _joined(response, how, self._most_bytes)
             else:

@@ -5,6 +5,7 @@ Used by `ray_tasks/gateway.py`.
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,8 @@ from typing import Any, Final, NamedTuple
 import ray
 
 from rillflow.gateways.limits.answer_budget import CallId
-from rillflow.ids import ExecutionId, TaskName
+from rillflow.gateways.outbound.fair_thread import FairThread
+from rillflow.ids import ExecutionId, TaskName, workspace_of
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ray_tasks.tasks import Report as Told
 from rillflow.ray_tasks.tasks import Result, attempt_hash, called, packed
@@ -37,6 +39,11 @@ ACTOR_OPTIONS: Final[Mapping[str, Any]] = {
     "max_task_retries": 0,
     "max_concurrency": 100,
 }
+
+_FINDING: Final = FairThread(
+    most=sys.maxsize, most_of_one=sys.maxsize, name="task actors", threads=8
+)
+"""The threads of this process in which Ray finds or starts them, workspaces in turn."""
 
 log = logging.getLogger("rillflow.ray_tasks")
 
@@ -229,9 +236,8 @@ class TaskActors:
         given = {**ACTOR_OPTIONS, **options, "name": actor_name(*request.key)}
         given["namespace"] = self._namespace
         # Ray waits for its controller there, so it is done beside the event loop.
-        finding = asyncio.ensure_future(
-            asyncio.to_thread(_find_or_start, call, self._unclaimed_s, given)
-        )
+        find = partial(_find_or_start, call, self._unclaimed_s, given)
+        finding = _FINDING.begin(workspace_of(request.execution_id), find)
         self._attempts[request.call].finding = finding
         return await _outcome_of(await asyncio.shield(finding), self._asker, told)
 

@@ -7,9 +7,9 @@ import asyncio
 import hashlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -19,6 +19,7 @@ import ray
 from cachetools import LRUCache
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.progress_reports import reporting_to
@@ -39,7 +40,8 @@ MOST_KEPT: Final = 256
 MARK: Final = "RILLFLOW_RAY_TASK"
 """Set for the workers of functions, so that none is a copy of the stack's own processes."""
 
-_for_inputs: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-inputs")
+_FOR_INPUTS: Final = FairThread(most=sys.maxsize, most_of_one=sys.maxsize, name="inputs", threads=4)
+"""The threads of this process that store large inputs, workspaces in turn."""
 log = logging.getLogger("rillflow.ray_tasks")
 
 T = TypeVar("T")
@@ -220,7 +222,10 @@ class RayTasks:
         """
         prepared = self._prepare(run, call.target, options)
         return await started(
-            len(call.fields), lambda: prepared.remote(_encoder.encode(call)), self.end
+            len(call.fields),
+            lambda: prepared.remote(_encoder.encode(call)),
+            self.end,
+            workspace=_workspace_of(call),
         )
 
     def start_now(self, call: FunctionCall, options: CallOptions) -> Any:
@@ -241,7 +246,12 @@ class RayTasks:
         """
         prepared = self._prepare(run_batch, batch.call.target, options)
         size_bytes = sum(map(len, batch.inputs))
-        return await started(size_bytes, lambda: prepared.remote(_encoder.encode(batch)), self.end)
+        return await started(
+            size_bytes,
+            lambda: prepared.remote(_encoder.encode(batch)),
+            self.end,
+            workspace=_workspace_of(batch.call),
+        )
 
     def ray_options(self, options: CallOptions) -> dict[str, Any]:
         """Return the options of a call as Ray takes them, those of tasks only apart.
@@ -292,7 +302,9 @@ class RayTasks:
         return {**chosen, "env_vars": {**no_hook(), **chosen.get("env_vars", {}), MARK: "1"}}
 
 
-async def started(size_bytes: int, start: Callable[[], Any], end: Callable[[Any], None]) -> Any:
+async def started(
+    size_bytes: int, start: Callable[[], Any], end: Callable[[Any], None], *, workspace: str
+) -> Any:
     """Start a call of Ray and return its reference; a large input is stored beside the event loop.
 
     Ray copies it into the object store of the node, and waits there for room.
@@ -301,15 +313,21 @@ async def started(size_bytes: int, start: Callable[[], Any], end: Callable[[Any]
         size_bytes: The size of the input.
         start: Starts the call.
         end: Is given the reference if nobody waits for it any more.
+        workspace: Whose call it is; those of others do not wait for all of its inputs.
     """
     if size_bytes <= SMALL_BYTES:
         return start()
-    starting = asyncio.get_running_loop().run_in_executor(_for_inputs, start)
+    starting = _FOR_INPUTS.begin(workspace, start)
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
         starting.add_done_callback(lambda ended: _end_begun(ended, end))
         raise
+
+
+def _workspace_of(call: FunctionCall) -> str:
+    """Return what the store of artifacts calls the workspace of a call, where there is a store."""
+    return "" if call.artifacts is None else call.artifacts.execution.partition("-")[0]
 
 
 def _end_begun(starting: "asyncio.Future[Any]", end: Callable[[Any], None]) -> None:

@@ -141,7 +141,6 @@ class Stack:
         await self.submissions.quotas.stop()
         await self.changes.stop()
         self.histories.stop()
-        self.artifacts.close()
         await self.store.close()
 
     async def add_descriptor(

@@ -9,6 +9,7 @@ import io
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 from fastapi import APIRouter
@@ -193,7 +194,8 @@ class _ArtifactRequests:
         leaves = LEFT_TO_FUNCTIONS if caller_of(request.scope).key_id else 0
         await self._fetching.take(owners, leaves=leaves)
         try:
-            content, size = await self._stack.artifacts.run(self._opened, reference)
+            opened = partial(self._opened, reference)
+            content, size = await self._stack.artifacts.move(_first(owners), opened)
         except OSError as error:
             self._fetching.free(owners)
             raise StoreError("the store of artifacts does not answer") from error
@@ -210,7 +212,7 @@ class _ArtifactRequests:
         if asked.is_part:
             headers["Content-Range"] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
         return _Download(
-            self._pieces(content, asked),
+            self._pieces(content, asked, _first(owners)),
             206 if asked.is_part else 200,
             headers,
             reference.media_type,
@@ -241,21 +243,22 @@ class _ArtifactRequests:
             artifacts = self._stack.artifacts
             quota = await artifacts.key_of(execution_id, self._stack.executions_above)
             await artifacts.require_room(execution_id, announced, quota)
-            with await self._stack.artifacts.run(self._scratch, announced) as draft:
+            workspace = workspace_of(execution_id)
+            with await artifacts.move(workspace, partial(self._scratch, announced)) as draft:
                 with self._storing.slow_work(owners) as work:
-                    size = await self._receive(request, draft, work)
+                    size = await self._receive(request, draft, work, workspace)
                 await artifacts.require_room(execution_id, size, quota)
                 # The body may have taken long, and an artifact stays as long as its execution.
                 await self._require_waiting(execution_id, event)
                 above = await self._stack.executions_above(execution_id)
-                reference = await self._stack.artifacts.run(
-                    lambda: self._stack.artifacts.store.put(
-                        execution_key(execution_id, above),
-                        draft,
-                        media_type=clean_media_type(query.get("media_type")),
-                        name=clean_name(query.get("name")),
-                    )
+                put = partial(
+                    artifacts.store.put,
+                    execution_key(execution_id, above),
+                    draft,
+                    media_type=clean_media_type(query.get("media_type")),
+                    name=clean_name(query.get("name")),
                 )
+                reference = await artifacts.move(workspace, put)
                 artifacts.stored(execution_id, size, quota)
         except OSError as error:
             raise _failed(error) from error
@@ -283,7 +286,8 @@ class _ArtifactRequests:
         if self._asks_for_key and not is_known(request.scope):
             raise ForgedCallbackError("the address of the artifact is not sealed, or its time over")
         by = await self._own_execution(sha256, query, request)
-        found = await self._stack.artifacts.run(self._stack.artifacts.store.find, sha256, by)
+        find = partial(self._stack.artifacts.store.find, sha256, by)
+        found = await self._stack.artifacts.ask(_first(_sender(request)), find)
         if found is None:
             raise ArtifactLostError("there is no such artifact")
         reference: ArtifactReference = found
@@ -303,7 +307,8 @@ class _ArtifactRequests:
         execution_id = query.get("execution_id", "")
         key, store = execution_key(execution_id), self._stack.artifacts.store
         is_own = workspace_of(execution_id) in caller.workspaces
-        if not is_own or not await self._stack.artifacts.run(store.belongs, sha256, key):
+        belongs = partial(store.belongs, sha256, key)
+        if not is_own or not await self._stack.artifacts.ask(_first(_sender(request)), belongs):
             raise NotAllowedError(
                 "this request must name an execution that uses the artifact",
                 hint=f"the key {caller.name} is for {', '.join(sorted(caller.workspaces))}",
@@ -338,20 +343,20 @@ class _ArtifactRequests:
         size = content.seek(0, io.SEEK_END)
         return content, size
 
-    async def _pieces(self, content: BinaryIO, asked: _Range) -> AsyncIterator[bytes]:
+    async def _pieces(self, content: BinaryIO, asked: _Range, sender: str) -> AsyncIterator[bytes]:
         """Read a range piece by piece, each when the one before has been taken."""
-        run = self._stack.artifacts.run
+        run = partial(self._stack.artifacts.move, sender)
         left = asked.stop - asked.start
-        await run(content.seek, asked.start)
-        while left and (piece := await run(content.read, min(PIECE_BYTES, left))):
+        await run(partial(content.seek, asked.start))
+        while left and (piece := await run(partial(content.read, min(PIECE_BYTES, left)))):
             left -= len(piece)
             yield piece
 
     async def _end(self, content: BinaryIO, owners: tuple[str, ...]) -> None:
         self._fetching.free(owners)
-        await self._stack.artifacts.run(content.close)
+        await self._stack.artifacts.move(_first(owners), content.close)
 
-    async def _receive(self, request: Request, draft: Any, work: HeldPlace) -> int:
+    async def _receive(self, request: Request, draft: Any, work: HeldPlace, workspace: str) -> int:
         """Write a body to a file, piece by piece; return its size.
 
         Raises:
@@ -384,9 +389,10 @@ class _ArtifactRequests:
                 raise TooLargeError.of_body(self._settings.max_bytes, "artifact_max_bytes")
             if len(parts) >= PIECE_BYTES or not more:
                 size += len(parts)
-                await self._stack.artifacts.run(self._write, draft, parts)
+                write = partial(self._write, draft, parts)
+                await self._stack.artifacts.move(workspace, write)
                 parts = bytearray()
-        await self._stack.artifacts.run(draft.seek, 0)
+        await self._stack.artifacts.move(workspace, partial(draft.seek, 0))
         return size
 
     def _write(self, draft: BinaryIO, part: bytearray) -> None:
@@ -465,3 +471,8 @@ def _sender(request: Request) -> tuple[str, ...]:
     if key_id:
         return (f"key {key_id}",)
     return () if is_known(request.scope) else (f"address {address_of(request.scope)}",)
+
+
+def _first(owners: tuple[str, ...]) -> str:
+    """Return who takes turns with others at the store; nobody is who has the first key."""
+    return owners[0] if owners else ""

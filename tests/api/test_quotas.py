@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from rillflow.artifacts.marks import LEAST_BYTES
 from rillflow.artifacts.store import execution_key
 from rillflow.client.http_transport.transport import KEY_VARIABLE
 from rillflow.errors import StoreError, UnavailableError
@@ -333,11 +334,11 @@ async def test_firings_of_triggers_count_against_their_workspace_and_come_later(
 
 
 async def test_the_artifacts_of_a_workspace_have_so_many_bytes(tmp_path: Path) -> None:
-    quotas = {"demo": {"artifact_bytes": 1_000}}
+    quotas = {"demo": {"artifact_bytes": 20_000}}
     async with waiting(tmp_path, workspace_quotas=quotas) as (api, url):
-        assert (await api.client.post(url, content=b"a" * 600)).status_code == 200
-        assert (await api.client.post(url, content=b"b" * 300)).status_code == 200
-        message = "the quota artifact_bytes of the workspace demo is reached: 1000 bytes"
+        assert (await api.client.post(url, content=b"a" * 12_000)).status_code == 200
+        assert (await api.client.post(url, content=b"b" * 6_000)).status_code == 200
+        message = "the quota artifact_bytes of the workspace demo is reached: 20000 bytes"
 
         async def unannounced() -> AsyncIterator[bytes]:
             yield b"c" * 200
@@ -347,8 +348,17 @@ async def test_the_artifacts_of_a_workspace_have_so_many_bytes(tmp_path: Path) -
             assert refused.status_code == 429, refused.text
             assert refusal_of(refused)[1:] == (30201, message)
         assert len(stored_files(tmp_path)) == 2
-        assert api.stack.artifacts.store.total_of_workspace("demo") == 900
+        assert api.stack.artifacts.store.total_of_workspace("demo") == 18_000
         assert api.stack.artifacts.store.total_of_workspace("other") == 0
+
+
+async def test_small_artifacts_count_for_what_a_file_takes(tmp_path: Path) -> None:
+    quotas = {"demo": {"artifact_bytes": 2 * LEAST_BYTES}}
+    async with waiting(tmp_path, workspace_quotas=quotas) as (api, url):
+        codes = [
+            (await api.client.post(url, content=b"%d" % number)).status_code for number in range(3)
+        ]
+        assert codes == [200, 200, 429]
 
 
 NESTED: Final = """
@@ -370,7 +380,7 @@ async def test_the_artifacts_of_what_a_key_has_started_have_so_many_bytes(tmp_pa
     async with served({"make": make}, data_dir=tmp_path, api_key=FIRST) as api:
         await with_definition(api, MAKES.replace("URL", f"{api.gateway.url}/function"))
         await with_definition(api, NESTED)
-        few = await made(api, "few", "submitter", artifact_bytes=1_000)
+        few = await made(api, "few", "submitter", artifact_bytes=20_000)
 
         async def uploads(key: str, descriptor_id: str) -> str:
             answer = await submitted(api, key, descriptor_id=descriptor_id)
@@ -388,20 +398,20 @@ async def test_the_artifacts_of_what_a_key_has_started_have_so_many_bytes(tmp_pa
         first = await uploads(few, "demo:films")
         below = await uploads(few, "demo:nested")
         others = await uploads(FIRST, "demo:nested")
-        assert (await api.client.post(first, content=b"a" * 600)).status_code == 200
-        message = "the quota artifact_bytes of the key few is reached: 1000 bytes"
+        assert (await api.client.post(first, content=b"a" * 12_000)).status_code == 200
+        message = "the quota artifact_bytes of the key few is reached: 20000 bytes"
         for url in (first, below):
-            refused = await api.client.post(url, content=b"b" * 500)
+            refused = await api.client.post(url, content=b"b" * 10_000)
             assert refused.status_code == 429, refused.text
             assert refusal_of(refused)[1:] == (30201, message)
-        assert (await api.client.post(below, content=b"c" * 300)).status_code == 200
+        assert (await api.client.post(below, content=b"c" * 6_000)).status_code == 200
         assert (await api.client.post(others, content=b"d" * 5_000)).status_code == 200
         store = api.stack.artifacts.store
         [key_id] = {key.key_id for key in await api.stack.store.api_keys()}
-        assert store.keys.total_of(key_id) == 900
+        assert store.keys.total_of(key_id) == 18_000
         execution = httpx.URL(below).params["execution_id"]
         store.release(execution_key(execution))
-        assert store.keys.total_of(key_id) == 600
+        assert store.keys.total_of(key_id) == 12_000
         assert store.keys.find([execution_key(execution)]) is None
 
 

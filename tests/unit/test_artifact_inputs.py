@@ -50,9 +50,13 @@ def stored(settings: ArtifactSettings, execution_id: str) -> ArtifactReference:
     return store.put(execution_key(execution_id), film, media_type="video/webm", name="a.webm")
 
 
-def request(films: list[Any], **more: Any) -> DispatchRequest:
+def film_of(number: int) -> io.BytesIO:
+    return io.BytesIO(b"film %d" % number)
+
+
+def request(films: list[Any], execution_id: str = EXECUTION, **more: Any) -> DispatchRequest:
     return DispatchRequest(
-        execution_id=EXECUTION,
+        execution_id=execution_id,
         task="make",
         attempt=1,
         pattern="task_sync",

@@ -7,18 +7,23 @@ import errno
 import hashlib
 import io
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import boto3
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from moto.server import ThreadedMotoServer
 
-from rillflow.artifacts.marks import KeyMark
+from rillflow.artifacts.marks import LEAST_BYTES, KeyMark
 from rillflow.artifacts.references import ArtifactReference, clean_name, reference_of, replaced
 from rillflow.artifacts.store import ArtifactStore, execution_key
+from rillflow.artifacts.store_room import BYTES_OF_INODE, free_bytes
+from rillflow.artifacts.workspace_marks import COMPLETE_AFTER_S
 from rillflow.errors import ArtifactLostError, TooLargeError
 from tests.unit.test_linear_readers import lines_of
 
@@ -104,16 +109,16 @@ def test_the_same_content_counts_once_for_an_execution_and_for_each_execution(
 def test_what_a_key_uses_is_counted_from_its_start_to_its_release(store: ArtifactStore) -> None:
     put(store, ONE, b"a film")
     store.keys.keep(ONE, KeyMark("4f", "few", 1_000))
-    assert store.keys.total_of("4f") == 6, "what the execution had before counts"
+    assert store.keys.total_of("4f") == LEAST_BYTES, "what the execution had before counts"
     reference = put(store, ONE, b"another")
     put(store, ONE, b"another")
     put(store, TWO, b"of no key")
-    assert store.keys.total_of("4f") == 13
+    assert store.keys.total_of("4f") == 2 * LEAST_BYTES
     store.keys.keep(TWO, KeyMark("4f", "few", 1_000))
     store.adopt(TWO, reference)
-    assert store.keys.total_of("4f") == 13 + 9 + 7
+    assert store.keys.total_of("4f") == 4 * LEAST_BYTES
     store.release(ONE, heir=TWO)
-    assert store.keys.total_of("4f") == 9 + 7 + 6
+    assert store.keys.total_of("4f") == 3 * LEAST_BYTES
     store.release(TWO)
     assert (store.keys.total_of("4f"), store.keys.total_of("none")) == (0, 0)
 
@@ -122,9 +127,9 @@ def test_what_an_earlier_release_has_stored_counts_for_its_key(store: ArtifactSt
     put(store, ONE, b"a film")
     fs, root = store._file_system()
     fs.pipe_file(f"{root}/keys/{ONE}/4f", b'{"name":"few","most_bytes":1000}')
-    assert store.keys.total_of("4f") == 6
+    assert store.keys.total_of("4f") == LEAST_BYTES
     put(store, ONE, b"another")
-    assert store.keys.total_of("4f") == 13
+    assert store.keys.total_of("4f") == 2 * LEAST_BYTES
 
 
 @pytest.mark.parametrize("store", ["folder"], indirect=True)
@@ -332,3 +337,123 @@ def test_the_whole_store_takes_no_more_than_it_may(tmp_path: Path) -> None:
         put(again, ONE, b"one more")
     roomy = ArtifactStore(url, max_bytes=99, execution_max_bytes=999, total_bytes=28)
     assert put(roomy, ONE, b"one more").size_bytes == 8
+
+
+def marks_of_workspaces(store: ArtifactStore) -> list[str]:
+    fs, root = store._file_system()
+    return sorted("/".join(path.split("/")[-2:]) for path in fs.find(f"{root}/workspaces"))
+
+
+def as_of_an_earlier_release(store: ArtifactStore) -> None:
+    """Remove what releases before have not stored."""
+    fs, root = store._file_system()
+    for path in fs.find(f"{root}/workspaces"):
+        fs.rm_file(path)
+
+
+def test_a_workspace_has_a_mark_of_an_artifact_while_an_execution_of_it_has_one(
+    store: ArtifactStore,
+) -> None:
+    reference = put(store, ONE, b"a film")
+    store.adopt(TWO, reference)
+    other = execution_key("shop:film_c_1")
+    put(store, other, b"a film")
+    demo, shop = (f"{each.partition('-')[0]}/{reference.sha256}" for each in (ONE, other))
+    assert marks_of_workspaces(store) == sorted([demo, shop])
+    store.release(ONE)
+    assert marks_of_workspaces(store) == sorted([demo, shop])
+    store.release(TWO)
+    assert marks_of_workspaces(store) == [shop]
+    with pytest.raises(ArtifactLostError):
+        store.adopt(ONE, reference)
+    store.release(other)
+    assert marks_of_workspaces(store) == []
+
+
+class ChangedMemory(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
+    """A store in memory in which something happens before a mark of a workspace goes."""
+
+    protocol = "changedmemory"
+    happens: ClassVar[list[Callable[[], object]]] = []
+
+    def rm_file(self, path: str) -> None:
+        """Remove a file."""
+        if "/workspaces/" in path and self.happens:
+            self.happens.pop()()
+        super().rm_file(path)
+
+
+fsspec.register_implementation("changedmemory", ChangedMemory, clobber=True)
+
+
+def test_a_workspace_that_gets_a_mark_while_another_one_goes_keeps_its_own() -> None:
+    url = f"changedmemory://{uuid.uuid4().hex}"
+    store = ArtifactStore(url, max_bytes=1_000, execution_max_bytes=2_000)
+    reference = put(store, ONE, b"a film")
+    ChangedMemory.happens.append(lambda: put(store, TWO, b"a film"))
+    store.release(ONE)
+    assert not ChangedMemory.happens
+    assert marks_of_workspaces(store) == [f"{TWO.partition('-')[0]}/{reference.sha256}"]
+    store.adopt(ONE, reference)
+
+
+def test_what_an_earlier_release_has_stored_is_used_by_its_workspace_and_no_other(
+    store: ArtifactStore,
+) -> None:
+    reference, other = put(store, ONE, b"a film"), execution_key("shop:film_c_1")
+    as_of_an_earlier_release(store)
+    with pytest.raises(ArtifactLostError):
+        store.adopt(other, reference)
+    store.adopt(TWO, reference)
+    as_of_an_earlier_release(store)
+    assert store.release(ONE, heir=execution_key("demo:film_c_3")) == 1
+    assert store.release(TWO) == 1
+    assert store.total_of(execution_key("demo:film_c_3")) == (1, 6)
+
+
+def test_after_an_hour_what_an_earlier_release_has_stored_has_marks_and_none_is_looked_for(
+    store: ArtifactStore,
+) -> None:
+    reference, unmarked = put(store, ONE, b"a film"), put(store, TWO, b"another")
+    as_of_an_earlier_release(store)
+    store.sweep()
+    assert marks_of_workspaces(store) == []
+    store.workspaces._clock_s = lambda: time.monotonic() + COMPLETE_AFTER_S
+    store.sweep()
+    demo = ONE.partition("-")[0]
+    both = sorted(f"{demo}/{each.sha256}" for each in (reference, unmarked))
+    assert marks_of_workspaces(store) == both
+    as_of_an_earlier_release(store)
+    with pytest.raises(ArtifactLostError):
+        store.adopt(execution_key("demo:film_c_3"), reference)
+
+
+def test_a_small_artifact_counts_for_what_a_file_takes(store: ArtifactStore) -> None:
+    for number in range(3):
+        put(store, ONE, b"%d" % number)
+    assert store.total_of(ONE) == (3, 3), "views show what there is"
+    assert store.total_of_workspace("demo") == 3 * LEAST_BYTES
+
+
+def test_free_inodes_count_as_free_bytes_where_there_are_few() -> None:
+    for blocks, inodes, free_inodes, free in (
+        (100, 9_000, 9_000, 400_000),
+        (100, 9_000, 2, 2 * BYTES_OF_INODE),
+        (100, 0, 0, 400_000),
+    ):
+        disk = os.statvfs_result((0, 4_000, 0, 0, blocks, inodes, 0, free_inodes, 0, 0))
+        assert free_bytes(disk) == free
+
+
+def test_marks_are_taken_until_half_of_the_room_that_must_stay_free_is_used(tmp_path: Path) -> None:
+    url, free = f"file://{tmp_path}/artifacts", free_bytes(os.statvfs(tmp_path))
+    reference = put(ArtifactStore(url, max_bytes=99, execution_max_bytes=99), ONE, b"a film")
+    for least, execution in ((free * 3 // 2, TWO), (free * 3, execution_key("demo:film_c_3"))):
+        store = ArtifactStore(url, max_bytes=99, execution_max_bytes=99, min_free_bytes=least)
+        with pytest.raises(OSError, match="one inode for each 16384"):
+            put(store, execution, b"another")
+        if execution == TWO:
+            store.adopt(execution, reference)
+        else:
+            with pytest.raises(OSError, match="one inode for each 16384"):
+                store.adopt(execution, reference)

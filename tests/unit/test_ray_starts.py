@@ -26,7 +26,9 @@ class Store:
 
 async def test_a_large_input_that_waits_for_room_does_not_hold_the_event_loop() -> None:
     store = Store()
-    starting = asyncio.create_task(started(SMALL_BYTES + 1, store.start, store.ended.put_nowait))
+    starting = asyncio.create_task(
+        started(SMALL_BYTES + 1, store.start, store.ended.put_nowait, workspace="demo")
+    )
     await asyncio.sleep(0)
     store.room.set()  # by the event loop, which goes on
     assert await starting == "reference"
@@ -35,7 +37,9 @@ async def test_a_large_input_that_waits_for_room_does_not_hold_the_event_loop() 
 
 async def test_a_call_that_is_cancelled_while_its_input_is_stored_is_ended_once_begun() -> None:
     store = Store()
-    starting = asyncio.create_task(started(SMALL_BYTES + 1, store.start, store.ended.put_nowait))
+    starting = asyncio.create_task(
+        started(SMALL_BYTES + 1, store.start, store.ended.put_nowait, workspace="demo")
+    )
     await asyncio.sleep(0)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -48,5 +52,8 @@ async def test_a_small_input_takes_no_thread() -> None:
     store = Store()
     store.room.set()
     threads = set(threading.enumerate())
-    assert await started(SMALL_BYTES, store.start, store.ended.put_nowait) == "reference"
+    assert (
+        await started(SMALL_BYTES, store.start, store.ended.put_nowait, workspace="demo")
+        == "reference"
+    )
     assert set(threading.enumerate()) == threads

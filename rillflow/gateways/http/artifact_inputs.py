@@ -3,8 +3,8 @@
 Used by `gateways/http/gateway.py`.
 """
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -13,11 +13,18 @@ from rillflow.artifacts.addresses import ArtifactSettings, artifact_url
 from rillflow.artifacts.calls import ReferenceChecks, StoredArtifacts, access_of
 from rillflow.artifacts.references import MARK_BYTES, ArtifactReference, replaced
 from rillflow.errors import GatewayError, RillflowError
+from rillflow.gateways.outbound.fair_thread import FairThread
+from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 
-# A store may be far away, and what others do in threads does not wait for it.
-_threads: Final = ThreadPoolExecutor(8, thread_name_prefix="artifacts")
+FOR_INPUTS: Final = FairThread(
+    most=sys.maxsize, most_of_one=sys.maxsize, name="artifacts of inputs", rest=1.0, threads=8
+)
+"""The threads of this process that ask for the artifacts of inputs, workspaces in turn.
+
+A store may be far away. All that waits is a call that has been ordered, so none is refused.
+"""
 
 
 def has_artifacts(request: DispatchRequest) -> bool:
@@ -34,8 +41,8 @@ async def with_addresses(
         GatewayError: An artifact is gone, there are too many, or the store failed.
     """
     try:
-        loop = asyncio.get_running_loop()
-        given = await loop.run_in_executor(_threads, _with_addresses, request, settings, now_ms)
+        work = partial(_with_addresses, request, settings, now_ms)
+        given = await FOR_INPUTS.run(workspace_of(request.execution_id), work)
     except GatewayError:
         raise
     except (RillflowError, OSError) as error:
