@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
+from math import inf
 from typing import Any, Final, NamedTuple, TypeVar
 
 from rillflow.errors import OverloadedError
@@ -46,7 +47,7 @@ class FairThread:
         After each work its thread does nothing for ``rest`` times the processor time that it took.
         """
         self._rest = rest
-        self._at_once_of_one = (threads + 1) // 2
+        self._at_once_of_one = max(threads // 2, 1) if threads > 1 else inf
         self._running: Counter[str] = Counter()
         self._executor: Executor = ThreadPoolExecutor(
             threads, thread_name_prefix=f"rillflow-{name}"
