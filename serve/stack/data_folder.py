@@ -26,6 +26,8 @@ SESSION: Final = "session_"
 LOGS_KEPT: Final = 5
 """How many starts keep their logs, besides the next one."""
 ARCHIVED: Final = "executions-*.jsonl"
+LEAST_FREE_BYTES: Final = 16 << 20
+"""With less room, Ray does not start and does not say why."""
 
 
 def refuse_unwritable(archive: Path) -> None:
@@ -51,9 +53,12 @@ class DataFolder:
     that the next one knows what may be left of it.
     """
 
-    def __init__(self, path: Path, *, run_root: Path = RUN_ROOT) -> None:
+    def __init__(
+        self, path: Path, *, run_root: Path = RUN_ROOT, least_free_bytes: int = LEAST_FREE_BYTES
+    ) -> None:
         """Use the folder of this path, and create one for sockets in ``run_root``."""
         self.path = path
+        self._least_free_bytes = least_free_bytes
         self._run_root = run_root
         self._lock: int | None = None
         self._hold: int | None = None
@@ -66,7 +71,8 @@ class DataFolder:
         """Lock the folder, created if needed; return whether the last stack was killed.
 
         Raises:
-            StackError: Another stack runs on it, it cannot be written, or others can change it.
+            StackError: Another stack runs on it, it cannot be written, its disk is full, or others
+                can change it.
         """
         try:
             make_private_folder(self.path)
@@ -88,10 +94,20 @@ class DataFolder:
                 " with --data-dir"
             ) from error
         killed = self._clear()
+        self._refuse_full()
         close_to_others(self.path / name for name in (STACK_LOCK, STACK_NOTE))
         self._make_run_dir()
         self._make_logs_dir()
         return killed
+
+    def _refuse_full(self) -> None:
+        free_bytes = shutil.disk_usage(self.path).free
+        if free_bytes < self._least_free_bytes:
+            self._unlock()
+            raise StackError(
+                f"the disk of the data folder {self.path} is full: {free_bytes >> 20} MiB are left,"
+                f" and a start needs {self._least_free_bytes >> 20}; make room and start again"
+            )
 
     def _make_run_dir(self) -> None:
         """Create a folder with a short path, which sockets need, that only this user can enter.

@@ -173,6 +173,14 @@ def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     folder.release()
 
 
+def test_a_full_disk_is_said_so_and_nothing_is_started_on_it(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data", least_free_bytes=1 << 62)
+    with pytest.raises(StackError, match=r"is full: \d+ MiB are left, and a start needs \d+; make"):
+        folder.lock()
+    assert not list(folder.path.glob("logs*"))
+    DataFolder(folder.path).lock()
+
+
 def test_a_taken_port_is_refused_and_a_free_one_is_not() -> None:
     refuse_taken_port("127.0.0.1", free_port())
     with socket.socket() as taken:
