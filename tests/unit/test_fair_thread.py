@@ -105,9 +105,12 @@ async def test_a_key_has_half_of_several_threads_and_all_of_its_works_are_done()
     await asyncio.sleep(0)
     for _ in range(2):
         await asyncio.to_thread(begun_works.acquire)
-    # Others have a thread at once, one after the other, so nothing more of this key has begun.
-    assert [await threads.run(key, lambda: len(running)) for key in "bcbcbc"] == [2] * 6
-    gate.set()
+    try:
+        async with asyncio.timeout(10):
+            # Others have a thread at once, so nothing more of this key has begun meanwhile.
+            assert [await threads.run(key, lambda: len(running)) for key in "bcbcbc"] == [2] * 6
+    finally:
+        gate.set()
     await asyncio.gather(*held)
     assert len(running) == 20
     assert not threads._waiting
