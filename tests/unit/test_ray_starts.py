@@ -48,6 +48,23 @@ async def test_a_call_that_is_cancelled_while_its_input_is_stored_is_ended_once_
     assert await asyncio.wait_for(store.ended.get(), WAIT_S) == "reference"
 
 
+async def test_large_inputs_of_a_workspace_leave_a_thread_to_others() -> None:
+    store, other = Store(), Store()
+    held = [
+        asyncio.create_task(
+            started(SMALL_BYTES + 1, store.start, store.ended.put_nowait, workspace="demo")
+        )
+        for _ in range(9)
+    ]
+    await asyncio.sleep(0)
+    other.room.set()
+    async with asyncio.timeout(WAIT_S / 2):
+        size, ended = SMALL_BYTES + 1, other.ended.put_nowait
+        assert await started(size, other.start, ended, workspace="shop") == "reference"
+    store.room.set()
+    assert await asyncio.gather(*held) == ["reference"] * 9
+
+
 async def test_a_small_input_takes_no_thread() -> None:
     store = Store()
     store.room.set()

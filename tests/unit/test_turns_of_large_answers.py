@@ -233,6 +233,18 @@ async def test_a_text_that_is_ahead_is_not_prepared_again() -> None:
         assert is_ahead(text)
 
 
+async def test_works_on_texts_of_a_workspace_leave_threads_to_others() -> None:
+    gate = threading.Event()
+    held = [asyncio.create_task(in_thread(gate.wait, workspace="demo")) for _ in range(9)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10):
+            assert await in_thread(lambda: "done", workspace="shop") == "done"
+    finally:
+        gate.set()
+    assert await asyncio.gather(*held) == [True] * 9
+
+
 async def test_after_work_on_large_texts_others_have_the_interpreter() -> None:
     thread = FairThread(most=9, most_of_one=9, name="tests", rest=3.0)
 

@@ -11,6 +11,7 @@ from rillflow.gateways.http_client.content_encoding import Unpacking
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.limits.call_timeout import CallTimeout
 from rillflow.gateways.outbound.threads import computed, in_thread
+from rillflow.ids import workspace_of
 
 
 class Reading:
@@ -68,15 +69,15 @@ class Reading:
     async def unpacked(self, body: bytes, encoding: str, most_bytes: int) -> bytes:
         """Unpack a body, of which a few bytes may become megabytes, as far as there is room."""
         unpacking = Unpacking(body, encoding, most_bytes=most_bytes)
-        until = min(SMALL_BYTES, most_bytes)
-        is_done = await computed(len(body), lambda: unpacking.go_on(until))
+        until, workspace = min(SMALL_BYTES, most_bytes), workspace_of(self._call[0])
+        is_done = await computed(len(body), lambda: unpacking.go_on(until), workspace=workspace)
         while not is_done:
             until = room_after(until, most_bytes)
             waits = self.take(len(body) + until)
             if waits is not None:
                 await waits
-            is_done = await in_thread(partial(unpacking.go_on, until))
-        return await computed(unpacking.size_bytes, unpacking.text)
+            is_done = await in_thread(partial(unpacking.go_on, until), workspace=workspace)
+        return await computed(unpacking.size_bytes, unpacking.text, workspace=workspace)
 
     def _wait(self, waits: "asyncio.Future[None]", until_s: float) -> None:
         """Let the call end later while it waits."""

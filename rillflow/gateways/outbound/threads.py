@@ -11,10 +11,8 @@ Used by `gateways`, `runtime/activation`, `runtime/aio`, `runtime/submission/int
 `serve/routes`.
 """
 
-import asyncio
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from rillflow.gateways.outbound.fair_thread import FairThread
@@ -33,7 +31,7 @@ _JOINED_BYTES: Final = 4 << 20
 """Copying this much takes a millisecond."""
 
 # The event loop waits up to 5 ms for each computing thread, so there are few.
-_FOR_TEXTS: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-texts")
+_FOR_TEXTS: Final = FairThread(most=sys.maxsize, most_of_one=sys.maxsize, name="texts", threads=4)
 _FOR_MIDDLE_TEXTS: Final = FairThread(
     most=sys.maxsize, most_of_one=sys.maxsize, name="middle-texts"
 )
@@ -42,16 +40,17 @@ _FOR_LARGE_TEXTS: Final = FairThread(
 )
 
 
-async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
+async def computed(size_bytes: int, work: Callable[[], Result], *, workspace: str = "") -> Result:
     """Return what ``work`` returns, computed here if the text is short, else in a thread.
 
     Args:
         size_bytes: Length of the text that decides how long it takes.
         work: Touches nothing that the event loop changes meanwhile.
+        workspace: Whose text it is, where that is known; workspaces take turns.
     """
     if size_bytes <= SHORT_BYTES:
         return work()
-    return await in_thread(work)
+    return await in_thread(work, workspace=workspace)
 
 
 async def in_turn(an_id: str, size_bytes: int, work: Callable[[], Result]) -> Result:
@@ -68,9 +67,12 @@ async def in_turn(an_id: str, size_bytes: int, work: Callable[[], Result]) -> Re
     return await thread.run(workspace_of(an_id), work)
 
 
-async def in_thread(work: Callable[[], Result]) -> Result:
-    """Return what ``work`` returns; it takes a tenth of a second or so."""
-    return await asyncio.get_running_loop().run_in_executor(_FOR_TEXTS, work)
+async def in_thread(work: Callable[[], Result], *, workspace: str = "") -> Result:
+    """Return what ``work`` returns; it takes a tenth of a second or so, and workspaces take turns.
+
+    ``workspace`` is whose work it is, where that is known.
+    """
+    return await _FOR_TEXTS.run(workspace, work)
 
 
 async def joined(*parts: bytes | memoryview) -> bytes:

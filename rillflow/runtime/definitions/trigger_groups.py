@@ -47,7 +47,7 @@ async def refuse_groups_of_others(
     after: str | None = "" if wanted else None
     while after is not None:
         rows = await store.list_triggers(kind=KAFKA, after=after, limit=PAGE)
-        taken = await in_thread(partial(_taken, rows, workspace, wanted))
+        taken = await in_thread(partial(_taken, rows, workspace, wanted), workspace=workspace)
         if taken is not None:
             raise RequestError(
                 f"a trigger of another workspace reads with the group {taken}",

@@ -50,9 +50,10 @@ class Backfills:
             RillflowError: The span has too many times, or a submission was refused.
         """
         row, context = stored
-        with self._place(parse_descriptor_id(row.descriptor_id).business):
+        workspace = parse_descriptor_id(row.descriptor_id).business
+        with self._place(workspace):
             spec = decode_spec(row.spec)
-            times = await in_thread(lambda: _times(spec, *span_ms))
+            times = await in_thread(lambda: _times(spec, *span_ms), workspace=workspace)
             turns = asyncio.Semaphore(AT_ONCE)
 
             async def start(at_ms: int) -> ExecutionId:

@@ -161,7 +161,7 @@ class Webhooks:
         def check() -> None:
             check_signature(webhook, received, secret, now_ms=now_ms, window_s=window_s)
 
-        await computed(len(received.body), check)
+        await computed(len(received.body), check, workspace=hook.workspace)
 
     async def fire(self, hook: Hook, arrived: CheckedRequest) -> WebhookOutcome:
         """Start the execution of a request whose signature is right, unless one was started.
