@@ -113,6 +113,8 @@ class BoundedCache(Generic[Value]):
 
     def _next_to_leave(self, latest: str) -> str:
         """Return the oldest text of the holder that keeps most, which is not the latest one."""
+        if len(self._shares) == 1:
+            return next(iter(self._kept))
         for rank in sorted(self._ranks, reverse=True):
             holders = islice(self._ranks[rank], _LOOKED_AT)
             for holder in sorted(holders, key=self._kept_bytes_of, reverse=True):
