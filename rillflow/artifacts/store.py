@@ -314,7 +314,6 @@ class ArtifactStore:
             OSError: The store failed; the rest is left to another call.
         """
         fs, root = self._file_system()
-        self.workspaces.complete()
         deleted = 0
         for path in listed(fs, f"{root}/trash"):
             sha256 = path.rpartition("/")[2]

@@ -6,16 +6,19 @@ workspace has a mark of the artifact. So whether an execution may use one is ask
 Used by `artifacts/store.py`.
 """
 
+import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final
 
+from cachetools import TTLCache
+
 from rillflow.artifacts.marks import listed, write_mark
 
-COMPLETE_AFTER_S: Final = 3_600.0
-"""For so long processes of a release that leaves no such marks may still store artifacts."""
-_COMPLETE: Final = "workspaces-is-complete"
+LACKS_S: Final = 1.0
+"""For so long it is known that a workspace has no mark, also after a listing has found none."""
+MOST_LACKING: Final = 4_096
 
 
 class WorkspaceMarks:
@@ -31,9 +34,8 @@ class WorkspaceMarks:
     ) -> None:
         """Keep them below the root of a file system."""
         self._file_system = file_system
-        self._clock_s = clock_s
-        self._begun_s = clock_s()
-        self._is_complete = False
+        self._lacking = TTLCache[tuple[frozenset[str], str], bool](MOST_LACKING, LACKS_S, clock_s)
+        self._lock = threading.Lock()
 
     def keep(self, workspace: str, sha256: str) -> None:
         """Note that an execution of a workspace has a mark of an artifact."""
@@ -45,12 +47,17 @@ class WorkspaceMarks:
         fs, root = self._file_system()
         if any(fs.exists(f"{root}/workspaces/{each}/{sha256}") for each in workspaces):
             return True
-        if self._are_all_there():
-            return False
-        # An earlier release may have stored it.
+        asked = frozenset(workspaces), sha256
+        with self._lock:
+            if asked in self._lacking:
+                return False
+        # An earlier release, which leaves no such marks, may have stored it.
         found = self._users(sha256).intersection(workspaces)
         for each in found:
             self.keep(each, sha256)
+        if not found:
+            with self._lock:
+                self._lacking[asked] = True
         return bool(found)
 
     def drop(self, workspaces: Collection[str], sha256: str) -> None:
@@ -68,24 +75,6 @@ class WorkspaceMarks:
                 fs.rmdir(folder)
         for each in gone and gone & self._users(sha256):
             self.keep(each, sha256)
-
-    def complete(self) -> None:
-        """Mark, once for each store, what earlier releases have stored without such marks.
-
-        That is done when this process is so old that no process of theirs stores any more.
-        """
-        if self._clock_s() - self._begun_s < COMPLETE_AFTER_S or self._are_all_there():
-            return
-        fs, root = self._file_system()
-        named = (path.split("/")[-2:] for path in fs.find(f"{root}/references"))
-        for workspace, sha256 in {(name.partition("-")[0], sha256) for sha256, name in named}:
-            self.keep(workspace, sha256)
-        write_mark(fs, f"{root}/{_COMPLETE}", b"")
-
-    def _are_all_there(self) -> bool:
-        fs, root = self._file_system()
-        self._is_complete = self._is_complete or bool(fs.exists(f"{root}/{_COMPLETE}"))
-        return self._is_complete
 
     def _users(self, sha256: str) -> set[str]:
         """Return the workspaces whose executions have a mark of an artifact."""

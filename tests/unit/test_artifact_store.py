@@ -7,11 +7,10 @@ import errno
 import hashlib
 import io
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import boto3
 import fsspec
@@ -23,7 +22,7 @@ from rillflow.artifacts.marks import LEAST_BYTES, KeyMark
 from rillflow.artifacts.references import ArtifactReference, clean_name, reference_of, replaced
 from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.artifacts.store_room import BYTES_OF_INODE, free_bytes
-from rillflow.artifacts.workspace_marks import COMPLETE_AFTER_S
+from rillflow.artifacts.workspace_marks import WorkspaceMarks
 from rillflow.errors import ArtifactLostError, TooLargeError
 from tests.unit.test_linear_readers import lines_of
 
@@ -411,21 +410,25 @@ def test_what_an_earlier_release_has_stored_is_used_by_its_workspace_and_no_othe
     assert store.total_of(execution_key("demo:film_c_3")) == (1, 6)
 
 
-def test_after_an_hour_what_an_earlier_release_has_stored_has_marks_and_none_is_looked_for(
-    store: ArtifactStore,
-) -> None:
-    reference, unmarked = put(store, ONE, b"a film"), put(store, TWO, b"another")
-    as_of_an_earlier_release(store)
-    store.sweep()
-    assert marks_of_workspaces(store) == []
-    store.workspaces._clock_s = lambda: time.monotonic() + COMPLETE_AFTER_S
-    store.sweep()
-    demo = ONE.partition("-")[0]
-    both = sorted(f"{demo}/{each.sha256}" for each in (reference, unmarked))
-    assert marks_of_workspaces(store) == both
-    as_of_an_earlier_release(store)
-    with pytest.raises(ArtifactLostError):
-        store.adopt(execution_key("demo:film_c_3"), reference)
+class ListedMemory(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
+    """A file system in memory that counts its listings."""
+
+    protocol = "listedmemory"
+    listings = 0
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        """List a folder."""
+        type(self).listings += 1
+        return super().ls(path, detail=detail, **kwargs)
+
+
+def test_what_a_workspace_lacks_is_looked_for_once_in_a_second() -> None:
+    fs, now_s = ListedMemory(), 5.0
+    marks = WorkspaceMarks(lambda: (fs, f"/{uuid.uuid4().hex}"), lambda: now_s)
+    for seconds, listings in ((0.0, 1), (0.5, 1), (0.6, 2)):
+        now_s += seconds
+        assert not marks.have(["shop"], "f" * 64)
+        assert ListedMemory.listings == listings
 
 
 def test_a_small_artifact_counts_for_what_a_file_takes(store: ArtifactStore) -> None:
