@@ -23,8 +23,9 @@ ITEMS: Final = 3_000
 AT_ONCE: Final = 8
 HOT_BYTES: Final = 120 << 20
 """Room for three of them."""
-MOST_READS: Final = 2
-"""How often each is read: it may leave memory before its first portion, and once more."""
+MOST_READS: Final = 4
+"""How often each is read: it may leave memory before its first portion, and, where the machine is
+busy, between two others; six times where those in memory do not go on while others are read."""
 PATIENCE_S: Final = 60
 
 
