@@ -8,9 +8,10 @@ Used by `artifacts/store.py` and `runtime/artifacts.py`.
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
+
+from cachetools import FIFOCache
 
 MOST_KNOWN: Final = 4_096
 EACH_S: Final = 0.001
@@ -31,7 +32,7 @@ class ExecutionTotals:
         """Know nothing yet; ``clock_s`` tells how old a total is."""
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[ExecutionTotal, float]] = OrderedDict()
+        self._known = FIFOCache[str, tuple[ExecutionTotal, float]](MOST_KNOWN)
 
     def fresh(self, execution: str, age_s: float = 0.0) -> ExecutionTotal | None:
         """Return a total that is no older than ``age_s``, or than its count allows."""
@@ -53,9 +54,6 @@ class ExecutionTotals:
         """Keep a total that was read just now."""
         with self._lock:
             self._known[execution] = total, self._clock_s()
-            self._known.move_to_end(execution)
-            while len(self._known) > MOST_KNOWN:
-                self._known.popitem(last=False)
 
     def add(self, execution: str, size_bytes: int) -> None:
         """Count an artifact that this process has marked for an execution."""

@@ -22,8 +22,8 @@ LEAST: Final = 10
 """Requests that each key has in an interval, however late the loop is: 200 a second."""
 MOST: Final = 400
 """Requests that each key has in an interval at most: 8,000 a second."""
-LONGEST_S: Final = 10.0
-"""A request that would wait for longer is refused."""
+MOST_INTERVALS: Final = 200
+"""A request that would wait for more intervals, which are 10 s, is refused."""
 
 
 class KeyTurns:
@@ -51,7 +51,7 @@ class KeyTurns:
     async def wait(self, key: str) -> bool:
         """Wait for a turn of a key; false, at once, if too many of its requests wait already."""
         waiting = self._waiting.setdefault(key, deque())
-        if len(waiting) >= self._most * LONGEST_S / INTERVAL_S:
+        if len(waiting) >= self._most * MOST_INTERVALS:
             return False
         turn = asyncio.get_running_loop().create_future()
         waiting.append(turn)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from serve.limits.key_turns import FALLS_TO, LEAST, MOST, KeyTurns
+from serve.limits.key_turns import FALLS_TO, LEAST, MOST, MOST_INTERVALS, KeyTurns
 
 LONG_S = 3_600.0
 """No interval ends by itself."""
@@ -89,7 +89,7 @@ async def test_a_request_that_would_wait_for_too_long_is_refused() -> None:
     take_some(turns, "one", LEAST)
     turns.end_interval(LATE_S)
     assert take_some(turns, "one") == LEAST
-    await waiting(turns, "one", range(200 * LEAST), [])
+    await waiting(turns, "one", range(MOST_INTERVALS * LEAST), [])
     assert not await turns.wait("one")
     for each in tasks:
         each.cancel()

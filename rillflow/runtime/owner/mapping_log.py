@@ -18,8 +18,6 @@ log = logging.getLogger("rillflow.mappings")
 
 MOST_TOLD: Final = 10_000
 """Limit of the logged rules that are remembered; others are logged again."""
-
-
 MOST_A_MINUTE: Final = 100
 """So many rules of a workspace are logged in a minute; the others with an execution after it.
 
