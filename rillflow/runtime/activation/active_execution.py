@@ -20,6 +20,7 @@ from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.checks.search_keys import SearchValues
 from rillflow.jsontypes import LIGHT_BYTES, most_weight_of, weight_ahead
 from rillflow.ports.executions import text_in
+from rillflow.runtime.activation.workspace_memory import WorkspaceMemory
 
 SMALL_BYTES: Final = 64 * 1024
 """A state up to this size is encoded at once, without a thread."""
@@ -115,8 +116,11 @@ class ActiveExecution:
             been about to change.
         noted_search_values: What the store has as values of its search keys, None if that is not
             known.
+        workspace: The part of its workspace in the memory of which it is counted; there is none
+            before it is put there.
     """
 
+    workspace: WorkspaceMemory
     __slots__ = (
         "__weakref__",
         "append_times_ms",
@@ -135,6 +139,7 @@ class ActiveExecution:
         "snapshot_bytes",
         "stage",
         "state",
+        "workspace",
         "written",
     )
 
@@ -332,6 +337,10 @@ class ActiveExecution:
         self.pending -= 1
         if self.append_under_way is append:
             self.append_under_way = None
+
+    def join(self, workspace: WorkspaceMemory) -> None:
+        """Have its memory counted with that of its workspace."""
+        self.workspace = workspace
 
     def count(self, size_bytes: int) -> int:
         """Count this much memory for it from now on; return the difference."""

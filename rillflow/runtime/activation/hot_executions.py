@@ -1,4 +1,4 @@
-"""The executions in memory in order of use: folding, and eviction of the least recently used.
+"""The executions in memory: folding, and eviction of the least recently used of a workspace.
 
 Folding serialises an execution that is not in use, into about a quarter of the memory. Only
 `cache.py` uses this module.
@@ -9,13 +9,14 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from itertools import chain, islice
+from functools import partial
 from typing import Final, NamedTuple
 
 from rillflow.core.encoding import codec
 from rillflow.core.plan import Plan
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
+from rillflow.runtime.activation.workspace_memory import WorkspaceMemory
 
 MOST_UNFOLDED: Final = 4_000
 """More executions than this are folded. An ordinary one takes 3 to 5 KB, and a quarter when folded.
@@ -33,6 +34,12 @@ LEAST_BYTES: Final = 1_000
 """The memory of an execution besides its values."""
 BYTES_PER_ENCODED: Final = 12
 """The memory for one byte of the weight of an execution in the worst case, many small values."""
+LEAST_LOOKED_AT: Final = 16
+"""Of so many executions it is seen at a time whether they may leave."""
+MOST_IN_USE: Final = 4
+"""A workspace with so many in use among the least recently used is passed over for the moment."""
+WORKSPACES_PER_EVICTION: Final = 16
+"""For each execution that leaves, so many workspaces are looked at, to find who takes most."""
 
 LARGE_WEIGHT: Final = 1 << 20
 """Executions from this weight on are freed in portions."""
@@ -49,14 +56,18 @@ class _Folded(NamedTuple):
     position: tuple[int, int, int, int]
     counted_bytes: int
     noted_as_resting: bool | None
+    workspace: WorkspaceMemory
 
 
 class HotExecutions:
-    """Executions in memory, the least recently used first.
+    """Executions in memory.
 
     ``most`` limits their number, and ``most_bytes`` their memory, with that of their plans. The
     memory is estimated by what their events weigh and what these have made, which grows with every
     event, and is too high rather than too low.
+    Where there is no room, the workspace that takes most gives way: its least recently used ones
+    are evicted. One that takes no more than its part, which is the same for all that have
+    executions here, keeps them.
     Executions that were not used recently are folded while no call uses them: half of ``most``, and
     all beyond ``MOST_UNFOLDED``. A folded execution that is looked up becomes another object with
     the same state, so a user of an object needs a lease on it or an append under way.
@@ -76,9 +87,11 @@ class HotExecutions:
         self._most_unfolded = max(min(most // 2, MOST_UNFOLDED), 1) if folds else sys.maxsize
         self._evicted = evicted
         self._bytes = 0
-        self._users: dict[Plan, int] = {}
         self._unfolded: OrderedDict[ExecutionId, ActiveExecution] = OrderedDict()
-        self._folded: OrderedDict[ExecutionId, ActiveExecution | _Folded] = OrderedDict()
+        self._folded: dict[ExecutionId, ActiveExecution | _Folded] = {}
+        self._workspaces: dict[str, WorkspaceMemory] = {}
+        self._gives_way: WorkspaceMemory | None = None
+        self._times_chosen = 0
 
     def __len__(self) -> int:
         return len(self._unfolded) + len(self._folded)
@@ -96,11 +109,13 @@ class HotExecutions:
         execution = self._unfolded.get(execution_id)
         if execution is not None:
             self._unfolded.move_to_end(execution_id)
+            execution.workspace.order.move_to_end(execution_id)
             return execution
         folded = self._folded.pop(execution_id, None)
         if folded is None:
             return None
         execution = self._unfolded[execution_id] = _unfold(folded)
+        execution.workspace.order.move_to_end(execution_id)
         self._fold_least_recently_used()
         return execution
 
@@ -111,13 +126,21 @@ class HotExecutions:
 
     def put(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Add an execution; the least recently used ones that are not in use are evicted."""
-        if execution_id in self:
+        unfolded, folded = self._unfolded, self._folded
+        if execution_id in unfolded or execution_id in folded:
             self.drop(execution_id)
-        self._unfolded[execution_id] = execution
-        self._use(execution.plan)
-        if len(self._unfolded) > self._most_unfolded:
+        unfolded[execution_id] = execution
+        name = workspace_of(execution_id)
+        workspace = self._workspaces.get(name)
+        if workspace is None:
+            workspace = self._workspaces[name] = WorkspaceMemory(name)
+        execution.join(workspace)
+        self._bytes += workspace.add(execution_id, execution.plan)
+        if len(unfolded) > self._most_unfolded:
             self._fold_least_recently_used()
         self.weigh(execution)
+        if len(unfolded) + len(folded) > self._most:
+            self._make_room(execution)
 
     def grown(self, execution: ActiveExecution) -> None:
         """Weigh an execution again that was in use, unless it is not this one that is in memory."""
@@ -126,12 +149,12 @@ class HotExecutions:
 
     def weigh(self, execution: ActiveExecution) -> None:
         """Note the present size of an execution, and evict others if needed."""
-        self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.weight_bytes)
-        is_large = self._bytes > self._most_bytes
-        if is_large or len(self._unfolded) + len(self._folded) > self._most:
-            execution.begin_lease()
-            self._evict()
-            execution.end_lease()
+        more = execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.weight_bytes)
+        self._bytes += more
+        workspace = execution.workspace
+        workspace.size_bytes += more
+        if self._bytes > self._most_bytes:
+            self._make_room(execution)
 
     @property
     def is_full(self) -> bool:
@@ -141,26 +164,16 @@ class HotExecutions:
     def drop(self, execution_id: ExecutionId) -> None:
         """Drop an execution from memory."""
         each = self._unfolded.pop(execution_id, None) or self._folded.pop(execution_id, None)
-        if each is not None:
-            self._bytes -= each.counted_bytes
-            self._release(each.plan)
+        if each is None:
+            return
+        workspace = each.workspace
+        self._bytes -= workspace.remove(execution_id, each.plan, each.counted_bytes)
+        if not workspace.order:
+            del self._workspaces[workspace.name]
+            if workspace is self._gives_way:
+                self._gives_way = None
         if isinstance(each, ActiveExecution):
             each.count(0)
-
-    def _use(self, plan: Plan) -> None:
-        """Count a plan once, however many executions here have it; the cache of plans may not."""
-        users = self._users.get(plan, 0)
-        self._users[plan] = users + 1
-        if not users:
-            self._bytes += plan.size_bytes
-
-    def _release(self, plan: Plan) -> None:
-        users = self._users[plan] - 1
-        if users:
-            self._users[plan] = users
-        else:
-            del self._users[plan]
-            self._bytes -= plan.size_bytes
 
     def _fold_least_recently_used(self) -> None:
         # Two are folded for each one that comes, so that executions in use do not stop the folding.
@@ -171,29 +184,59 @@ class HotExecutions:
             else:
                 self._unfolded[execution_id] = execution
 
-    def _evict(self) -> None:
-        excess = len(self) - self._most
-        excess_bytes = self._bytes - self._most_bytes
-        victims: list[ExecutionId] = []
-        oldest_first = chain(self._folded.items(), self._unfolded.items())
-        for execution_id, each in islice(oldest_first, 4 * max(excess, 0) + 16):
-            if excess <= 0 and excess_bytes <= 0:
+    def _make_room(self, execution: ActiveExecution) -> None:
+        """Evict others than this execution."""
+        execution.begin_lease()
+        in_use: dict[WorkspaceMemory, int] = {}
+        for _ in range(LEAST_LOOKED_AT + 4 * max(len(self) - self._most, 0)):
+            workspace = self._who_gives_way(in_use)
+            if workspace is None:
                 break
-            if isinstance(each, _Folded) or each.may_leave:
-                victims.append(execution_id)
-                excess -= 1
-                excess_bytes -= each.counted_bytes
-                if self._users[each.plan] == 1:
-                    excess_bytes -= each.plan.size_bytes
-        for execution_id in victims:
+            execution_id = next(iter(workspace.order))
             each = self._folded.get(execution_id) or self._unfolded[execution_id]
-            self.drop(execution_id)
-            if self._evicted is None and isinstance(each, _Folded):
-                continue
-            execution = _unfold(each)
-            execution.move(ActivationEvent.LEFT)
-            if self._evicted is not None:
-                self._evicted(execution)
+            if isinstance(each, _Folded) or each.may_leave:
+                self._evict(execution_id, each)
+            else:
+                workspace.order.move_to_end(execution_id)
+                in_use[workspace] = in_use.get(workspace, 0) + 1
+        execution.end_lease()
+
+    def _who_gives_way(self, in_use: dict[WorkspaceMemory, int]) -> WorkspaceMemory | None:
+        """Return the workspace that takes most of what there is too much of, if there is any.
+
+        It is looked for anew after a number of evictions that grows with that of the workspaces.
+        Those with many ``in_use`` are passed over. Nobody who takes no more than its part gives
+        way: all of these together leave room for those that take more.
+        """
+        in_bytes = self._bytes > self._most_bytes
+        if not in_bytes and len(self) <= self._most:
+            return None
+        workspaces = self._workspaces
+        part = (self._most_bytes if in_bytes else self._most) // len(workspaces)
+        chosen = self._gives_way
+        self._times_chosen -= 1
+        if (
+            chosen is None
+            or self._times_chosen <= 0
+            or in_use
+            or chosen.part_of(in_bytes=in_bytes) <= part
+        ):
+            others = (each for each in workspaces.values() if in_use.get(each, 0) < MOST_IN_USE)
+            size = partial(WorkspaceMemory.part_of, in_bytes=in_bytes)
+            chosen = self._gives_way = max(others, key=size, default=None)
+            self._times_chosen = len(workspaces) // WORKSPACES_PER_EVICTION
+        if chosen is None or chosen.part_of(in_bytes=in_bytes) <= part:
+            return None
+        return chosen
+
+    def _evict(self, execution_id: ExecutionId, each: ActiveExecution | _Folded) -> None:
+        self.drop(execution_id)
+        if self._evicted is None and isinstance(each, _Folded):
+            return
+        execution = _unfold(each)
+        execution.move(ActivationEvent.LEFT)
+        if self._evicted is not None:
+            self._evicted(execution)
 
 
 def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:
@@ -215,6 +258,7 @@ def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:
         execution.position,
         execution.counted_bytes,
         execution.noted_as_resting,
+        execution.workspace,
     )
     execution.move(ActivationEvent.LEFT)
     return folded
@@ -227,6 +271,7 @@ def _unfold(folded: ActiveExecution | _Folded) -> ActiveExecution:
     execution.go_on_from(folded.position)
     execution.count(folded.counted_bytes)
     execution.note_rest(rests=folded.noted_as_resting)
+    execution.join(folded.workspace)
     return execution
 
 
