@@ -11,11 +11,20 @@ from aiohttp import web
 
 from rillflow.errors import BrokenExchangeError, GatewayError, NotConnectedError
 from rillflow.gateways.http_client.connection import SMALL_BYTES
+from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.outbound.egress import egress_rules
 from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
-from tests.loopback import RawServer, Talk, answering, closed_port, raw_server, web_server
+from tests.loopback import (
+    RawServer,
+    Talk,
+    answering,
+    closed_port,
+    raw_server,
+    read_request,
+    web_server,
+)
 
 MOST: Final = 1_000_000
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -97,6 +106,31 @@ async def test_a_whole_response_is_read_and_its_connection_used_again(
             reply = await transport.exchange(call_of(server), most_bytes=MOST)
             assert reply.body == b"{}"
     assert (server.connections, server.requests) == (1, 2)
+
+
+async def test_a_late_second_answer_is_not_taken_for_that_of_another_workspace(
+    transport: HttpTransport,
+) -> None:
+    """It comes when the next request is there, so that no look at the connection tells it."""
+    false = OK.replace(b"{}", b"[]")
+    is_first = True
+
+    async def talk(reader: StreamReader, writer: StreamWriter) -> None:
+        nonlocal is_first
+        writer.write(OK)
+        if is_first:
+            is_first = False
+            await read_request(reader)
+            writer.write(false)
+
+    async with raw_server(talk) as server:
+        for workspace in ("hostile", "other", "other"):
+            ASKING_WORKSPACE.set(workspace)
+            assert (await transport.exchange(call_of(server), most_bytes=MOST)).body == b"{}"
+        assert server.connections == 2
+        ASKING_WORKSPACE.set("hostile")
+        assert (await transport.exchange(call_of(server), most_bytes=MOST)).body == b"[]"
+        assert server.connections == 2
 
 
 async def test_a_response_may_end_with_its_connection(transport: HttpTransport) -> None:

@@ -51,7 +51,7 @@ class Asked:
     def __init__(self, queue: ParseQueue, peer: str = "192.0.2.1") -> None:
         self.wire = Wire()
         self.lost: list[HttpConnection] = []
-        self.connection = HttpConnection("http://f.test", peer, queue, self.lost.append)
+        self.connection = HttpConnection(("http://f.test", "w"), peer, queue, self.lost.append)
         self.connection.connection_made(self.wire)
         self.reply: asyncio.Future[Reply] = self.connection.ask(
             b"GET / HTTP/1.1\r\n\r\n", None, is_head=False, most_bytes=10 << 20

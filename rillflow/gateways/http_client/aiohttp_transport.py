@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import HttpVersion11
 
@@ -25,7 +26,7 @@ from rillflow.gateways.http_client.request_head import (
     origin_of,
     request_head,
 )
-from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE, GuardedResolver
 from rillflow.gateways.http_client.tls import TlsContexts
 from rillflow.gateways.outbound.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -59,6 +60,7 @@ class AiohttpTransport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
             skip_auto_headers=_NOT_ADDED,
             version=HttpVersion11,
+            request_class=_Request,
             response_class=_Response,
             max_line_size=HEAD_BYTES,
             max_field_size=HEAD_BYTES,
@@ -106,6 +108,16 @@ class AiohttpTransport:
         """Close the session and its connections."""
         await self._session.close()
         await self._names.close()
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that uses connections of its workspace."""
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """What a kept connection is found by; its place for the headers of a proxy is free."""
+        key = super().connection_key
+        return key._replace(proxy_headers_hash=hash(ASKING_WORKSPACE.get()))
 
 
 class _Response(aiohttp.ClientResponse):

@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection: a request is written in one piece, llhttp parses the response.
 
 One call at a time uses a connection. Unexpected data closes it, because they would be taken for the
-response of the next request.
+response of the next request. What comes after the next request was sent cannot be told from its
+response, so a connection is used by one workspace only.
 
 Used by `gateways/http_client/pool.py`.
 """
@@ -20,6 +21,8 @@ from rillflow.gateways.outbound.exchange import FAILS, Reply
 
 Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
 """Takes room for so many bytes; returns None, or a future if it has to wait."""
+KeptFor: TypeAlias = tuple[str, str]
+"""An origin, and a workspace."""
 
 HEAD_BYTES: Final = 64 * 1024
 """Limit of a response's headers, and of bytes that add nothing to its body."""
@@ -67,7 +70,8 @@ class HttpConnection(asyncio.Protocol):
     """A connection to an origin, and the response that is being read from it.
 
     Attributes:
-        origin: What it is connected to, by which the pool finds it.
+        kept_for: The origin that it is connected to, and the workspace whose calls use it, by which
+            the pool finds it.
         peer: The IP address that it is connected to.
         is_open: Whether it can carry a request.
         idle_until_s: When the pool closes it, by the loop's clock.
@@ -99,7 +103,7 @@ class HttpConnection(asyncio.Protocol):
         "_wire_bytes",
         "idle_until_s",
         "is_open",
-        "origin",
+        "kept_for",
         "peer",
     )
 
@@ -107,12 +111,12 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        origin: str,
+        kept_for: KeptFor,
         peer: str,
         queue: ParseQueue,
         lost: Callable[["HttpConnection"], None],
     ) -> None:
-        self.origin = origin
+        self.kept_for = kept_for
         self.peer = peer
         self._queue = queue
         self._unparsed = bytearray()

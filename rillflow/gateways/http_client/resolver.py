@@ -32,7 +32,10 @@ THREADS: Final = 64
 THREADS_OF_DOMAIN: Final = 8
 
 ASKING_WORKSPACE: Final[ContextVar[str]] = ContextVar("asking_workspace", default="")
-"""The workspace for whose call the current task looks up names; empty for the stack's own."""
+"""The workspace whose call the current task makes; empty for the stack's own.
+
+Names are looked up for it, and connections are kept for it.
+"""
 
 Places: TypeAlias = list[tuple[Any, ...]]
 """What ``socket.getaddrinfo`` returns."""

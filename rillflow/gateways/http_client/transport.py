@@ -2,7 +2,9 @@
 
 The gateway knows Rill Flow's requests, responses and limits; a transport knows connections. A
 transport follows no redirects, decodes no content, sends no request twice, and connects only to
-addresses that the egress policy allows.
+addresses that the egress policy allows. A connection that it keeps is used by one workspace
+(``ASKING_WORKSPACE``): an answer that comes late, on purpose, may be taken for that of a later
+call.
 
 Used by `gateways/http/callback_probe.py` and `gateways/http/gateway.py`.
 """
@@ -12,6 +14,7 @@ from typing import Protocol
 from rillflow.gateways.http_client.connection import Room
 from rillflow.gateways.http_client.pool import Pool
 from rillflow.gateways.http_client.request_head import request_head
+from rillflow.gateways.http_client.resolver import ASKING_WORKSPACE
 from rillflow.gateways.outbound.exchange import HttpCall, Reply
 from rillflow.gateways.outbound.settings import HttpSettings
 
@@ -48,7 +51,8 @@ class PooledTransport:
         """Make an exchange, over a kept connection if there is one; see ``HttpTransport``."""
         pool, origin = self._pool, call.origin
         head = request_head(call, origin)
-        connection = pool.take(origin) or await pool.open(origin)
+        kept_for = (origin, ASKING_WORKSPACE.get())
+        connection = pool.take(kept_for) or await pool.open(kept_for)
         try:
             return await connection.ask(
                 head, call.body, is_head=call.method == "HEAD", most_bytes=most_bytes, room=room

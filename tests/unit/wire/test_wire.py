@@ -380,14 +380,14 @@ async def test_a_kept_connection_that_was_closed_before_the_request_came_is_repl
 
 async def test_a_kept_connection_whose_end_was_heard_of_is_not_used_although_it_is_silent() -> None:
     """Over TLS the end is told before the connection ends."""
-    async with gateway(**PATIENT) as opened, kept_connection(opened) as (listener, _):
+    async with gateway(**PATIENT) as opened, kept_connection(opened) as _:
         transport = opened._transport
         assert isinstance(transport, PooledTransport)
         [wire] = transport._pool._wires
         assert wire.is_quiet()
         wire.eof_received()
         assert not wire.is_quiet()
-        assert transport._pool.take(url_of(listener).removesuffix("/work")) is None
+        assert transport._pool.take(wire.kept_for) is None
 
 
 async def test_a_request_that_was_read_is_not_repeated() -> None:
