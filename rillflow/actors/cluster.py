@@ -20,14 +20,13 @@ from rillflow.actors.names import (
 )
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.ray_context import is_controlled
-from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.core.status import UNFINISHED
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.cluster import ClusterState, ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.storage.store import ExecutionFilter, Store
 from rillflow.settings import Settings
 
-UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
 MOST_COUNTED: Final = 20_000
 """More unfinished executions are not counted by actor, for which the store reads each row."""
 ANSWER_S: Final = 2.0

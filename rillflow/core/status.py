@@ -57,3 +57,5 @@ STARTED: Final = tuple(status is not _T.NOT_STARTED for status in TaskStatus)
 DAG_COMPLETED: Final = tuple(
     status in (DagStatus.SUCCEED, DagStatus.FAILED) for status in DagStatus
 )
+UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
+"""The statuses of executions that have not ended, as stores have them."""

@@ -34,3 +34,13 @@ IDS_OF_OTHERS_HIDDEN: Final = 10
 """Data that the engine writes have no ids of executions of other workspaces (spec 3.15)."""
 CURRENT: Final = CONTEXTS_BOUNDED
 """The rules of executions that are submitted now."""
+
+
+def unknown_rules(language: int) -> str:
+    """Say why this release cannot go on with an execution; nothing if it knows its rules."""
+    if language <= CURRENT:
+        return ""
+    return (
+        f"the execution has language version {language}, and this release knows versions up to"
+        f" {CURRENT}: deploy the release to which it was submitted, or a later one"
+    )

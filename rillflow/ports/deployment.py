@@ -10,7 +10,8 @@ together when their versions differ by one at most: the later one knows the earl
 Used by `actors`, `ports`, `runtime`, `serve` and `stores`.
 """
 
-from typing import Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -31,7 +32,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     without secrets; ``secrets_digest`` is that of their secrets, which processes tell each other
     and which the store never holds. ``partition_map`` is the version at which the number of
     execution actors changed last: actors that have the same one agree on who owns what.
-    ``store_id`` is made with the first deployment of a store, and tells stores apart.
+    ``store_id`` is made with the first deployment of a store, and tells stores apart. ``languages``
+    are the language versions that its executions may have, ascending, each with the time in ms
+    since which: that of the first deployment of a release with it. Only the store has them. They
+    are not pickled: a process of the release before could not load a field that it lacks.
     """
 
     store_id: str
@@ -42,6 +46,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     execution_actors: int
     dispatcher_actors: int
     secrets_digest: str = ""
+    languages: tuple[tuple[int, int], ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what processes tell each other."""
+        told = {name: getattr(self, name) for name in self.__struct_fields__}
+        del told["languages"]
+        return partial(type(self), **told), ()
 
 
 class Deployments(Protocol):

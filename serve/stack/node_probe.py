@@ -12,13 +12,13 @@ def probe(import_path: str) -> dict[str, Any]:
     """Return the facts of this node; it runs in the runtime environment of the deployment.
 
     Returns:
-        ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``,
-        the version of the code; ``namespace``, that of the actors; ``lacks``, sentences about
-        variables of Ray with whether they are errors; ``is_file``, whether the store is a file of
-        one machine; ``exposed``, whether there is no API key for an address beyond this machine;
-        ``guessable``, sentences about short keys; ``unknown``, sentences about variables that look
-        like settings; ``upgrade``, a sentence if the code stops writers of an earlier release;
-        ``health_checks``, the variables by which Ray looks after its nodes.
+        ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``
+        and ``language``, their versions; ``namespace``, that of the actors; ``lacks``, sentences
+        about variables of Ray, and whether they are errors; ``is_file``, whether the store is one;
+        ``exposed``, whether no API key is set; ``guessable``, sentences about short keys;
+        ``unknown``, sentences about variables that look like settings; ``upgrade``, a sentence if
+        the code stops writers of an earlier release; ``health_checks``, the variables by which Ray
+        looks after its nodes.
     """
     import importlib  # noqa: PLC0415 - what is imported above is not sent
     import os  # noqa: PLC0415
@@ -42,12 +42,12 @@ def probe(import_path: str) -> dict[str, Any]:
     if name and not hasattr(loaded, name.partition(".")[0]):
         own = "that of Rillflow is serve.app:app"
         return {**facts, "problem": f"import_path {import_path}: {module} has no {name}; {own}"}
-    store = _store(settings)
-    if "problem" in store:
+    if "problem" in (store := _store(settings)):
         return {**facts, **store}
     return {
         **facts,
         "code": deployed.code_version(),
+        "language": importlib.import_module("rillflow.language.versions").CURRENT,
         "namespace": settings.namespace,
         "lacks": [tuple(each) for each in variables.lacking(os.environ)],
         "is_file": settings.store_url.startswith("sqlite:"),

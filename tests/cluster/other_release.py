@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+from rillflow.language.versions import CURRENT
 from rillflow.ports.deployment import PROTOCOL
 from tests.cluster.processes import ROOT
 
@@ -23,19 +24,21 @@ _COLUMN: Final = "ALTER TABLE executions ADD COLUMN later TEXT"
 _TABLE: Final = "CREATE TABLE later (name TEXT)"
 
 
-def make_release(folder: Path, protocol: int, *, migrates: bool = False) -> Path:
-    """Copy the code into a folder, as the release that speaks a protocol.
+def make_release(
+    folder: Path, protocol: int, *, migrates: bool = False, language: int = CURRENT
+) -> Path:
+    """Copy the code into a folder, as the release that speaks a protocol, with a language version.
 
     One that ``migrates`` has an additive migration more.
     """
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__", "node_modules")
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    said = "PROTOCOL: Final = {}\n"
     path = folder / "rillflow" / "ports" / "deployment.py"
-    text = path.read_text(encoding="utf-8")
-    said = f"PROTOCOL: Final = {PROTOCOL}\n"
-    assert said in text
-    path.write_text(text.replace(said, f"PROTOCOL: Final = {protocol}\n"), encoding="utf-8")
+    _replace(path, said.format(PROTOCOL), said.format(protocol))
+    path = folder / "rillflow" / "language" / "versions.py"
+    _replace(path, "CURRENT: Final = CONTEXTS_BOUNDED\n", f"CURRENT: Final = {language}\n")
     if migrates:
         described = '\n    Migration("a table, and a column", is_additive=True),'
         _insert(folder / "rillflow" / _DESCRIBED[0], _DESCRIBED[1], described)
@@ -47,9 +50,13 @@ def make_release(folder: Path, protocol: int, *, migrates: bool = False) -> Path
 
 
 def _insert(path: Path, before: str, text: str) -> None:
+    _replace(path, before, text + before)
+
+
+def _replace(path: Path, before: str, after: str) -> None:
     content = path.read_text(encoding="utf-8")
     assert content.count(before) == 1, path
-    path.write_text(content.replace(before, text + before), encoding="utf-8")
+    path.write_text(content.replace(before, after), encoding="utf-8")
 
 
 def release_of_commit(folder: Path, commit: str = EARLIER_COMMIT) -> Path:

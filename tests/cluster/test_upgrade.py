@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.language.versions import CURRENT
 from rillflow.ports.deployment import PROTOCOL, protocol_of
 from rillflow.stores import schema_status
 from rillflow.stores.schema_status import MIGRATIONS, SchemaStatus
@@ -141,6 +142,37 @@ def test_a_node_that_dies_while_actors_are_replaced_costs_no_execution(
 
 def _pids(state: Any) -> set[int]:
     return {actor["pid"] for actor in state["actors"]}
+
+
+def test_going_back_across_a_language_version_is_refused_until_its_executions_have_ended(
+    cluster: ServeCluster, folder: Path, ours: str
+) -> None:
+    cluster.write(ours, **COUNTS)
+    cluster.control(f"upgrade {FILE}")
+    with Api(f"http://127.0.0.1:{cluster.port}") as api:
+        before = api.submit(SUSPENDED)
+        later = make_release(folder / "language", PROTOCOL, language=CURRENT + 1)
+        cluster.write(shipped(later, folder / "language.zip"), **COUNTS)
+        cluster.control(f"upgrade {FILE}")
+        begun = api.submit(SUSPENDED)
+        pids = _pids(cluster.cluster())
+        cluster.write(ours, **COUNTS)
+        refused = cluster.head.run(f"! rillflow cluster upgrade {FILE} 2>&1", cluster.folder)
+        for told in (refused, _until_refused(cluster)):
+            assert f"may have version {CURRENT + 1}, whose rules" in " ".join(told.split())
+        assert _pids(cluster.cluster()) == pids
+        assert api.trigger(begun, "wait", body={"go": True}).status == 200
+        assert api.end(begun).status == "SUCCEED"
+        assert "everything runs as wanted" in cluster.control(f"upgrade {FILE}")
+        assert api.trigger(before, "wait", body={"go": True}).status == 200
+        for each in (before, begun):
+            assert api.end(each).status == "SUCCEED"
+
+
+def _until_refused(cluster: ServeCluster) -> str:
+    """Deploy by ``serve deploy`` alone; return what Serve says of the replica."""
+    cluster.head.run(f"serve deploy {FILE}", cluster.folder)
+    return _until_told(cluster, "knows language versions up to")
 
 
 def test_a_release_that_is_not_the_next_one_is_refused_with_what_to_do(

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import pickletools
 import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -9,14 +10,23 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from rillflow.actors.connections.frames import ANSWER, REFUSAL, SocketConnection, exchanged
 from rillflow.actors.connections.sockets import SocketServer
 from rillflow.core.events import FOREACH_IN_PORTIONS
 from rillflow.errors import ProtocolError
-from rillflow.ports.deployment import PROTOCOL, UNSAID, protocol_of, refuse_distant
+from rillflow.ports.cluster import ActorReport, ControllerReport
+from rillflow.ports.deployment import (
+    PROTOCOL,
+    UNSAID,
+    Deployment,
+    protocol_of,
+    refuse_distant,
+)
 from rillflow.ports.executions import decode_refusal
 from rillflow.settings import Settings
+from tests.deployments import FIRST
 from tests.unit.wire_schema import methods, schema, stored
 
 WRITE_ANEW: Final = (
@@ -26,6 +36,21 @@ WRITE_ANEW: Final = (
 HEADER: Final = struct.Struct(">IQB")
 WITHIN_S: Final = 60.0
 DISTANT: Final = (PROTOCOL - 2, PROTOCOL + 2, 60)
+IN_PICKLES: Final = {
+    Deployment: (
+        *("store_id", "version", "partition_map", "settings_digest", "code_version"),
+        *("execution_actors", "dispatcher_actors", "secrets_digest"),
+    ),
+    ActorReport: (
+        *("name", "node", "pid", "life", "is_ready", "deployment", "code_version"),
+        *("execution_id", "partitions", "epoch", "hot", "calls"),
+    ),
+    ControllerReport: (
+        *("node", "pid", "wanted", "reasons", "steps", "restarts"),
+        *("fencings", "causes", "warnings"),
+    ),
+}
+"""What actors answer over Ray, with the fields that the release before knows."""
 NEAR: Final = (PROTOCOL - 1, PROTOCOL, PROTOCOL + 1)
 
 
@@ -168,6 +193,18 @@ def test_what_changes_a_replay_is_used_once_the_release_before_knows_it() -> Non
 def test_actors_have_the_methods_by_which_the_release_before_loads_their_classes() -> None:
     _, _, before = stored()
     assert methods() == before, "mark a new method with `sent_by_value`, and keep the others"
+
+
+def test_answers_over_ray_have_no_field_that_the_release_before_cannot_load() -> None:
+    deployment = replace(FIRST, languages=((1, 0),))
+    report = ActorReport(name="a", node="n", pid=1, life="l", is_ready=True, deployment=deployment)
+    controller = ControllerReport(
+        node="n", pid=1, wanted=deployment, reasons=[], steps=0, restarts={}
+    )
+    for each in (deployment, report, controller):
+        pickled = pickle.dumps(each)
+        strings = {told for _, told, _ in pickletools.genops(pickled) if isinstance(told, str)}
+        assert strings & set(each.__struct_fields__) == set(IN_PICKLES[type(each)])
 
 
 def test_settings_of_the_release_before_get_the_defaults_of_what_it_did_not_know() -> None:

@@ -11,9 +11,10 @@ from rillflow.core.redo.failed_parts import failed_parts, named_parts
 from rillflow.core.redo.names import refuse_unknown_names
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
 from rillflow.core.turn import Turn
+from rillflow.errors import ExecutionError
 from rillflow.jsontypes import decode_json
 from rillflow.language.budget import TotalBudget
-from rillflow.language.versions import CONTEXTS_BOUNDED
+from rillflow.language.versions import CONTEXTS_BOUNDED, unknown_rules
 
 
 def redo_requested(turn: Turn, event: RedoRequested) -> bool:
@@ -21,8 +22,13 @@ def redo_requested(turn: Turn, event: RedoRequested) -> bool:
 
     Returns:
         False for a repeated request of the parent.
+
+    Raises:
+        ExecutionError: The execution is of a later language than this release knows.
     """
     state = turn.state
+    if unknown := unknown_rules(state.language):
+        raise ExecutionError(unknown)
     if event.failed_only and event.exact:
         refuse_unknown_names(turn, event.tasks)
     if event.order:

@@ -471,6 +471,8 @@ class ActivationCache:
             for records in replay.portions:
                 await self._take(execution_id, replay, records)
             return replay.execution()
+        except StoreError as error:
+            raise self._unreadable(execution_id, error, f": {error}") from error
         except Exception as error:
             raise self._unreadable(execution_id, error) from error
 

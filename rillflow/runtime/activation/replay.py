@@ -12,9 +12,11 @@ from rillflow.core.encoding import codec
 from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
+from rillflow.core.status import UNFINISHED
 from rillflow.errors import StoreError
 from rillflow.gateways.outbound.threads import LARGE_BYTES
 from rillflow.jsontypes import DecodedEarly, ahead_of, most_weight_of
+from rillflow.language.versions import CURRENT, unknown_rules
 from rillflow.ports.executions import text_in
 from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -93,13 +95,14 @@ class Replay:
         """Begin with the snapshot, if there is one, and divide the records.
 
         Raises:
-            StoreError: It is damaged or of a newer format.
+            StoreError: It is damaged, of a newer format, or of a later language and unfinished.
         """
         snapshot = self._stored.snapshot
         if snapshot:
             state, weight = self._decoded or DecodedSnapshot(
                 codec.decode_state(snapshot), most_weight_of(snapshot)
             )
+            self._refuse_unknown_rules(state.language)
             self._execution = ActiveExecution(self._plan, state)
             self._execution.go_on_from((self._stored.snapshot_seq, weight, 0, len(snapshot)))
             yield
@@ -110,7 +113,8 @@ class Replay:
         """Handle one record after the other; the event of the ``last`` may be decoded already.
 
         Raises:
-            StoreError: The journal does not begin with a submission, or cannot be read.
+            StoreError: The journal does not begin with a submission, cannot be read, or is of a
+                later language and unfinished.
         """
         for number, record in enumerate(records, start=1):
             is_known = last is not None and number == len(records)
@@ -121,18 +125,28 @@ class Replay:
         """Return the execution after all steps.
 
         Raises:
-            StoreError: The journal is empty.
+            StoreError: The journal is empty, or that of an execution of a later language, which has
+                come to another end by rules that this release does not know.
         """
         if self._execution is None:
             raise StoreError(f"{self._stored.execution_id}: the journal is empty")
+        state = self._execution.state
+        if state.language > CURRENT and state.status.name.lower() != self._stored.status:
+            raise StoreError(unknown_rules(state.language))  # They have led to another end.
         self._execution.note_rest(rests=self._stored.rests or None)
         return self._execution
+
+    def _refuse_unknown_rules(self, language: int) -> None:
+        """Refuse an execution of a later language; one that has ended may be looked at."""
+        if language > CURRENT and self._stored.status in UNFINISHED:
+            raise StoreError(unknown_rules(language))
 
     def _take(self, record: bytes, event: Event | None) -> None:
         event = codec.decode_event(record) if event is None else event
         if self._execution is not None:
             handled = machine.handle(self._plan, self._execution.state, event)
         elif isinstance(event, ExecutionSubmitted):
+            self._refuse_unknown_rules(event.language)
             state, handled = machine.submit(self._plan, event)
             self._execution = ActiveExecution(self._plan, state)
         else:

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Protocol, TypeAlias
 
 from rillflow.backoff import Backoff
-from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.core.status import UNFINISHED
 from rillflow.errors import (
     DefectError,
     OverloadedError,
@@ -54,7 +54,6 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 Wait: TypeAlias = Callable[[ExecutionId, float], Awaitable[bool]]
 """Waits for the end of an execution; False if the time was not enough."""
-UNFINISHED: Final = tuple(status.name.lower() for status in DagStatus if not DAG_COMPLETED[status])
 
 
 class KeysOfExecutions(Protocol):

@@ -5,6 +5,7 @@ Used by `actors`, `serve` and `serve/stack`.
 
 import hashlib
 import json
+import time
 import uuid
 from functools import cache
 from importlib.metadata import version
@@ -14,7 +15,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from rillflow.errors import ConflictError
-from rillflow.ports.deployment import PROTOCOL, Deployment, Deployments
+from rillflow.language.versions import CURRENT
+from rillflow.ports.deployment import PROTOCOL, Deployment
+from rillflow.ports.storage.store import Store
+from rillflow.runtime.supervision.language_history import (
+    later_executions,
+    refuse_earlier_language,
+    with_language,
+)
 from rillflow.settings import Settings
 
 REPLICAS_ONLY: Final = frozenset(
@@ -80,12 +88,16 @@ def stated(settings: Settings, environment: str = "") -> Deployment:
 def of_stored(settings: Settings, stored: Deployment, environment: str = "") -> Deployment | None:
     """Return the stored state with the secrets of these settings; None if it is not theirs."""
     asked = stated(settings, environment)
-    named = replace(stored, secrets_digest=asked.secrets_digest)
+    named = replace(stored, secrets_digest=asked.secrets_digest, languages=())
     return named if named == _named(asked, stored) else None
 
 
 def following(
-    asked: Deployment, stored: Deployment | None, running: Deployment | None, new_id: str
+    asked: Deployment,
+    stored: Deployment | None,
+    running: Deployment | None,
+    new_id: str,
+    at_ms: int = 0,
 ) -> Deployment:
     """Return the wanted state that has what is asked for: the stored one, or its successor.
 
@@ -94,10 +106,13 @@ def following(
         stored: The wanted state in the store.
         running: What the controller holds, which knows secrets; None when there is none.
         new_id: Names the store, where it has no name.
+        at_ms: The time, at which a new language version begins.
     """
     if stored is None:
-        return replace(asked, store_id=new_id, version=1, partition_map=1)
-    named = _named(asked, stored)
+        first = ((CURRENT, 0),)
+        return replace(asked, store_id=new_id, version=1, partition_map=1, languages=first)
+    languages = with_language(stored.languages, CURRENT, at_ms)
+    named = replace(_named(asked, stored), languages=languages)
     # A later version than that of the controller was written by a replica that starts as this one.
     knows_other_secrets = (
         running is not None
@@ -125,11 +140,11 @@ def _named(asked: Deployment, stored: Deployment) -> Deployment:
 
 async def record(
     settings: Settings,
-    store: Deployments,
+    store: Store,
     running: Deployment | None = None,
     environment: str = "",
 ) -> Deployment:
-    """Keep in the store what settings ask for, and return it with its version.
+    """Keep in the store what settings ask for, and return it as processes tell it each other.
 
     Args:
         settings: What actors are to be started with.
@@ -139,16 +154,19 @@ async def record(
 
     Raises:
         StoreError: The store cannot be read or written.
+        ProtocolError: Executions in the store have not ended that may be of a later language
+            version than this release knows.
     """
+    later = await later_executions(store, CURRENT)
+    refuse_earlier_language("this release of Rillflow", CURRENT, later)
     asked = stated(settings, environment)
     for _ in range(TRIES):
         stored = await store.deployment()
-        wanted = following(asked, stored, running, uuid.uuid4().hex)
+        wanted = following(asked, stored, running, uuid.uuid4().hex, time.time_ns() // 1_000_000)
         after_version = stored.version if stored is not None else 0
-        if stored is not None and wanted.version == stored.version:
-            return wanted
-        if await store.set_deployment(wanted, after_version=after_version):
-            return wanted
+        is_stored = stored is not None and wanted.version == stored.version
+        if is_stored or await store.set_deployment(wanted, after_version=after_version):
+            return replace(wanted, languages=())
     raise ConflictError("others keep changing the wanted state of this deployment at once")
 
 

@@ -33,6 +33,7 @@ from rillflow.core.tasks.function_tasks import FLOW_PATTERNS
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import StoreError
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.versions import unknown_rules
 
 MOST_CHANGES: Final = 50
 MOST_SEGMENTS: Final = 100
@@ -175,6 +176,8 @@ class Recorder:
         if self._state is not None:
             handled = machine.handle(self.plan, self._state, event, noted)
         elif isinstance(event, ExecutionSubmitted):
+            if unknown := unknown_rules(event.language):
+                raise StoreError(unknown)
             self._state, handled = machine.submit(self.plan, event, noted)
             given = [Write("", "", {}, turns[0].first_context)]
         else:
