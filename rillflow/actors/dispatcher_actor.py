@@ -10,6 +10,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import ray
 from msgspec.structs import replace
@@ -35,10 +36,12 @@ from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.jobs.gateway import RayJobGateway
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import ACTOR_SCHEME, JOB_SCHEME, SCHEME, SERVE_SCHEME
+from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import Delegation
 from rillflow.runtime.dispatch.measuring import MeasuredGateway, read_hosts
 from rillflow.runtime.dispatch.progress import ProgressDelivery
+from rillflow.runtime.dispatch.suspect_calls import SuspectCalls
 from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.endpoints.drain import Drain
 from rillflow.runtime.process.clock import SystemClock
@@ -72,10 +75,6 @@ class DispatcherActor:
         of_ray = ray_settings(settings, name, self._socket.beside("calls"))
         ray_tasks, ray_calls, ray_jobs = _ray_gateways(registry, of_ray, budget)
 
-        def lost(call: CallId) -> None:
-            ray_tasks.lost(call)
-            ray_jobs.lost(call)
-
         def hosts() -> list[HostState]:
             return [*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts(), *ray_jobs.hosts()]
 
@@ -92,12 +91,13 @@ class DispatcherActor:
             connect=self._connect,
             hosts=hosts,
             settled=ray_tasks.settled,
-            lost=lost,
+            lost=partial(_lost, ray_tasks, ray_jobs),
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
             delegated=_gateway_of_others(settings, budget),
             passes_on=None if self._delegation is None else measured,
             queues=measured,
+            suspects=_suspects(registry, name, settings),
         )
         self._measure(hosts)
         self._progress = ray_tasks.progress
@@ -204,6 +204,18 @@ def _ray_gateways(
     registry.register(ACTOR_SCHEME, calls)
     registry.register(SERVE_SCHEME, calls)
     return tasks, calls, jobs
+
+
+def _lost(tasks: RayTaskGateway, jobs: RayJobGateway, call: CallId) -> None:
+    """End what an earlier process has begun on Ray, and nobody waits for."""
+    tasks.lost(call)
+    jobs.lost(call)
+
+
+def _suspects(registry: GatewayRegistry, name: str, settings: Settings) -> SuspectCalls:
+    """Return what makes calls that were under way when earlier processes of a dispatcher died."""
+    record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
+    return SuspectCalls(record, SystemClock(), registry.calls_plugin)
 
 
 def _delegation(

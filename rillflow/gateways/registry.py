@@ -145,6 +145,13 @@ class GatewayRegistry:
         if self._http is not None:
             self._http.delegates = delegates
 
+    def calls_plugin(self, request: DispatchRequest) -> bool:
+        """Tell whether a plugin makes a call."""
+        try:
+            return isinstance(self._gateway_for(request), PluginGateway)
+        except GatewayError:
+            return False
+
     def register(self, protocol: str, gateway: Gateway) -> None:
         """Register a gateway for a protocol, in place of an earlier one."""
         self._built_in[protocol] = gateway

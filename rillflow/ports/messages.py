@@ -65,7 +65,8 @@ class Dispatches(msgspec.Struct, frozen=True, tag="Order", array_like=True):
     """Dispatches for one process of a dispatcher; answered with the token of its process.
 
     ``epoch`` identifies the process of the sender, and ``number`` counts its messages. Both grow,
-    so a message with smaller ones than the last is outdated.
+    so a message with smaller ones than the last is outdated. ``suspects`` are those of its calls
+    that were under way when a process of the dispatcher died, with how many have died so.
     """
 
     sender: str
@@ -73,6 +74,7 @@ class Dispatches(msgspec.Struct, frozen=True, tag="Order", array_like=True):
     number: int
     life: bytes
     requests: list[DispatchRequest]
+    suspects: list[tuple[tuple[str, str, int, int], int]] = []
 
 
 class CancelDispatches(msgspec.Struct, frozen=True, tag="CancelOrder", array_like=True):

@@ -17,6 +17,8 @@ from functools import partial
 from itertools import chain, islice
 from typing import Final, Protocol, TypeAlias
 
+from msgspec.structs import replace
+
 from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
 from rillflow.gateways.limits.answer_budget import CallId
@@ -228,6 +230,10 @@ class _DispatcherLink:
         self._looked_at = 0
         self._queue = OrderQueue()
         self.unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
+        self._deaths: dict[CallId, int] = {}
+        """How many processes have died while they made a call; of those that have not ended since.
+
+        Only after a death, and until the next one, it has calls that were answered."""
         self.input_bytes = 0
         self._sending: asyncio.Task[None] | None = None
         self._granting: asyncio.Task[None] | None = None
@@ -369,11 +375,19 @@ class _DispatcherLink:
             return
         if self._process_token:
             log.warning("dispatcher_restarted", extra={"calls": len(self.unanswered)})
+            self._note_death()
             await self._keep_awaited(token)
         self._process_token = token
         self.room.clear()
         self._queue.clear()
         self._queue.add(filter(self.room.enter, self.unanswered.values()))
+
+    def _note_death(self) -> None:
+        """Count the death of a process against the calls that it has been ordered to make."""
+        waiting = {request.call for request in chain(self._queue, self.room)}
+        self._deaths = {
+            call: self._deaths.get(call, 0) + 1 for call in self.unanswered if call not in waiting
+        }
 
     async def _keep_awaited(self, token: bytes) -> None:
         """Keep the calls that are awaited; of the others, some go on without their dispatcher.
@@ -405,6 +419,9 @@ class _DispatcherLink:
         self._number += 1
         epoch = self.owner.epoch if self.owner is not None else 0
         order = Dispatches(self._sender, epoch, self._number, self._process_token, batch)
+        if deaths := self._deaths:
+            suspects = [(call, deaths[call]) for each in batch if (call := each.call) in deaths]
+            order = replace(order, suspects=suspects)
         try:
             data = encode_message(order)
         except Exception as error:  # noqa: BLE001 - one request must not stop the others

@@ -7,7 +7,8 @@ Used by `runtime/dispatch/client.py`.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from rillflow.ids import workspace_of
@@ -67,6 +68,9 @@ class OrderQueue:
             else:
                 del waiting[workspace]
         return order
+
+    def __iter__(self) -> Iterator[DispatchRequest]:
+        return chain.from_iterable(self._waiting.values())
 
     def _queue_of(self, request: DispatchRequest) -> deque[DispatchRequest]:
         workspace = workspace_of(request.execution_id)

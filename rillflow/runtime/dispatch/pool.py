@@ -6,10 +6,11 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
 from itertools import islice
-from types import CoroutineType
+from types import CoroutineType, MappingProxyType
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -21,9 +22,11 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, Gateway, failed
 from rillflow.runtime.dispatch.outbox import AnswerOutbox
+from rillflow.runtime.dispatch.suspect_calls import SuspectCalls
 
 log = logging.getLogger("rillflow.dispatch")
 
+NO_DEATHS: Final[Mapping[CallId, int]] = MappingProxyType({})
 COMPLETION = "completion"
 ENDED = "the answer is not awaited any more: its execution or attempt has ended"
 MANY = 128
@@ -60,14 +63,17 @@ class DispatchPool:
         *,
         passes_on: DelegationGateway | None = None,
         queues: TurnGateway | None = None,
+        suspects: SuspectCalls | None = None,
     ) -> None:
         """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes.
 
         With a ``least_taken`` of 0, a call whose answer was accepted may be ordered anew.
         ``settled`` is told of each call whose answer is durable. ``passes_on`` has others make
         calls whose turn has come here. ``queues`` has calls wait for their turns without a task.
+        ``suspects`` makes those that were under way at deaths.
         """
         self._queues = queues
+        self._suspects = suspects
         self._settled = settled
         self._passes_on = passes_on
         self._budget = budget or AnswerBudget(sys.maxsize)
@@ -103,8 +109,13 @@ class DispatchPool:
             told.append(f"{answered} answers that {sender} has not taken")
         return told
 
-    def send(self, requests: Sequence[DispatchRequest]) -> None:
-        """Add requests without waiting."""
+    def send(
+        self, requests: Sequence[DispatchRequest], deaths: Mapping[CallId, int] = NO_DEATHS
+    ) -> None:
+        """Add requests without waiting; ``deaths`` count against some of them."""
+        suspects = self._suspects
+        if suspects is not None and (deaths or suspects.knows_fatal):
+            requests = self._send_suspects(requests, deaths, suspects)
         passes_on = self._passes_on
         if passes_on is not None and (not passes_on.is_passing or self._budget.is_full):
             passes_on = None
@@ -118,6 +129,25 @@ class DispatchPool:
         if self._inherited:
             for request in requests:
                 self._inherited.pop(request.call, None)
+
+    def _send_suspects(
+        self,
+        requests: Sequence[DispatchRequest],
+        deaths: Mapping[CallId, int],
+        suspects: SuspectCalls,
+    ) -> list[DispatchRequest]:
+        """Make calls that may be fatal, each by itself; return the others."""
+        others: list[DispatchRequest] = []
+        for request in requests:
+            call = request.call
+            if call in self._under_way or call in self._taken:
+                self._inherited.pop(call, None)
+            elif call in deaths or suspects.is_fatal(request):
+                making = suspects.made(request, deaths.get(call, 0), self._attempt)
+                self._under_way[call] = asyncio.create_task(self._call(request, making))
+            else:
+                others.append(request)
+        return others
 
     def _add(
         self,

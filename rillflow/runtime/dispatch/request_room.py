@@ -105,6 +105,9 @@ class RequestRoom:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def __iter__(self) -> Iterator[DispatchRequest]:
+        return (each for queue in self._waiting.values() for each in queue.values())
+
     def _granted(self) -> Iterator[DispatchRequest]:
         while (workspace := self._next()) is not None:
             queue = self._waiting[workspace]

@@ -35,6 +35,7 @@ from rillflow.ports.messages import (
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.dispatch.delegation import DELEGATES, dispatcher_of
 from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.dispatch.suspect_calls import SuspectCalls
 from rillflow.runtime.endpoints.drain import Drain
 
 MOST_SENDERS: Final = 1000
@@ -73,6 +74,7 @@ class DispatcherEndpoint:
         delegated: Gateway | None = None,
         passes_on: DelegationGateway | None = None,
         queues: TurnGateway | None = None,
+        suspects: SuspectCalls | None = None,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
@@ -83,8 +85,10 @@ class DispatcherEndpoint:
         executions of a sender may move to another sender. What other dispatchers delegate is called
         through ``delegated``: its turn has come where it is from. ``passes_on`` passes calls of
         others on to them, once their turn has come here. ``queues`` has calls wait for that.
+        ``suspects`` makes calls that were under way when earlier processes died.
         """
         self._queues = queues
+        self._suspects = suspects
         self._passes_on = passes_on
         self._shares = shares
         self._delegated = delegated or gateway
@@ -177,7 +181,11 @@ class DispatcherEndpoint:
             self._pools.pop(other).drop()
 
     def _carry_out(self, order: Dispatches) -> None:
-        self._pool_of(order.sender).send(self._take_over(order))
+        pool, requests = self._pool_of(order.sender), self._take_over(order)
+        if order.suspects:
+            pool.send(requests, dict(order.suspects))
+        else:
+            pool.send(requests)
 
     def _take_over(self, order: Dispatches) -> Sequence[DispatchRequest]:
         """Give a sender the calls under way of others, whose executions are its own now.
@@ -244,6 +252,7 @@ class DispatcherEndpoint:
             settled=self._settled,
             passes_on=self._passes_on,
             queues=self._queues,
+            suspects=self._suspects,
         )
         if self._shares(sender):
             self._sharing[sender] = pool
