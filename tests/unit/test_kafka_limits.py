@@ -277,7 +277,10 @@ class Asked(NamedTuple):
 
 
 class Consumer:
-    """What fetches."""
+    """What fetches, and holds nothing."""
+
+    def __init__(self) -> None:
+        self._records: dict[object, object] = {}
 
 
 async def test_each_fetch_of_the_library_has_its_pace() -> None:

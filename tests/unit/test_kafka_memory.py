@@ -51,6 +51,8 @@ class Consumer:
     def __init__(self, partitions: int, **changes: Any) -> None:
         self._at = {TopicPartition("t", number): 0 for number in range(partitions)}
         self._changes = changes
+        self._fetcher = self
+        self._records: dict[TopicPartition, Any] = {}
         self.unreadable: set[TopicPartition] = set()
         self.paused: set[TopicPartition] = set()
 
@@ -62,11 +64,11 @@ class Consumer:
     def assignment(self) -> set[TopicPartition]:
         return {*self._at}
 
-    def pause(self, place: TopicPartition) -> None:
-        self.paused.add(place)
+    def pause(self, *places: TopicPartition) -> None:
+        self.paused.update(places)
 
-    def resume(self, place: TopicPartition) -> None:
-        self.paused.remove(place)
+    def resume(self, *places: TopicPartition) -> None:
+        self.paused.difference_update(places)
 
     async def end_offsets(self, places: set[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(places, LONG)

@@ -26,7 +26,8 @@ from rillflow.gateways.kafka.record_room import OwnRoom
 from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.jsontypes import JsonObject, memory_of
 from rillflow.ports.triggers import TriggerEvent
-from rillflow.private_apis.kafka_client.limits import UnreadPartitionError
+from rillflow.private_apis.kafka_client.fetched import let_go
+from rillflow.private_apis.kafka_client.limits import UnreadPartitionError, is_full
 from rillflow.triggers.kafka_records import (
     WORKSPACE_HEADER,
     Record,
@@ -93,6 +94,8 @@ class KafkaClient:
         self._looked_s = 0.0
         self._unread: dict[int, tuple[str, float]] = {}
         """Why a partition is not read, and when it is tried again."""
+        self._aside: set[TopicPartition] = set()
+        """Busy partitions that are not fetched from, so that others are."""
         self.unread = ""
         self.again_s = AGAIN_S
         self.behind: int | None = None
@@ -105,6 +108,7 @@ class KafkaClient:
         for place in self._held.keys() - assigned:
             del self._held[place]  # Whoever has the partition now reads them again.
         self._read_again(assigned)
+        self._share_what_is_fetched(assigned, busy)
         free = [
             each
             for each in assigned
@@ -136,9 +140,31 @@ class KafkaClient:
     def _leave(self, error: UnreadPartitionError) -> None:
         """Read no more of a partition for a while; the others go on."""
         if error.place in self._consumer.assignment():
+            let_go(self._consumer._fetcher, [error.place])  # noqa: SLF001 - no public one
             self._consumer.pause(error.place)
             self._unread[error.place.partition] = str(error), time.monotonic() + self.again_s
             self._tell_unread()
+
+    def _share_what_is_fetched(
+        self, assigned: Collection[TopicPartition], busy: Collection[int]
+    ) -> None:
+        """Fetch again of partitions that are not busy any more.
+
+        While this consumer holds as much as it may, let go of what it holds of those that are busy.
+        """
+        again = [each for each in self._aside if each.partition not in busy or each not in assigned]
+        self._aside.difference_update(again)
+        self._consumer.resume(*(each for each in again if self._is_read(each, assigned)))
+        fetcher = self._consumer._fetcher  # noqa: SLF001 - no public one
+        if is_full(fetcher):
+            set_aside = [each for each in assigned if each.partition in busy]
+            set_aside = [each for each in set_aside if self._is_read(each, assigned)]
+            gone = let_go(fetcher, set_aside)
+            self._consumer.pause(*gone)
+            self._aside.update(gone)
+
+    def _is_read(self, place: TopicPartition, assigned: Collection[TopicPartition]) -> bool:
+        return place in assigned and place.partition not in self._unread
 
     def _read_again(self, assigned: Collection[TopicPartition]) -> None:
         """Try partitions again whose time has come, and forget those of others."""
@@ -181,6 +207,7 @@ class KafkaClient:
         place = TopicPartition(record.topic, record.partition)
         self._held.pop(place, None)
         self._room.give_back(record.partition)
+        let_go(self._consumer._fetcher, [place])  # noqa: SLF001 - no public one
         if place in self._consumer.assignment():  # otherwise whoever has it now reads it again
             self._consumer.seek(place, record.offset)
 

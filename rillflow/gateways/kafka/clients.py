@@ -16,9 +16,10 @@ from rillflow.triggers.kafka import default_group
 CLIENT_ID: Final = "rillflow"
 REQUEST_MS: Final = 10_000
 """How long a broker may take for an answer."""
-FETCHED_BYTES: Final = 4 << 20
-"""What a broker sends at once, unless a single record is larger."""
-FETCHED_OF_PARTITION: Final = 1 << 20
+FETCHED_BYTES: Final = 1 << 20
+"""What a broker sends at once, unless a single batch is larger."""
+FETCHED_OF_PARTITION: Final = 256 << 10
+MOST_SENT_BYTES: Final = 8 << 20
 MOST_IDLE_MS: Final = 86_400_000
 """A reader that waits for room is alive: it is not to be taken for one that is stuck."""
 RECONSIDERED_MS: Final = 60_000
@@ -50,7 +51,7 @@ def producer_of(
     """Return a producer of dead letters."""
     return AIOKafkaProducer(
         acks="all",
-        max_request_size=2 * FETCHED_BYTES,
+        max_request_size=MOST_SENT_BYTES,
         **_connection(settings, password, ca_file),
     )
 

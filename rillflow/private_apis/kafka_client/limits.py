@@ -26,7 +26,9 @@ from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
 from rillflow.private_apis.kafka_client.batches import DECODERS
+from rillflow.private_apis.kafka_client.fetched import FULL_S, held_bytes, share_bytes
 from rillflow.private_apis.kafka_client.records import bounded
+from rillflow.private_apis.kafka_client.unpacked import bound_unpacking
 
 MOST_ITERATIONS: Final = 100_000
 """How often a broker may have a password hashed; Kafka's own default is 4,096."""
@@ -92,6 +94,7 @@ def bound_kafka() -> None:
         parsed._read_msg = bounded(parsed._read_msg)  # noqa: SLF001 - the same
     if not hasattr(fetcher._proc_fetch_request, "__wrapped__"):  # noqa: SLF001 - it is replaced
         fetcher._proc_fetch_request = paced(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
+    bound_unpacking(batches, importlib.import_module(_FETCHER))
 
 
 class ReadPace:
@@ -123,8 +126,13 @@ _Fetch: TypeAlias = Callable[[Any, Any, int, Any], Awaitable[bool]]
 _paces: weakref.WeakKeyDictionary[Any, dict[int, ReadPace]] = weakref.WeakKeyDictionary()
 
 
+def is_full(fetcher: Any) -> bool:
+    """Tell whether a consumer holds as much of what was fetched as is its share."""
+    return held_bytes(fetcher) >= share_bytes(len(_paces))
+
+
 def paced(fetch: _Fetch) -> _Fetch:
-    """Have fetches of a broker begin in their pace."""
+    """Have fetches of a broker begin in their pace, and none while the consumer holds its share."""
 
     @functools.wraps(fetch)
     async def wrapped(fetcher: Any, assignment: Any, node_id: int, request: Any) -> bool:
@@ -135,6 +143,9 @@ def paced(fetch: _Fetch) -> _Fetch:
             for partition, offset, _ in partitions
         ]
         try:
+            if is_full(fetcher):
+                await asyncio.sleep(FULL_S)
+                return False
             await asyncio.sleep(pace.pause_s(asked, asyncio.get_running_loop().time()))
         except asyncio.CancelledError:
             return False  # as the method does, whose caller waits for it

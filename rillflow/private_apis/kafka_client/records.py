@@ -1,5 +1,9 @@
 """Reads the records of a batch, whatever the names of their headers, and not too many headers.
 
+A broker numbers the records of a batch, and keeps the numbers that a producer has written into it
+as they are, unless the batch is compressed. The library believes these, so a wrong one would have
+it pass over records of others. Here a record has the number of its place.
+
 aiokafka parses each header in Python, and a record of 4 KB, compressed, can have two million. Of a
 record with too many only the first are read, one more than may be, so that whoever takes it finds
 them too many.
@@ -10,6 +14,7 @@ Used by `private_apis/kafka_client/limits.py`.
 import functools
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
@@ -31,8 +36,8 @@ class _Headers(NamedTuple):
 
 
 def bounded(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Have a record be read with so many headers at most, whatever their names."""
-    read = _of_any_names(read)
+    """Have a record be read in its place, with so many headers at most, whatever their names."""
+    read = _in_place(_of_any_names(read))
 
     @functools.wraps(read)
     def wrapped(batch: Any) -> Any:
@@ -45,6 +50,25 @@ def bounded(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return read(batch)
         finally:
             batch._buffer, batch._pos = content, headers.end  # noqa: SLF001 - the same
+
+    return wrapped
+
+
+def _in_place(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Have a record have the offset that the broker knows it by, whatever its producer wrote.
+
+    Batches that were compacted have gaps, and in these it is at least one of the batch.
+    """
+
+    @functools.wraps(read)
+    def wrapped(batch: Any) -> Any:
+        record = read(batch)
+        first, last = batch.base_offset, batch.base_offset + batch.last_offset_delta
+        if batch._num_records == batch.last_offset_delta + 1:  # noqa: SLF001 - as the method replaced
+            offset = first + batch._next_record_index  # noqa: SLF001 - the same
+        else:
+            offset = min(max(record.offset, first), last)
+        return record if offset == record.offset else replace(record, offset=offset)
 
     return wrapped
 
@@ -140,7 +164,9 @@ def _differences() -> Iterator[str]:
         "length, pos = decode_varint(buffer, pos)",
         "header_count, pos = decode_varint(buffer, pos)",
         '.decode("utf-8")',
+        "offset = self.base_offset + offset_delta",
     )
+    yield from missing(parsed, "base_offset", "last_offset_delta")
     yield from missing(importlib.import_module(CODES), "decode_varint", "encode_varint")
 
 
