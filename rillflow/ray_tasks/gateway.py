@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.limits.concurrency import caller_of
+from rillflow.ids import workspace_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.limits.call_slots import CallSlots
@@ -145,7 +146,8 @@ class RayTaskGateway:
             if options.batch is None and len(request.input) > SMALL_BYTES:
                 async with self._place(request, len(request.input)):
                     call = await self._function_call(request, number)
-                    return await self._shared.alone(call, options)
+                    workspace = workspace_of(request.execution_id)
+                    return await self._shared.alone(call, options, workspace)
             call = await self._function_call(request, number)
             if options.batch is not None:
                 return await self._batches.result(request, call, options)

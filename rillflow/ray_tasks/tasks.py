@@ -213,8 +213,10 @@ class RayTasks:
         self._prepared: LRUCache[tuple[Any, FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
         self._ending: TaskSet[None] = TaskSet()
 
-    async def start(self, call: FunctionCall, options: CallOptions) -> Any:
+    async def start(self, call: FunctionCall, options: CallOptions, workspace: str) -> Any:
         """Start a function, and return the reference to what it returns, bytes or a ``Result``.
+
+        Large inputs of a ``workspace`` do not hold up those of others.
 
         Raises:
             GatewayError: There is no such runtime environment.
@@ -225,7 +227,7 @@ class RayTasks:
             len(call.fields),
             lambda: prepared.remote(_encoder.encode(call)),
             self.end,
-            workspace=_workspace_of(call),
+            workspace=workspace,
         )
 
     def start_now(self, call: FunctionCall, options: CallOptions) -> Any:
@@ -237,7 +239,7 @@ class RayTasks:
         """
         return self._prepare(run, call.target, options).remote(_encoder.encode(call))
 
-    async def start_batch(self, batch: BatchCall, options: CallOptions) -> Any:
+    async def start_batch(self, batch: BatchCall, options: CallOptions, workspace: str) -> Any:
         """Start a function over many inputs; the reference is to bytes or a list of ``Result``.
 
         Raises:
@@ -250,7 +252,7 @@ class RayTasks:
             size_bytes,
             lambda: prepared.remote(_encoder.encode(batch)),
             self.end,
-            workspace=_workspace_of(batch.call),
+            workspace=workspace,
         )
 
     def ray_options(self, options: CallOptions) -> dict[str, Any]:
@@ -323,11 +325,6 @@ async def started(
     except asyncio.CancelledError:
         starting.add_done_callback(lambda ended: _end_begun(ended, end))
         raise
-
-
-def _workspace_of(call: FunctionCall) -> str:
-    """Return what the store of artifacts calls the workspace of a call, where there is a store."""
-    return "" if call.artifacts is None else call.artifacts.execution.partition("-")[0]
 
 
 def _end_begun(starting: "asyncio.Future[Any]", end: Callable[[Any], None]) -> None:

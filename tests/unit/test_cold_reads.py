@@ -8,11 +8,12 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from rillflow.core.events import WakeUpReceived
+from rillflow.core.plan import Plan
 from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query
@@ -20,6 +21,7 @@ from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES, RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES
+from rillflow.runtime.aio.workspace_places import MOST_OF_ONE
 from rillflow.runtime.owner.cold_reads import (
     MOST_AT_ONCE,
     MOST_WAITING,
@@ -44,7 +46,7 @@ class CountingStore(MemoryStore):
 
     def begin(self) -> None:
         """Count from now on."""
-        self.most = self.most_large = self.large = 0
+        self.most = self.most_large = self.large = self.loads = 0
         self._under_way: list[bool] = []
 
     async def load(
@@ -53,6 +55,7 @@ class CountingStore(MemoryStore):
         is_large = most_bytes is None
         self._under_way.append(is_large)
         self.large += is_large
+        self.loads += 1
         self.most = max(self.most, len(self._under_way))
         self.most_large = max(self.most_large, sum(self._under_way))
         await asyncio.sleep(0)
@@ -313,3 +316,31 @@ async def test_two_that_run_and_do_not_fit_together_each_have_their_time_in_memo
 def woken(execution_id: ExecutionId) -> Delivery:
     event = WakeUpReceived(at_ms=2, data=b"{}", task="wait")
     return Delivery(execution_id=execution_id, event=event)
+
+
+async def test_events_of_a_workspace_have_read_so_many_executions_that_wait(
+    owned: Counted,
+) -> None:
+    many = await owned.cold(MOST_OF_ONE + 9, 100, "busy")
+    [other] = await owned.cold(1, 100)
+    activations = owned.owner._activations
+    gate, plan_of = asyncio.Event(), activations.plans.get
+
+    async def held(definition_id: str, **options: Any) -> Plan:
+        if options["workspace"] == "busy":
+            await gate.wait()
+        return await plan_of(definition_id, **options)
+
+    activations.plans.get = held  # type: ignore[method-assign]  # as if it took long to prepare
+    owned.counting.begin()
+    waiting = [asyncio.create_task(activations.lease(each)) for each in many]
+    async with asyncio.timeout(SHORT_S):
+        found = await activations.lease(other)
+        assert found is not None
+        assert owned.counting.loads == MOST_OF_ONE + 1
+        gate.set()
+        leased = await asyncio.gather(*waiting)
+    for execution in (found, *leased):
+        assert execution is not None
+        activations.release(execution)
+    assert len(activations._places) == 0

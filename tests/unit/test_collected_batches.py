@@ -25,6 +25,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.started: list[list[bytes]] = []
+        self.workspaces: list[str] = []
         self.ended: list[Any] = []
         self.references: list[asyncio.Future[Any]] = []
         self.refusal: Exception | None = None
@@ -36,8 +37,9 @@ class Workers:
             self._changed.clear()
             await self._changed.wait()
 
-    async def start_batch(self, batch: BatchCall, options: CallOptions) -> Any:
+    async def start_batch(self, batch: BatchCall, options: CallOptions, workspace: str) -> Any:
         assert options.batch
+        self.workspaces.append(workspace)
         if self.refusal is not None:
             raise self.refusal
         self.started.append(list(batch.inputs))
@@ -88,6 +90,7 @@ async def test_calls_of_the_same_moment_go_out_together() -> None:
     calls = [result(collected, text) for text in (b"a", b"b")]
     await workers.begun(1)
     assert workers.started == [[b"a", b"b"]]
+    assert workers.workspaces == ["a"], "by which large inputs take turns"
     workers.finish(0)
     assert [one.body for one in await asyncio.gather(*calls)] == [b"A", b"B"]
 

@@ -18,7 +18,7 @@ from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.storage.store import StoredExecution
-from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
+from rillflow.runtime.activation.active_execution import ActiveExecution, Stage, WorkspaceMemory
 from rillflow.runtime.activation.hot_executions import (
     BYTES_PER_ENCODED,
     LARGEST_FOLDED,
@@ -28,7 +28,6 @@ from rillflow.runtime.activation.hot_executions import (
     HotExecutions,
 )
 from rillflow.runtime.activation.replay import replay
-from rillflow.runtime.activation.workspace_memory import WorkspaceMemory
 from tests.submissions import submission_event
 
 PLAN = Plan(
@@ -99,6 +98,17 @@ async def test_one_that_grows_makes_others_leave_but_not_those_in_use() -> None:
     hosted["d"].note_event(b"." * 400, Handled([]))
     hot.weigh(hosted["d"])
     assert _names(hot, "a", "b", "c", "d") == ["a", "b", "d"]
+
+
+def test_too_many_leave_once_they_are_not_in_use_any_more() -> None:
+    hot = HotExecutions(1, PLENTY)
+    used = _filled(hot, a=0)["a"]
+    used.begin_lease()
+    last = _filled(hot, b=0)["b"]
+    assert _names(hot, "a", "b") == ["a", "b"]
+    used.end_lease()
+    hot.grown(last)
+    assert _names(hot, "a", "b") == ["b"]
 
 
 def test_what_has_left_takes_nothing() -> None:

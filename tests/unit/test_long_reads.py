@@ -24,6 +24,7 @@ from rillflow.ports.messages import Calls, decode_owner_message
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.aio.thread_pool import DEFINITIONS_OF_ONE, FOR_DEFINITIONS, FairPriorityThread
+from rillflow.runtime.aio.workspace_places import MOST_OF_ONE
 from rillflow.runtime.definitions.catalogue import (
     Plans,
     is_ready_at_once,
@@ -315,3 +316,23 @@ async def test_a_work_that_fails_tells_why_and_the_next_is_done() -> None:
     with pytest.raises(ValueError, match="no"):
         await thread.run("shop", lambda: int("no"))
     assert await thread.run("shop", lambda: 5) == 5
+
+
+async def test_replays_and_sub_flows_that_wait_have_read_so_many_texts_of_a_workspace(
+    owned: Owned,
+) -> None:
+    many = [await owned.add(long_definition(number)) for number in range(MOST_OF_ONE + 9)]
+    other = await owned.add(SUSPENDED)
+    texts = Texts(owned.store)
+    plans, gate = Plans(texts), threading.Event()  # type: ignore[arg-type]  # all that is asked
+    held = asyncio.create_task(FOR_DEFINITIONS.run("gate", gate.wait))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(plans.get(each, workspace="busy")) for each in many]
+    await _until(lambda: len(texts.read) >= MOST_OF_ONE)
+    assert (await plans.get(other, workspace="shop")).definition_id == other
+    assert len(texts.read) == MOST_OF_ONE + 1
+    gate.set()
+    made = await asyncio.gather(*waiting)
+    await held
+    assert [plan.definition_id for plan in made] == many
+    assert len(plans._places) == 0

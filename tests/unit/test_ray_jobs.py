@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,7 @@ from rillflow.settings import Settings
 from tests.spec.documented import blocks_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "ray.md"
+WAIT_S: Final = 60.0
 HOSTILE: Final = {"text": "$(touch hurt) `touch hurt` '\"; touch hurt #\n\\"}
 
 
@@ -126,7 +128,32 @@ async def test_without_a_job_server_the_failure_says_so() -> None:
     jobs = Jobs()
     jobs._client = object()
     with pytest.raises(GatewayError, match="this Ray has no job server"):
-        await jobs._ask(ask)
+        await jobs._ask("w", ask)
+
+
+class SlowClient:
+    """A client whose server answers once it may; it tells which jobs it was asked for."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.asked: list[str] = []
+
+    def get_job_info(self, submission_id: str) -> str:
+        self.asked.append(submission_id)
+        if submission_id.startswith("many") and not self.may_answer.wait(WAIT_S):
+            raise RuntimeError("nobody lets it answer")
+        return submission_id
+
+
+async def test_questions_for_the_jobs_of_a_workspace_leave_threads_to_others() -> None:
+    jobs, client = Jobs(), SlowClient()
+    jobs._client = client
+    many = [asyncio.create_task(jobs.info(f"many {number}", "many")) for number in range(20)]
+    async with asyncio.timeout(WAIT_S / 2):
+        assert await jobs.info("other", "few") == "other"
+    assert len([each for each in client.asked if each.startswith("many")]) <= 2
+    client.may_answer.set()
+    assert await asyncio.gather(*many) == [f"many {number}" for number in range(20)]
 
 
 class JobServer(Jobs):
@@ -139,7 +166,7 @@ class JobServer(Jobs):
         self.submitted: dict[str, tuple[str, dict[str, Any]]] = {}
         self.stopped: list[str] = []
 
-    async def info(self, submission_id: str) -> JobDetails | None:
+    async def info(self, submission_id: str, _: str) -> JobDetails | None:
         if submission_id not in self.submitted:
             return None
         end, status = self.submitted[submission_id][0], JobStatus.FAILED
@@ -155,12 +182,17 @@ class JobServer(Jobs):
         )
 
     async def submit(
-        self, submission_id: str, command: str, environment: dict[str, Any], given: dict[str, Any]
+        self,
+        submission_id: str,
+        command: str,
+        environment: dict[str, Any],
+        given: dict[str, Any],
+        workspace: str,
     ) -> None:
-        del command, environment
+        del command, environment, workspace
         self.submitted[submission_id] = self._ends[len(self.submitted)], given
 
-    async def stop(self, submission_id: str) -> None:
+    async def stop(self, submission_id: str, _: str) -> None:
         self.stopped.append(submission_id)
 
 

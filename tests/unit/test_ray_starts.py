@@ -2,11 +2,15 @@
 
 import asyncio
 import threading
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from rillflow.ray_tasks.tasks import SMALL_BYTES, started
+from rillflow.ray_tasks.options import CallOptions
+from rillflow.ray_tasks.settings import RaySettings
+from rillflow.ray_tasks.targets import FunctionTarget
+from rillflow.ray_tasks.tasks import SMALL_BYTES, RayTasks, started
+from rillflow.ray_tasks.worker import BatchCall, FunctionCall
 
 WAIT_S: Final = 10.0
 
@@ -63,6 +67,36 @@ async def test_large_inputs_of_a_workspace_leave_a_thread_to_others() -> None:
         assert await started(size, other.start, ended, workspace="shop") == "reference"
     store.room.set()
     assert await asyncio.gather(*held) == ["reference"] * 9
+
+
+class HeldTasks(RayTasks):
+    """Ray tasks whose inputs are stored once there is room."""
+
+    def __init__(self) -> None:
+        super().__init__(RaySettings())
+        self.room = threading.Event()
+
+    def _prepare(self, *_: object) -> Any:
+        return self
+
+    def remote(self, call: bytes) -> str:
+        if b"many" in call and not self.room.wait(WAIT_S):
+            raise TimeoutError
+        return "reference"
+
+
+async def test_large_inputs_of_tasks_take_turns_by_workspace_without_a_store_of_artifacts() -> None:
+    tasks = HeldTasks()
+    call = FunctionCall(FunctionTarget("f", "g"), b"many" + bytes(SMALL_BYTES), (), (), 1)
+    batch = BatchCall(call._replace(fields=b""), (call.fields,))
+    held = [asyncio.create_task(tasks.start(call, CallOptions(), "many")) for _ in range(9)]
+    held += [asyncio.create_task(tasks.start_batch(batch, CallOptions(), "many")) for _ in "12"]
+    await asyncio.sleep(0)
+    other = call._replace(fields=bytes(SMALL_BYTES + 1))
+    async with asyncio.timeout(WAIT_S / 2):
+        assert await tasks.start(other, CallOptions(), "few") == "reference"
+    tasks.room.set()
+    assert await asyncio.gather(*held) == ["reference"] * 11
 
 
 async def test_a_small_input_takes_no_thread() -> None:

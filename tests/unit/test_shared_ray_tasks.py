@@ -71,7 +71,7 @@ class FakeRay:
                 self._news.clear()
                 await self._news.wait()
 
-    async def start(self, call: FunctionCall, options: CallOptions) -> Reference:
+    async def start(self, call: FunctionCall, options: CallOptions, _: str) -> Reference:
         return self.start_now(call, options)
 
     def start_now(self, call: FunctionCall, options: CallOptions) -> Reference:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import CallId
+from rillflow.ids import workspace_of
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ports.task_logs import LogPart, LogPlace
@@ -175,11 +176,12 @@ class RayJobGateway:
             GatewayError: The job server refuses it, or is lost.
         """
         silent, has_told, looks = 0, False, Backoff(FIRST_LOOK_S, LONGEST_LOOK_S)
+        workspace = workspace_of(request.execution_id)
         while True:
             try:
-                found = await self._jobs.info(job)
+                found = await self._jobs.info(job, workspace)
                 if found is None:
-                    await self._submit(job, given)
+                    await self._submit(job, given, workspace)
                     continue
             except JobServerError as error:
                 silent += 1
@@ -194,11 +196,13 @@ class RayJobGateway:
                     self._progress.deliver(request.call, None, "", place)
             await asyncio.sleep(looks.next_s())
 
-    async def _submit(self, job: str, given: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    async def _submit(
+        self, job: str, given: tuple[str, dict[str, Any], dict[str, Any]], workspace: str
+    ) -> None:
         try:
-            await self._jobs.submit(job, *given)
+            await self._jobs.submit(job, *given, workspace)
         except JobServerError as error:
-            if await self._jobs.info(job) is None:  # else another dispatcher was first
+            if await self._jobs.info(job, workspace) is None:  # else another dispatcher was first
                 facts = {"job": job, "reason": reason_for_the_log(error)}
                 log.warning("ray_job_refused", extra=facts)
                 text = "Ray refuses the job; the log has the reason"
@@ -209,11 +213,11 @@ class RayJobGateway:
         for number in count():
             job = submission_id(call, number)
             try:
-                found = await self._jobs.info(job)
+                found = await self._jobs.info(job, workspace_of(call[0]))
                 if found is None:
                     return
                 if not found.status.is_terminal():
-                    await self._jobs.stop(job)
+                    await self._jobs.stop(job, workspace_of(call[0]))
             except (JobServerError, GatewayError) as error:
                 facts = {"job": job, "reason": reason_for_the_log(error)}
                 log.warning("ray_job_not_stopped", extra=facts)

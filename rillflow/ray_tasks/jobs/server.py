@@ -3,16 +3,17 @@
 Used by `ray_tasks/jobs/gateway.py`.
 """
 
-import asyncio
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import ray
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.ray_tasks.credentials import names_of_credentials
 from rillflow.telemetry.trace_context import VARIABLE as TRACEPARENT
 
@@ -31,28 +32,39 @@ class JobServerError(Exception):
 
 
 class Jobs:
-    """Submits, looks at and stops jobs; there is a job server where Ray has its dashboard."""
+    """Submits, looks at and stops jobs; there is a job server where Ray has its dashboard.
+
+    Workspaces take turns to ask it.
+    """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(4, "jobs")
+        # A server that hangs holds a thread for as long as it is asked.
+        self._threads = FairThread(
+            most=sys.maxsize, most_of_one=sys.maxsize, name="jobs", threads=4
+        )
         self._client: Any = None
 
-    async def info(self, submission_id: str) -> Any:
-        """Return the details of a job, None if there is none.
+    async def info(self, submission_id: str, workspace: str) -> Any:
+        """Return the details of a job of a workspace, None if there is none.
 
         Raises:
             JobServerError: The server cannot be reached.
             GatewayError: There is no server.
         """
         try:
-            return await self._ask(lambda client: client.get_job_info(submission_id))
+            return await self._ask(workspace, lambda client: client.get_job_info(submission_id))
         except JobServerError as error:
             if _MISSING in str(error):
                 return None
             raise
 
     async def submit(
-        self, submission_id: str, command: str, environment: dict[str, Any], given: dict[str, Any]
+        self,
+        submission_id: str,
+        command: str,
+        environment: dict[str, Any],
+        given: dict[str, Any],
+        workspace: str,
     ) -> None:
         """Submit a job; one that is there already is left as it is.
 
@@ -60,21 +72,22 @@ class Jobs:
             JobServerError: The server cannot be reached, or refuses.
         """
         await self._ask(
+            workspace,
             lambda client: client.submit_job(
                 submission_id=submission_id, entrypoint=command, runtime_env=environment, **given
-            )
+            ),
         )
 
-    async def stop(self, submission_id: str) -> None:
+    async def stop(self, submission_id: str, workspace: str) -> None:
         """Stop a job, if it runs.
 
         Raises:
             JobServerError: The server cannot be reached, or there is no such job.
         """
-        await self._ask(lambda client: client.stop_job(submission_id))
+        await self._ask(workspace, lambda client: client.stop_job(submission_id))
 
-    async def _ask(self, ask: Callable[[Any], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, ask)
+    async def _ask(self, workspace: str, ask: Callable[[Any], T]) -> T:
+        return await self._threads.run(workspace, partial(self._asked, ask))
 
     def _asked(self, ask: Callable[[Any], T]) -> T:
         try:

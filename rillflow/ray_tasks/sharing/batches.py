@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from ray.exceptions import RayError
 
-from rillflow.ids import service_of
+from rillflow.ids import service_of, workspace_of
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ray_tasks.attempts import refused_options
 from rillflow.ray_tasks.options import CallOptions
@@ -35,8 +35,8 @@ Slot: TypeAlias = Callable[[DispatchRequest, int], AbstractAsyncContextManager[N
 class BatchTasks(Protocol):
     """Starts batches; ``RayTasks`` does so on Ray."""
 
-    async def start_batch(self, batch: BatchCall, options: CallOptions) -> Any:
-        """Start a batch and return the reference to what comes of it."""
+    async def start_batch(self, batch: BatchCall, options: CallOptions, workspace: str) -> Any:
+        """Start a batch of a workspace, and return the reference to what comes of it."""
 
     def end(self, reference: Any) -> None:
         """End a batch that nobody waits for."""
@@ -151,7 +151,8 @@ class Batches:
         executions = tuple(item.execution for item in items if item.execution)
         try:
             call = BatchCall(batch.call._replace(fields=b"", number=0), inputs, executions)
-            reference = await self._tasks.start_batch(call, batch.options)
+            workspace = workspace_of(items[0].request.execution_id)
+            reference = await self._tasks.start_batch(call, batch.options, workspace)
         except RayError:
             raise
         except (TypeError, ValueError) as error:

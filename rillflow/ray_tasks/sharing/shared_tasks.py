@@ -141,8 +141,8 @@ class _Group:
 class Tasks(Protocol):
     """Starts Ray tasks; ``RayTasks`` does so on Ray."""
 
-    async def start(self, call: FunctionCall, options: CallOptions) -> Any:
-        """Start a call and return the reference to what comes of it."""
+    async def start(self, call: FunctionCall, options: CallOptions, workspace: str) -> Any:
+        """Start a call of a workspace, and return the reference to what comes of it."""
 
     def start_now(self, call: FunctionCall, options: CallOptions) -> Any:
         """Do the same for a small input."""
@@ -188,15 +188,15 @@ class SharedTasks:
         finally:
             del item  # the traceback of an error has this frame, and would keep itself
 
-    async def alone(self, call: FunctionCall, options: CallOptions) -> Result:
-        """Make a call whose input may be large, in a Ray task that has a place.
+    async def alone(self, call: FunctionCall, options: CallOptions, workspace: str) -> Result:
+        """Make a call of a workspace whose input may be large, in a Ray task that has a place.
 
         Raises:
             RayError: The call was lost.
             GatewayError: Ray refuses the options, or there is no such runtime environment.
         """
         try:
-            reference = await self._tasks.start(call, options)
+            reference = await self._tasks.start(call, options, workspace)
         except RayError:
             raise
         except (TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ Used by `runtime/activation`, `runtime/commands` and `runtime/owner`.
 """
 
 import asyncio
+from collections import OrderedDict
 from enum import IntEnum, auto
 from typing import Final
 
@@ -18,9 +19,9 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, copied
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.checks.search_keys import SearchValues
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import LIGHT_BYTES, most_weight_of, weight_ahead
 from rillflow.ports.executions import text_in
-from rillflow.runtime.activation.workspace_memory import WorkspaceMemory
 
 SMALL_BYTES: Final = 64 * 1024
 """A state up to this size is encoded at once, without a thread."""
@@ -92,6 +93,51 @@ NEXT: Final = {
     (Stage.GONE, ActivationEvent.DOUBTED): Stage.GONE,
 }
 """A transition that is not listed is a defect, such as evicting a new or distrusted execution."""
+
+
+class WorkspaceMemory:
+    """The part of one workspace in the memory for executions.
+
+    Attributes:
+        order: Its executions there, the least recently used first.
+        size_bytes: What they take, each of their plans once: the cache of plans may not have it.
+    """
+
+    __slots__ = ("_users", "name", "order", "size_bytes")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.order: OrderedDict[ExecutionId, None] = OrderedDict()
+        self.size_bytes = 0
+        self._users: dict[Plan, int] = {}
+
+    def add(self, execution_id: ExecutionId, plan: Plan) -> int:
+        """Add an execution that is counted with 0 bytes; return the memory that its plan takes."""
+        self.order[execution_id] = None
+        users = self._users
+        if plan in users:
+            users[plan] += 1
+            return 0
+        users[plan] = 1
+        self.size_bytes += plan.size_bytes
+        return plan.size_bytes
+
+    def remove(self, execution_id: ExecutionId, plan: Plan, counted_bytes: int) -> int:
+        """Remove an execution; return what it took, with its plan if it was the last one of it."""
+        del self.order[execution_id]
+        users = self._users[plan] - 1
+        freed_bytes = counted_bytes
+        if users:
+            self._users[plan] = users
+        else:
+            del self._users[plan]
+            freed_bytes += plan.size_bytes
+        self.size_bytes -= freed_bytes
+        return freed_bytes
+
+    def part_of(self, *, in_bytes: bool) -> int:
+        """Return what it takes, in bytes or in executions."""
+        return self.size_bytes if in_bytes else len(self.order)
 
 
 class ActiveExecution:

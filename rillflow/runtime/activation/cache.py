@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
@@ -30,7 +31,7 @@ from rillflow.runtime.activation.active_execution import ActivationEvent, Active
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.journal import OwnerEpoch
-from rillflow.runtime.activation.loading import ActivationWatch, Loading
+from rillflow.runtime.activation.loading import ActivationWatch, CreatedMeanwhileError, Loading
 from rillflow.runtime.activation.replay import (
     Replay,
     decoded_event,
@@ -40,6 +41,7 @@ from rillflow.runtime.activation.replay import (
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.aio.sender_turns import SenderTurns
+from rillflow.runtime.aio.workspace_places import WorkspacePlaces
 from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
 from rillflow.runtime.definitions.catalogue import Plans
 
@@ -59,10 +61,6 @@ RESIDENCE: Final = 2
 LONGEST_RESIDENCE_S: Final = 5.0
 SHARE_OF_ENDED: Final = 8
 """Ended executions may take this share of the memory that the others have."""
-
-
-class _CreatedMeanwhileError(Exception):
-    """The execution was created while it was being read, so the result is out of date."""
 
 
 class OpenAppend:
@@ -130,6 +128,7 @@ class ActivationCache:
         self._loading: dict[ExecutionId, Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
+        self._places = WorkspacePlaces()
         self._resident_until_s = 0.0
 
     @property
@@ -196,7 +195,7 @@ class ActivationCache:
                     execution = await self._load_once(
                         execution_id, waits=waits, reads_large=reads_large
                     )
-                except _CreatedMeanwhileError:
+                except CreatedMeanwhileError:
                     continue
                 if execution is None:
                     return None
@@ -384,7 +383,8 @@ class ActivationCache:
     ) -> ActiveExecution | None:
         try:
             most_bytes = 0 if self._heavy.get(execution_id) else LARGE_BYTES
-            return await self._read(execution_id, most_bytes, waits=waits)
+            async with self._places.place(workspace_of(execution_id)) if waits else nullcontext():
+                return await self._read(execution_id, most_bytes, waits=waits)
         except LargeExecutionError as error:
             if not reads_large:
                 raise
@@ -421,17 +421,18 @@ class ActivationCache:
         stored = await self._stored(execution_id, most_bytes)
         if stored is None:
             if not self._is_loading(execution_id):
-                raise _CreatedMeanwhileError(execution_id)
+                raise CreatedMeanwhileError(execution_id)
             return None
         if not waits and is_long(stored):
             raise NotReadyError(f"{execution_id} has a long journal")
-        plan = await self.plans.get(stored.definition_id, waits=waits)
+        business, definition_id = workspace_of(execution_id), stored.definition_id
+        plan = await self.plans.get(definition_id, waits=waits, workspace=business)
         execution = await self._replay(plan, stored)
         if not self._ownership.is_own(execution_id):
             # Its own owner may change it, so it is read anew each time.
             return execution
         if not self._is_loading(execution_id):
-            raise _CreatedMeanwhileError(execution_id)
+            raise CreatedMeanwhileError(execution_id)
         self._loading[execution_id].keep(execution)
         self._eviction_writes.replayed(execution)
         if execution.settled:

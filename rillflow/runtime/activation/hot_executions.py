@@ -15,8 +15,12 @@ from typing import Final, NamedTuple
 from rillflow.core.encoding import codec
 from rillflow.core.plan import Plan
 from rillflow.ids import ExecutionId, workspace_of
-from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
-from rillflow.runtime.activation.workspace_memory import WorkspaceMemory
+from rillflow.runtime.activation.active_execution import (
+    ActivationEvent,
+    ActiveExecution,
+    Stage,
+    WorkspaceMemory,
+)
 
 MOST_UNFOLDED: Final = 4_000
 """More executions than this are folded. An ordinary one takes 3 to 5 KB, and a quarter when folded.
@@ -87,6 +91,8 @@ class HotExecutions:
         self._most_unfolded = max(min(most // 2, MOST_UNFOLDED), 1) if folds else sys.maxsize
         self._evicted = evicted
         self._bytes = 0
+        self._are_many = False
+        """Whether there may be more than the limit says: those that were in use have not left."""
         self._unfolded: OrderedDict[ExecutionId, ActiveExecution] = OrderedDict()
         self._folded: dict[ExecutionId, ActiveExecution | _Folded] = {}
         self._workspaces: dict[str, WorkspaceMemory] = {}
@@ -138,9 +144,9 @@ class HotExecutions:
         self._bytes += workspace.add(execution_id, execution.plan)
         if len(unfolded) > self._most_unfolded:
             self._fold_least_recently_used()
-        self.weigh(execution)
         if len(unfolded) + len(folded) > self._most:
-            self._make_room(execution)
+            self._are_many = True
+        self.weigh(execution)
 
     def grown(self, execution: ActiveExecution) -> None:
         """Weigh an execution again that was in use, unless it is not this one that is in memory."""
@@ -153,7 +159,7 @@ class HotExecutions:
         self._bytes += more
         workspace = execution.workspace
         workspace.size_bytes += more
-        if self._bytes > self._most_bytes:
+        if self._are_many or self._bytes > self._most_bytes:
             self._make_room(execution)
 
     @property
@@ -199,6 +205,7 @@ class HotExecutions:
             else:
                 workspace.order.move_to_end(execution_id)
                 in_use[workspace] = in_use.get(workspace, 0) + 1
+        self._are_many = len(self) > self._most
         execution.end_lease()
 
     def _who_gives_way(self, in_use: dict[WorkspaceMemory, int]) -> WorkspaceMemory | None:

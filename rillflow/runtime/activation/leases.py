@@ -24,7 +24,7 @@ from rillflow.errors import (
 )
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.outbound.targets import effective_protocol
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.executions import (
     Call,
     Delivery,
@@ -247,7 +247,12 @@ class LeaseSource:
         definition_id = event.definition_id
         refuses = event.parent is None  # the task of a sub-flow would fail
         try:
-            await self._activations.plans.get(definition_id, waits=waits, refuses=refuses)
+            await self._activations.plans.get(
+                definition_id,
+                waits=waits,
+                refuses=refuses,
+                workspace=workspace_of(event.execution_id),
+            )
         except (NotReadyError, OverloadedError) as error:
             return error
         except RillflowError as error:

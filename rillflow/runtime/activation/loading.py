@@ -11,6 +11,10 @@ from rillflow.ids import ExecutionId
 from rillflow.runtime.activation.active_execution import ActiveExecution
 
 
+class CreatedMeanwhileError(Exception):
+    """The execution was created while it was being read, so the result is out of date."""
+
+
 class ActivationWatch(Protocol):
     """Receives what must follow when executions enter or leave memory."""
 

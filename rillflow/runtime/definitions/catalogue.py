@@ -33,6 +33,7 @@ from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import FOR_DEFINITIONS
+from rillflow.runtime.aio.workspace_places import WorkspacePlaces
 from rillflow.runtime.definitions.alias_rules import TURNS_OF_PROCESS, RuleTurns, first_that_holds
 from rillflow.runtime.definitions.declared_triggers import declare_triggers, row_of
 from rillflow.runtime.definitions.input_schema import InputSchema
@@ -346,10 +347,16 @@ class Plans:
         self._plans = BoundedCache[Plan](most_bytes)
         self.ready = self._plans.get
         self._reads = SingleFlight[Plan]()
+        self._places = WorkspacePlaces()
         self._texts = SingleFlight[str]()
 
-    async def get(self, definition_id: str, *, waits: bool = True, refuses: bool = False) -> Plan:
+    async def get(
+        self, definition_id: str, *, waits: bool = True, refuses: bool = False, workspace: str = ""
+    ) -> Plan:
         """Return a plan, read from the catalogue on first use.
+
+        Where nothing is refused, some of a ``workspace`` have read their texts, and the others wait
+        without: their number has no limit.
 
         Raises:
             NotReadyError: Making it takes long, and the caller does not wait.
@@ -364,7 +371,8 @@ class Plans:
         if waits:
             # Who must not be refused joins nobody who may be.
             return await self._reads.ask(
-                (definition_id, refuses), lambda: self._read(definition_id, refuses=refuses)
+                (definition_id, refuses),
+                lambda: self._read(definition_id, workspace, refuses=refuses),
             )
         if any((definition_id, each) in self._reads for each in (True, False)):
             raise NotReadyError(f"definition {definition_id} is being made")
@@ -373,7 +381,13 @@ class Plans:
             raise NotReadyError(f"definition {definition_id} is long")
         return self._make(definition_id, text)
 
-    async def _read(self, definition_id: str, *, refuses: bool) -> Plan:
+    async def _read(self, definition_id: str, workspace: str, *, refuses: bool) -> Plan:
+        if refuses:
+            return await self._read_at_once(definition_id, refuses=True)
+        async with self._places.place(workspace):
+            return await self._read_at_once(definition_id, refuses=False)
+
+    async def _read_at_once(self, definition_id: str, *, refuses: bool) -> Plan:
         text = await self._text(definition_id)
         if is_ready_at_once(text):
             return self._make(definition_id, text)
