@@ -33,6 +33,11 @@ def artifact_settings(settings: Settings) -> ArtifactSettings:
         secrets=tuple(secrets),
         ttl_s=settings.callback_ttl_s,
         upload_keys=upload_keys,
+        workspace_bytes=tuple(
+            (name, quota.artifact_bytes)
+            for name, quota in settings.workspace_quotas.items()
+            if quota.artifact_bytes is not None
+        ),
     )
 
 

@@ -36,6 +36,7 @@ class ArtifactSettings(NamedTuple):
         ttl_s: Seconds for which an address is valid.
         upload_keys: Any of them may have sealed an address at which a function stores artifacts,
             which is that of its callback; the first one seals. Without any, none is sealed.
+        workspace_bytes: The quotas of workspaces that have one: what their artifacts may count for.
     """
 
     store_url: str
@@ -47,6 +48,7 @@ class ArtifactSettings(NamedTuple):
     secrets: tuple[str, ...] = ()
     ttl_s: int = 0
     upload_keys: tuple[str, ...] = ()
+    workspace_bytes: tuple[tuple[str, int], ...] = ()
 
 
 def artifact_url(settings: ArtifactSettings, reference: ArtifactReference, *, now_ms: int) -> str:

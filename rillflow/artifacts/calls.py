@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from rillflow.artifacts.addresses import ArtifactSettings
 from rillflow.artifacts.artifact import GivenArtifact
+from rillflow.artifacts.artifact_quotas import ArtifactQuotas
 from rillflow.artifacts.references import ArtifactReference, replaced
 from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.errors import TooLargeError
@@ -34,8 +35,10 @@ class ArtifactAccess(NamedTuple):
 class StoredArtifacts:
     """Artifacts of one execution; whatever it opens stays as long as the execution does."""
 
-    def __init__(self, access: ArtifactAccess) -> None:
+    def __init__(self, access: ArtifactAccess, quotas: ArtifactQuotas | None = None) -> None:
+        """Reach them by ``access``; what the execution begins to use is held to ``quotas``."""
         self._access = access
+        self._require = None if quotas is None else quotas.require
         self._store = opened_store(*access[:3], *access[4:])
         self._execution = access.execution
 
@@ -48,9 +51,10 @@ class StoredArtifacts:
 
         Raises:
             ArtifactLostError: It is gone.
+            OverloadedError: A quota has no room for it.
         """
         del url
-        self._store.adopt(self._execution, reference)
+        self._store.adopt(self._execution, reference, self._require)
 
     def open(self, reference: ArtifactReference, url: str) -> BinaryIO:
         """Open an artifact for reading."""
@@ -80,6 +84,7 @@ class ReferenceChecks:
         Raises:
             ArtifactLostError: It is gone.
             TooLargeError: The input refers to very many.
+            OverloadedError: A quota has no room for it.
             OSError: The store failed.
         """
         self._references += 1
@@ -136,3 +141,9 @@ def opened_store(
         min_free_bytes=min_free_bytes,
         total_bytes=total_bytes,
     )
+
+
+@lru_cache(maxsize=4)
+def quotas_of(workspace_bytes: tuple[tuple[str, int], ...]) -> ArtifactQuotas:
+    """Return what holds workspaces to their quotas, the same for all calls of this process."""
+    return ArtifactQuotas(dict(workspace_bytes))

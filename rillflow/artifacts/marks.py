@@ -11,6 +11,7 @@ Used by `artifacts/store.py` and `runtime/artifacts.py`.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -142,6 +143,26 @@ def listed(fs: Any, folder: str) -> list[str]:
         ]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def first_in(fs: Any, folder: str, prefix: str = "") -> str | None:
+    """Return the path of something in a folder whose name begins so; None if there is nothing.
+
+    A local folder is read until something is found. Other stores are asked for names page by page.
+    """
+    if not is_local(fs):
+        paths = listed(fs, folder)
+        return next((each for each in paths if each.rpartition("/")[2].startswith(prefix)), None)
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and not entry.name.startswith("."):
+                return f"{folder}/{entry.name}"
+    return None
+
+
+def is_local(fs: Any) -> bool:
+    """Tell whether a file system is that of this machine."""
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
 def size_in(path: str) -> int:

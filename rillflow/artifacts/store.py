@@ -5,7 +5,8 @@ with the last mark. Below the root of the store are:
 
 - ``data/<sha256>``: the contents;
 - ``references/<sha256>/<workspace>-<number>``: a mark, with the media type and the name;
-- ``executions/<workspace>-<number>/<sha256>-<bytes>``: the same mark, found by the execution;
+- ``executions/<workspace>-<number>/<sha256>-<bytes>``: the same mark, found by the execution, with
+  the workspaces for which it has left one;
 - ``keys/<workspace>-<number>/<key id>``: with which key an execution was started (`marks.py`);
 - ``used/<key id>/<workspace>-<number>-<sha256>-<bytes>``: the marks of its executions once more;
 - ``workspaces/<workspace>/<sha256>``: that a workspace has such marks (`workspace_marks.py`);
@@ -27,16 +28,25 @@ Used by `artifacts/calls.py`, `runtime` and `serve/routes/artifacts.py`.
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from rillflow.artifacts.artifact import PIECE_BYTES
 from rillflow.artifacts.execution_totals import ExecutionTotal, ExecutionTotals
-from rillflow.artifacts.marks import KeyMarks, charged, listed, size_in, write_mark
+from rillflow.artifacts.marks import (
+    KeyMarks,
+    charged,
+    first_in,
+    is_local,
+    listed,
+    size_in,
+    write_mark,
+)
 from rillflow.artifacts.references import (
     ArtifactReference,
     clean_media_type,
@@ -54,6 +64,7 @@ TRASH_S: Final = 3_600.0
 """How long contents stay in the trash: longer than any store of an artifact takes."""
 MOST_PER_EXECUTION: Final = 10_000
 _LARGEST_MARK: Final = 4_096
+_HASH: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class ArtifactStore:
@@ -148,10 +159,16 @@ class ArtifactStore:
                 reference.size_bytes, lambda: sum(bytes_in(fs, each) for each in folders)
             )
 
-    def adopt(self, execution: str, reference: ArtifactReference) -> None:
+    def adopt(
+        self,
+        execution: str,
+        reference: ArtifactReference,
+        require: "Callable[[ArtifactStore, User, int], None] | None" = None,
+    ) -> None:
         """Note that an execution uses an artifact, so that it stays as long as the execution does.
 
-        What belongs to other workspaces only is refused as if it did not exist.
+        What belongs to other workspaces only is refused as if it did not exist. What the execution
+        has not used before is refused where ``require`` raises, by the user and the bytes.
 
         Raises:
             ArtifactLostError: It is gone, or belongs to another workspace.
@@ -168,6 +185,8 @@ class ArtifactStore:
             size = int(fs.size(self._place_of(reference)) or 0)
             actual = reference._replace(size_bytes=size)
             self._check_room(user, actual)
+            if require is not None:
+                require(self, user, size)
             self._mark(user, actual, [user.name])
             self.totals.add(user.name, size)
         if not fs.exists(f"{root}/data/{sha256}"):
@@ -201,15 +220,16 @@ class ArtifactStore:
             return None
         fs, root = self._file_system()
         if execution is None:
-            marks = sorted(listed(fs, f"{root}/references/{sha256}"))[:1]
+            found = first_in(fs, f"{root}/references/{sha256}")
+            marks = [] if found is None else [found]
         else:
             marks = [_mark_path(root, user_of(execution).name, sha256)]
         for path in marks:
             with suppress(FileNotFoundError, ValueError):
                 said = json.loads(fs.cat_file(path, end=_LARGEST_MARK))
                 media_type, name = said["media_type"], said["name"]
-                found = ArtifactReference(sha256, 0, clean_media_type(media_type), clean_name(name))
-                return found._replace(size_bytes=int(fs.size(self._place_of(found)) or 0))
+                named = ArtifactReference(sha256, 0, clean_media_type(media_type), clean_name(name))
+                return named._replace(size_bytes=int(fs.size(self._place_of(named)) or 0))
         return None
 
     def total_of(self, execution: str) -> ExecutionTotal:
@@ -283,11 +303,11 @@ class ArtifactStore:
             sha256 = noted.partition("-")[0]
             if heir is not None and self.workspaces.have(user_of(heir).workspaces, sha256):
                 self._bequeath(noted, user.name, user_of(heir).name)
-            marks = [mark for mark in listed(fs, f"{root}/references/{sha256}") if user.has(mark)]
+            marks = self._marks_of(user, path)
             for gone in (*marks, path):
                 with suppress(FileNotFoundError):
                     fs.rm_file(gone)
-            if not listed(fs, f"{root}/references/{sha256}"):
+            if first_in(fs, f"{root}/references/{sha256}") is None:
                 self._discard(sha256)
             names = (mark.rpartition("/")[2] for mark in marks)
             self.workspaces.drop({name.partition("-")[0] for name in names}, sha256)
@@ -297,13 +317,28 @@ class ArtifactStore:
         self.keys.drop(user.name)
         return len(paths)
 
+    def _marks_of(self, user: User, path: str) -> list[str]:
+        """Return the marks of an artifact that its mark at an execution names.
+
+        That of an earlier release names none: they are looked for among those of all executions.
+        """
+        fs, root = self._file_system()
+        folder = f"{root}/references/{path.rpartition('/')[2].partition('-')[0]}"
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            workspaces = json.loads(fs.cat_file(path))  # some stores refuse a part of an empty file
+            if all(_HASH.fullmatch(each) for each in workspaces):
+                return [f"{folder}/{each}-{user.number}" for each in workspaces]
+        return [mark for mark in listed(fs, folder) if user.has(mark)]
+
     def _bequeath(self, noted: str, execution: str, heir: str) -> None:
         """Mark for an heir what an execution that is removed has a mark of."""
         fs, root = self._file_system()
         sha256 = noted.partition("-")[0]
         with suppress(FileNotFoundError):
             text = fs.cat_file(_mark_path(root, execution, sha256))
-            write_mark(fs, f"{root}/executions/{heir}/{noted}", b"")
+            own = json.dumps([heir.partition("-")[0]]).encode()
+            if not fs.exists(f"{root}/executions/{heir}/{noted}"):
+                write_mark(fs, f"{root}/executions/{heir}/{noted}", own)
             write_mark(fs, _mark_path(root, heir, sha256), text)
             self.keys.count(heir, noted)
 
@@ -317,7 +352,7 @@ class ArtifactStore:
         deleted = 0
         for path in listed(fs, f"{root}/trash"):
             sha256 = path.rpartition("/")[2]
-            if listed(fs, f"{root}/references/{sha256}"):
+            if first_in(fs, f"{root}/references/{sha256}") is not None:
                 if not fs.exists(f"{root}/data/{sha256}"):
                     fs.cp_file(path, f"{root}/data/{sha256}")
             elif time.time() - fs.modified(path).timestamp() < older_than_s:  # noqa: TID251
@@ -329,8 +364,7 @@ class ArtifactStore:
 
     @property
     def _is_local(self) -> bool:
-        fs, _ = self._file_system()
-        return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+        return is_local(self._file_system()[0])
 
     def _file_system(self) -> tuple[Any, str]:
         """Return the file system and the root, which is made with its folders."""
@@ -389,12 +423,14 @@ class ArtifactStore:
             )
         return True
 
-    def _mark(self, user: User, reference: ArtifactReference, marks: Iterable[str]) -> None:
+    def _mark(self, user: User, reference: ArtifactReference, marks: Sequence[str]) -> None:
         fs, root = self._file_system()
         said = {"media_type": reference.media_type, "name": reference.name}
         text = json.dumps(said).encode()
         named = f"{reference.sha256}-{reference.size_bytes}"
-        write_mark(fs, f"{root}/executions/{user.name}/{named}", b"")
+        workspaces = [mark.partition("-")[0] for mark in marks]
+        noted = json.dumps(workspaces).encode()
+        write_mark(fs, f"{root}/executions/{user.name}/{named}", noted)
         for mark in marks:
             write_mark(fs, _mark_path(root, mark, reference.sha256), text)
             self.workspaces.keep(mark.partition("-")[0], reference.sha256)

@@ -33,20 +33,24 @@ class StoreTotal:
         Raises:
             OSError: Its number is ``EDQUOT``.
         """
+        if not self.has_room(size_bytes, count):
+            raise OSError(
+                errno.EDQUOT,
+                f"the store of artifacts is full: artifacts_total_bytes ({self.most_bytes}) is"
+                " reached; artifacts go with the executions that use them",
+            )
+
+    def has_room(self, size_bytes: int, count: Callable[[], int]) -> bool:
+        """Tell whether there is room, by what was counted a short while ago or is counted now."""
         if self.most_bytes is None:
-            return
+            return True
         with self._counting:
             begun_s = time.monotonic()
             if begun_s > self._until_s:
                 self._held_bytes = count()
                 fresh_s = max(FRESH_S, COUNTING_SHARE * (time.monotonic() - begun_s))
                 self._until_s = begun_s + min(fresh_s, LONGEST_FRESH_S)
-            if self._held_bytes + size_bytes > self.most_bytes:
-                raise OSError(
-                    errno.EDQUOT,
-                    f"the store of artifacts is full: artifacts_total_bytes ({self.most_bytes}) is"
-                    " reached; artifacts go with the executions that use them",
-                )
+            return self._held_bytes + size_bytes <= self.most_bytes
 
     def add(self, size_bytes: int) -> None:
         """Count contents that are stored."""

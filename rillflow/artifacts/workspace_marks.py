@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cachetools import TTLCache
 
-from rillflow.artifacts.marks import listed, write_mark
+from rillflow.artifacts.marks import first_in, write_mark
 
 LACKS_S: Final = 1.0
 """For so long it is known that a workspace has no mark, also after a listing has found none."""
@@ -52,7 +52,7 @@ class WorkspaceMarks:
             if asked in self._lacking:
                 return False
         # An earlier release, which leaves no such marks, may have stored it.
-        found = self._users(sha256).intersection(workspaces)
+        found = self._users_among(workspaces, sha256)
         for each in found:
             self.keep(each, sha256)
         if not found:
@@ -66,18 +66,18 @@ class WorkspaceMarks:
         One that gets a mark meanwhile keeps its own.
         """
         fs, root = self._file_system()
-        gone = set(workspaces) - self._users(sha256)
+        gone = set(workspaces) - self._users_among(workspaces, sha256)
         for each in gone:
             folder = f"{root}/workspaces/{each}"
             with suppress(FileNotFoundError):
                 fs.rm_file(f"{folder}/{sha256}")
             with suppress(OSError):  # where there are folders, unless it has others
                 fs.rmdir(folder)
-        for each in gone and gone & self._users(sha256):
+        for each in self._users_among(gone, sha256):
             self.keep(each, sha256)
 
-    def _users(self, sha256: str) -> set[str]:
-        """Return the workspaces whose executions have a mark of an artifact."""
+    def _users_among(self, workspaces: Collection[str], sha256: str) -> set[str]:
+        """Return those of some workspaces whose executions have a mark of an artifact."""
         fs, root = self._file_system()
-        paths = listed(fs, f"{root}/references/{sha256}")
-        return {path.rpartition("/")[2].partition("-")[0] for path in paths}
+        folder = f"{root}/references/{sha256}"
+        return {each for each in workspaces if first_in(fs, folder, f"{each}-") is not None}

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from rillflow.artifacts.addresses import ArtifactSettings
+from rillflow.artifacts.artifact_quotas import quota_reached, whose
 from rillflow.artifacts.calls import opened_store
 from rillflow.artifacts.execution_totals import ExecutionTotal
 from rillflow.artifacts.marks import KeyMark, charged
@@ -175,40 +176,37 @@ class Artifacts:
         most = None if quota is None else quota.artifact_bytes
         if most is not None:
             count = partial(self.store.total_of_workspace, business)
-            await self._require(business, _whose(business), most, size_bytes, count)
+            await self._require(business, whose(business), most, size_bytes, count)
         if key is not None:
             count = partial(self.store.keys.total_of, key.key_id)
-            await self._require(business, _whose(key), key.most_bytes, size_bytes, count)
+            await self._require(business, whose(key), key.most_bytes, size_bytes, count)
 
     async def _require(
-        self, business: str, whose: str, most: int, size_bytes: int, count: Callable[[], int]
+        self, business: str, owner: str, most: int, size_bytes: int, count: Callable[[], int]
     ) -> None:
-        async with self._counting.setdefault(whose, asyncio.Lock()):
-            total = await self._total(business, whose, count)
+        async with self._counting.setdefault(owner, asyncio.Lock()):
+            total = await self._total(business, owner, count)
         if total + charged(size_bytes) > most:
-            raise OverloadedError(
-                f"the quota artifact_bytes of {whose} is reached: {most} bytes",
-                hint="artifacts go with the executions that use them; see keep_finished_s",
-            )
+            raise quota_reached(owner, most)
 
-    async def _total(self, business: str, whose: str, count: Callable[[], int]) -> int:
+    async def _total(self, business: str, owner: str, count: Callable[[], int]) -> int:
         clock_s = asyncio.get_running_loop().time
         begun_s = clock_s()
-        total, until_s = self._totals.get(whose, (0, float("-inf")))
+        total, until_s = self._totals.get(owner, (0, float("-inf")))
         if begun_s > until_s:
             total = await self.ask(business, count)
             fresh_s = max(FRESH_S, COUNTING_SHARE * (clock_s() - begun_s))
-            self._totals[whose] = total, begun_s + min(fresh_s, LONGEST_FRESH_S)
+            self._totals[owner] = total, begun_s + min(fresh_s, LONGEST_FRESH_S)
         return total
 
     def stored(
         self, execution_id: ExecutionId, size_bytes: int, key: KeyMark | None = None
     ) -> None:
         """Count an artifact that was stored."""
-        for whose in (_whose(workspace_of(execution_id)), *([] if key is None else [_whose(key)])):
-            if whose in self._totals:
-                total, until_s = self._totals[whose]
-                self._totals[whose] = total + charged(size_bytes), until_s
+        for owner in (whose(workspace_of(execution_id)), *([] if key is None else [whose(key)])):
+            if owner in self._totals:
+                total, until_s = self._totals[owner]
+                self._totals[owner] = total + charged(size_bytes), until_s
 
     async def ask(self, sender: str, work: Callable[[], Result]) -> Result:
         """Ask the store something in a thread; workspaces, or other senders, take turns.
@@ -221,9 +219,3 @@ class Artifacts:
     async def move(self, sender: str, work: Callable[[], Result]) -> Result:
         """Read or write in a thread what may not be refused, since it has begun already."""
         return await MOVING.run(sender, work)
-
-
-def _whose(owner: str | KeyMark) -> str:
-    if isinstance(owner, KeyMark):
-        return f"the key {owner.name}"
-    return f"the workspace {owner}"

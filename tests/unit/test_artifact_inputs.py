@@ -11,6 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from rillflow.artifacts.addresses import ArtifactSettings
 from rillflow.artifacts.calls import MOST_ARTIFACTS, MOST_REFERENCES
+from rillflow.artifacts.marks import LEAST_BYTES, KeyMark
 from rillflow.artifacts.references import ArtifactReference
 from rillflow.artifacts.store import ArtifactStore, execution_key
 from rillflow.errors import GatewayError
@@ -122,3 +123,34 @@ async def test_an_artifact_of_another_workspace_gets_an_address_only_in_a_sub_fl
     from_shop = request([film], route=(("shop:parent_c_1", "call", "flow_sync"),))
     [given] = await addressed(from_shop, settings)
     assert given["url"].startswith("http://127.0.0.1/flow/artifacts/")
+
+
+async def test_what_an_execution_begins_to_use_is_held_to_the_quota_of_its_workspace(
+    settings: ArtifactSettings,
+) -> None:
+    film = stored(settings, "demo:film_c_0")
+    settings = settings._replace(workspace_bytes=(("demo", 3 * LEAST_BYTES), ("other", 0)))
+    own = film.json("")
+    for number in (1, 2, 1):
+        await with_addresses(request([own], f"demo:film_c_{number}"), settings, now_ms=0)
+    message = "the quota artifact_bytes of the workspace demo is reached: 12288 bytes"
+    with pytest.raises(GatewayError, match=message):
+        await with_addresses(request([own], "demo:film_c_3"), settings, now_ms=0)
+    await with_addresses(request([own], "demo:film_c_0"), settings, now_ms=0)
+    store = ArtifactStore(settings.store_url, max_bytes=99, execution_max_bytes=99)
+    assert not store.belongs(film.sha256, execution_key("demo:film_c_3"))
+
+
+async def test_what_an_execution_begins_to_use_is_held_to_the_quota_of_its_key(
+    settings: ArtifactSettings,
+) -> None:
+    film = stored(settings, "demo:film_c_0")
+    store = ArtifactStore(settings.store_url, max_bytes=99, execution_max_bytes=99)
+    key = KeyMark("k1", "few", LEAST_BYTES)
+    for number in (1, 2):
+        store.keys.keep(execution_key(f"demo:film_c_{number}"), key)
+    own = film.json("")
+    await with_addresses(request([own], "demo:film_c_1"), settings, now_ms=0)
+    with pytest.raises(GatewayError, match="the quota artifact_bytes of the key few is reached"):
+        await with_addresses(request([own], "demo:film_c_2"), settings, now_ms=0)
+    await with_addresses(request([own], "demo:film_c_3"), settings, now_ms=0)

@@ -9,6 +9,7 @@ import io
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -460,3 +461,39 @@ def test_marks_are_taken_until_half_of_the_room_that_must_stay_free_is_used(tmp_
         else:
             with pytest.raises(OSError, match="one inode for each 16384"):
                 store.adopt(execution, reference)
+
+
+def _shared_by(executions: int, folder: Path) -> tuple[ArtifactStore, ArtifactReference]:
+    """Return a store in a folder with an artifact that so many executions use."""
+    store = ArtifactStore(f"file://{folder}", max_bytes=99, execution_max_bytes=99)
+    film = put(store, execution_key("demo:film_c_0"), b"a film")
+    for number in range(1, executions):
+        store.adopt(execution_key(f"demo:film_c_{number}"), film)
+    return store, film
+
+
+def test_the_artifact_of_many_executions_is_found_and_released_as_fast_as_that_of_few(
+    tmp_path: Path,
+) -> None:
+    few, film = _shared_by(4, tmp_path / "few")
+    many, _ = _shared_by(400, tmp_path / "many")
+    for store in (few, many):
+        store.release(execution_key("demo:film_c_3"))  # what is opened once is not counted
+    found = [lines_of(partial(store.find, film.sha256)) for store in (few, many)]
+    leaving = execution_key("demo:film_c_2")
+    released = [lines_of(partial(store.release, leaving)) for store in (few, many)]
+    assert found[1] <= found[0] * 1.1
+    assert released[1] <= released[0] * 1.1
+    assert [store.find(film.sha256) is not None for store in (few, many)] == [True, True]
+
+
+def test_the_marks_of_an_earlier_release_go_with_their_execution(store: ArtifactStore) -> None:
+    outer = execution_key("demo:film_c_9")
+    below = execution_key("cut:part_c_1", ["demo:film_c_9"])
+    made = put(store, below, b"a part")
+    fs, root = store._file_system()
+    for path in fs.find(f"{root}/executions"):
+        fs.pipe_file(path, b"")
+    assert store.release(below) == 1
+    with pytest.raises(ArtifactLostError):
+        store.adopt(outer, made)

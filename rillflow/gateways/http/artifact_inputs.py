@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from rillflow.artifacts.addresses import ArtifactSettings, artifact_url
-from rillflow.artifacts.calls import ReferenceChecks, StoredArtifacts, access_of
+from rillflow.artifacts.calls import ReferenceChecks, StoredArtifacts, access_of, quotas_of
 from rillflow.artifacts.references import MARK_BYTES, ArtifactReference, replaced
 from rillflow.errors import GatewayError, RillflowError
 from rillflow.gateways.outbound.fair_thread import FairThread
@@ -38,7 +38,8 @@ async def with_addresses(
     """Return a request whose references have addresses; the artifacts stay for its execution.
 
     Raises:
-        GatewayError: An artifact is gone, there are too many, or the store failed.
+        GatewayError: An artifact is gone, there are too many, a quota has no room, or the store
+            failed.
     """
     try:
         work = partial(_with_addresses, request, settings, now_ms)
@@ -52,7 +53,8 @@ async def with_addresses(
 
 def _with_addresses(request: DispatchRequest, settings: ArtifactSettings, now_ms: int) -> bytes:
     above = tuple(step[0] for step in request.route)
-    checks = ReferenceChecks(StoredArtifacts(access_of(settings, request.execution_id, above)))
+    access = access_of(settings, request.execution_id, above)
+    checks = ReferenceChecks(StoredArtifacts(access, quotas_of(settings.workspace_bytes)))
     made: dict[ArtifactReference, JsonObject] = {}
 
     def addressed(reference: ArtifactReference) -> JsonObject:
