@@ -20,6 +20,7 @@ from rillflow.actors.lifecycle.drain import LAST_DRAINS, all_leave, end_all, end
 from rillflow.actors.lifecycle.launch import sqlite_on_many_nodes
 from rillflow.actors.lifecycle.steps import Steps
 from rillflow.actors.lifecycle.store_change import StoreChange
+from rillflow.actors.monitoring.callback_address import CallbackAddress
 from rillflow.actors.monitoring.reports import ObservedActor, Reports
 from rillflow.actors.names import EARLIER_CONTROLLER, sent_by_value
 from rillflow.actors.placing import (
@@ -85,12 +86,12 @@ class ControllerActor:
         write_lines(settings.log_format, "controller")
         self._watch = LoopWatch("controller")
         self._watch.start()
-        self._settings = settings
-        self._wanted = wanted
+        self._settings, self._wanted = settings, wanted
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         # A dedicated actor that was stopped before it has reported is known by its name only.
         unfinished = partial(self._store.unfinished, DEDICATED_LISTINGS)
         self._reports = Reports(settings.namespace, unfinished)
+        self._callback_address = CallbackAddress(settings.namespace)
         self._names: list[tuple[str, Kind]] = [
             *((name, DISPATCHER) for name in dispatchers(settings)),
             *((name, EXECUTION) for name in owners(settings)),
@@ -318,6 +319,7 @@ class ControllerActor:
         takeovers = self._claims.takeovers
         # Who does not answer takes seconds, in which others may have to take over from it.
         seen = await self._reports.take()
+        self._callback_address.look(seen, owners(self._settings))
         await self._actor_steps.starts.check(seen)
         async with self._claims.lock:
             if takeovers != self._claims.takeovers:

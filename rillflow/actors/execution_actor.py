@@ -446,6 +446,7 @@ def _description(actor: ExecutionActor, report: ActorReport) -> bytes:
         queue=len(actor._gates),  # noqa: SLF001 - of this module
         append_ms=actor._host.append_ms,  # noqa: SLF001 - of this module
         unreachable=actor._unreachable,  # noqa: SLF001 - of this module
+        is_reached=actor._callbacks_come.is_set() and not actor._unreachable,  # noqa: SLF001 - of this module
     )
 
 

@@ -47,7 +47,8 @@ class ActorDescription(msgspec.Struct, frozen=True, kw_only=True):
 
     ``protocol`` is that of its process. ``queue`` counts the messages that it is at, or that wait,
     and ``append_ms`` is how long an append to the store takes, on average of the latest ones.
-    ``unreachable`` is the address for callbacks while it does not answer.
+    ``unreachable`` is the address for callbacks while it does not answer, and ``is_reached`` is
+    whether it has answered; until then nobody knows.
     """
 
     report: ActorReport
@@ -55,6 +56,7 @@ class ActorDescription(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 0
     append_ms: float = 0.0
     unreachable: str = ""
+    is_reached: bool = False
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -62,7 +64,12 @@ _decoder: Final = msgspec.msgpack.Decoder(ActorDescription)
 
 
 def encode_description(
-    report: ActorReport, *, queue: int = 0, append_ms: float = 0.0, unreachable: str = ""
+    report: ActorReport,
+    *,
+    queue: int = 0,
+    append_ms: float = 0.0,
+    unreachable: str = "",
+    is_reached: bool = False,
 ) -> bytes:
     """Encode the description of an actor of this release."""
     described = ActorDescription(
@@ -71,6 +78,7 @@ def encode_description(
         queue=queue,
         append_ms=round(append_ms, 3),
         unreachable=unreachable,
+        is_reached=is_reached,
     )
     return _encoder.encode(described)
 

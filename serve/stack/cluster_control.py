@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +19,7 @@ import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeDeploySchema
 
+from rillflow.actors.monitoring.callback_address import name_of_application
 from rillflow.actors.names import CONTROLLER_ACTOR
 from rillflow.errors import StackError
 from rillflow.ports.cluster import ControllerReport
@@ -110,7 +111,7 @@ def stop(address: str | None, namespace: str, tell: Tell, *, drains: bool = True
     """
     with joined(address):
         controller = _controller(namespace)
-        names = _own_applications()
+        names = own_applications(_running_applications(), namespace)
         running = _code_that_runs(namespace)
         if running and protocol_of(running) <= UNSAID:
             raise StackError(
@@ -173,12 +174,24 @@ def _controller(namespace: str) -> Any:
         return None
 
 
-def _own_applications() -> list[str]:
+def _running_applications() -> Mapping[str, ApplicationStatusOverview]:
     try:
-        applications = serve.status().applications
+        applications: Mapping[str, ApplicationStatusOverview] = serve.status().applications
     except (ray.exceptions.RayError, RuntimeError):
-        return []
-    return [name for name, each in applications.items() if DEPLOYMENT in each.deployments]
+        return {}
+    return applications
+
+
+def own_applications(
+    applications: Mapping[str, ApplicationStatusOverview], namespace: str
+) -> list[str]:
+    """Return the names of what Serve runs for Rillflow: its API, and what tells of an address."""
+    told = name_of_application(namespace)
+    return [
+        name
+        for name, each in applications.items()
+        if DEPLOYMENT in each.deployments or name == told
+    ]
 
 
 def _send(text: str, path: Path, dashboard: str) -> None:

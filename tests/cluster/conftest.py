@@ -56,6 +56,7 @@ SHARED: Final = frozenset({"stack", "begun_stack"})
 APART: Final = frozenset(
     {
         "test_absent_application.py",
+        "test_callback_address.py",
         "test_cluster_check.py",
         "test_console.py",
         "test_console_list.py",

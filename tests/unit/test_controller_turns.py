@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from rillflow.actors.controller_actor import ControllerActor
 from rillflow.actors.lifecycle.steps import Steps
+from rillflow.actors.monitoring.callback_address import CallbackAddress
 from rillflow.actors.monitoring.reports import ObservedActor
 from rillflow.actors.takeover.actor_watch import Stopped
 from rillflow.actors.takeover.claims import Claims
@@ -98,6 +99,7 @@ class Controller(ControllerActor):
         self._names = [(CALLS, DISPATCHER), (OWNER, EXECUTION)]
         self._lease = self._held = None
         self._steps = 0
+        self._callback_address = CallbackAddress("n", lambda *told: self.log.append(f"{told}"))
         self._claims = Claims()
         reports: Any = SimpleNamespace(
             take=self._taken,
