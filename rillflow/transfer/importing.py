@@ -9,21 +9,20 @@ Used by `cli/commands`.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from rillflow.core.encoding.codec import check_event, check_state
 from rillflow.core.status import DagStatus
-from rillflow.definition import MAX_TEXT_BYTES, parse_definition
 from rillflow.definition.checks.search_keys import LONGEST_VALUE, MOST_SEARCH_KEYS, is_key_name
-from rillflow.errors import ConflictError, DefinitionError, StoreError
-from rillflow.ids import ExecutionId, is_execution_id, listing_partition
+from rillflow.errors import ConflictError, StoreError
+from rillflow.ids import is_execution_id, listing_partition, service_of
 from rillflow.stores.append_plan import PIECES_MARK
 from rillflow.stores.large_values import references_in
-from rillflow.stores.transfer.rows import MovedExecution
+from rillflow.stores.transfer.rows import ExecutionRow, MovedExecution
 from rillflow.stores.transfer.session import Session
-from rillflow.stores.transfer.tables import API_KEYS, DEFINITIONS, TABLES, VERSIONS, Table
+from rillflow.stores.transfer.tables import API_KEYS
 from rillflow.stores.transfer.writing import Place, Writer
 from rillflow.transfer.frames import (
     End,
@@ -36,14 +35,12 @@ from rillflow.transfer.frames import (
     TableFrame,
 )
 from rillflow.transfer.import_lease import ImportLease
+from rillflow.transfer.moved_rows import rows_of
 
 TOGETHER_BYTES: Final = 8 * 1024 * 1024
 TOGETHER: Final = 500
 """How much is written with one commit."""
 STATUSES: Final = frozenset(status.name.lower() for status in DagStatus) | {"RUNNING"}
-_STORED_DEPTH: Final = 1_000
-_STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
-"""What a server reads of a stored definition at most."""
 
 
 class Imported(msgspec.Struct):
@@ -197,20 +194,25 @@ def refuse_wrong(moved: MovedExecution) -> str:
     row = moved.row
     if not is_execution_id(row.execution_id):
         raise StoreError(f"{row.execution_id[:200]!r} is no id of an execution")
-    wrong = ""
-    if row.partition != listing_partition(ExecutionId(row.execution_id)):
-        wrong = f"it is not of the partition {row.partition}"
-    elif row.parent_id is not None and not is_execution_id(row.parent_id):
-        wrong = "its parent has no id of an execution"
-    elif row.status not in STATUSES:
-        wrong = f"{row.status[:40]!r} is no status"
-    elif moved.last_seq < 1 or not 0 <= moved.snapshot_seq <= moved.last_seq:
+    wrong = _wrong_in_row(row)
+    if moved.last_seq < 1 or not 0 <= moved.snapshot_seq <= moved.last_seq:
         wrong = f"it has {moved.last_seq} records and a snapshot of record {moved.snapshot_seq}"
     elif not _are_search_values(moved.search_values):
         wrong = "it has values of search keys that no execution has"
     if wrong:
         raise StoreError(f"{row.execution_id}: {wrong}")
     return row.execution_id
+
+
+def _wrong_in_row(row: ExecutionRow) -> str:
+    """Return what is wrong in a row whose id is one; empty if nothing is."""
+    if (row.business, row.feature) != service_of(row.execution_id):
+        return f"it is none of the workflow {row.business[:40]!r}:{row.feature[:40]!r}"
+    if row.partition != listing_partition(row.execution_id):
+        return f"it is not of the partition {row.partition}"
+    if row.parent_id is not None and not is_execution_id(row.parent_id):
+        return "its parent has no id of an execution"
+    return "" if row.status in STATUSES else f"{row.status[:40]!r} is no status"
 
 
 def _are_search_values(values: Sequence[tuple[str, str]]) -> bool:
@@ -240,46 +242,3 @@ def with_place(
         raise StoreError(f"{place} cannot be read: {error}") from error
     if missing:
         raise StoreError(f"{place} refers to a large value that is missing")
-
-
-def rows_of(frame: TableFrame) -> list[tuple[Any, ...]]:
-    """Return rows whose columns have the types of their table.
-
-    Raises:
-        StoreError: The table is unknown, or a row is not one of it.
-    """
-    table = TABLES.get(frame.table)
-    if table is None:
-        raise StoreError(f"rows of the table {frame.table[:40]!r} are not imported")
-    if not frame.rows:
-        raise StoreError(f"a frame has no rows of the table {frame.table!r}")
-    for row in frame.rows:
-        if not _fits(table, row):
-            raise StoreError(f"the table {frame.table} has no rows like {_shown(row)}")
-    if frame.table == DEFINITIONS:
-        for definition_id, text in frame.rows:
-            _refuse_wrong_text(str(definition_id), str(text))
-    if frame.table == VERSIONS and len({row[:3] for row in frame.rows}) > 1:
-        raise StoreError("the versions of two aliases are together")
-    return list(frame.rows)
-
-
-def _shown(row: tuple[object, ...]) -> str:
-    return ", ".join(repr(value[:20] if isinstance(value, str) else value) for value in row)[:200]
-
-
-def _fits(table: Table, row: tuple[object, ...]) -> bool:
-    kinds = tuple(table.columns.values())
-    return len(row) == len(kinds) and all(
-        type(value) is kind for kind, value in zip(kinds, row, strict=True)
-    )
-
-
-def _refuse_wrong_text(definition_id: str, text: str) -> None:
-    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-    if digest != definition_id:
-        raise StoreError(f"the definition {definition_id[:40]!r} has another text than its id says")
-    try:
-        parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
-    except (DefinitionError, TypeError, ValueError) as error:
-        raise StoreError(f"the definition {definition_id} cannot be read: {error}") from error

@@ -16,6 +16,7 @@ from rillflow.core.encoding.codec import check_event, check_state
 from rillflow.errors import StoreError
 from rillflow.ids import listing_partition, new_execution_id
 from rillflow.stores.transfer.rows import ExecutionRow, MovedExecution
+from rillflow.stores.transfer.tables import TABLES, TRIGGERS
 from rillflow.transfer.frames import (
     End,
     ExecutionFrame,
@@ -28,12 +29,25 @@ from rillflow.transfer.frames import (
     SnapshotFrame,
     TableFrame,
 )
-from tests.api.moving import executions_in, exported, fill_ended, frames_of, refused
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.moving import (
+    executions_in,
+    exported,
+    fill_ended,
+    frames_of,
+    imported,
+    refused,
+    source,
+)
+from tests.contract.tables import run_sql
 from tests.unit.commands import run
 
 HEADER: Final = Header(format=1, release="0", exported_at_ms=0)
 ID: Final = new_execution_id("shop", "order", at_ms=1, entropy=bytes(10))
 TEXT: Final = "tasks: []"
+JOURNAL: Final = """
+SELECT seq, record FROM journal JOIN executions ON execution = key WHERE execution_id = '{}'
+"""
 
 
 def md5(text: str) -> str:
@@ -107,6 +121,8 @@ def packed(*contents: bytes) -> bytes:
         (written(HEADER, TableFrame("definitions", [(md5(TEXT), TEXT)])), "cannot be read"),
         (written(HEADER, execution(execution_id="../x")), "no id of an execution"),
         (written(HEADER, execution(partition=999)), "not of the partition 999"),
+        (written(HEADER, execution(business="others")), "none of the workflow 'others':'order'"),
+        (written(HEADER, execution(feature="others")), "none of the workflow 'shop':'others'"),
         (written(HEADER, execution(status="odd")), "no status"),
         (written(HEADER, execution(parent_id="x")), "its parent"),
         (written(HEADER, execution(last_seq=0)), "it has 0 records"),
@@ -235,3 +251,98 @@ def test_a_part_of_an_execution_is_checked_in_little_memory(check: Callable[[byt
     for damaged in (part[:-5], b"\x07" + part[1:], part + b"x"):
         with pytest.raises(StoreError, match="cannot"):
             check(damaged)
+
+
+def trigger(**changes: Any) -> TableFrame:
+    """Return a frame with the row of a trigger."""
+    row: dict[str, Any] = dict.fromkeys(TABLES[TRIGGERS].names, 0) | {
+        "id": "nightly",
+        "type": "cron",
+        "descriptor_id": "shop:order",
+        "owner": "",
+        "spec": '{"cron":"* * * * *"}',
+        "is_paused": False,
+        "is_removed": False,
+        "progress": "{}",
+        "context": "",
+    }
+    return TableFrame(TRIGGERS, [tuple((row | changes).values())])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": ""},
+        {"id": "../x y"},
+        {"type": "kafka"},
+        {"descriptor_id": "shop"},
+        {"spec": "{"},
+        {"spec": "{}"},
+        {"spec": '{"cron":"* * * * *","catch_up":1000000000}'},
+        {"spec": '{"cron":"* * * * *","jitter_s":1e300}'},
+        {"spec": '{"cron":"* * * * *","start_ms":9000000000000000000}'},
+        {"spec": '{"cron":"* * * * *","time_zone":"Nowhere/Land"}'},
+        {"spec": '{"config":{"brokers":["k:1"],"topic":"../t"}}', "type": "kafka"},
+        {"spec": '{"config":{"secret":"plain"}}', "type": "webhook"},
+        {"spec": '{"config":"x"}', "type": "kafka"},
+        {"context": "["},
+        {"context": "[]"},
+        {"position_ms": 1 << 62},
+        {"position_ms": -1},
+        {"created_at_ms": 1 << 62},
+    ],
+    ids=str,
+)
+async def test_a_trigger_that_no_server_stores_is_refused(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    path, there = tmp_path / "file", f"sqlite://{tmp_path}/there/rillflow.db"
+    path.write_bytes(written(HEADER, trigger(**changes), End(0)))
+    assert "is none that a server stores" in await refused(there, path)
+    assert await run_sql(there, "SELECT count(*) FROM triggers") == [(0,)]
+
+
+async def test_triggers_of_all_types_are_imported(tmp_path: Path) -> None:
+    """Their settings are checked as they are stored, not as they are written."""
+    url, there = (f"sqlite://{tmp_path}/{name}/rillflow.db" for name in ("here", "there"))
+    settings = {
+        "cron": "0 0 12 * * *",
+        "kafka": {"brokers": "k:9092, [::1]", "topic": "t", "mapping": {"a": "$.key"}},
+        "webhook": {"signature": "github", "secret": "${secret:HOOK}"},
+    }
+    async with source(url) as (api, _):
+        await api.add(calling("echo"))
+        for kind, given in settings.items():
+            new = {"id": f"of-{kind}", "descriptor_id": "shop:order", kind: given}
+            await api.post("/flow/triggers/add.json", new | {"context": {"a": 1}})
+        await api.post("/flow/triggers/add.json", new | {"id": "gone"})
+        await api.post("/flow/triggers/remove.json", trigger_id="gone")
+    await exported(url, tmp_path / "all")
+    await imported(there, tmp_path / "all")
+    found = "SELECT id, type, spec, context FROM triggers ORDER BY id"
+    assert await run_sql(there, found) == await run_sql(url, found)
+
+
+async def test_what_is_of_another_execution_never_takes_its_place(tmp_path: Path) -> None:
+    """It would be read for the one, and handled and written as the other."""
+    url, path = f"sqlite://{tmp_path}/here/rillflow.db", tmp_path / "all"
+    async with source(url) as (api, _):
+        other = await api.submit(await api.add(SUSPENDED))
+    await exported(url, path)
+    frames = [
+        execution(last_seq=each.execution.last_seq, definition_id=each.execution.row.definition_id)
+        if isinstance(each, ExecutionFrame)
+        else each
+        for each in frames_of(path)
+    ]
+    path.write_bytes(written(HEADER, *frames))
+    await imported(url, path)
+    before = await run_sql(url, JOURNAL.format(other))
+    async with source(url) as (api, _):
+        forged = await api.client.get("/flow/get.json", params={"execution_id": ID})
+        assert "the journal is of another execution" in forged.text
+        woken = {"execution_id": ID, "task_name": "wait"}
+        assert (await api.client.post("/flow/wakeup.json", params=woken)).is_error
+        shown = await api.get("/flow/get.json", execution_id=other)
+        assert shown["ret"]["execution_id"] == other
+    assert await run_sql(url, JOURNAL.format(other)) == before

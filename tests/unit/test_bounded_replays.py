@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import msgspec
 import pytest
 
 from rillflow.core import machine
@@ -19,6 +20,7 @@ from rillflow.core.events import ExecutionSubmitted, WakeUpReceived
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
+from rillflow.errors import StoreError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Delivery, Query, Reply, Submission
@@ -324,6 +326,19 @@ def _stored(records: list[bytes], snapshot: bytes | None = None, seq: int = 0) -
 def test_a_replay_counts_what_handling_has_counted() -> None:
     execution, records = _active(3)
     assert replay(PLAN, _stored(records)).replay_steps == execution.replay_steps
+
+
+@pytest.mark.parametrize("has_snapshot", [False, True])
+def test_what_is_of_another_execution_is_not_replayed(*, has_snapshot: bool) -> None:
+    """It would take the place of that one in memory, and write into its journal."""
+    early, records = _active(2)
+    stored = _stored(records)
+    if has_snapshot:
+        stored = _stored([], encode_state(early.state), len(records))
+    assert replay(PLAN, stored).state.execution_id == stored.execution_id
+    forged = msgspec.structs.replace(stored, execution_id=ExecutionId("house:work_c_2"))
+    with pytest.raises(StoreError, match="house:work_c_2: the journal is of another execution"):
+        replay(PLAN, forged)
 
 
 def test_a_replay_from_a_snapshot_counts_what_comes_after_it() -> None:

@@ -125,12 +125,15 @@ class Replay:
         """Return the execution after all steps.
 
         Raises:
-            StoreError: The journal is empty, or that of an execution of a later language, which has
-                come to another end by rules that this release does not know.
+            StoreError: The journal is empty, or that of another execution, or of one of a later
+                language, which has come to another end by rules that this release does not know.
         """
         if self._execution is None:
             raise StoreError(f"{self._stored.execution_id}: the journal is empty")
         state = self._execution.state
+        if state.execution_id != self._stored.execution_id:
+            # It would take the place of that one, and write into its journal.
+            raise StoreError(f"{self._stored.execution_id}: the journal is of another execution")
         if state.language > CURRENT and state.status.name.lower() != self._stored.status:
             raise StoreError(unknown_rules(state.language))  # They have led to another end.
         self._execution.note_rest(rests=self._stored.rests or None)

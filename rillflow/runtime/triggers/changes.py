@@ -35,7 +35,7 @@ class TriggerChanges:
             while self._revision < newest:
                 rows = await self._store.changed_triggers(self._revision, limit=ROWS_AT_ONCE)
                 for number, row in enumerate(rows, start=1):
-                    self._learn(row)
+                    self._learn_one(row)
                     self._revision = max(self._revision, row.revision)
                     if not number % TOGETHER:
                         await asyncio.sleep(0)
@@ -45,3 +45,10 @@ class TriggerChanges:
             log.warning("triggers_not_read", extra={"reason": str(error)})
         except Exception:
             log.exception("triggers_not_read")
+
+    def _learn_one(self, row: TriggerRow) -> None:
+        """Take a trigger; one that cannot be taken keeps no later one from being learned."""
+        try:
+            self._learn(row)
+        except Exception:
+            log.exception("trigger_not_read", extra={"trigger": row.id})
