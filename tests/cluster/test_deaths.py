@@ -1,6 +1,9 @@
 """An execution that kills its owner's process does so twice at most; kills from outside are none.
 
-A stack of its own, with a hook that kills the execution actor in the midst of some tasks.
+A call that kills its dispatcher's process fails after a few deaths.
+
+A stack of its own, with a hook that kills the execution actor in the midst of some tasks, and a
+plugin that kills its dispatcher.
 """
 
 import sqlite3
@@ -13,6 +16,8 @@ from typing import Final
 
 import pytest
 
+from rillflow.runtime.dispatch.suspect_calls import DIED
+from tests.cluster import fatal_plugin
 from tests.cluster.api import LOOK_S, Api, Functions
 from tests.cluster.fatal_hook import DEATHS_FILE
 from tests.cluster.processes import ROOT, OwnStack, kill, workers
@@ -21,6 +26,7 @@ from tests.loopback import closed_port
 pytestmark = pytest.mark.cluster
 
 MOST_DEATHS: Final = 2
+MOST_DEATHS_OF_A_PLUGIN: Final = 3
 KILLS: Final = 10
 PATIENCE_S: Final = 60.0
 DEATHS_OF: Final = "SELECT count(*) FROM deaths WHERE execution_id = ?"
@@ -37,8 +43,9 @@ def _mortal(deaths: Path) -> Iterator[OwnStack]:
         deaths.parent / "data",
         closed_port(),
         RILLFLOW_HOOKS="tests.cluster.fatal_hook:die",
+        RILLFLOW_PLUGINS="tests.cluster.fatal_plugin:Fatal",
         PYTHONPATH=str(ROOT),
-        **{DEATHS_FILE: str(deaths)},
+        **{DEATHS_FILE: str(deaths), fatal_plugin.DEATHS_FILE: f"{deaths}-of-calls"},
     )
     try:
         stack.start()
@@ -86,6 +93,33 @@ def test_after_the_second_time_it_is_set_apart_and_the_others_end(
         ended = api.end(each)
         assert (ended.status, ended.shown.get("quarantine")) == ("FAILED", None)
     assert len(deaths.read_text(encoding="utf-8").split()) == MOST_DEATHS * len(fatal)
+
+
+def test_a_call_that_kills_its_dispatcher_fails_and_the_others_go_on(
+    api: Api, functions: Functions, deaths: Path
+) -> None:
+    def calling(name: str, value: str) -> str:
+        return f"""
+workspace: deaths
+dagName: {name}
+type: flow
+tasks:
+  - name: call
+    category: function
+    pattern: task_sync
+    resourceName: fatal://{value}
+    retry: {{ maxRetryTimes: 3, intervalInSeconds: 1 }}
+"""
+
+    others = [api.submit(one_task("harmless", functions.url)) for _ in range(3)]
+    fatal = api.submit(calling("killing", "dispatcher"))
+    others += [api.submit(calling("friendly", "harmless")) for _ in range(3)]
+    ended = api.end(fatal, wait_s=PATIENCE_S)
+    assert ended.status == "FAILED"
+    assert DIED in str(ended.task("call")["invoke_msg"])
+    assert [api.end(each).status for each in others] == ["SUCCEED"] * len(others)
+    killed = Path(f"{deaths}-of-calls").read_text(encoding="utf-8").split()
+    assert killed == [fatal] * MOST_DEATHS_OF_A_PLUGIN
 
 
 def test_ten_kills_from_outside_set_nothing_apart(

@@ -4,6 +4,7 @@ Used by `runtime/triggers/registry.py`.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -20,7 +21,8 @@ from rillflow.triggers.schedule import key_of_firing
 from rillflow.triggers.spec import TriggerSpec, decode_spec
 
 MOST_TIMES: Final = 1_000
-AT_ONCE: Final = 16
+AT_ONCE: Final = 4
+"""Submissions of a backfill at once, each of which rests for as long as it took."""
 MOST_UNDER_WAY: Final = 4
 """Backfills of a process at once, one of each workspace: a short request may ask for 1,000
 submissions, also where all of them were started before."""
@@ -54,17 +56,25 @@ class Backfills:
         with self._place(workspace):
             spec = decode_spec(row.spec)
             times = await in_thread(lambda: _times(spec, *span_ms), workspace=workspace)
-            turns = asyncio.Semaphore(AT_ONCE)
+            started: list[Any] = [None] * len(times)
+            left = iter(enumerate(times))
 
-            async def start(at_ms: int) -> ExecutionId:
-                async with turns:
+            async def start_some() -> None:
+                for place, at_ms in left:
+                    begun_s = time.monotonic()
                     key = key_of_firing(trigger_id, at_ms)
                     options = options_of(spec, key)._replace(holder=holder)
-                    return await self._submissions.submit(
-                        row.descriptor_id, context.encode(), options
-                    )
+                    try:
+                        started[place] = await self._submissions.submit(
+                            row.descriptor_id, context.encode(), options
+                        )
+                    except Exception as error:  # noqa: BLE001 - told when all were tried
+                        started[place] = error
+                    # Submissions of others have the process for as long.
+                    await asyncio.sleep(time.monotonic() - begun_s)
 
-            return await _all_or_first_error([start(each) for each in times])
+            await asyncio.gather(*(start_some() for _ in range(AT_ONCE)))
+            return _all_or_first_error(started)
 
     @contextmanager
     def _place(self, workspace: str) -> Iterator[None]:
@@ -80,16 +90,15 @@ class Backfills:
             self._under_way.discard(workspace)
 
 
-async def _all_or_first_error(work: Sequence[Any]) -> list[ExecutionId]:
-    """Wait for all, also after a failure, and raise the first one."""
-    done: list[Any] = await asyncio.gather(*work, return_exceptions=True)
-    failed = next((each for each in done if isinstance(each, BaseException)), None)
+def _all_or_first_error(started: Sequence[Any]) -> list[ExecutionId]:
+    """Return the executions, unless a submission has failed: raise the first error then."""
+    failed = next((each for each in started if isinstance(each, Exception)), None)
     if failed is None:
-        return done
+        return list(started)
     try:
         raise failed
     finally:
-        del done, failed  # the traceback has this frame: they would keep each other
+        del started, failed  # the traceback has this frame: they would keep each other
 
 
 def _times(spec: TriggerSpec, first_ms: int, last_ms: int) -> list[int]:
