@@ -5,7 +5,7 @@ Used by `core/machine.py`, and by `core/redo`, which opens scopes again.
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from rillflow.core import ending
 from rillflow.core.agenda import FOLLOW, MAKE, OPEN, REMAINING, RUN, RemainingSteps, Step
@@ -35,6 +35,8 @@ from rillflow.jsontypes import JsonObject
 from rillflow.language.text.literals import whole_number
 from rillflow.language.versions import EVENTS_CUT_BY_WORK
 
+_COUNTED_STEPS: Final = 32
+"""So many steps of an agenda take a millisecond, and what they are charged says little of that."""
 _Outside: TypeAlias = dict[str, tuple[TaskState, Iterator[TaskState]]]
 """By instance, a dependency that was not skipped when it was looked at, and those after it."""
 
@@ -274,6 +276,8 @@ def drain(turn: Turn) -> None:
             _leave_remaining(turn)
             return
         taken += 1
+        if not taken % _COUNTED_STEPS and budget.on_portion is not None:
+            budget.on_portion(budget)
         if agenda:
             _take_step(turn, *agenda.popleft())
         elif unsettled:

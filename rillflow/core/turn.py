@@ -31,7 +31,7 @@ from rillflow.core.status import (
 from rillflow.errors import ExecutionError
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
-from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
+from rillflow.language.budget import CHARACTERS_PER_STEP, PORTION_STEPS, OnPortion, TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
 from rillflow.language.mapping.mappings import MappingList
@@ -97,11 +97,21 @@ class Turn:
         "unsettled",
     )
 
-    def __init__(self, plan: Plan, state: ExecutionState, at_ms: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: ExecutionState,
+        at_ms: int,
+        on_portion: OnPortion | None = None,
+        portion_steps: int = PORTION_STEPS,
+    ) -> None:
+        """Begin the turn of an event at a time; ``on_portion`` as in ``TotalBudget``."""
         self.plan = plan
         self.state = state
         self.at_ms = at_ms
-        self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
+        self.budget = TotalBudget(
+            state.turn_max_steps, state.turn_max_bytes, state.language, on_portion, portion_steps
+        )
         is_cut = self.budget.charges_entries  # since the version that cuts events by their work
         self.enough = self.budget.steps - EVENT_WORK if is_cut else -_UNLIMITED
         most = state.turn_max_task_steps

@@ -7,9 +7,9 @@ before it is made.
 Used by `core`, `language`, `runtime`, `serve`, `testing` and `triggers`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rillflow.errors import BudgetExceededError, WorkLimitError
 from rillflow.jsontypes import MAX_DEPTH, JsonValue
@@ -40,6 +40,9 @@ WIDE_CHARACTER_BYTES: Final = 4
 """Memory of a character of text that is not all ASCII."""
 ENTRY_BYTES: Final = 48
 """Memory of an entry of a map, without its key and value."""
+
+PORTION_STEPS: Final = 250
+"""After so many steps ``on_portion`` is called; they take a few milliseconds at most."""
 
 _OLDER_MAX_NESTING: Final = 480  # about where the interpreter's stack ended
 _LONG_PART: Final = 64
@@ -84,14 +87,17 @@ class TotalBudget:
         charges_entries: Whether a walk over a map is charged for its entries.
         counts_bytes: Whether a text counts by its bytes of JSON, not by its characters.
         max_nesting: How many lists and maps may be nested in what is kept.
+        on_portion: Called after each portion of steps, and by whoever does much that is not
+            charged. It changes nothing here: it may let others compute meanwhile.
+        portion_steps: How many steps a portion has.
         compiled: What was compiled on this budget, by its text; None is nothing yet. Each
             text is charged once, and its result is kept as long as the budget.
     """
 
     __slots__ = (
-        "_bytes_limit", "_earlier_bytes", "_reserved", "_steps_limit", "charges_all",
-        "charges_costs", "charges_entries", "compiled", "counts_bytes", "max_nesting",
-        "memory_bytes", "steps",
+        "_bytes_limit", "_earlier_bytes", "_portion_end", "_reserved",
+        "_steps_limit", "charges_all", "charges_costs", "charges_entries", "compiled",
+        "counts_bytes", "max_nesting", "memory_bytes", "on_portion", "portion_steps", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +105,8 @@ class TotalBudget:
         steps: int | None = TURN_MAX_STEPS,
         memory_bytes: int | None = TURN_MAX_BYTES,
         language: int = CURRENT,
+        on_portion: "OnPortion | None" = None,
+        portion_steps: int = PORTION_STEPS,
     ) -> None:
         """Begin with these limits; None sets none, as for executions of older releases."""
         (
@@ -113,6 +121,9 @@ class TotalBudget:
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes
         self._reserved = _BOTH
         self._earlier_bytes = 0
+        self.on_portion = on_portion
+        self.portion_steps = portion_steps
+        self._portion_end = 0 if on_portion is None else max(self.steps - portion_steps, 0)
 
     @property
     def spent_steps(self) -> int:
@@ -148,8 +159,19 @@ class TotalBudget:
             WorkLimitError: None are left.
         """
         self.steps -= steps
+        if self.steps < self._portion_end:
+            self._end_portion()
+
+    def _begin_portion(self) -> None:
+        is_divided = self.on_portion is not None
+        self._portion_end = max(self.steps - self.portion_steps, 0) if is_divided else 0
+
+    def _end_portion(self) -> None:
         if self.steps < 0:
             raise self.out_of_steps()
+        self._begin_portion()
+        if self.on_portion is not None:
+            self.on_portion(self)
 
     def cost(self, steps: int) -> None:
         """Take steps for what was free before the version ``COSTS_CHARGED``.
@@ -184,6 +206,7 @@ class TotalBudget:
         """Return the error of a step too many; the first time, release the reserve."""
         limit, kept, self._reserved = self._steps_limit, self._reserved[0], (0, self._reserved[1])
         self.steps = max(self.steps, 0) + limit * kept // _SHARES
+        self._begin_portion()
         return WorkLimitError("steps", limit, "turn_max_steps")
 
     def out_of_memory(self) -> WorkLimitError:
@@ -193,17 +216,23 @@ class TotalBudget:
         return WorkLimitError("bytes", limit, "turn_max_bytes")
 
 
+OnPortion: TypeAlias = Callable[[TotalBudget], None]
+"""Called after a portion of the steps of a budget."""
+
+
 class Budget:
     """The budget of one reading; shared by a path and everything in its filters.
 
     Attributes:
-        left: Steps that are left of it.
+        left: Steps that are left of the present portion; all of it where the total is not divided.
         memory_left: Bytes that are left of it.
         charges_all: Whether memory and all work are charged (see ``TotalBudget``).
         charges_costs: Whether what was free before ``COSTS_CHARGED`` is charged, too.
     """
 
-    __slots__ = ("_given", "_total", "charges_all", "charges_costs", "left", "memory_left")
+    __slots__ = (
+        "_given", "_later", "_total", "charges_all", "charges_costs", "left", "memory_left",
+    )  # fmt: skip
 
     def __init__(self, total: TotalBudget | None = None) -> None:
         """Begin; ``settle`` charges the total with what was spent."""
@@ -217,6 +246,10 @@ class Budget:
             self.charges_all = total.charges_all
             self.charges_costs = total.charges_costs
         self._given = (self.left, self.memory_left)
+        self._later = 0
+        if total is not None and total.on_portion and total.portion_steps < self.left:
+            self._later = self.left - total.portion_steps
+            self.left = total.portion_steps
 
     def spend(self, steps: int = 1) -> None:
         """Take steps.
@@ -227,9 +260,20 @@ class Budget:
         """
         self.left -= steps
         if self.left < 0:
-            if self._total is not None and self._given[0] < MAX_STEPS:
-                raise self._total.out_of_steps()
-            raise BudgetExceededError(f"a path visits more than {MAX_STEPS} values")
+            self._begin_portion()
+
+    def _begin_portion(self) -> None:
+        total = self._total
+        if self._later and total is not None and total.on_portion is not None:
+            more = min(self._later, total.portion_steps - self.left)
+            self._later -= more
+            self.left += more
+            total.on_portion(total)
+            if self.left >= 0:
+                return
+        if total is not None and self._given[0] < MAX_STEPS:
+            raise total.out_of_steps()
+        raise BudgetExceededError(f"a path visits more than {MAX_STEPS} values")
 
     def work(self, steps: int) -> None:
         """Take steps for what was free before the version ``MEMORY_CHARGED``.
@@ -280,6 +324,7 @@ class Budget:
         """Charge the total with what was spent."""
         if self._total is not None:
             steps, memory_bytes = self._given
-            self._total.steps -= steps - max(self.left, 0)
+            left = max(self.left + self._later, 0)
+            self._total.steps -= steps - left
             self._total.memory_bytes -= memory_bytes - max(self.memory_left, 0)
-            self._given = (max(self.left, 0), max(self.memory_left, 0))
+            self._given = (left, max(self.memory_left, 0))

@@ -1,6 +1,6 @@
 """What the fuzzers of the language and of definitions make up holds no event loop either.
 
-Loops without an end hold it for one event at its limit at a time, and others come between.
+Loops without an end are interrupted, and others come between.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.machine_speed import slowness, tries
 from tests.spec.test_hostile_definitions import KEYS, PUNCTUATION, WORDS, trees
 from tests.spec.test_hostile_language import PIECES, paths
 from tests.spec.test_transform_fuzz import SCRIPTS
-from tests.turns import measured_turns
+from tests.turns import LONGEST_MS, measured_turns
 from tests.untrusted_readers import hostile_texts
 
 ADD: Final = "/flow/bg/manage/descriptor/add_descriptor.json"
@@ -36,8 +36,6 @@ CONTEXT: Final = {
 
 
 ITERATIONS: Final = 40
-ONE_EVENT_MS: Final = 1_000
-"""An event at its limits takes some tenths of a second, depending on the machine."""
 LOOPING: Final = {
     "transform": "let s=0; while(true){ s=s+1; } return s;",
     "source": "1",
@@ -134,7 +132,7 @@ async def test_no_definition_that_was_made_up_holds_the_loop() -> None:
     loop.assert_free()
 
 
-async def test_ten_transforms_without_an_end_hold_the_loop_for_no_longer_than_their_turn() -> None:
+async def test_ten_transforms_without_an_end_hold_the_loop_no_longer_than_others() -> None:
     async with served() as api:
         loops = await api.add(TEN_LOOPS)
         for _ in tries():
@@ -142,13 +140,13 @@ async def test_ten_transforms_without_an_end_hold_the_loop_for_no_longer_than_th
                 ended = await api.ended(await api.submit(loops))
             assert ended["dag_status"] == "FAILED"
             assert "turn_max_steps" in ended["dag_invoke_msg"]["msg"]
-            if turns.longest_ms < ONE_EVENT_MS * slowness():
+            if turns.longest_ms < LONGEST_MS * slowness():
                 break
         else:
             pytest.fail(f"a turn takes {turns.longest_ms:.0f} ms")
 
 
-async def test_iterations_at_their_limit_hold_the_loop_for_one_event_at_a_time() -> None:
+async def test_iterations_at_their_limit_hold_the_loop_for_a_part_of_an_event_at_a_time() -> None:
     calls, all_called = count(1), asyncio.Event()
 
     def greedy(_: Any) -> dict[str, int]:
@@ -167,5 +165,5 @@ async def test_iterations_at_their_limit_hold_the_loop_for_one_event_at_a_time()
             assert not ended.done()
             assert (await ended)["dag_status"] == "SUCCEED"
         spent_ms = (time.thread_time() - begun_s) * 1000
-    # Each iteration is an event of its own; how long they take together depends on the machine.
-    assert turns.longest_ms < spent_ms / (ITERATIONS / 8)
+    # Each iteration is an event of several parts; how long they take depends on the machine.
+    assert turns.longest_ms < spent_ms / (2 * ITERATIONS)

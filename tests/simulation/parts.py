@@ -10,7 +10,6 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_replies
 from rillflow.ports.messages import Answers, Calls, GetLoopState, GetMeters, decode_owner_message
 from rillflow.ports.storage.store import Store
-from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -95,14 +94,12 @@ class _Spawner:
         return [each for each in execution_ids if each not in living]
 
 
-def _counted_turns(snapshot_steps: int) -> FairTurns:
-    """Return turns of some events each where snapshots come often, else of any number."""
-    if snapshot_steps == SNAPSHOT_STEPS:
-        return FairTurns(cpu_s=lambda: 0.0, clock_s=lambda: 0.0)
+def _counted_turns(look_s: float) -> FairTurns:
+    """Return turns in which each look at the clock takes so long; without that nothing does."""
     looks = count()
 
     def counted_s() -> float:
-        return next(looks) * 0.005
+        return next(looks) * look_s
 
     return FairTurns(cpu_s=counted_s, clock_s=counted_s)
 
@@ -122,8 +119,8 @@ class HostProcess:
         store: Store,
         clock: SimulatedClock,
         promises: Promises,
-        most_hot: int,
-        snapshot_steps: int,
+        limits: OwnerLimits,
+        look_s: float,
         spawn: Spawn,
         living: Callable[[], Collection[str]],
         retire: Callable[[Life], None],
@@ -146,12 +143,12 @@ class HostProcess:
             callback_host="http://rillflow.test",
             partitions=() if isinstance(owns, str) else owns,
             dedicated=self._dedicated,
-            limits=OwnerLimits(most_hot=most_hot, snapshot_steps=snapshot_steps),
+            limits=limits,
             guards=guards,
             record=record,
             on_fenced=life.kill,
             spawner=None if self._dedicated else _Spawner(spawn, living),
-            turns=_counted_turns(snapshot_steps),
+            turns=_counted_turns(look_s),
         )
         self._endpoint = OwnerEndpoint(
             self.host, self.client, life=repr(life), own=own, forward=executions.forward

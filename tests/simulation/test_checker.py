@@ -32,7 +32,7 @@ from rillflow.runtime.dispatch.outbox import _Postponed
 from rillflow.runtime.dispatch.pool import DispatchPool, _Taken
 from rillflow.runtime.endpoints.dispatcher_endpoint import DispatcherEndpoint
 from rillflow.runtime.owner.call_handling import CallHandling, CallOutcome
-from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.owner.commits import Commits
 from rillflow.runtime.routing import router as routes
 from rillflow.runtime.supervision.restarts import Restarts
 from rillflow.stores.append_plan import AppendPlan
@@ -52,20 +52,20 @@ def do_nothing(*_args: object, **_facts: object) -> None:
 
 
 def failed_appends_count_as_written(patch: Patch) -> None:
-    append = ExecutionOwner._append
+    append = Commits._append
 
-    async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> tuple[None, float]:
+    async def mutant(self: Commits, written: Sequence[CallOutcome]) -> tuple[None, float]:
         _, append_s = await append(self, written)
         return None, append_s
 
-    patch.setattr(ExecutionOwner, "_append", mutant)
+    patch.setattr(Commits, "_append", mutant)
 
 
 def commands_are_carried_out_before_they_are_durable(patch: Patch) -> None:
-    append = ExecutionOwner._append
+    append = Commits._append
 
     async def mutant(
-        self: ExecutionOwner, written: Sequence[CallOutcome]
+        self: Commits, written: Sequence[CallOutcome]
     ) -> tuple[RillflowError | None, float]:
         for outcome in written:
             if outcome.execution is not None:
@@ -73,7 +73,7 @@ def commands_are_carried_out_before_they_are_durable(patch: Patch) -> None:
         self._commands.flush()
         return await append(self, written)
 
-    patch.setattr(ExecutionOwner, "_append", mutant)
+    patch.setattr(Commits, "_append", mutant)
 
 
 def a_dispatch_that_is_repeated_has_another_key(patch: Patch) -> None:

@@ -14,6 +14,7 @@ from rillflow.language.expressions import compile_expression
 from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.owner.execution_owner import OwnerLimits
 from tests.simulation.faults import FAIR, Faults, draw_faults
 from tests.simulation.flaky_store import FlakyStore
 from tests.simulation.flows import Workflows, draw_workflows, on_ray
@@ -78,9 +79,15 @@ class World:
         looked_after = seed % 5 == 2
         self._hosts = shape.choice([1, 2, 2])
         self._dispatchers = shape.choice([1, 1, 2])
-        self._most_hot = shape.choice([1, 2, 100])
-        # Others are as they were before there were such snapshots, for the seeds kept below.
-        self._snapshot_steps = OFTEN_STEPS if seed % 10 in {2, 4} else SNAPSHOT_STEPS
+        self._limits = OwnerLimits(
+            shape.choice([1, 2, 100]),
+            # Others are as they were before there were such snapshots, for the seeds kept below.
+            snapshot_steps=OFTEN_STEPS if seed % 10 in {2, 4} else SNAPSHOT_STEPS,
+            # Where looks at the clock take time, nearly every evaluation is interrupted.
+            portion_steps=1,
+        )
+        # Turns of some events each, or of a part of one.
+        self._look_s = {2: 0.005, 4: 0.03}.get(seed % 10, 0.0)
         self._wishes = _draw_wishes(shape)
         # Others are as they were before owners were lost: some seeds are kept for what they found.
         self._losses_s = [shape.uniform(0.5, 9.0) for _ in "ab"] if seed % 4 == 1 else []
@@ -179,8 +186,8 @@ class World:
                 store=self.store,
                 clock=SimulatedClock(self.around.loop, lambda: self._wrong_by_s.get(name, 0.0)),
                 promises=self.promises,
-                most_hot=self._most_hot,
-                snapshot_steps=self._snapshot_steps,
+                limits=self._limits,
+                look_s=self._look_s,
                 spawn=self._spawn,
                 living=self.supervisor.living,
                 retire=lambda life: self.supervisor.retire(life, start),

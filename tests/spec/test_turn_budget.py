@@ -4,6 +4,7 @@ What exceeds it fails its task, whatever its rules tolerate, and the execution g
 rules. A replay under other settings comes to the same end.
 """
 
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -339,3 +340,48 @@ def test_the_completion_event_is_handled_within_its_budget() -> None:
     machine.handle(plan, state, answer)
     assert state.status.name == "FAILED"
     assert (state.tasks["F"].invoke.msg or "").startswith(STEPS)
+
+
+# -- portions -------------------------------------------------------------------------
+
+
+FILTERS: Final = "$.context.l[?(@.a > 3 && @.b in $.context.m)].a"
+MIXED: Final = f"""
+- name: A
+  category: pass
+  inputMappings:
+    - {{source: "{FILTERS}", target: $.input.found}}
+    - {{transform: "{LOOP}", target: $.input.n}}
+    - {{source: $.context.l, target: $.input.l}}
+    - {{transform: "map(seq.list(1, 2, 3), lambda(x) -> {LOOP} end)", target: $.input.o}}
+- name: B
+  category: foreach
+  inputMappings: [{{source: $.context.l, target: $.input.l}}]
+  iterationMapping: {{collection: $.input.l, item: x}}
+  tasks:
+    - name: C
+      category: pass
+      inputMappings: [{{source: "{FILTERS.replace("context.l", "context.x")}", target: $.input.y}}]
+"""
+MIXED_DATA: Final[Any] = {"l": [{"a": n, "b": n % 7} for n in range(90)], "m": [1, 2, 3]}
+
+
+@pytest.mark.parametrize("limit", [1_000, 5_000, 20_000, 40_000, 80_000, 200_000])
+@pytest.mark.parametrize("portion", [1, 7, 250])
+def test_dividing_a_turn_changes_nothing_of_what_it_comes_to(limit: int, portion: int) -> None:
+    portions = 0
+
+    def count(_: TotalBudget) -> None:
+        nonlocal portions
+        portions += 1
+
+    plan = Plan(parse_definition(HEAD + MIXED), "definition")
+    event = submission_event(
+        "demo:work_c_1", data=encode_json(MIXED_DATA), turn_max_steps=limit, turn_max_bytes=1 << 24
+    )
+    whole, handled = machine.submit(plan, event)
+    turns = partial(Turn, on_portion=count, portion_steps=portion)
+    divided, same = machine.submit(plan, event, turns)
+    assert (same.steps, same.commands) == (handled.steps, handled.commands)
+    assert codec.encode_state(divided) == codec.encode_state(whole)
+    assert portions >= handled.steps // (8 * portion)

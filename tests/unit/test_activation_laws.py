@@ -34,6 +34,7 @@ from rillflow.runtime.activation.active_execution import (
     Stage,
 )
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
+from rillflow.runtime.activation.divided_turns import DividedTurns
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.journal import (
     JournalRows,
@@ -136,6 +137,8 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
         await ownership.take()
         self.rows = JournalRows(ownership, snapshot_steps=300)
         self.eviction_writes = EvictionWrites(self.store, self.rows, self.watching.crashed)
+        turns = FairTurns(cpu_s=lambda: 0.0, clock_s=lambda: 0.0)
+        crashes = CrashHistory(self.store, HandlingRecord())
         self.cache = ActivationCache(
             self.store,
             ownership,
@@ -143,8 +146,9 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
             hot_bytes=1 << 20,
             watch=self.watching,
             eviction_writes=self.eviction_writes,
-            crashes=CrashHistory(self.store, HandlingRecord()),
-            turns=FairTurns(cpu_s=lambda: 0.0, clock_s=lambda: 0.0),
+            crashes=crashes,
+            turns=turns,
+            divided=DividedTurns(turns, crashes),
         )
 
     def do(self, work: Coroutine[Any, Any, object]) -> None:

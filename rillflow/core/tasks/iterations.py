@@ -6,6 +6,7 @@ Used by `core/traversal.py` and `core/inspection`.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from rillflow.core.encoding.stored_context import stored_context
 from rillflow.core.mapping_warnings import Application, strict_error
@@ -31,6 +32,8 @@ from rillflow.language.mapping.ineffective_rules import (
 from rillflow.language.text.literals import whole_number
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, EVENTS_CUT_BY_WORK
 
+_MADE_TOGETHER: Final = 64
+"""Making so many groups takes some milliseconds."""
 EMPTY_LOOP = "loop collection or subTasks empty"
 
 
@@ -124,6 +127,8 @@ def _make(
     for index, (context, size) in enumerate(contexts, len(task.routes)):
         if is_cut:
             turn.budget.spend(steps)
+        if not index % _MADE_TOGETHER and turn.budget.on_portion is not None:
+            turn.budget.on_portion(turn.budget)
         group = groups.new_group(turn, task, index, branches, context=context)
         group.context_bytes = size
         group.identity = _identity(turn, mapping, collection[index])
@@ -230,6 +235,8 @@ def _contexts(
         shared = rest = stored_context(rest, {}, max_bytes, budget)
     steps_each, bytes_each = budget.spent_steps - spent, budget.made_bytes - made
     for index in range(len(task.routes), len(collection)):
+        if not index % _MADE_TOGETHER and budget.on_portion is not None:
+            budget.on_portion(budget)
         context = _item_context(mapping, rest, index, collection[index])
         left = budget.memory_bytes
         if steps_each or bytes_each:

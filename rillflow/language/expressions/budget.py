@@ -71,8 +71,8 @@ class Meter:
     """
 
     __slots__ = (
-        "_memory", "_steps", "_total", "budget", "copies", "environment", "frames", "language",
-        "patterns", "random", "root", "seed",
+        "_later", "_memory", "_steps", "_total", "budget", "copies", "environment", "frames",
+        "language", "patterns", "random", "root", "seed",
     )  # fmt: skip
 
     def __init__(
@@ -96,23 +96,27 @@ class Meter:
         self._steps = budget.steps
         self._memory = budget.memory_bytes
         self._total = total
+        self._later = 0
         if total is not None:
             self._steps = min(self._steps, total.steps)
             self._memory = min(self._memory, total.memory_bytes)
+            if total.on_portion is not None and total.portion_steps < self._steps:
+                self._later = self._steps - total.portion_steps
+                self._steps = total.portion_steps
 
     def settle(self) -> None:
         """Charge the total with what was spent, once."""
         total, self._total = self._total, None
         if total is not None:
             given = min(self.budget.steps, total.steps)
-            total.steps -= given - max(self._steps, 0)
+            total.steps -= given - max(self._steps + self._later, 0)
             given = min(self.budget.memory_bytes, total.memory_bytes)
             total.memory_bytes -= given - max(self._memory, 0)
 
     @property
     def remaining(self) -> int:
         """Steps that are left."""
-        return self._steps
+        return self._steps + self._later
 
     def work(self, steps: int) -> None:
         """Charge steps.
@@ -123,7 +127,19 @@ class Meter:
         """
         self._steps -= steps
         if self._steps < 0:
-            raise self._out_of_steps()
+            self._begin_portion()
+
+    def _begin_portion(self) -> None:
+        """Go on with the steps that are left; ``_steps`` are those of a portion."""
+        total = self._total
+        if self._later and total is not None and total.on_portion is not None:
+            more = min(self._later, total.portion_steps - self._steps)
+            self._later -= more
+            self._steps += more
+            total.on_portion(total)
+            if self._steps >= 0:
+                return
+        raise self._out_of_steps()
 
     def cost(self, steps: int) -> None:
         """Charge steps for what was free before the version ``COSTS_CHARGED``.

@@ -7,9 +7,8 @@ memory may differ from the store. It does not append and does not answer calls.
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Final
 
 from cachetools import LRUCache
@@ -22,22 +21,16 @@ from rillflow.errors import (
     NotReadyError,
     StoreError,
 )
-from rillflow.gateways.outbound.threads import LARGE_BYTES as ALONE_BYTES
-from rillflow.gateways.outbound.threads import in_turn
 from rillflow.ids import ExecutionId, workspace_of
-from rillflow.jsontypes import decoded_ahead
 from rillflow.ports.storage.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
+from rillflow.runtime.activation.divided_turns import DividedTurns
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.journal import OwnerEpoch
 from rillflow.runtime.activation.loading import ActivationWatch, CreatedMeanwhileError, Loading
-from rillflow.runtime.activation.replay import (
-    Replay,
-    decoded_event,
-    decoded_snapshot,
-    is_long,
-)
+from rillflow.runtime.activation.replay import is_long
+from rillflow.runtime.activation.replays import Replays
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.aio.sender_turns import SenderTurns
@@ -107,13 +100,15 @@ class ActivationCache:
         eviction_writes: EvictionWrites,
         crashes: CrashHistory,
         turns: FairTurns,
+        divided: DividedTurns,
     ) -> None:
         self._store = store
+        self._divided = divided
+        self._replays = Replays(turns, divided, crashes)
         self._crashes = crashes
         self._ownership = ownership
         self._watch = watch
         self._eviction_writes = eviction_writes
-        self._turns = turns
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
         # A short journal may make a large execution.
@@ -148,8 +143,11 @@ class ActivationCache:
         return self._hot.get(execution_id) or self._ended.get(execution_id)
 
     def peek(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Return an execution that is active and not folded; this does not count as a use."""
-        return self._hot.peek(execution_id)
+        """Return an execution that is active and not folded; this does not count as a use.
+
+        One that is being changed by a turn under way is not returned either.
+        """
+        return None if self._divided.concerns(execution_id) else self._hot.peek(execution_id)
 
     def was_cancelled(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution that was here last has settled, durably, as cancelled."""
@@ -201,6 +199,8 @@ class ActivationCache:
                     return None
             if execution.blocked_by is not None:
                 await asyncio.wait({execution.blocked_by})
+            elif self._divided.concerns(execution_id):
+                await self._divided.over(execution_id)
             elif self.find(execution_id) is execution or not self._ownership.is_own(execution_id):
                 execution.begin_lease()
                 return execution
@@ -462,37 +462,12 @@ class ActivationCache:
 
     async def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
         """Replay an execution; it touches nothing else, so any error is that execution's own."""
-        execution_id, snapshot, decoded = stored.execution_id, stored.snapshot, None
         try:
-            if snapshot is not None and len(snapshot) > LARGE_BYTES:
-                decode = partial(decoded_snapshot, snapshot)
-                decoded = await in_turn(execution_id, len(snapshot), decode)
-            replay = Replay(plan, stored, decoded)
-            await self._spread(execution_id, replay.begin())
-            for records in replay.portions:
-                await self._take(execution_id, replay, records)
-            return replay.execution()
+            return await self._replays.replayed(plan, stored)
         except StoreError as error:
-            raise self._unreadable(execution_id, error, f": {error}") from error
+            raise self._unreadable(stored.execution_id, error, f": {error}") from error
         except Exception as error:
-            raise self._unreadable(execution_id, error) from error
-
-    async def _take(
-        self, execution_id: ExecutionId, replay: Replay, records: Sequence[bytes]
-    ) -> None:
-        """Handle a portion of records; the text of a large one is decoded beside the event loop."""
-        if not records or len(records[-1]) <= ALONE_BYTES:
-            await self._spread(execution_id, replay.steps(records))
-            return
-        decode = partial(decoded_event, records[-1])
-        last = await in_turn(execution_id, len(records[-1]), decode)
-        with decoded_ahead([last.text]):
-            await self._spread(execution_id, replay.steps(records, last.event))
-
-    async def _spread(self, execution_id: ExecutionId, steps: Iterator[None]) -> None:
-        await self._turns.spread(
-            execution_id, self._crashes.during_each(execution_id, REPLAY, steps)
-        )
+            raise self._unreadable(stored.execution_id, error) from error
 
     def _unreadable(self, execution_id: ExecutionId, error: Exception, why: str = "") -> Exception:
         """Count a crash of this execution, because the store itself can be read."""

@@ -75,6 +75,13 @@ class Leases:
 
     __exit__ = release
 
+    def split(self, execution_id: ExecutionId) -> "Leases":
+        """Return the lease of one execution, which outlives these; its map goes on being used."""
+        kept = Leases(self._activations, self.leased)
+        others = [each for each in kept.leased if each != execution_id]
+        self.leased = {each: kept.leased.pop(each) for each in others}
+        return kept
+
 
 class LeaseSource:
     """Leases executions for calls; an unreadable execution affects its own calls only."""
@@ -146,7 +153,7 @@ class LeaseSource:
             except BaseException:
                 leases.release()
                 raise
-            if not any(map(_is_distrusted, leases.leased.values())):
+            if not any(map(is_distrusted, leases.leased.values())):
                 return leases
             leases.release()
 
@@ -334,5 +341,6 @@ def _awaits(found: ActiveExecution | RillflowError | None, request: DispatchRequ
     return awaits(found.state, request) if isinstance(found, ActiveExecution) else found is not None
 
 
-def _is_distrusted(found: ActiveExecution | RillflowError | None) -> bool:
+def is_distrusted(found: ActiveExecution | RillflowError | None) -> bool:
+    """Tell whether what was leased is an execution that is about to be read again."""
     return isinstance(found, ActiveExecution) and found.is_distrusted

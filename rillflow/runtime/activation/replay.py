@@ -4,6 +4,7 @@ Used by `runtime/activation/cache.py`.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import UNFINISHED
+from rillflow.core.turn import Turn
 from rillflow.errors import StoreError
 from rillflow.gateways.outbound.threads import LARGE_BYTES
 from rillflow.jsontypes import DecodedEarly, ahead_of, most_weight_of
@@ -20,6 +22,8 @@ from rillflow.language.versions import CURRENT, unknown_rules
 from rillflow.ports.executions import text_in
 from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.divided_turns import DividedTurns
+from rillflow.runtime.aio.resumable import Interrupted
 
 LONG_BYTES: Final = 64 * 1024
 LONG_RECORDS: Final = 500
@@ -81,13 +85,26 @@ class Replay:
     """
 
     def __init__(
-        self, plan: Plan, stored: StoredExecution, decoded: DecodedSnapshot | None = None
+        self,
+        plan: Plan,
+        stored: StoredExecution,
+        decoded: DecodedSnapshot | None = None,
+        divided: DividedTurns | None = None,
     ) -> None:
-        """Start from what is stored; the snapshot may have been decoded already."""
+        """Start from what is stored; the snapshot may have been decoded already.
+
+        Turns are interrupted where they are ``divided``.
+        """
+        self._divided = divided
+        self._turns = Turn if divided is None else divided.turns
+        self.interrupted: Interrupted[None] | None = None
+        """The event that was interrupted, after ``steps`` has ended early."""
         self._decoded = decoded
         self._plan = plan
         self._stored = stored
         self._execution: ActiveExecution | None = None
+        self.taken = 0
+        """How many records ``steps`` has handled, with the one that was interrupted."""
         self.portions: list[Sequence[bytes]] = []
         """The records in portions, after ``begin``: only the last of a portion may be large."""
 
@@ -112,13 +129,21 @@ class Replay:
     def steps(self, records: Sequence[bytes], last: Event | None = None) -> Iterator[None]:
         """Handle one record after the other; the event of the ``last`` may be decoded already.
 
+        Ends after an event that was ``interrupted``. Whoever has finished that goes on with the
+        records after it.
+
         Raises:
             StoreError: The journal does not begin with a submission, cannot be read, or is of a
                 later language and unfinished.
         """
         for number, record in enumerate(records, start=1):
             is_known = last is not None and number == len(records)
-            self._take(record, last if is_known else None)
+            take = partial(self._take, record, last if is_known else None)
+            outcome = take() if self._divided is None else self._divided.work.run(take)
+            self.taken += 1
+            if isinstance(outcome, Interrupted):
+                self.interrupted = outcome
+                return
             yield
 
     def execution(self) -> ActiveExecution:
@@ -147,10 +172,10 @@ class Replay:
     def _take(self, record: bytes, event: Event | None) -> None:
         event = codec.decode_event(record) if event is None else event
         if self._execution is not None:
-            handled = machine.handle(self._plan, self._execution.state, event)
+            handled = machine.handle(self._plan, self._execution.state, event, self._turns)
         elif isinstance(event, ExecutionSubmitted):
             self._refuse_unknown_rules(event.language)
-            state, handled = machine.submit(self._plan, event)
+            state, handled = machine.submit(self._plan, event, self._turns)
             self._execution = ActiveExecution(self._plan, state)
         else:
             raise StoreError(f"{self._stored.execution_id}: the journal begins with no submission")

@@ -34,7 +34,7 @@ from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.triggers.origins import PREFIX
 
 TURN_S: Final = 0.025
-"""The computation of one turn; a single event is never divided."""
+"""The computation of one turn; an event that takes longer is interrupted."""
 COUNTED_S: Final = 0.001
 """Shorter events are measured together, and charged to the execution of the last."""
 OLDEST_EVERY: Final = 8
@@ -58,6 +58,12 @@ _Waiting: TypeAlias = "dict[ExecutionId, deque[tuple[int, asyncio.Future[None]]]
 """By execution, those first whose turn is longer ago."""
 
 
+class Unfinished:
+    """What a call has come to that was interrupted; the rest of it is for a later turn."""
+
+    __slots__ = ()
+
+
 class FairTurns:
     """Divides the turns of the running event loop among workspaces, and among their executions."""
 
@@ -73,7 +79,8 @@ class FairTurns:
         more than the time that has passed.
         """
         self._cpu_s = cpu_s
-        self._clock_s = clock_s
+        self.clock_s = self._clock_s = clock_s
+        """Seconds of some clock."""
         self._cpu_read_s = -inf
         self._turn_s = 0.0
         self.is_full = False
@@ -130,20 +137,25 @@ class FairTurns:
     def take(
         self, calls: Sequence[Call], handle: Callable[[Call], Handled], *, whole: bool
     ) -> list[Handled]:
-        """Handle calls until the turn is full; all of them with ``whole``."""
+        """Handle calls until the turn is full; all of them with ``whole``.
+
+        The turn is full after a call that was interrupted.
+        """
         self._watch()
         handled: list[Handled] = []
         looked_s = self._clock_s()
         for call in calls:
-            handled.append(handle(call))
+            outcome = handle(call)
+            handled.append(outcome)
             now_s = self._clock_s()
             if now_s - looked_s < COUNTED_S:
                 continue
             self._charge(call.execution_id, self._computed_s(now_s - looked_s))
             looked_s = now_s
-            if self._turn_s >= TURN_S:
+            is_interrupted = isinstance(outcome, Unfinished)
+            if self._turn_s >= TURN_S or is_interrupted:
                 self.is_full = True
-                if not whole:
+                if is_interrupted or not whole:
                     break
         return handled
 

@@ -300,7 +300,7 @@ class CrashHistory:
         finally:
             self._record.end_beside()
 
-    def during_each(
+    def each_recorded(
         self, execution_id: ExecutionId, step: str, parts: Iterator[None]
     ) -> Iterator[None]:
         """Handle the parts of a step and record it during each; other steps may come in between."""
@@ -312,7 +312,6 @@ class CrashHistory:
             finally:
                 self._record.end()
             yield
-        self.survived(execution_id, step)
 
     def survived(self, execution_id: ExecutionId, step: str) -> None:
         """Note that a step succeeded, so an earlier death in it was chance."""

@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from rillflow.core import machine
 from rillflow.core.commands import Command
 from rillflow.core.events import CallbackReceived, TimerFired
+from rillflow.core.machine import Turns
 from rillflow.core.tasks.kept_outputs import is_too_long, within_limit
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import ConflictError, CrashedError, RillflowError, SetApartError
@@ -48,7 +50,7 @@ from rillflow.runtime.commands.subflows import StoreLimits
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.crashes.crash_history import CrashHistory, step_of
 from rillflow.runtime.crashes.quarantine import Quarantine
-from rillflow.runtime.hooks.chain import Handle
+from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner import queries
 from rillflow.runtime.owner.callback_limits import LIMITED, CallbackLimits
 from rillflow.runtime.owner.mapping_log import MappingLog
@@ -111,7 +113,8 @@ class CallHandling:
         views: Views,
         outputs_max_bytes: int,
         take_store: StoreLimits,
-        handle: Handle,
+        turns: Turns,
+        guards: HookChain,
     ) -> None:
         self._ownership = ownership
         self._activations = activations
@@ -123,7 +126,8 @@ class CallHandling:
         self._watchers = watchers
         self._views = views
         self._outputs_max_bytes = outputs_max_bytes
-        self._handle = handle
+        self._submitted = partial(machine.submit, turns=turns)
+        self._handle = guards.handling(partial(machine.handle, turns=turns))
         self._traffic = Traffic(clock)
         self._callback_limits = CallbackLimits(clock, take_store)
         self._rules = MappingLog(clock)
@@ -236,7 +240,7 @@ class CallHandling:
         plan = self._activations.plans.ready(event.definition_id)
         if plan is None:
             raise ConflictError(f"definition {event.definition_id} has left memory")
-        state, handled = machine.submit(plan, event)
+        state, handled = self._submitted(plan, event)
         if handled.mapped:
             self._rules.note(state, handled.mapped)
         execution = ActiveExecution(plan, state, Stage.NEW)
@@ -285,6 +289,7 @@ class CallHandling:
                 execution_id, hinting.task, call.hint_s, called, for_service_only=is_unsure
             )
         if before.settled and not execution.settled:
+            usable(execution)  # its last append may have failed while this was interrupted
             if self._ownership.is_elsewhere(execution_id):
                 # The restarted execution belongs to its own actor, which starts from the store.
                 self._activations.distrust(execution)

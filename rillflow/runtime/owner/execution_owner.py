@@ -16,12 +16,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from rillflow.core import machine
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
-from rillflow.errors import ConflictError, CrashedError, RillflowError, UnreadAnswersError
+from rillflow.core.turn import Turn
+from rillflow.errors import ConflictError, CrashedError, UnreadAnswersError
 from rillflow.gateways.outbound.threads import SHORT_BYTES
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import JsonObject
+from rillflow.language.budget import PORTION_STEPS
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import (
@@ -36,16 +37,16 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
+from rillflow.runtime.activation.cache import ActivationCache
+from rillflow.runtime.activation.divided_turns import DividedTurns, UnfinishedTurn, parted
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.journal import (
     SNAPSHOT_STEPS,
     JournalRows,
     JournalWriter,
     OwnerEpoch,
-    listed_status,
 )
-from rillflow.runtime.activation.leases import LeaseSource
+from rillflow.runtime.activation.leases import Leases, LeaseSource, is_distrusted
 from rillflow.runtime.aio.fair_turns import FairTurns, in_groups, in_portions
 from rillflow.runtime.aio.large_texts import LargeTexts
 from rillflow.runtime.aio.retrying import retry_while_unavailable
@@ -54,17 +55,13 @@ from rillflow.runtime.commands.runner import CommandRunner
 from rillflow.runtime.commands.subflows import StoreLimits, Workspaces, without_limit
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
-from rillflow.runtime.crashes.crash_history import COMMANDS, CrashHistory, HandlingRecord
+from rillflow.runtime.crashes.crash_history import CrashHistory, HandlingRecord, step_of
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.owner.call_handling import (
-    CallHandling,
-    CallOutcome,
-    appends_under_way,
-    reply_of,
-)
+from rillflow.runtime.owner.call_handling import CallHandling, CallOutcome
 from rillflow.runtime.owner.cold_reads import ColdReads
-from rillflow.runtime.owner.measuring import BatchTimes, OwnerMeters
+from rillflow.runtime.owner.commits import Commits
+from rillflow.runtime.owner.measuring import OwnerMeters
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.tracing import OwnerTraces
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
@@ -90,6 +87,7 @@ class OwnerLimits(NamedTuple):
         subflow_workspaces: In which workspaces those of its executions may start sub-flows beside
             their own; without any they may in all.
         take_store: Counts what sub-flows and signals store.
+        portion_steps: After how many steps of its evaluations an event may be interrupted.
     """
 
     most_hot: int = 20_000
@@ -99,6 +97,7 @@ class OwnerLimits(NamedTuple):
     views_max_bytes: int = VIEWS_MAX_BYTES
     subflow_workspaces: Workspaces = MappingProxyType({})
     take_store: StoreLimits = without_limit
+    portion_steps: int = PORTION_STEPS
 
 
 DEFAULT_LIMITS: Final = OwnerLimits()
@@ -141,22 +140,26 @@ class ExecutionOwner:
         crashed, guards = self._recovery.crashed, guards or HookChain()
         self._writer = JournalWriter(store, self._ownership, crashed=crashed, on_fenced=on_fenced)
         self._eviction_writes = EvictionWrites(store, self._rows, crashed)
+        self._divided = DividedTurns(self._turns, self._crashes, limits.portion_steps)
         self._activations = self._activation_cache(limits)
         self.settled, self.has_settled = self._activations.settled, self._activations.has_settled
         self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed, self._lane_of)
-        meters.read(metrics.HOT, lambda: {(): self.active})
-        meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
+        self._measure(meters)
         self._commands = self._command_runner(dispatcher, executions, callback_host, guards, limits)
         self.held, self.ended_calls = self._commands.outbound.held, self._leases.ended_calls
         self._recovery.join(self._activations, self._commands)
         self.changes, self._cold_reads = ChangeFeed(clock), ColdReads()
         self.watchers, self.views = CompletionServer(clock), Views(clock, most, holder)
-        self._calls = self._call_handling(guards, limits)
+        self._calls, self._commits = self._call_handling(guards, limits), self._new_commits()
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._large_texts = LargeTexts(store, self._calls.refuses)
         self._background, self._has_started = list[asyncio.Task[None]](), asyncio.Event()
+
+    def _measure(self, meters: Meters) -> None:
+        meters.read(metrics.HOT, lambda: {(): self.active})
+        meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
 
     def _activation_cache(self, limits: OwnerLimits) -> ActivationCache:
         return ActivationCache(
@@ -168,6 +171,7 @@ class ExecutionOwner:
             eviction_writes=self._eviction_writes,
             crashes=self._crashes,
             turns=self._turns,
+            divided=self._divided,
         )
 
     def _command_runner(
@@ -209,7 +213,28 @@ class ExecutionOwner:
             views=self.views,
             outputs_max_bytes=limits.outputs_max_bytes,
             take_store=limits.take_store,
-            handle=guards.handling(machine.handle),
+            # Whoever writes a hook does not expect another event while it waits for `proceed`.
+            turns=self._divided.turns if guards.is_empty else Turn,
+            guards=guards,
+        )
+
+    def _new_commits(self) -> Commits:
+        return Commits(
+            clock=self._clock,
+            turns=self._turns,
+            divided=self._divided,
+            activations=self._activations,
+            writer=self._writer,
+            recovery=self._recovery,
+            quarantine=self._quarantine,
+            crashes=self._crashes,
+            commands=self._commands,
+            timers=self._timers,
+            watchers=self.watchers,
+            views=self.views,
+            changes=self.changes,
+            meters=self._meters,
+            traces=self._traces,
         )
 
     async def start(self) -> None:
@@ -330,108 +355,70 @@ class ExecutionOwner:
         until: Until | None = None,
     ) -> list[Reply]:
         """Handle calls; ``look`` reads the store before it makes an execution."""
-        if self._turns.is_full:
-            await self._turns.wait(calls[0].execution_id)
-        began_s = self._meters.now_s()
-        released = self._recovery.released(calls) if self._crashes.suspects else []
-        with await self._leases.for_calls(calls, look=look, waits=waits) as leased:
-            handle = partial(self._calls.take, leased)
+        began_s, released, leases = await self._leases_for(calls, look=look, waits=waits)
+        with leases as leased:
             leased_s = self._meters.now_s()
-            batch = self._turns.take(calls, handle, whole=bool(released))
+            take = self._calls.take
+            handle = (
+                partial(take, leased) if released else partial(self._divided.begin, take, leased)
+            )
+            handled = self._turns.take(calls, handle, whole=bool(released))
             computed_s = self._meters.now_s() - leased_s
             self._crashes.end()
-            written = [outcome for outcome in batch if outcome.append is not None]
-            executions = {id(each.execution): each.execution for each in written if each.execution}
-            append = self._activations.begin_append(list(executions.values()))
-            under_way = appends_under_way(batch)
-        is_written = False
-        try:
-            error, append_s = None if until is None else await until(), 0.0
-            if error is None:
-                with self._turns.in_hand(calls[0].execution_id):
-                    error, append_s = await self._append(written)
-            is_written = error is None
-        finally:
-            if is_written and written:
-                # The loop runs this after the current task, which hands the answer over.
-                loop = asyncio.get_running_loop()
-                if until is not None:  # that wait was no work
-                    began_s = self._meters.now_s() - computed_s - append_s
-                times = BatchTimes(began_s, computed_s, append_s)
-                loop.call_soon(self._carry_out, written, append, released, times)
-            else:
-                append.end(is_written=is_written)
-                self._recovery.go_on(released)
-        if under_way:
-            await asyncio.wait(under_way)
-        return [reply_of(outcome, error) for outcome in batch]
+            batch, unfinished = parted(handled)
+            kept = None if unfinished is None else leases.split(unfinished.execution_id)
+            commit = self._commits.begin(calls[0].execution_id, batch, released)
+        replies = await self._commits.end(commit, until, began_s, computed_s)
+        if unfinished is not None and kept is not None:
+            step = step_of(calls[len(batch)])
+            replies.append(await self._finish(unfinished, kept, step, until))
+        return replies
 
-    async def _append(self, written: Sequence[CallOutcome]) -> tuple[RillflowError | None, float]:
-        """Append what is to be written; return why it was not, and how long it took in seconds."""
-        if not written:
-            return None, 0.0
-        began_s, began_ms = self._meters.now_s(), self._clock.now_ms() if self._traces.is_on else 0
-        error = await self._writer.append([each.append for each in written if each.append])
-        append_s = self._meters.now_s() - began_s
-        if error is not None:
-            self._meters.append_failed()
-        elif self._traces.is_on:
-            self._traces.appended(written, began_ms)
-        return error, append_s
-
-    def _carry_out(
+    async def _finish(
         self,
-        written: Sequence[CallOutcome],
-        append: OpenAppend,
-        released: Sequence[ExecutionId],
-        times: BatchTimes,
-    ) -> None:
-        """Carry out the commands of what was written; nobody gets at the executions before."""
-        durable_s = self._meters.now_s()
-        try:
-            for outcome in written:
-                execution = outcome.execution
-                if execution is None:
-                    continue
-                try:
-                    self._carry_out_of(outcome, execution)
-                except Exception as error:  # noqa: BLE001 - one execution must not stop the others
-                    self._recovery.crashed(execution.state.execution_id, error)
-            self._crashes.end()
-            self._commands.flush()
-            self._meters.carried_out(written, times, durable_s)
-        finally:
-            append.end(is_written=True)
-            self._recovery.go_on(released)
+        unfinished: UnfinishedTurn[CallOutcome],
+        leases: Leases,
+        step: str,
+        until: Until | None,
+    ) -> Reply:
+        """Handle the rest of a call; if that is given up, nobody trusts the state it has left."""
+        execution_id, began_s = unfinished.execution_id, self._meters.now_s()
+        with leases as leased:
+            try:
+                outcome = await self._divided.finish(unfinished, step)
+                if is_distrusted(leased.get(execution_id)):
+                    error = ConflictError("what was read before could not be written")
+                    outcome = CallOutcome(reply_to_error(error))
+                commit = self._commits.begin(execution_id, [outcome], [])
+            except BaseException:
+                execution = leased.get(execution_id)
+                if isinstance(execution, ActiveExecution):
+                    self._activations.distrust(execution)
+                raise
+            finally:
+                self._divided.end(execution_id)
+        [reply] = await self._commits.end(commit, until, began_s, self._meters.now_s() - began_s)
+        return reply
 
-    def _carry_out_of(self, outcome: CallOutcome, execution: ActiveExecution) -> None:
-        execution_id = execution.state.execution_id
-        self._crashes.begin(execution_id, COMMANDS)
-        if outcome.watch is not None:
-            self.watchers.watch(outcome.watch.watcher, execution_id, outcome.watch.show)
-        self._commands.carry_out(execution_id, outcome.commands, at_ms=outcome.at_ms)
-        if self.changes.is_heard:
-            self.changes.note(execution_id, execution.state.seq, listed_status(execution.state))
-        if outcome.over:
-            self._tell_end(execution)
-            self._traces.ended(execution, outcome.commands)
-            if execution.over:
-                # This also means that no redo has restarted it, whose timers may be set already.
-                self._timers.forget(execution_id)
-                self._quarantine.forget(execution_id)
-                self._crashes.forget(execution_id)
-        if self._crashes.suspects:
-            self._crashes.survived(execution_id, COMMANDS)
+    async def _leases_for(
+        self, calls: Sequence[Call], *, look: bool, waits: bool
+    ) -> tuple[float, list[ExecutionId], Leases]:
+        """Lease what calls concern, as soon as no turn under way is in their way."""
+        released: list[ExecutionId] = []
+        while True:
+            if self._turns.is_full:
+                await self._turns.wait(calls[0].execution_id)
+            began_s = self._meters.now_s()
+            if self._crashes.suspects:
+                released += self._recovery.released(calls)
+            leases = await self._leases.for_calls(calls, look=look, waits=waits)
+            if not self._divided.block(calls):
+                return began_s, released, leases
+            leases.release()
+            await self._divided.unblocked(calls)
 
     def _found_ended(self, execution: ActiveExecution) -> None:
-        """Tell of an execution that has ended before this owner began to own it."""
-        self._tell_end(execution)
-        self._traces.told_again(execution)
-
-    def _tell_end(self, execution: ActiveExecution) -> None:
-        """Tell the watchers of an execution that it has ended durably."""
-        shown = partial(self.views.shown_with_end, execution)
-        self.watchers.ended(execution.state.execution_id, shown)
+        self._commits.found_ended(execution)
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         """Handle answers of dispatches; returns once they are durable.
