@@ -53,9 +53,9 @@ class SuspectCalls:
         self._clock = clock
         self._runs_beside = runs_beside
         self._turns = SenderTurns(most=sys.maxsize, refusal="never refused")
-        until_s = clock.monotonic_s() + REFUSED_S
-        self._fatal: dict[tuple[ExecutionId, TaskName], float] = {
-            (each.execution_id, each.step.removeprefix(_STEP)): until_s for each in record.left
+        self._until_s = clock.monotonic_s() + REFUSED_S
+        self._fatal: set[tuple[ExecutionId, TaskName]] = {
+            (each.execution_id, each.step.removeprefix(_STEP)) for each in record.left
         }
         for execution_id, task in self._fatal:
             log.error("call_is_fatal", extra={"execution_id": execution_id, "task": task})
@@ -63,19 +63,14 @@ class SuspectCalls:
 
     @property
     def knows_fatal(self) -> bool:
-        """Whether any task is known whose call was fatal."""
+        """Whether any task is known whose call was fatal a short while ago."""
+        if self._fatal and self._until_s < self._clock.monotonic_s():
+            self._fatal.clear()
         return bool(self._fatal)
 
     def is_fatal(self, request: DispatchRequest) -> bool:
         """Tell whether the call of this task was fatal a short while ago."""
-        key = request.execution_id, request.task
-        until_s = self._fatal.get(key)
-        if until_s is None:
-            return False
-        if until_s < self._clock.monotonic_s():
-            del self._fatal[key]
-            return False
-        return True
+        return self.knows_fatal and (request.execution_id, request.task) in self._fatal
 
     def made(self, request: DispatchRequest, deaths: int, make: Make) -> "_SuspectCall":
         """Return what makes a call once it is awaited."""
