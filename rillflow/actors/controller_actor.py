@@ -57,7 +57,6 @@ from rillflow.runtime.supervision.convergence import (
     next_step,
     sentence_of,
 )
-from rillflow.runtime.supervision.language_history import later_executions
 from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.runtime.supervision.store_start import open_when_possible
 from rillflow.settings import Settings
@@ -121,7 +120,6 @@ class ControllerActor:
         )
         self._watching: asyncio.Task[None] | None = None
         self._ends = end_for_good
-        self._later_executions = partial(later_executions, self._store)
         self._store_change = StoreChange(self.end_if_idle, lambda: self._lease)
         self._steps = self._moves = 0
         self._reason: str | None = "the controller has not looked yet"
@@ -201,20 +199,6 @@ class ControllerActor:
             for each in seen:
                 await asyncio.to_thread(ray.kill, each.actor)
         return unfinished
-
-    @sent_by_value
-    async def later_executions(self, language: int) -> tuple[int, int]:
-        """Return what has not ended that a release with this language version may not know.
-
-        Returns:
-            The latest language version that executions may have, and how many have not ended that
-            may have a later one than ``language``.
-
-        Raises:
-            StoreError: The store cannot be read.
-        """
-        version, unfinished = await self._later_executions(language)
-        return version, unfinished
 
     @sent_by_value
     async def leave_store(self, deployed: str) -> str:

@@ -58,14 +58,13 @@ class NodeReport(NamedTuple):
 class Checked(NamedTuple):
     """What ``examine`` has found, errors first.
 
-    ``code`` is the version of the code of the first node that has some, ``namespace`` that of the
-    actors, and ``language`` that of the language, 0 where no node has code.
+    ``code`` is the version of the code of the first node that has some, and ``namespace`` that of
+    the actors.
     """
 
     found: list[Finding]
     code: str = ""
     namespace: str = ""
-    language: int = 0
 
 
 def check(path: Path, address: str | None = None) -> list[Finding]:
@@ -102,7 +101,6 @@ def examine(path: Path) -> Checked:
         sorted(dict.fromkeys(found), key=lambda each: not each.is_error),
         code=told.get("code", ""),
         namespace=told.get("namespace", ""),
-        language=told.get("language", 0),
     )
 
 

@@ -24,17 +24,7 @@ from rillflow.actors.names import CONTROLLER_ACTOR
 from rillflow.errors import StackError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import UNSAID, protocol_of, refuse_distant
-from rillflow.runtime.supervision.language_history import (
-    UnfinishedExecutions,
-    refuse_earlier_language,
-)
-from serve.stack.cluster_check import (
-    DEPLOYMENT,
-    Checked,
-    examine,
-    joined,
-    unreached_callbacks,
-)
+from serve.stack.cluster_check import DEPLOYMENT, examine, joined, unreached_callbacks
 from serve.stack.deployment_file import is_ours, read_deployment_file, text_to_send
 
 DASHBOARD: Final = "RAY_DASHBOARD_ADDRESS"
@@ -68,8 +58,7 @@ def deploy(path: Path, address: str | None, tell: Tell, *, is_upgrade: bool = Fa
 
     Raises:
         StackError: Something keeps it from running; the message says what.
-        ProtocolError: What runs is of a release too far from the code on the nodes, or has
-            executions of a language version that this code does not know.
+        ProtocolError: What runs is of a release too far from the code on the nodes.
     """
     schema = read_deployment_file(path)
     with joined(address) as dashboard:
@@ -88,7 +77,6 @@ def deploy(path: Path, address: str | None, tell: Tell, *, is_upgrade: bool = Fa
             ours = protocol_of(examined.code)
             who = f"the code on the nodes ({examined.code})"
             refuse_distant(protocol_of(running), f"what runs ({running})", ours, who)
-            _refuse_earlier_language(examined, who)
         tell(f"from code {running} to {examined.code}" if running else f"code {examined.code}")
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         _send(text_to_send(path, examined.code, nodes), path, dashboard)
@@ -147,24 +135,6 @@ def _code_that_runs(namespace: str) -> str:
         return str(ray.get(controller.deployment.remote(), timeout=ANSWER_S).code_version)
     except ray.exceptions.RayError:
         return ""
-
-
-def _refuse_earlier_language(examined: Checked, who: str) -> None:
-    """Refuse code that does not know the language of executions that have not ended.
-
-    Raises:
-        StackError: The store cannot be asked.
-        ProtocolError: There are such executions.
-    """
-    controller = _controller(examined.namespace)
-    if not hasattr(controller, "later_executions"):  # of a release that cannot tell
-        return
-    try:
-        asked = controller.later_executions.remote(examined.language)
-        later = UnfinishedExecutions(*ray.get(asked, timeout=ANSWER_S))
-    except ray.exceptions.RayError as error:
-        raise StackError(f"the controller does not tell what runs: {_last_line(error)}") from error
-    refuse_earlier_language(who, examined.language, later)
 
 
 def _controller(namespace: str) -> Any:

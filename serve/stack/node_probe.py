@@ -12,13 +12,13 @@ def probe(import_path: str) -> dict[str, Any]:
     """Return the facts of this node; it runs in the runtime environment of the deployment.
 
     Returns:
-        ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``
-        and ``language``, their versions; ``namespace``, that of the actors; ``lacks``, sentences
-        about variables of Ray, and whether they are errors; ``is_file``, whether the store is one;
-        ``exposed``, whether no API key is set; ``guessable``, sentences about short keys;
-        ``unknown``, sentences about variables that look like settings; ``upgrade``, a sentence if
-        the code stops writers of an earlier release; ``health_checks``, the variables by which Ray
-        looks after its nodes.
+        ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``,
+        the version of the code; ``namespace``, that of the actors; ``lacks``, sentences about
+        variables of Ray with whether they are errors; ``is_file``, whether the store is a file of
+        one machine; ``exposed``, whether there is no API key for an address beyond this machine;
+        ``guessable``, sentences about short keys; ``unknown``, sentences about variables that look
+        like settings; ``upgrade``, a sentence if the code stops writers of an earlier release;
+        ``health_checks``, the variables by which Ray looks after its nodes.
     """
     import importlib  # noqa: PLC0415 - what is imported above is not sent
     import os  # noqa: PLC0415
@@ -47,7 +47,6 @@ def probe(import_path: str) -> dict[str, Any]:
     return {
         **facts,
         "code": deployed.code_version(),
-        "language": importlib.import_module("rillflow.language.versions").CURRENT,
         "namespace": settings.namespace,
         "lacks": [tuple(each) for each in variables.lacking(os.environ)],
         "is_file": settings.store_url.startswith("sqlite:"),
@@ -84,7 +83,7 @@ def silent_callbacks(patience_s: float) -> dict[str, Any]:
 
 
 def _store(settings: Any) -> dict[str, Any]:
-    """Return ``upgrade`` for the store, or why it cannot be used from here as ``problem``."""
+    """Return ``upgrade`` for the store, or why this code cannot use it from here as ``problem``."""
     import asyncio  # noqa: PLC0415 - what is imported above is not sent
     import importlib  # noqa: PLC0415
 
@@ -92,16 +91,46 @@ def _store(settings: Any) -> dict[str, Any]:
     try:
         found = asyncio.run(stores.schema_status(settings.store_url))
         found.refuse_newer()
+        earlier = _earlier(settings, found)
     except Exception as error:  # noqa: BLE001 - of drivers too
         reason = " ".join(f"{error}".split()) or type(error).__name__
     else:
         # The release that is checked may be an earlier one, which tells nothing.
+        if earlier:
+            return {"problem": earlier}
         return {"upgrade": [told for told in [getattr(found, "warning", "")] if told]}
     shown = _told_by_newer("rillflow.stores.urls", "masked", settings.store_url) or "its address"
     where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
     step = f"see that something answers at {shown} from this node, or correct {where}"
     told = reason.replace(settings.store_url, shown)
     return {"problem": f"the store cannot be used ({where}): {told}; {step}"}
+
+
+def _earlier(settings: Any, found: Any) -> str:
+    """Say that executions may be of a later language version than this code knows; or nothing.
+
+    A store is not opened here that this code would upgrade: then the code is a later one.
+    """
+    import asyncio  # noqa: PLC0415 - what is imported above is not sent
+    import importlib  # noqa: PLC0415
+
+    if not found.found or found.found < found.wanted:
+        return ""
+    try:
+        history = importlib.import_module("rillflow.runtime.supervision.language_history")
+    except ModuleNotFoundError:  # of a release that wrote no later version either
+        return ""
+
+    async def ask() -> str:
+        stores = importlib.import_module("rillflow.stores")
+        store = stores.open_store(settings.store_url)
+        await store.open()
+        try:
+            return str(await history.earlier_language(store))
+        finally:
+            await store.close()
+
+    return asyncio.run(ask())
 
 
 def _told_by_newer(module: str, name: str, about: Any) -> Any:

@@ -1,6 +1,8 @@
 """A release is not deployed on a store with unfinished executions of a later language version."""
 
+import asyncio
 import pickle
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,14 +14,13 @@ from rillflow.ports.deployment import decode_stored, encode_stored
 from rillflow.runtime.supervision.deployed import record
 from rillflow.runtime.supervision.language_history import (
     UNRECORDED,
-    UnfinishedExecutions,
-    later_executions,
+    earlier_language,
     later_since_ms,
-    refuse_earlier_language,
     with_language,
 )
 from rillflow.settings import Settings
 from rillflow.stores import open_store
+from serve.stack.node_probe import _store
 from tests.contract.appends import submit
 from tests.deployments import FIRST
 
@@ -51,12 +52,6 @@ def test_executions_may_be_of_a_later_version_since_the_first_one_that_is_later(
     assert later_since_ms((), 1) is None
 
 
-def test_what_has_not_ended_is_told_with_what_to_do() -> None:
-    refuse_earlier_language("this release", 4, UnfinishedExecutions(6, 0))
-    with pytest.raises(ProtocolError, match="version 6, whose rules it does not know: keep the"):
-        refuse_earlier_language("this release", 4, UnfinishedExecutions(6, 1))
-
-
 def test_the_store_keeps_the_versions_and_processes_do_not_tell_them() -> None:
     known = replace(FIRST, languages=((3, 0), (4, 7)))
     assert decode_stored(encode_stored(known)) == known
@@ -73,11 +68,11 @@ async def test_a_store_whose_executions_may_be_of_a_later_version_refuses_a_depl
     await store.append([submit(1, status="running", submitted_at_ms=100)])
     later = replace(stored, languages=((CURRENT, 0), (LATER, 101)), version=2)
     assert await store.set_deployment(later, after_version=1)
-    assert await later_executions(store, CURRENT) == (LATER, 0)
+    assert await earlier_language(store) == ""
     await store.append([submit(2, status="running", submitted_at_ms=101)])
-    assert await later_executions(store, CURRENT) == (LATER, 1)
-    assert await later_executions(store, LATER) == (LATER, 0)
-    with pytest.raises(ProtocolError, match=f"up to {CURRENT}, and 1 executions"):
+    told = await earlier_language(store)
+    assert f"up to {CURRENT}, and 1 executions that have not ended may have version {LATER}" in told
+    with pytest.raises(ProtocolError, match="keep the later release"):
         await record(Settings(), store)
     assert await store.deployment() == later
 
@@ -94,3 +89,24 @@ async def test_a_deployment_that_goes_back_is_one_like_others() -> None:
     assert stored is not None
     assert stored.languages == ((CURRENT, 0),)
     assert back == replace(stored, languages=(), secrets_digest=first.secrets_digest)
+
+
+def test_a_check_of_a_deployment_tells_it_before_anything_changes(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+    assert _store(settings) == {"upgrade": []}, "a check makes no store"
+    assert not list(tmp_path.iterdir())
+
+    async def write(*languages: tuple[int, int]) -> None:
+        store = open_store(settings.store_url)
+        await store.open()
+        wanted = await record(settings, store)
+        if not languages:
+            await store.append([submit(1, status="running")])
+        later = replace(wanted, languages=languages, version=wanted.version + 1)
+        assert await store.set_deployment(later, after_version=wanted.version)
+        await store.close()
+
+    asyncio.run(write())
+    assert _store(settings) == {"upgrade": []}
+    asyncio.run(write((CURRENT, 0), (LATER, 1)))
+    assert "keep the later release, or deploy it again" in _store(settings)["problem"]

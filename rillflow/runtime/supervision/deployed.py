@@ -14,15 +14,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from rillflow.errors import ConflictError
+from rillflow.errors import ConflictError, ProtocolError
 from rillflow.language.versions import CURRENT
 from rillflow.ports.deployment import PROTOCOL, Deployment
 from rillflow.ports.storage.store import Store
-from rillflow.runtime.supervision.language_history import (
-    later_executions,
-    refuse_earlier_language,
-    with_language,
-)
+from rillflow.runtime.supervision.language_history import earlier_language, with_language
 from rillflow.settings import Settings
 
 REPLICAS_ONLY: Final = frozenset(
@@ -157,8 +153,8 @@ async def record(
         ProtocolError: Executions in the store have not ended that may be of a later language
             version than this release knows.
     """
-    later = await later_executions(store, CURRENT)
-    refuse_earlier_language("this release of Rillflow", CURRENT, later)
+    if refusal := await earlier_language(store):
+        raise ProtocolError(refusal)
     asked = stated(settings, environment)
     for _ in range(TRIES):
         stored = await store.deployment()

@@ -5,15 +5,16 @@ not know (`rillflow/language/versions.py`). The wanted state of a store therefor
 release with each version was first deployed there, so that an earlier one is refused while an
 execution of a later version has not ended.
 
-Used by `actors/controller_actor.py`, `runtime/supervision/deployed.py` and
-`serve/stack/cluster_control.py`.
+A check of a deployment file imports this module by its name, from the code that is to be deployed.
+
+Used by `runtime/supervision/deployed.py`.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from rillflow.core.status import UNFINISHED
-from rillflow.errors import ProtocolError
+from rillflow.language.versions import CURRENT
 from rillflow.ports.storage.store import ExecutionFilter, Store
 
 UNRECORDED: Final = 10
@@ -41,48 +42,24 @@ def later_since_ms(known: Sequence[tuple[int, int]], language: int) -> int | Non
     return min((since_ms for version, since_ms in known if version > language), default=None)
 
 
-class UnfinishedExecutions(NamedTuple):
-    """Executions that have not ended, and that may have a later language version than a release.
-
-    ``version`` is the latest that they may have.
-    """
-
-    version: int
-    unfinished: int
-
-
-async def later_executions(store: Store, language: int) -> UnfinishedExecutions:
-    """Return what has not ended in a store that a release with this language may not know.
+async def earlier_language(store: Store) -> str:
+    """Say why this release may not run on a store; nothing if it knows the rules of all executions.
 
     Raises:
         StoreError: The store cannot be read.
     """
     stored = await store.deployment()
     known = () if stored is None else stored.languages
-    since_ms = later_since_ms(known, language)
+    since_ms = later_since_ms(known, CURRENT)
     if since_ms is None:
-        return UnfinishedExecutions(language, 0)
+        return ""
     asked = ExecutionFilter(statuses=UNFINISHED, from_ms=since_ms)
-    counts = await store.count_executions(asked)
-    return UnfinishedExecutions(known[-1][0], sum(counts.values()))
-
-
-def refuse_earlier_language(who: str, language: int, later: UnfinishedExecutions) -> None:
-    """Refuse a release that does not know the rules of executions that have not ended.
-
-    Args:
-        who: The release, in words.
-        language: Its language version.
-        later: What has not ended.
-
-    Raises:
-        ProtocolError: There are some.
-    """
-    if not later.unfinished:
-        return
-    raise ProtocolError(
-        f"{who} knows language versions up to {language}, and {later.unfinished} executions that"
-        f" have not ended may have version {later.version}, whose rules it does not know: keep the"
-        " later release, or deploy it again, let nothing more be submitted, and go back once they"
-        " have ended or are cancelled"
+    unfinished = sum((await store.count_executions(asked)).values())
+    if not unfinished:
+        return ""
+    return (
+        f"this code knows language versions up to {CURRENT}, and {unfinished} executions that have"
+        f" not ended may have version {known[-1][0]}, whose rules it does not know: keep the later"
+        " release, or deploy it again, let nothing more be submitted, and go back once they have"
+        " ended or are cancelled"
     )
