@@ -19,6 +19,7 @@ import msgspec
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import call_timeout_s, dispatch_headers, ran_out, read_input
+from rillflow.gateways.limits.concurrency import Caller, FairSlots, caller_of
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import effective_protocol
 from rillflow.gateways.outbound.threads import in_turn
@@ -137,15 +138,15 @@ class PluginGateway:
             headers=dict(headers.values()),
         )
         try:
-            return await self._answer(_resource(request), info)
+            return await self._answer(_resource(request), info, caller_of(request))
         except SystemExit as error:
             raise GatewayError(f"{HANDLE_FAILS}the plugin tried to end the process") from error
 
-    async def _answer(self, resource: Resource, info: DispatchInfo) -> object:
+    async def _answer(self, resource: Resource, info: DispatchInfo, caller: Caller) -> object:
         handle = self._plugin.handle
         if inspect.iscoroutinefunction(handle):
             return await handle(resource, info)
-        answer = await self._threads.run(lambda: handle(resource, info))
+        answer = await self._threads.run(caller, lambda: handle(resource, info))
         return await answer if isinstance(answer, Awaitable) else answer
 
 
@@ -175,19 +176,20 @@ def _body(answer: object) -> bytes | None:
 class _Threads:
     """Runs functions in threads of their own, which may run longer than their callers wait.
 
-    A shared pool would keep the process from ending while a function hangs.
+    A shared pool would keep the process from ending while a function hangs. Workspaces share them
+    as they share the calls to a host.
     """
 
     def __init__(self, most: int) -> None:
-        self._free = asyncio.Semaphore(most)
+        self._slots = FairSlots(most)
 
-    async def run(self, work: Callable[[], object]) -> object:
+    async def run(self, caller: Caller, work: Callable[[], object]) -> object:
         """Wait for a free thread, then for the function, and return or raise as it does."""
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[tuple[BaseException | None, object]] = loop.create_future()
 
         def settle(error: BaseException | None, answer: object) -> None:
-            self._free.release()
+            self._slots.release(caller)
             if not outcome.done():
                 outcome.set_result((error, answer))
 
@@ -200,7 +202,8 @@ class _Threads:
             with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
                 loop.call_soon_threadsafe(settle, error, answer)
 
-        await self._free.acquire()
+        if not self._slots.enter(caller):
+            await self._slots.wait(caller)
         threading.Thread(target=run, daemon=True, name="rillflow-plugin").start()
         error, answer = await outcome
         if error is not None:
