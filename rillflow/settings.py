@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     """File of the certificate, in PEM form, with which the API answers by HTTPS only."""
     tls_key: Folder | None = None
     """File of its key, which only this user may read; none if it is in the same file."""
+    ray_tls: bool = True
+    """Whether the Ray of ``rillflow up`` encrypts its calls, with a certificate that each start
+    makes, so that nobody else reaches Ray. Where ``RAY_USE_TLS`` is set, that counts."""
     data_dir: Path = Path(".rillflow")
     """Folder of the embedded store."""
     store: Annotated[str | None, Field(repr=False)] = None

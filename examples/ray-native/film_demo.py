@@ -61,10 +61,10 @@ def run(folder: Path, topic: str, video_dir: Path) -> int:
 
 def deploy(data: Path) -> None:
     """Deploy the scorer on the Ray of the stack."""
-    address = json.loads((data / "stack.json").read_text(encoding="utf-8"))["ray_address"]
+    note = json.loads((data / "stack.json").read_text(encoding="utf-8"))
     subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, str(HERE / "scorer.py"), address],
-        env={**os.environ, "RAY_AUTH_MODE": "token"},
+        [sys.executable, str(HERE / "scorer.py"), note["ray_address"]],
+        env={**os.environ, **note["ray_environment"]},
         check=True,
         timeout=START_S,
         stdout=subprocess.DEVNULL,

@@ -16,8 +16,9 @@ import ray
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rillflow.errors import StackError
-from rillflow.private_apis.ray_core.joining import is_locked_out
+from rillflow.client.ray_transport.encryption import use_certificate
+from rillflow.errors import StackError, UnreachableError
+from rillflow.private_apis.ray_core.joining import address_from_environment, is_locked_out
 from rillflow.runtime.process.environment_findings import Finding, lacking_at_head
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
@@ -163,6 +164,7 @@ def joined(address: str | None) -> Iterator[str]:
     Raises:
         StackError: There is no cluster, or it does not let this process in.
     """
+    _use_certificate(address)
     if address is not None:
         _refuse_closed(address)
     try:
@@ -173,6 +175,20 @@ def joined(address: str | None) -> Iterator[str]:
         yield str(here.dashboard_url or "")
     finally:
         ray.shutdown()
+
+
+def _use_certificate(address: str | None) -> None:
+    """Have Ray encrypt, or not, as the cluster needs it.
+
+    Raises:
+        StackError: It encrypts, and there is no certificate for it here.
+    """
+    try:
+        use_certificate(address or address_from_environment("auto"))
+    except ConnectionError:
+        return  # Ray says what is missing.
+    except UnreachableError as error:
+        raise StackError(f"no Ray cluster can be joined: {error}. {error.hint}") from error
 
 
 def _refuse_closed(address: str) -> None:

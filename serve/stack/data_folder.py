@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
+from rillflow.ray_certificates import RUN_PREFIX, RUN_ROOT
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import STACK_LOCK, STACK_NOTE
 from rillflow.stores.private_files import close_to_others, make_private_folder
 
-RUN_ROOT: Final = Path("/tmp")  # noqa: S108 - folders in it are made by mkdtemp
-RUN_PREFIX: Final = "rf-"
 LOGS: Final = "logs"
 SESSION: Final = "session_"
 LOGS_KEPT: Final = 5

@@ -33,6 +33,7 @@ from serve.listening import free_port, free_ports, refuse_exposed, refuse_taken_
 from serve.stack.data_folder import DataFolder, refuse_unwritable
 from serve.stack.lease_thread import LeaseThread, holder_of
 from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
+from serve.stack.ray_tls import RayTls
 from serve.stack.reaper import MARK
 from serve.stack.tls import refuse_unusable
 
@@ -66,6 +67,7 @@ class Standalone:
         self._tell = tell
         self._folder = DataFolder(settings.data_dir)
         self._ray: Any = None
+        self._ray_tls: RayTls
         self._reaper: subprocess.Popen[bytes] | None = None
         self._lease: LeaseThread | None = None
         self._umask: int | None = None
@@ -103,15 +105,10 @@ class Standalone:
             agent_port=free_port(),
             dashboard=self._dashboard,
         )
+        self._ray_tls.wait()
         self._ray.start(settings.namespace)
         self._tell_reaper(self._folder.logs_dir)
-        facts = {
-            "url": settings.base_url,
-            "ray_address": self._ray.address,
-            "dashboard_url": self._ray.dashboard_url,
-            "logs_dir": self.logs_dir,
-        }
-        self._folder.note(**facts)
+        facts = self._noted_facts()
         self._tell("serve")
         loading.join()
         front = _front()
@@ -122,11 +119,23 @@ class Standalone:
         self._ray.close_folders()
         return facts
 
+    def _noted_facts(self) -> Mapping[str, str]:
+        """Return where everything is, and note it, with the variables for Ray's own programs."""
+        facts = {
+            "url": self._settings.base_url,
+            "ray_address": self._ray.address,
+            "dashboard_url": self._ray.dashboard_url,
+            "logs_dir": self.logs_dir,
+        }
+        self._folder.note(**facts, ray_environment=self._ray_tls.environment(self._ray.address))
+        return facts
+
     def _prepare(self) -> None:
         """Set the environment before Ray is imported, even by a plugin."""
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
+        self._ray_tls = RayTls(self._settings, run_dir)
         haproxy = front_program(run_dir, haproxy_binary(), self._settings)
         for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)

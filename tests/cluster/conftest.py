@@ -79,6 +79,7 @@ APART: Final = frozenset(
         "test_ray_page.py",
         "test_ray_task_actors.py",
         "test_ray_tasks.py",
+        "test_ray_tls.py",
         "test_readme.py",
         "test_serve_deploy.py",
         "test_spare_workers.py",

@@ -16,6 +16,7 @@ import httpx
 
 from rillflow.actors.names import dedicated_actor_name
 from rillflow.ids import is_execution_id
+from rillflow.ray_certificates import variables_for
 
 ROOT: Final = Path(__file__).parents[2]
 START_S: Final = 240.0
@@ -147,6 +148,12 @@ class OwnStack:
         """Where a driver joins the stack's Ray."""
         return ray_address(self.data_dir)
 
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """With what a driver joins it that is no script of Rillflow's own."""
+        joins = {"RAY_AUTH_MODE": "token", **variables_for(self.ray_address)}
+        return {**self.environment, **joins}
+
     def wait(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         assert self._process is not None
@@ -191,7 +198,7 @@ class RayDriver:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=_environment({}),
+            env={**_environment({}), **variables_for(address)},
         )
         assert self._read() == "joined"
 

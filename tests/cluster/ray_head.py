@@ -12,7 +12,7 @@ from typing import Final
 from serve.listening import free_port, free_ports
 from serve.stack.ray_environment import INGRESS_PORTS, own_places
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
-from tests.cluster.ray_nodes import BIN, variables_of_nodes
+from tests.cluster.ray_nodes import BIN, CERTIFICATES, variables_of_nodes
 
 BASH: Final = "/bin/bash"
 FRONT: Final = BIN / "rillflow-haproxy"
@@ -76,6 +76,12 @@ class RayHead:
                 command, stdout=log, stderr=log, env=self._environment, cwd=cwd
             )
         self._wait(self._process, self._dashboard, "/api/version", wanted=(200, 401))
+
+    def set_by(self, commands: str) -> None:
+        """Have the head, and commands after this, have what shell commands export."""
+        told = self.run(f"{commands}\nenv -0", self._folder)
+        pairs = (line.partition("=") for line in told.split("\0"))
+        self._environment |= {name: text for name, _, text in pairs if name in CERTIFICATES}
 
     def run(self, command: str, folder: Path = ROOT) -> str:
         """Run a shell command to its end; return what it wrote."""

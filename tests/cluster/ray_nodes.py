@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from rillflow.ray_certificates import variables
 from serve.listening import free_port
 from tests.cluster.driving import ANSWER
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
@@ -37,15 +38,20 @@ IMPATIENT: Final = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
+CERTIFICATES: Final = frozenset(variables(Path()))
 # Ray notices the death of a node within the hours after a test.
 DEAF: Final = IMPATIENT | {"RAY_health_check_failure_threshold": "10000"}
 
 
 def of_cluster_file(commands: str = "head_start_ray_commands") -> dict[str, str]:
-    """Return the variables with which ``cluster.yaml`` has machines start Ray."""
+    """Return the variables with which ``cluster.yaml`` has machines start Ray.
+
+    Those of certificates are left out: tests that need certificates make some.
+    """
     content = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
     words = re.findall(r"(RAY_\w+)=(\S+)", content[commands][-1])
-    return {name: value.replace("$PWD/.venv/bin", str(BIN)) for name, value in words}
+    pairs = {name: value.replace("$PWD/.venv/bin", str(BIN)) for name, value in words}
+    return {name: value for name, value in pairs.items() if name not in CERTIFICATES}
 
 
 def variables_of_nodes(health: Mapping[str, str] = IMPATIENT) -> dict[str, str]:

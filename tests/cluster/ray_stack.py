@@ -21,7 +21,7 @@ GREETINGS: Final = next(it.text for it in blocks_of(_KIT_PAGE) if it.info == "py
 [MODULE, FILM, VISION, RATING, JUDGE, PLAIN] = [
     block.text for block in blocks_of(PAGE) if block.info == "python"
 ]
-[COMMAND, RUN, LOGS] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
+[COMMAND, RUN, LOGS, JOINING] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
 [ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
 _ALL: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
 WORKFLOWS: Final = [text for text in _ALL if "num_gpus" not in text]

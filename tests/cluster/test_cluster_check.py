@@ -64,7 +64,7 @@ def test_a_deployment_that_fits_is_told_so(
     code, lines = _check(nodes, path)
     assert (code, lines[-1]) == (0, WELL)
     assert {line.partition(" ")[0] for line in lines[:-1]} == {"warning"}
-    lacks = ("RAY_SERVE_HAPROXY_BINARY_PATH", DELAY)
+    lacks = ("RAY_SERVE_HAPROXY_BINARY_PATH", DELAY, "RAY_USE_TLS=1")
     assert all(any(name in line for name in lacks) for line in lines[:-1])
     assert sum(DELAY in line for line in lines[:-1]) == 1, "only the head is asked for them"
 

@@ -47,7 +47,7 @@ def _api(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Iterator[Ap
     try:
         subprocess.run(
             [sys.executable, str(SERVICES), own.ray_address, str(judge)],
-            env={**own.environment, "RAY_AUTH_MODE": "token"},
+            env=own.ray_environment,
             check=True,
             timeout=120,
         )

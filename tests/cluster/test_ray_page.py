@@ -1,9 +1,11 @@
 """``docs/ray.md`` shows what works: its commands, workflows and script are run as they stand."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.cluster.api import Api
 from tests.cluster.processes import LOOK_S, OwnStack
 from tests.cluster.ray_head import BASH
-from tests.cluster.ray_stack import GPU_WORKFLOW, RUN, WAIT_S, WORKFLOWS, ray_stack, run
+from tests.cluster.ray_stack import GPU_WORKFLOW, JOINING, RUN, WAIT_S, WORKFLOWS, ray_stack, run
 
 pytestmark = pytest.mark.cluster
 
@@ -41,13 +43,12 @@ def test_what_the_page_shows_runs(api: Api, text: str) -> None:
 
 
 def test_the_script_of_the_page_gives_what_its_workflow_gives(own: OwnStack) -> None:
-    folder = own.data_dir.parent
-    environment = {**own.environment, "RAY_ADDRESS": own.ray_address, "RAY_AUTH_MODE": "token"}
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     said = subprocess.run(
-        [sys.executable, str(folder / "plain.py")],
+        [BASH, "-euc", JOINING],
         stdout=subprocess.PIPE,
-        cwd=folder,
-        env=environment,
+        cwd=own.data_dir.parent,
+        env={**own.environment, "PATH": programs, "RILLFLOW_DATA_DIR": str(own.data_dir)},
         text=True,
         timeout=WAIT_S,
         check=True,

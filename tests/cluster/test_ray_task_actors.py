@@ -236,7 +236,7 @@ def _script(own: OwnStack, script: Path, file: str) -> None:
     """Run a driver on the Ray of the stack."""
     ended = subprocess.run(
         [sys.executable, str(script), own.ray_address, str(FUNCTIONS.parent), file],
-        env={**own.environment, "RAY_AUTH_MODE": "token"},
+        env=own.ray_environment,
         timeout=WAIT_S,
         check=False,
         capture_output=True,

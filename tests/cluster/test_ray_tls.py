@@ -1,94 +1,163 @@
-"""Where Ray encrypts, nobody without its certificate reaches a process of Ray at all.
+"""Nobody without the certificate of a stack's Ray reaches a process of Ray at all.
 
 Without that, Ray handles one call and takes part of each message before it asks for its token.
 """
 
-import socket
-import ssl
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 import rillflow
+from rillflow.ray_certificates import FOLDER
 from tests.certificates import certificate
-from tests.cluster.processes import OwnStack, descendants
-from tests.listeners import listeners
+from tests.cluster.processes import ROOT, OwnStack, descendants, noted, resident_bytes
+from tests.cluster.ray_strangers import begins_a_sync, half_messages
+from tests.listeners import Listener, listeners
 from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
 
-PATIENCE_S: Final = 10.0
 OF_RAY: Final = {"gcs_server", "raylet"}
-HTTP2: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-SETTINGS: Final = 4
-"""The kind of the frame with which who speaks HTTP/2 begins."""
+SENT_BYTES: Final = 32 << 20
+KEPT_BYTES: Final = 24 << 20
 FLOW: Final = """
 workspace: closed
 dagName: passes
 type: flow
 tasks: [{ name: A, category: pass }]
 """
+JOINS: Final = """
+import sys, ray, rillflow
+with rillflow.connect(address=sys.argv[1]) as client:
+    client.submit(client.add(sys.argv[2])).result(timeout_s=60)
+    print("ended")
+"""
 
 
-@pytest.fixture(name="encrypted", scope="module")
-def _encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    folder = tmp_path_factory.mktemp("encrypted")
-    pair = certificate(folder)
-    own = OwnStack(
-        folder / "data",
-        closed_port(),
-        RAY_USE_TLS="1",
-        RAY_TLS_SERVER_CERT=str(pair.certificate),
-        RAY_TLS_SERVER_KEY=str(pair.key),
-        RAY_TLS_CA_CERT=str(pair.certificate),
+@pytest.fixture(name="own", scope="module")
+def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A stack with no settings but its place, which a test may end by what it does to it."""
+    stack = OwnStack(tmp_path_factory.mktemp("own") / "data", closed_port())
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(name="open_stack", scope="module")
+def _open_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    data_dir = tmp_path_factory.mktemp("open") / "data"
+    stack = OwnStack(data_dir, closed_port(), RILLFLOW_RAY_TLS="false")
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+def test_calls_of_who_has_no_certificate_are_refused_at_each_port_and_end_nothing(
+    own: OwnStack, tmp_path: Path
+) -> None:
+    pair, before = certificate(tmp_path), servers(own)
+    assert {title(each) for each in before} == OF_RAY
+    for port in sorted({each.port for each in listening(own)}):
+        told = {
+            begins_a_sync(port),
+            begins_a_sync(port, tls=True),
+            begins_a_sync(port, pair, tls=True),
+        }
+        assert told == {"refused"}, port
+    assert servers(own) == before
+    runs_something(own)
+
+
+def test_messages_of_who_has_no_certificate_are_kept_at_no_port(own: OwnStack) -> None:
+    taken = {}
+    for each in listening(own):
+        with half_messages(each.port, count=2, size=SENT_BYTES) as sent:
+            taken[each.port] = sent
+    assert max(taken.values()) < 1 << 20, taken
+    runs_something(own)
+
+
+def test_a_script_of_the_same_user_finds_the_certificate_by_the_address(own: OwnStack) -> None:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
+    script = subprocess.run(
+        [sys.executable, "-c", JOINS, own.ray_address, FLOW],
+        env={**kept, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
+    assert script.stdout.strip() == "ended"
+
+
+def test_its_files_are_their_users_own_and_gone_with_the_stack(own: OwnStack) -> None:
+    folder = Path(noted(own.data_dir, "run_dir")) / FOLDER
+    modes = {each.name: each.stat().st_mode & 0o777 for each in folder.iterdir()}
+    assert modes == dict.fromkeys(("ca.pem", "node.key", "node.pem", "port"), 0o600)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    own.stop()
+    assert not folder.exists()
+
+
+@pytest.mark.long
+def test_without_certificates_they_are_reached(open_stack: OwnStack) -> None:
+    """What the tests above look for is there where Ray does not encrypt."""
+    gcs = next(pid for pid in servers(open_stack) if title(pid) == "gcs_server")
+    port = next(each.port for each in listening(open_stack) if each.pid == gcs)
+    before = resident_bytes(gcs)
+    with half_messages(port, count=2, size=SENT_BYTES):
+        assert resident_bytes(gcs) - before > KEPT_BYTES
+    assert begins_a_sync(port) == "handled"
+
+
+@pytest.mark.long
+def test_certificates_of_an_operator_count(tmp_path: Path) -> None:
+    pair = certificate(tmp_path)
+    variables = {
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_SERVER_CERT": str(pair.certificate),
+        "RAY_TLS_SERVER_KEY": str(pair.key),
+        "RAY_TLS_CA_CERT": str(pair.certificate),
+    }
+    own = OwnStack(tmp_path / "data", closed_port(), **variables)
     try:
         own.start()
-        yield own
+        assert not (Path(noted(own.data_dir, "run_dir")) / FOLDER).exists()
+        ports = {each.port for each in listening(own)}
+        assert {port for port in ports if begins_a_sync(port) == "handled"} == set()
+        shown = {begins_a_sync(port, pair, tls=True) for port in ports}
+        assert "handled" in shown, "who shows that certificate is let in"
     finally:
         own.stop()
 
 
-def ports_of_ray(stack: OwnStack) -> set[int]:
-    """Return the ports of Ray's two servers that all of its processes call."""
+def listening(stack: OwnStack) -> list[Listener]:
     found = listeners([stack.pid, *descendants(stack.pid)])
-    return {each.port for each in found if each.protocol == "tcp" and title(each.pid) in OF_RAY}
+    return [each for each in found if each.protocol == "tcp"]
+
+
+def servers(stack: OwnStack) -> set[int]:
+    """Return Ray's two servers that all of its processes call."""
+    return {each.pid for each in listening(stack) if title(each.pid) in OF_RAY}
 
 
 def title(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
 
 
-def speaks_http2(port: int, *, tls: bool) -> bool:
-    """Tell whether a port answers who has no certificate as a gRPC server does."""
-    line: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-    try:
-        if tls:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            context.set_alpn_protocols(["h2"])
-            line = context.wrap_socket(line)
-        line.sendall(HTTP2)
-        begin = line.recv(9)
-    except OSError:
-        return False
-    finally:
-        line.close()
-    return len(begin) > 3 and begin[3] == SETTINGS
-
-
-@pytest.mark.long
-def test_who_has_no_certificate_reaches_no_server_of_ray(encrypted: OwnStack) -> None:
-    with rillflow.Client(encrypted.base_url) as client:
+def runs_something(stack: OwnStack) -> None:
+    """Assure that all is ready, and that something runs to its end."""
+    answer = httpx.get(f"{stack.base_url}/readyz", trust_env=False)
+    assert answer.status_code == 200, answer.text
+    with rillflow.Client(stack.base_url) as client:
         client.submit(client.add(FLOW)).result(timeout_s=60)
-    ports = ports_of_ray(encrypted)
-    assert ports
-    for tls in (False, True):
-        assert {port for port in ports if speaks_http2(port, tls=tls)} == set()
-
-
-@pytest.mark.long
-def test_without_certificates_they_are_reached(stack: OwnStack) -> None:
-    assert any(speaks_http2(port, tls=False) for port in ports_of_ray(stack))

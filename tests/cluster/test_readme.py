@@ -34,6 +34,7 @@ from rillflow.settings import Settings
 from rillflow.stores import upgrade_schema
 from serve.listening import free_port
 from serve.middleware.signatures import request_signature
+from tests.cluster.players import PLAYER
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_server, kill
 from tests.cluster.ray_head import BASH, RayHead
 from tests.contract.tables import run_sql
@@ -67,15 +68,6 @@ COMMAND: Final = re.compile(r"`((?:ray|serve|rillflow|curl|pip|python|bash) [^`]
 ANSWER: Final = re.compile(r"^# (\{.*)$", re.MULTILINE)
 WITH_PROGRAMS: Final = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 MARK: Final = "-- the next block"
-PLAYER: Final = """#!/bin/sh
-for word; do
-  case "${word##*=}" in
-    *.webm) grep -q webm "${word##*=}" ;;
-    *.srt) grep -q -e '-->' "${word##*=}" ;;
-    *) false ;;
-  esac || exit 1
-done
-"""
 
 
 def _texts() -> dict[str, str]:
@@ -112,6 +104,7 @@ ELSEWHERE, IN_PYTHON = _take("examples/README.md", "Examples")
 PYTHON_PAGE = _take_page("docs/python.md")
 [DEMO] = _take("docs/operations.md", "Two nodes on one machine")
 [DEPLOYING] = _take("docs/operations.md", "Real machines")
+[CERTIFYING] = _take("docs/operations.md", "Certificates of Ray")
 [UPGRADING] = _take("docs/operations.md", "Upgrade, and back")
 [STOPPING] = _take("docs/operations.md", "Stop")
 [WATCHING] = _take("docs/operations.md", "Watch")
@@ -427,7 +420,10 @@ def test_a_postgresql_database_is_dumped_and_restored(server: PostgresServer) ->
 def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
     """Both ways onto a Ray that runs, one after the other; the machines are Ray's affair."""
     by_hand.stop()
-    launch, check, deploy = (line.partition("#")[0].strip() for line in CLUSTER.splitlines())
+    *before, launch, check, deploy = (
+        line.partition("#")[0].strip() for line in CLUSTER.splitlines()
+    )
+    assert before == ["ray get-auth-token --generate", "rillflow cluster certificates"]
     assert launch == "ray up cluster.yaml"
     validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text("utf-8"))))
     port = str(free_port())
@@ -436,13 +432,16 @@ def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
         (folder / "serve").mkdir()
         config = (ROOT / "serve" / "config.yaml").read_text(encoding="utf-8")
         (folder / "serve" / "config.yaml").write_text(config.replace("8080", port))
-        head = RayHead(folder, RILLFLOW_DATA_DIR=str(folder / "data"))
+        head = RayHead(folder, RILLFLOW_DATA_DIR=str(folder / "data"), HOME=name)
+        head.set_by(CERTIFYING)
         try:
             head.start()
             # Here Serve's own port is another one than 8000, which may be taken.
             head.run(f"serve start --http-port {port}")
             head.run_until_ready(SERVE_RUN.replace("8000", port), int(port))
-            assert "nothing keeps this deployment" in head.run(check, folder)
+            checked = head.run(f"unset RAY_USE_TLS\n{check}", folder)
+            assert "nothing keeps this deployment" in checked
+            assert "RAY_USE_TLS" not in checked, "it finds the certificate, and Ray encrypts"
             head.run(deploy, folder)
             head.wait_until_ready(int(port))
             api = f"export RILLFLOW_URL=http://127.0.0.1:{port}\n"

@@ -1,8 +1,17 @@
 """The command line shows what runs beside what is wanted, and why they differ."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from rillflow.jsontypes import encode_json
+from rillflow.ray_certificates import CERTIFICATE, variables
+from rillflow.settings import STACK_NOTE
 from tests.unit.commands import run, stand_in
 
 CLUSTER: Final = "flow__cluster.json"
@@ -127,3 +136,50 @@ def test_a_watch_and_json_exclude_each_other() -> None:
     code, _, told = run("cluster", "status", "--watch", "--json", "--url", "http://127.0.0.1:1")
     assert code == 2
     assert "--watch and --json exclude each other" in " ".join(told.split())
+
+
+def test_certificates_of_all_machines_are_issued_by_the_authority_that_was_made_first(
+    tmp_path: Path,
+) -> None:
+    authority, folder = tmp_path / ".ray" / "authority", tmp_path / ".ray" / "tls"
+    lines = _certificates(tmp_path)
+    assert lines[0].startswith(f"authority    {authority}: copy it to every machine")
+    assert lines[2:] == [f"{name}={text}" for name, text in variables(folder).items()]
+    kept, issued = (authority / "ca.pem").read_bytes(), (folder / CERTIFICATE).read_bytes()
+    assert _certificates(tmp_path, "--name", "head.example") == lines[1:]
+    assert (authority / "ca.pem").read_bytes() == kept == (folder / "ca.pem").read_bytes()
+    assert (folder / CERTIFICATE).read_bytes() != issued
+
+
+def _certificates(home: Path, *options: str) -> list[str]:
+    """Run the command in a process, which looks for the machine's own addresses."""
+    ended = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "rillflow.cli", "cluster", "certificates", *options],
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ended.stdout.splitlines()
+
+
+def test_what_is_no_authority_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("none")
+    given = ("--authority", str(tmp_path), "--folder", str(tmp_path / "tls"))
+    code, _, told = run("cluster", "certificates", *given)
+    assert code == 1
+    assert "no certificate can be made" in told
+
+
+def test_variables_for_ray_s_own_programs_are_those_that_the_stack_has_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RILLFLOW_DATA_DIR", str(tmp_path))
+    code, _, told = run("cluster", "environment")
+    assert code == 1
+    assert "no `rillflow up` runs on the data folder" in told
+    note = {"pid": 1, "ray_environment": {"RAY_ADDRESS": "LOCALHOST:7", "OTHER": "a b"}}
+    (tmp_path / STACK_NOTE).write_bytes(encode_json(note))
+    code, printed, _ = run("cluster", "environment")
+    assert (code, printed) == (0, "export RAY_ADDRESS=LOCALHOST:7\nexport OTHER='a b'\n")

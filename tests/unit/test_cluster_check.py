@@ -11,7 +11,12 @@ import pytest
 import yaml
 from ray.serve.schema import ServeApplicationSchema
 
-from rillflow.runtime.process.environment_findings import Finding, lacking, lacking_at_head
+from rillflow.runtime.process.environment_findings import (
+    Finding,
+    lacking,
+    lacking_at_head,
+    unencrypted,
+)
 from serve.stack.cluster_check import (
     NodeReport,
     callback_findings,
@@ -102,6 +107,16 @@ def test_each_variable_of_ray_that_is_missing_is_named(variable: str) -> None:
     del started[variable]
     [lack] = lacking(started)
     assert variable in lack.sentence
+
+
+def test_a_ray_that_does_not_encrypt_is_told_where_others_reach_it() -> None:
+    [told] = unencrypted({}, "10.0.0.1")
+    assert "RAY_USE_TLS=1 on 10.0.0.1" in told.sentence
+    assert not told.is_error
+    assert unencrypted({}, "127.0.0.1") == []
+    for given in ("1", "true", "True"):
+        assert unencrypted({"RAY_USE_TLS": given}, "10.0.0.1") == []
+    assert unencrypted({"RAY_USE_TLS": "0"}, "10.0.0.1")
 
 
 def test_a_file_that_is_not_there_is_told_before_a_cluster_is_looked_for(tmp_path: Path) -> None:

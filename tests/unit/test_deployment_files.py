@@ -13,6 +13,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from rillflow.private_apis import serve_start
+from rillflow.ray_certificates import variables
 from rillflow.settings import Settings
 from serve.app import app
 from serve.stack.deployment_file import read_deployment_file
@@ -26,6 +27,8 @@ from tests.cluster.ray_nodes import (
 )
 
 ROOT: Final = Path(__file__).parents[2]
+OF_MACHINE: Final = variables(Path("$HOME") / ".ray" / "tls")
+"""The variables of certificates, which each machine has of its own."""
 START_COMMANDS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
 
 
@@ -88,7 +91,8 @@ def test_the_nodes_of_tests_start_with_the_variables_of_the_cluster_file(
     # A worker is not asked how often the head looks after nodes.
     missing = [name for name, value in found.items() if f" {name}={value} " not in start]
     assert missing == ([] if "--head" in start else list(IMPATIENT))
-    assert len(re.findall(r" RAY_\w+=", start)) == len(found) - len(missing)
+    assert all(f" {name}={value} " in start for name, value in OF_MACHINE.items())
+    assert len(re.findall(r" RAY_\w+=", start)) == len(found) - len(missing) + len(OF_MACHINE)
 
 
 def test_the_head_of_tests_with_serve_starts_with_the_variables_of_the_cluster_file(
@@ -98,6 +102,15 @@ def test_the_head_of_tests_with_serve_starts_with_the_variables_of_the_cluster_f
     wanted = of_cluster_file()
     assert len(wanted) > 15
     assert {name: told.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("commands", START_COMMANDS)
+def test_every_machine_makes_its_certificate_before_it_starts_ray(
+    cluster: dict[str, Any], commands: str
+) -> None:
+    *before, _ = cluster[commands]
+    assert before[-1].endswith("rillflow cluster certificates")
+    assert cluster["file_mounts"]["~/.ray/authority"] == "~/.ray/authority"
 
 
 @pytest.fixture(name="deployment", scope="module")
@@ -177,7 +190,7 @@ def test_serve_takes_what_the_kubernetes_file_has_it_deploy(tmp_path: Path) -> N
 def test_pods_start_as_machines_of_the_cluster_file_do(cluster: dict[str, Any]) -> None:
     words = cluster["head_start_ray_commands"][-1].split()
     pairs = dict(word.partition("=")[::2] for word in words if word.startswith("RAY_"))
-    given = {name: Path(value).name for name, value in pairs.items()}
+    given = {name: Path(value).name for name, value in pairs.items() if name not in OF_MACHINE}
     for container in _containers(_service()):
         variables = {each["name"]: each.get("value", "") for each in container["env"]}
         assert {name: Path(variables[name]).name for name in given} == given

@@ -47,6 +47,7 @@ PROGRAMS: Final = {
     "rillflow/private_apis/haproxy/program.py",
     "rillflow/runtime/local.py",
     "serve/app.py",
+    "serve/stack/certificates.py",
     "serve/stack/cluster_control.py",
     "serve/stack/front.py",
     "serve/stack/local_ray.py",

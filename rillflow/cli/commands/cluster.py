@@ -4,6 +4,7 @@ Used by `cli/application.py`.
 """
 
 import importlib
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ import typer
 from rillflow.cli.output.console import console_of
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of
 from rillflow.cli.visible import print_json, say
-from rillflow.errors import UnavailableError, UnreachableError
+from rillflow.errors import StackError, UnavailableError, UnreachableError
+from rillflow.jsontypes import decode_json
+from rillflow.ray_certificates import machine_folder, variables
 
 DeploymentFile: TypeAlias = Annotated[
     Path, typer.Argument(help="The file that `serve deploy` is given.")
@@ -134,6 +137,75 @@ def _watch(lines: Callable[[], list[str]]) -> NoReturn:
         console.clear()
         say("\n".join([time.strftime("%H:%M:%S"), *shown]))
         time.sleep(WATCH_S)
+
+
+@cluster.command()
+def certificates(
+    folder: Annotated[
+        Path | None, typer.Option(help="For this machine's certificate; ~/.ray/tls if unset.")
+    ] = None,
+    authority: Annotated[
+        Path | None, typer.Option(help="The same on all machines; ~/.ray/authority if unset.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Host or address by which others reach this machine. May be repeated."),
+    ] = None,
+) -> None:
+    """Make a certificate of this machine for Ray, by which it encrypts and lets nobody else in.
+
+    Call it once where the cluster is started from, which makes the authority that issues them, and
+    copy the folder of the authority to every machine. Call it again on each. Who has the key of the
+    authority gets in, as with Ray's token.
+
+        $ rillflow cluster certificates
+    """
+    beside_token = machine_folder().parent
+    folder = folder or machine_folder()
+    authority = authority or beside_token / "authority"
+    # The serving layer stands above this one, so it is known by its name only.
+    issuing = importlib.import_module("serve.stack.certificates")
+    try:
+        is_new = issuing.issue_here(folder, authority, name or ())
+    except (OSError, ValueError) as error:
+        raise StackError(f"no certificate can be made: {error}") from error
+    if is_new:
+        say(f"authority    {authority}: copy it to every machine, and show it to nobody")
+    say(f"certificate  {folder}; Ray uses it with the variables")
+    for variable, text in variables(folder).items():
+        say(f"{variable}={shlex.quote(text)}")
+
+
+@cluster.command()
+def environment() -> None:
+    """Print the variables with which other programs join the Ray of the `rillflow up` here.
+
+    They are for programs that join Ray by themselves, such as `ray status`; the certificate is for
+    this user only.
+
+        $ eval "$(rillflow cluster environment)"
+    """
+    for name, text in _noted_environment().items():
+        say(f"export {name}={shlex.quote(text)}")
+
+
+def _noted_environment() -> dict[str, str]:
+    """Read what the stack on the data folder of the settings has noted.
+
+    Raises:
+        StackError: None runs there.
+    """
+    from rillflow.settings import STACK_NOTE, Settings
+
+    data_dir = Settings().data_dir
+    try:
+        note = decode_json((data_dir / STACK_NOTE).read_bytes())
+    except (OSError, ValueError):
+        note = None
+    noted = note.get("ray_environment") if isinstance(note, dict) else None
+    if not isinstance(noted, dict):
+        raise StackError(f"no `rillflow up` runs on the data folder {data_dir}")
+    return {name: str(text) for name, text in noted.items()}
 
 
 @cluster.command()

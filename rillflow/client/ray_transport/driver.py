@@ -38,6 +38,7 @@ from rillflow.client.operations import (
     WakeUp,
 )
 from rillflow.client.ray_transport.addresses import is_of_banner, reachable, require_listener
+from rillflow.client.ray_transport.encryption import use_certificate
 from rillflow.client.ray_transport.trigger_requests import manage
 from rillflow.core.events import (
     CallbackReceived,
@@ -129,6 +130,7 @@ def _join(address: str | None, namespace: str) -> None:
         reason = f"Ray at {address} asks for a token, and this script has none"
         raise UnreachableError(reason).with_hint(HOW_TO_JOIN)
     joining.use_token()
+    use_certificate(address)
     try:
         ray.init(
             address=address,

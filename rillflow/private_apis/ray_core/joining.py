@@ -4,12 +4,13 @@ Used by `client/ray_transport/driver.py` and `serve/stack/cluster_check.py`.
 """
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ray._private import grpc_utils, ray_constants, services
 from ray._private.authentication import authentication_token_setup
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # Ray has no types
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # Ray has no types
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from rillflow.private_apis.assumption import Assumption, missing, other_parameters
@@ -57,6 +58,19 @@ def use_token() -> None:
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
+def use_certificate(variables: Mapping[str, str]) -> None:
+    """Have Ray encrypt, or not, as these variables say, from the next connection on.
+
+    Ray has read the environment when it was imported.
+    """
+    os.environ.update(variables)
+    Config.initialize("")
+
+
+def _of_the_certificate() -> Iterator[str]:
+    yield from missing(Config, "initialize")
+
+
 def _of_the_check() -> Iterator[str]:
     yield from other_parameters(
         grpc_utils.init_grpc_channel, "address", "options", "asynchronous", "credentials"
@@ -81,6 +95,13 @@ RELIES_ON: Final = (
         seen_with="2.60.0",
         if_it_changes="loud: rillflow.connect() fails",
         differences=_differences,
+    ),
+    Assumption(
+        library="ray",
+        relies_on="Config.initialize reads RAY_USE_TLS anew, and each connection its files",
+        seen_with="2.60.0",
+        if_it_changes="loud: rillflow.connect() fails where Ray encrypts and was imported before",
+        differences=_of_the_certificate,
     ),
     Assumption(
         library="ray",

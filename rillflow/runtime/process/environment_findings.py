@@ -6,6 +6,8 @@ Used by `actors/controller_actor.py` and `serve/stack/cluster_check.py`.
 from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
+from rillflow.settings import is_loopback
+
 
 class Finding(NamedTuple):
     """Something that is not as a deployment needs it.
@@ -30,11 +32,17 @@ _SLOW: Final = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "requests take a third longer",
 }
 """What follows where a variable is not 1."""
+_ON: Final = frozenset({"1", "true"})
 _HEALTH_CHECKS: Final = (
     "RAY_health_check_initial_delay_ms",
     "RAY_health_check_period_ms",
     "RAY_health_check_timeout_ms",
     "RAY_health_check_failure_threshold",
+)
+_OPEN: Final = (
+    "Ray was started without RAY_USE_TLS=1 on {address}, which is no loopback address, so whoever"
+    " reaches its ports ends Ray by one call, or fills its memory, also without the token: start it"
+    " with certificates, as cluster.yaml does, or have a firewall keep the ports to the nodes"
 )
 _NOT_FOUND: Final = "while Serve starts, functions are answered 404 and give up their callbacks"
 
@@ -56,6 +64,13 @@ def lacking(environment: Mapping[str, str]) -> list[Finding]:
         if not environment.get(name)
     ]
     return found
+
+
+def unencrypted(environment: Mapping[str, str], address: str) -> list[Finding]:
+    """Return whether a node on this address talks to whoever reaches it."""
+    if is_loopback(address) or environment.get("RAY_USE_TLS", "").lower() in _ON:
+        return []
+    return [Finding(_OPEN.format(address=address), is_error=False)]
 
 
 def lacking_at_head(variables: Container[str]) -> list[Finding]:
