@@ -21,6 +21,7 @@ import yaml
 
 import rillflow
 from rillflow.errors import RillflowError
+from rillflow.ray_certificates import variables
 from serve.listening import free_port
 from tests.cluster.processes import ROOT, announced
 from tests.cluster.ray_head import RayHead
@@ -73,9 +74,12 @@ def _run(folder: Path, stack: ExitStack, say: Say) -> int:
     say("PostgreSQL starts")
     postgres = PostgresServer()
     stack.callback(postgres.stop)
-    say("the first Ray node starts")
-    head = RayHead(folder)
+    head = RayHead(folder, **variables(folder / "tls"))
     stack.callback(head.kill)
+    say("$ rillflow cluster certificates")
+    places = ("--folder", str(folder / "tls"), "--authority", str(folder / "authority"))
+    _command(head, say, "certificates", *places)
+    say("the first Ray node starts")
     head.start()
     say("the second Ray node starts")
     second = RayNode(folder / "second.log", head.environment, f"--address={head.address}")

@@ -4,7 +4,7 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -34,34 +34,58 @@ def begins_a_sync(port: int, pair: Pair | None = None, *, tls: bool = False) -> 
     Returns:
         ``handled`` if something was answered that a server of gRPC answers, else ``refused``.
     """
+    content = GREETING + _frame(HEADERS, 4, 1, _headers(SYNC))
     try:
-        with line_to(port, pair, tls=tls) as line:
-            line.sendall(GREETING + _frame(HEADERS, 4, 1, _headers(SYNC)))
-            said = line.recv(HEAD_BYTES)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as line:
+            said = _encrypted_answer(line, pair, content) if tls else _answer(line, content)
     except OSError:
         return "refused"
     return "handled" if len(said) > 3 and said[3] == SETTINGS else "refused"
 
 
-def line_to(port: int, pair: Pair | None = None, *, tls: bool = False) -> socket.socket:
-    """Connect to a port, encrypted or not, and believe any server.
+def _answer(line: socket.socket, content: bytes) -> bytes:
+    line.sendall(content)
+    return line.recv(HEAD_BYTES)
 
-    Raises:
-        OSError: It does not take the connection.
-    """
-    line = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-    if not tls:
-        return line
+
+def _encrypted_answer(line: socket.socket, pair: Pair | None, content: bytes) -> bytes:
+    """Encrypt in memory: a socket that ``ssl`` wraps is left open where its peer has ended it."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     if pair is not None:
         context.load_cert_chain(pair.certificate, pair.key)
-    try:
-        return context.wrap_socket(line)
-    except OSError:
-        line.close()
-        raise
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    end = context.wrap_bio(received, to_send)
+    steps: tuple[Callable[[], object], ...] = (
+        end.do_handshake,
+        lambda: end.write(content),
+        lambda: end.read(HEAD_BYTES),
+    )
+    done: object = None
+    for step in steps:
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                line.sendall(to_send.read())
+                received.write(_received(line))
+            else:
+                break
+        line.sendall(to_send.read())
+    return done if isinstance(done, bytes) else b""
+
+
+def _received(line: socket.socket) -> bytes:
+    """Return what has come.
+
+    Raises:
+        ConnectionError: Nothing will.
+    """
+    content = line.recv(FRAME_BYTES)
+    if not content:
+        raise ConnectionError("it was ended")
+    return content
 
 
 @contextmanager
@@ -72,7 +96,7 @@ def half_messages(port: int, count: int, size: int) -> Iterator[int]:
 
 
 def _sent(lines: ExitStack, port: int, size: int) -> int:
-    line = lines.enter_context(line_to(port))
+    line = lines.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
     try:
         line.sendall(GREETING + _frame(HEADERS, 4, 1, _headers(PUT)))
         return _fill(line, size)
