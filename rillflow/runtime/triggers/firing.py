@@ -13,12 +13,13 @@ import msgspec
 from rillflow.backoff import Backoff
 from rillflow.core.events import CancelRequested
 from rillflow.errors import RillflowError
-from rillflow.ids import ExecutionId, parse_descriptor_id
+from rillflow.ids import ExecutionId, parse_descriptor_id, workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, WaitableExecutions
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerProgress, TriggerRow
 from rillflow.runtime.submission.groups import SubmissionRequest
+from rillflow.runtime.triggers.log_room import LogRoom
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
     LONGEST_REASON,
@@ -124,6 +125,7 @@ class Firing:
         self._submissions = submissions
         self._executions = executions
         self._clock = clock
+        self._log_room = LogRoom(clock)
 
     async def fire(self, trigger: ActiveTrigger, context: bytes, scheduled_ms: int) -> None:
         """Start the execution of a scheduled time, or do what the overlap policy says.
@@ -226,8 +228,13 @@ class Firing:
             if was_started_before(outcome):
                 return
             self._meters.count(CRON, "refused")
-            fields = {"trigger": trigger.id, "scheduled_ms": scheduled_ms, "reason": str(outcome)}
-            log.warning("trigger_refused", extra=fields)
+            self._log_room.warn(
+                workspace_of(trigger.row.descriptor_id),
+                "trigger_refused",
+                trigger=trigger.id,
+                scheduled_ms=scheduled_ms,
+                reason=str(outcome),
+            )
             return
         trigger.started(scheduled_ms, outcome, **queued)
         key = key_of_firing(trigger.id, scheduled_ms)

@@ -34,6 +34,7 @@ from rillflow.runtime.triggers.ahead import (
 from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
 from rillflow.runtime.triggers.firing import ActiveTrigger, Firing, TriggerTime, paused
 from rillflow.runtime.triggers.firing_rates import FiringRates, in_turn, workspace_of_row
+from rillflow.runtime.triggers.log_room import LogRoom
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.submission_options import GroupSubmitter
 from rillflow.runtime.triggers.tracing import TriggerSpans
@@ -85,6 +86,7 @@ class TriggerRunner:
         self._meters = TriggerMeters(meters or Meters(""), spans)
         self._store = store
         self._clock = clock
+        self._log_room = LogRoom(clock)
         self._partitions = frozenset(partitions)
         self._firing = Firing(
             store=store,
@@ -331,10 +333,14 @@ class TriggerRunner:
 
     def _delay(self, trigger: ActiveTrigger, error: RillflowError) -> None:
         """Have a trigger tried again, which cannot fire now."""
-        log.warning("trigger_delayed", extra={"trigger": trigger.id, "reason": str(error)})
+        self._warn_delayed(trigger, error)
         self._meters.count(CRON, "delayed")
         self._note(trigger)
         self._again(trigger, after_ms=int(trigger.backoff.next_s() * 1000))
+
+    def _warn_delayed(self, trigger: ActiveTrigger, error: RillflowError) -> None:
+        workspace, reason = workspace_of_row(trigger.row), str(error)
+        self._log_room.warn(workspace, "trigger_delayed", trigger=trigger.id, reason=reason)
 
     def _go_on(self, trigger: ActiveTrigger) -> None:
         """Have a trigger that has fired wait for its next time."""
@@ -376,8 +382,7 @@ class TriggerRunner:
                         self._note(trigger)
             except Exception as error:
                 if isinstance(error, RillflowError):
-                    fields = {"trigger": trigger.id, "reason": str(error)}
-                    log.warning("trigger_delayed", extra=fields)
+                    self._warn_delayed(trigger, error)
                 else:
                     log.exception("trigger_failed", extra={"trigger": trigger.id})
                 await paused(trigger.backoff)

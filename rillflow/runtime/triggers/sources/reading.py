@@ -35,6 +35,7 @@ from rillflow.ports.triggers import (
 )
 from rillflow.runtime.submission.intake import MOST_KEY_CHARACTERS
 from rillflow.runtime.triggers.firing_rates import workspace_of_row
+from rillflow.runtime.triggers.log_room import LogRoom
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import (
     FAILED,
@@ -86,6 +87,7 @@ class SourceReader:
         places: asyncio.Semaphore,
         on_progress: Callable[["SourceReader"], None],
         meters: TriggerMeters,
+        log_room: LogRoom,
     ) -> None:
         """Read a trigger from its row; a submission takes one of the places of its workspace.
 
@@ -102,6 +104,9 @@ class SourceReader:
         self._places = places
         self._on_progress = on_progress
         self._meters = meters
+        self._log_room = log_room
+        self._unstored = set[str]()
+        """Ordering keys of events in the list of refusals that the store does not have yet."""
         self._source: EventSource | None = None
         self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -171,6 +176,7 @@ class SourceReader:
             await asyncio.gather(*self._under_way.values(), return_exceptions=True)
             self._under_way.clear()
             self._delays.clear()
+            self._unstored.clear()
             await self._close(source)
 
     async def _close(self, source: EventSource) -> None:
@@ -247,11 +253,18 @@ class SourceReader:
                 self._meters.count(self.row.type, "skipped")
             elif pause_s := await self._start(source, event, base, backoff):
                 if done is not None:
-                    await source.acknowledge(done)
+                    await self._acknowledge(source, done)
                 return pause_s
             done = event
-        await source.acknowledge(events[-1])
+        await self._acknowledge(source, events[-1])
         return 0
+
+    async def _acknowledge(self, source: EventSource, event: TriggerEvent) -> None:
+        """Acknowledge events up to one of a key, after what was refused of them is on disk."""
+        if event.ordering_key in self._unstored:
+            await self._store.note_trigger_progress([self.row_of_progress()])
+            self._unstored.discard(event.ordering_key)
+        await source.acknowledge(event)
 
     async def _context_now(self) -> JsonObject:
         """Return the context of the trigger, which is as it was.
@@ -291,8 +304,7 @@ class SourceReader:
                 if not is_not_now(error):
                     await self._refuse(source, event, str(error))
                     return 0
-                fields = {"trigger": self.row.id, "reason": str(error)}
-                log.warning("trigger_delayed", extra=fields)
+                self._warn("trigger_delayed", reason=str(error))
                 self._meters.count(self.row.type, "delayed")
             else:
                 now_ms = self._clock.now_ms()
@@ -315,8 +327,7 @@ class SourceReader:
     async def _refuse(self, source: EventSource, event: TriggerEvent, reason: str) -> None:
         """Put an event aside: where its source keeps such events, or in the list of the trigger."""
         reason = reason[:LONGEST_REASON]
-        fields = {"trigger": self.row.id, "event": event.key, "reason": reason}
-        log.warning("trigger_refused", extra=fields)
+        self._warn("trigger_refused", event=event.key, reason=reason)
         is_kept = await source.refuse(event, reason)
         self._meters.count(self.row.type, "refused")
         refusal = Refusal(key=event.key[:LONGEST_REASON], reason=reason, at_ms=self._clock.now_ms())
@@ -324,7 +335,10 @@ class SourceReader:
         refusals = self.progress.refusals if is_kept else (*others, refusal)[-MOST_REFUSALS:]
         self._note(refused=self.progress.refused + 1, refusals=tuple(refusals), error=reason)
         if not is_kept:
-            await self._store.note_trigger_progress([self.row_of_progress()])
+            self._unstored.add(event.ordering_key)
+
+    def _warn(self, message: str, **facts: object) -> None:
+        self._log_room.warn(workspace_of_row(self.row), message, trigger=self.row.id, **facts)
 
     def _note(self, **changes: object) -> None:
         self.progress = msgspec.structs.replace(self.progress, **changes)

@@ -21,6 +21,7 @@ from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow, TriggerType
 from rillflow.runtime.triggers.changes import LOOK_S, TriggerChanges
 from rillflow.runtime.triggers.firing_rates import workspace_of_row
+from rillflow.runtime.triggers.log_room import LogRoom
 from rillflow.runtime.triggers.measuring import TriggerMeters
 from rillflow.runtime.triggers.progress import FAILED, encode_progress
 from rillflow.runtime.triggers.sources.reading import SourceReader
@@ -75,6 +76,7 @@ class SourceRunner:
         self._places: dict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, SUBMISSIONS_AT_ONCE)
         )
+        self._log_room = LogRoom(clock)
         self._dirty: dict[str, SourceReader] = {}
         self._stopping = TaskSet[None]()
         self._loops: list[asyncio.Task[None]] = []
@@ -174,6 +176,7 @@ class SourceRunner:
                 places=self._places[workspace_of_row(row)],
                 on_progress=self._note,
                 meters=self._meters,
+                log_room=self._log_room,
             )
         except msgspec.MsgspecError as error:
             log.error("trigger_not_read", extra={"trigger": row.id, "reason": str(error)})  # noqa: TRY400 - the reason says all

@@ -20,6 +20,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.triggers.firing_rates import workspace_of_row
+from rillflow.runtime.triggers.log_room import LogRoom
 from rillflow.runtime.triggers.submission_options import (
     Submitter,
     is_not_now,
@@ -114,6 +115,7 @@ class Webhooks:
         self._submissions = submissions
         self._secrets = secrets
         self._clock = clock
+        self._log_room = LogRoom(clock)
         self._data_max_bytes = data_max_bytes
         self._progress = WebhookProgress(store, clock)
 
@@ -176,8 +178,8 @@ class Webhooks:
         try:
             started = await self._start(hook, arrived, read)
         except RillflowError as error:
-            fields = {"trigger": hook.row.id, "reason": str(error)}
-            log.warning("trigger_refused", extra=fields)
+            facts = {"trigger": hook.row.id, "reason": str(error)}
+            self._log_room.warn(hook.workspace, "trigger_refused", **facts)
             self._progress.refused(hook.row.id, str(error))
             if is_not_now(error) and error.http_status < TOO_MANY:
                 raise OverloadedError(str(error), http_status=UNAVAILABLE) from error
