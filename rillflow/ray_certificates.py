@@ -68,7 +68,8 @@ def variables_for(
 def is_of_run(environment: Mapping[str, str], root: Path = RUN_ROOT) -> bool:
     """Tell whether an environment has the variables of a run, and not those of an operator."""
     named = Path(environment.get("RAY_TLS_CA_CERT", "")).parent
-    return named.name == FOLDER and named.parent.parent == root
+    run = named.parent
+    return named.name == FOLDER and run.parent == root and run.name.startswith(RUN_PREFIX)
 
 
 def _own_folders(root: Path, user: int) -> Iterator[Path]:

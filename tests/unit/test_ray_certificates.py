@@ -133,6 +133,7 @@ def test_scripts_find_the_certificate_of_their_users_run_by_its_port(tmp_path: P
         assert variables_for(address, tmp_path) == {}
     assert is_of_run(variables(folder), tmp_path)
     assert not is_of_run({"RAY_USE_TLS": "1", "RAY_TLS_CA_CERT": "/etc/ray/ca.pem"}, tmp_path)
+    assert not is_of_run(variables(tmp_path / "operators" / FOLDER), tmp_path)
 
 
 def test_a_folder_that_others_can_enter_or_have_made_is_not_believed(tmp_path: Path) -> None:
