@@ -1,8 +1,13 @@
 """Files that only their owner may read and write, in any folder.
 
+A file that is there already is not opened, or only as a path: when a process closes any descriptor
+of a file, the system releases all of its POSIX locks on it, and those are SQLite's. Another process
+would then take itself for the last user of the database, and remove the ``-wal`` file.
+
 Used by `stores/sqlite`, `stores/archive.py`, `local_keys.py` and `serve/stack`.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -13,6 +18,7 @@ from typing import Final
 PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
 _SUPERUSER: Final = 0
+_AS_PATH: Final = getattr(os, "O_PATH", os.O_RDONLY)  # other systems than Linux have none
 
 
 def make_private(path: Path) -> None:
@@ -21,7 +27,8 @@ def make_private(path: Path) -> None:
     Raises:
         OSError: It cannot be created.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
 
 
 def make_private_folder(path: Path) -> None:
@@ -67,12 +74,23 @@ def close_file_to_others(path: Path) -> None:
     Raises:
         OSError: There is none, it is a link, or its mode cannot be changed.
     """
-    # Without O_NONBLOCK, opening a pipe would block.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    is_open = stat.S_ISREG(found.st_mode) and found.st_mode & _OTHERS
+    if is_open and found.st_uid == os.geteuid():
+        _restrict(path, found)
+
+
+def _restrict(path: Path, seen: os.stat_result) -> None:
+    """Restrict the file that was seen there, and no other that has taken its place."""
+    descriptor = os.open(path, _AS_PATH | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
-        is_open = stat.S_ISREG(found.st_mode) and found.st_mode & _OTHERS
-        if is_open and found.st_uid == os.geteuid():
+        if not os.path.samestat(os.fstat(descriptor), seen):
+            return
+        if _AS_PATH:
+            Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
+        else:
             os.fchmod(descriptor, PRIVATE)
     finally:
         os.close(descriptor)

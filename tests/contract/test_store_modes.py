@@ -1,9 +1,13 @@
 """What a store writes on disk is for its owner only, whatever umask and folder it meets."""
 
+import asyncio
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -52,3 +56,33 @@ async def test_those_that_were_open_are_closed_when_they_are_used(folder: Path) 
 async def test_lines_of_the_archive_are(folder: Path) -> None:
     await Archive(folder).append([b"{}"], at_ms=0)
     assert _modes(folder) == {"executions-1970-01-01.jsonl": 0o600}
+
+
+CLOSE_AS_ANOTHER: Final = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+connection.close()
+"""
+
+
+async def test_a_second_use_of_a_file_in_a_process_takes_no_lock_of_the_first_away(
+    folder: Path,
+) -> None:
+    """Another process would take itself for the last one, and remove the latest commits."""
+    url, wal = f"sqlite://{folder}/a.db", folder / "a.db-wal"
+    first = open_store(url)
+    await first.open()
+    await first.append([submit(1)])
+    before = wal.stat()
+    for mode in (0o600, 0o666):
+        for name in FILES:
+            (folder / name).chmod(mode)
+        second = open_store(url)
+        await second.open()
+        await second.close()
+        command = [sys.executable, "-c", CLOSE_AS_ANOTHER, folder / "a.db"]
+        await asyncio.to_thread(subprocess.run, command, check=True)
+        assert wal.exists()
+        assert os.path.samestat(wal.stat(), before)
+    await first.close()
