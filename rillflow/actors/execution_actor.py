@@ -64,6 +64,7 @@ from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.measuring import owner_meters, read_process
+from rillflow.runtime.process.priority import give_way
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.process.replica_metrics import ReplicaMetrics
 from rillflow.runtime.process.span_export import span_queue
@@ -86,6 +87,8 @@ TELL_S = 0.5
 """How long an actor that was fenced tries to tell the controller before it ends."""
 FRONT_S = 30.0
 """How long calls wait for the HTTP API in front of this actor, which starts after it."""
+DEDICATED_NICENESS = 10
+"""How far the processes of dedicated executions, which may be many, give way to those for all."""
 LOOK_S = 5.0
 """Between looks at an address for callbacks that did not answer in time."""
 
@@ -104,6 +107,8 @@ class ExecutionActor:
         deployed: Deployment | None,
         dedicated: ExecutionId | None = None,
     ) -> None:
+        if dedicated is not None:
+            give_way(DEDICATED_NICENESS)  # of this process, which ends with its actor
         own = dedicated_actor_name(dedicated) if dedicated else execution_actor_name(index)
         write_lines(settings.log_format, own, lambda each: _trace_of(self, each))
         self._deployed = deployed
@@ -118,11 +123,7 @@ class ExecutionActor:
         self._watch.start()
         self._meters = owner_meters(self._name, settings)
         self._replicas = ReplicaMetrics(SystemClock())
-        self._store = open_store(
-            settings.store_url,
-            large_value_bytes=settings.large_value_bytes,
-            few_connections=dedicated is not None,
-        )
+        self._store = _store_of(settings, dedicated)
         self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
         self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
@@ -414,6 +415,14 @@ class ExecutionActor:
         """End this process: a newer owner has taken over, or Ray restarts this one."""
         log.error("fenced_exit")
         os._exit(1)
+
+
+def _store_of(settings: Settings, dedicated: ExecutionId | None) -> Store:
+    return open_store(
+        settings.store_url,
+        large_value_bytes=settings.large_value_bytes,
+        few_connections=dedicated is not None,
+    )
 
 
 async def _take_lease(actor: ExecutionActor) -> None:

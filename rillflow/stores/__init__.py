@@ -31,7 +31,8 @@ def open_store(
         large_value_bytes: Length above which a value is stored apart, once for each
             execution. What another length has written can be read.
         few_connections: For one of many processes that wait most of the time: two connections
-            to a database server at most, and none while it is idle.
+            to a database server at most, and none while it is idle; of those that share an SQLite
+            file, one at a time asks to write.
 
     Raises:
         StoreError: The URL names no store.
@@ -44,7 +45,11 @@ def open_store(
     if scheme == "sqlite":
         from rillflow.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - only when used
 
-        return SqliteStore(_sqlite_path(url, rest), large_value_bytes=large_value_bytes)
+        return SqliteStore(
+            _sqlite_path(url, rest),
+            large_value_bytes=large_value_bytes,
+            gives_way=few_connections,
+        )
     if scheme in _POSTGRES_SCHEMES:
         refuse_malformed(url)
         from rillflow.stores.postgres.store import PostgresStore  # noqa: PLC0415 - asyncpg

@@ -1,10 +1,12 @@
 """An execution that wants an actor of its own gets one: named by its id, and gone after its end."""
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
+from rillflow.actors.execution_actor import DEDICATED_NICENESS
 from rillflow.ids import is_dedicated
 from tests.cluster.api import Api, Functions
 from tests.cluster.processes import RayDriver, kill
@@ -97,6 +99,8 @@ def test_a_dedicated_execution_is_an_actor_of_its_own_until_it_ends(
     assert own is not None
     assert shared is not None
     assert own["pid"] != shared["pid"]
+    niceness = [os.getpriority(os.PRIO_PROCESS, each["pid"]) for each in (own, shared)]
+    assert niceness == [os.nice(0) + DEDICATED_NICENESS, os.nice(0)]
     _finish(api, execution_id, first=1, second=2)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)

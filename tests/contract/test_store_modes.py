@@ -16,6 +16,7 @@ from rillflow.stores.archive import Archive
 from tests.contract.appends import submit
 
 FILES = ("a.db", "a.db-wal", "a.db-shm", "a.db-lock", "a.db-write")
+TURN = "a.db-write-turn"
 
 
 @pytest.fixture(name="folder")
@@ -32,10 +33,10 @@ def _modes(folder: Path) -> dict[str, int]:
 
 
 async def test_the_files_of_a_new_database_are(folder: Path) -> None:
-    store = open_store(f"sqlite://{folder}/a.db")
+    store = open_store(f"sqlite://{folder}/a.db", few_connections=True)
     await store.open()
     await store.append([submit(1)])
-    assert _modes(folder) == dict.fromkeys(FILES, 0o600)
+    assert _modes(folder) == dict.fromkeys((*FILES, TURN), 0o600)
     await store.close()
 
 

@@ -29,6 +29,10 @@ WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 _libc: Final = ctypes.PyDLL(None, use_errno=True)
 _POLL_S: Final = 0.001
 _GATE_POLL_S: Final = 0.0005
+_TURN_POLL_S: Final = 0.005
+"""How often each of the processes that give way looks whether it is its turn: there may be many."""
+_TURN_S: Final = 60.0
+"""How long such a process waits for its turn: longer than many commits of the others take."""
 _CACHE_KIB: Final = 16_384
 _STATEMENTS: Final = 256
 
@@ -124,37 +128,77 @@ class WriteGate:
     while another connection commits, and starts the ``-wal`` file anew, may take commits for moved
     into the database that are not. They are lost, and the file is malformed. Python brings whatever
     version it was built with. The system releases the lock when its process dies.
+
+    Whoever asks for the lock gets it in no order. Of the processes that give way only one at a time
+    asks for it, the one that holds another lock, their turn. So however many there are, the others
+    wait for one of them at most.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Lock for the database at ``path``."""
-        self._path = path.with_name(f"{path.name}-write")
-        self._lock: int | None = None
+    def __init__(self, path: Path, *, gives_way: bool = False) -> None:
+        """Lock for the database at ``path``; ``gives_way`` is whether this process does."""
+        self._gate = _FileTurn(path.with_name(f"{path.name}-write"), _GATE_POLL_S, BUSY_S)
+        turn = _FileTurn(path.with_name(f"{path.name}-write-turn"), _TURN_POLL_S, _TURN_S)
+        self._turn = turn if gives_way else None
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Hold the lock.
 
         Raises:
             sqlite3.OperationalError: Another process holds it for too long (busy).
             OSError: The file of the lock cannot be opened.
         """
-        if self._lock is None:
+        return self._gate.held() if self._turn is None else self._held_in_turn(self._turn)
+
+    @contextmanager
+    def _held_in_turn(self, turn: "_FileTurn") -> Iterator[None]:
+        with turn.held(), self._gate.held():
+            yield
+
+    def close(self) -> None:
+        """Release the files."""
+        self._gate.close()
+        if self._turn is not None:
+            self._turn.close()
+
+
+class _FileTurn:
+    """A lock of the system on a file, for which a process asks again and again."""
+
+    def __init__(self, path: Path, poll_s: float, patience_s: float) -> None:
+        self._path, self._poll_s, self._patience_s = path, poll_s, patience_s
+        self._file: int | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        if self._file is None:
             make_private(self._path)
             close_to_others([self._path])
-            self._lock = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        lock = self._lock
-        _take_gate(lock)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        file = self._file
+        self._take(file)
         try:
             yield
         finally:
-            _flock(lock, fcntl.LOCK_UN)
+            _flock(file, fcntl.LOCK_UN)
+
+    def _take(self, file: int) -> None:
+        deadline_s = time.monotonic() + self._patience_s
+        while True:
+            try:
+                _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    busy = sqlite3.OperationalError("another process is writing for too long")
+                    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                    raise busy from None
+                time.sleep(self._poll_s)
+            else:
+                return
 
     def close(self) -> None:
-        """Release the file."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def _flock(lock: int, operation: int) -> None:
@@ -170,21 +214,6 @@ def _flock(lock: int, operation: int) -> None:
     if _libc.flock(lock, operation):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def _take_gate(lock: int) -> None:
-    deadline_s = time.monotonic() + BUSY_S
-    while True:
-        try:
-            _flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline_s:
-                busy = sqlite3.OperationalError("another process is writing for too long")
-                busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
-                raise busy from None
-            time.sleep(_GATE_POLL_S)
-        else:
-            return
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -78,7 +79,7 @@ class _KeyReads:
 class _Parts:
     """The parts of an open database."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, gives_way: bool) -> None:
         self._use = FileUse(path)
         self._use.begin()
         try:
@@ -87,7 +88,7 @@ class _Parts:
         except BaseException:
             self._use.end()
             raise
-        self.writer = SqliteWriter(path)
+        self.writer = SqliteWriter(path, gives_way=gives_way)
         self.lookups = _Reader(path, "lookups")
         self.scans = _Reader(path, "scans")
         self.glances = _KeyReads(path)
@@ -104,8 +105,10 @@ class _Parts:
 class SqliteDatabase:
     """Life cycle and access; every method raises StoreError while it is not open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, gives_way: bool = False) -> None:
+        """Use the file at ``path``; ``gives_way`` is told by ``WriteGate``."""
         self._path = path
+        self._gives_way = gives_way
         self._parts: _Parts | None = None
 
     async def open(self) -> None:
@@ -116,7 +119,9 @@ class SqliteDatabase:
                 commits, or cannot be opened.
         """
         if self._parts is None:
-            self._parts = await asyncio.to_thread(_Parts, self._path)
+            self._parts = await asyncio.to_thread(
+                partial(_Parts, self._path, gives_way=self._gives_way)
+            )
 
     async def close(self) -> None:
         """Finish writes and reads under way and end the threads; no effect when closed.

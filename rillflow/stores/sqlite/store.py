@@ -53,8 +53,13 @@ class SqliteStore(
         *,
         large_value_bytes: int = LARGE_VALUE_BYTES,
         least_free_bytes: int = LEAST_FREE_BYTES,
+        gives_way: bool = False,
     ) -> None:
-        database = SqliteDatabase(path)
+        """Use the file at ``path``.
+
+        With ``gives_way`` this is one of many processes of which one at a time asks to write.
+        """
+        database = SqliteDatabase(path, gives_way=gives_way)
         self._folder, self._least_free_bytes = path.parent, least_free_bytes
         SqliteJournal.__init__(self, database, large_value_bytes)
         SqliteSearch.__init__(self, database)

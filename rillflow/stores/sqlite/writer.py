@@ -65,11 +65,14 @@ class _Ticket:
 class SqliteWriter:
     """Commits the work of callers of any event loop, that of one execution as it arrives."""
 
-    def __init__(self, path: Path, *, wal_max_bytes: int = WAL_MAX_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, wal_max_bytes: int = WAL_MAX_BYTES, gives_way: bool = False
+    ) -> None:
+        """Write to the file at ``path``; ``gives_way`` is told by ``WriteGate``."""
         self._path = path
         self._wal = wal_path(path)
         self._wal_max_bytes = wal_max_bytes
-        self._gate = WriteGate(path)
+        self._gate = WriteGate(path, gives_way=gives_way)
         self._commits = 0
         self._totals = Totals()
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
