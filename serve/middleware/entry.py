@@ -2,7 +2,7 @@
 
 `/flow/get.json/` counts as `/flow/get.json`, as in Rill Flow, and so does `//flow/get.json`, which
 clients send whose base address ends in a slash. A path with a control character is refused.
-HEAD is handled as GET, and its answer is sent without the body. So all that follows compares whole
+HEAD is handled as GET until its head is sent (``heads.py``). So all that follows compares whole
 paths.
 
 A request is measured by its path in the table of routes, and by workflow for the hot routes. Names
@@ -51,6 +51,7 @@ from serve.limits.known_keys import HELD, HeldKey, KnownKeys
 from serve.limits.unanswered_requests import UnansweredRequests
 from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
+from serve.middleware.heads import only_head
 from serve.route_table import BY_PATH, Access, folders_where, paths_where
 from serve.schemas.console_sessions import SESSION, ConsoleSessions
 from serve.schemas.errors import ANSWERED_ERROR, respond_to
@@ -80,18 +81,11 @@ class RequestLines:
                 raw = (scope.get("raw_path") or b"").lstrip(b"/").removesuffix(b"/")
                 had_slash = scope["path"].endswith("/")
                 scope = {**scope, "path": path, "raw_path": b"/" + raw, HAD_SLASH: had_slash}
-            if scope["method"] == "HEAD" and path not in WITHOUT_HEAD:
-                await self._inside({**scope, "method": "GET"}, receive, _without_body(send))
+            if scope["method"] == "HEAD":
+                method = "HEAD" if path in WITHOUT_HEAD else "GET"
+                await only_head(self._inside, {**scope, "method": method}, receive, send)
                 return
         await self._inside(scope, receive, send)
-
-
-def _without_body(send: Send) -> Send:
-    async def send_head(message: Message) -> None:
-        is_body = message["type"] == "http.response.body"
-        await send({**message, "body": b""} if is_body else message)
-
-    return send_head
 
 
 STEPS: Final = HOT - {"/flow/get.json"}
