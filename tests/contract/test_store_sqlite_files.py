@@ -5,6 +5,7 @@ was made by hand, is told here.
 """
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -26,11 +27,14 @@ from rillflow.stores import schema_status
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES
 from rillflow.stores.sqlite.file_use import (
+    FileUse,
     close_after_kill,
     hold_alone,
     lock_path,
+    refuse_incomplete,
     wal_path,
 )
+from rillflow.stores.sqlite.schema import migrate_file
 from rillflow.stores.sqlite.store import SqliteStore
 from rillflow.stores.sqlite.writer import SqliteWriter
 from tests.contract.appends import follow, id_of, submit
@@ -162,6 +166,28 @@ async def test_nothing_is_closed_for_a_process_that_still_uses_the_file(
     close_after_kill(path)
     with pytest.raises(StoreError, match="is incomplete"):
         await executions_in(copy_alone(path, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("killed", ["before it closes", "before it begins"])
+async def test_sqlite_removes_no_wal_of_a_marked_file(path: Path, killed: str) -> None:
+    """Whoever held the file when a process looked may have been killed when it closes."""
+    if killed == "before it begins":
+        kill_a_writer(path)
+        use = FileUse(path)
+        use.begin()
+        migrate_file(path)
+    else:
+        use = FileUse(path)
+        use.begin()
+        migrate_file(path)
+        use.mark()
+        lock = os.open(lock_path(path), os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        use.end()
+        os.close(lock)
+    assert wal_path(path).exists()
+    refuse_incomplete(path)
+    use.end()
 
 
 async def test_after_a_kill_the_store_opens_with_everything(path: Path) -> None:

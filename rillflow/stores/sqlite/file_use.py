@@ -16,6 +16,7 @@ lock when the process dies.
 Used by `serve/stack` and `stores/sqlite`.
 """
 
+import ctypes
 import fcntl
 import os
 import secrets
@@ -34,6 +35,8 @@ from rillflow.stores.sqlite.connection import connect, store_errors, transaction
 LOCK_WAIT_S: Final = 10.0
 """How long to wait for a process that closes or restores the file, in seconds."""
 
+_LEFT_OPEN: Final[dict[Path, list[sqlite3.Connection]]] = {}
+"""The connections to marked files whose use has ended in this process."""
 _POLL_S: Final = 0.005
 _NUMBER_BITS: Final = 62
 _USE_NUMBERS_BYTES: Final = 64
@@ -59,6 +62,7 @@ class FileUse:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: int | None = None
+        self._connection: sqlite3.Connection | None = None
         self._finish: weakref.finalize[..., FileUse] | None = None
 
     def begin(self) -> None:
@@ -75,6 +79,8 @@ class FileUse:
                     refuse_incomplete(self._path)
                 else:
                     _wait_for_share(self._path, self._lock)
+                if self._path.exists() and self._path.stat().st_size:
+                    self._connection = connect(self._path)
             except BaseException:
                 self._release()
                 raise
@@ -90,9 +96,12 @@ class FileUse:
             # This connection stays open until the mark is removed, so that SQLite never removes the
             # ``-wal`` file of a marked file. The finalizer closes it also in a process that exits,
             # or drops this object, without calling ``end``.
-            connection = connect(self._path)
+            connection = self._connection or connect(self._path)
+            self._connection = None
             lock, self._lock = self._lock, None
-            self._finish = weakref.finalize(self, _finish, connection, lock, os.getpid())
+            self._finish = weakref.finalize(
+                self, _finish, self._path, connection, lock, os.getpid()
+            )
             try:
                 _write_mark(connection, lock)
                 _take(lock, exclusive=False)
@@ -111,6 +120,9 @@ class FileUse:
 
     def _release(self) -> None:
         lock, self._lock = self._lock, None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _close_unmarked(self._path, connection)
         if lock is not None:
             os.close(lock)
 
@@ -218,7 +230,7 @@ def lock_path(path: Path) -> Path:
     return path.with_name(path.name + "-lock")
 
 
-def _finish(connection: sqlite3.Connection, lock: int, pid: int) -> None:
+def _finish(path: Path, connection: sqlite3.Connection, lock: int, pid: int) -> None:
     """Release a file; the last process leaves it complete and without the mark.
 
     A forked child shares the lock with the process ``pid``, which continues to use it.
@@ -231,9 +243,27 @@ def _finish(connection: sqlite3.Connection, lock: int, pid: int) -> None:
                 clear_mark(connection)
                 truncate_wal(connection)
     finally:
-        with suppress(sqlite3.Error):
-            connection.close()
+        _close_unmarked(path, connection)
         os.close(lock)
+
+
+def _close_unmarked(path: Path, connection: sqlite3.Connection) -> None:
+    """Close a connection, with those that were left open; one to a marked file is left open, too.
+
+    Whoever held the file a moment ago may have been killed since. SQLite would then take this
+    connection for the last one, and remove the ``-wal`` file of a file that is marked.
+    """
+    left_open = _LEFT_OPEN.setdefault(path, [])
+    with suppress(sqlite3.Error):
+        row = _read_mark(connection)
+        if row is None or not row[0]:
+            for each in (*left_open, connection):
+                each.close()
+            del _LEFT_OPEN[path]
+            return
+    left_open.append(connection)
+    # The interpreter would close it at its end, and the system does not ask SQLite.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
