@@ -413,7 +413,7 @@ def test_only_an_execution_that_nobody_counts_on_may_leave() -> None:
 
 
 ACTIVATION: Final = Path("rillflow/runtime/activation")
-OF_THE_CACHE: Final = {"cache.py", "hot_executions.py", "loading.py"}
+OF_THE_CACHE: Final = {"cache.py", "hot_executions.py", "kept_executions.py", "loading.py"}
 LIFE: Final = {"move", "distrust", "count"} | {
     f"{begin_or_end}_{what}" for begin_or_end in ("begin", "end") for what in ("lease", "append")
 }

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core.events import WakeUpReceived
+from rillflow.core.events import CancelRequested, WakeUpReceived
 from rillflow.core.plan import Plan
 from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersError
 from rillflow.ids import ExecutionId
@@ -21,6 +21,7 @@ from rillflow.ports.storage.store import StoredExecution
 from rillflow.runtime.activation.cache import LARGE_BYTES, RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES
+from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns
 from rillflow.runtime.aio.workspace_places import MOST_OF_ONE
 from rillflow.runtime.owner.cold_reads import (
     MOST_AT_ONCE,
@@ -68,9 +69,9 @@ class CountingStore(MemoryStore):
 class Counted(Owned):
     """An owner that keeps one execution in memory, over a store that counts reads."""
 
-    def __init__(self, store: CountingStore | None = None) -> None:
+    def __init__(self, store: CountingStore | None = None, turns: FairTurns | None = None) -> None:
         self.counting = store or CountingStore()
-        super().__init__(self.counting, hot_bytes=HOT_BYTES)
+        super().__init__(self.counting, hot_bytes=HOT_BYTES, turns=turns)
 
     async def cold(self, number: int, size_bytes: int, business: str = "shop") -> list[ExecutionId]:
         """Submit executions with so much text, which leave memory."""
@@ -344,3 +345,27 @@ async def test_events_of_a_workspace_have_read_so_many_executions_that_wait(
         assert execution is not None
         activations.release(execution)
     assert len(activations._places) == 0
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_events_that_wait_for_a_large_execution_share_one_reading(*, is_over: bool) -> None:
+    """Each event fills a turn of the loop, so that others are read between two of an execution."""
+    times_s = count(step=TURN_S)
+    owned = Counted(turns=FairTurns(cpu_s=lambda: next(times_s), clock_s=lambda: next(times_s)))
+    await owned.store.open()
+    await owned.owner.start()
+    try:
+        ids = await owned.cold(4, LARGE_BYTES)
+        if is_over:
+            ended = [Delivery(execution_id=each, event=CancelRequested(at_ms=2)) for each in ids]
+            await owned.owner.call_many(ended)
+        owned.counting.begin()
+        batches = [[woken(each) for _ in range(3) for each in ids] for _ in range(4)]
+        async with asyncio.timeout(SHORT_S):
+            replies = await asyncio.gather(*map(owned.owner.call_many, batches))
+        errors = {reply.error is not None for batch in replies for reply in batch}
+        assert errors == {is_over}
+        assert owned.counting.large <= len(ids) + 1
+    finally:
+        await owned.owner.stop()
+        await owned.store.close()

@@ -23,6 +23,7 @@ from rillflow.ports.executions import Query, Reply, Submission
 from rillflow.ports.messages import Calls, decode_owner_message
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.activation.replay import LONG_BYTES
+from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.thread_pool import DEFINITIONS_OF_ONE, FOR_DEFINITIONS, FairPriorityThread
 from rillflow.runtime.aio.workspace_places import MOST_OF_ONE
 from rillflow.runtime.definitions.catalogue import (
@@ -77,7 +78,13 @@ class Texts:
 class Owned:
     """An owner of all executions, and its caller."""
 
-    def __init__(self, store: Store | None = None, *, hot_bytes: int = 1 << 29) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        hot_bytes: int = 1 << 29,
+        turns: FairTurns | None = None,
+    ) -> None:
         self.store: Store = store or open_store("memory:")
         self.sent: list[tuple[int, bool]] = []
         self._numbers = count()
@@ -92,6 +99,7 @@ class Owned:
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
             limits=OwnerLimits(most_hot=1, hot_bytes=hot_bytes),
+            turns=turns,
         )
         self._endpoint = OwnerEndpoint(self.owner, dispatcher, life="first")
 

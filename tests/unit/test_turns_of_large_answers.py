@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from rillflow.core import machine
 from rillflow.core.encoding.codec import encode_event
@@ -19,7 +20,7 @@ from rillflow.core.events import DispatchAnswered
 from rillflow.core.plan import Plan
 from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.gateways.outbound.threads import LARGE_BYTES, SHORT_BYTES, in_thread, in_turn
-from rillflow.ids import PARTITIONS, new_execution_id
+from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import decode_json, encode_json, is_ahead, weight_of
 from rillflow.ports.executions import Call, Delivery, Reply, text_of
 from rillflow.ports.gateway import DispatchAnswer
@@ -31,11 +32,14 @@ from rillflow.runtime.aio.large_texts import LargeTexts
 from rillflow.runtime.definitions.catalogue import parse_stored
 from rillflow.runtime.dispatch.outbox import (
     LARGE_BYTES_UNDER_WAY,
+    LONGEST_BATCH_BYTES,
     MOST_IDLE,
     MOST_IN_BATCH,
     MOST_LATE,
     MOST_UNDER_WAY,
+    WIDE_BYTES,
     AnswerOutbox,
+    Outbox,
 )
 from rillflow.stores.append_plan import SlimAppend
 from rillflow.stores.large_values import CutAhead, slimmed
@@ -110,6 +114,33 @@ async def test_small_answers_that_take_long_to_handle_hold_up_no_other_workspace
     await asyncio.wait_for(other_is_taken.wait(), LONG_S)
     assert taken.count("hostile:f_c_1") <= MOST_UNDER_WAY + MOST_LATE
     await outboxes.close()
+
+
+async def test_long_answers_of_an_execution_leave_one_after_the_other() -> None:
+    """Their executions are large, so its owner would read each of them again for every batch."""
+    batches: list[list[tuple[ExecutionId, int]]] = []
+    are_sent = asyncio.Event()
+    ids = [f"w:f_c_{number}" for number in range(3)]
+    length, of_each = WIDE_BYTES + 1, 2 * (LONGEST_BATCH_BYTES // WIDE_BYTES)
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        batches.append([(answer.execution_id, answer.attempt) for answer in answers])
+        await asyncio.sleep(0)
+        if sum(map(len, batches)) == of_each * len(ids):
+            are_sent.set()
+
+    outbox = Outbox(take)
+    for number in range(of_each):
+        for each in ids:
+            outbox.put(replace(answer_of("w", length, number), execution_id=each))
+    await asyncio.wait_for(are_sent.wait(), LONG_S)
+    await outbox.close()
+    needed = sum(len({each for each, _ in batch}) for batch in batches)
+    assert needed <= len(batches) + len(ids), "an execution is left once its answers have gone"
+    sent = [each for batch in batches for each in batch]
+    for one in ids:
+        numbers = [number for each, number in sent if each == one]
+        assert numbers == sorted(numbers), "they keep their order"
 
 
 async def test_what_is_kept_of_idle_outboxes_is_bounded() -> None:

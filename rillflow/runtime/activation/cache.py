@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from cachetools import LRUCache
@@ -28,6 +28,7 @@ from rillflow.runtime.activation.divided_turns import DividedTurns
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.journal import OwnerEpoch
+from rillflow.runtime.activation.kept_executions import KeptExecutions
 from rillflow.runtime.activation.loading import ActivationWatch, CreatedMeanwhileError, Loading
 from rillflow.runtime.activation.replay import is_long
 from rillflow.runtime.activation.replays import Replays
@@ -116,13 +117,14 @@ class ActivationCache:
         self._hot = HotExecutions(most_hot, hot_bytes, self._evicted)
         # They are few, and most are never looked up again, so folding them saves nothing.
         self._ended = HotExecutions(
-            MOST_ENDED, hot_bytes // SHARE_OF_ENDED, free_in_portions, folds=False
+            MOST_ENDED, hot_bytes // SHARE_OF_ENDED, self._ended_left, folds=False
         )
         # Their calls are ended, which takes longer than large ones stay in memory.
         self._cancelled = LRUCache[ExecutionId, bool](MOST_KNOWN)
         self._loading: dict[ExecutionId, Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
+        self._kept = KeptExecutions(self.release)
         self._places = WorkspacePlaces()
         self._resident_until_s = 0.0
 
@@ -221,6 +223,13 @@ class ActivationCache:
         if not execution.pending:
             self._see_out(execution)
 
+    def kept_if_large(self, execution_id: ExecutionId) -> AbstractContextManager[None] | None:
+        """Return what keeps an execution in memory once it was read, if it was large when it left.
+
+        No other large one is read meanwhile, for some seconds.
+        """
+        return self._kept.begin(execution_id) if self._heavy.get(execution_id) else None
+
     def admit(self, execution: ActiveExecution) -> None:
         """Add a new execution, leased; its commands are about to be carried out."""
         execution.begin_lease()
@@ -280,9 +289,12 @@ class ActivationCache:
             self._forget(execution.state.execution_id, execution)
 
     def _evicted(self, execution: ActiveExecution) -> None:
+        self._eviction_writes.left(execution)
+        self._ended_left(execution)
+
+    def _ended_left(self, execution: ActiveExecution) -> None:
         execution_id = execution.state.execution_id
         self._heavy[execution_id] = execution.weight_bytes > LARGE_BYTES
-        self._eviction_writes.left(execution)
         free_in_portions(execution)
 
     def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
@@ -390,6 +402,7 @@ class ActivationCache:
                 raise
             if not waits:
                 raise NotReadyError(str(error)) from error
+            self._heavy[execution_id] = True
             return await self._read_large(execution_id)
         finally:
             if self._is_loading(execution_id):
@@ -398,6 +411,8 @@ class ActivationCache:
     async def _read_large(self, execution_id: ExecutionId) -> ActiveExecution | None:
         loop = asyncio.get_running_loop()
         async with self._reading_large.turn(workspace_of(execution_id)):
+            if self._hot.is_full or self._ended.is_full:
+                await self._kept.others_over(execution_id, LONGEST_RESIDENCE_S)
             begun_s = loop.time()
             if self._hot.is_full and begun_s < self._resident_until_s:
                 await asyncio.sleep(self._resident_until_s - begun_s)
@@ -434,6 +449,7 @@ class ActivationCache:
         if not self._is_loading(execution_id):
             raise CreatedMeanwhileError(execution_id)
         self._loading[execution_id].keep(execution)
+        self._kept.read(execution)
         self._eviction_writes.replayed(execution)
         if execution.settled:
             self._settle(execution_id, execution)

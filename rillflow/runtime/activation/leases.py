@@ -5,7 +5,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -74,6 +75,15 @@ class Leases:
                 self._activations.release(execution)
 
     __exit__ = release
+
+    @contextmanager
+    def unless_interrupted(self) -> Iterator[None]:
+        """Keep the executions while something is waited for; release them if that fails."""
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def split(self, execution_id: ExecutionId) -> "Leases":
         """Return the lease of one execution, which outlives these; its map goes on being used."""

@@ -21,11 +21,11 @@ Used by `runtime/activation/cache.py`, `runtime/aio/large_texts.py` and
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from itertools import count
+from itertools import count, zip_longest
 from math import inf
 from typing import Final, TypeAlias, TypeVar
 
@@ -325,10 +325,16 @@ def _nearness(calls: Sequence[Call], execution_id: ExecutionId, number: int) -> 
 _IN_MEMORY: Final = "in memory"
 _UNREAD: Final = "unread"
 Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
+Context: TypeAlias = AbstractContextManager[None]
+Kept: TypeAlias = Callable[[ExecutionId], Context | None]
+"""What keeps an execution in memory while its calls are handled; None for a small one."""
 
 
 def in_groups(
-    calls: Sequence[Call], unread: Callable[[Sequence[Call]], AbstractSet[ExecutionId]], take: Take
+    calls: Sequence[Call],
+    unread: Callable[[Sequence[Call]], AbstractSet[ExecutionId]],
+    take: Take,
+    kept: Kept | None = None,
 ) -> Awaitable[list[Reply]]:
     """Handle a batch in groups; the replies are in its order.
 
@@ -336,18 +342,35 @@ def in_groups(
     submission whose idempotency key is taken, with all that is written with it, which is then
     written one by one. So such submissions are written apart from the other calls, a few of one
     workspace together. Executions that must be read first may have long journals, so their calls
-    form one group of their own; a write for each would take five times as long.
+    form one group of their own; a write for each would take five times as long. Only those of
+    which ``kept`` returns a context have a group each, handled in that context.
     """
-    groups = _groups_of(calls, unread(calls)) if len(calls) > 1 else []
-    return take(calls) if len(groups) < 2 else in_several(calls, groups, take)
+    if len(calls) < 2:
+        return take(calls)
+    cold = unread(calls)
+    found = [(each, kept(each)) for each in cold] if kept is not None and cold else []
+    contexts: dict[object, Context] = {each: context for each, context in found if context}
+    groups = _groups_of(calls, cold, contexts)
+    if contexts:
+        return in_several(calls, list(groups.values()), take, [contexts.get(key) for key in groups])
+    return take(calls) if len(groups) < 2 else in_several(calls, list(groups.values()), take)
 
 
 async def in_several(
-    calls: Sequence[Call], groups: Sequence[Sequence[int]], take: Take
+    calls: Sequence[Call],
+    groups: Sequence[Sequence[int]],
+    take: Take,
+    contexts: Sequence[Context | None] = (),
 ) -> list[Reply]:
-    """Handle groups of calls, given by their places, side by side; replies in the batch's order."""
+    """Handle groups of calls, given by their places, side by side; replies in the batch's order.
+
+    A group may have a context in which it is handled.
+    """
     answered = await asyncio.gather(
-        *(take([calls[number] for number in group]) for group in groups)
+        *(
+            _taken_within(context, [calls[number] for number in group], take)
+            for group, context in zip_longest(groups, contexts)
+        )
     )
     by_number = {
         number: reply
@@ -357,16 +380,25 @@ async def in_several(
     return [by_number[number] for number in range(len(calls))]
 
 
-def _groups_of(calls: Sequence[Call], unread: AbstractSet[ExecutionId]) -> list[list[int]]:
+async def _taken_within(context: Context | None, calls: Sequence[Call], take: Take) -> list[Reply]:
+    with context or nullcontext():
+        return await take(calls)
+
+
+def _groups_of(
+    calls: Sequence[Call], unread: AbstractSet[ExecutionId], apart: Container[object]
+) -> dict[object, list[int]]:
     """Return the places of calls by group; those of one execution keep their order."""
     keyed = dict(_places_of_keyed(calls, unread))
     if not unread and not keyed:
-        return []
+        return {}
     groups: dict[object, list[int]] = {}
     for number, call in enumerate(calls):
-        group = keyed.get(number) or (_UNREAD if call.execution_id in unread else _IN_MEMORY)
+        execution_id = call.execution_id
+        cold = execution_id if execution_id in apart else _UNREAD
+        group = keyed.get(number) or (cold if execution_id in unread else _IN_MEMORY)
         groups.setdefault(group, []).append(number)
-    return list(groups.values())
+    return groups
 
 
 def _places_of_keyed(

@@ -30,6 +30,8 @@ LONGEST_BATCH_BYTES = 4 << 20
 MOST_BYTES_UNDER_WAY = 32 << 20
 """Limit of the bytes in batches that an owner has not accepted yet; one batch may always leave."""
 MOST_UNDER_WAY = 2
+WIDE_BYTES: Final = 64 << 10
+"""Where answers are longer on average, those of an execution leave one after the other."""
 PATIENCE_S = 0.1
 """After this time, other batches no longer wait for a batch."""
 MOST_LATE = 14
@@ -103,6 +105,8 @@ class Outbox:
         self._most_bytes = most_under_way
         self._answers: list[DispatchAnswer] = []
         self._waiting_bytes = 0
+        self._in_order = 0
+        """So many of the first are in order by execution; what comes meanwhile is after them."""
         self._bytes_under_way = 0
         self._senders: set[asyncio.Task[None]] = set()
         self._late = 0
@@ -191,8 +195,13 @@ class Outbox:
         most = self._most_in_batch
         if len(answers) <= most and self._waiting_bytes <= LONGEST_BATCH_BYTES:
             together = answers, self._waiting_bytes
-            self._answers, self._waiting_bytes = [], 0
+            self._answers, self._waiting_bytes, self._in_order = [], 0, 0
             return together
+        if self._in_order <= 0 and self._waiting_bytes > WIDE_BYTES * len(answers):
+            # Of such answers an execution becomes so large that few fit into its owner's memory.
+            places: dict[str, int] = {}
+            answers.sort(key=lambda each: places.setdefault(each.execution_id, len(places)))
+            self._in_order = len(answers)
         size_bytes = count = 0
         for answer in answers[:most]:
             size_bytes += answer.size_bytes
@@ -201,6 +210,7 @@ class Outbox:
                 break
             count += 1
         self._answers = answers[count:]
+        self._in_order -= count
         self._waiting_bytes -= size_bytes
         return answers[:count], size_bytes
 

@@ -319,7 +319,8 @@ class ExecutionOwner:
         self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
     ) -> Awaitable[list[Reply]]:
         portions = partial(in_portions, take=partial(self._call_group, waits=waits, until=until))
-        return in_groups(calls, self._leases.unread, portions)
+        kept = self._activations.kept_if_large if waits else None
+        return in_groups(calls, self._leases.unread, portions, kept)
 
     async def _call_group(
         self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
@@ -412,6 +413,10 @@ class ExecutionOwner:
             if self._crashes.suspects:
                 released += self._recovery.released(calls)
             leases = await self._leases.for_calls(calls, look=look, waits=waits)
+            if leases.cold_bytes and self._turns.is_full:
+                # Many calls may have waited for what was read; all of them go on in this turn.
+                with leases.unless_interrupted():
+                    await self._turns.wait(calls[0].execution_id)
             if not self._divided.block(calls):
                 return began_s, released, leases
             leases.release()
