@@ -243,6 +243,8 @@ def runs(pid: int) -> bool:
     """Tell whether a process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return not Path("/proc/self").exists()  # without /proc it cannot be told
+    except OSError:
+        return True  # nor without a file left to look
     return stat.rpartition(")")[2].split()[0] not in "ZX"

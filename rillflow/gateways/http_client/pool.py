@@ -13,6 +13,7 @@ from rillflow.gateways.http_client.connection import HttpConnection, KeptFor
 from rillflow.gateways.http_client.parse_queue import ParseQueue
 from rillflow.gateways.http_client.request_head import Origin, origin_of
 from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.http_client.spare_files import SpareFiles
 from rillflow.gateways.http_client.tls import TlsContexts
 from rillflow.gateways.outbound.settings import HttpSettings
 
@@ -34,6 +35,7 @@ class Pool:
         self._of_origin: dict[str, int] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._tls = TlsContexts(settings.tls_by_host)
+        self._spare = SpareFiles()
         self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -86,14 +88,15 @@ class Pool:
     async def _opened(self, kept_for: KeptFor, place: Origin) -> HttpConnection:
         where = f"cannot connect to {place.host}:{place.port}"
         try:
-            addresses = await self._names.addresses(place.host)
+            addresses = await self._spare.make(partial(self._names.addresses, place.host))
         except OSError as error:
             raise NotConnectedError(f"{where}: {error}") from error
         failure = NotConnectedError(f"{where}: it has no address")
         for address in addresses:
             wire = partial(HttpConnection, kept_for, address, self._parsing, self._forget)
             try:
-                return await self._connected(wire, place, address)
+                connect = partial(self._connected, wire, place, address)
+                return await self._spare.make(connect)
             except TimeoutError:
                 failure = NotConnectedError("no connection within the time-out")
             except OSError as error:
@@ -114,6 +117,7 @@ class Pool:
             wire.close()
         self._idle.clear()
         await self._names.close()
+        self._spare.close()
         if self._wires:
             await self._empty
 
@@ -152,6 +156,8 @@ class Pool:
         if wire in self._wires:
             self._wires.remove(wire)
             self._one_less(wire.kept_for[0])
+            if self._empty is None:
+                self._loop.call_soon(self._spare.fill)  # the file is closed after this
         if self._empty is not None and not self._wires and not self._empty.done():
             self._empty.set_result(None)
 
