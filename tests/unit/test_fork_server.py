@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,15 @@ from typing import Any, Final
 import pytest
 from ray._private.workers import default_worker
 
+from rillflow.private_apis.forking import fork_server
 from rillflow.private_apis.forking.fork_server import GAVE_UP
-from rillflow.private_apis.forking.forked_worker import SOCKET, is_forked, worker_program
+from rillflow.private_apis.forking.forked_worker import (
+    READY,
+    SOCKET,
+    answer,
+    is_forked,
+    worker_program,
+)
 from rillflow.private_apis.forking.start import PRELOADED, ForkServer
 from serve.stack.reaper import MARK
 from tests.cluster.processes import fork_servers, wait_until_gone
@@ -141,6 +148,7 @@ def test_a_worker_waits_for_a_silent_fork_server_only_so_long_and_tells_it(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MARK, str(run_dir))
+    (run_dir / READY).touch()
     with _listening(run_dir) as listener:
         assert not is_forked([], patience_s=0.1)
         assert not is_forked([], patience_s=0.1), "nobody else waits"
@@ -149,6 +157,71 @@ def test_a_worker_waits_for_a_silent_fork_server_only_so_long_and_tells_it(
             assert file.read().endswith(b"]"), "it has not agreed to anything after its request"
             with pytest.raises(BrokenPipeError):
                 connection.sendall(b"1")
+
+
+def test_a_fork_server_that_still_imports_is_waited_for_and_not_given_up(
+    run_dir: Path, looks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(run_dir))
+    begun, go_on = run_dir / "begun", run_dir / "go_on"
+    os.mkfifo(begun)
+    os.mkfifo(go_on)
+    slow = f"open({str(begun)!r}, 'w').close()\nopen({str(go_on)!r}).close()\n"
+    (run_dir / "slow_imports.py").write_text(slow, encoding="utf-8")
+    with _fork_server(run_dir, looks, "slow_imports"):
+        begun.read_bytes()  # its imports have begun, and do not end
+        assert not is_forked([], patience_s=0.05, imports_s=0.1)
+        assert (run_dir / SOCKET).exists(), "others may still wait for it"
+        go_on.write_bytes(b"")
+        assert _look(run_dir)
+        assert (run_dir / READY).exists()
+
+
+class Silent:
+    """A connection on which nothing comes before the n-th wait, and on which ``then`` is done."""
+
+    def __init__(self, waits: int, then: Callable[[], None] = lambda: None) -> None:
+        self.left, self.waited, self._then = waits, 0, then
+
+    def recv(self, _: int) -> bytes:
+        self.waited += 1
+        if self.waited > self.left:
+            return b"1"
+        self._then()
+        raise TimeoutError
+
+
+def test_a_worker_takes_the_answer_that_comes_after_the_imports(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(run_dir))
+    connection: Any = Silent(3)
+    assert answer(connection, imports_s=STARTED_S) == b"1"
+    connection = Silent(3)
+    assert answer(connection, imports_s=0) == b""
+    assert connection.waited == 1
+
+
+def test_a_worker_whose_wait_began_before_the_end_of_the_imports_waits_once_more(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(run_dir))
+    connection: Any = Silent(9, (run_dir / READY).touch)
+    with pytest.raises(TimeoutError):
+        answer(connection, imports_s=STARTED_S)
+    assert connection.waited == 2
+
+
+def test_imports_that_do_not_end_are_begun_again(run_dir: Path) -> None:
+    with _tended(run_dir, run_dir / "log", pause_s=0, imports_s=0) as server:
+        [first] = _started(os.getpid())
+        os.kill(first, signal.SIGSTOP)
+        (run_dir / READY).touch()
+        server.tend()
+        assert fork_servers(os.getpid()) == [first]
+        (run_dir / READY).unlink()
+        server.tend()
+        assert _started(os.getpid()) != [first]
 
 
 @pytest.mark.parametrize("hangs_up", [True, False], ids=["hangs up", "says nothing"])
@@ -260,6 +333,7 @@ def test_a_fork_server_whose_starter_is_gone_before_it_has_begun_ends(run_dir: P
 
 
 def test_the_program_of_workers_is_rays_own() -> None:
+    assert fork_server.READY == READY
     assert worker_program() == default_worker.__file__
 
 

@@ -39,6 +39,8 @@ MOST_BYTES = 16 * 1024 * 1024
 PATIENCE_S = 5.0
 """How long a request may take to come, for which all others wait, and an agreement."""
 AUTHKEY_BYTES = 32
+READY = "fork.ready"
+"""What ``forked_worker.py`` looks for; neither program imports the other."""
 GAVE_UP = 3
 """The exit code of one after which another would give up as well."""
 TASKS = "/proc/self/task"
@@ -78,6 +80,7 @@ def main(parent: int, listener_fd: int, program: str, modules: Iterable[str]) ->
     except Exception:  # noqa: BLE001 - whatever it is, it would be so again
         give_up(traceback.format_exc())
     with socket.socket(fileno=listener_fd) as listener:
+        Path(listener.getsockname()).with_name(READY).touch()
         request = await_request(listener, environment)
     os.chdir(request.folder)
     sys.argv = [program, *request.arguments]

@@ -14,11 +14,19 @@ import os
 import signal
 import socket
 import sys
+import time
 
 MARK = "RILLFLOW_RUN_DIR"
 SOCKET = "fork.sock"
+READY = "fork.ready"
+"""A file beside the socket that the fork server makes once it has imported everything."""
 PATIENCE_S = 10.0
-"""How long the fork server may take, its imports included, before Ray's own way is faster."""
+"""How long the fork server may take once it has imported everything."""
+IMPORTS_S = 40.0
+"""How long its imports may take: Ray ends a worker that has not said a word after 60 s.
+
+Until then no worker is faster by itself, since it would import the same on the same machine.
+"""
 LENGTH_BYTES = 8
 OOM_SCORE = "/proc/self/oom_score_adj"
 PROGRAM = ("_private", "workers", "default_worker.py")
@@ -30,21 +38,24 @@ def main(arguments: list[str], patience_s: float = PATIENCE_S) -> None:
         os.execv(sys.executable, [sys.executable, worker_program(), *arguments])  # noqa: S606 - Ray's own
 
 
-def is_forked(arguments: list[str], patience_s: float = PATIENCE_S) -> bool:
+def is_forked(
+    arguments: list[str], patience_s: float = PATIENCE_S, imports_s: float = IMPORTS_S
+) -> bool:
     """Tell whether the fork server has made the worker.
 
     A worker is never made twice: a copy says that it is there, and goes on only when it has
-    heard that it may. It hears nothing when it comes too late.
+    heard that it may. It hears nothing when it comes too late. A fork server that is still
+    importing is waited for, and left as it is; one that stands still later is given up.
     """
     try:
         request = json.dumps(describe(arguments)).encode()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(patience_s)
-            connection.connect(socket_path())
+            connection.connect(path_of(SOCKET))
             length = len(request).to_bytes(LENGTH_BYTES, "big")
             socket.send_fds(connection, [length], [0, 1, 2])
             connection.sendall(request)
-            if connection.recv(1) != b"1":
+            if answer(connection, imports_s) != b"1":
                 return False
             connection.sendall(b"1")
             return True
@@ -55,19 +66,38 @@ def is_forked(arguments: list[str], patience_s: float = PATIENCE_S) -> bool:
         return False
 
 
-def socket_path() -> str:
-    """Return where the fork server listens.
+def answer(connection: socket.socket, imports_s: float) -> bytes:
+    """Return what the fork server answers; nothing if it is still importing after ``imports_s``.
+
+    Raises:
+        OSError: The connection is broken.
+        TimeoutError: The fork server has imported everything, and stands still.
+    """
+    give_up_s = time.monotonic() + imports_s
+    while True:
+        was_ready = os.path.exists(path_of(READY))  # noqa: PTH110 - the same
+        try:
+            return connection.recv(1)
+        except TimeoutError:
+            if was_ready:
+                raise
+            if time.monotonic() >= give_up_s:
+                return b""
+
+
+def path_of(name: str) -> str:
+    """Return where a file of the fork server is.
 
     Raises:
         KeyError: This is no process of a stack.
     """
-    return os.path.join(os.environ[MARK], SOCKET)  # noqa: PTH118 - pathlib costs 10 ms
+    return os.path.join(os.environ[MARK], name)  # noqa: PTH118 - pathlib costs 10 ms
 
 
 def give_up_the_server() -> None:
     """Have no other worker wait for a fork server that stands still; it will be replaced."""
     try:
-        os.unlink(socket_path())  # noqa: PTH108 - the same
+        os.unlink(path_of(SOCKET))  # noqa: PTH108 - the same
     except FileNotFoundError:
         return
 

@@ -17,7 +17,7 @@ from typing import Final
 from rillflow.backoff import Backoff
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 from rillflow.private_apis.forking.fork_server import GAVE_UP
-from rillflow.private_apis.forking.forked_worker import SOCKET, worker_program
+from rillflow.private_apis.forking.forked_worker import READY, SOCKET, worker_program
 
 WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
 """What Ray runs for a worker."""
@@ -28,6 +28,8 @@ FORKS: Final = sys.platform == "linux"
 PAUSE_S: Final = 10.0
 """After its first start until it may be started again; each time twice as long as before."""
 LONGEST_PAUSE_S: Final = 600.0
+IMPORTS_S: Final = 120.0
+"""How long its imports may take, on a machine that is busy with other things."""
 
 FIRST_JOB: Final = "01000000"
 """Ray's name of what the first driver starts, which is the stack; others have other names."""
@@ -67,13 +69,20 @@ class ForkServer:
         raylet_pid: The process that starts workers, whose environment they inherit.
         log: File for what it has to say.
         pause_s: How long after its first start it is started again at the earliest.
+        imports_s: How long its imports may take.
     """
 
     def __init__(
-        self, run_dir: Path, raylet_pid: int, log: Path, *, pause_s: float = PAUSE_S
+        self,
+        run_dir: Path,
+        raylet_pid: int,
+        log: Path,
+        *,
+        pause_s: float = PAUSE_S,
+        imports_s: float = IMPORTS_S,
     ) -> None:
         self._backoff = Backoff(pause_s, LONGEST_PAUSE_S)
-        self._socket = run_dir / SOCKET
+        self._socket, self._ready = run_dir / SOCKET, run_dir / READY
         self._log = log
         self._environment = {
             **os.environ,
@@ -85,6 +94,8 @@ class ForkServer:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._again_s = 0.0
+        self._imports_s = imports_s
+        self._imported_s = 0.0
 
     def start(self) -> None:
         """Start it; workers that are wanted before it is ready wait for it.
@@ -92,8 +103,11 @@ class ForkServer:
         Raises:
             OSError: It cannot be started.
         """
-        self._again_s = time.monotonic() + self._backoff.next_s()
+        now_s = time.monotonic()
+        self._again_s = now_s + self._backoff.next_s()
+        self._imported_s = now_s + self._imports_s
         self._socket.unlink(missing_ok=True)
+        self._ready.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("ab") as log:
             listener.bind(str(self._socket))
             listener.listen(socket.SOMAXCONN)
@@ -117,8 +131,11 @@ class ForkServer:
         if ended == GAVE_UP:
             log.warning("no_forked_workers: they start more slowly; %s says why", self._log)
             self._process = None
-        elif ended is not None or not self._socket.exists():
+        elif ended is not None or not self._socket.exists() or self._stands_still():
             self._start_again()
+
+    def _stands_still(self) -> bool:
+        return time.monotonic() >= self._imported_s and not self._ready.exists()
 
     def _start_again(self) -> None:
         if time.monotonic() < self._again_s:
