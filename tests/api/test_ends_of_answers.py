@@ -6,17 +6,19 @@ takes for complete, the other must not go on with.
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rillflow.private_apis.haproxy.config import guarded, limits_of
 from rillflow.private_apis.haproxy.start import haproxy_binary
+from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
 from serve.listening import free_port
 from serve.routes.console_api.streams import SILENCE_S
 from tests.api.definition_texts import SUSPENDED
@@ -24,7 +26,7 @@ from tests.api.serving import Api, served
 
 LONG_S: Final = 60.0
 BEFORE_ITS_FIRST_COMMENT_S: Final = SILENCE_S * 2 / 3
-OTHERS: Final = 3
+OTHERS: Final = 2
 """So many come after each request, of whom one gets its connection."""
 LIMITS: Final = limits_of(1000, 10, 60, 500)
 LIST: Final = "/flow/console/v1/executions.stream"
@@ -33,8 +35,35 @@ ARTIFACT: Final = "/flow/artifacts/{artifact}"
 UNKNOWN: Final = "/flow/console/v1/execution.json?execution_id="
 NOBODYS: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-{number:012}"
 HOST: Final = "Host: localhost\r\n"
+WEBSOCKET: Final = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 SSE: Final = {"Accept": "text/event-stream"}
 ACCEPTS: Final = "Accept: text/event-stream\r\n"
+LOT: Final = 100_000 * "x"
+"""More than HAProxy waits for of a body."""
+ODD: Final = {
+    "a handshake": f"{WEBSOCKET}\r\n",
+    "a handshake with a body": f"{WEBSOCKET}Content-Length: 3\r\n\r\nabc",
+    "another protocol": "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "another protocol, and a body": (
+        "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc"
+    ),
+    "the end of the connection": "Connection: close, Upgrade\r\nUpgrade: other\r\n\r\n",
+    "a body that it waits to send": "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+    "a body that does not end": f"Content-Length: 1000000\r\n\r\n{LOT}",
+    "a chunk that does not end": f"Transfer-Encoding: chunked\r\n\r\nF4240\r\n{LOT}",
+    "what is no chunk": f"Transfer-Encoding: chunked\r\n\r\n{len(LOT):x}\r\n{LOT}\r\nzz\r\n",
+    "a trailer": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
+    "two lengths": (
+        "Transfer-Encoding: chunked\r\nContent-Length: 90\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    ),
+    "what it knows": 'If-None-Match: "{artifact}"\r\n\r\n',
+    "a part": "Range: bytes=0-3\r\n\r\n",
+}
+"""What requests have behind their first line and ``Host``."""
+METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS", "TRACE", "OTHER")
 FILM: Final = bytes(8_000_000)
 
 
@@ -124,6 +153,36 @@ async def test_who_comes_after_a_head_is_answered(path: str, tmp_path: Path) -> 
             async with connected(port, head) as (reader, _):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
                 await others_are_answered(port, OTHERS * number)
+
+
+@pytest.fixture
+def bound() -> Iterator[None]:
+    """uvicorn as replicas have it, for one test."""
+    before = HttpToolsProtocol.connection_made, HttpToolsProtocol._should_upgrade
+    bound_connections()
+    yield
+    HttpToolsProtocol.connection_made, HttpToolsProtocol._should_upgrade = before  # type: ignore[method-assign] # as it was
+
+
+@pytest.mark.usefixtures("bound")
+@pytest.mark.parametrize("path", [LIST, ARTIFACT, "/healthz", "/nothing"])
+async def test_who_comes_after_an_odd_request_is_answered(path: str, tmp_path: Path) -> None:
+    """It is begun, and then its sender stays, or leaves."""
+    async with fronted(tmp_path) as (api, port), AsyncExitStack() as stay:
+        named = await parts_of(api)
+        lines = [f"{method} {path} HTTP/1.1" for method in METHODS]
+        cases = [(line, name, leaves) for line in lines for name in ODD for leaves in (0, 1)]
+        cases += [(f"{line[:-1]}0", "a part", 0) for line in lines]
+        for number, (line, name, leaves) in enumerate(cases):
+            rest = ODD[name].replace("{artifact}", named["artifact"])
+            request = f"{line.format(**named)}\r\n{HOST}{ACCEPTS}{rest}"
+            async with AsyncExitStack() as leave:
+                reader, _ = await (leave if leaves else stay).enter_async_context(
+                    connected(port, request)
+                )
+                async with asyncio.timeout(LONG_S):
+                    assert (await reader.readline()).startswith(b"HTTP/1.1 "), (line, name)
+            await others_are_answered(port, OTHERS * number)
 
 
 async def test_a_head_of_a_stream_ends_the_stream() -> None:

@@ -99,6 +99,20 @@ def test_programs_here_find_the_key_and_others_are_refused(
     assert key not in keyed.log.read_text(encoding="utf-8")
 
 
+def test_who_comes_after_a_head_of_a_stream_is_answered(keyed: OwnStack) -> None:
+    key = (keyed.data_dir / "api-key").read_text(encoding="ascii").strip()
+    headers = {"X-Rillflow-Api-Key": key, "Accept": "text/event-stream"}
+    for _ in range(3):
+        with httpx.Client(base_url=keyed.base_url, trust_env=False, timeout=BUSY_S) as asking:
+            head = asking.head("/flow/console/v1/executions.stream", headers=headers)
+            assert (head.status_code, head.content) == (200, b"")
+            for path in ("/readyz", "/flow/cluster.json"):
+                others = httpx.get(
+                    f"{keyed.base_url}{path}", headers=headers, trust_env=False, timeout=BUSY_S
+                )
+                assert others.status_code == 200
+
+
 @pytest.mark.long
 def test_3000_unfinished_bodies_leave_room_for_health_keys_and_callbacks(
     keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -19,8 +19,13 @@ from rillflow.private_apis.uvicorn_server.deadlines import (
 )
 
 CONNECTION_MADE: Final = HttpToolsProtocol.connection_made
+SHOULD_UPGRADE: Final = HttpToolsProtocol._should_upgrade
 LARGE: Final = b"x" * (32 * 1024 * 1024)
 REQUEST: Final = b"GET /small HTTP/1.1\r\nHost: here\r\n\r\n"
+HANDSHAKE: Final = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 MOST_TURNS: Final = 100_000
 
 
@@ -178,16 +183,42 @@ async def test_long_polls_and_idle_connections_are_left_alone() -> None:
         idle.close()
 
 
+@pytest.fixture
+def bound() -> Iterator[None]:
+    """The mended protocol, for one test."""
+    bound_connections()
+    bound_connections()
+    yield
+    HttpToolsProtocol.connection_made = CONNECTION_MADE  # type: ignore[method-assign] # as it was
+    HttpToolsProtocol._should_upgrade = SHOULD_UPGRADE  # type: ignore[method-assign] # as it was
+
+
+@pytest.mark.usefixtures("bound")
 async def test_every_server_of_the_process_is_watched_once() -> None:
-    bound_connections()
-    bound_connections()
-    try:
-        async with serving() as served:
-            first, second = await served.connect(), await served.connect()
-            loop = asyncio.get_running_loop()
-            timers = [each for each in loop._scheduled if "look_on" in repr(each)]  # type: ignore[attr-defined] # asyncio's own
-            assert len(timers) == 1
-            first.close()
-            second.close()
-    finally:
-        HttpToolsProtocol.connection_made = CONNECTION_MADE  # type: ignore[method-assign] # as it was
+    async with serving() as served:
+        first, second = await served.connect(), await served.connect()
+        loop = asyncio.get_running_loop()
+        timers = [each for each in loop._scheduled if "look_on" in repr(each)]  # type: ignore[attr-defined] # asyncio's own
+        assert len(timers) == 1
+        first.close()
+        second.close()
+
+
+@pytest.mark.usefixtures("bound")
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"Content-Length: 3\r\n\r\nabc", b"200"),
+        (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"200"),
+        (b"Content-Length: 0\r\n\r\n", b"500"),  # the application has no WebSocket
+        (b"\r\n", b"500"),
+    ],
+)
+async def test_a_handshake_with_a_body_is_answered_as_any_request(
+    body: bytes, status: bytes
+) -> None:
+    async with serving() as served, asyncio.timeout(60):
+        connection = await served.connect(REQUEST.removesuffix(b"\r\n") + HANDSHAKE + body)
+        answer = await asyncio.get_running_loop().sock_recv(connection, 4096)
+        assert answer.split(b" ", 2)[1] == status
+        connection.close()

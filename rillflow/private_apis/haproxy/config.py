@@ -16,6 +16,8 @@ The changes:
 * Serve waits for ever for headers and an hour for bodies. Here both have deadlines, and the API
   gets only complete bodies, or their first ``tune.bufsize`` bytes. So slow bodies occupy
   connections of HAProxy, of which there are many, and none of the API.
+* Serve's HAProxy waits for an answer for ever. Here it waits for a little longer than Serve's
+  replicas do, and for health and streams, which are never silent for long, for less.
 * Serve's HAProxy speaks no TLS with clients. Here it does if there is a certificate.
 * Serve sends each request line, with the seals of callbacks, to UDP port 514, and shows the names
   of its applications (``/-/routes``). Here it does neither.
@@ -62,6 +64,17 @@ UNAVAILABLE = (
     " if { status 500 } { res.hdr(content-type) -m beg text/plain }\n"
 )
 """What the API answers is JSON, also a 500: plain text is of Serve, whose replica has died."""
+REUSED = "    http-reuse always"
+ANSWERED = """\
+    timeout server 690s
+    http-request set-timeout server 30s if { path /healthz /readyz /flow/service_check.json }
+    http-request set-timeout server 60s if { path -m end .stream }
+"""
+"""What each backend is told beside what Serve tells it.
+
+Whoever is given a connection whose answer before has not ended waits for so long, and no longer.
+Replicas give up after 660 s (``request_timeout_s``). Streams send comments every 15 s.
+"""
 LIMITED = """\
     option disable-h2-upgrade
     timeout http-request 30s
@@ -128,6 +141,12 @@ RATE_WITHIN_S = 10.0
 BIND = "    bind "
 TLS = "ssl-min-ver TLSv1.2 alpn http/1.1"
 """HTTP/2 would pass by the limits above, which are of connections."""
+
+
+def answered(configuration: str) -> str:
+    """Return a configuration that waits for answers only as long as they may take."""
+    lines = configuration.splitlines(keepends=True)
+    return "".join(line + ANSWERED if line.rstrip() == REUSED else line for line in lines)
 
 
 def without_pages(configuration: str) -> str:
@@ -282,7 +301,8 @@ def main(host: str, limits: str, certificate: str, command: list[str]) -> None:
 def guarded(configuration: str, host: str, limits: str, certificate: str = "") -> str:
     """Return a configuration with everything above."""
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    configuration = roomy(silent(private(patient(without_pages(configuration)))), most_files)
+    configuration = answered(silent(private(patient(without_pages(configuration)))))
+    configuration = roomy(configuration, most_files)
     limits, most_far = UNAVAILABLE + limits, _most_far(most_files)
     configuration = plain(limited(configuration, limits, most_far, has_tls=bool(certificate)))
     return encrypted(reached(configuration, host), certificate)

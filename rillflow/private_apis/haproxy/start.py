@@ -35,6 +35,7 @@ LINES: Final = (
     ),
     *("    http-request return status 404 ", "    errorfile 502 ", "    errorfile 503 "),
     *("    errorfile 504 ", "    log {{ config.log_target }}", "    maxconn {{", "if routes"),
+    "    http-reuse always\n",
 )
 """What ``config.py`` looks for in the configuration that Serve writes."""
 

@@ -4,6 +4,7 @@ uvicorn has one for idle connections after an answer, and none for a client that
 nothing, sends its headers byte by byte, continues to send a body after its answer, or does not read
 its answer (0.54). HAProxy has deadlines for these; this module serves clients that reach uvicorn
 without it. No connection has a timer of its own: all connections of a server are checked together.
+A handshake of a WebSocket that has a body is never answered, so such a request counts as any other.
 
 Used by `private_apis` and `serve/deployment.py`.
 """
@@ -28,7 +29,9 @@ The kernel takes up to some megabytes at once, and the next when a third of that
 READ_BYTES_PER_S: Final = 500
 LOOK_S: Final = 5.0
 
+_OF_BODIES: Final = (b"content-length", b"transfer-encoding")
 _connection_made: Final = HttpToolsProtocol.connection_made
+_should_upgrade: Final = HttpToolsProtocol._should_upgrade  # noqa: SLF001 - what is mended
 _watched: Final[WeakSet[ServerState]] = WeakSet()
 
 
@@ -87,6 +90,7 @@ class Watch:
 def bound_connections() -> None:
     """Give the servers of this process these deadlines; doing it again changes nothing."""
     HttpToolsProtocol.connection_made = _made  # type: ignore[method-assign] # the mending
+    HttpToolsProtocol._should_upgrade = _is_handshake  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _made(self: HttpToolsProtocol, transport: asyncio.Transport) -> None:
@@ -94,6 +98,13 @@ def _made(self: HttpToolsProtocol, transport: asyncio.Transport) -> None:
     if self.server_state not in _watched:
         _watched.add(self.server_state)
         self.loop.call_later(LOOK_S, Watch(self.server_state, self.loop).look_on)
+
+
+def _is_handshake(self: HttpToolsProtocol) -> bool:
+    """Tell whether a request begins a WebSocket; none does that has a body (RFC 6455, 4.1)."""
+    return _should_upgrade(self) and not any(
+        name in _OF_BODIES and value != b"0" for name, value in self.headers
+    )
 
 
 def _has_closed(connection: HttpToolsProtocol) -> bool:
@@ -129,6 +140,9 @@ def _differences() -> Iterator[str]:
     yield from not_in_source(HttpToolsProtocol.__init__, *fields)
     yield from not_in_source(_connection_made, "self.connections.add(self)", "self.transport =")
     yield from not_in_source(RequestResponseCycle.__init__, "self.response_complete")
+    asked = ("self.parser.should_upgrade() and self._should_upgrade()",)
+    yield from not_in_source(HttpToolsProtocol.on_headers_complete, *asked)
+    yield from not_in_source(HttpToolsProtocol.data_received, "if self._should_upgrade():")
     yield from missing(ServerState(), "connections")
 
 
