@@ -1,5 +1,7 @@
 """A large snapshot holds each value once, however many tasks have it, and is read as it was."""
 
+import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -202,3 +204,39 @@ def test_whatever_is_shared_is_read_as_it_was(data: st.DataObject) -> None:
         assert codec.encode_state(read(snapshot)) == before
     text = codec.snapshot_text(snapshot)
     assert codec.encode_state(codec.decode_state(bytes([codec.FORMAT]) + text)) == before
+
+
+def called_by(work: Callable[[], object]) -> set[str]:
+    """Return the names of the functions that a work calls."""
+    names: set[str] = set()
+    sys.setprofile(lambda frame, *_: names.add(frame.f_code.co_name))
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return names
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_no_decoder_passes_over_more_than_a_part_of_a_large_snapshot(*, is_shared: bool) -> None:
+    """It would hold the interpreter for as long as that takes, whatever the thread."""
+    texts = [f"\t}}{number}" * LONG_CHARS for number in range(ITEMS)]
+    inputs = [{"text": [text, {"]\t": text}]} for text in texts]
+    routes = [f"E_{number}" for number in range(ITEMS)]
+    groups = {route: GroupState(route=route, parent="E", index=0) for route in routes}
+    if is_shared:
+        for group, value in zip(groups.values(), inputs, strict=True):
+            group.context["again"] = value["text"]
+    state = with_inputs(*inputs, groups=groups)
+    state.made_bytes = LEAST_BYTES if is_shared else 0
+    snapshot = codec.encode_large_state(state)
+    assert snapshot.startswith(APART) == is_shared
+    for before in (snapshot, snapshot.replace(b"\t", b"")):
+        assert codec.decode_large_state(before) == codec.decode_state(before) == state
+    assert max(map(len, snapshot.split(b"\t"))) < 4 * len(snapshot) // ITEMS
+    as_a_whole = codec._decoded.__name__
+    assert as_a_whole not in called_by(lambda: codec.decode_large_state(snapshot))
+    assert as_a_whole in called_by(lambda: codec.decode_state(snapshot))
+    for end in (1, 100, len(snapshot) // 2, len(snapshot) - 1):
+        with pytest.raises(StoreError):
+            codec.decode_large_state(snapshot[:end])

@@ -394,7 +394,10 @@ class ActivationCache:
         self, execution_id: ExecutionId, *, waits: bool, reads_large: bool
     ) -> ActiveExecution | None:
         try:
-            most_bytes = 0 if self._heavy.get(execution_id) else LARGE_BYTES
+            is_heavy = self._heavy.get(execution_id)
+            if is_heavy and waits and reads_large:
+                return await self._read_large(execution_id)
+            most_bytes = 0 if is_heavy else LARGE_BYTES
             async with self._places.place(workspace_of(execution_id)) if waits else nullcontext():
                 return await self._read(execution_id, most_bytes, waits=waits)
         except LargeExecutionError as error:
