@@ -58,6 +58,7 @@ from rillflow.runtime.endpoints.owner_endpoint import OwnerEndpoint, OwnerGates,
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.owner.dedicated_exit import until_done
+from rillflow.runtime.owner.dedicated_memory import memory_bound
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
@@ -172,6 +173,7 @@ class ExecutionActor:
                 views_max_bytes=settings.answers_max_bytes,
                 subflow_workspaces=settings.subflow_workspaces,
                 take_store=store_limit(settings, self._store, SystemClock()),
+                memory=memory_bound(settings, self._dedicated),
             ),
             guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,

@@ -221,6 +221,11 @@ class RayDriver:
         facts: dict[str, Any] | None = json.loads(self._ask(f"facts {_actor_of(name)}"))
         return facts
 
+    def hot(self, name: str) -> int:
+        """Return how many executions an actor, or that of an execution, has in memory."""
+        hot: int = json.loads(self._ask(f"hot {_actor_of(name)}"))
+        return hot
+
     def remove(self, name: str) -> None:
         """End an actor for good, as nobody should."""
         self._ask(f"remove {_actor_of(name)}")

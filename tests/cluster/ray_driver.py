@@ -3,8 +3,8 @@
     python tests/cluster/ray_driver.py ADDRESS NAMESPACE
 
 Reads one command a line and answers each with a line of JSON: ``actors`` lists the names,
-``facts NAME`` asks the actor of this name who it is, null when there is none, and
-``remove NAME`` ends it for good.
+``facts NAME`` asks the actor of this name who it is, null when there is none, ``hot NAME`` how many
+executions it has in memory, and ``remove NAME`` ends it for good.
 """
 
 import json
@@ -28,6 +28,8 @@ def answer(line: str, namespace: str) -> Any:
         if command == "remove":
             ray.kill(actor, no_restart=True)
             return None
+        if command == "hot":
+            return ray.get(actor.report.remote()).hot
         facts = ray.get(actor.ready.remote())
     except (ValueError, ray.exceptions.RayActorError):
         return None

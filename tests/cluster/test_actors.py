@@ -1,6 +1,9 @@
 """An execution that wants an actor of its own gets one: named by its id, and gone after its end."""
 
+import gzip
 import os
+import time
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Final
 
@@ -8,8 +11,9 @@ import pytest
 
 from rillflow.actors.execution_actor import DEDICATED_NICENESS
 from rillflow.ids import is_dedicated
-from tests.cluster.api import Api, Functions
-from tests.cluster.processes import RayDriver, kill
+from rillflow.jsontypes import encode_json
+from tests.cluster.api import LOOK_S, Api, Functions
+from tests.cluster.processes import END_S, RayDriver, kill
 
 pytestmark = pytest.mark.cluster
 
@@ -31,6 +35,7 @@ tasks:
     inputMappings: [{ source: $.context.first, target: $.input.first }]
     outputMappings: [{ source: $.output.n, target: $.context.second }]
 """
+LARGE: Final = 4 << 20
 DEDICATED: Final = "isolation: dedicated\n"
 
 
@@ -112,6 +117,24 @@ def test_a_dedicated_execution_is_an_actor_of_its_own_until_it_ends(
     }
     assert api.get(execution_id) == ended.shown
     assert not driver.has(execution_id)
+
+
+def test_a_large_dedicated_execution_leaves_memory_while_it_waits(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    mapped = "inputMappings: [{ source: $.context.replies, target: $.input.replies }]"
+    text = _flow(functions, "large").replace("task_async", f"task_sync\n    {mapped}", 1)
+    packed = gzip.compress(encode_json({"n": 1, "text": "x" * LARGE}))
+    reply = {"base64": b64encode(packed).decode(), "headers": {"Content-Encoding": "gzip"}}
+    execution_id = api.submit(text, {"replies": [reply]}, isolation="dedicated")
+    api.until_task(execution_id, "second", "RUNNING")
+    give_up = time.monotonic() + END_S
+    while driver.hot(execution_id):
+        assert time.monotonic() < give_up, "it is in memory still"
+        time.sleep(LOOK_S)
+    _finish(api, execution_id, second=2)
+    _check_ended(api, execution_id)
+    driver.wait_until_gone(execution_id)
 
 
 def test_a_submission_may_decline_the_actor_that_its_definition_wants(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
@@ -17,7 +17,7 @@ from rillflow.ids import (
     new_execution_id,
 )
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.owner.dedicated_exit import until_done
+from rillflow.runtime.owner.dedicated_exit import LINGER_S, until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
 from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts
@@ -242,6 +242,44 @@ class NoOwners:
 
 
 HOUR_S: Final = 3600.0
+
+
+class Ended:
+    """An owner whose execution has ended, and is in memory once it was read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.is_there = False
+
+    async def settled(self, _: ExecutionId) -> None:
+        self.reads += 1
+        self.is_there = True
+
+    def knows(self, _: ExecutionId) -> bool:
+        return self.is_there
+
+    def has_settled(self, _: ExecutionId) -> bool:
+        return self.is_there
+
+
+def test_an_owner_that_waits_for_its_calls_does_not_read_what_has_left_memory() -> None:
+    loop, host, calls = VirtualLoop(Random(7)), Ended(), [0]
+
+    async def scene() -> None:
+        leaving = asyncio.create_task(
+            until_done(cast("ExecutionOwner", host), calls, MemoryStore(), ID)
+        )
+        await asyncio.sleep(LINGER_S + 1)
+        host.is_there = False
+        await asyncio.sleep(HOUR_S)
+        assert host.reads == 1
+        assert not leaving.done()
+        calls.clear()
+        await leaving
+        assert host.reads == 2
+
+    loop.run_until_complete(scene())
+    loop.bury(())
 
 
 def test_an_owner_leaves_when_its_execution_has_never_begun() -> None:

@@ -1,7 +1,9 @@
 """A computation that takes long is interrupted at a checkpoint, and goes on where it was."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Final
 
 import pytest
@@ -38,6 +40,30 @@ def test_a_short_computation_returns_at_once() -> None:
     clock, seen = Clock(), list[str]()
     assert clock.work.run(clock.counting(1, seen)) == 1
     assert seen == ["0"]
+
+
+class _Much:
+    """What a computation was given, or has made."""
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_nothing_of_what_was_computed_is_kept(*, is_long: bool) -> None:
+    clock, given, made = Clock(), _Much(), _Much()
+    refs = [weakref.ref(given), weakref.ref(made)]
+
+    def compute(_: _Much, made: _Much) -> _Much:
+        clock.now_s += 2 * is_long
+        clock.work.checkpoint("")
+        return made
+
+    outcome = clock.work.run(partial(compute, given, made))
+    if isinstance(outcome, Interrupted):
+        assert list(outcome.rest()) == []
+        assert outcome.outcome() is made
+    else:
+        assert outcome is made
+    del outcome, given, made
+    assert [each() for each in refs] == [None, None]
 
 
 def test_a_long_one_is_interrupted_and_goes_on_where_it_was() -> None:

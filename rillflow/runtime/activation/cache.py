@@ -7,8 +7,8 @@ memory may differ from the store. It does not append and does not answer calls.
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Final
 
 from cachetools import LRUCache
@@ -102,6 +102,7 @@ class ActivationCache:
         crashes: CrashHistory,
         turns: FairTurns,
         divided: DividedTurns,
+        room: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._store = store
         self._divided = divided
@@ -126,7 +127,7 @@ class ActivationCache:
         self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
         self._kept = KeptExecutions(self.release)
         self._places = WorkspacePlaces()
-        self._resident_until_s = 0.0
+        self._room, self._resident_until_s = room, 0.0
 
     @property
     def active(self) -> int:
@@ -162,6 +163,10 @@ class ActivationCache:
     def not_held(self, execution_ids: Iterable[ExecutionId]) -> set[ExecutionId]:
         """Return those of some executions that are not in memory; this does not count as a use."""
         return self._ended.missing(self._hot.missing(execution_ids))
+
+    def evict(self, execution_id: ExecutionId) -> bool:
+        """Evict an execution, unless it is used; tell whether it has left."""
+        return self._hot.evict(execution_id) or self._ended.evict(execution_id)
 
     async def is_known(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory, perhaps not durable yet, or in the store.
@@ -323,7 +328,8 @@ class ActivationCache:
         if execution is not None:
             self.release(execution)
         execution = self.find(execution_id)
-        if execution is not None and execution.stage is not Stage.SETTLED:
+        stage, execution = execution and execution.stage, None  # it may leave memory meanwhile
+        if stage not in {None, Stage.SETTLED}:
             await self._settlements.setdefault(execution_id, asyncio.Event()).wait()
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
@@ -416,12 +422,12 @@ class ActivationCache:
         async with self._reading_large.turn(workspace_of(execution_id)):
             if self._hot.is_full or self._ended.is_full:
                 await self._kept.others_over(execution_id, LONGEST_RESIDENCE_S)
-            begun_s = loop.time()
-            if self._hot.is_full and begun_s < self._resident_until_s:
-                await asyncio.sleep(self._resident_until_s - begun_s)
+            if self._hot.is_full and loop.time() < self._resident_until_s:
+                await asyncio.sleep(self._resident_until_s - loop.time())
+            async with self._room():
                 begun_s = loop.time()
-            with self._crashes.beside(execution_id, REPLAY):
-                execution = await self._read(execution_id, None, waits=True)
+                with self._crashes.beside(execution_id, REPLAY):
+                    execution = await self._read(execution_id, None, waits=True)
             ended_s = loop.time()
             if execution is not None and not execution.settled:
                 residence_s = min(RESIDENCE * (ended_s - begun_s), LONGEST_RESIDENCE_S)

@@ -167,6 +167,14 @@ class HotExecutions:
         """Tell whether the executions take so much memory that a large one more evicts others."""
         return self._bytes > self._most_bytes // 2
 
+    def evict(self, execution_id: ExecutionId) -> bool:
+        """Evict an execution that is not folded, and tell whether that was possible."""
+        each = self._unfolded.get(execution_id)
+        if each is None or not each.may_leave:
+            return False
+        self._evict(execution_id, each)
+        return True
+
     def drop(self, execution_id: ExecutionId) -> None:
         """Drop an execution from memory."""
         each = self._unfolded.pop(execution_id, None) or self._folded.pop(execution_id, None)

@@ -81,12 +81,12 @@ class ResumableWork:
         self._idle = None
         worker.gr_context = copy_context()
         self._running, self._ends_s = worker, self._clock_s() + self._longest_s
-        outcome: Outcome | _Interruption = worker.switch(compute)
-        if isinstance(outcome, _Interruption):
+        answer: list[Outcome] | _Interruption = worker.switch(compute)
+        if isinstance(answer, _Interruption):
             self._running = None
-            return Interrupted(self, worker, outcome.about)
+            return Interrupted(self, worker, answer.about)
         self._idle = worker
-        return outcome
+        return answer.pop()
 
     def resume(self, worker: greenlet) -> Any:
         """Go on with the computation of a worker; return what it returned, if it did.
@@ -95,11 +95,12 @@ class ResumableWork:
             Exception: What the computation raises, which ends the worker.
         """
         self._running, self._ends_s = worker, self._clock_s() + self._longest_s
-        outcome = worker.switch()
+        answer = worker.switch()
         self._running = None
-        if not isinstance(outcome, _Interruption):
-            self._idle = worker
-        return outcome
+        if isinstance(answer, _Interruption):
+            return answer
+        self._idle = worker
+        return answer.pop()
 
     def checkpoint(self, about: object) -> None:
         """Interrupt the computation that calls this, if it has taken long.
@@ -126,8 +127,12 @@ def _started() -> greenlet:
 
 
 def _work() -> NoReturn:
-    """Compute one thing after the other; one that raises ends the worker."""
-    outcome = None
+    """Compute one thing after the other; one that raises ends the worker.
+
+    While this waits it keeps nothing of what it has computed: it may be a whole execution.
+    """
+    outcomes: list[object] = []
     while True:
-        compute = getcurrent().parent.switch(outcome)
-        outcome = compute()
+        compute = getcurrent().parent.switch(outcomes)
+        outcomes.append(compute())
+        del compute

@@ -28,14 +28,20 @@ async def until_done(
     caller must accept no more calls from the moment this returns. The actor of an execution that
     cannot be read stays, since it would be started again (``runtime.supervision.restarts``).
     """
-    looked_in_vain, pause_s = 0, LINGER_S
+    looked_in_vain, pause_s, is_over = 0, LINGER_S, False
     backoff = Backoff(2 * LINGER_S, LONGEST_PAUSE_S)
     while True:
-        await host.settled(execution_id)
+        if not is_over:
+            await host.settled(execution_id)
         await asyncio.sleep(pause_s)
+        if is_over:
+            # It waits for its calls, and may leave memory meanwhile: it is not read for that.
+            is_over = len(calls) > 0
+            continue
         if host.knows(execution_id):
             # A redo may have restarted it meanwhile.
-            if host.has_settled(execution_id) and not len(calls):
+            is_over = host.has_settled(execution_id)
+            if is_over and not len(calls):
                 return
             looked_in_vain, pause_s = 0, LINGER_S
             backoff.reset()

@@ -12,6 +12,7 @@ Used by `actors`, `runtime` and `runtime/owner`.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -61,10 +62,12 @@ from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.call_handling import CallHandling, CallOutcome
 from rillflow.runtime.owner.cold_reads import ColdReads
 from rillflow.runtime.owner.commits import Commits
+from rillflow.runtime.owner.dedicated_memory import DedicatedMemory
 from rillflow.runtime.owner.measuring import OwnerMeters
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.tracing import OwnerTraces
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
+from rillflow.runtime.process.memory_bound import MemoryBound
 from rillflow.runtime.supervision.restarts import Restarts, Spawner
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
@@ -88,6 +91,7 @@ class OwnerLimits(NamedTuple):
             their own; without any they may in all.
         take_store: Counts what sub-flows and signals store.
         portion_steps: After how many steps of its evaluations an event may be interrupted.
+        memory: What the processes of dedicated executions may take together.
     """
 
     most_hot: int = 20_000
@@ -98,6 +102,7 @@ class OwnerLimits(NamedTuple):
     subflow_workspaces: Workspaces = MappingProxyType({})
     take_store: StoreLimits = without_limit
     portion_steps: int = PORTION_STEPS
+    memory: MemoryBound | None = None
 
 
 DEFAULT_LIMITS: Final = OwnerLimits()
@@ -141,7 +146,7 @@ class ExecutionOwner:
         self._writer = JournalWriter(store, self._ownership, crashed=crashed, on_fenced=on_fenced)
         self._eviction_writes = EvictionWrites(store, self._rows, crashed)
         self._divided = DividedTurns(self._turns, self._crashes, limits.portion_steps)
-        self._activations = self._activation_cache(limits)
+        self._activations, self._memory = self._in_memory(limits)
         self.settled, self.has_settled = self._activations.settled, self._activations.has_settled
         self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
@@ -161,8 +166,9 @@ class ExecutionOwner:
         meters.read(metrics.HOT, lambda: {(): self.active})
         meters.read(metrics.TIMERS, lambda: {(): len(self._timers)})
 
-    def _activation_cache(self, limits: OwnerLimits) -> ActivationCache:
-        return ActivationCache(
+    def _in_memory(self, limits: OwnerLimits) -> tuple[ActivationCache, DedicatedMemory | None]:
+        bound, dedicated = limits.memory, self._dedicated
+        activations = ActivationCache(
             self._store,
             self._ownership,
             most_hot=limits.most_hot,
@@ -172,7 +178,11 @@ class ExecutionOwner:
             crashes=self._crashes,
             turns=self._turns,
             divided=self._divided,
+            room=nullcontext if bound is None else bound.room,
         )
+        if bound is None or dedicated is None:
+            return activations, None
+        return activations, DedicatedMemory(bound, activations, dedicated)
 
     def _command_runner(
         self,
@@ -253,6 +263,8 @@ class ExecutionOwner:
             asyncio.create_task(self._recovery.run(), name="recovery"),
             asyncio.create_task(self._writer.watch_ownership(), name="ownership"),
         ]
+        if self._memory is not None:
+            self._background.append(asyncio.create_task(self._memory.run(), name="memory"))
         if self._respawning is not None:
             self._background.append(asyncio.create_task(self._respawning.run(), name="respawning"))
         self._has_started.set()
@@ -320,7 +332,8 @@ class ExecutionOwner:
     ) -> Awaitable[list[Reply]]:
         portions = partial(in_portions, take=partial(self._call_group, waits=waits, until=until))
         kept = self._activations.kept_if_large if waits else None
-        return in_groups(calls, self._leases.unread, portions, kept)
+        take = partial(in_groups, calls, self._leases.unread, portions, kept)
+        return take() if self._memory is None else self._memory.around(take)
 
     async def _call_group(
         self, calls: Sequence[Call], *, waits: bool, until: Until | None = None

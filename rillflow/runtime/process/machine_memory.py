@@ -1,11 +1,15 @@
 """How much memory this machine has, or its container or service may take.
 
-Used by `actors/directory.py`.
+Used by `actors/directory.py`, `runtime/owner` and `runtime/routing`.
 """
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+PART_OF_MEMORY: Final = 4
+"""Processes of dedicated executions may take one part of so many of it, and their data another."""
 
 
 def memory_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:

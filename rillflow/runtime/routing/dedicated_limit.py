@@ -15,6 +15,7 @@ from rillflow.errors import OverloadedError, StoreError
 from rillflow.gateways.limits.concurrency import SHARE
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.clock import Clock
+from rillflow.runtime.process.machine_memory import PART_OF_MEMORY
 
 log = logging.getLogger("rillflow.admission")
 
@@ -22,8 +23,6 @@ PROCESS_BYTES: Final = 40 * 1000**2
 """What a process with a small dedicated execution takes: 39 MB."""
 MOST: Final = 256
 """How many there may be by default, however much memory there is."""
-PART_OF_MEMORY: Final = 4
-"""They take one part of so many of the memory by default."""
 PROCESS_CONNECTIONS: Final = 2
 """What a process takes of the connections to a database server, at most (`open_store`)."""
 PART_OF_CONNECTIONS: Final = 2
