@@ -16,7 +16,6 @@ from rillflow.cli.output.console import console_of
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of
 from rillflow.cli.visible import print_json, say
 from rillflow.errors import StackError, UnavailableError, UnreachableError
-from rillflow.jsontypes import decode_json
 from rillflow.ray_certificates import machine_folder, variables
 
 DeploymentFile: TypeAlias = Annotated[
@@ -195,6 +194,7 @@ def _noted_environment() -> dict[str, str]:
     Raises:
         StackError: None runs there.
     """
+    from rillflow.jsontypes import decode_json
     from rillflow.settings import STACK_NOTE, Settings
 
     data_dir = Settings().data_dir
