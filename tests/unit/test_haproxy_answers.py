@@ -41,7 +41,14 @@ LIMITS: Final = limits_of(1000, 10, 60, 500)
 @asynccontextmanager
 async def fronted(folder: Path, limit: str) -> AsyncIterator[int]:
     """Serve an API behind HAProxy that has little time where it has this limit; yield its port."""
-    server = await asyncio.start_server(_api, "127.0.0.1", 0)
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_api(reader, writer))
+        under_way.add(task)
+        await task
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port, (_, api_port) = free_port(), server.sockets[0].getsockname()
     text = answered(limited(FRONT.format(port=port, api_port=api_port), LIMITS))
     assert text.count(f"timeout server {limit}") == 1
@@ -53,6 +60,8 @@ async def fronted(folder: Path, limit: str) -> AsyncIterator[int]:
         finally:
             front.kill()
             server.close()
+            if under_way:
+                await asyncio.wait(under_way)
 
 
 async def _api(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
