@@ -144,6 +144,21 @@ def _pids(state: Any) -> set[int]:
     return {actor["pid"] for actor in state["actors"]}
 
 
+def test_a_release_that_is_not_the_next_one_is_refused_with_what_to_do(
+    cluster: ServeCluster, folder: Path
+) -> None:
+    before = cluster.cluster()
+    distant = make_release(folder / "distant", PROTOCOL + 1)
+    cluster.write(shipped(distant, folder / "distant.zip"), **COUNTS)
+    cluster.head.run(f"serve deploy {FILE}", cluster.folder)
+    told = _until_told(cluster, "speaks protocol")
+    assert "deploy the releases between them one after the other" in " ".join(told.split())
+    after = cluster.cluster()
+    assert [actor["pid"] for actor in after["actors"]] == [
+        actor["pid"] for actor in before["actors"]
+    ]
+
+
 def test_going_back_across_a_language_version_is_refused_until_its_executions_have_ended(
     cluster: ServeCluster, folder: Path, ours: str
 ) -> None:
@@ -173,21 +188,6 @@ def _until_refused(cluster: ServeCluster) -> str:
     """Deploy by ``serve deploy`` alone; return what Serve says of the replica."""
     cluster.head.run(f"serve deploy {FILE}", cluster.folder)
     return _until_told(cluster, "knows language versions up to")
-
-
-def test_a_release_that_is_not_the_next_one_is_refused_with_what_to_do(
-    cluster: ServeCluster, folder: Path
-) -> None:
-    before = cluster.cluster()
-    distant = make_release(folder / "distant", PROTOCOL + 1)
-    cluster.write(shipped(distant, folder / "distant.zip"), **COUNTS)
-    cluster.head.run(f"serve deploy {FILE}", cluster.folder)
-    told = _until_told(cluster, "speaks protocol")
-    assert "deploy the releases between them one after the other" in " ".join(told.split())
-    after = cluster.cluster()
-    assert [actor["pid"] for actor in after["actors"]] == [
-        actor["pid"] for actor in before["actors"]
-    ]
 
 
 def test_a_stop_ends_everything_and_what_was_under_way_goes_on_at_the_next_deployment(
