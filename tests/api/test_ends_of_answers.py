@@ -23,6 +23,7 @@ from serve.listening import free_port
 from serve.routes.console_api.streams import SILENCE_S
 from tests.api.definition_texts import SUSPENDED
 from tests.api.serving import Api, served
+from tests.loopback import opened
 
 LONG_S: Final = 60.0
 BEFORE_ITS_FIRST_COMMENT_S: Final = SILENCE_S * 2 / 3
@@ -111,12 +112,7 @@ async def connected(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect, once somebody listens, and send."""
     async with asyncio.timeout(LONG_S):
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                break
-            except ConnectionRefusedError:
-                await asyncio.sleep(0)
+        reader, writer = await opened(port)
     try:
         writer.write(sent.encode())
         yield reader, writer

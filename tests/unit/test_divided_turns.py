@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core.encoding.codec import decode_state
 from rillflow.core.events import WakeUpReceived
 from rillflow.errors import StoreError
 from rillflow.gateways.limits.answer_budget import CallId
@@ -115,7 +114,6 @@ class GatedStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.snapshots: list[Append] = []
         self.held: asyncio.Event | None = None
         self.fails = False
         self.is_held = asyncio.Event()
@@ -131,7 +129,6 @@ class GatedStore(MemoryStore):
                 self.fails = False
                 raise StoreError("no")
         await super().append(appends)
-        self.snapshots += [each for each in appends if each.snapshot]
 
 
 class House(OwnExecutions):
@@ -302,24 +299,6 @@ async def test_it_is_handled_again_if_an_earlier_event_could_not_be_written_mean
         stored = await house.store.load(execution_id)
         assert stored is not None
         assert len(stored.records) == 2
-
-
-async def test_no_snapshot_is_written_of_its_half() -> None:
-    house = House()
-    # Each event owes a snapshot, which is written apart, since the context is large.
-    async with house.living(snapshot_steps=1, long=WAITS):
-        submission = house.submission("long", data=b'{"large":"%s"}' % (b"x" * 300_000))
-        (await house.call(submission)).raise_for_error()
-        begun = Begun(house)
-        for n in range(3):
-            begun.begin(str(n), wake_up(submission.execution_id, n))
-            await asyncio.sleep(0)
-        assert not any(reply.error for reply in await begun.replies())
-    assert house.store.snapshots
-    for snapshot in house.store.snapshots:
-        state = decode_state(snapshot.snapshot or b"")
-        assert state.seq == snapshot.snapshot_seq
-        assert state.context.get("n") == state.context.get("m")
 
 
 async def test_reading_its_journal_is_interrupted_as_well() -> None:

@@ -12,6 +12,7 @@ import pytest
 from rillflow.private_apis.haproxy.config import answered, limited, limits_of
 from rillflow.private_apis.haproxy.start import haproxy_binary
 from serve.listening import free_port
+from tests.loopback import opened
 from tests.machine_speed import tries
 
 LONG_S: Final = 60.0
@@ -81,12 +82,7 @@ async def _api(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     async with asyncio.timeout(LONG_S):
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                break
-            except ConnectionRefusedError:
-                await asyncio.sleep(0)
+        reader, writer = await opened(port)
         try:
             yield reader, writer
         finally:

@@ -31,7 +31,7 @@ from rillflow.runtime.activation.journal import OwnerEpoch
 from rillflow.runtime.activation.kept_executions import KeptExecutions
 from rillflow.runtime.activation.loading import ActivationWatch, CreatedMeanwhileError, Loading
 from rillflow.runtime.activation.replay import is_long
-from rillflow.runtime.activation.replays import Replays
+from rillflow.runtime.activation.replays import LARGE_BYTES, Replays
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.aio.sender_turns import SenderTurns
@@ -42,8 +42,6 @@ from rillflow.runtime.definitions.catalogue import Plans
 log = logging.getLogger("rillflow.activation")
 
 MOST_ENDED: Final = 512
-LARGE_BYTES: Final = 1 << 20
-"""Executions of more bytes are read one at a time, and their snapshots are decoded by a thread."""
 # An attribute of an enumeration takes longer to read than a name of the module.
 _NEW: Final = Stage.NEW
 _ACTIVE: Final = Stage.ACTIVE
@@ -328,8 +326,9 @@ class ActivationCache:
         if execution is not None:
             self.release(execution)
         execution = self.find(execution_id)
-        stage, execution = execution and execution.stage, None  # it may leave memory meanwhile
-        if stage not in {None, Stage.SETTLED}:
+        is_under_way = execution is not None and execution.stage is not Stage.SETTLED
+        del execution  # it may leave memory meanwhile
+        if is_under_way:
             await self._settlements.setdefault(execution_id, asyncio.Event()).wait()
 
     def has_settled(self, execution_id: ExecutionId) -> bool:

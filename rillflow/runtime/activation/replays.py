@@ -8,6 +8,7 @@ Used by `runtime/activation/cache.py`.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Final
 
 from rillflow.core.events import Event
 from rillflow.core.plan import Plan
@@ -22,8 +23,8 @@ from rillflow.runtime.activation.replay import Replay, decoded_event, decoded_sn
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
 
-LARGE_BYTES = 1 << 20
-"""Longer snapshots are decoded by a thread."""
+LARGE_BYTES: Final = 1 << 20
+"""Executions of more bytes are read one at a time, and their snapshots are decoded by a thread."""
 
 
 class Replays:
