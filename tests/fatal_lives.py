@@ -33,7 +33,7 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.storage.store import Death, StoredExecution
-from rillflow.runtime.activation.cache import LARGE_BYTES
+from rillflow.runtime.activation.replays import LARGE_BYTES
 from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.hooks.chain import Action, HookChain, Moment
 from rillflow.runtime.owner.execution_owner import ExecutionOwner

@@ -7,7 +7,7 @@ import pytest
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import StoredExecution
-from rillflow.runtime.activation.cache import LARGE_BYTES
+from rillflow.runtime.activation.replays import LARGE_BYTES
 from rillflow.stores.memory.store import MemoryStore
 from serve.routes.console_api.searching import MOST_AT_ONCE, counted
 from serve.schemas.search_texts import read_search

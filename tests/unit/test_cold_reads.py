@@ -18,9 +18,10 @@ from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersErr
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query
 from rillflow.ports.storage.store import StoredExecution
-from rillflow.runtime.activation.cache import LARGE_BYTES, RESIDENCE
+from rillflow.runtime.activation.cache import RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES
+from rillflow.runtime.activation.replays import LARGE_BYTES
 from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns
 from rillflow.runtime.aio.workspace_places import MOST_OF_ONE
 from rillflow.runtime.owner.cold_reads import (
