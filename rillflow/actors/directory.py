@@ -6,7 +6,8 @@ Used by `actors`, `client` and `serve/stack`.
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -20,13 +21,14 @@ from rillflow.actors.names import (
 )
 from rillflow.actors.peers import Peer
 from rillflow.errors import UnavailableError
-from rillflow.ids import DEDICATED_LISTINGS, ExecutionId
+from rillflow.ids import DEDICATED_LISTINGS, ExecutionId, workspace_of
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.machine_memory import memory_bytes
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit, most_dedicated
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
+from rillflow.runtime.routing.start_turns import LONGEST_START_S, StartTurns
 from rillflow.settings import Settings
 
 ACTOR_OPTIONS: dict[str, Any] = {
@@ -86,8 +88,16 @@ class RayExecutions(ExecutionRouter):
             name_of=dedicated_actor_name,
             clock=SystemClock(),
         )
+        turns = StartTurns()
+
+        async def admit(execution_id: ExecutionId) -> None:
+            turns.check(workspace_of(execution_id))
+            await limit.admit(execution_id)
+
         owners = list(map(owner_at, range(settings.execution_actors)))
-        super().__init__(owners, DedicatedActors(namespace, spawn), owner_at, limit.admit)
+        super().__init__(owners, DedicatedActors(namespace, spawn, turns), owner_at, admit)
+        self.spawner = ActorSpawner(namespace, spawn, turns)
+        """Starts actors in the same turns."""
 
 
 class DedicatedActors:
@@ -96,9 +106,15 @@ class DedicatedActors:
     Whether one is alive shows at the first call to it, so nothing here waits for Ray.
     """
 
-    def __init__(self, namespace: str, spawn: Callable[[ExecutionId], Any]) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        spawn: Callable[[ExecutionId], Any],
+        turns: StartTurns | None = None,
+    ) -> None:
         self._namespace = namespace
         self._spawn = spawn
+        self._turns = turns or StartTurns()
         self._known: OrderedDict[ExecutionId, _Owner] = OrderedDict()
 
     def __len__(self) -> int:
@@ -115,7 +131,7 @@ class DedicatedActors:
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         """Return the actor of an execution; the first call starts it if there is none."""
         self.forget(execution_id)
-        start = partial(self._spawn, execution_id)
+        start = partial(started_in_turn, self._turns, self._spawn, execution_id)
         name = dedicated_actor_name(execution_id)
         return self._keep(execution_id, _Owner(name, self._namespace, start))
 
@@ -140,14 +156,17 @@ class DedicatedActors:
 class ActorSpawner:
     """Starts the actors of dedicated executions; see the ``Spawner`` protocol."""
 
-    def __init__(self, namespace: str, spawn: Callable[[ExecutionId], Any]) -> None:
-        """Spawn by ``spawn``, which starts or finds the actor of an execution."""
+    def __init__(
+        self, namespace: str, spawn: Callable[[ExecutionId], Any], turns: StartTurns
+    ) -> None:
+        """Spawn by ``spawn``, which starts or finds the actor of an execution, in ``turns``."""
         self._namespace = namespace
         self._spawn = spawn
+        self._turns = turns
 
     async def spawn(self, execution_id: ExecutionId) -> None:
         """Start an actor, unless there is one; return once it accepts calls."""
-        actor = await asyncio.to_thread(self._spawn, execution_id)
+        actor = await started_in_turn(self._turns, self._spawn, execution_id)
         await actor.ready.remote()
 
     async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
@@ -156,10 +175,29 @@ class ActorSpawner:
         return [each for each in execution_ids if dedicated_actor_name(each) not in names]
 
 
+async def started_in_turn(
+    turns: StartTurns, spawn: Callable[[ExecutionId], Any], execution_id: ExecutionId
+) -> Any:
+    """Start or find an actor when it is its turn, which lasts until it accepts calls.
+
+    Raises:
+        Exception: Ray cannot start it.
+    """
+    async with turns.turn(workspace_of(execution_id)):
+        # Ray blocks until it has an answer, and the executions of this process must not be blocked.
+        actor = await asyncio.to_thread(spawn, execution_id)
+        with suppress(TimeoutError, ray.exceptions.RayError):
+            async with asyncio.timeout(LONGEST_START_S):
+                await actor.socket.remote()
+    return actor
+
+
 class _Owner(OwnerRef):
     """The actor of a dedicated execution; ``start`` starts or finds it at the first call."""
 
-    def __init__(self, name: str, namespace: str, start: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self, name: str, namespace: str, start: Callable[[], Awaitable[Any]] | None = None
+    ) -> None:
         self._peer = Peer(name, namespace, mortal=True)
         self._start = start
         self._starting = asyncio.Lock()
@@ -173,10 +211,8 @@ class _Owner(OwnerRef):
 
     async def _start_once(self) -> None:
         if self._start is not None:
-            # Ray blocks until it has an answer, and the executions of this process must not be
-            # blocked.
             try:
-                await asyncio.to_thread(self._start)
+                await self._start()
             except _RAY_FAILED as error:
                 raise UnavailableError(f"{self._peer.name} could not be started") from error
             self._start = None

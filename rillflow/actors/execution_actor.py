@@ -18,7 +18,6 @@ from rillflow.actors.connections.frames import Response, response_of
 from rillflow.actors.connections.sockets import SocketServer
 from rillflow.actors.directory import (
     ACTOR_OPTIONS,
-    ActorSpawner,
     RayExecutions,
     find_actor,
 )
@@ -178,7 +177,7 @@ class ExecutionActor:
             guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,
             on_fenced=self._leave_fenced,
-            spawner=None if self._dedicated else actor_spawner(settings),
+            spawner=None if self._dedicated else self._executions.spawner,
             meters=self._meters,
             spans=self._spans,
             holder=here(self._name),
@@ -488,8 +487,3 @@ def spawn_dedicated(
 def ray_executions(settings: Settings, store: Store) -> RayExecutions:
     """Return the executions of a stack with these settings."""
     return RayExecutions(settings, partial(spawn_dedicated, settings), store)
-
-
-def actor_spawner(settings: Settings) -> ActorSpawner:
-    """Return the spawner of the actors of dedicated executions of a stack with these settings."""
-    return ActorSpawner(settings.namespace, partial(spawn_dedicated, settings))
