@@ -20,7 +20,12 @@ from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.owner.dedicated_exit import LINGER_S, until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.router import ExecutionRouter, OwnerRef
-from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts
+from rillflow.runtime.supervision.restarts import (
+    LONGEST_SPAWN_S,
+    LOOK_S,
+    SPAWNED_AT_ONCE,
+    Restarts,
+)
 from rillflow.stores.memory.store import MemoryStore
 from tests.simulation.stale_owner import simulate_stale_owner
 from tests.simulation.surroundings import SimulatedClock
@@ -94,6 +99,24 @@ def test_a_start_finds_an_owner_for_everything_but_what_has_one() -> None:
     owners = Owners()
     owners.there = {"b"}
     assert play(Listing(FIRST), owners, for_s=LOOK_S * 5, acts={}) == [(0, "a"), (0, "c")]
+
+
+async def test_of_many_of_one_workspace_only_one_is_started_before_those_of_others() -> None:
+    ids = [*(f"a:flow_c_{number}" for number in range(20)), "b:flow_c_1", "c:flow_c_1"]
+    begun: list[ExecutionId] = []
+    all_began = asyncio.Event()
+
+    async def begin(execution_id: ExecutionId) -> None:
+        begun.append(execution_id)
+        if len(begun) == SPAWNED_AT_ONCE:
+            all_began.set()
+        await asyncio.Event().wait()
+
+    restarts = asyncio.create_task(Restarts(Listing(ids), range(PARTITIONS), Owners(begin)).run())
+    await all_began.wait()
+    restarts.cancel()
+    await asyncio.gather(restarts, return_exceptions=True)
+    assert begun == ["a:flow_c_0", "b:flow_c_1", "c:flow_c_1", "a:flow_c_1"]
 
 
 def test_a_start_waits_for_a_store_that_cannot_be_read() -> None:

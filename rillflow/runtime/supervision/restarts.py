@@ -5,11 +5,12 @@ Used by `runtime/owner/execution_owner.py`.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from rillflow.ids import DEDICATED_LISTING, ExecutionId
+from rillflow.ids import DEDICATED_LISTING, ExecutionId, workspace_of
 from rillflow.ports.storage.store import Journal
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 
@@ -70,7 +71,7 @@ class Restarts:
     async def _lost(self) -> list[ExecutionId]:
         unfinished = await retry_while_unavailable(lambda: self._journal.unfinished(self._listings))
         lost = await self._spawner.without_actor(unfinished) if unfinished else ()
-        return [each for each in lost if each not in self._starts]
+        return _in_rotation([each for each in lost if each not in self._starts])
 
     async def _start(self, execution_id: ExecutionId) -> None:
         try:
@@ -80,3 +81,15 @@ class Restarts:
             log.exception("respawn_failed", extra={"execution_id": execution_id})
         else:
             log.info("dedicated_actor_started", extra={"execution_id": execution_id})
+
+
+def _in_rotation(execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
+    """Return the first of each workspace, then the second of each, and so on."""
+    numbers = Counter[str]()
+
+    def place(execution_id: ExecutionId) -> int:
+        workspace = workspace_of(execution_id)
+        numbers[workspace] += 1
+        return numbers[workspace]
+
+    return sorted(execution_ids, key=place)
