@@ -58,6 +58,7 @@ from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.owner.dedicated_exit import until_done
 from rillflow.runtime.owner.dedicated_memory import memory_bound
+from rillflow.runtime.owner.dedicated_turns import turns_of
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
@@ -180,6 +181,7 @@ class ExecutionActor:
             spawner=None if self._dedicated else self._executions.spawner,
             meters=self._meters,
             spans=self._spans,
+            turns=turns_of(settings, self._dedicated),
             holder=here(self._name),
         )
 

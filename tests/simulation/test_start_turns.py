@@ -110,7 +110,7 @@ def test_a_start_that_takes_very_long_keeps_no_other_workspace() -> None:
         stuck = asyncio.create_task(machine.start("a", 10 * LONGEST_START_S))
         await asyncio.sleep(SOON_S)
         await machine.start_all("bb")
-        assert [at_s for at_s, each in machine.begun if each == "b"][0] == LONGEST_START_S
+        assert next(at_s for at_s, each in machine.begun if each == "b") == LONGEST_START_S
         assert machine.most == 2  # and no third one, though the first has given its turn back
         await stuck
         await machine.start_all("bc")
