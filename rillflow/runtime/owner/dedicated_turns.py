@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import record_path
-from rillflow.runtime.process.computing_slot import ComputingSlot
+from rillflow.runtime.process.processor_slot import ProcessorSlot
 from rillflow.settings import Settings
 
 
@@ -22,7 +22,7 @@ class DedicatedTurns(FairTurns):
 
     def __init__(
         self,
-        slot: ComputingSlot,
+        slot: ProcessorSlot,
         cpu_s: Callable[[], float] = time.thread_time,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -44,4 +44,4 @@ def turns_of(settings: Settings, execution_id: ExecutionId | None) -> FairTurns:
     if execution_id is None:
         return FairTurns()
     folder = record_path(settings.store_url, settings.namespace, "computing")
-    return DedicatedTurns(ComputingSlot(folder, workspace_of(execution_id)))
+    return DedicatedTurns(ProcessorSlot(folder, workspace_of(execution_id)))

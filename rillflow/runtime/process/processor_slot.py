@@ -21,7 +21,7 @@ NEXT_POLL_S: Final = 0.005
 """Between the looks of the one that is next."""
 
 
-class ComputingSlot:
+class ProcessorSlot:
     """The slot of one process, of as many as the machine has processors.
 
     Slots are locks of the system on files, which it releases when their process dies. Nobody is
@@ -44,12 +44,12 @@ class ComputingSlot:
         self._folder = folder
         self._clock_s = clock_s
         digest = hashlib.sha256(workspace.encode()).hexdigest()[:16]
-        self._of_workspace = _Lock(self._path(digest))
-        self._next = _Lock(self._path("next"))
+        self._of_workspace = _FileTurn(self._path(digest))
+        self._next = _FileTurn(self._path("next"))
         self._slots = [
-            _Lock(self._path(str(number))) for number in range(slots or os.cpu_count() or 1)
+            _FileTurn(self._path(str(number))) for number in range(slots or os.cpu_count() or 1)
         ]
-        self._slot: _Lock | None = None
+        self._slot: _FileTurn | None = None
         self._since_s = 0.0
 
     def take(self) -> bool:
@@ -100,7 +100,7 @@ class ComputingSlot:
         return None if self._folder is None else self._folder / name
 
 
-class _Lock:
+class _FileTurn:
     """A lock of the system on a file, which is opened when it is first asked for."""
 
     def __init__(self, path: Path | None) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from rillflow.ports.executions import Query
 from rillflow.runtime.aio.fair_turns import LIGHT_TURNS, TURN_S
 from rillflow.runtime.owner.dedicated_turns import DedicatedTurns
-from rillflow.runtime.process.computing_slot import (
+from rillflow.runtime.process.processor_slot import (
     HOLD_S,
     NEXT_POLL_S,
     POLL_S,
-    ComputingSlot,
+    ProcessorSlot,
 )
 from tests.loopback import ManualClock
 
@@ -22,8 +22,8 @@ class Machine:
         self._folder, self._slots = folder, slots
         self.clock = ManualClock()
 
-    def process(self, workspace: str = "a") -> ComputingSlot:
-        return ComputingSlot(
+    def process(self, workspace: str = "a") -> ProcessorSlot:
+        return ProcessorSlot(
             self._folder, workspace, slots=self._slots, clock_s=self.clock.monotonic_s
         )
 
@@ -82,10 +82,10 @@ def test_the_next_one_asks_more_often(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_nothing_waits(tmp_path: Path) -> None:
-    assert all(ComputingSlot(None, "a", slots=1).take() for _ in range(3))
+    assert all(ProcessorSlot(None, "a", slots=1).take() for _ in range(3))
     file = tmp_path / "file"
     file.touch()
-    assert all(ComputingSlot(file, "a", slots=1).take() for _ in range(3))
+    assert all(ProcessorSlot(file, "a", slots=1).take() for _ in range(3))
 
 
 async def test_what_fills_more_than_a_turn_waits_for_a_slot(tmp_path: Path) -> None:
