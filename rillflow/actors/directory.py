@@ -21,7 +21,7 @@ from rillflow.actors.names import (
 )
 from rillflow.actors.peers import Peer
 from rillflow.errors import UnavailableError
-from rillflow.ids import DEDICATED_LISTINGS, ExecutionId, workspace_of
+from rillflow.ids import DEDICATED_LISTINGS, ExecutionId
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
@@ -91,7 +91,7 @@ class RayExecutions(ExecutionRouter):
         turns = StartTurns()
 
         async def admit(execution_id: ExecutionId) -> None:
-            turns.check(workspace_of(execution_id))
+            turns.admit(execution_id)
             await limit.admit(execution_id)
 
         owners = list(map(owner_at, range(settings.execution_actors)))
@@ -183,7 +183,7 @@ async def started_in_turn(
     Raises:
         Exception: Ray cannot start it.
     """
-    async with turns.turn(workspace_of(execution_id)):
+    async with turns.turn(execution_id):
         # Ray blocks until it has an answer, and the executions of this process must not be blocked.
         actor = await asyncio.to_thread(spawn, execution_id)
         with suppress(TimeoutError, ray.exceptions.RayError):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from rillflow.errors import OverloadedError
 from rillflow.ids import ExecutionId
 from rillflow.runtime.routing.start_turns import (
     BURST_S,
+    COMING_S,
     LEAST_WAITING,
     LONGEST_START_S,
     LONGEST_WAIT_S,
@@ -20,6 +22,7 @@ from rillflow.runtime.routing.start_turns import (
 )
 from tests.simulation.virtual_loop import VirtualLoop
 
+_numbers = count()
 START_S = 0.5
 SOON_S = 0.001
 """After it all that could happen at once has; this loop takes what is ready in any order."""
@@ -34,7 +37,7 @@ class Machine:
         self.under_way = self.most = 0
 
     async def start(self, workspace: str, took_s: float = START_S) -> None:
-        async with self.turns.turn(workspace):
+        async with self.turns.turn(new_id(workspace)):
             self.begun.append((asyncio.get_running_loop().time(), workspace))
             self.under_way += 1
             self.most = max(self.most, self.under_way)
@@ -46,8 +49,20 @@ class Machine:
     async def start_all(self, workspaces: str) -> None:
         await asyncio.gather(*map(self.start, workspaces))
 
+    def is_admitted(self, workspace: str) -> bool:
+        try:
+            self.turns.admit(new_id(workspace))
+        except OverloadedError:
+            return False
+        return True
+
     def order(self) -> str:
         return "".join(workspace for _, workspace in self.begun)
+
+
+def new_id(workspace: str) -> ExecutionId:
+    """Return the id of another execution."""
+    return f"{workspace}:flow_c_{next(_numbers)}"
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
@@ -159,12 +174,12 @@ def test_more_than_can_start_in_time_are_refused_and_those_of_others_are_not() -
         await machine.start("a", 4.0)
         waiting = asyncio.create_task(machine.start_all("a" * LEAST_WAITING))
         await asyncio.sleep(SOON_S)
-        machine.turns.check("b")
+        machine.turns.admit(new_id("b"))
         with pytest.raises(OverloadedError, match="isolation=shared") as refused:
-            machine.turns.check("a")
+            machine.turns.admit(new_id("a"))
         assert refused.value.http_status == 429
         await waiting
-        machine.turns.check("a")
+        machine.turns.admit(new_id("a"))
 
     play(scene)
 
@@ -176,8 +191,23 @@ def test_a_batch_that_can_start_in_time_is_not_refused() -> None:
         batch = int(LONGEST_WAIT_S / (1 + REST) / START_S)
         waiting = asyncio.create_task(machine.start_all("a" * batch))
         await asyncio.sleep(SOON_S)
-        machine.turns.check("a")
+        machine.turns.admit(new_id("a"))
         await waiting
+
+    play(scene)
+
+
+def test_those_that_come_together_are_counted_before_they_wait() -> None:
+    machine = Machine()
+
+    async def scene() -> None:
+        same = new_id("a")
+        machine.turns.admit(same)
+        admitted = [machine.is_admitted("a") for _ in range(1_000)].count(True)
+        assert LEAST_WAITING < admitted < LONGEST_WAIT_S / START_S * 2
+        machine.turns.admit(same)  # it is repeated
+        await asyncio.sleep(COMING_S)
+        machine.turns.admit(new_id("a"))  # they have not come
 
     play(scene)
 

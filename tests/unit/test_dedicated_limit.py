@@ -1,11 +1,15 @@
 """Only so many dedicated executions run at once, since each of them has a process."""
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from rillflow.actors import directory
+from rillflow.actors.directory import RayExecutions
 from rillflow.core.events import RedoRequested
 from rillflow.errors import OverloadedError, StoreError
 from rillflow.ids import ExecutionId, new_execution_id
@@ -19,6 +23,8 @@ from rillflow.runtime.routing.dedicated_limit import (
     most_dedicated,
 )
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
+from rillflow.settings import Settings
+from rillflow.stores.memory.store import MemoryStore
 from rillflow.stores.postgres.database import FEW_CONNECTIONS
 from tests.loopback import ManualClock
 from tests.submissions import submission_event
@@ -145,8 +151,9 @@ async def accepts(_: bytes) -> bytes:
     return encode_replies([Reply()])
 
 
-def submission(*, dedicated: bool) -> Submission:
-    execution_id = new_execution_id("demo", "flow", at_ms=1, entropy=bytes(10), dedicated=dedicated)
+def submission(*, dedicated: bool, number: int = 0) -> Submission:
+    entropy = number.to_bytes(10, "big")
+    execution_id = new_execution_id("demo", "flow", at_ms=1, entropy=entropy, dedicated=dedicated)
     return Submission(business="demo", feature="flow", event=submission_event(execution_id))
 
 
@@ -205,6 +212,33 @@ async def test_only_submissions_of_dedicated_executions_need_to_be_admitted() ->
     with pytest.raises(OverloadedError):
         await routes.run(refused, 1.0, "")
     assert asked == [refused.execution_id] * 2
+
+
+async def test_submissions_that_would_wait_too_long_for_their_process_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(directory, "names_of_actors", lambda _: set[str]())
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    goes_on = threading.Event()
+
+    def spawn(_: ExecutionId) -> None:
+        goes_on.wait()
+        raise ValueError("Ray starts none")
+
+    executions = RayExecutions(Settings(max_dedicated=1_000), spawn, MemoryStore())
+    calls = [
+        asyncio.create_task(executions.call(submission(dedicated=True, number=number)))
+        for number in range(200)
+    ]
+    try:
+        refused, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        with pytest.raises(OverloadedError, match="wait for their processes"):
+            await refused.pop()
+    finally:
+        goes_on.set()
+        for each in calls:
+            each.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

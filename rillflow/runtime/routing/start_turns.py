@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from rillflow.errors import OverloadedError
+from rillflow.ids import ExecutionId, workspace_of
 
 PART_OF_PROCESSORS: Final = 4
 """So many processors are there for each start that is under way; one may be anyway."""
@@ -27,6 +28,8 @@ LONGEST_WAIT_S: Final = 20.0
 """A submission that would wait longer for its start is refused."""
 LEAST_WAITING: Final = 16
 """So many starts of a workspace may wait, however long they take."""
+COMING_S: Final = 5.0
+"""So long a start that was admitted counts before it asks for its turn."""
 USUAL_S: Final = 0.3
 """What a start takes before one was measured."""
 
@@ -41,6 +44,8 @@ class _Starts:
 
     def __init__(self, at_once: int) -> None:
         self.waiting = 0
+        self.coming: dict[ExecutionId, float] = {}
+        """Until when those count that were admitted, and have not asked for their turn yet."""
         self.free = asyncio.Semaphore(at_once)
         self.rested_s = 0.0
         """When it has rested for all of them."""
@@ -66,26 +71,37 @@ class StartTurns:
         """Return of how many workspaces starts wait, or are rested for."""
         return len(self._of)
 
-    def check(self, workspace: str) -> None:
-        """Refuse one more start of a workspace that would have to wait too long.
+    def admit(self, execution_id: ExecutionId) -> None:
+        """Refuse one more start that would have to wait too long, or else count it as waiting.
 
         Raises:
-            OverloadedError: There are too many that wait (429).
+            OverloadedError: There are too many of its workspace that wait (429).
         """
-        starts = self._of.get(workspace)
-        waiting = 0 if starts is None else starts.waiting
+        workspace, now_s = workspace_of(execution_id), asyncio.get_running_loop().time()
+        starts = self._starts_of(workspace)
+        starts.coming = {each: at_s for each, at_s in starts.coming.items() if at_s > now_s}
+        waiting = starts.waiting + len(starts.coming)
         wait_s = waiting * self._cost_s(self._usual_s)
-        if waiting >= LEAST_WAITING and wait_s > LONGEST_WAIT_S:
+        if (
+            waiting >= LEAST_WAITING
+            and wait_s > LONGEST_WAIT_S
+            and execution_id not in starts.coming
+        ):
             raise OverloadedError(
                 f"{waiting} dedicated executions of the workspace {workspace} wait for their"
                 f" processes, which start one after the other, in {wait_s:.0f} s; submit it with"
                 " isolation=shared, or try again later"
             )
+        starts.coming[execution_id] = now_s + COMING_S
+
+    def _starts_of(self, workspace: str) -> _Starts:
+        return self._of.setdefault(workspace, _Starts(self._of_one))
 
     @asynccontextmanager
-    async def turn(self, workspace: str) -> AsyncIterator[None]:
+    async def turn(self, execution_id: ExecutionId) -> AsyncIterator[None]:
         """Wait for the turn of a start, which ends with the block, or after ``LONGEST_START_S``."""
-        starts = self._of.setdefault(workspace, _Starts(self._of_one))
+        starts = self._starts_of(workspace_of(execution_id))
+        starts.coming.pop(execution_id, None)
         starts.waiting += 1
         try:
             # Those of a workspace wait there, so the order in which they come here is a rotation.
@@ -125,7 +141,8 @@ class StartTurns:
         """Forget workspaces of which no start waits, and that have rested."""
         now_s = asyncio.get_running_loop().time()
         for workspace, starts in list(self._of.items()):
-            if not starts.waiting and starts.rested_s <= now_s:
+            until_s = max(starts.rested_s, *starts.coming.values(), 0.0)
+            if not starts.waiting and until_s <= now_s:
                 del self._of[workspace]
 
 
