@@ -51,11 +51,18 @@ class RayExecutions(ExecutionRouter):
     """The executions of the cluster; calls to one owner are sent in batches."""
 
     def __init__(
-        self, settings: Settings, spawn: Callable[[ExecutionId], Any], store: Store
+        self,
+        settings: Settings,
+        spawn: Callable[[ExecutionId], Any],
+        store: Store,
+        *,
+        names: Callable[[str], set[str]] | None = None,
+        turns: StartTurns | None = None,
     ) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution.
 
         The ``store`` tells whose the dedicated executions are, and how many may connect to it.
+        Ray tells the ``names`` of all actors of a namespace, unless somebody else does.
         """
         namespace = settings.namespace
         most = settings.max_queued_submissions
@@ -72,23 +79,8 @@ class RayExecutions(ExecutionRouter):
                 moves=moves,
             )
 
-        async def dedicated_names() -> set[str]:
-            names = await asyncio.to_thread(names_of_actors, namespace)
-            return set(filter(is_dedicated_actor, names))
-
-        async def most_of_these() -> int:
-            wanted = settings.max_dedicated
-            connections = await store.connections() if wanted is None else None
-            return most_dedicated(wanted, memory_bytes(), connections)
-
-        limit = DedicatedLimit(
-            most_of_these,
-            dedicated_names,
-            lambda: store.unfinished(DEDICATED_LISTINGS),
-            name_of=dedicated_actor_name,
-            clock=SystemClock(),
-        )
-        turns = StartTurns()
+        limit = _limit_of(settings, store, names or names_of_actors)
+        turns = StartTurns() if turns is None else turns
 
         async def admit(execution_id: ExecutionId) -> None:
             turns.admit(execution_id)
@@ -98,6 +90,25 @@ class RayExecutions(ExecutionRouter):
         super().__init__(owners, DedicatedActors(namespace, spawn, turns), owner_at, admit)
         self.spawner = ActorSpawner(namespace, spawn, turns)
         """Starts actors in the same turns."""
+
+
+def _limit_of(settings: Settings, store: Store, names: Callable[[str], set[str]]) -> DedicatedLimit:
+    async def dedicated_names() -> set[str]:
+        found = await asyncio.to_thread(names, settings.namespace)
+        return set(filter(is_dedicated_actor, found))
+
+    async def most_of_these() -> int:
+        wanted = settings.max_dedicated
+        connections = await store.connections() if wanted is None else None
+        return most_dedicated(wanted, memory_bytes(), connections)
+
+    return DedicatedLimit(
+        most_of_these,
+        dedicated_names,
+        lambda: store.unfinished(DEDICATED_LISTINGS),
+        name_of=dedicated_actor_name,
+        clock=SystemClock(),
+    )
 
 
 class DedicatedActors:
@@ -114,7 +125,7 @@ class DedicatedActors:
     ) -> None:
         self._namespace = namespace
         self._spawn = spawn
-        self._turns = turns or StartTurns()
+        self._turns = StartTurns() if turns is None else turns
         self._known: OrderedDict[ExecutionId, _Owner] = OrderedDict()
 
     def __len__(self) -> int:

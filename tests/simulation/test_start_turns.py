@@ -231,7 +231,7 @@ def test_a_large_machine_starts_several_at_once(processors: int, starts: int) ->
 
 async def test_the_actors_of_a_replica_start_in_turn() -> None:
     under_way: list[ExecutionId] = []
-    most = 0
+    turns, most = StartTurns(1), 0
 
     class Actor:
         """An actor that is ready after a few turns of the loop."""
@@ -243,12 +243,13 @@ async def test_the_actors_of_a_replica_start_in_turn() -> None:
         async def remote(self) -> None:
             nonlocal most
             under_way.append(self._execution_id)
+            assert len(turns) == 1  # the workspace has one of these turns
             most = max(most, len(under_way))
             for _ in range(5):
                 await asyncio.sleep(0)
             under_way.remove(self._execution_id)
 
-    actors = DedicatedActors("nowhere", Actor, StartTurns(1))
+    actors = DedicatedActors("nowhere", Actor, turns)
     owners = [actors.spawn(f"a:flow_c_{number}") for number in range(4)]
     # Whoever calls it starts it; there is no Ray here that would answer the call then.
     starts = [owner._start_once() for owner in owners]  # type: ignore[attr-defined]

@@ -8,7 +8,6 @@ from typing import cast
 
 import pytest
 
-from rillflow.actors import directory
 from rillflow.actors.directory import RayExecutions
 from rillflow.core.events import RedoRequested
 from rillflow.errors import OverloadedError, StoreError
@@ -23,6 +22,7 @@ from rillflow.runtime.routing.dedicated_limit import (
     most_dedicated,
 )
 from rillflow.runtime.routing.router import DedicatedOwners, ExecutionRouter, OwnerRef
+from rillflow.runtime.routing.start_turns import StartTurns
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
 from rillflow.stores.postgres.database import FEW_CONNECTIONS
@@ -214,24 +214,27 @@ async def test_only_submissions_of_dedicated_executions_need_to_be_admitted() ->
     assert asked == [refused.execution_id] * 2
 
 
-async def test_submissions_that_would_wait_too_long_for_their_process_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(directory, "names_of_actors", lambda _: set[str]())
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+async def test_submissions_that_would_wait_too_long_for_their_process_are_refused() -> None:
     goes_on = threading.Event()
 
     def spawn(_: ExecutionId) -> None:
         goes_on.wait()
         raise ValueError("Ray starts none")
 
-    executions = RayExecutions(Settings(max_dedicated=1_000), spawn, MemoryStore())
+    executions = RayExecutions(
+        Settings(max_dedicated=1_000),
+        spawn,
+        MemoryStore(),
+        names=lambda _: set(),
+        turns=StartTurns(1),
+    )
     calls = [
         asyncio.create_task(executions.call(submission(dedicated=True, number=number)))
         for number in range(200)
     ]
     try:
-        refused, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        first = asyncio.FIRST_COMPLETED
+        refused, _ = await asyncio.wait(calls, timeout=60.0, return_when=first)
         with pytest.raises(OverloadedError, match="wait for their processes"):
             await refused.pop()
     finally:
