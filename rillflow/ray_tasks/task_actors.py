@@ -5,20 +5,23 @@ Used by `ray_tasks/gateway.py`.
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import ray
 
+from rillflow.backoff import Backoff
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.ids import ExecutionId, TaskName, workspace_of
 from rillflow.ports.gateway import DispatchRequest
+from rillflow.ray_tasks.system_failures import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from rillflow.ray_tasks.tasks import Report as Told
 from rillflow.ray_tasks.tasks import Result, attempt_hash, called, packed
 from rillflow.ray_tasks.worker import FunctionCall, failed_by
@@ -29,6 +32,12 @@ ASK_S: Final = 20.0
 ASKS_AGAIN_S: Final = 1.5 * ASK_S
 """A dispatcher that has not asked for so long does not wait for the outcome any more."""
 UNREACHED_S: Final = 1.0
+FIRST_QUESTION_S: Final = 30.0
+"""How long a task actor waits for its first question, which whoever orders it asks at once."""
+ENDED_S: Final = 5.0
+"""How long Ray may take to end the process of a task actor that leaves."""
+LOOKS: Final = 5
+"""How often a task actor is looked for while Ray's controller does not answer."""
 REPLY_S: Final = 3.0
 """How long a task actor may take to say who else asks, before it is killed."""
 ACTOR_OPTIONS: Final[Mapping[str, Any]] = {
@@ -57,17 +66,32 @@ class Report(NamedTuple):
     log: str | None = None
 
 
+class _Leave(Protocol):
+    """Ends the process of a task actor."""
+
+    def __call__(self, *, by_ray: bool) -> None: ...
+
+
 class TaskActor:
     """The actor that runs the function of one attempt once, and keeps its outcome.
 
     The function begins with the first question for its outcome, so that none begins after a wait
     for resources if whoever has ordered it is gone. The actor leaves when it is told to. One whose
     outcome nobody has asked for during ``unclaimed_s`` seconds leaves by itself, and what it runs
-    ends with it.
+    ends with it. One that has not begun leaves sooner, after ``unbegun_s``: nothing is lost by it,
+    and where Ray has given this process up while it started, nobody can ask or end it.
     """
 
-    def __init__(self, call: FunctionCall, unclaimed_s: float) -> None:
+    def __init__(
+        self,
+        call: FunctionCall,
+        unclaimed_s: float,
+        unbegun_s: float = FIRST_QUESTION_S,
+        leave: "_Leave | None" = None,
+    ) -> None:
         self._unclaimed_s = unclaimed_s
+        self._unbegun_s = min(unbegun_s, unclaimed_s)
+        self._leave = leave or _leave_for_good
         self._asked_s = time.monotonic()
         self._questions = 0
         self._askers: dict[str, float] = {}
@@ -106,11 +130,21 @@ class TaskActor:
         return self._result is not None or self._report.number > heard
 
     async def has_other_askers(self, asker: str) -> bool:
-        """Forget a dispatcher, which does not ask any more, and tell whether others still ask."""
+        """Forget a dispatcher, which does not ask any more, and tell whether others still ask.
+
+        If none does, the dispatcher has Ray end this actor. Ray tries that once, and takes the
+        actor for dead whatever comes of it, so the process ends by itself a little later.
+        """
         self._askers.pop(asker, None)
         oldest_s = time.monotonic() - ASKS_AGAIN_S
         self._askers = {name: at_s for name, at_s in self._askers.items() if at_s > oldest_s}
+        if not self._askers:
+            self._loop.call_later(ENDED_S, self._leave_unasked)
         return bool(self._askers)
+
+    def _leave_unasked(self) -> None:
+        if not self._askers:
+            self._leave(by_ray=False)
 
     def _begin(self) -> None:
         if self._function is None:
@@ -138,17 +172,19 @@ class TaskActor:
             self._news.notify_all()
 
     async def _leave_unclaimed(self) -> None:
-        left_s = self._unclaimed_s
+        left_s = self._left_s()
         while left_s > 0:
             await asyncio.sleep(left_s)
             left_s = self._left_s()
-        _leave(ray.get_runtime_context().current_actor)
+        # One that has not begun asks Ray for nothing, which may have begun the actor elsewhere.
+        self._leave(by_ray=self._function is not None)
 
     def _left_s(self) -> float:
         """Return in how many seconds this task actor is unclaimed, if nobody asks meanwhile."""
         if self._questions:
             return self._unclaimed_s
-        return self._asked_s + self._unclaimed_s - time.monotonic()
+        most_s = self._unbegun_s if self._function is None else self._unclaimed_s
+        return self._asked_s + most_s - time.monotonic()
 
 
 class _Attempt:
@@ -263,8 +299,8 @@ class TaskActors:
         """End the task actor of a call that an earlier process of the dispatcher has made."""
         if call not in self._attempts:
             name = actor_name(*call[:3])
-            finding = asyncio.to_thread(ray.get_actor, name, self._namespace)
-            self._ending.start(_end(asyncio.ensure_future(finding), self._asker))
+            look = partial(ray.get_actor, name, self._namespace)
+            self._ending.start(_end(found(look), self._asker))
 
     async def close(self) -> None:
         """Wait for the task actors that are leaving; the others go on."""
@@ -274,8 +310,8 @@ class TaskActors:
         if attempt.is_over:
             del self._attempts[call]
             if attempt.finding is not None:
-                asker = None if attempt.is_durable else self._asker
-                self._ending.start(_end(attempt.finding, asker))
+                ending = _end(attempt.finding, self._asker, is_durable=attempt.is_durable)
+                self._ending.start(ending)
 
 
 def actor_name(execution_id: ExecutionId, task: TaskName, attempt: int) -> str:
@@ -312,12 +348,27 @@ async def _outcome_of(actor: Any, asker: str, told: Told) -> Result:
             return Result(*found)
 
 
-async def _end(finding: "asyncio.Future[Any]", asker: str | None) -> None:
-    """End a task actor; with an ``asker``, once no other dispatcher asks for its outcome."""
+async def found(look: Callable[[], Any], first_pause_s: float = FIRST_PAUSE_S) -> Any:
+    """Return the task actor that a look in a thread finds; Ray may be too busy to tell at first.
+
+    Raises:
+        ValueError: There is none.
+        RayError: Ray has not told.
+    """
+    pauses = Backoff(first_pause_s, LONGEST_PAUSE_S)
+    for _ in range(LOOKS - 1):
+        with suppress(ray.exceptions.RayError):
+            return await asyncio.to_thread(look)
+        await asyncio.sleep(pauses.next_s())
+    return await asyncio.to_thread(look)
+
+
+async def _end(finding: Awaitable[Any], asker: str, *, is_durable: bool = False) -> None:
+    """End a task actor, once no other dispatcher asks for its outcome or that ``is_durable``."""
     with suppress(Exception):  # what could not be begun, or has ended, has nothing to end
         actor = await finding
         while True:
-            if asker is None or not await _has_other_askers(actor, asker):
+            if not await _has_other_askers(actor, asker) or is_durable:
                 break
             await asyncio.sleep(ASK_S)
         _leave(actor)
@@ -338,3 +389,13 @@ async def _has_other_askers(actor: Any, asker: str) -> bool:
 
 def _leave(actor: Any) -> None:
     ray.kill(actor, no_restart=True)
+
+
+def _leave_for_good(*, by_ray: bool) -> None:
+    """End this process, by Ray at first if it is to; that may take its actor for dead already."""
+    if not by_ray:
+        os._exit(1)
+    by_itself = threading.Timer(ENDED_S, os._exit, (1,))
+    by_itself.daemon = True
+    by_itself.start()
+    _leave(ray.get_runtime_context().current_actor)

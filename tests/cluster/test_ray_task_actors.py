@@ -29,6 +29,7 @@ from tests.cluster.ray_stack import (
 pytestmark = pytest.mark.cluster
 
 LONG_S: Final = 20.0
+LAST_BYTES: Final = 3_000
 UNCLAIMED: Final = FUNCTIONS.with_name("ray_unclaimed.py")
 ASKERS: Final = FUNCTIONS.with_name("ray_askers.py")
 
@@ -63,9 +64,15 @@ def _detached(api: Api, file: Path, seconds: float = 8, **more: Json) -> str:
 def _without_actors(own: OwnStack) -> None:
     """Wait until no task actor is left."""
     give_up = time.monotonic() + WAIT_S
-    while _actors(own):
-        assert time.monotonic() < give_up, "a task actor is left"
+    while left := _actors(own):
+        assert time.monotonic() < give_up, f"a task actor is left: {_words_of(own, left[0])}"
         time.sleep(LOOK_S)
+
+
+def _words_of(own: OwnStack, pid: int) -> str:
+    """Return what Ray has last said in the process of a task actor."""
+    [log] = (own.data_dir / "logs").glob(f"session_*/python-core-worker-*_{pid}.log")
+    return log.read_text(encoding="utf-8", errors="replace")[-LAST_BYTES:]
 
 
 @pytest.mark.parametrize(
