@@ -75,8 +75,6 @@ async def deploy(
         running = await _running(settings)
         if running is not None:
             running = await _leave_other_store(settings, store, running, lease, deployed)
-        if running is not None:
-            refuse_distant(protocol_of(running.code_version), f"what runs ({running.code_version})")
     except BaseException:
         if is_new:
             await lease.give_up()
@@ -95,6 +93,8 @@ def deploy_and_wait(settings: Settings, deployed: Callable[[], str] = str) -> No
     """
 
     async def deploy_on_store() -> None:
+        if ray.is_initialized():  # a question would start it
+            await _running(settings)  # before this release upgrades the store of a distant one
         async with _refused_if_unusable(settings, deployed):
             store = await _opened_store(settings)
         try:
@@ -154,7 +154,11 @@ async def _opened_store(settings: Settings) -> Store:
 
 
 async def _running(settings: Settings) -> Deployment | None:
-    """Return what the controller, or else the first execution actor, was started with."""
+    """Return what the controller, or else the first execution actor, was started with.
+
+    Raises:
+        ProtocolError: It is of a release too far from this one.
+    """
     for name, ask in ((CONTROLLER_ACTOR, "deployment"), (DIRECTORY_ACTOR, "report")):
         actor = await find_actor(settings, name)
         if actor is None or not hasattr(actor, ask):
@@ -163,7 +167,10 @@ async def _running(settings: Settings) -> Deployment | None:
             answer = await asyncio.wait_for(getattr(actor, ask).remote(), ANSWER_S)
         except (ray.exceptions.RayError, TimeoutError):
             continue
-        return answer.deployment if isinstance(answer, ActorReport) else answer
+        running = answer.deployment if isinstance(answer, ActorReport) else answer
+        if running is not None:
+            refuse_distant(protocol_of(running.code_version), f"what runs ({running.code_version})")
+        return running
     return None
 
 

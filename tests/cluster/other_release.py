@@ -20,16 +20,16 @@ It stays as long as releases of its protocol are supported; then a later commit 
 """
 _DESCRIBED: Final = ("stores/schema_status.py", '\n)\n"""What each migration adds')
 _MADE: Final = "\n)\nVERSION: Final"
-_COLUMN: Final = "ALTER TABLE executions ADD COLUMN later TEXT"
-_TABLE: Final = "CREATE TABLE later (name TEXT)"
+_COLUMN: Final = "ALTER TABLE executions ADD COLUMN later{} TEXT"
+_TABLE: Final = "CREATE TABLE later{} (name TEXT)"
 
 
 def make_release(
-    folder: Path, protocol: int, *, migrates: bool = False, language: int = CURRENT
+    folder: Path, protocol: int, *, migrations: int = 0, language: int = CURRENT
 ) -> Path:
     """Copy the code into a folder, as the release that speaks a protocol, with a language version.
 
-    One that ``migrates`` has an additive migration more.
+    It has so many additive ``migrations`` more.
     """
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__", "node_modules")
@@ -39,12 +39,13 @@ def make_release(
     _replace(path, said.format(PROTOCOL), said.format(protocol))
     path = folder / "rillflow" / "language" / "versions.py"
     _replace(path, "CURRENT: Final = CONTEXTS_BOUNDED\n", f"CURRENT: Final = {language}\n")
-    if migrates:
+    for number in range(migrations):
+        table, column = _TABLE.format(number), _COLUMN.format(number)
         described = '\n    Migration("a table, and a column", is_additive=True),'
         _insert(folder / "rillflow" / _DESCRIBED[0], _DESCRIBED[1], described)
-        of_sqlite = f'\n    ("{_TABLE}", "{_COLUMN}"),'
+        of_sqlite = f'\n    ("{table}", "{column}"),'
         _insert(folder / "rillflow" / "stores" / "sqlite" / "schema.py", _MADE, of_sqlite)
-        of_postgres = f'\n    "{_TABLE}; {_COLUMN}",'
+        of_postgres = f'\n    "{table}; {column}",'
         _insert(folder / "rillflow" / "stores" / "postgres" / "schema.py", _MADE, of_postgres)
     return folder
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from serve.listening import free_port, free_ports
 from serve.stack.ray_environment import INGRESS_PORTS, own_places
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
@@ -29,7 +31,8 @@ class RayHead:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         token = folder / "token"
-        token.write_text(secrets.token_hex(32), encoding="ascii")
+        self._token = secrets.token_hex(32)
+        token.write_text(self._token, encoding="ascii")
         places = own_places(folder, free_port(), free_ports(INGRESS_PORTS), FRONT)
         self._gcs, self._dashboard = free_port(), free_port()
         self._folder = folder
@@ -95,6 +98,13 @@ class RayHead:
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
+
+    def ask(self, path: str) -> str:
+        """Return what the dashboard answers."""
+        url = f"http://127.0.0.1:{self._dashboard}{path}"
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {self._token}"}, timeout=60)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return answer.text
 
     def run_until_ready(self, command: str, port: int) -> None:
         """Run a shell command until a stack answers at a port, and end it with Ctrl-C."""

@@ -1,6 +1,7 @@
 """A Ray with one node on which ``serve deploy`` puts Rillflow, and what the API says of it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from tests.cluster.processes import ROOT
 from tests.cluster.ray_head import RayHead
 
 DEPLOY: Final = "serve deploy serve/config.yaml"
+LONG_S: Final = 180
+LOOK_S: Final = 0.5
 
 
 class ServeCluster:
@@ -52,6 +55,19 @@ class ServeCluster:
         """Return what Serve says of the application."""
         return self.head.run("serve status", self.folder)
 
+    def applications(self) -> Any:
+        """Return what ``serve status`` reads; the command takes seconds of a processor."""
+        return json.loads(self.head.ask("/api/serve/applications/"))["applications"]
+
+    def until_told(self, words: str) -> str:
+        """Wait until ``serve status`` says these words of an application; return all it says."""
+        give_up = time.monotonic() + LONG_S
+        while True:
+            if words in _words_of(self.applications()) and words in (told := self.status()):
+                return told
+            assert time.monotonic() < give_up, self.status()
+            time.sleep(LOOK_S)
+
     def cluster(self) -> Any:
         """Return what the API says of the actors, None while it does not."""
         try:
@@ -59,3 +75,12 @@ class ServeCluster:
             return answer.json() if answer.status_code == httpx.codes.OK else None
         except (httpx.HTTPError, json.JSONDecodeError):
             return None
+
+
+def _words_of(applications: Any) -> str:
+    """Return status and messages of applications, as ``serve status`` has them."""
+    of_all = applications.values()
+    deployments = [each for one in of_all for each in one["deployments"].values()]
+    return "\n".join(
+        f"status: {each['status']} {each['message']}" for each in [*of_all, *deployments]
+    )

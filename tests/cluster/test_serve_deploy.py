@@ -73,7 +73,7 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
         backup(cluster.folder / "data" / "rillflow.db", copy, lambda *_: None)
         for other in (cluster.folder / "empty.db", copy):
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2", RILLFLOW_STORE=f"sqlite://{other}")
-            told = _until_told(cluster, "the store has changed")
+            told = cluster.until_told("the store has changed")
             assert "1 executions had not ended" in told
 
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2")
@@ -81,7 +81,7 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
             assert api.get(waiting)["dag_status"] == "RUNNING"
 
         cluster.deploy(RILLFLOW_STORE=f"postgresql://u:s3cret@127.0.0.1:{closed_port()}/none")
-        assert "s3cret" not in _until_told(cluster, "PostgreSQL: ")
+        assert "s3cret" not in cluster.until_told("PostgreSQL: ")
 
 
 def test_a_store_that_was_refused_stays_so_after_the_executions_have_ended(
@@ -95,27 +95,19 @@ def test_a_store_that_was_refused_stays_so_after_the_executions_have_ended(
     with Api(f"http://127.0.0.1:{cluster.port}") as api:
         waiting = api.submit(SUSPENDED)
         cluster.deploy(**other)
-        _until_told(cluster, "the store has changed")
+        cluster.until_told("the store has changed")
         api.trigger(waiting, "wait", body={"go": True})
         assert api.end(waiting).status == "SUCCEED"
 
-        told = _until_told(cluster, "DEPLOY_FAILED")  # Serve has made its last try.
+        told = cluster.until_told("DEPLOY_FAILED")  # Serve has made its last try.
         assert "1 executions had not ended there when this was deployed" in told
         assert cluster.cluster()["wanted"] == before
         assert api.get(waiting)["dag_status"] == "SUCCEED"
 
         cluster.deploy()
-        _until_told(cluster, "status: RUNNING")
+        cluster.until_told("status: RUNNING")
         cluster.deploy(**other)
         _until(cluster, lambda state: state["converged"] and len(state["actors"]) == 3)
-
-
-def _until_told(cluster: ServeCluster, words: str) -> str:
-    give_up = time.monotonic() + LONG_S
-    while words not in (status := cluster.status()):
-        assert time.monotonic() < give_up, status
-        time.sleep(LOOK_S)
-    return status
 
 
 def test_a_changed_secret_reaches_the_actors_that_run(
