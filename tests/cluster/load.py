@@ -153,13 +153,20 @@ class Load:
             assert time.monotonic() < give_up, self.refused[-3:]
             time.sleep(LOOK_S)
 
-    def check_ends(self) -> None:
-        """Check that every acknowledged execution ends right, with a context of its own."""
+    def check_ends(self) -> list[int]:
+        """Check that every acknowledged execution ends right, with a context of its own.
+
+        Returns:
+            When each has ended, see ``ended_ms``.
+        """
+        ends = []
         with Api(self._base_urls[0]) as api:
             for execution_id, number in self.acknowledged.items():
                 ended = api.end(execution_id, PATIENCE_S)
                 assert ended.status == "SUCCEED", ended.shown
                 assert ended.context["n"] == number * APART + self._flow.adds, ended.shown
+                ends.append(ended_ms(ended.shown))
+        return ends
 
     def check_refusals(self) -> None:
         """Check that whoever was not served was told to come again, or was cut off."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rillflow.ports.deployment import protocol_of
-from tests.cluster.api import Api, Functions
-from tests.cluster.load import CALLERS, Load, ended_ms, steps, under_load
+from tests.cluster.api import Functions
+from tests.cluster.load import CALLERS, steps, under_load
 from tests.cluster.ray_nodes import RayNode
 from tests.cluster.serve_cluster import ServeCluster
 from tests.machine_speed import slowness_by_clock, tries
@@ -117,12 +117,14 @@ def check_the_way_there_and_back(
     """Roll to each of the releases in turn; the last is the one that runs now.
 
     Nothing is lost, wrong or doubled, each time. If more than ``MOST_GAP_S`` pass without a
-    completion, by the clock of a machine that does nothing else, all is done again, a few times.
+    completion on the way to one of them, by the clock of a machine that does nothing else, all is
+    done again, a few times; what was short enough once counts.
     """
-    gaps: list[list[float]] = []
+    gaps: list[list[float]] = [[] for _ in releases]
     for _ in islice(tries(), MOST_TRIES):
-        gaps.append([_rolled(cluster, functions, each, variables) for each in releases])
-        if max(gaps[-1]) < MOST_GAP_S:
+        for release, of_release in zip(releases, gaps, strict=True):
+            of_release.append(_rolled(cluster, functions, release, variables))
+        if all(min(of_release) < MOST_GAP_S for of_release in gaps):
             return
     raise AssertionError(f"{MOST_GAP_S} s passed without a completion each time: {gaps}")
 
@@ -144,13 +146,12 @@ def _rolled(
     slow = max(slow, slowness_by_clock())
     assert state["controller"]["reasons"] == []
     assert {actor["restarts"] for actor in state["actors"]} == {0}
-    load.check_ends()
+    ends = sorted(load.check_ends())
     load.check_refusals()
     for execution_id in load.acknowledged:
         calls = functions.calls(execution_id, 5)
         assert [call["task"] for call in calls] == [f"step{number}" for number in range(1, 6)]
-    with Api(base_url) as api:
-        gap_s = _longest_gap_s(api, load)
+    gap_s = max(after - before for before, after in pairwise(ends)) / 1000
     [version] = code_versions(state)
     log.warning(
         "to %s (protocol %d): %d executions, %d refused, longest gap %.2f s, all replaced after"
@@ -159,8 +160,3 @@ def _rolled(
         *(gap_s, took_s, slow),
     )
     return gap_s if gap_s < MOST_GAP_S else gap_s / slow
-
-
-def _longest_gap_s(api: Api, load: Load) -> float:
-    ends = sorted(ended_ms(api.get(each)) for each in load.acknowledged)
-    return max(after - before for before, after in pairwise(ends)) / 1000

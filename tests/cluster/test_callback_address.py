@@ -76,10 +76,11 @@ def _applications(cluster: ServeCluster) -> Any:
 
 
 def _until(cluster: ServeCluster, holds: Callable[[Any], bool]) -> Any:
+    """Wait until what Serve tells is so, and `serve status` shows it; return the latter."""
     give_up = time.monotonic() + LONG_S
     while True:
-        applications = _applications(cluster)
-        if holds(applications):
+        applications = cluster.applications()
+        if holds(applications) and holds(applications := _applications(cluster)):
             return applications
         assert time.monotonic() < give_up, applications
         time.sleep(LOOK_S)

@@ -105,7 +105,7 @@ async def test_what_a_controller_before_this_one_has_shown_is_taken_away_once() 
     assert await watched.look(a="", b="") == []
 
 
-async def test_serve_that_was_started_anew_is_told_again_within_a_minute() -> None:
+async def test_serve_that_was_started_anew_is_told_again() -> None:
     watched = Watched()
     await watched.look(a=URL, b=URL)
     watched.now_s += AGAIN_S - 1
@@ -114,7 +114,7 @@ async def test_serve_that_was_started_anew_is_told_again_within_a_minute() -> No
     assert await watched.look(a=URL, b=URL) == [sentence_of(URL)]
 
 
-async def test_serve_that_does_not_answer_is_asked_again_after_a_minute(
+async def test_serve_that_does_not_answer_is_asked_again_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     watched = Watched()

@@ -22,7 +22,7 @@ from rillflow.private_apis.ray_serve.clients import forget_client
 
 log = logging.getLogger("rillflow.controller")
 
-AGAIN_S: Final = 60.0
+AGAIN_S: Final = 20.0
 """How long what was shown is taken to be there, and an error of Serve to last."""
 API: Final = "rillflow-api"
 """The deployment of Serve that answers requests."""
