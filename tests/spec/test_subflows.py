@@ -1,11 +1,15 @@
 """A flow task starts another execution; with flow_sync its end is the task's outcome."""
 
+import gc
+
 import pytest
 
 from rillflow.core.commands import CancelChild, DispatchTask, NotifyParent
 from rillflow.core.events import ExecutionSettings, ParentLink, RouteStep
+from rillflow.ports.executions import Reply
 from rillflow.runtime.commands.subflows import MOST_LEVELS, Inherited, start_flow
 from rillflow.testing import Scenario, dispatch
+from tests.loopback import ManualClock
 from tests.spec.notation import (
     Definition,
     Json,
@@ -313,6 +317,43 @@ async def test_nesting_of_executions_has_a_limit_and_the_error_shows_the_route()
     assert answer.error.endswith(
         "exceed max depth, dag route: level1#A->level2#A->level3#A->level4#A->level5#A"
     )
+
+
+async def test_the_decoded_input_is_not_kept_while_a_sub_flow_waits_for_its_turn() -> None:
+    """Hundreds may wait, and what is decoded takes twenty times as much memory as the text."""
+    size = 12_345
+    left: list[object] = []
+
+    class Waiting:
+        async def call(self, _call: object) -> Reply:
+            left.extend(e for e in gc.get_objects() if isinstance(e, list) and len(e) == size)
+            return Reply()
+
+    class Found:
+        async def rules(self, *_: object) -> dict[str, str]:
+            return {}
+
+        async def newest_version(self, *_: object) -> str:
+            return "md5_1"
+
+    request = DispatchTask(
+        execution_id="demo:above_c_1",
+        task="A",
+        attempt=1,
+        pattern="flow_sync",
+        resource_name="rillflow://demo:next",
+        input=b'{"uid":7,"big":[' + b"[]," * (size - 1) + b"[]]}",
+    )
+    answer = await start_flow(
+        request,
+        catalogue=Found(),  # type: ignore[arg-type]  # what it asks for is there
+        executions=Waiting(),  # type: ignore[arg-type]  # as above
+        clock=ManualClock(),
+        host="http://here",
+        inherited=Inherited(ExecutionSettings()),
+    )
+    assert answer.error is None
+    assert not left
 
 
 class Nowhere:

@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, Final
 
 import pytest
@@ -18,7 +18,7 @@ from rillflow.errors import LargeExecutionError, NotReadyError, UnreadAnswersErr
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query
 from rillflow.ports.storage.store import StoredExecution
-from rillflow.runtime.activation.cache import RESIDENCE
+from rillflow.runtime.activation.large_reads import RESIDENCE
 from rillflow.runtime.activation.leases import MOST_COLD_BYTES
 from rillflow.runtime.activation.replay import LONG_BYTES
 from rillflow.runtime.activation.replays import LARGE_BYTES
@@ -37,6 +37,8 @@ from tests.unit.test_long_reads import Owned
 SHORT_S: Final = 30
 SLOW_S: Final = 0.2
 HOT_BYTES: Final = 1 << 20
+MOST_READS_OF_ONE: Final = 8
+"""Of 24 events; how many these are depends on how long a read takes, but not one for each."""
 
 
 class CountingStore(MemoryStore):
@@ -126,6 +128,29 @@ async def test_large_executions_are_read_one_at_a_time_whoever_needs_them(owned:
         replies = await asyncio.gather(*(owned.caller.ask(each) for each in calls))
     assert [reply.error for reply in replies] == [None] * 4
     assert owned.counting.most_large == 1
+
+
+async def test_a_large_one_is_not_read_again_for_each_small_one_between_its_events(
+    owned: Counted,
+) -> None:
+    [large] = await owned.cold(1, 2 * LARGE_BYTES)
+    version = await owned.add(SUSPENDED)
+    async with asyncio.timeout(SHORT_S):
+        for at_ms in range(3, 27):
+            event = WakeUpReceived(at_ms=at_ms, data=b'{"n":%d}' % at_ms, task="wait")
+            reply = await owned.caller.ask(Delivery(execution_id=large, event=event))
+            assert reply.error is None
+            await owned.submit(version)
+    assert 1 <= owned.counting.large <= MOST_READS_OF_ONE
+
+
+async def test_a_large_one_leaves_when_it_is_not_used(owned: Counted) -> None:
+    [large] = await owned.cold(1, 2 * LARGE_BYTES)
+    assert (await owned.caller.ask(owned.status_of(large))).error is None
+    assert owned.owner.knows(large)
+    async with asyncio.timeout(SHORT_S):
+        for _ in takewhile(lambda _: owned.owner.knows(large), count()):
+            await asyncio.sleep(0)
 
 
 async def test_no_list_brings_a_large_execution_into_memory(owned: Counted) -> None:

@@ -73,6 +73,44 @@ def _names(hot: HotExecutions, *names: str) -> list[str]:
     return [name for name in names if hot.get(_id(name)) is not None]
 
 
+def test_one_that_stays_gives_way_when_it_is_let_go() -> None:
+    size = 1_000
+    hot = HotExecutions(100, 2 * (LEAST_BYTES + BYTES_PER_ENCODED * size) + PLAN.size_bytes)
+    _filled(hot, a=size)
+    hot.stay(_id("a"))
+    _filled(hot, b=size, c=size)
+    assert _names(hot, "a", "b", "c") == ["a", "c"], "the one before it has left instead"
+    hot.let_go(_id("a"))
+    _filled(hot, d=size)
+    assert _names(hot, "a", "c", "d") == ["c", "d"]
+
+
+def test_others_give_way_to_what_is_about_to_be_read() -> None:
+    size = 1_000
+    part = LEAST_BYTES + BYTES_PER_ENCODED * size
+    hot = HotExecutions(100, 3 * part + PLAN.size_bytes)
+    _filled(hot, a=size, b=size, c=size)
+    with hot.reserved("memory", 2 * part):
+        assert _names(hot, "a", "b", "c") == ["c"]
+    _filled(hot, d=size, e=size)
+    assert _names(hot, "c", "d", "e") == ["c", "d", "e"], "nothing is reserved any more"
+    alone = HotExecutions(1, 1)
+    with alone.reserved("memory", part):
+        _filled(alone, f=0)
+        assert len(alone) == 1
+    assert alone.evict(_id("f"))
+
+
+def test_it_is_told_of_one_that_is_too_large_for_others_to_give_way() -> None:
+    told: list[ActiveExecution] = []
+    hot = HotExecutions(100, 3 * LEAST_BYTES + PLAN.size_bytes)
+    hot.still_too_much = told.append
+    small = _filled(hot, a=0)
+    large = _filled(hot, b=1_000)
+    assert (list(small), told, hot.is_over) == (["a"], [large["b"]], True)
+    assert _names(hot, "a", "b") == ["b"]
+
+
 def test_the_least_recently_used_leave_when_there_are_too_many() -> None:
     hot = HotExecutions(2, PLENTY)
     _filled(hot, a=0, b=0)

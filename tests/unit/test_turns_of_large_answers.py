@@ -28,7 +28,7 @@ from rillflow.ports.storage.store import Append
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.journal import JournalRows, OwnerEpoch
-from rillflow.runtime.aio.large_texts import LargeTexts
+from rillflow.runtime.aio.large_texts import MOST_PORTIONS, PORTION_BYTES, LargeTexts
 from rillflow.runtime.definitions.catalogue import parse_stored
 from rillflow.runtime.dispatch.outbox import (
     LARGE_BYTES_UNDER_WAY,
@@ -159,7 +159,7 @@ async def test_what_is_kept_of_idle_outboxes_is_bounded() -> None:
 async def test_small_calls_of_a_batch_do_not_wait_for_its_large_texts() -> None:
     gate = threading.Event()
     held = asyncio.create_task(in_turn("hostile:f_c_1", LARGE_BYTES + 1, gate.wait))
-    texts = LargeTexts(MemoryStore(), lambda _: False)
+    texts = LargeTexts(MemoryStore(), lambda _: False, nothing_unread)
     taken: list[list[str]] = []
     small_is_taken = asyncio.Event()
 
@@ -241,27 +241,90 @@ async def test_a_large_snapshot_is_encoded_when_it_is_the_turn_of_its_workspace(
     await writes.stop()
 
 
+def nothing_unread(_calls: Sequence[Call]) -> set[ExecutionId]:
+    return set()
+
+
 async def test_what_is_refused_by_its_length_is_not_decoded() -> None:
     refused, taken = large(), large("y")
-    texts = LargeTexts(MemoryStore(), lambda call: text_of(call) is refused)
+    texts = LargeTexts(MemoryStore(), lambda call: text_of(call) is refused, nothing_unread)
     weight = weight_of(taken)
-    calls = [delivery("a", refused), delivery("b", taken)]
-    with await texts.ahead(calls):
+
+    async def take(calls: Sequence[Call]) -> list[Reply]:
         assert not is_ahead(refused)
-        assert is_ahead(taken)
-        assert decode_json(taken) is decode_json(taken)
-        assert weight_of(taken) == weight
+        for call in calls:
+            if text_of(call) is taken:
+                assert is_ahead(taken)
+                assert decode_json(taken) is decode_json(taken)
+                assert weight_of(taken) == weight
+        return [Reply(error=call.execution_id) for call in calls]
+
+    replies = await texts.first([delivery("a", refused), delivery("b", taken)], take)
+    assert [reply.error for reply in replies] == ["a:f_c_1", "b:f_c_1"]
     assert not is_ahead(taken)
 
 
 async def test_a_text_that_is_ahead_is_not_prepared_again() -> None:
-    text = large()
-    texts = LargeTexts(MemoryStore(), lambda _: False)
-    with await texts.ahead([delivery("a", text)]):
-        value = decode_json(text)
-        with await texts.ahead([delivery("a", text)]):
-            assert decode_json(text) is value
-        assert is_ahead(text)
+    text, values = large(), list[object]()
+    texts = LargeTexts(MemoryStore(), lambda _: False, nothing_unread)
+
+    async def take(calls: Sequence[Call]) -> list[Reply]:
+        values.append(decode_json(text))
+        if len(values) < 2:
+            return await texts.first(calls, take)
+        return [Reply() for _ in calls]
+
+    await texts.first([delivery("a", text)], take)
+    assert values[0] is values[1]
+    assert not is_ahead(text)
+
+
+@pytest.mark.parametrize("size_bytes", [SHORT_BYTES + 1, 2 * LARGE_BYTES])
+async def test_few_texts_of_a_workspace_are_decoded_at_a_time(size_bytes: int) -> None:
+    bodies = [b'"%b"' % (b"%c" % (65 + n) * size_bytes) for n in range(24)]
+    texts = LargeTexts(MemoryStore(), lambda _: False, nothing_unread)
+    taken: list[str] = []
+    most_bytes = 0
+
+    async def take(calls: Sequence[Call]) -> list[Reply]:
+        nonlocal most_bytes
+        for _ in range(3):
+            await asyncio.sleep(0)
+            most_bytes = max(most_bytes, sum(len(text) for text in bodies if is_ahead(text)))
+        taken.extend(call.execution_id for call in calls)
+        return [Reply(error=call.execution_id) for call in calls]
+
+    calls = [delivery(f"a:{number}", body) for number, body in enumerate(bodies)]
+    calls = [replace(each, execution_id=f"a:f_c_{n}") for n, each in enumerate(calls)]
+    async with asyncio.timeout(LONG_S):
+        batches = (texts.first(calls[start : start + 6], take) for start in range(0, 24, 6))
+        replies = await asyncio.gather(*batches)
+    assert [each.error for some in replies for each in some] == [
+        each.execution_id for each in calls
+    ]
+    assert sorted(taken) == sorted(each.execution_id for each in calls)
+    most = MOST_PORTIONS * max(PORTION_BYTES, size_bytes + 2)
+    assert size_bytes <= most_bytes <= most
+
+
+async def test_texts_for_one_that_is_read_do_not_hold_up_texts_for_another() -> None:
+    """What waits until an execution is read may wait for what keeps another one in memory."""
+    first, second = delivery("a", large()), delivery("a", large("y"))
+    second = replace(second, execution_id="a:f_c_2")
+    texts = LargeTexts(MemoryStore(), lambda _: False, lambda calls: {calls[0].execution_id})
+    others_taken = asyncio.Event()
+
+    async def waits(calls: Sequence[Call]) -> list[Reply]:
+        await others_taken.wait()
+        return [Reply() for _ in calls]
+
+    async def taken(calls: Sequence[Call]) -> list[Reply]:
+        others_taken.set()
+        return [Reply() for _ in calls]
+
+    async with asyncio.timeout(LONG_S):
+        waiting = [texts.first([first], waits) for _ in range(MOST_PORTIONS + 1)]
+        await asyncio.gather(*waiting, texts.first([second], taken))
 
 
 async def test_works_on_texts_of_a_workspace_leave_threads_to_others() -> None:

@@ -6,9 +6,9 @@ memory may differ from the store. It does not append and does not answer calls.
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Final
 
 from cachetools import LRUCache
@@ -28,15 +28,14 @@ from rillflow.runtime.activation.divided_turns import DividedTurns
 from rillflow.runtime.activation.eviction_writes import EvictionWrites
 from rillflow.runtime.activation.hot_executions import HotExecutions, free_in_portions
 from rillflow.runtime.activation.journal import OwnerEpoch
-from rillflow.runtime.activation.kept_executions import KeptExecutions
+from rillflow.runtime.activation.large_reads import MOST_KNOWN, LargeReads
 from rillflow.runtime.activation.loading import ActivationWatch, CreatedMeanwhileError, Loading
 from rillflow.runtime.activation.replay import is_long
 from rillflow.runtime.activation.replays import LARGE_BYTES, Replays
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
-from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.aio.workspace_places import WorkspacePlaces
-from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
+from rillflow.runtime.crashes.crash_history import CrashHistory
 from rillflow.runtime.definitions.catalogue import Plans
 
 log = logging.getLogger("rillflow.activation")
@@ -46,11 +45,6 @@ MOST_ENDED: Final = 512
 _NEW: Final = Stage.NEW
 _ACTIVE: Final = Stage.ACTIVE
 _DISTRUSTED: Final = Stage.DISTRUSTED
-MOST_KNOWN: Final = 4_096
-"""Of so many executions that have left memory it is known whether they are large."""
-RESIDENCE: Final = 2
-"""A large execution stays so many times as long as reading it took, before the next one is read."""
-LONGEST_RESIDENCE_S: Final = 5.0
 SHARE_OF_ENDED: Final = 8
 """Ended executions may take this share of the memory that the others have."""
 
@@ -84,8 +78,7 @@ class ActivationCache:
 
     Executions that are large, or were as they left memory, are read one at a time, workspaces in
     turn, each after what was read before it has had its time: the memory beyond ``hot_bytes`` is
-    that of the executions in use, and of one that is read. Two that do not fit together would else
-    do little but read each other anew.
+    that of the executions in use, and of one that is read (``large_reads.py``).
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -111,8 +104,6 @@ class ActivationCache:
         self._eviction_writes = eviction_writes
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
-        # A short journal may make a large execution.
-        self._heavy = LRUCache[ExecutionId, bool](MOST_KNOWN)
         self._hot = HotExecutions(most_hot, hot_bytes, self._evicted)
         # They are few, and most are never looked up again, so folding them saves nothing.
         self._ended = HotExecutions(
@@ -122,10 +113,9 @@ class ActivationCache:
         self._cancelled = LRUCache[ExecutionId, bool](MOST_KNOWN)
         self._loading: dict[ExecutionId, Loading] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
-        self._reading_large = SenderTurns(most=sys.maxsize, refusal="never refused")
-        self._kept = KeptExecutions(self.release)
         self._places = WorkspacePlaces()
-        self._room, self._resident_until_s = room, 0.0
+        self._large = LargeReads(self._hot, self._ended, crashes, release=self.release, room=room)
+        self.kept_if_large = self._large.kept_if_large
 
     @property
     def active(self) -> int:
@@ -226,13 +216,6 @@ class ActivationCache:
         if not execution.pending:
             self._see_out(execution)
 
-    def kept_if_large(self, execution_id: ExecutionId) -> AbstractContextManager[None] | None:
-        """Return what keeps an execution in memory once it was read, if it was large when it left.
-
-        No other large one is read meanwhile, for some seconds.
-        """
-        return self._kept.begin(execution_id) if self._heavy.get(execution_id) else None
-
     def admit(self, execution: ActiveExecution) -> None:
         """Add a new execution, leased; its commands are about to be carried out."""
         execution.begin_lease()
@@ -296,8 +279,7 @@ class ActivationCache:
         self._ended_left(execution)
 
     def _ended_left(self, execution: ActiveExecution) -> None:
-        execution_id = execution.state.execution_id
-        self._heavy[execution_id] = execution.weight_bytes > LARGE_BYTES
+        self._large.left(execution)
         free_in_portions(execution)
 
     def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
@@ -398,10 +380,11 @@ class ActivationCache:
     async def _load(
         self, execution_id: ExecutionId, *, waits: bool, reads_large: bool
     ) -> ActiveExecution | None:
+        read_whole = partial(self._read, execution_id, None, waits=True)
         try:
-            is_heavy = self._heavy.get(execution_id)
+            is_heavy = self._large.is_large(execution_id)
             if is_heavy and waits and reads_large:
-                return await self._read_large(execution_id)
+                return await self._large.read(execution_id, read_whole)
             most_bytes = 0 if is_heavy else LARGE_BYTES
             async with self._places.place(workspace_of(execution_id)) if waits else nullcontext():
                 return await self._read(execution_id, most_bytes, waits=waits)
@@ -410,28 +393,11 @@ class ActivationCache:
                 raise
             if not waits:
                 raise NotReadyError(str(error)) from error
-            self._heavy[execution_id] = True
-            return await self._read_large(execution_id)
+            self._large.found_large(execution_id)
+            return await self._large.read(execution_id, read_whole)
         finally:
             if self._is_loading(execution_id):
                 del self._loading[execution_id]
-
-    async def _read_large(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        loop = asyncio.get_running_loop()
-        async with self._reading_large.turn(workspace_of(execution_id)):
-            if self._hot.is_full or self._ended.is_full:
-                await self._kept.others_over(execution_id, LONGEST_RESIDENCE_S)
-            if self._hot.is_full and loop.time() < self._resident_until_s:
-                await asyncio.sleep(self._resident_until_s - loop.time())
-            async with self._room():
-                begun_s = loop.time()
-                with self._crashes.beside(execution_id, REPLAY):
-                    execution = await self._read(execution_id, None, waits=True)
-            ended_s = loop.time()
-            if execution is not None and not execution.settled:
-                residence_s = min(RESIDENCE * (ended_s - begun_s), LONGEST_RESIDENCE_S)
-                self._resident_until_s = ended_s + residence_s
-            return execution
 
     def _is_loading(self, execution_id: ExecutionId) -> bool:
         """Tell whether this task is the one whose result counts."""
@@ -457,7 +423,7 @@ class ActivationCache:
         if not self._is_loading(execution_id):
             raise CreatedMeanwhileError(execution_id)
         self._loading[execution_id].keep(execution)
-        self._kept.read(execution)
+        self._large.kept.read(execution)
         self._eviction_writes.replayed(execution)
         if execution.settled:
             self._settle(execution_id, execution)

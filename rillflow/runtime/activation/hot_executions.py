@@ -8,7 +8,8 @@ import asyncio
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -98,6 +99,11 @@ class HotExecutions:
         self._workspaces: dict[str, WorkspaceMemory] = {}
         self._gives_way: WorkspaceMemory | None = None
         self._times_chosen = 0
+        self._reserving: WorkspaceMemory | None = None
+        self._staying: set[ExecutionId] = set()
+        """Those that leave after a time only, for which reading them anew would be too dear."""
+        self.still_too_much: Callable[[ActiveExecution], None] | None = None
+        """Is told of an execution that was weighed, where no others could give way to it."""
 
     def __len__(self) -> int:
         return len(self._unfolded) + len(self._folded)
@@ -167,6 +173,39 @@ class HotExecutions:
         """Tell whether the executions take so much memory that a large one more evicts others."""
         return self._bytes > self._most_bytes // 2
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the executions take more memory than they may."""
+        return self._bytes > self._most_bytes
+
+    def stay(self, execution_id: ExecutionId) -> None:
+        """Have an execution give way to no others, until it is dropped, or ``let_go``."""
+        if execution_id in self:
+            self._staying.add(execution_id)
+
+    def let_go(self, execution_id: ExecutionId) -> None:
+        """Have an execution give way again."""
+        self._staying.discard(execution_id)
+
+    @contextmanager
+    def reserved(self, name: str, size_bytes: int) -> Iterator[None]:
+        """Count memory that is about to be taken for a workspace, once at a time.
+
+        Others give way to it before.
+        """
+        workspace = self._workspaces.setdefault(name, WorkspaceMemory(name))
+        self._reserving = workspace
+        self._bytes += size_bytes
+        workspace.size_bytes += size_bytes
+        try:
+            self._evict_others()
+            yield
+        finally:
+            self._bytes -= size_bytes
+            workspace.size_bytes -= size_bytes
+            self._reserving = None
+            self._leave_out(workspace)
+
     def evict(self, execution_id: ExecutionId) -> bool:
         """Evict an execution that is not folded, and tell whether that was possible."""
         each = self._unfolded.get(execution_id)
@@ -180,14 +219,21 @@ class HotExecutions:
         each = self._unfolded.pop(execution_id, None) or self._folded.pop(execution_id, None)
         if each is None:
             return
+        self._staying.discard(execution_id)
         workspace = each.workspace
         self._bytes -= workspace.remove(execution_id, each.plan, each.counted_bytes)
         if not workspace.order:
-            del self._workspaces[workspace.name]
-            if workspace is self._gives_way:
-                self._gives_way = None
+            self._leave_out(workspace)
         if isinstance(each, ActiveExecution):
             each.count(0)
+
+    def _leave_out(self, workspace: WorkspaceMemory) -> None:
+        """Forget a workspace that has nothing here any more."""
+        if workspace.order or workspace is self._reserving:
+            return
+        del self._workspaces[workspace.name]
+        if workspace is self._gives_way:
+            self._gives_way = None
 
     def _fold_least_recently_used(self) -> None:
         # Two are folded for each one that comes, so that executions in use do not stop the folding.
@@ -201,6 +247,12 @@ class HotExecutions:
     def _make_room(self, execution: ActiveExecution) -> None:
         """Evict others than this execution."""
         execution.begin_lease()
+        self._evict_others()
+        execution.end_lease()
+        if self._bytes > self._most_bytes and self.still_too_much is not None:
+            self.still_too_much(execution)
+
+    def _evict_others(self) -> None:
         in_use: dict[WorkspaceMemory, int] = {}
         for _ in range(LEAST_LOOKED_AT + 4 * max(len(self) - self._most, 0)):
             workspace = self._who_gives_way(in_use)
@@ -208,13 +260,13 @@ class HotExecutions:
                 break
             execution_id = next(iter(workspace.order))
             each = self._folded.get(execution_id) or self._unfolded[execution_id]
-            if isinstance(each, _Folded) or each.may_leave:
+            may_leave = isinstance(each, _Folded) or each.may_leave
+            if may_leave and execution_id not in self._staying:
                 self._evict(execution_id, each)
             else:
                 workspace.order.move_to_end(execution_id)
                 in_use[workspace] = in_use.get(workspace, 0) + 1
         self._are_many = len(self) > self._most
-        execution.end_lease()
 
     def _who_gives_way(self, in_use: dict[WorkspaceMemory, int]) -> WorkspaceMemory | None:
         """Return the workspace that takes most of what there is too much of, if there is any.
@@ -234,9 +286,14 @@ class HotExecutions:
             chosen is None
             or self._times_chosen <= 0
             or in_use
+            or not chosen.order
             or chosen.part_of(in_bytes=in_bytes) <= part
         ):
-            others = (each for each in workspaces.values() if in_use.get(each, 0) < MOST_IN_USE)
+            others = (
+                each
+                for each in workspaces.values()
+                if each.order and in_use.get(each, 0) < MOST_IN_USE
+            )
             size = partial(WorkspaceMemory.part_of, in_bytes=in_bytes)
             chosen = self._gives_way = max(others, key=size, default=None)
             self._times_chosen = len(workspaces) // WORKSPACES_PER_EVICTION
@@ -288,6 +345,11 @@ def _unfold(folded: ActiveExecution | _Folded) -> ActiveExecution:
     execution.note_rest(rests=folded.noted_as_resting)
     execution.join(folded.workspace)
     return execution
+
+
+def memory_of(weight_bytes: int) -> int:
+    """Return the memory that is counted for an execution whose values weigh so much."""
+    return LEAST_BYTES + BYTES_PER_ENCODED * weight_bytes
 
 
 def free_in_portions(

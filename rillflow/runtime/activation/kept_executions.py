@@ -3,7 +3,7 @@
 Handling the events of a large execution takes many turns of the loop. If it left memory in between,
 because another large one is read, it would be read again for each of them.
 
-Used by `runtime/activation/cache.py`.
+Used by `runtime/activation/large_reads.py`.
 """
 
 import asyncio

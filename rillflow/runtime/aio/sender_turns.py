@@ -1,6 +1,6 @@
 """Work that few do at a time: the senders that wait for it get their turns in a fair order.
 
-Used by `runtime/activation/cache.py`, `runtime/histories/cache.py`, `runtime/searches.py` and
+Used by `runtime/activation/large_reads.py`, `runtime/histories/cache.py`, `runtime/searches.py` and
 `serve/routes/console`.
 """
 

@@ -4,7 +4,7 @@ Used by `runtime/commands/runner.py` and `runtime/owner/call_handling.py`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -18,7 +18,7 @@ from rillflow.ids import ExecutionId, TaskName, workflow_of, workspace_of
 from rillflow.jsontypes import JsonObject, is_ahead
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import BoundedDispatcher, Dispatcher
-from rillflow.ports.executions import Executions, Reply, ResourceCall
+from rillflow.ports.executions import Call, Executions, Reply, ResourceCall
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.storage.store import Catalogue
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -289,6 +289,13 @@ class Dispatching:
             except Exception as error:  # noqa: BLE001 - one dispatch must not stop the others
                 self._crashed(command.execution_id, error)
         self.flush()
+
+    async def learn_from(
+        self, answers: Mapping[int, DispatchAnswer], calls: Sequence[Call]
+    ) -> None:
+        """Have known what answers teach, which are found by the identity of their calls."""
+        self.learn_all([answers[id(call)] for call in calls])
+        await self.told()
 
     async def told(self) -> None:
         """Wait, for a second at most, until every owner knows the hints just learnt."""

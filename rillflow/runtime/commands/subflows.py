@@ -24,6 +24,7 @@ from rillflow.errors import (
     UnavailableError,
 )
 from rillflow.ids import (
+    DescriptorId,
     ExecutionId,
     child_execution_id,
     child_id_key,
@@ -177,11 +178,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     turns: RuleTurns,
 ) -> str:
     route = _route_of(request)
-    data = decode_json(request.input)
-    document: JsonObject = data if isinstance(data, dict) else {}
-    target = _target_of(request)
-    uid = _uid(document)
-    found = await resolve_descriptor(catalogue, target, uid=uid, data=document, turns=turns)
+    found, uid = await _target_by_input(request, catalogue, turns)
     child = child_execution_id(
         found.business,
         found.feature,
@@ -206,6 +203,21 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
+
+
+async def _target_by_input(
+    request: DispatchTask, catalogue: Catalogue, turns: RuleTurns
+) -> tuple[DescriptorId, int]:
+    """Return what a dispatch starts, and the submitter that its input names.
+
+    The decoded input may take twenty times as much memory as its text. So nobody refers to it any
+    more when the sub-flow is submitted, which waits for its turn, with hundreds of others perhaps.
+    """
+    data = decode_json(request.input)
+    document: JsonObject = data if isinstance(data, dict) else {}
+    target, uid = _target_of(request), _uid(document)
+    found = await resolve_descriptor(catalogue, target, uid=uid, data=document, turns=turns)
+    return found, uid
 
 
 def refuse_workspace(

@@ -48,8 +48,8 @@ from rillflow.runtime.activation.journal import (
     OwnerEpoch,
 )
 from rillflow.runtime.activation.leases import Leases, LeaseSource, is_distrusted
-from rillflow.runtime.aio.fair_turns import FairTurns, in_groups, in_portions
-from rillflow.runtime.aio.large_texts import LargeTexts
+from rillflow.runtime.aio.fair_turns import FairTurns, Take, in_groups, in_portions
+from rillflow.runtime.aio.large_texts import LargeTexts, taken_after
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.changes.feed import ChangeFeed
 from rillflow.runtime.commands.runner import CommandRunner
@@ -159,7 +159,7 @@ class ExecutionOwner:
         self.watchers, self.views = CompletionServer(clock), Views(clock, most, holder)
         self._calls, self._commits = self._call_handling(guards, limits), self._new_commits()
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
-        self._large_texts = LargeTexts(store, self._calls.refuses)
+        self._large_texts = LargeTexts(store, self._calls.refuses, self._leases.unread)
         self._background, self._has_started = list[asyncio.Task[None]](), asyncio.Event()
 
     def _measure(self, meters: Meters) -> None:
@@ -314,26 +314,29 @@ class ExecutionOwner:
 
         Submissions may come ahead of their time: they are written after ``until``, or refused.
         """
-        return await self._call_all(calls, waits=True, until=until)
+        return await self._take_in_groups(calls, waits=True, until=until)
 
     async def call_ready(self, calls: Sequence[Call]) -> list[Reply]:
         """Handle a batch but for what takes long to read, which is refused as ``NotReadyError``."""
-        return await self._call_all(calls, waits=False)
-
-    async def _call_all(
-        self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
-    ) -> list[Reply]:
-        take = partial(self._take_in_groups, waits=waits, until=until)
-        is_large = longest_text(calls) > SHORT_BYTES
-        return await (self._large_texts.first(calls, take) if is_large else take(calls))
+        return await self._take_in_groups(calls, waits=False)
 
     def _take_in_groups(
-        self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
+        self,
+        calls: Sequence[Call],
+        *,
+        waits: bool,
+        until: Until | None = None,
+        learn: Callable[[Sequence[Call]], Awaitable[None]] | None = None,
     ) -> Awaitable[list[Reply]]:
-        portions = partial(in_portions, take=partial(self._call_group, waits=waits, until=until))
+        """Handle a batch; ``learn`` from the calls of a portion whose large texts are prepared."""
+        take: Take = partial(in_portions, take=partial(self._call_group, waits=waits, until=until))
+        if learn is not None:
+            take = partial(taken_after, learn, take)
+        if longest_text(calls) > SHORT_BYTES:
+            take = partial(self._large_texts.first, take=take)
         kept = self._activations.kept_if_large if waits else None
-        take = partial(in_groups, calls, self._leases.unread, portions, kept)
-        return take() if self._memory is None else self._memory.around(take)
+        around = partial(in_groups, calls, self._leases.unread, take, kept)
+        return around() if self._memory is None else self._memory.around(around)
 
     async def _call_group(
         self, calls: Sequence[Call], *, waits: bool, until: Until | None = None
@@ -449,12 +452,14 @@ class ExecutionOwner:
             Delivery(execution_id=each.execution_id, event=self._commands.event_of(each, at_ms))
             for each in answers
         ]
-        longest = max([len(each.body or b"") for each in answers], default=0)
-        if longest > SHORT_BYTES:
-            with await self._large_texts.ahead(calls):
-                replies = await self._learn_and_take(answers, calls)
+        outbound, learn = self._commands.outbound, None
+        if longest_text(calls) > SHORT_BYTES:
+            by_call = {id(call): answer for call, answer in zip(calls, answers, strict=True)}
+            learn = partial(outbound.learn_from, by_call)
         else:
-            replies = await self._learn_and_take(answers, calls)
+            outbound.learn_all(answers)
+            await outbound.told()
+        replies = await self._take_in_groups(calls, waits=True, learn=learn)
         refused = [pair for pair in zip(answers, replies, strict=True) if pair[1].error is not None]
         for _, reply in refused:
             if reply.is_unanswered:
@@ -462,15 +467,7 @@ class ExecutionOwner:
         crashed = [answer for answer, reply in refused if reply.kind == CrashedError.code]
         for answer in crashed:
             self._quarantine.keep(answer)
-        self._commands.outbound.taken(answers, but=crashed)
-
-    async def _learn_and_take(
-        self, answers: Sequence[DispatchAnswer], calls: Sequence[Call]
-    ) -> list[Reply]:
-        """Handle answers whose large texts are prepared, after what they teach is known."""
-        self._commands.outbound.learn_all(answers)
-        await self._commands.outbound.told()
-        return await self._take_in_groups(calls, waits=True)
+        outbound.taken(answers, but=crashed)
 
     async def is_replaced(self) -> bool:
         """Ask the store, until it answers, whether a newer owner has taken over."""
