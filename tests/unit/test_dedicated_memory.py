@@ -228,5 +228,22 @@ async def test_while_too_much_is_taken_it_leaves_before_its_next_call(
     assert process.executions.host.has_settled(process.id)
 
 
+async def test_one_that_gave_way_stays_for_a_while_once_it_has_been_read_again(
+    process: Process, version: str
+) -> None:
+    await process.submit(version, LARGE)
+    process.bound.says = True
+
+    async def take() -> bool:
+        return process.is_there
+
+    assert not await process.memory.around(take)
+    await process.wake()  # which reads it
+    for _ in range(TURNS):  # each of many calls that follow finds it there
+        assert await process.memory.around(take)
+    process.clock.forward(REST_S)
+    assert not await process.memory.around(take)
+
+
 def test_it_stays_longer_than_one_that_has_ended_waits() -> None:
     assert REST_S > LINGER_S

@@ -40,7 +40,8 @@ class DedicatedMemory:
 
     A large execution that nobody uses is evicted after a while. While the processes of its
     workspace take more than they may (``MemoryBound``), it is evicted before its next call, which
-    reads it again as soon as there is room for it.
+    reads it again as soon as there is room for it. Then it stays for a while even so: there may be
+    no room for long, and each of many calls would wait for it.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class DedicatedMemory:
         self._clock_s = clock_s
         self._used_s = clock_s()
         self._rest_s = REST_S
-        self._was_large = False
+        self._was_large = self._gave_way = False
+        self._stays_until_s = float("-inf")
         self._trims = 0
 
     async def around(self, take: Callable[[], Awaitable[T]]) -> T:
         """Handle calls, as soon as they may take memory."""
-        if self._is_large and self._bound.is_reached:
+        stays = self._clock_s() < self._stays_until_s
+        if self._is_large and not stays and self._bound.is_reached:
             await self._until_left()
         begun_s, is_there = self._clock_s(), self._activations.holds(self._execution_id)
         self._used_s = begun_s
@@ -73,6 +76,8 @@ class DedicatedMemory:
             if not is_there:
                 took_s = self._used_s - begun_s
                 self._rest_s = min(max(RESIDENCE * took_s, REST_S), LONGEST_REST_S)
+            if self._gave_way and self._activations.holds(self._execution_id):
+                self._gave_way, self._stays_until_s = False, self._used_s + self._rest_s
 
     async def run(self) -> None:
         """Have the execution leave memory whenever it may."""
@@ -109,6 +114,7 @@ class DedicatedMemory:
         while self._is_large and self._clock_s() < deadline_s:
             await asyncio.sleep(POLL_S)
             self._leave()
+        self._gave_way = not self._is_large
 
 
 def memory_bound(settings: Settings, execution_id: ExecutionId | None) -> MemoryBound | None:
