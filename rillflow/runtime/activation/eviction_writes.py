@@ -9,7 +9,7 @@ import asyncio
 import logging
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.core.encoding import codec
 from rillflow.core.machine import waits_for_others_only
@@ -27,6 +27,20 @@ log = logging.getLogger("rillflow.eviction")
 FINISH_S: Final = 5.0
 MOST_AFTER_REPLAYS: Final = 2
 """No snapshot is begun after a replay beside so many: each keeps a state until it is written."""
+
+
+class _Moment(NamedTuple):
+    """An execution after its last event: what was written, what its replay costs, its state."""
+
+    seq: int
+    steps: int
+    state: ExecutionState
+    last_append: "asyncio.Future[None] | None"
+
+
+def _now(execution: ActiveExecution) -> _Moment:
+    state = execution.state_to_read()
+    return _Moment(execution.written, execution.replay_steps, state, execution.append_under_way)
 
 
 class EvictionWrites:
@@ -59,20 +73,23 @@ class EvictionWrites:
             self.write_snapshot(execution)
 
     def write_snapshot(self, execution: ActiveExecution) -> None:
-        """Write a snapshot beside the event loop, unless one is being written."""
+        """Write a snapshot beside the event loop, unless one is being written.
+
+        It is that of this moment: before a task has begun, an event may have been interrupted that
+        has changed a part of the state.
+        """
         execution_id = execution.state.execution_id
         if execution_id not in self._under_way:
             self._under_way.add(execution_id)
-            self._snapshots.begin(execution_id, self._write_snapshot(execution))
+            self._snapshots.begin(execution_id, self._write_snapshot(execution, _now(execution)))
 
     async def stop(self) -> None:
         """Drop pending notes; snapshots under way are still written if that is quick."""
         await self._notes.stop()
         await self._snapshots.finish(FINISH_S)
 
-    async def _write_snapshot(self, execution: ActiveExecution) -> None:
-        seq, steps, state = execution.written, execution.replay_steps, execution.state_to_read()
-        last_append = execution.append_under_way
+    async def _write_snapshot(self, execution: ActiveExecution, moment: _Moment) -> None:
+        seq, steps, state, last_append = moment
         try:
             snapshot, cut = await in_turn(
                 state.execution_id, LARGE_BYTES + 1, partial(self._encoded, state)
