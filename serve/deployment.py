@@ -10,6 +10,7 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from rillflow.actors.ray_context import address_of_head, is_controlled
+from rillflow.listening import allow
 from rillflow.private_apis.ray_serve.listening import address_of_serve, listen_on_the_node_only
 from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
 from rillflow.private_apis.uvicorn_server.timers import let_go_of_reset_connections
@@ -21,6 +22,10 @@ from serve.listening import refuse_exposed
 EVERYWHERE: Final = ("0.0.0.0", "::")
 OTHER_REQUESTS: Final = 1_000
 """Requests that a replica handles besides those that wait for an end, and streams of changes."""
+
+
+FILES_BESIDE: Final = 2_000
+"""Those of a replica besides one for each request: of answers that are still read, and its own."""
 
 
 def listening_on(settings: Settings, host: str) -> Settings:
@@ -63,6 +68,7 @@ def deployed() -> str:
 
 def build(settings: Settings) -> Application:
     """Return the application with these settings, ready for ``serve.run``."""
+    requests = settings.waiting_requests + OTHER_REQUESTS + MOST_STREAMS
 
     def build_replica() -> ASGIApp:
         # As in config.yaml, the address on which Serve listens is not one of Rillflow's settings.
@@ -71,6 +77,7 @@ def build(settings: Settings) -> Application:
         let_go_of_reset_connections()
         bound_connections()
         listen_on_the_node_only()
+        allow(requests + settings.unfinished_bodies + FILES_BESIDE)
         here = listening_on(settings, listens_on)
         if is_controlled():  # `rillflow up` has Serve listen behind the address of the settings
             here = reached_at(here, listens_on, port, address_of_head())
@@ -79,7 +86,7 @@ def build(settings: Settings) -> Application:
     deployment = serve.deployment(
         name="rillflow-api",
         num_replicas=settings.replicas,
-        max_ongoing_requests=settings.waiting_requests + OTHER_REQUESTS + MOST_STREAMS,
+        max_ongoing_requests=requests,
         ray_actor_options={"num_cpus": 0},
         max_surge_percent=100,  # The next replica runs before the one before it ends.
         health_check_period_s=10,

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 import ray
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.outbound.egress import egress_rules
 from rillflow.gateways.outbound.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.listening import allow
 from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.gateway import HostState
@@ -57,6 +59,9 @@ from rillflow.telemetry.profile import profile_of
 from rillflow.telemetry.states import encode_states
 from rillflow.tls_settings import tls_by_host
 
+FILES_BESIDE: Final = 1_000
+"""Those of a dispatcher besides one for each connection to a function."""
+
 
 class DispatcherActor:
     """Makes the calls of the execution actors of the cluster."""
@@ -68,8 +73,10 @@ class DispatcherActor:
         self._watch = LoopWatch(name)
         self._watch.start()
         budget = AnswerBudget(settings.call_answers_max_bytes, settings.call_answer_min_bytes_per_s)
+        outbound = http_settings(settings)
+        allow(outbound.pool_size + FILES_BESIDE)
         registry = GatewayRegistry.with_http(
-            http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
+            outbound, SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
         self._socket = SocketServer(self._answer, name)
         of_ray = ray_settings(settings, name, self._socket.beside("calls"))

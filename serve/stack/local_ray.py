@@ -27,6 +27,7 @@ from rillflow.private_apis.ray_core.node import (
 )
 from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
+from serve.stack.few_files import begin_with_few_files
 from serve.stack.log_bounds import LOOK_S, bound_logs
 
 LOOPBACK: Final = "127.0.0.1"
@@ -87,6 +88,7 @@ class LocalRay:
                 logging_level=logging.WARNING,
             )
             self._has_joined = True
+            begin_with_few_files()  # ray.init has asked for all that there may be
         except StackError:
             raise
         except Exception as error:  # Ray raises nothing narrower

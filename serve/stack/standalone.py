@@ -31,6 +31,7 @@ from rillflow.stores import open_store, sqlite_file
 from rillflow.stores.sqlite.file_use import close_after_kill
 from serve.listening import free_port, free_ports, refuse_exposed, refuse_taken_port
 from serve.stack.data_folder import DataFolder, refuse_unwritable
+from serve.stack.few_files import begin_with_few_files
 from serve.stack.lease_thread import LeaseThread, holder_of
 from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places
 from serve.stack.ray_tls import RayTls
@@ -132,6 +133,7 @@ class Standalone:
 
     def _prepare(self) -> None:
         """Set the environment before Ray is imported, even by a plugin."""
+        begin_with_few_files()
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)

@@ -4,6 +4,7 @@ Without that, Ray handles one call and takes part of each message before it asks
 """
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 
 import rillflow
 from rillflow.ray_certificates import FOLDER
+from rillflow.runtime.process.machine_memory import memory_bytes
+from serve.stack.few_files import few_files
 from tests.certificates import certificate
 from tests.cluster.processes import ROOT, OwnStack, descendants, noted, resident_bytes
 from tests.cluster.ray_strangers import begins_a_sync, half_messages
@@ -109,6 +112,14 @@ def test_its_files_are_their_users_own_and_gone_with_the_stack(own: OwnStack) ->
     assert not folder.exists()
 
 
+def test_nobody_has_a_server_of_ray_hold_many_connections(own: OwnStack) -> None:
+    most = few_files(memory_bytes())
+    serve_many = ("ray::Dispatcher", "ray::ServeReplica", "haproxy")
+    pids = {each.pid for each in listening(own) if not called(each.pid).startswith(serve_many)}
+    assert len(pids) > len(OF_RAY)
+    assert {called(pid): files(pid) for pid in pids if files(pid) > most} == {}
+
+
 @pytest.mark.long
 def test_without_certificates_they_are_reached(open_stack: OwnStack) -> None:
     """What the tests above look for is there where Ray does not encrypt."""
@@ -153,6 +164,17 @@ def servers(stack: OwnStack) -> set[int]:
 
 def title(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+
+
+def called(pid: int) -> str:
+    """Return the name that a process has given itself, or its program."""
+    words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+    return words.partition("\0")[0].rpartition("/")[2]
+
+
+def files(pid: int) -> int:
+    """Return how many files a process may have open."""
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
 
 
 def runs_something(stack: OwnStack) -> None:

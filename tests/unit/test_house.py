@@ -45,6 +45,7 @@ NAMED: Final = re.compile(r"`([a-z_/.]+)`")
 FILE: Final = re.compile(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|md))`")
 PROGRAMS: Final = {
     "rillflow/private_apis/haproxy/program.py",
+    "rillflow/private_apis/haproxy/without_files.py",
     "rillflow/runtime/local.py",
     "serve/app.py",
     "serve/stack/certificates.py",

@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import resource
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rillflow.actors.readiness import runs
@@ -14,6 +13,7 @@ from rillflow.gateways.http_client.spare_files import SpareFiles
 from rillflow.gateways.http_client.transport import PooledTransport
 from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
+from tests.files_used_up import no_file_left
 
 SERVER = """
 import http.server
@@ -21,26 +21,6 @@ server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestH
 print(server.server_port, flush=True)
 server.serve_forever()
 """
-
-
-@contextmanager
-def no_file_left() -> Iterator[list[int]]:
-    """Use up the files of this process; those that are held can be closed one by one."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 8
-    held: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
-    try:
-        while True:
-            try:
-                held.append(os.open(os.devnull, os.O_RDONLY))
-            except OSError:
-                break
-        yield held
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        for file in held:
-            os.close(file)
 
 
 @asynccontextmanager

@@ -98,6 +98,8 @@ def preload(modules: Iterable[str]) -> None:
     importlib.import_module("rillflow.private_apis.ray_core.folders").keep_closed()
     for module in modules:
         importlib.import_module(module)
+    if "ray.serve._private.haproxy" in sys.modules:
+        importlib.import_module("rillflow.private_apis.haproxy.without_files").go_on_without_files()
     del os.environ[THREADS_OF_NUMPY]
     if threads_wanted is not None:
         os.environ[THREADS_OF_NUMPY] = threads_wanted

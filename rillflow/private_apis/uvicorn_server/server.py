@@ -8,7 +8,6 @@ Used by `functions/serving.py`.
 """
 
 import asyncio
-import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -18,6 +17,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from rillflow.listening import allow
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source, other_parameters
 from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
 
@@ -106,14 +106,7 @@ def protocol_for(most_connections: int) -> type[BoundedProtocol]:
 
 def possible_connections(wanted: int) -> int:
     """Let this process have files for so many connections; return for how many it has."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = wanted * _FILES_PER_CONNECTION
-    if soft != resource.RLIM_INFINITY and soft < files:
-        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY:
-        return wanted
-    return min(wanted, soft // _FILES_PER_CONNECTION)
+    return min(wanted, allow(wanted * _FILES_PER_CONNECTION) // _FILES_PER_CONNECTION)
 
 
 def _is_idle(connection: HttpToolsProtocol) -> bool:

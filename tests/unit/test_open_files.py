@@ -1,0 +1,81 @@
+"""Processes of a stack may have few files open, and do without more for a while."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray.serve._private.haproxy import HAProxyApi
+
+from rillflow.listening import MORE, allow, allow_at_most, has_none_left, some_more
+from rillflow.private_apis.haproxy.without_files import go_on_without_files
+from serve.stack.few_files import FEWEST, few_files
+from tests.files_used_up import no_file_left
+
+GIB = 1 << 30
+
+
+@pytest.fixture(name="limit", autouse=True)
+def _limit() -> Iterator[tuple[int, int]]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture(name="api")
+def _api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HAProxyApi:
+    """One whose HAProxy runs, and answers nobody."""
+    for name in ("is_running", "reload"):
+        monkeypatch.setattr(HAProxyApi, name, getattr(HAProxyApi, name))
+    go_on_without_files()
+    api = HAProxyApi.__new__(HAProxyApi)
+    api.cfg = SimpleNamespace(socket_path=str(tmp_path / "admin.sock"))
+    api._proc = SimpleNamespace(returncode=None)
+    return api
+
+
+def test_a_process_has_few_files_until_it_asks_for_more() -> None:
+    allow_at_most(300)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
+    allow_at_most(400)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
+    assert allow(200) == 300
+    assert allow(400) == 400
+
+
+def test_nobody_gets_more_files_than_there_may_be(limit: tuple[int, int]) -> None:
+    allow_at_most(300)
+    assert allow(1 << 40 if limit[1] < 0 else limit[1] + 1) == limit[1] or limit[1] < 0
+
+
+def test_connections_of_a_process_take_little_of_the_memory() -> None:
+    assert few_files(None) == few_files(2 * GIB) == few_files(16 * GIB) == FEWEST
+    assert few_files(128 * GIB) == 4 * FEWEST
+
+
+def test_some_files_more_than_were_used_up() -> None:
+    with no_file_left(), ExitStack() as opened:
+        assert has_none_left()
+        with some_more():
+            for _ in range(MORE // 2):
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        assert has_none_left()
+        with some_more():
+            assert not has_none_left()
+
+
+def test_who_has_files_gets_no_more() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with some_more():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+async def test_a_haproxy_that_cannot_be_asked_for_want_of_a_file_runs(api: HAProxyApi) -> None:
+    assert not await api.is_running()
+    with no_file_left():
+        assert await api.is_running()
+        api._proc.returncode = 1
+        assert not await api.is_running()
