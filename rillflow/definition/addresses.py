@@ -8,10 +8,12 @@ Used by most packages.
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import unquote_plus
 
 from rillflow.definition.checks.ray_options import without_effect
 from rillflow.definition.checks.validation import Finding, is_blank
 from rillflow.definition.model import CallbackConfig, FunctionTask, RayOptions
+from rillflow.definition.secret_names import is_secret_parameter
 from rillflow.definition.yaml_tree.nodes import Path, shown
 from rillflow.ray_names import malformed
 from rillflow.suggestions import did_you_mean
@@ -35,6 +37,8 @@ _BEFORE_AUTHORITY: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?[/
 _ACTOR: Final = re.compile(r"ray-actor://[^/@:\s]+@[^/@\s]+(?=/|$)")
 """An actor and its namespace, neither of which is a password."""
 _ANY_USER_INFO: Final = re.compile(r"//[^/?#@\s]+@")
+_PARAMETER: Final = re.compile(r"(?<=[?&;#])([^?&;#=\s]+)=(?!\$\{secret:)[^&;#\s]+")
+"""One of an address, with a value; a reference to a secret is none."""
 _FUNCTION: Final = 30410
 _MAPPING: Final = 30406
 _REFERENCE: Final = "${"
@@ -44,10 +48,14 @@ def without_user_info(address: str) -> str:
     """Return an address as it may be printed: user name and password are hidden.
 
     Addresses without a scheme, or with slips of the pen around it, are understood too. Where a
-    password is not encoded as it must be, all that may belong to it is hidden.
+    password is not encoded as it must be, all that may belong to it is hidden. So are the values of
+    parameters whose names suggest a secret, references to secrets apart.
     """
-    if "@" not in address:
-        return address
+    shown = _without_user(address) if "@" in address else address
+    return _PARAMETER.sub(_without_secret, shown) if "=" in shown else shown
+
+
+def _without_user(address: str) -> str:
     actor = _ACTOR.match(address)
     if actor is not None:
         rest = address[actor.end() :]
@@ -64,6 +72,11 @@ def without_user_info(address: str) -> str:
     elif _is_cut_off(authority) and "@" in rest:
         authority, rest = "", f"{HIDDEN}@{rest.rpartition('@')[2]}"
     return f"{address[:begin]}{authority}{_ANY_USER_INFO.sub(f'//{HIDDEN}@', rest)}"
+
+
+def _without_secret(parameter: "re.Match[str]") -> str:
+    name = unquote_plus(parameter[1])
+    return f"{parameter[1]}={HIDDEN}" if is_secret_parameter(name) else parameter[0]
 
 
 def _is_cut_off(authority: str) -> bool:
