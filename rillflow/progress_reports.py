@@ -41,7 +41,7 @@ def progress(fraction: float | None = None, message: str = "") -> None:
     if fraction is not None and not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of the progress is from 0 to 1, not {fraction}")
     reports = _reports_in_context.get() or _reports
-    if reports is not None:
+    if reports is not None and reports.hears():
         text = str(message)[:MESSAGE_CHARACTERS].encode(errors="replace").decode()
         reports.take(None if fraction is None else float(fraction), text)
 
@@ -66,10 +66,15 @@ def _is_fraction(value: Any) -> bool:
 
 
 @contextmanager
-def reporting_to(send: Send) -> Iterator[None]:
-    """Have what the function says sent there, as long as it runs; one function at a time."""
+def reporting_to(send: Send, hears: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Have what the function says sent there, as long as it runs; one function at a time.
+
+    Args:
+        send: Takes it.
+        hears: Whether the current thread is one of the function.
+    """
     global _reports  # noqa: PLW0603 - also for threads that the function starts
-    reports = _reports = _Reports(send)
+    reports = _reports = _Reports(send, hears)
     try:
         yield
     finally:
@@ -95,9 +100,10 @@ def reporting_in_context(send: Send) -> Iterator[None]:
 class _Reports:
     """Sends the latest report, at most one in a while."""
 
-    __slots__ = ("_closed", "_due_s", "_latest", "_lock", "_send", "_timer")
+    __slots__ = ("_closed", "_due_s", "_latest", "_lock", "_send", "_timer", "hears")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, hears: Callable[[], bool] = lambda: True) -> None:
+        self.hears = hears
         self._send = send
         self._lock = threading.Lock()
         self._due_s = 0.0

@@ -133,6 +133,7 @@ class RayTaskGateway:
             number,
             artifacts=settings.artifacts_of(request),
             traceparent=request.traceparent or "",
+            workspace=workspace_of(request.execution_id),
         )
 
     def _target(self, request: DispatchRequest) -> FunctionTarget:

@@ -25,6 +25,7 @@ from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.call_feed import Feed
 from rillflow.ray_tasks.credentials import forget_credentials
+from rillflow.ray_tasks.earlier_calls import calls
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
@@ -117,7 +118,7 @@ def run_batch(call: bytes) -> "bytes | list[Result]":
     """Call a function over many inputs; what comes of them is bytes unless one is large."""
     batch = _batch_decoder.decode(call)
     # The reports of a batch would be those of one of its tasks.
-    outcomes, log = _watched(lambda: call_batch(batch), lambda *_: None)
+    outcomes, log = _watched(lambda: call_batch(batch), lambda *_: None, batch.call.workspace)
     found = [packed(done._replace(log=log)) for done in outcomes]
     if any(result.reference is not None for result in found):
         return found
@@ -126,20 +127,21 @@ def run_batch(call: bytes) -> "bytes | list[Result]":
 
 def called(call: FunctionCall, report: Report) -> Done:
     """Call a function; its progress, and the place of its log, go to ``report``."""
-    done, log = _watched(lambda: call_function(call), report)
+    done, log = _watched(lambda: call_function(call), report, call.workspace)
     return done._replace(log=log)
 
 
-def _watched(work: Callable[[], T], report: Report) -> tuple[T, str | None]:
+def _watched(work: Callable[[], T], report: Report, workspace: str) -> tuple[T, str | None]:
     _forget_credentials()
-    log = WorkerLog()
+    calls.begin(workspace)
+    log = WorkerLog(is_shown=not calls.may_print())
 
     def tell(fraction: float | None, message: str) -> None:
         report(fraction, message, log.so_far())
 
     watch.begin(log, lambda: tell(None, ""))
     try:
-        with reporting_to(tell):
+        with reporting_to(tell, calls.hears):
             done = work()
     finally:
         watch.end()

@@ -46,7 +46,8 @@ class FunctionCall(NamedTuple):
     Progress goes to the actor ``reports_to``, as that of the call of this ``number``. ``artifacts``
     says where artifacts are; None is nowhere. ``feed`` is where the worker may ask for further
     calls, empty if it may not, with the ``token`` of its Ray task, which nobody can guess.
-    ``traceparent`` names the span of the attempt, if it has one.
+    ``traceparent`` names the span of the attempt, if it has one. ``workspace`` is that of the
+    execution.
     """
 
     target: FunctionTarget
@@ -60,6 +61,7 @@ class FunctionCall(NamedTuple):
     feed: str = ""
     token: bytes = b""
     traceparent: str = ""
+    workspace: str = ""
 
 
 class Done(NamedTuple):

@@ -26,9 +26,11 @@ _encoder: Final = msgspec.json.Encoder()
 class WorkerLog:
     """The output of the function that begins now; others of this process came before it."""
 
-    __slots__ = ("_begins", "_begun_s", "announce")
+    __slots__ = ("_begins", "_begun_s", "_is_shown", "announce")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shown: bool = True) -> None:
+        _flush()  # what was printed before
+        self._is_shown = is_shown
         self._begins = [_size(number) for number in (1, 2)]
         self._begun_s = time.monotonic()
         self.announce: Callable[[], object] | None = None
@@ -39,9 +41,7 @@ class WorkerLog:
 
     def ended(self) -> str | None:
         """Return the place of what the function has printed, None if that is nothing."""
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # a function may have replaced or closed it
-                stream.flush()
+        _flush()
         return self._place(has_ended=True)
 
     def look(self) -> bool:
@@ -53,6 +53,8 @@ class WorkerLog:
         return True
 
     def _place(self, *, has_ended: bool) -> str | None:
+        if not self._is_shown:
+            return None
         parts = []
         for number, begin, name in zip((1, 2), self._begins, _names(), strict=True):
             end = _size(number)
@@ -92,6 +94,12 @@ class LogWatch:
 
 
 watch: Final = LogWatch()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # a function may have replaced or closed it
+            stream.flush()
 
 
 def _size(number: int) -> int:
