@@ -26,15 +26,15 @@ def _limit() -> Iterator[tuple[int, int]]:
 
 
 @pytest.fixture(name="api")
-def _api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HAProxyApi:
+def _api(tmp_path: Path) -> Iterator[HAProxyApi]:
     """One whose HAProxy runs, and answers nobody."""
-    for name in ("is_running", "reload"):
-        monkeypatch.setattr(HAProxyApi, name, getattr(HAProxyApi, name))
+    is_running, reload = HAProxyApi.is_running, HAProxyApi.reload
     go_on_without_files()
     api = HAProxyApi.__new__(HAProxyApi)
     api.cfg = SimpleNamespace(socket_path=str(tmp_path / "admin.sock"))
     api._proc = SimpleNamespace(returncode=None)
-    return api
+    yield api
+    HAProxyApi.is_running, HAProxyApi.reload = is_running, reload
 
 
 def test_a_process_has_few_files_until_it_asks_for_more() -> None:

@@ -24,7 +24,9 @@ from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
 from rillflow.stores.sqlite.file_use import (
     clear_mark,
     hold_alone,
+    is_used,
     mark_as_copy,
+    refuse_damaged_wal,
     refuse_incomplete,
     wal_path,
 )
@@ -130,6 +132,9 @@ def verify(path: Path, progress: Progress) -> Verification:
     _refuse_missing(path)
     schema_status(path).refuse_unknown()
     found = Verification()
+    if not is_used(path):
+        with store_errors(path):
+            refuse_damaged_wal(path)
     with store_errors(path), opened(path) as connection, snapshot(connection):
         try:
             _verify_structures(connection, found)

@@ -31,6 +31,7 @@ from urllib.parse import quote
 from rillflow.errors import StoreError
 from rillflow.stores.private_files import close_to_others, make_private
 from rillflow.stores.sqlite.connection import connect, store_errors, transaction
+from rillflow.stores.sqlite.lost_commits import lost_commits
 
 LOCK_WAIT_S: Final = 10.0
 """How long to wait for a process that closes or restores the file, in seconds."""
@@ -38,6 +39,9 @@ LOCK_WAIT_S: Final = 10.0
 _LEFT_OPEN: Final[dict[Path, list[sqlite3.Connection]]] = {}
 """The connections to marked files whose use has ended in this process."""
 _POLL_S: Final = 0.005
+_PAGE_SIZE: Final = slice(16, 18)
+"""Where a database file says how large its pages are; the largest size is written as 1."""
+_LARGEST_PAGE: Final = 65_536
 _NUMBER_BITS: Final = 62
 _USE_NUMBERS_BYTES: Final = 64
 MAKE_FILE_USE: Final = """
@@ -77,6 +81,7 @@ class FileUse:
             try:
                 if _take(self._lock, exclusive=True):
                     refuse_incomplete(self._path)
+                    refuse_damaged_wal(self._path)
                 else:
                     _wait_for_share(self._path, self._lock)
                 if self._path.exists() and self._path.stat().st_size:
@@ -189,6 +194,40 @@ def refuse_incomplete(path: Path) -> None:
             f" place. Move {wal.name} and {path.name}-shm away to use this copy as it is, or put"
             " the original back. `rillflow db restore FILE` replaces a database as a whole."
         )
+
+
+def refuse_damaged_wal(path: Path) -> None:
+    """Refuse a database in nobody's use whose ``-wal`` file is damaged before its last commit.
+
+    Raises:
+        StoreError: It is.
+        sqlite3.Error: The file cannot be read.
+    """
+    wal = wal_path(path)
+    if not path.exists() or not wal.exists() or not _mark_in_the_file(path)[0]:
+        return
+    with path.open("rb") as file:
+        page_bytes = int.from_bytes(file.read(_PAGE_SIZE.stop)[_PAGE_SIZE], "big")
+    lost = lost_commits(wal, _LARGEST_PAGE if page_bytes == 1 else page_bytes)
+    if lost:
+        raise StoreError(
+            f"{wal} is damaged: {lost:,} commits behind the damage would be left out. Copy"
+            f" {path.name} and {wal.name} again while no server runs, or bring back a backup with"
+            " `rillflow db restore FILE`. If there is nothing better, use what can be read with"
+            " `rillflow db verify --accept-missing-wal`."
+        )
+
+
+def is_used(path: Path) -> bool:
+    """Tell whether a process uses a database file; nothing is changed."""
+    try:
+        lock = os.open(lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _take(lock, exclusive=True)
+    finally:
+        os.close(lock)
 
 
 def clear_mark(connection: sqlite3.Connection) -> None:
