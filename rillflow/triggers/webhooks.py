@@ -44,7 +44,10 @@ LONGEST_NAME: Final = 100
 LONGEST_PREFIX: Final = 40
 LONGEST_HEADER: Final = 100
 HIDDEN: Final = frozenset(
-    {"authorization", "cookie", "proxy-authorization", "x-rillflow-api-key"},
+    {
+        *("authorization", "cookie", "proxy-authorization", "x-rillflow-api-key"),
+        *("x-rillflow-session", "x-amz-security-token"),
+    }
 )
 """Headers that no execution sees, besides those of the signature: they hold credentials."""
 STEPS: Final = 200_000

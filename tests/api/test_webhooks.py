@@ -118,6 +118,8 @@ async def test_a_mapping_takes_headers_query_and_body_apart(secrets: Path) -> No
             "Cookie": "session=1",
             "Authorization": "Basic eA==",
             "X-Rillflow-Api-Key": "key",
+            "X-Rillflow-Session": "half",
+            "X-Amz-Security-Token": "token",
         }
         response = await call(api, "push", body, headers, "?page=1&page=2")
         context = (await api.ended(await started(response)))["context"]
@@ -126,6 +128,7 @@ async def test_a_mapping_takes_headers_query_and_body_apart(secrets: Path) -> No
         assert context["kept"] is True
         assert "nothing" not in context
         hidden = {"cookie", "authorization", "x-rillflow-api-key", "x-hub-signature-256"}
+        hidden |= {"x-rillflow-session", "x-amz-security-token"}
         assert not hidden & set(context["names"]), "credentials are for the webhook only"
         assert "content-type" in context["names"]
 
