@@ -26,6 +26,8 @@ HOW_TO_INSTALL: Final = "traces need more packages: pip install 'rillflow[otel]'
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _LOGGERS: Final = ("opentelemetry.exporter", "opentelemetry.sdk")
 _NAME: Final = "rillflow"
+_MOST_MESSAGE_BYTES: Final = 256 * 1024
+"""Of an answer over gRPC, unpacked."""
 
 Send: TypeAlias = Callable[[Sequence[TracedSpans]], bool]
 """Sends spans, which may block; tells whether they were taken."""
@@ -106,14 +108,19 @@ def exporter_of(environment: Mapping[str, str]) -> Any:
             trace_exporter as grpc,
         )
 
-        return grpc.OTLPSpanExporter()
+        options: Any = (("grpc.max_receive_message_length", _MOST_MESSAGE_BYTES),)
+        return grpc.OTLPSpanExporter(channel_options=options)
     if protocol.strip().lower() not in {"", "http/protobuf"}:
         raise ValueError(f"{_PROTOCOLS[1]} is grpc or http/protobuf, not {protocol[:40]}")
     from opentelemetry.exporter.otlp.proto.http import (  # noqa: PLC0415 - an extra
         trace_exporter as http,
     )
 
-    return http.OTLPSpanExporter()
+    from rillflow.telemetry.collector_session import (  # noqa: PLC0415 - needs an extra
+        bounded_session,
+    )
+
+    return http.OTLPSpanExporter(session=bounded_session(environment))
 
 
 class _LastReason(logging.Handler):
