@@ -5,7 +5,7 @@ Used by `functions/application.py`.
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlunsplit
@@ -15,13 +15,18 @@ import httpx
 from rillflow.artifacts.addresses import PATH
 from rillflow.artifacts.references import ArtifactReference, reference_of
 from rillflow.errors import ArtifactLostError
+from rillflow.exchange_limits.connections import with_limits
+from rillflow.exchange_limits.limit import ExchangeLimit, limited_exchange
 from rillflow.functions.limits import CallRefusedError
 from rillflow.gateways.callbacks.urls import TRIGGER_PATH
 from rillflow.url_parts import split_url
 
 IN_MEMORY_BYTES: Final = 1 << 20
 """What is larger lies in a temporary file while it is open."""
-_TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
+"""For an exchange, beside what its size needs."""
+_AS_IT_IS: Final = "identity"
+_PIECE_BYTES: Final = 1 << 18
 _MOST_SAID: Final = 65_536
 
 
@@ -32,12 +37,20 @@ class ServerArtifacts:
         callback_url: The address, whose seal lets the function store artifacts.
         check: Raises a ``CallRefusedError`` for addresses that may not be asked.
         most_bytes: Limit of one artifact that is fetched.
+        timeout_s: For an exchange, beside what its size needs.
     """
 
-    def __init__(self, callback_url: str, check: Callable[[str], None], most_bytes: int) -> None:
+    def __init__(
+        self,
+        callback_url: str,
+        check: Callable[[str], None],
+        most_bytes: int,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._callback_url = callback_url
         self._check = check
         self._most_bytes = most_bytes
+        self._timeout_s = timeout_s
 
     def check(self, reference: ArtifactReference, url: str) -> None:
         """Make sure that an artifact may be fetched; whether it is there, the server has checked.
@@ -73,12 +86,20 @@ class ServerArtifacts:
 
     def _fetch(self, reference: ArtifactReference, url: str, content: BinaryIO) -> None:
         digest, size = hashlib.sha256(), 0
-        with _client() as http, http.stream("GET", url) as answer:
+        with (
+            _client(self._timeout_s) as http,
+            limited_exchange(self._timeout_s) as limit,
+            http.stream("GET", url, headers={"Accept-Encoding": _AS_IT_IS}) as answer,
+        ):
+            limit.note_answer()
             if answer.status_code != 200:
                 raise ArtifactLostError(
                     f"the artifact {reference} is gone: the server answers {answer.status_code}"
                 )
-            for piece in answer.iter_bytes():
+            if answer.headers.get("Content-Encoding", _AS_IT_IS).strip().lower() != _AS_IT_IS:
+                raise OSError(f"the artifact {reference} is compressed, which was not asked for")
+            for piece in answer.iter_raw():
+                limit.note_bytes(len(piece))
                 size += len(piece)
                 if size > self._most_bytes:
                     raise OSError(f"the artifact {reference} has over {self._most_bytes} bytes")
@@ -106,8 +127,9 @@ class ServerArtifacts:
         url = _upload_url(self._callback_url, media_type, name)
         try:
             with (
-                _client() as http,
-                http.stream("POST", url, content=iter(lambda: data.read(1 << 18), b"")) as answer,
+                _client(self._timeout_s) as http,
+                limited_exchange(self._timeout_s) as limit,
+                http.stream("POST", url, content=_pieces(data, limit)) as answer,
             ):
                 said = next(answer.iter_bytes(_MOST_SAID), b"")
         except httpx.HTTPError as error:
@@ -123,9 +145,16 @@ def _spooled() -> BinaryIO:
     return cast("BinaryIO", tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES))
 
 
-def _client() -> httpx.Client:
+def _pieces(data: BinaryIO, limit: ExchangeLimit) -> Iterator[bytes]:
+    while piece := data.read(_PIECE_BYTES):
+        limit.note_bytes(len(piece))
+        yield piece
+
+
+def _client(timeout_s: float) -> httpx.Client:
     # No proxies of the environment, but its SSL_CERT_FILE.
-    return httpx.Client(timeout=_TIMEOUT_S, trust_env=False, verify=httpx.create_ssl_context())
+    made = httpx.Client(timeout=timeout_s, trust_env=False, verify=httpx.create_ssl_context())
+    return with_limits(made)
 
 
 def _reference_in(said: bytes) -> ArtifactReference | None:

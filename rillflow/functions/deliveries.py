@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import httpx
 
 from rillflow.backoff import Backoff
+from rillflow.exchange_limits.connections import with_limits
+from rillflow.exchange_limits.limit import limited_exchange
 from rillflow.functions.call_logs import CallLog
 from rillflow.functions.callback_rules import expiry_s
 from rillflow.functions.running import Outcome
@@ -27,7 +29,8 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 30.0
 LOG_PAUSE_S: Final = 2.0
 """What a function logs is posted so long after the first new line, with what came meanwhile."""
-_POST_S: Final = 30.0
+POST_S: Final = 30.0
+"""How long one answer to a small outcome is waited for."""
 _CONNECT_S: Final = 5.0
 _LATER: Final = frozenset({408, 425, 429})
 """Statuses below 500 after which the same request may be taken."""
@@ -48,8 +51,9 @@ class Address(NamedTuple):
 class Deliveries:
     """Posts to callback addresses; redirects are not followed, and no proxy is used."""
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, *, post_s: float = POST_S) -> None:
         self._patience_s = patience_s
+        self._post_s = post_s
         self._http: httpx.AsyncClient | None = None
         self._reports = TaskSet[None]()
 
@@ -137,16 +141,18 @@ class Deliveries:
     ) -> tuple[int | None, float]:
         """Post once; return the status, None without an answer, and the pause asked for."""
         if self._http is None:
-            timeout = httpx.Timeout(_POST_S, connect=_CONNECT_S)
-            self._http = httpx.AsyncClient(
+            timeout = httpx.Timeout(self._post_s, connect=_CONNECT_S)
+            made = httpx.AsyncClient(
                 timeout=timeout,
                 trust_env=False,
                 verify=httpx.create_ssl_context(),  # no proxies, but SSL_CERT_FILE
                 headers={"User-Agent": "rillflow-functions"},
             )
+            self._http = with_limits(made)
         try:
-            async with self._http.stream("POST", url, content=body, headers=headers) as answer:
-                return answer.status_code, _pause_s(answer.headers.get("retry-after", ""))
+            with limited_exchange(self._post_s, len(body)):
+                async with self._http.stream("POST", url, content=body, headers=headers) as answer:
+                    return answer.status_code, _pause_s(answer.headers.get("retry-after", ""))
         except (httpx.HTTPError, httpx.InvalidURL):
             return None, 0.0
 

@@ -5,7 +5,6 @@ import gzip
 import os
 import tracemalloc
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -18,13 +17,16 @@ from rillflow.telemetry.collector import otlp_export
 from rillflow.telemetry.collector_session import MOST_ANSWER_BYTES, bounded_session
 from rillflow.telemetry.span_queue import Export, TracedSpans
 from rillflow.telemetry.spans import Span
+from tests.hostile_answers import (
+    BUFFERS_BYTES,
+    CHUNKED,
+    DRIPS,
+    ENDLESS_BYTES,
+    Dripping,
+    Endless,
+)
 from tests.loopback import Talk, answering, raw_server
 
-MEBIBYTE: Final = 1 << 20
-ENDLESS_BYTES: Final = 64 * MEBIBYTE
-"""What a server that answers without an end stops at, where nobody ends its connection."""
-BUFFERS_BYTES: Final = 16 * MEBIBYTE
-"""More than two sockets hold between them."""
 PATIENT_S: Final = 60
 TIMEOUT_S: Final = 1
 BATCH: Final = [
@@ -33,7 +35,6 @@ BATCH: Final = [
         [Span(span_id="1" * 16, parent_id="", kind="", name="a", start_ms=1, end_ms=2, status="")],
     )
 ]
-CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK: Final = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
 BOMB: Final = gzip.compress(b"\0" * ENDLESS_BYTES)
 FAILED: Final = b"HTTP/1.1 400 Bad\r\n"
@@ -49,25 +50,6 @@ def _exporting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Export]:
         return otlp_export(os.environ, "rillflow:execution:0")
 
     return export
-
-
-class Endless:
-    """Answers with a head, and then with a piece again and again."""
-
-    def __init__(self, head: bytes, piece: bytes) -> None:
-        self._head, self._piece = head, piece
-        self.sent_bytes = 0
-        self.ended = asyncio.Event()
-
-    async def talk(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            writer.write(self._head)
-            while self.sent_bytes < ENDLESS_BYTES:
-                writer.write(self._piece)
-                await writer.drain()
-                self.sent_bytes += len(self._piece)
-        finally:
-            self.ended.set()
 
 
 async def exported(export: Export) -> str | None:
@@ -98,38 +80,14 @@ async def test_an_answer_without_an_end_is_not_read_on(
     assert sent_bytes < BUFFERS_BYTES
 
 
-@pytest.mark.parametrize(
-    ("head", "piece"),
-    [
-        (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
-        (b"HTTP/1.1 200 O", b"K"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        (CHUNKED, b"0"),
-        (CHUNKED + b"1;", b"x"),
-        (CHUNKED + b"0\r\n", b"x"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"a"),
-    ],
-    ids=["header", "status", "100 Continue", "size of a chunk", "extension", "trailer", "body"],
-)
+@pytest.mark.parametrize("part", DRIPS)
 async def test_an_answer_that_comes_byte_by_byte_is_given_up(
-    exporting: Callable[[str], Export], head: bytes, piece: bytes
+    exporting: Callable[[str], Export], part: str
 ) -> None:
-    ended, never = asyncio.Event(), asyncio.Event()
-
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            writer.write(head)
-            while True:
-                writer.write(piece)
-                await writer.drain()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(never.wait(), TIMEOUT_S / 20)
-        finally:
-            ended.set()
-
-    async with raw_server(talk) as server:
+    dripping = Dripping(*DRIPS[part], every_s=TIMEOUT_S / 20)
+    async with raw_server(dripping.talk) as server:
         await exported(exporting(f"http://127.0.0.1:{server.port}"))
-        await asyncio.wait_for(ended.wait(), PATIENT_S)
+        await asyncio.wait_for(dripping.ended.wait(), PATIENT_S)
 
 
 async def test_a_compressed_answer_is_not_unpacked(exporting: Callable[[str], Export]) -> None:

@@ -5,8 +5,9 @@ import gzip
 import resource
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import httpcore
 import pytest
 from aiohttp import web
 
@@ -14,7 +15,7 @@ import rillflow
 from rillflow import errors
 from rillflow.client import exchanges, listing
 from rillflow.client.http_transport import wire
-from rillflow.client.http_transport.transport import LEAST_BYTES_PER_S, MOST_ANSWER_BYTES
+from rillflow.client.http_transport.transport import MOST_ANSWER_BYTES
 from rillflow.client.http_transport.wire import MOST_VALUES, GroupAnswer
 from rillflow.client.operations import (
     KeyRequest,
@@ -27,13 +28,16 @@ from rillflow.client.operations import (
     Submit,
     TriggerRequest,
 )
+from rillflow.exchange_limits.limit import LEAST_BYTES_PER_S, MOST_HEAD_BYTES, ExchangeLimit
 from rillflow.jsontypes import encode_json
-from tests.loopback import web_server
+from tests.hostile_answers import BUFFERS_BYTES, DRIPS, Dripping, Endless
+from tests.loopback import answering, raw_server, web_server
 from tests.unit.commands import path, run, stand_in
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 MEBIBYTE: Final = 1 << 20
 TIMEOUT_S: Final = 3
+SHORT_S: Final = 1
 PATIENT_S: Final = 60
 EXECUTION: Final = Read(execution_id=ID)
 MEMBERS: Final = Read(execution_id=ID, part="children", parent="t", index=0)
@@ -77,11 +81,45 @@ async def read_async(url: str, timeout_s: float) -> Any:
         return await client.execution(ID).get()
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [read_async, lambda url, limit_s: asyncio.to_thread(read, url, limit_s)],
-    ids=["async", "sync"],
-)
+async def read_in_a_thread(url: str, timeout_s: float) -> Any:
+    return await asyncio.to_thread(read, url, timeout_s)
+
+
+Ask: TypeAlias = Callable[[str, float], Awaitable[Any]]
+asked: Final = pytest.mark.parametrize("ask", [read_async, read_in_a_thread], ids=["async", "sync"])
+
+
+@asked
+@pytest.mark.parametrize("part", DRIPS)
+async def test_an_answer_that_comes_byte_by_byte_is_given_up(ask: Ask, part: str) -> None:
+    dripping = Dripping(*DRIPS[part], every_s=SHORT_S / 20)
+    async with raw_server(dripping.talk) as server:
+        with pytest.raises(errors.UnreachableError, match="no answer from"):
+            await asyncio.wait_for(ask(f"http://127.0.0.1:{server.port}", SHORT_S), PATIENT_S)
+        await asyncio.wait_for(dripping.ended.wait(), PATIENT_S)
+
+
+@asked
+async def test_interim_answers_without_an_end_are_given_up(ask: Ask) -> None:
+    endless = Endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000)
+    async with raw_server(endless.talk) as server:
+        told = f"more than {MOST_HEAD_BYTES:,} bytes came before an answer"
+        with pytest.raises(errors.UnreachableError, match=told):
+            await asyncio.wait_for(ask(f"http://127.0.0.1:{server.port}", PATIENT_S), PATIENT_S)
+        await asyncio.wait_for(endless.ended.wait(), PATIENT_S)
+    assert endless.sent_bytes < BUFFERS_BYTES
+
+
+@asked
+async def test_a_few_interim_answers_are_passed_over(ask: Ask) -> None:
+    body = encode_json(view())
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with raw_server(answering(interim + head + body)) as server:
+        await ask(f"http://127.0.0.1:{server.port}", PATIENT_S)
+
+
+@asked
 @pytest.mark.parametrize(
     ("server", "timeout_s", "told"),
     [
@@ -91,7 +129,7 @@ async def read_async(url: str, timeout_s: float) -> Any:
     ],
 )
 async def test_an_answer_is_bounded_in_bytes_and_time(
-    ask: Callable[[str, float], Awaitable[Any]],
+    ask: Ask,
     server: Callable[[web.Request], Awaitable[web.StreamResponse]],
     timeout_s: float,
     told: str,
@@ -119,6 +157,16 @@ async def test_a_redirect_is_not_followed() -> None:
 
 def test_a_slow_connection_has_time_for_a_large_answer() -> None:
     assert MOST_ANSWER_BYTES / LEAST_BYTES_PER_S > 3600
+    limit = ExchangeLimit(0.0)
+    with pytest.raises(httpcore.ReadTimeout):
+        limit.left_s(None)
+    limit.note_bytes(MOST_ANSWER_BYTES)
+    assert limit.left_s(None) > 3600
+
+
+def test_a_slow_connection_has_time_for_a_large_request() -> None:
+    assert ExchangeLimit(1.0, MOST_ANSWER_BYTES).left_s(None) > 3600
+    assert ExchangeLimit(1.0, MOST_ANSWER_BYTES).left_s(5.0) == 5.0
 
 
 def test_an_answer_of_more_values_than_it_may_hold_is_not_decoded() -> None:

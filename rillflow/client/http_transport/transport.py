@@ -6,7 +6,7 @@ Used by `client/clients.py` and `client/ended_executions.py`.
 import os
 import re
 import ssl
-import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from rillflow.client.http_transport.wire import Call, answer_of, call_of
 from rillflow.client.operations import Request
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import ServerError, UnreachableError
+from rillflow.exchange_limits.connections import with_limits
+from rillflow.exchange_limits.limit import ExchangeLimit, limited_exchange
 from rillflow.local_keys import find_key
 from rillflow.settings import is_loopback
 
@@ -30,8 +32,6 @@ TRUST: Final = "SSL_CERT_FILE names the file of a certificate, or of a CA, to tr
 UNCOMPRESSED: Final = "identity"
 MOST_ANSWER_BYTES: Final = 128 * 1024 * 1024
 """Twice the outputs that an execution keeps, unless that is set otherwise."""
-LEAST_BYTES_PER_S: Final = 32 * 1024
-"""An answer may take longer than its time limit by its size over this; servers send no slower."""
 
 
 class HttpTransport:
@@ -46,7 +46,7 @@ class HttpTransport:
     ) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**client_options(url, api_key, certificate))
+        self._http = with_limits(httpx.Client(**client_options(url, api_key, certificate)))
 
     def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -56,8 +56,11 @@ class HttpTransport:
         """
         call = call_of(request)
         try:
-            with self._http.stream(**_arguments(call, self._timeout_s)) as response:
-                body = _Body(response, call.longest_s(self._timeout_s))
+            with (
+                _limit(call, self._timeout_s) as limit,
+                self._http.stream(**_arguments(call, self._timeout_s)) as response,
+            ):
+                body = _Body(response, limit)
                 for part in response.iter_raw():
                     body.add(part)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -75,7 +78,7 @@ class AsyncHttpTransport:
     def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(**client_options(url, api_key))
+        self._http = with_limits(httpx.AsyncClient(**client_options(url, api_key)))
 
     async def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -85,10 +88,11 @@ class AsyncHttpTransport:
         """
         call = call_of(request)
         try:
-            async with self._http.stream(**_arguments(call, self._timeout_s)) as response:
-                body = _Body(response, call.longest_s(self._timeout_s))
-                async for part in response.aiter_raw():
-                    body.add(part)
+            with _limit(call, self._timeout_s) as limit:
+                async with self._http.stream(**_arguments(call, self._timeout_s)) as response:
+                    body = _Body(response, limit)
+                    async for part in response.aiter_raw():
+                        body.add(part)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(self._url, error) from error
         return answer_of(request, response.status_code, bytes(body.content))
@@ -99,12 +103,13 @@ class AsyncHttpTransport:
 
 
 class _Body:
-    """The body of an answer, bounded in bytes and in time.
+    """The body of an answer, bounded in bytes; what has come of it gives it more time.
 
     It is not compressed: three megabytes could stand for three gigabytes.
     """
 
-    def __init__(self, response: httpx.Response, longest_s: float) -> None:
+    def __init__(self, response: httpx.Response, limit: ExchangeLimit) -> None:
+        limit.note_answer()
         encoding = response.headers.get("Content-Encoding", UNCOMPRESSED).strip().lower()
         if encoding != UNCOMPRESSED:
             raise ServerError(
@@ -113,24 +118,24 @@ class _Body:
             )
         self.content = bytearray()
         self._status = response.status_code
-        self._longest_s = longest_s
-        self._began_s = time.monotonic()
+        self._limit = limit
 
     def add(self, part: bytes) -> None:
         """Take the next part.
 
         Raises:
             ServerError: The body is too large.
-            UnreachableError: It comes too slowly.
         """
         self.content += part
         if len(self.content) > MOST_ANSWER_BYTES:
             raise ServerError(
                 f"the answer has more than {MOST_ANSWER_BYTES:,} bytes", http_status=self._status
             )
-        longest_s = self._longest_s + len(self.content) / LEAST_BYTES_PER_S
-        if time.monotonic() - self._began_s > longest_s:
-            raise UnreachableError(f"the answer has not come whole within {longest_s:.3g} s")
+        self._limit.note_bytes(len(part))
+
+
+def _limit(call: Call, timeout_s: float) -> AbstractContextManager[ExchangeLimit]:
+    return limited_exchange(call.longest_s(timeout_s), len(call.body))
 
 
 def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How long an exchange of an HTTP client takes at most; it knows nothing of Rillflow."""
