@@ -16,7 +16,9 @@ from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.outbound.egress import egress_rules
 from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
+from tests.hostile_answers import BUFFERS_BYTES, DRIPS, Dripping, Endless
 from tests.loopback import (
+    PATIENT_S,
     RawServer,
     Talk,
     answering,
@@ -274,3 +276,35 @@ async def test_an_exchange_that_is_given_up_leaves_nothing_to_wait_for(
         with pytest.raises(asyncio.CancelledError):
             await exchange
         await transport.close()
+
+
+@pytest.mark.parametrize("part", DRIPS)
+async def test_an_answer_that_comes_byte_by_byte_ends_with_its_exchange(
+    transport: HttpTransport, part: str
+) -> None:
+    dripping = Dripping(*DRIPS[part], every_s=0.05)
+    async with raw_server(dripping.talk) as server:
+        exchange = asyncio.ensure_future(transport.exchange(call_of(server), most_bytes=2 * MOST))
+        await server.arrived.wait()
+        done, _ = await asyncio.wait({exchange}, timeout=0.5)
+        assert not done
+        exchange.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange
+        await asyncio.wait_for(dripping.ended.wait(), PATIENT_S)
+
+
+async def test_interim_answers_without_an_end_are_not_read_on(transport: HttpTransport) -> None:
+    endless = Endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000)
+    async with raw_server(endless.talk) as server:
+        with pytest.raises(BrokenExchangeError):
+            await asyncio.wait_for(transport.exchange(call_of(server), most_bytes=MOST), PATIENT_S)
+        await asyncio.wait_for(endless.ended.wait(), PATIENT_S)
+    assert endless.sent_bytes < BUFFERS_BYTES
+
+
+async def test_a_few_interim_answers_are_passed_over(transport: HttpTransport) -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100
+    async with raw_server(saying(interim + OK)) as server:
+        reply = await transport.exchange(call_of(server), most_bytes=MOST)
+    assert (reply.status, reply.body) == (200, b"{}")

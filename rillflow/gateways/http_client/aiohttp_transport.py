@@ -5,7 +5,7 @@ Used by `gateways/http_client/transport.py`.
 
 import asyncio
 import socket
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import yarl
@@ -35,6 +35,8 @@ _USED: Final = (
     *("content-encoding", "content-length", "content-type", "location", "retry-after"),
     "transfer-encoding",
 )
+MOST_INTERIM: Final = 1_000
+"""Interim answers (1xx) of one exchange."""
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 """Headers that aiohttp would add by itself."""
 
@@ -121,7 +123,7 @@ class _Request(aiohttp.ClientRequest):
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that knows its peer, also after its connection has been given back."""
+    """A response after few interim ones; it knows its peer after its connection is given back."""
 
     peer: str = ""
 
@@ -129,7 +131,23 @@ class _Response(aiohttp.ClientResponse):
         transport = connection.transport
         name = None if transport is None else transport.get_extra_info("peername")
         self.peer = str(name[0]) if name else ""
-        return await super().start(connection)
+        protocol = connection.protocol
+        if protocol is None:
+            return await super().start(connection)
+        read, left = protocol.read, MOST_INTERIM
+
+        async def read_few() -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise aiohttp.ClientPayloadError(f"more than {MOST_INTERIM} interim answers")
+            return await read()
+
+        protocol.read = read_few  # type: ignore[method-assign] # aiohttp passes over any number
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read  # that of its class is there again
 
 
 class _ResolverAdapter(AbstractResolver):
