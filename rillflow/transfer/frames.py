@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO, Final, TypeAlias
 import msgspec
 
 from rillflow.errors import StoreError
-from rillflow.stores.transfer.rows import Integer, MovedExecution
+from rillflow.stores.transfer.rows import LARGEST_COUNTED, Integer, MovedExecution
 
 FORMAT: Final = 1
 """Raised by each release that writes what earlier ones do not read."""
@@ -43,7 +43,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     exported_at_ms: Integer
     since_ms: Integer | None = None
     has_keys: bool = False
-    next_trigger_id: Integer = 1
+    next_trigger_id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNTED)] = 1
 
 
 Value: TypeAlias = str | Integer | bool | None

@@ -12,6 +12,7 @@ from rillflow.errors import DefinitionError, StoreError
 from rillflow.stores.transfer.tables import DEFINITIONS, TABLES, TRIGGERS, VERSIONS, Table
 from rillflow.transfer.frames import TableFrame
 from rillflow.transfer.moved_triggers import refuse_wrong_trigger
+from rillflow.transfer.row_checks import refuse_wrong_row
 
 _STORED_DEPTH: Final = 1_000
 _STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
@@ -33,9 +34,10 @@ def rows_of(frame: TableFrame) -> list[tuple[Any, ...]]:
         if not _fits(table, row):
             raise StoreError(f"the table {frame.table} has no rows like {_shown(row)}")
     check = _CHECKS.get(frame.table)
-    if check is not None:
-        for row in frame.rows:
+    for row in frame.rows:
+        if check is not None:
             check(row)
+        refuse_wrong_row(frame.table, row)
     if frame.table == VERSIONS and len({row[:3] for row in frame.rows}) > 1:
         raise StoreError("the versions of two aliases are together")
     return list(frame.rows)

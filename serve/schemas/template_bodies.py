@@ -13,15 +13,18 @@ import msgspec
 
 from rillflow.errors import RequestError
 from rillflow.jsontypes import JsonObject, encode_json
-from rillflow.ports.storage.templates import MOST_NAME_CHARACTERS, TaskTemplate, TemplateChange
+from rillflow.ports.storage.templates import (
+    MOST_NAME_CHARACTERS,
+    MOST_TEMPLATE_BYTES,
+    TEMPLATE_CATEGORIES,
+    TEMPLATE_TEXTS,
+    TEMPLATE_TYPES,
+    TaskTemplate,
+    TemplateChange,
+)
 from serve.schemas.exchange import INTERNAL
 
 INTERNAL_CODE: Final = 30101
-MOST_BYTES: Final = 65_535
-"""Limit of all texts of a template together; Rill Flow's tables have it for each."""
-TYPES: Final = range(3)
-CATEGORIES: Final = ("choice", "foreach", "function", "pass", "return", "suspense", "switch")
-TEXTS: Final = ("name", "category", "icon", "task_yaml", "schema", "output")
 SCHEMAS: Final = ("schema", "output")
 """Texts of JSON, which may be objects: the form of the console sends text."""
 LARGEST_ID: Final = 2**63 - 1
@@ -63,7 +66,7 @@ def refused(hint: str) -> RequestError:
 
 def _fields(body: JsonObject) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name in TEXTS:
+    for name in TEMPLATE_TEXTS:
         value = body.get(name)
         if name in SCHEMAS and isinstance(value, dict):
             value = encode_json(value).decode()
@@ -81,15 +84,15 @@ def _fields(body: JsonObject) -> dict[str, Any]:
 def _check(fields: Mapping[str, Any]) -> None:
     if len(fields.get("name", "")) > MOST_NAME_CHARACTERS:
         raise refused(f"name has up to {MOST_NAME_CHARACTERS} characters")
-    if fields.get("type", 0) not in TYPES:
+    if fields.get("type", 0) not in TEMPLATE_TYPES:
         raise refused("type is 0 (function), 1 (plugin) or 2 (logic)")
     if fields.get("enable", 0) not in (0, 1):
         raise refused("enable is 0 or 1")
-    if fields.get("category") and fields["category"] not in CATEGORIES:
-        raise refused(f"category is one of {', '.join(CATEGORIES)}")
-    size = sum(len(fields.get(name, "").encode()) for name in TEXTS)
-    if size > MOST_BYTES:
-        raise refused(f"the texts of a template have up to {MOST_BYTES} bytes together")
+    if fields.get("category") and fields["category"] not in TEMPLATE_CATEGORIES:
+        raise refused(f"category is one of {', '.join(TEMPLATE_CATEGORIES)}")
+    size = sum(len(fields.get(name, "").encode()) for name in TEMPLATE_TEXTS)
+    if size > MOST_TEMPLATE_BYTES:
+        raise refused(f"the texts of a template have up to {MOST_TEMPLATE_BYTES} bytes together")
 
 
 def _text(name: str, value: object) -> str:

@@ -214,7 +214,7 @@ async def test_hashes_of_keys_are_moved_only_on_request(tmp_path: Path) -> None:
     here, there = (f"sqlite://{tmp_path}/{name}/rillflow.db" for name in ("here", "there"))
     store = open_store(here)
     await store.open()
-    key = ApiKey(name="ci", key_id="0123", digest="ab" * 32, role="viewer")
+    key = ApiKey(name="ci", key_id="ab" * 6, digest="ab" * 32, role="viewer")
     assert await store.add_api_key(key, most=10)
     await store.close()
     without, with_keys = tmp_path / "without", tmp_path / "with"

@@ -16,6 +16,7 @@ import msgspec
 PREFIX: Final = "rfk_"
 """Begins each key, so that programs that look for lost secrets recognise it."""
 KEY_BYTES: Final = 32
+KEY_ID_DIGITS: Final = 12
 ROLES: Final = ("viewer", "submitter", "operator", "author", "admin")
 """What a key may do; each role may do what those before it may."""
 
@@ -142,6 +143,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
         key_id: The first digits of its hash.
         address: Where the request came from, of IPv6 its network.
         status: The HTTP status of the answer.
+        unnoted: How many refused changes of the caller have come before, since the last entry of
+            one that was refused, and have no entry of their own.
     """
 
     at_ms: int
@@ -152,6 +155,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str = ""
     address: str = ""
     status: int = 200
+    unnoted: int = 0
 
 
 class NumberedEntry(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Task templates, as a store keeps them: entries of a palette that users made (spec 7.2).
 
-Used by `ports/storage/store.py`, `serve` and `stores`.
+Used by `ports/storage/store.py`, `serve`, `stores` and `transfer/row_checks.py`.
 """
 
 from typing import Final, Protocol
@@ -8,6 +8,14 @@ from typing import Final, Protocol
 import msgspec
 
 MOST_NAME_CHARACTERS: Final = 64
+MOST_TEMPLATE_BYTES: Final = 65_535
+"""Limit of all texts of a template together; Rill Flow's tables have it for each."""
+TEMPLATE_TYPES: Final = range(3)
+TEMPLATE_CATEGORIES: Final = (
+    *("choice", "foreach", "function", "pass"),
+    *("return", "suspense", "switch"),
+)
+TEMPLATE_TEXTS: Final = ("name", "category", "icon", "task_yaml", "schema", "output")
 
 
 class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True):

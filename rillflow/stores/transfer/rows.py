@@ -9,6 +9,8 @@ import msgspec
 
 Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What both databases can store."""
+LARGEST_COUNTED: Final = 2**53
+"""No id that a store has counted is greater, and it can count on from here."""
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

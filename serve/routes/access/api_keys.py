@@ -13,7 +13,14 @@ from starlette.responses import Response
 
 from rillflow.errors import RequestError
 from rillflow.ids import is_name
-from rillflow.ports.storage.access import ROLES, ApiKey, Quota, digest_of, new_key
+from rillflow.ports.storage.access import (
+    KEY_ID_DIGITS,
+    ROLES,
+    ApiKey,
+    Quota,
+    digest_of,
+    new_key,
+)
 from rillflow.runtime.stack import Stack
 from rillflow.suggestions import did_you_mean
 from serve.limits.known_keys import KnownKeys
@@ -24,7 +31,6 @@ from serve.schemas.parameters import Flag, Names, Whole, listed
 MOST_KEYS: Final = 1_000
 """How many keys are kept, with those that were revoked."""
 MOST_WORKSPACES: Final = 50
-KEY_ID_DIGITS: Final = 12
 LARGEST_QUOTA: Final = 10_000
 MOST_BYTES: Final = 1 << 50
 LONGEST_LIFE_S: Final = 10 * 366 * 86_400

@@ -175,15 +175,18 @@ META_MARK: Final = "（元数据）"  # noqa: RUF001 - the console's own bracket
 
 def meta_data(category: str) -> dict[str, Any]:
     """Return the icon, title and form of a category in the palette."""
-    fields = CHOICE_FIELDS if category == "choice" else FIELDS[category]
-    return {"category": category, "icon": ICONS[category], "fields": fields}
+    fields = CHOICE_FIELDS if category == "choice" else FIELDS.get(category, _HEAD)
+    return {"category": category, "icon": ICONS.get(category, ""), "fields": fields}
 
 
 def user_template(template: TaskTemplate) -> dict[str, Any]:
-    """Return a template that users made as an entry in the list of templates."""
+    """Return a template that users made as an entry in the list of templates.
+
+    One of a type or category that this release does not know keeps the others from nobody.
+    """
     return {
         **msgspec.structs.asdict(template),
-        "type_str": TYPE_NAMES[template.type],
+        "type_str": TYPE_NAMES.get(template.type, ""),
         "node_type": "template",
         "meta_data": meta_data(template.category),
     }
