@@ -1,7 +1,8 @@
 """Notes who has changed what: each change becomes an entry of the audit before it is answered.
 
 It stands before the routes that FastAPI answers, so submissions and callbacks, which the journals
-of executions have, cost nothing. Refused changes are noted too, unless the caller was not let in.
+of executions have, cost nothing. Refused changes are noted too, unless the caller was not let in;
+where one caller is refused again and again, most of them are only counted.
 
 Used by `serve/api.py`.
 """
@@ -21,7 +22,7 @@ from rillflow.runtime.stack import Stack
 from rillflow.task_set import TaskSet
 from serve.limits.callers import CHANGE, caller_of, share_of, workspace_in
 from serve.limits.client_addresses import address_of
-from serve.limits.webhook_limits import Rates
+from serve.limits.webhook_limits import MOST_KNOWN, Rates
 from serve.schemas.errors import respond_to
 
 log = logging.getLogger("rillflow.audit")
@@ -30,6 +31,10 @@ LONGEST_SUBJECT: Final = 300
 CHANGES_PER_S: Final = 50
 BURST_OF_CHANGES: Final = 5_000
 """What one key by name, or one address, may have noted; entries are kept for a year."""
+REFUSED_PER_S: Final = 1 / 60
+BURST_OF_REFUSED: Final = 1_000
+"""Of those that were refused, so many of one key or address have an entry; the next entry of one
+says how many have none, since trying costs nothing."""
 WAKE_UP: Final = "/flow/wakeup.json"
 """What succeeds is not counted, since functions may do it all day. Of the wake-ups of an execution
 by one caller, one is noted in ``WAKE_UP_PAUSE_S``."""
@@ -37,6 +42,8 @@ WAKE_UP_PAUSE_S: Final = 3_600.0
 MOST_WOKEN: Final = 20_000
 """Executions and callers that are remembered for this; where more are woken up, that is counted."""
 SUCCESS: Final = 200
+REFUSED: Final = range(400, 499)
+"""What answers with a failure of the server may have been made."""
 LEFT: Final = 499
 """The status of a change whose caller has left before it was answered; it may have been made."""
 _EXECUTION: Final = ("execution_id",)
@@ -100,12 +107,15 @@ class AuditedChanges:
         stack: Stack,
         *,
         burst: int = BURST_OF_CHANGES,
+        burst_of_refused: int = BURST_OF_REFUSED,
         most_woken: int = MOST_WOKEN,
     ) -> None:
         self._inside = inside
         self._stack = stack
         self._notes = TaskSet[None]()
         self._rates = Rates(CHANGES_PER_S, burst, stack.clock)
+        self._refused = Rates(REFUSED_PER_S, burst_of_refused, stack.clock)
+        self._unnoted = LRUCache[str, int](MOST_KNOWN)
         self._woken = LRUCache[tuple[str, str, str], float](most_woken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,8 +136,8 @@ class AuditedChanges:
         async def note(status: int) -> None:
             nonlocal is_noted
             is_noted = True
-            found: AuditEntry = replace(scope[CHANGE], status=status)
-            if self._counts(scope, found, share):
+            found = self._counted(scope, replace(scope[CHANGE], status=status), share)
+            if found is not None:
                 # A caller who leaves cancels the request, and not the note.
                 await asyncio.shield(self._notes.start(self._note(found)))
 
@@ -142,19 +152,27 @@ class AuditedChanges:
             if not is_noted:
                 self._notes.start(note(LEFT))
 
-    def _counts(self, scope: Scope, entry: AuditEntry, share: str) -> bool:
-        """Count a change that is noted; False if it is a wake-up that need not be."""
+    def _counted(self, scope: Scope, entry: AuditEntry, share: str) -> AuditEntry | None:
+        """Count a change; return what is noted of it, None if it need not be."""
         is_counted = True
         if scope["path"] == WAKE_UP and entry.status == SUCCESS:
             pair, now_s = (share, entry.address, entry.subject), self._stack.clock.monotonic_s()
             noted_s = self._woken.get(pair)
             if noted_s is not None and now_s - noted_s < WAKE_UP_PAUSE_S:
-                return False
+                return None
             self._woken[pair] = now_s
             is_counted = len(self._woken) == self._woken.maxsize
         if share and is_counted:
             self._rates.count(share)
-        return True
+        return self._refused_one(entry, share) if share and entry.status in REFUSED else entry
+
+    def _refused_one(self, entry: AuditEntry, share: str) -> AuditEntry | None:
+        """Count a change that was refused; return what is noted of it."""
+        if self._refused.wait_s(share):
+            self._unnoted[share] = self._unnoted.get(share, 0) + 1
+            return None
+        self._refused.count(share)
+        return replace(entry, unnoted=self._unnoted.pop(share, 0))
 
     async def _note(self, entry: AuditEntry) -> None:
         try:

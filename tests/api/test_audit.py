@@ -10,7 +10,14 @@ from rillflow.errors import StoreError
 from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.retention import Retention
 from rillflow.stores.memory.store import MemoryStore
-from serve.middleware.audited_changes import LEFT, SUBJECTS, TOOLS, WAKE_UP_PAUSE_S, AuditedChanges
+from serve.middleware.audited_changes import (
+    LEFT,
+    REFUSED_PER_S,
+    SUBJECTS,
+    TOOLS,
+    WAKE_UP_PAUSE_S,
+    AuditedChanges,
+)
 from serve.route_table import ROUTES, Access, Role
 from tests.api.definition_texts import PASS
 from tests.api.serving import MovableClock, served
@@ -159,7 +166,7 @@ async def test_old_entries_are_removed_apart_from_executions() -> None:
 def test_an_entry_has_no_place_for_values() -> None:
     assert set(AuditEntry.__struct_fields__) == {
         *("at_ms", "action", "subject", "workspace"),
-        *("key", "key_id", "address", "status"),
+        *("key", "key_id", "address", "status", "unnoted"),
     }
 
 
@@ -227,6 +234,43 @@ async def test_one_caller_has_so_many_changes_noted_and_others_go_on() -> None:
         assert sum(each["address"] == "192.0.2.1" for each in listed) == 1 + 5
         access.api.clock.advance(1)
         assert await asked(200) == 200
+
+
+async def test_who_is_refused_again_and_again_adds_few_entries_that_count_the_others() -> None:
+    async with open_access() as access:
+        clock = access.api.clock
+        clock.stop_all()
+
+        async def route(scope: Any, receive: Any, send: Any) -> None:
+            await Response(status_code=int(scope["query_string"]))(scope, receive, send)
+
+        changes = AuditedChanges(route, access.api.stack, burst=100, burst_of_refused=3)
+
+        async def ask(*statuses: int, host: str = "192.0.2.1") -> None:
+            for status in statuses:
+                scope = {
+                    "type": "http",
+                    "method": "POST",
+                    "path": "/flow/cancel.json",
+                    "query_string": str(status).encode(),
+                    "headers": [],
+                    "client": (host, 1),
+                }
+                await changes(scope, _nothing, _nothing)
+
+        async def noted(host: str) -> list[tuple[int, int]]:
+            listed = (await access.ask("GET", "/flow/audit.json", FIRST)).json()["entries"]
+            mine = [each for each in listed if each["address"] == host]
+            return [(each["status"], each["unnoted"]) for each in reversed(mine)]
+
+        await ask(*[400] * 10, 200, 503)
+        await ask(404, host="192.0.2.9")
+        first = [(400, 0)] * 3 + [(200, 0), (503, 0)]
+        assert await noted("192.0.2.1") == first
+        assert await noted("192.0.2.9") == [(404, 0)]
+        clock.advance(1 / REFUSED_PER_S)
+        await ask(404, 404, 200)
+        assert await noted("192.0.2.1") == [*first, (404, 7), (200, 0)]
 
 
 async def test_of_the_wake_ups_of_an_execution_one_is_noted_in_an_hour() -> None:

@@ -103,6 +103,14 @@ def test_a_script_of_the_same_user_finds_the_certificate_by_the_address(own: Own
     assert script.stdout.strip() == "ended"
 
 
+def test_nobody_has_a_server_of_ray_hold_many_connections(own: OwnStack) -> None:
+    most = few_files(memory_bytes())
+    serve_many = ("ray::Dispatcher", "ray::ServeReplica", "haproxy")
+    pids = {each.pid for each in listening(own) if not called(each.pid).startswith(serve_many)}
+    assert len(pids) > len(OF_RAY)
+    assert {called(pid): files(pid) for pid in pids if files(pid) > most} == {}
+
+
 def test_its_files_are_their_users_own_and_gone_with_the_stack(own: OwnStack) -> None:
     folder = Path(noted(own.data_dir, "run_dir")) / FOLDER
     modes = {each.name: each.stat().st_mode & 0o777 for each in folder.iterdir()}
@@ -110,14 +118,6 @@ def test_its_files_are_their_users_own_and_gone_with_the_stack(own: OwnStack) ->
     assert folder.stat().st_mode & 0o777 == 0o700
     own.stop()
     assert not folder.exists()
-
-
-def test_nobody_has_a_server_of_ray_hold_many_connections(own: OwnStack) -> None:
-    most = few_files(memory_bytes())
-    serve_many = ("ray::Dispatcher", "ray::ServeReplica", "haproxy")
-    pids = {each.pid for each in listening(own) if not called(each.pid).startswith(serve_many)}
-    assert len(pids) > len(OF_RAY)
-    assert {called(pid): files(pid) for pid in pids if files(pid) > most} == {}
 
 
 @pytest.mark.long

@@ -167,6 +167,8 @@ def audit(
     for each in found["entries"]:
         who = each.get("key") or "the key of the settings"
         facts = (_day(each["at_ms"]), who, each.get("address", ""), each["action"])
-        say(visible_line("  ".join([*facts, each.get("subject", ""), str(each.get("status", ""))])))
+        more = f"  ({each['unnoted']:,} more refused before)" if each.get("unnoted") else ""
+        line = "  ".join([*facts, each.get("subject", ""), str(each.get("status", ""))])
+        say(visible_line(line + more))
     if found.get("next") is not None:
         say(f"more: --before {found['next']}", err=True)
