@@ -23,6 +23,10 @@ from tests.contract.test_store_sqlite_files import (
     nothing,
 )
 
+FRAME_HEAD_BYTES = 24
+SALT = slice(16, 24)
+"""Where the head of the file says which log it is."""
+
 
 @pytest.fixture(name="path")
 def _path(tmp_path: Path) -> Path:
@@ -51,31 +55,41 @@ async def test_a_damaged_wal_before_the_last_commit_is_refused(
     assert await executions_in(copy) < EXECUTIONS
 
 
-@pytest.mark.parametrize("cut", ["in the last page", "in the last commit", "by a page of zeros"])
+@pytest.mark.parametrize(
+    "cut",
+    ["in the last page", "in the last commit", "by a page of zeros", "by one before the last"],
+)
 async def test_what_the_end_of_a_machine_leaves_of_the_last_commit_is_taken(
     cut: str, path: Path
 ) -> None:
     kill_a_writer(path)
     wal = wal_path(path)
     size = wal.stat().st_size
-    if cut == "by a page of zeros":
+    if cut.startswith("by"):
+        last = size - PAGE_BYTES
+        page = last if cut == "by a page of zeros" else last - FRAME_HEAD_BYTES - PAGE_BYTES
         with wal.open("r+b") as file:
-            file.seek(size - PAGE_BYTES)
+            file.seek(page - FRAME_HEAD_BYTES + 4)
+            assert any(file.read(4)) == (page == last), "only the last one ends the commit"
+            file.seek(page)
             file.write(bytes(PAGE_BYTES))
     else:
-        os.truncate(wal, size - (10 if cut == "in the last page" else PAGE_BYTES + 24))
+        os.truncate(
+            wal, size - (10 if cut == "in the last page" else PAGE_BYTES + FRAME_HEAD_BYTES)
+        )
     assert (await asyncio.to_thread(sqlite_backup.verify, path, nothing)).is_clean
     assert await executions_in(path) == EXECUTIONS - 1
 
 
 async def test_pages_of_an_earlier_log_behind_the_last_commit_are_taken(path: Path) -> None:
     kill_a_writer(path)
+    before = wal_path(path).read_bytes()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(RESTART)")
-        connection.execute("UPDATE file_use SET in_use = 1")
-        connection.commit()
+        connection.execute("CREATE TABLE later (number INTEGER)")
         left = wal_path(path).read_bytes()
     kept = path.with_name("kept")
     kept.write_bytes(left)
+    assert left[SALT] != before[SALT], "it begins another log"
+    assert left[-10 * PAGE_BYTES :] == before[-10 * PAGE_BYTES :]
     assert lost_commits(kept, PAGE_BYTES) == 0
-    assert len(left) > 10 * PAGE_BYTES

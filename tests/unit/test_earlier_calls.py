@@ -51,7 +51,8 @@ def own_threads():
 
 
 def leave_process():
-    children.append(subprocess.Popen(["sleep", "600"]))
+    print("left", flush=True)
+    children.append(subprocess.Popen(["sleep", "600"], stderr=subprocess.DEVNULL))
 
 
 def end_process():
@@ -61,18 +62,24 @@ def end_process():
 WORKER: Final = """
 import os, sys
 from rillflow.ray_tasks import tasks
-from rillflow.ray_tasks.earlier_calls import calls
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.worker import FunctionCall
 
 reports = []
-def call(workspace, function, fields=b"{}"):
+def called(workspace, function, fields=b"{}"):
     reports.clear()
     target = FunctionTarget("late", function)
     given = FunctionCall(target, fields, ("late",), (sys.argv[1],), 1000, workspace=workspace)
     done = tasks.called(given, lambda fraction, message, log: reports.append(message))
     assert done.error is None, done
+    return done
+
+def call(*given):
+    called(*given)
     return [message for message in reports if message]
+
+def log_of(*given):
+    return "shown" if called(*given).log else "not shown"
 """
 
 
@@ -122,11 +129,13 @@ def test_no_output_is_shown_while_a_process_of_another_workspace_may_print(tmp_p
     run_worker(
         tmp_path,
         """
-call("evil", "leave_process")
-assert not calls.may_print()
-call("victim", "own_threads")
-assert calls.may_print()
-call("victim", "end_process")
-assert not calls.may_print()
+from rillflow.ray_tasks import worker_log
+worker_log._names, worker_log._node = lambda: ("out", ""), lambda: "node"
+os.dup2(os.open(sys.argv[1] + "/out", os.O_CREAT | os.O_WRONLY), 1)
+assert log_of("evil", "leave_process") == "shown"
+assert log_of("evil", "own_threads") == "shown"
+assert log_of("victim", "own_threads") == "not shown"
+assert log_of("victim", "end_process") == "not shown"
+assert log_of("victim", "own_threads") == "shown"
 """,
     )
