@@ -61,10 +61,13 @@ def end_process():
 """
 WORKER: Final = """
 import os, sys
+from ray._private.utils import open_log
 from rillflow.ray_tasks import tasks
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.worker import FunctionCall
 
+# As Ray's workers have them.
+sys.stdout, sys.stderr = (open_log(number, unbuffered=True, closefd=False) for number in (1, 2))
 reports = []
 def called(workspace, function, fields=b"{}"):
     reports.clear()
