@@ -11,8 +11,7 @@ import pytest
 from ray.serve._private.haproxy import HAProxyApi
 
 from rillflow.listening import MORE, allow, allow_at_most, has_none_left, some_more
-from rillflow.private_apis.haproxy import without_files
-from rillflow.private_apis.haproxy.without_files import go_on_without_files
+from rillflow.private_apis.haproxy.without_files import _reloaded, go_on_without_files
 from serve.stack.few_files import FEWEST, few_files
 from tests.files_used_up import no_file_left
 
@@ -83,14 +82,12 @@ async def test_a_haproxy_that_cannot_be_asked_for_want_of_a_file_runs(api: HAPro
         assert not await api.is_running()
 
 
-async def test_a_haproxy_gets_its_next_configuration_without_a_file_left(
-    api: HAProxyApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_haproxy_gets_its_next_configuration_without_a_file_left(api: HAProxyApi) -> None:
     async def reload(_: HAProxyApi) -> None:
         os.close(os.open(os.devnull, os.O_RDONLY))
 
-    monkeypatch.setattr(without_files, "_reload", reload)
+    assert HAProxyApi.reload is _reloaded
     with no_file_left():
         with pytest.raises(OSError, match="Too many open files"):
             await reload(api)
-        await api.reload()
+        await _reloaded(api, reload)

@@ -9,7 +9,7 @@ beyond those that such connections take.
 Used by `private_apis/forking/fork_server.py`, in the process from which managers are forked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from ray.serve._private.haproxy import HAProxyApi, HAProxyManager
@@ -32,9 +32,9 @@ async def _is_running(api: Any) -> bool:
     return bool(await _asked(api)) or ((had_none or has_none_left()) and api._is_running())  # noqa: SLF001 - see RELIES_ON
 
 
-async def _reloaded(api: Any) -> None:
+async def _reloaded(api: Any, reload: Callable[[Any], Awaitable[None]] = _reload) -> None:
     with some_more():
-        await _reload(api)
+        await reload(api)
 
 
 def _differences() -> Iterator[str]:
