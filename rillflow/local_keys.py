@@ -11,6 +11,7 @@ Used by `cli/commands/serving.py`, `cli/doctor`, `client/http_transport/transpor
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -26,6 +27,8 @@ from rillflow.stores.private_files import close_file_to_others, make_private_fol
 KEY_FILE: Final = "api-key"
 PAGE_FILE: Final = "open.html"
 KEY_BYTES: Final = 32
+DRAFT_BYTES: Final = 8
+"""Random bytes in the name of a file that is being written."""
 LEAST_CHARACTERS: Final = 16
 """A key of fewer characters can be guessed."""
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -79,11 +82,13 @@ def kept_key(data_dir: Path) -> str:
         make_private_folder(data_dir)
         if not path.exists() and not path.is_symlink():
             # Linked when it is whole, so that a file without a key is never left behind.
-            draft = data_dir / f"{KEY_FILE}.{secrets.token_hex(8)}"
-            _write(draft, f"{secrets.token_urlsafe(KEY_BYTES)}\n".encode())
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(draft)
-            draft.unlink()
+            draft = data_dir / f"{KEY_FILE}.{secrets.token_hex(DRAFT_BYTES)}"
+            try:
+                _write(draft, f"{secrets.token_urlsafe(KEY_BYTES)}\n".encode())
+                with contextlib.suppress(FileExistsError):
+                    path.hardlink_to(draft)
+            finally:
+                draft.unlink(missing_ok=True)
         close_file_to_others(path)
         key = read_own(path).decode("ascii").strip()
     except (OSError, ValueError) as error:
@@ -121,9 +126,14 @@ class Announcement:
         """
         try:
             self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in (self._note, self.page):
+                _remove_drafts(path)
             _replace(self._note, encode_json(self._content))
             _replace(self.page, _PAGE.format(address=escape(self._address)).encode())
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                full = f"the disk of {self.page.parent} or {self._note.parent} is full"
+                raise StackError(f"{full}; make room there, and start again") from error
             raise StackError(f"programs here would not find the key: {error}") from error
 
     def withdraw(self) -> None:
@@ -204,6 +214,16 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    _write(draft, content)
-    draft.replace(path)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(DRAFT_BYTES)}")
+    try:
+        _write(draft, content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove what starts have left that died while they wrote a file."""
+    for draft in path.parent.glob(f"{path.name}.{'[0-9a-f]' * (2 * DRAFT_BYTES)}"):
+        draft.unlink(missing_ok=True)

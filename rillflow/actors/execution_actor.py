@@ -21,6 +21,7 @@ from rillflow.actors.directory import (
     RayExecutions,
     find_actor,
 )
+from rillflow.actors.house_keeping import retention_of
 from rillflow.actors.names import (
     CONTROLLER_ACTOR,
     dedicated_actor_name,
@@ -38,15 +39,13 @@ from rillflow.actors.ray_context import (
     is_held_by_another,
     on_the_machine_of_the_store,
 )
-from rillflow.artifact_settings import artifact_settings
-from rillflow.artifacts.calls import opened_store
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.ports.cluster import ActorReport, encode_description
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import GetLoopState, GetMeters
-from rillflow.ports.readiness import CALLBACKS_UNREACHABLE, Reason
+from rillflow.ports.readiness import ARCHIVE_NOT_WRITTEN, CALLBACKS_UNREACHABLE, Reason
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
@@ -76,7 +75,6 @@ from rillflow.runtime.supervision.lease_renewal import renewed_lease
 from rillflow.runtime.triggers.start import start_triggers
 from rillflow.settings import Settings
 from rillflow.stores import open_store
-from rillflow.stores.archive import Archive
 from rillflow.telemetry import metrics
 from rillflow.tls_settings import with_own
 
@@ -129,6 +127,7 @@ class ExecutionActor:
         self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
         self._unreachable = ""
+        self._retention: Retention | None = None
         self._describe = partial(_description, self)
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
@@ -353,18 +352,9 @@ class ExecutionActor:
         """Remove old executions of the whole stack; one actor does it for all."""
         if index != 0 or self._dedicated is not None:
             return
-        retention = Retention(
-            self._store,
-            SystemClock(),
-            keep_s=self._settings.keep_finished_s,
-            keep_count=self._settings.keep_finished_count,
-            archive=Archive(self._settings.archive_dir) if self._settings.archive_dir else None,
-            artifacts=opened_store(*artifact_settings(self._settings)[:5]),
-            audit=self._store,
-            keep_audit_s=self._settings.keep_audit_s,
-        )
+        self._retention = retention_of(self._settings, self._store, self._meters)
         await asyncio.shield(self._started)
-        await retention.run()
+        await self._retention.run()
 
     async def _fire_triggers(self) -> None:
         """Fire the triggers of the partitions of this actor."""
@@ -443,6 +433,9 @@ async def _take_lease(actor: ExecutionActor) -> None:
 def _reasons(actor: ExecutionActor) -> list[Reason]:
     """Return what is wrong with an actor, as its health tells it."""
     told = [CALLBACKS_UNREACHABLE] if actor._unreachable else []  # noqa: SLF001 - of this module
+    retention = actor._retention  # noqa: SLF001 - of this module
+    if retention is not None and retention.archive_error:
+        told.append(ARCHIVE_NOT_WRITTEN)
     return [*actor._health.reasons(), *told]  # noqa: SLF001 - of this module
 
 

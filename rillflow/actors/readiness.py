@@ -23,6 +23,7 @@ from rillflow.ports.readiness import (
     CALLBACKS_UNREACHABLE,
     STORE_FULL,
     STORE_UNREADABLE,
+    TOLD_BY_OWNERS,
     Reason,
     decode_reasons,
 )
@@ -41,8 +42,8 @@ CONNECTION_S: Final = 0.3
 """Time limit for a connection to it; all three together are less than 2 s, with ``PAUSE_S``."""
 CONTROLLER_PAUSE_S: Final = 2.0
 """Time between two questions to the controller."""
-CALLBACKS_PAUSE_S: Final = 5.0
-"""Time between two questions for the address for callbacks."""
+OWNERS_PAUSE_S: Final = 5.0
+"""Time between two questions to an owner for its warnings."""
 ANSWER_S: Final = 1.0
 CONTROLLER_GONE: Final = Reason(
     "controller_missing",
@@ -94,8 +95,8 @@ def _checks(
 def _warnings(settings: Settings, controller: "ControllerCheck | None" = None) -> Iterator[Check]:
     yield full_store(settings, SystemClock())
     for name in owners(settings):
-        asks = _callbacks_of(Peer(name, settings.namespace))
-        yield Check(asks, CALLBACKS_UNREACHABLE, CALLBACKS_PAUSE_S)
+        asks = _warnings_of(Peer(name, settings.namespace))
+        yield Check(asks, CALLBACKS_UNREACHABLE, OWNERS_PAUSE_S)
     if controller is not None:
         yield Check(controller, CONTROLLER_GONE, CONTROLLER_PAUSE_S)
 
@@ -145,18 +146,18 @@ class ControllerCheck:
 
 def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
-        return [each for each in await _told_by(peer) if each != CALLBACKS_UNREACHABLE]
+        return [each for each in await _told_by(peer) if each not in TOLD_BY_OWNERS]
 
     return ask
 
 
-def _callbacks_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
+def _warnings_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
         try:
             told = await asyncio.wait_for(_told_by(peer), ANSWER_S)
         except (RillflowError, TimeoutError):
             return ()  # That it does not answer is a reason of its own.
-        return [each for each in told if each == CALLBACKS_UNREACHABLE]
+        return [each for each in told if each in TOLD_BY_OWNERS]
 
     return ask
 

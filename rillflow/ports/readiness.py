@@ -40,6 +40,15 @@ STORE_FULL: Final = Reason(
 )
 """It does not keep a stack from being ready: callbacks must arrive, so that executions end."""
 
+ARCHIVE_NOT_WRITTEN: Final = Reason(
+    "archive_not_written",
+    "the archive of ended executions cannot be written, so they stay in the store; the log of the"
+    " execution actors says why",
+)
+"""An owner tells this as it tells ``CALLBACKS_UNREACHABLE``."""
+TOLD_BY_OWNERS: Final = (CALLBACKS_UNREACHABLE, ARCHIVE_NOT_WRITTEN)
+"""Warnings that only owners know of."""
+
 
 class Readiness(Protocol):
     """The readiness of a stack; reading it is free, because it is checked in the background."""

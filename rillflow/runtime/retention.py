@@ -4,7 +4,7 @@ Old entries of the audit are removed, too.
 
 Execution actors run it for their partitions.
 
-Used by `actors/execution_actor.py`.
+Used by `actors/house_keeping.py`.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ from rillflow.ports.storage.access import Audit
 from rillflow.ports.storage.store import ExecutionSummary, Journal
 from rillflow.runtime.process.clock import wall_offset_s
 from rillflow.stores.archive import archive_line
+from rillflow.telemetry import metrics
+from rillflow.telemetry.meters import Meters
 
 log = logging.getLogger("rillflow.retention")
 
@@ -70,6 +72,11 @@ class Retention:
 
     An execution that cannot be archived stays in the store. After a crash between archiving and
     removal, a line may be in the archive twice. A clock that jumps ahead makes no execution older.
+
+    Attributes:
+        archive_error: Why the archive could not be written last time, empty if it could. Until it
+            can, nothing is removed; the store stays as large as it is, since what is new is refused
+            where the disk has too little space.
     """
 
     def __init__(  # noqa: PLR0913 - what it keeps, for how long, and where it goes
@@ -83,7 +90,10 @@ class Retention:
         artifacts: Artifacts | None = None,
         audit: Audit | None = None,
         keep_audit_s: float | None = None,
+        meters: Meters | None = None,
     ) -> None:
+        self.archive_error = ""
+        self._archive_failures = (meters or Meters("")).counter(metrics.ARCHIVE_FAILURES)
         self._journal = journal
         self._audit = audit
         self._keep_audit_s = None if audit is None else keep_audit_s
@@ -113,15 +123,19 @@ class Retention:
 
         Raises:
             StoreError: The store failed; the rest is left to the next sweep.
-            OSError: The archive failed; what it did not accept is still in the store.
         """
         removed, stuck = 0, set[ExecutionId]()
+        error = ""
         for age_s, keep in self._limits():
             ended_before_ms = self._steady_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
-            while listed := await self._purgeable(ended_before_ms, keep, stuck):
+            while not error and (listed := await self._purgeable(ended_before_ms, keep, stuck)):
                 for first in range(0, len(listed), MOST_AT_ONCE):
                     found = listed[first : first + MOST_AT_ONCE]
-                    removed += await self._purge(found, ended_before_ms, stuck)
+                    gone, error = await self._purge(found, ended_before_ms, stuck)
+                    removed += gone
+                    if error:
+                        break
+        self._tell_archive(error)
         self._told = stuck
         if removed:
             log.info("purged", extra={"executions": removed})
@@ -129,14 +143,17 @@ class Retention:
 
     async def _purge(
         self, found: Sequence[ExecutionSummary], ended_before_ms: int, stuck: set[ExecutionId]
-    ) -> int:
-        """Archive and remove some executions; return how many, and add the others to ``stuck``."""
-        kept = await self._archived(found)
+    ) -> tuple[int, str]:
+        """Archive and remove some executions, and add to ``stuck`` those that cannot be archived.
+
+        Returns:
+            How many were removed, and why the archive has not accepted the rest.
+        """
+        kept, error = await self._archived(found, stuck)
         heirs = await self._heirs(kept)
-        stuck.update(each.execution_id for each in found if each not in kept)
         await self._remove(kept, ended_before_ms)
         await self._release(heirs)
-        return len(kept)
+        return len(kept), error
 
     async def trim_audit(self) -> int:
         """Remove old entries of the audit, some at a time; return how many were removed.
@@ -174,30 +191,58 @@ class Retention:
         )
         return [each for each in found if each.execution_id not in stuck][:MOST_LISTED]
 
-    async def _archived(self, found: Sequence[ExecutionSummary]) -> list[ExecutionSummary]:
-        """Archive executions, if there is an archive; return those that may be removed."""
+    async def _archived(
+        self, found: Sequence[ExecutionSummary], stuck: set[ExecutionId]
+    ) -> tuple[list[ExecutionSummary], str]:
+        """Archive executions, if there is an archive.
+
+        Returns:
+            Those that may be removed, and why the archive has not accepted the others. Those that
+            cannot be read are added to ``stuck``.
+        """
         if self._archive is None:
-            return list(found)
-        lines: list[bytes] = []
+            return list(found), ""
         kept: list[ExecutionSummary] = []
-        for summary in found:
-            try:
-                stored = await self._journal.load(summary.execution_id)
-                line = None if stored is None else archive_line(summary, stored)
-            except Exception as error:
-                if isinstance(error, StoreError) and not isinstance(error, DamagedError):
-                    raise  # It concerns all executions, and the next sweep.
-                self._tell(summary.execution_id, error)
+        lines: list[bytes] = []
+        waiting: list[ExecutionSummary] = []
+        for number, summary in enumerate(found, 1):
+            line = await self._line(summary)
+            if line is None:
+                stuck.add(summary.execution_id)
+            else:
+                waiting.append(summary)
+                lines += [line] if line else []
+            if number < len(found) and sum(map(len, lines)) <= MOST_BYTES:
                 continue
-            kept.append(summary)
-            if line is not None:
-                lines.append(line)
-            if sum(map(len, lines)) > MOST_BYTES:
-                await self._archive.append(lines, at_ms=self._clock.now_ms())
-                lines.clear()
-        if lines:
-            await self._archive.append(lines, at_ms=self._clock.now_ms())
-        return kept
+            try:
+                if lines:
+                    await self._archive.append(lines, at_ms=self._clock.now_ms())
+            except OSError as error:
+                return kept, str(error)
+            kept += waiting
+            lines, waiting = [], []
+        return kept, ""
+
+    async def _line(self, summary: ExecutionSummary) -> bytes | None:
+        """Return the line of an execution, empty if it is gone, None if it cannot be read."""
+        try:
+            stored = await self._journal.load(summary.execution_id)
+            return b"" if stored is None else archive_line(summary, stored)
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, DamagedError):
+                raise  # It concerns all executions, and the next sweep.
+            self._tell(summary.execution_id, error)
+        return None
+
+    def _tell_archive(self, error: str) -> None:
+        """Note why the archive was not written, and log it when that changes."""
+        if error:
+            self._archive_failures.add()
+        if error and not self.archive_error:
+            log.error("archive_not_written", extra={"reason": error})
+        elif self.archive_error and not error:
+            log.warning("archive_written_again")
+        self.archive_error = error
 
     def _tell(self, execution_id: ExecutionId, error: Exception) -> None:
         """Log an execution that cannot be archived, the first time."""

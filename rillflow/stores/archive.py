@@ -2,14 +2,19 @@
 
 Retention writes to it before it removes executions; nothing reads it.
 
-Used by `actors/execution_actor.py` and `runtime/retention.py`.
+Used by `actors/house_keeping.py` and `runtime/retention.py`.
 """
 
 import asyncio
+import fcntl
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -17,22 +22,49 @@ from rillflow.core.encoding.codec import snapshot_text
 from rillflow.ports.storage.store import ExecutionSummary, StoredExecution
 from rillflow.stores.private_files import make_private
 
+NAME: Final = re.compile(r"executions-\d{4}-\d\d-\d\d\.jsonl")
+_BLOCK_BYTES: Final = 64 * 1024
+Require: TypeAlias = Callable[[Path, int], None]
+"""Refuses to write so many bytes to a folder, by an ``OSError``."""
+
+
+def plenty(folder: Path, more_bytes: int) -> None:
+    """Refuse nothing."""
+
 
 class Archive:
-    """A folder with files like ``executions-2026-01-31.jsonl``; days are UTC's."""
+    """A folder with files like ``executions-2026-01-31.jsonl``; days are UTC's.
 
-    def __init__(self, folder: Path) -> None:
+    A file ends with a whole line: what of another is there after a crash, or after the disk was
+    full, is cut off, since its execution was not removed and comes again.
+    """
+
+    def __init__(self, folder: Path, require: Require = plenty) -> None:
+        """Write to a folder, as long as ``require`` lets it."""
         self._folder = folder
+        self._require = require
+        self._is_mended = False
 
     async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
         """Add lines to the file of a day; when this returns, they are on disk.
 
         Raises:
-            OSError: They could not be written, or not all of them.
+            OSError: They could not be written; none of them is there then.
         """
         day = datetime.fromtimestamp(at_ms / 1000, UTC).date()
         path = self._folder / f"executions-{day.isoformat()}.jsonl"
-        await asyncio.to_thread(_append, path, b"".join(line + b"\n" for line in lines))
+        await asyncio.to_thread(self._append, path, b"".join(line + b"\n" for line in lines))
+
+    def _append(self, path: Path, text: bytes) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._is_mended:
+            # A crash may have been on another day.
+            for each in sorted(self._folder.iterdir()):
+                if NAME.fullmatch(each.name):
+                    _cut_torn_line(each)
+            self._is_mended = True
+        self._require(self._folder, len(text))
+        _append(path, text)
 
 
 def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
@@ -52,21 +84,54 @@ def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
 
 
 def _append(path: Path, text: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_new = not path.exists()
     make_private(path)
-    with path.open("ab+") as file:
-        if not is_new and file.seek(0, os.SEEK_END) > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                # A crash, or a full disk, may have left a partial line, which must not damage the
-                # next one.
-                text = b"\n" + text
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with path.open("rb+", buffering=0) as file:
+        _lock(file)
+        end = _end_of_lines(file)
+        file.truncate(end)
+        file.seek(end)
+        try:
+            _write(file, text)
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
     if is_new:
         _sync_folder(path.parent)
+
+
+def _write(file: FileIO, text: bytes) -> None:
+    rest = memoryview(text)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("rb+", buffering=0) as file:
+        _lock(file)
+        end = _end_of_lines(file)
+        if end < file.seek(0, os.SEEK_END):
+            file.truncate(end)
+
+
+def _lock(file: FileIO) -> None:
+    """Keep other stacks that write to the same file waiting."""
+    with suppress(OSError):  # not every file system has locks
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _end_of_lines(file: FileIO) -> int:
+    """Return where the last whole line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(end - _BLOCK_BYTES, 0)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
 
 
 def _sync_folder(folder: Path) -> None:

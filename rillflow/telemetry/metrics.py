@@ -136,6 +136,12 @@ APPENDED: Final = Metric("rillflow_appended_events", Kind.COUNTER, "Events that 
 APPEND_FAILURES: Final = Metric(
     "rillflow_append_failures", Kind.COUNTER, "Appends that the store has not accepted."
 )
+ARCHIVE_FAILURES: Final = Metric(
+    "rillflow_archive_failures",
+    Kind.COUNTER,
+    "Times that retention has stopped since the archive could not be written; nothing is removed"
+    " then.",
+)
 TIMER_LATENESS: Final = Metric(
     "rillflow_timer_lateness_seconds",
     Kind.HISTOGRAM,
@@ -307,6 +313,7 @@ METRICS: Final = (
         ENGINE,
     ),
     *(SUBMIT_TO_DURABLE, CALLBACK_TO_CALL, APPEND, APPENDED, APPEND_FAILURES, TIMER_LATENESS),
+    ARCHIVE_FAILURES,
     *(HOT, TIMERS, UNANSWERED, HELD, QUEUED, SPANS),
     *(ATTEMPTS, CALL_DURATION, GATEWAY_CALLS, OPEN_CIRCUITS, DISPATCHER_CALLS),
     *(REQUESTS, REQUEST_LATENCY, ENDPOINTS, ERRORS),

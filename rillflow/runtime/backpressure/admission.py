@@ -109,16 +109,22 @@ class Admission:
         return checks[subject] if subject else ResourceCheck()
 
     async def check(
-        self, business: str, feature: str, resources: ResourceCheck, *, dedicated: bool = False
+        self,
+        business: str,
+        feature: str,
+        resources: ResourceCheck,
+        *,
+        dedicated: bool = False,
+        size_bytes: int = 0,
     ) -> None:
-        """Check a submission; its owner checks for busy functions.
+        """Check a submission with data of so many bytes; its owner checks for busy functions.
 
         The owner of a new dedicated execution knows no busy functions, so they are checked here.
 
         Raises:
             RequestError: A limit is reached (30200, 30201).
         """
-        self.room.require()
+        self.room.require(size_bytes)
         if self._checks_storage and self.is_full(self.storage_usage()):
             raise RequestError("runtime storage limit", wire_code=STORAGE_LIMIT)
         is_checked = dedicated and resources.check_type != "skip"

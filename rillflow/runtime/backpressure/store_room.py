@@ -1,14 +1,17 @@
 """The space that must stay free on the disk of a store in a file, and who is asked for it when.
 
-What is new stops first. Orders that let executions go on, and signals for those that wait, stop
-when half of the space is left. Outcomes of functions, and what ends or removes something, never
-stop, so that executions end and the operator can make room.
+What is new stops first. Orders that let executions go on, signals for those that wait, and the
+archive stop when half of the space is left. Outcomes of functions, and what ends or removes
+something, never stop, so that executions end and the operator can make room.
 
-Used by `actors/readiness.py` and `runtime/backpressure`.
+Used by `actors/readiness.py`, `actors/house_keeping.py` and `runtime/backpressure`.
 """
 
+import errno
+import os
 import shutil
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from rillflow.errors import OverloadedError
@@ -17,34 +20,43 @@ from rillflow.settings import Settings
 from rillflow.stores import sqlite_file
 
 FRESH_S: Final = 1.0
-"""For how long a reading of the free space is good."""
+"""For how long a reading of the free space is good, where there is much."""
+LEAST_FRESH_S: Final = 0.02
+"""The same where there is little: a reading takes some microseconds."""
+WRITING_BYTES_S: Final = 256 << 20
+"""So much may be written in a second, by all processes together."""
+WRITTEN_TIMES: Final = 2
+"""So many times the data of a submission is written: as its input, and in a context."""
 UNAVAILABLE: Final = 503
 PART_FOR_ORDERS: Final = 2
-"""Orders leave this part of the space free that must stay free."""
+"""Orders leave this part of the space free that must stay free, and the archive as well."""
 
 
 class StoreRoom:
     """The space that new executions leave free on the disk of a store in a file.
 
-    What runs needs it to end. A disk of another machine is not known.
+    What runs needs it to end. A disk of another machine is not known. Pages of the file that are in
+    no use count for a half of the space at most, since not everything is written to them.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """Look at the disk of the store of these settings."""
-        path = sqlite_file(settings.store_url) if settings.store_min_free_bytes else None
-        self._folder = None if path is None else path.parent
+        self._path = sqlite_file(settings.store_url) if settings.store_min_free_bytes else None
         self._least_bytes = settings.store_min_free_bytes
         self._clock = clock
         self._free_bytes: int | None = None
-        self._until_s = 0.0
+        self._unused_bytes = 0
+        self._until_s = self._unused_until_s = self._window_until_s = 0.0
+        self._taken_bytes = self._taken_before_bytes = 0
 
-    def require(self) -> None:
-        """Refuse something new where the disk has too little space.
+    def require(self, more_bytes: int = 0) -> None:
+        """Refuse something new where the disk has too little space for so many bytes more.
 
         Raises:
             OverloadedError: It has (503).
         """
-        self._require(self._least_bytes)
+        self._require(self._least_bytes, more_bytes)
+        self._taken_bytes += more_bytes
 
     def require_for_order(self) -> None:
         """Refuse an order that lets an execution go on, where the disk has much too little space.
@@ -58,8 +70,8 @@ class StoreRoom:
         """Tell whether the disk has too little space, as it was a second ago."""
         return self._is_below(self._least_bytes)
 
-    def _require(self, least_bytes: int) -> None:
-        if self._is_below(least_bytes):
+    def _require(self, least_bytes: int, more_bytes: int = 0) -> None:
+        if self._is_below(least_bytes, more_bytes):
             raise OverloadedError(
                 "the disk of the store is full: store_min_free_bytes"
                 f" ({self._least_bytes}) must stay free",
@@ -68,12 +80,69 @@ class StoreRoom:
                 http_status=UNAVAILABLE,
             )
 
-    def _is_below(self, least_bytes: int) -> bool:
-        if self._folder is None:
+    def _is_below(self, least_bytes: int, more_bytes: int = 0) -> bool:
+        if self._path is None:
             return False
         now_s = self._clock.monotonic_s()
         if now_s >= self._until_s:
-            self._until_s = now_s + FRESH_S
-            with suppress(OSError):  # the store says so itself
-                self._free_bytes = shutil.disk_usage(self._folder).free
-        return self._free_bytes is not None and self._free_bytes < least_bytes
+            self._read(self._path, now_s)
+        if self._free_bytes is None:
+            return False
+        # What was admitted in the last one or two seconds may not be written yet.
+        coming = self._taken_bytes + self._taken_before_bytes + more_bytes
+        unused = min(self._unused_bytes, least_bytes // 2)
+        return self._free_bytes + unused - WRITTEN_TIMES * coming < least_bytes
+
+    def _read(self, path: Path, now_s: float) -> None:
+        from rillflow.stores.sqlite.free_space import (  # noqa: PLC0415 - only when used
+            free_bytes,
+            unused_bytes,
+        )
+
+        if now_s >= self._window_until_s:
+            is_next = now_s < self._window_until_s + FRESH_S
+            self._taken_before_bytes = self._taken_bytes if is_next else 0
+            self._taken_bytes, self._window_until_s = 0, now_s + FRESH_S
+        with suppress(OSError):  # the store says so itself
+            self._free_bytes = free_bytes(path)
+        free = 0 if self._free_bytes is None else self._free_bytes
+        if free >= self._least_bytes:
+            self._unused_bytes = 0
+        elif now_s >= self._unused_until_s:
+            self._unused_until_s = now_s + FRESH_S
+            self._unused_bytes = unused_bytes(path)
+        ahead_s = (free - self._least_bytes) / WRITING_BYTES_S
+        self._until_s = now_s + min(max(ahead_s, LEAST_FRESH_S), FRESH_S)
+
+
+class ArchiveRoom:
+    """The space that the archive leaves free on its disk: a half of ``store_min_free_bytes``.
+
+    On the disk of a store in a file, removals need more, which write to the ``-wal`` file.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Leave what these settings say."""
+        self._store = sqlite_file(settings.store_url)
+        self._least_bytes = settings.store_min_free_bytes // PART_FOR_ORDERS
+
+    def require(self, folder: Path, more_bytes: int) -> None:
+        """Refuse to write so many bytes to a folder.
+
+        Raises:
+            OSError: Its number is ``ENOSPC``; or the folder cannot be read.
+        """
+        if self._least_bytes and self._free_bytes(folder) - more_bytes < self._least_bytes:
+            raise OSError(
+                errno.ENOSPC,
+                f"{os.strerror(errno.ENOSPC)}: the archive leaves a half of store_min_free_bytes"
+                f" ({self._least_bytes}) free",
+                str(folder),
+            )
+
+    def _free_bytes(self, folder: Path) -> int:
+        if self._store is None or folder.stat().st_dev != self._store.parent.stat().st_dev:
+            return shutil.disk_usage(folder).free
+        from rillflow.stores.sqlite.free_space import free_bytes  # noqa: PLC0415 - only when used
+
+        return free_bytes(self._store)

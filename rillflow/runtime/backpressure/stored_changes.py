@@ -77,7 +77,7 @@ class StoredChanges:
         Raises:
             OverloadedError: The disk has too little space (503), or its quota is reached (429).
         """
-        self._room.require()
+        self._room.require(size_bytes)
         await self._quotas.take(business, size_bytes)
 
     async def admit_order(self, business: str, event: Event) -> None:

@@ -163,6 +163,7 @@ class GroupSubmissions(Submissions):
         self, kind: Plain, asked: SubmissionRequest, at_ms: int | None, suits: Suits | None
     ) -> Submission:
         options, data = asked.options, asked.data
+        self.admission.room.require(len(data))
         uid = self._caller_uid if options.uid is None else options.uid
         document = json_object(data)
         key = options.idempotency_key

@@ -266,7 +266,9 @@ class Submissions:
             await _check_schema(found.business, ready.schema, document, len(data))
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
-        await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
+        await self.admission.check(
+            found.business, found.feature, check, dedicated=dedicated, size_bytes=len(data)
+        )
         event = self._event(found, data, options, dedicated=dedicated, uid=uid)
         submission = self._submission(found, event, check, options.idempotency_key, digest)
         deliver = send or self._executions.call

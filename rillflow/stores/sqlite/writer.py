@@ -34,6 +34,8 @@ WAL_MAX_BYTES: Final = 64 * 1024 * 1024
 
 _COMMITS_BETWEEN_CHECKPOINTS: Final = 32
 """As many groups of commits under load write some 1,000 pages."""
+_BYTES_BETWEEN_CHECKPOINTS: Final = 8 * 1024 * 1024
+"""Large ones write more, by which the ``-wal`` file grows."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 
 
@@ -74,6 +76,7 @@ class SqliteWriter:
         self._wal_max_bytes = wal_max_bytes
         self._gate = WriteGate(path, gives_way=gives_way)
         self._commits = 0
+        self._wal_bytes = 0
         self._totals = Totals()
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._order: CommitOrder[_Ticket] = CommitOrder()
@@ -223,13 +226,20 @@ class SqliteWriter:
         emptied, as far as readers allow.
         """
         self._commits += 1
-        if self._commits % _COMMITS_BETWEEN_CHECKPOINTS or self._connection is None:
+        if self._connection is None:
             return
-        with suppress(OSError, sqlite3.Error), self._gate.held():
-            if self._wal.stat().st_size > self._wal_max_bytes:
-                truncate_wal(self._connection)
-            else:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with suppress(OSError, sqlite3.Error):
+            wal_bytes = self._wal.stat().st_size
+            has_grown = wal_bytes >= self._wal_bytes + _BYTES_BETWEEN_CHECKPOINTS
+            if self._commits % _COMMITS_BETWEEN_CHECKPOINTS and not has_grown:
+                self._wal_bytes = min(self._wal_bytes, wal_bytes)
+                return
+            self._wal_bytes = wal_bytes
+            with self._gate.held():
+                if wal_bytes > self._wal_max_bytes:
+                    truncate_wal(self._connection)
+                else:
+                    self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
