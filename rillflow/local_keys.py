@@ -131,10 +131,14 @@ class Announcement:
             _replace(self._note, encode_json(self._content))
             _replace(self.page, _PAGE.format(address=escape(self._address)).encode())
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                full = f"the disk of {self.page.parent} or {self._note.parent} is full"
-                raise StackError(f"{full}; make room there, and start again") from error
-            raise StackError(f"programs here would not find the key: {error}") from error
+            raise StackError(self.why_not_made(error)) from error
+
+    def why_not_made(self, error: OSError) -> str:
+        """Return a sentence about why they cannot be written."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            folders = f"{self.page.parent} or {self._note.parent}"
+            return f"the disk of {folders} is full; make room there, and start again"
+        return f"programs here would not find the key: {error}"
 
     def withdraw(self) -> None:
         """Remove both, unless another stack has come since."""

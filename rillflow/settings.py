@@ -109,7 +109,9 @@ class Settings(BaseSettings):
     """URL of the store, which may contain a password; None is an SQLite file in ``data_dir``."""
     store_min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
     """Space of the disk of an SQLite store that new executions, definitions, rules and triggers
-    leave free; they are answered 503, and what runs goes on. Orders leave a half of it free."""
+    leave free, beyond 64 MiB for the ``-wal`` file; they are answered 503, and what runs goes on.
+    Orders leave a half of it free, and so does the archive. Pages of the file that are in no use
+    count, for a half of it."""
     namespace: str = "rillflow"
     """Ray namespace of the actors."""
     take_over: str = ""
@@ -144,7 +146,8 @@ class Settings(BaseSettings):
     keep_finished_count: Limit[Annotated[int, Field(ge=0)]] = None
     """How many ended executions are kept; ``forever`` sets no limit."""
     archive_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
-    """Folder in which each execution is archived as a line of JSON before its removal."""
+    """Folder in which each execution is archived as a line of JSON before its removal. It leaves a
+    half of ``store_min_free_bytes`` free on its disk; below that nothing is removed."""
     artifact_store: Annotated[str | None, Field(repr=False)] = None
     """URL of the store of artifacts, as fsspec has it; None is a folder in ``data_dir``."""
     artifact_max_bytes: Annotated[int, Field(ge=1)] = 1024 * MEBIBYTE

@@ -21,7 +21,6 @@ from rillflow.actors.directory import (
     RayExecutions,
     find_actor,
 )
-from rillflow.actors.house_keeping import retention_of
 from rillflow.actors.names import (
     CONTROLLER_ACTOR,
     dedicated_actor_name,
@@ -39,6 +38,7 @@ from rillflow.actors.ray_context import (
     is_held_by_another,
     on_the_machine_of_the_store,
 )
+from rillflow.actors.stack_retention import retention_of
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.ports.cluster import ActorReport, encode_description

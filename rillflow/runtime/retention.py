@@ -4,7 +4,7 @@ Old entries of the audit are removed, too.
 
 Execution actors run it for their partitions.
 
-Used by `actors/house_keeping.py`.
+Used by `actors/stack_retention.py`.
 """
 
 import asyncio
@@ -91,8 +91,10 @@ class Retention:
         audit: Audit | None = None,
         keep_audit_s: float | None = None,
         meters: Meters | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self.archive_error = ""
+        self._most_bytes = most_bytes
         self._archive_failures = (meters or Meters("")).counter(metrics.ARCHIVE_FAILURES)
         self._journal = journal
         self._audit = audit
@@ -212,7 +214,7 @@ class Retention:
             else:
                 waiting.append(summary)
                 lines += [line] if line else []
-            if number < len(found) and sum(map(len, lines)) <= MOST_BYTES:
+            if number < len(found) and sum(map(len, lines)) <= self._most_bytes:
                 continue
             try:
                 if lines:

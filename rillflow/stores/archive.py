@@ -2,7 +2,7 @@
 
 Retention writes to it before it removes executions; nothing reads it.
 
-Used by `actors/house_keeping.py` and `runtime/retention.py`.
+Used by `actors/stack_retention.py` and `runtime/retention.py`.
 """
 
 import asyncio

@@ -2,7 +2,8 @@
 
 A meter is a dictionary by the values of labels. It belongs to one event loop, so nothing is locked.
 Names that come from outside (workflows, hosts, codes) are bounded by ``BoundedNames``: the first so
-many are counted apart, all others together. So a series never changes its meaning.
+many are counted apart, all others together. So a series never changes its meaning. A workspace has
+a half of the names that others leave, so that those of one that comes later are counted apart too.
 
 Used by `actors`, `runtime` and `serve`.
 """
@@ -16,11 +17,11 @@ from rillflow.telemetry.metrics import OTHER, Kind, Metric
 from rillflow.telemetry.profile import Profile
 from rillflow.telemetry.states import Labels, MetricState, ProcessState
 
-MOST_WORKFLOWS: Final = 200
-MOST_HOSTS: Final = 100
-MOST_CODES: Final = 50
-MOST_TASKS: Final = 200
-"""How many names of a label a process counts apart."""
+MOST_WORKFLOWS: Final = 400
+MOST_HOSTS: Final = 200
+MOST_CODES: Final = 100
+MOST_TASKS: Final = 400
+"""How many names of a label a process counts apart; the first workspace has a half of them."""
 LONGEST_NAME: Final = 200
 WINDOW_S: Final = 60.0
 """The largest observation is that of a window, and of the one before."""
@@ -29,21 +30,29 @@ LARGEST: Final = "_max"
 
 
 class BoundedNames:
-    """The names of one label that are counted apart: the first ``most``."""
+    """The names of one label that are counted apart: ``most``, by who had them first.
 
-    __slots__ = ("_most", "_shown")
+    A workspace has a half of those that the others have left, and one at least while there are
+    any.
+    """
+
+    __slots__ = ("_most", "_of_workspaces", "_shown")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._shown: dict[str, str] = {}
+        self._of_workspaces: dict[str, int] = {}
 
-    def shown(self, name: str) -> str:
+    def shown(self, name: str, workspace: str) -> str:
         """Return the value of the label for a name, which is kept from now on."""
         found = self._shown.get(name)
         if found is not None:
             return found
-        if len(self._shown) >= self._most or len(name) > LONGEST_NAME:
+        own = self._of_workspaces.get(workspace, 0)
+        left = self._most - len(self._shown) + own
+        if own >= (left + 1) // 2 or len(name) > LONGEST_NAME:
             return OTHER
+        self._of_workspaces[workspace] = own + 1
         # Whatever a function has sent must not keep the text of all metrics from being encoded.
         shown = self._shown[name] = name.encode(errors="replace").decode()
         return shown

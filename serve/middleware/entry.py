@@ -32,6 +32,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import OverloadedError, RequestError, RillflowError
+from rillflow.ids import workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.access import digest_of
 from rillflow.settings import Settings
@@ -141,8 +142,10 @@ class RequestMeters:
         query: bytes = scope.get("query_string", b"")
         named = _WORKFLOW.search(query)
         name = metrics.OTHER if named is None else f"{named[1].decode()}:{named[2].decode()}"
-        does_exist = is_well and path in STEPS
-        shown = self._workflows.shown(name) if does_exist else self._workflows.known(name)
+        if is_well and path in STEPS:  # then it exists
+            shown = self._workflows.shown(name, workspace_of(name))
+        else:
+            shown = self._workflows.known(name)
         if not is_well:
             self._note_error(shown, status)
         if path not in HOT:

@@ -308,6 +308,22 @@ async def test_the_wal_is_emptied_once_no_reader_needs_it(path: Path) -> None:
     assert limit_bytes < WAL_KEPT_BYTES
 
 
+async def test_large_commits_do_not_make_the_wal_long(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    writer = SqliteWriter(path)
+    writer.start()
+    longest = 0
+    try:
+        for number in range(24):
+            await writer.do(partial(put_payload, number, os.urandom(4 << 20)))
+            longest = max(longest, wal_path(path).stat().st_size)
+    finally:
+        writer.stop()
+        await store.close()
+    assert longest < 2 * WAL_KEPT_BYTES
+
+
 async def test_a_backup_of_a_store_in_use_is_complete_by_itself(
     store: SqliteStore, path: Path, tmp_path: Path
 ) -> None:

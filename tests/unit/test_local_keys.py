@@ -1,6 +1,8 @@
 """The key of ``rillflow up --key`` is found by its user's programs here, and by nobody else."""
 
+import errno
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -248,3 +250,32 @@ def test_a_key_of_few_characters_can_be_guessed_and_the_message_does_not_repeat_
     told = guessable_keys(Settings(api_key=short, callback_keys=(long, short), auth_secret=short))
     assert list(told) == ["api_key", "callback_keys", "auth_secret"]
     assert short not in str(told)
+
+
+def test_drafts_of_starts_that_have_died_are_removed(tmp_path: Path, state: Path) -> None:
+    data = tmp_path / "data"
+    announced(tmp_path)
+    left = [data / f"open.html.{'0a' * 8}", state / f"{NOTE}.{'0a' * 8}"]
+    kept = [data / "open.html.mine", data / "notes", data / KEY_FILE]
+    for path in (*left, *kept[:2]):
+        path.touch()
+    announced(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+
+
+def test_what_cannot_be_written_is_told_and_leaves_no_drafts(tmp_path: Path) -> None:
+    announcement, _ = announced(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(StackError, match=r"would not find the key: .*too large"):
+            announcement.make()
+        with pytest.raises(StackError, match="cannot be made"):
+            kept_key(tmp_path / "other")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "other"])
+    full = announcement.why_not_made(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert full.endswith("is full; make room there, and start again")

@@ -24,27 +24,36 @@ def test_a_metric_has_one_row_and_tells_its_unit() -> None:
 
 
 def test_the_first_names_are_counted_apart_for_ever_and_all_others_together() -> None:
-    names = BoundedNames(2)
-    assert [names.shown(each) for each in ("a", "b", "c", "a", "d", "b")] == [
+    names = BoundedNames(4)
+    assert [names.shown(each, "w") for each in ("a", "b", "c", "a", "d", "b")] == [
         *("a", "b", OTHER, "a", OTHER, "b")
     ]
     assert (names.known("a"), names.known("e")) == ("a", OTHER)
-    assert names.shown("x" * 1000) == OTHER
+    assert names.shown("x" * 1000, "v") == OTHER
+
+
+def test_a_workspace_with_many_names_leaves_a_half_to_those_that_come_later() -> None:
+    names = BoundedNames(16)
+    for workspace, most in (("a", 8), ("b", 4), ("c", 2), ("d", 1), ("e", 1)):
+        shown = [names.shown(f"{workspace}:{number}", workspace) for number in range(20)]
+        assert len(set(shown) - {OTHER}) == most, workspace
+    assert names.shown("f:0", "f") == OTHER, "as many as may be are there"
+    assert names.shown("a:0", "f") == "a:0", "what is counted apart is so for all"
 
 
 def test_ten_thousand_workflows_are_two_hundred_series() -> None:
     meters = Meters("p")
     counter = meters.counter(metrics.SUBMISSIONS)
     for number in range(10_000):
-        counter.add((meters.workflows.shown(f"b:f{number}"), "client"))
+        counter.add((meters.workflows.shown(f"b:f{number}", "b"), "client"))
     [state] = meters.state().metrics
-    assert len(state.values) == MOST_WORKFLOWS + 1
+    assert len(state.values) == MOST_WORKFLOWS // 2 + 1
     assert sum(value for _, [value] in state.values) == 10_000
 
 
 def test_a_name_that_is_no_text_keeps_no_metric_from_being_sent() -> None:
     meters = Meters("p")
-    meters.counter(metrics.TASK_CODES).add(("b:f", BoundedNames(5).shown('\ud800\n"')))
+    meters.counter(metrics.TASK_CODES).add(("b:f", BoundedNames(5).shown('\ud800\n"', "b")))
     [state] = decode_states(encode_states([meters.state()]))
     assert state.metrics[0].values == [(("b:f", '?\n"'), [1])]
 

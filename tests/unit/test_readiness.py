@@ -9,18 +9,22 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
 
+from rillflow.actors.execution_actor import _reasons
 from rillflow.actors.readiness import (
     CONTROLLER_GONE,
     OTHER_STORE,
     RAYLET_GONE,
     ControllerCheck,
     GcsCheck,
+    _health_of,
     _warnings,
+    _warnings_of,
     full_store,
     raylet_check,
     runs,
@@ -29,6 +33,8 @@ from rillflow.errors import StoreError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.readiness import (
+    ARCHIVE_NOT_WRITTEN,
+    CALLBACKS_UNREACHABLE,
     STORE_FULL,
     STORE_REFUSES_WRITES,
     STORE_UNREADABLE,
@@ -189,6 +195,26 @@ async def test_a_disk_with_too_little_space_is_a_warning(tmp_path: Path) -> None
         assert await full_store(settings, SystemClock()).ask() == ()
     codes = [check.silent.code for check in _warnings(full)]
     assert STORE_FULL.code in codes
+
+
+async def test_an_archive_that_is_not_written_is_a_warning_of_an_owner() -> None:
+    retention = SimpleNamespace(archive_error="")
+    health = SimpleNamespace(reasons=lambda: [STORE_REFUSES_WRITES])
+    owner: Any = SimpleNamespace(_unreachable="http://here", _retention=retention, _health=health)
+
+    class Owner:
+        async def call(self, _: bytes) -> bytes:
+            return encode_reasons(_reasons(owner))
+
+    peer: Any = Owner()
+    assert await _warnings_of(peer)() == [CALLBACKS_UNREACHABLE]
+    retention.archive_error = "No space left on device"
+    assert await _warnings_of(peer)() == [CALLBACKS_UNREACHABLE, ARCHIVE_NOT_WRITTEN]
+    owner._unreachable = ""
+    assert await _warnings_of(peer)() == [ARCHIVE_NOT_WRITTEN]
+    assert await _health_of(peer)() == [STORE_REFUSES_WRITES]
+    owner._retention = None
+    assert await _warnings_of(peer)() == []
 
 
 async def test_a_warning_is_told_apart_and_keeps_nothing_from_being_ready() -> None:

@@ -1,6 +1,7 @@
 """Ended executions are kept as long, and as many, as the settings say; then they are archived."""
 
 import asyncio
+import errno
 import io
 import json
 import uuid
@@ -31,6 +32,8 @@ from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.archive import Archive
 from rillflow.stores.memory.store import MemoryStore
+from rillflow.telemetry.meters import Meters
+from rillflow.telemetry.metrics import ARCHIVE_FAILURES
 from tests.loopback import NOW_MS, ManualClock
 
 DAY_S = 86_400
@@ -135,6 +138,7 @@ class House:
         keep_count: int | None = None,
         archive: Lines | None = None,
         artifacts: ArtifactStore | None = None,
+        **others: Any,
     ) -> Retention:
         return Retention(
             self.store,
@@ -143,6 +147,7 @@ class House:
             keep_count=keep_count,
             archive=archive,
             artifacts=artifacts,
+            **others,
         )
 
 
@@ -302,9 +307,85 @@ async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Pat
     house.clock.forward(DAY_S)
     (tmp_path / "taken").touch()
     retention = house.retention(keep_s=60, archive=Archive(tmp_path / "taken"))
-    with pytest.raises(OSError, match="taken"):
-        await retention.sweep()
+    assert await retention.sweep() == 0
+    assert "taken" in retention.archive_error
     assert await house.stored() == {execution_id}
+    (tmp_path / "taken").unlink()
+    assert await retention.sweep() == 1
+    assert retention.archive_error == ""
+
+
+class FullArchive:
+    """An archive that has room for some appends."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.lines: list[bytes] = []
+
+    async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
+        if not self.room:
+            raise OSError(errno.ENOSPC, f"no room for {len(lines)} lines at {at_ms}")
+        self.room -= 1
+        self.lines += lines
+
+
+async def test_a_full_archive_keeps_the_rest_in_the_store_and_goes_on_when_it_has_room(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = await house.work(5)
+    house.clock.forward(DAY_S)
+    archive, meters = FullArchive(2), Meters("owner")
+    # Each line is an append of its own.
+    retention = house.retention(
+        keep_s=60, keep_count=0, archive=archive, meters=meters, most_bytes=0
+    )
+    for removed in (2, 0):
+        assert await retention.sweep() == removed
+        assert "no room" in retention.archive_error
+        assert await house.stored() == set(ids[2:])
+    assert [record.message for record in caplog.records].count("archive_not_written") == 1
+    assert failures_in(meters) == 2
+    archive.room = 5
+    assert await retention.sweep() == 3
+    assert retention.archive_error == ""
+    assert [json.loads(line)["execution_id"] for line in archive.lines] == ids
+    assert [record.message for record in caplog.records].count("archive_written_again") == 1
+
+
+def failures_in(meters: Meters) -> float:
+    """Return how often retention has told that the archive was not written."""
+    [[[_, [number]]]] = [
+        each.values for each in meters.state().metrics if each.name == ARCHIVE_FAILURES.name
+    ]
+    return number
+
+
+async def test_a_full_archive_keeps_no_artifact_and_no_audit_from_being_removed(
+    house: House,
+) -> None:
+    await house.work()
+    house.clock.forward(DAY_S)
+    store, trimmed = ArtifactStore("memory://x", max_bytes=1, execution_max_bytes=1), Trimmed()
+    retention = house.retention(
+        keep_s=60, archive=FullArchive(0), artifacts=store, audit=trimmed, keep_audit_s=60
+    )
+    sweeping = asyncio.create_task(retention.run())
+    async with asyncio.timeout(60):
+        await trimmed.asked.wait()
+    assert retention.archive_error
+    sweeping.cancel()
+
+
+class Trimmed:
+    """An audit without entries, that tells whether it was trimmed."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def trim_audit(self, *, before_ms: int, limit: int) -> int:
+        assert min(before_ms, limit) > 0
+        self.asked.set()
+        return 0
 
 
 async def test_what_cannot_be_archived_is_told_once_and_does_not_stop_the_others(
@@ -325,16 +406,6 @@ async def test_what_cannot_be_archived_is_told_once_and_does_not_stop_the_others
     house.store.damaged = set()
     assert await house.stored() == set(ids[: MOST_AT_ONCE + 1])
     assert await retention.sweep() == MOST_AT_ONCE + 1
-
-
-async def test_the_rest_of_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:
-    archive = Archive(tmp_path)
-    await archive.append([b'{"n": 1}'], at_ms=NOW_MS)
-    [file] = tmp_path.iterdir()  # noqa: ASYNC240 - nothing else waits
-    with file.open("ab") as torn:
-        torn.write(b'{"n": 2')
-    await archive.append([b'{"n": 3}'], at_ms=NOW_MS)
-    assert file.read_bytes().split(b"\n") == [b'{"n": 1}', b'{"n": 2', b'{"n": 3}', b""]
 
 
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:

@@ -4,20 +4,24 @@ What is new stops first. Orders that let executions go on, signals for those tha
 archive stop when half of the space is left. Outcomes of functions, and what ends or removes
 something, never stop, so that executions end and the operator can make room.
 
-Used by `actors/readiness.py`, `actors/house_keeping.py` and `runtime/backpressure`.
+Used by `actors/readiness.py`, `actors/stack_retention.py` and `runtime/backpressure`.
 """
 
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rillflow.errors import OverloadedError
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
 from rillflow.stores import sqlite_file
+
+if TYPE_CHECKING:
+    from rillflow.stores.sqlite.file_space import FileSpace
 
 FRESH_S: Final = 1.0
 """For how long a reading of the free space is good, where there is much."""
@@ -32,6 +36,15 @@ PART_FOR_ORDERS: Final = 2
 """Orders leave this part of the space free that must stay free, and the archive as well."""
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the free space of the disk of a folder.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return shutil.disk_usage(folder).free
+
+
 class StoreRoom:
     """The space that new executions leave free on the disk of a store in a file.
 
@@ -39,9 +52,11 @@ class StoreRoom:
     no use count for a half of the space at most, since not everything is written to them.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        """Look at the disk of the store of these settings."""
-        self._path = sqlite_file(settings.store_url) if settings.store_min_free_bytes else None
+    def __init__(
+        self, settings: Settings, clock: Clock, free_of: Callable[[Path], int] = free_bytes
+    ) -> None:
+        """Look at the disk of the store of these settings, whose space ``free_of`` returns."""
+        self._space = _space(settings, free_of) if settings.store_min_free_bytes else None
         self._least_bytes = settings.store_min_free_bytes
         self._clock = clock
         self._free_bytes: int | None = None
@@ -81,11 +96,11 @@ class StoreRoom:
             )
 
     def _is_below(self, least_bytes: int, more_bytes: int = 0) -> bool:
-        if self._path is None:
+        if self._space is None:
             return False
         now_s = self._clock.monotonic_s()
         if now_s >= self._until_s:
-            self._read(self._path, now_s)
+            self._read(self._space, now_s)
         if self._free_bytes is None:
             return False
         # What was admitted in the last one or two seconds may not be written yet.
@@ -93,24 +108,19 @@ class StoreRoom:
         unused = min(self._unused_bytes, least_bytes // 2)
         return self._free_bytes + unused - WRITTEN_TIMES * coming < least_bytes
 
-    def _read(self, path: Path, now_s: float) -> None:
-        from rillflow.stores.sqlite.free_space import (  # noqa: PLC0415 - only when used
-            free_bytes,
-            unused_bytes,
-        )
-
+    def _read(self, space: "FileSpace", now_s: float) -> None:
         if now_s >= self._window_until_s:
             is_next = now_s < self._window_until_s + FRESH_S
             self._taken_before_bytes = self._taken_bytes if is_next else 0
             self._taken_bytes, self._window_until_s = 0, now_s + FRESH_S
         with suppress(OSError):  # the store says so itself
-            self._free_bytes = free_bytes(path)
+            self._free_bytes = space.disk_bytes()
         free = 0 if self._free_bytes is None else self._free_bytes
         if free >= self._least_bytes:
             self._unused_bytes = 0
         elif now_s >= self._unused_until_s:
             self._unused_until_s = now_s + FRESH_S
-            self._unused_bytes = unused_bytes(path)
+            self._unused_bytes = space.unused_bytes()
         ahead_s = (free - self._least_bytes) / WRITING_BYTES_S
         self._until_s = now_s + min(max(ahead_s, LEAST_FRESH_S), FRESH_S)
 
@@ -121,9 +131,10 @@ class ArchiveRoom:
     On the disk of a store in a file, removals need more, which write to the ``-wal`` file.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Leave what these settings say."""
-        self._store = sqlite_file(settings.store_url)
+    def __init__(self, settings: Settings, free_of: Callable[[Path], int] = free_bytes) -> None:
+        """Leave what these settings say of a disk, whose space ``free_of`` returns."""
+        self._store = _space(settings, free_of)
+        self._free_of = free_of
         self._least_bytes = settings.store_min_free_bytes // PART_FOR_ORDERS
 
     def require(self, folder: Path, more_bytes: int) -> None:
@@ -141,8 +152,17 @@ class ArchiveRoom:
             )
 
     def _free_bytes(self, folder: Path) -> int:
-        if self._store is None or folder.stat().st_dev != self._store.parent.stat().st_dev:
-            return shutil.disk_usage(folder).free
-        from rillflow.stores.sqlite.free_space import free_bytes  # noqa: PLC0415 - only when used
+        store = self._store
+        if store is not None and folder.stat().st_dev == store.path.parent.stat().st_dev:
+            return store.disk_bytes()
+        return self._free_of(folder)
 
-        return free_bytes(self._store)
+
+def _space(settings: Settings, free_of: Callable[[Path], int]) -> "FileSpace | None":
+    """Return the space of the file of a store; None where it is in no file."""
+    path = sqlite_file(settings.store_url)
+    if path is None:
+        return None
+    from rillflow.stores.sqlite.file_space import FileSpace  # noqa: PLC0415 - only when used
+
+    return FileSpace(path, free_of)

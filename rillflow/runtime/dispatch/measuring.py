@@ -9,6 +9,7 @@ from typing import Final
 
 from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway
 from rillflow.gateways.limits.waiting_call import TurnGateway, WaitingCall
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState, failed
 from rillflow.telemetry import metrics
@@ -106,7 +107,7 @@ class MeasuredGateway:
 
     def _note(self, request: DispatchRequest, began_s: float, answer: DispatchAnswer) -> None:
         address = request.resource_name
-        host = self._hosts.get(address) or self._remembered(address)
+        host = self._hosts.get(address) or self._remembered(address, request.execution_id)
         taken_s, is_well = self._now_s() - began_s, answer.error is None
         self._duration.observe(taken_s, (host,))
         self._attempts.add((host, "success" if is_well else "failure"))
@@ -117,10 +118,12 @@ class MeasuredGateway:
         """Release the connections."""
         await self._gateway.close()
 
-    def _remembered(self, address: str) -> str:
-        if len(self._hosts) >= MOST_ADDRESSES:
-            self._hosts.clear()
-        host = self._hosts[address] = self._names.shown(host_of(address))
+    def _remembered(self, address: str, execution_id: ExecutionId) -> str:
+        host = self._names.shown(host_of(address), workspace_of(execution_id))
+        if host != OTHER:  # of another workspace it may have a name
+            if len(self._hosts) >= MOST_ADDRESSES:
+                self._hosts.clear()
+            self._hosts[address] = host
         return host
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from rillflow.core.commands import Announce, Command, DispatchTask
 from rillflow.core.state import InvokeMsg, TaskState
-from rillflow.ids import ExecutionId, workflow_of
+from rillflow.ids import ExecutionId, workflow_of, workspace_of
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.store import NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -97,8 +97,10 @@ class OwnerMeters:
 
     def failed(self, execution_id: ExecutionId, error: Exception) -> None:
         """Count an unexpected failure to handle an execution."""
-        workflow = self._workflows.shown(workflow_of(execution_id))
-        self._errors.add((workflow, SERVER, self._codes.shown(type(error).__name__)))
+        name, workspace = workflow_of(execution_id), workspace_of(execution_id)
+        workflow = self._workflows.shown(name, workspace)
+        code = self._codes.shown(type(error).__name__, workspace)
+        self._errors.add((workflow, SERVER, code))
 
     def append_failed(self) -> None:
         """Note an append that was not written."""
@@ -139,7 +141,7 @@ class OwnerMeters:
         name = execution_id.partition("_c_")[0]
         found = self._series.get(name)
         if found is None:
-            workflow = self._workflows.shown(name)
+            workflow = self._workflows.shown(name, workspace_of(execution_id))
             found = self._series.get(workflow)
             if found is None:
                 found = self._series[workflow] = _WorkflowMeters(workflow)
@@ -189,12 +191,13 @@ class OwnerMeters:
         if run is not None:
             run.add(run_s)
             if self._measures_single:
-                self._note_single(task, series.workflow, category, taken_s, at_ms)
+                self._note_single(execution, task, (series.workflow, category), taken_s, at_ms)
         if self._profile is not None:
             self._profile.note(COMPLETE, f"{category}_{series.workflow}", taken_s)
         code = task.invoke.code
         if code is not None and not ends.is_success:
-            self._task_codes.add((series.workflow, self._codes.shown(code)))
+            workspace = workspace_of(execution.state.execution_id)
+            self._task_codes.add((series.workflow, self._codes.shown(code, workspace)))
 
     def _note_execution(
         self, execution: ActiveExecution, workflow: str, kind: str, at_ms: int
@@ -221,10 +224,18 @@ class OwnerMeters:
         return found
 
     def _note_single(
-        self, task: TaskState, workflow: str, category: str, taken_s: float, at_ms: int
+        self,
+        execution: ActiveExecution,
+        task: TaskState,
+        of: tuple[str, str],
+        taken_s: float,
+        at_ms: int,
     ) -> None:
-        """Note a task by its name, where that is wanted."""
-        name = self._names.shown(f"{workflow}/{task.base}").removeprefix(f"{workflow}/")
+        """Note a task of a workflow and a category by its name, where that is wanted."""
+        workflow, category = of
+        workspace = workspace_of(execution.state.execution_id)
+        shown = self._names.shown(f"{workflow}/{task.base}", workspace)
+        name = shown.removeprefix(f"{workflow}/")
         infos = task.invoke.time_infos
         if self._measured.by_name:
             self._named.observe((workflow, name, "complete"), taken_s)
