@@ -19,7 +19,7 @@ from rillflow.runtime.backpressure.store_room import (
     StoreRoom,
 )
 from rillflow.settings import Settings
-from rillflow.stores.sqlite.file_space import FileSpace
+from rillflow.stores.sqlite.file_space import unused_bytes
 from rillflow.stores.sqlite.file_use import wal_path
 from rillflow.stores.sqlite.writer import WAL_MAX_BYTES
 from tests.loopback import ManualClock
@@ -48,7 +48,7 @@ class Disk:
         return self.free
 
     def unused(self) -> int:
-        return FileSpace(self.store, self.free_of).unused_bytes()
+        return unused_bytes(self.store)
 
     def refuses(self, more_bytes: int = 0) -> bool:
         try:

@@ -12,16 +12,14 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rillflow.errors import OverloadedError
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
 from rillflow.stores import sqlite_file
-
-if TYPE_CHECKING:
-    from rillflow.stores.sqlite.file_space import FileSpace
 
 FRESH_S: Final = 1.0
 """For how long a reading of the free space is good, where there is much."""
@@ -108,7 +106,7 @@ class StoreRoom:
         unused = min(self._unused_bytes, least_bytes // 2)
         return self._free_bytes + unused - WRITTEN_TIMES * coming < least_bytes
 
-    def _read(self, space: "FileSpace", now_s: float) -> None:
+    def _read(self, space: "_Space", now_s: float) -> None:
         if now_s >= self._window_until_s:
             is_next = now_s < self._window_until_s + FRESH_S
             self._taken_before_bytes = self._taken_bytes if is_next else 0
@@ -153,16 +151,40 @@ class ArchiveRoom:
 
     def _free_bytes(self, folder: Path) -> int:
         store = self._store
-        if store is not None and folder.stat().st_dev == store.path.parent.stat().st_dev:
+        if store is not None and folder.stat().st_dev == store.folder.stat().st_dev:
             return store.disk_bytes()
         return self._free_of(folder)
 
 
-def _space(settings: Settings, free_of: Callable[[Path], int]) -> "FileSpace | None":
+class _Space:
+    """The space of the file of a store: on its disk, and in the file."""
+
+    def __init__(self, path: Path, free_of: Callable[[Path], int]) -> None:
+        from rillflow.stores.sqlite.file_space import unused_bytes  # noqa: PLC0415 - only when used
+        from rillflow.stores.sqlite.file_use import wal_path  # noqa: PLC0415 - only when used
+        from rillflow.stores.sqlite.writer import WAL_MAX_BYTES  # noqa: PLC0415 - only when used
+
+        self.folder = path.parent
+        self.unused_bytes = partial(unused_bytes, path)
+        self._wal, self._wal_bytes = wal_path(path), WAL_MAX_BYTES
+        self._free_of = free_of
+
+    def disk_bytes(self) -> int:
+        """Return the free space of the disk beyond what the ``-wal`` file needs.
+
+        That file may grow to a length, and what it has goes into the database, which grows by as
+        much at most. What is left may be negative.
+
+        Raises:
+            OSError: The disk cannot be read.
+        """
+        wal_bytes = 0
+        with suppress(FileNotFoundError):
+            wal_bytes = self._wal.stat().st_size
+        return self._free_of(self.folder) - max(self._wal_bytes, wal_bytes)
+
+
+def _space(settings: Settings, free_of: Callable[[Path], int]) -> _Space | None:
     """Return the space of the file of a store; None where it is in no file."""
     path = sqlite_file(settings.store_url)
-    if path is None:
-        return None
-    from rillflow.stores.sqlite.file_space import FileSpace  # noqa: PLC0415 - only when used
-
-    return FileSpace(path, free_of)
+    return None if path is None else _Space(path, free_of)
