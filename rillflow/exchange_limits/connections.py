@@ -1,6 +1,7 @@
 """Connections of httpx that keep the limits of the exchanges that are made over them.
 
-Used by `client/ended_executions.py`, `client/http_transport/transport.py` and `functions`.
+Used by `client/ended_executions.py`, `client/http_transport/transport.py`,
+`functions` and `serve/stack/standalone.py`.
 """
 
 from typing import Any, Final, TypeVar

@@ -4,8 +4,8 @@ The time-outs of httpx are for each read, so a server that sends a byte of a hea
 a trailer now and then, or interim answers (1xx) one after the other, is waited for without an end.
 Here each read and write of a connection has what is left of the time of its whole exchange.
 
-Used by `client/ended_executions.py`, `client/http_transport/transport.py`, `exchange_limits` and
-`functions`.
+Used by `client/ended_executions.py`, `client/http_transport/transport.py`, `exchange_limits`,
+`functions` and `serve/stack/standalone.py`.
 """
 
 import time

@@ -4,7 +4,6 @@ This module imports no Ray, because Ray reads the environment at import.
 """
 
 import asyncio
-import http.client
 import importlib
 import logging
 import os
@@ -18,7 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import httpx
+
 from rillflow.errors import StackError, StoreError
+from rillflow.exchange_limits.connections import with_limits
+from rillflow.exchange_limits.limit import limited_exchange
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.haproxy.start import haproxy_binary
@@ -271,25 +274,29 @@ def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def is_ready(host: str, port: int, *, is_tls: bool = False) -> bool:
-    """Tell whether the HTTP API answers that it is ready."""
-    connection = _connection(_reachable(host), port, is_tls=is_tls)
+def is_ready(host: str, port: int, *, is_tls: bool = False, answer_s: float = ANSWER_S) -> bool:
+    """Tell whether the HTTP API answers that it is ready, within a time."""
+    shown = _reachable(host)
+    authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+    url = f"{'https' if is_tls else 'http'}://{authority}/readyz"
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        with (
+            with_limits(
+                httpx.Client(timeout=answer_s, trust_env=False, verify=_unchecked())
+            ) as http,
+            limited_exchange(answer_s),
+            http.stream("GET", url) as response,
+        ):
+            return response.status_code == 200
+    except httpx.HTTPError:
         return False
-    finally:
-        connection.close()
 
 
-def _connection(host: str, port: int, *, is_tls: bool) -> http.client.HTTPConnection:
-    if not is_tls:
-        return http.client.HTTPConnection(host, port, timeout=ANSWER_S)
-    context = ssl.create_default_context()
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the name is that of another address than loopback
     context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, timeout=ANSWER_S, context=context)
+    return context
 
 
 def _reachable(host: str) -> str:

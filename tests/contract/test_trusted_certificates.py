@@ -15,6 +15,7 @@ from rillflow.client.http_transport.transport import HttpTransport
 from rillflow.errors import ArtifactLostError, UnreachableError
 from rillflow.functions.artifacts import ServerArtifacts
 from rillflow.functions.deliveries import Deliveries
+from serve.stack.standalone import is_ready
 from tests.certificates import Pair, certificate
 
 
@@ -106,3 +107,14 @@ async def test_functions_report_to_a_server_that_the_environment_has_them_trust(
         with pytest.raises(ArtifactLostError):  # what the server has is another one
             await asyncio.to_thread(artifacts.open, sent, f"{url}/artifact")
     assert asked == ["/progress", "/artifact"]
+
+
+async def test_a_stack_that_starts_is_asked_whatever_the_name_of_its_certificate(
+    pair: Pair,
+) -> None:
+    asked: list[str] = []
+    async with server_with(pair, asked) as url:
+        port = int(url.rpartition(":")[2])
+        assert await asyncio.to_thread(is_ready, "0.0.0.0", port, is_tls=True)
+        assert not await asyncio.to_thread(is_ready, "0.0.0.0", port)
+    assert asked == ["/readyz"]

@@ -100,6 +100,19 @@ async def test_an_answer_that_comes_byte_by_byte_is_given_up(ask: Ask, part: str
 
 
 @asked
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_answers_byte_by_byte_is_given_up(
+    ask: Ask, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dripping = Dripping(*DRIPS["header"], every_s=SHORT_S / 20)
+    async with raw_server(dripping.talk) as server:
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{server.port}")
+        with pytest.raises(errors.UnreachableError, match="no answer from"):
+            await asyncio.wait_for(ask(f"{scheme}://elsewhere.invalid", SHORT_S), PATIENT_S)
+        await asyncio.wait_for(dripping.ended.wait(), PATIENT_S)
+
+
+@asked
 async def test_interim_answers_without_an_end_are_given_up(ask: Ask) -> None:
     endless = Endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000)
     async with raw_server(endless.talk) as server:

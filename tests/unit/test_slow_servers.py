@@ -1,4 +1,4 @@
-"""What functions send to their server, and what `up` reads of its own, is held by no answer."""
+"""What functions send to their server, and what `up` asks its own, is held by no answer."""
 
 import asyncio
 import gzip
@@ -14,6 +14,7 @@ from rillflow.client.ended_executions import MOST_LINE_BYTES, ended_executions
 from rillflow.functions.artifacts import ServerArtifacts
 from rillflow.functions.deliveries import Address, Deliveries
 from rillflow.functions.running import Outcome
+from serve.stack.standalone import is_ready
 from tests.hostile_answers import BUFFERS_BYTES, CHUNKED, DRIPS, Dripping, Endless
 from tests.loopback import Talk, answering, raw_server
 
@@ -49,6 +50,15 @@ async def kept_and_opened(talk: Talk) -> tuple[BaseException, BaseException]:
         with pytest.raises(OSError, match="the artifact note") as not_opened:
             await asyncio.wait_for(opened, PATIENT_S)
     return not_kept.value, not_opened.value
+
+
+@pytest.mark.parametrize("part", HEADS)
+async def test_a_program_in_the_place_of_a_server_that_starts_is_not_waited_for(part: str) -> None:
+    dripping = Dripping(*DRIPS[part], every_s=SHORT_S / 20)
+    async with raw_server(dripping.talk) as server:
+        asked = asyncio.to_thread(is_ready, "127.0.0.1", server.port, answer_s=SHORT_S)
+        assert not await asyncio.wait_for(asked, PATIENT_S)
+        await asyncio.wait_for(dripping.ended.wait(), PATIENT_S)
 
 
 @pytest.mark.parametrize("part", DRIPS)
