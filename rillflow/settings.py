@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     connections_per_address: Annotated[int, Field(ge=1)] = 1_000
     """Most connections from one address, except this machine; more requests are refused (429).
     With ``tls_cert`` as many may begin within 10 s. Half as many requests, at least 100, may be for
-    pages of the console within 10 s."""
+    pages of the console within 10 s, and twice as many for health or by ``OPTIONS``."""
     body_start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Time within which the first byte of a body must arrive; otherwise the answer is 408."""
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0

@@ -322,6 +322,41 @@ def test_one_address_from_elsewhere_asks_for_pages_so_often_and_for_the_rest_as_
         assert answered(path, 2 * most) == [b"200"] * 2 * most
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /healthz",
+        b"HEAD /readyz",
+        b"GET /flow/service_check.json",
+        b"GET /%68ealthz",
+        b"OPTIONS /flow/submit.json",
+        b"OPTIONS *",
+    ],
+)
+def test_one_address_from_elsewhere_asks_for_health_so_often_and_calls_back_as_it_likes(
+    tmp_path: Path, line: bytes
+) -> None:
+    """These need no key and are answered, so neither keys nor refusals count them."""
+    port = free_port()
+    near = limited(FRONT.format(port=port), limits_of(50, 5, 5, 1))
+    far = near.replace("acl near src 127.0.0.0/8", "acl near src 127.0.0.99")
+    most = 100
+
+    def answered(line: bytes, times: int) -> Counter[bytes]:
+        request = b"%b HTTP/1.1\r\nHost: x\r\n" % line
+        last = request + b"Connection: close\r\n\r\n"
+        answer = _answer(port, (request + b"\r\n") * (times - 1) + last)
+        return Counter(re.findall(rb"HTTP/1\.1 (\d+) ", answer))
+
+    with _front(tmp_path, far):
+        assert answered(line, most + 20) == {b"200": most, b"429": 1}, "the connection is closed"
+        assert answered(line, 1) == {b"429": 1}
+        assert answered(b"GET /flow/trigger.json?to=/healthz", 2 * most) == {b"200": 2 * most}
+        assert answered(b"GET /console", 9) == {b"200": 9}
+    with _front(tmp_path, near):
+        assert answered(line, 2 * most) == {b"200": 2 * most}
+
+
 def test_an_address_from_elsewhere_whose_requests_are_all_refused_is_refused_by_the_front(
     tmp_path: Path,
 ) -> None:

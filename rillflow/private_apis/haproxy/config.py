@@ -105,6 +105,13 @@ if {{ sc0_http_err_rate gt {refused} }} !near
 hdr Connection close string '{{"error_code":30201,"error":"too many requests of one address",\
 "hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' \
 if pages {{ sc1_http_req_rate gt {pages} }}
+    acl open method OPTIONS
+    acl open path,url_dec /healthz /readyz /flow/service_check.json /-/healthz /-/routes
+    http-request track-sc2 src,ipmask(32,64) table {open_table} if open !near
+    http-request return status 429 content-type application/json hdr Retry-After 10 \
+hdr Connection close string '{{"error_code":30201,"error":"too many requests of one address",\
+"hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' \
+if open {{ sc2_http_req_rate gt {open} }}
     http-request set-header X-Forwarded-For %[src] unless near forwarded
     http-request wait-for-body time {start_ms}ms at-least 1
     http-request wait-for-body time {rate_ms}ms at-least {rate_bytes}
@@ -117,13 +124,18 @@ connections; and only such a proxy is believed for whom it calls. An eighth of a
 left to them. Who rents a machine has a whole /64 of IPv6, so that is one address.
 """
 PAGES_TABLE = "rillflow_pages"
-PAGES_WITHIN_10S = f"""\
-backend {PAGES_TABLE}
+OPEN_TABLE = "rillflow_open"
+COUNTED_WITHIN_10S = "".join(
+    f"""\
+backend {table}
     stick-table type ipv6 size 100k expire 30s store http_req_rate(10s)
 """
-"""Counts the requests of addresses for pages of the console, which need no key.
+    for table in (PAGES_TABLE, OPEN_TABLE)
+)
+"""Count the requests of addresses for what needs no key and is answered.
 
-Each costs a replica more than it costs the client, who need not read what it is sent.
+These are the pages of the console, and health and ``OPTIONS``. Each costs a replica more than it
+costs the client, who need not read what it is sent.
 """
 MOST_REFUSED = 5_000
 """How many requests of one address the API refuses (4xx) in 10 s; then the front refuses them.
@@ -133,6 +145,12 @@ millisecond.
 """
 LEAST_PAGES = 100
 """The pages of the console are made of some dozens of files."""
+OPEN_OF_EACH = 2
+"""For each connection of an address so many requests in 10 s for health, or with ``OPTIONS``.
+
+Who watches many servers asks each of them once a second; browsers ask by ``OPTIONS`` once for each
+page of another origin.
+"""
 TLS_ONLY = "TLS_ONLY"
 """Stands in the line of connections that begin: each has a handshake, which computes, with TLS."""
 MOST_FAR = "MOST_FAR"
@@ -202,8 +220,8 @@ def limited(
     told = (line for line in limits.splitlines(keepends=True) if has_tls or TLS_ONLY not in line)
     limits = "".join(line.replace(f" {TLS_ONLY}", "") for line in told)
     lines = configuration.splitlines(keepends=True)
-    table = PAGES_WITHIN_10S if PAGES_TABLE in limits else ""
-    return "".join(table + line + limits if line.strip() == FRONT else line for line in lines)
+    tables = COUNTED_WITHIN_10S if PAGES_TABLE in limits else ""
+    return "".join(tables + line + limits if line.strip() == FRONT else line for line in lines)
 
 
 def limits_of(
@@ -218,7 +236,8 @@ def limits_of(
 
     Args:
         per_address: Connections of one address from elsewhere; with TLS as many may begin in 10 s.
-            Half as many requests may be for pages of the console in 10 s, or 100.
+            Half as many requests may be for pages of the console in 10 s, or 100, and twice as
+            many for health, or with the method ``OPTIONS``.
         start_s: Within which the first byte of a body must have come.
         whole_s: Within which a body must have come.
         bytes_per_s: At least so many of it, looked at once.
@@ -230,6 +249,8 @@ def limits_of(
         twice_per_address=2 * per_address,
         pages=max(per_address // 2, LEAST_PAGES),
         table=PAGES_TABLE,
+        open=OPEN_OF_EACH * per_address,
+        open_table=OPEN_TABLE,
         refused=refused,
         start_ms=round(start_s * 1000),
         rate_ms=round(within_s * 1000),
