@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from rillflow.ports.log_ends import noted_end
+
 MOST_BYTES: Final = 256 * 1024
 """Limit of what is read of one file: the end of it."""
 NAME: Final = re.compile(
@@ -18,12 +20,17 @@ NAME: Final = re.compile(
 """The names that Ray gives to the files of a worker, or of a job; no other file is read."""
 
 
-class LogPart(msgspec.Struct, frozen=True):
-    """What lies in a file from ``begin`` to ``end``, in bytes; None while the function runs."""
+class LogPart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What lies in a file from ``begin`` to ``end``, in bytes; None while the function runs.
+
+    Without an end, ``call`` is the number of the call in its worker, which notes the end
+    (`ports/log_ends.py`). A job has files of its own, and no number.
+    """
 
     name: str
     begin: int
     end: int | None = None
+    call: int | None = None
 
 
 class LogPlace(msgspec.Struct, frozen=True):
@@ -79,6 +86,8 @@ class NoTaskLogs:
 def read_part(folder: str, part: LogPart) -> LogText | None:
     """Read a part of a file of a worker, in a folder that only Ray writes to.
 
+    Of a part without an end nothing is read that later calls of the worker have printed.
+
     Returns:
         None if the file is gone, or is none of a worker.
     """
@@ -87,8 +96,7 @@ def read_part(folder: str, part: LogPart) -> LogText | None:
         return None
     try:
         with (Path(folder) / part.name).open("rb") as file:
-            end = file.seek(0, 2)
-            end = end if part.end is None else min(part.end, end)
+            end = _end(folder, part, file.seek(0, 2))
             begin = max(part.begin, end - MOST_BYTES)
             file.seek(begin)
             data = file.read(max(end - begin, 0))
@@ -101,5 +109,17 @@ def read_part(folder: str, part: LogPart) -> LogText | None:
     return LogText(match[1] or "out", text, is_cut=is_gone or begin > part.begin)
 
 
+def _end(folder: str, part: LogPart, size: int) -> int:
+    """Return where a part ends in its file, which had this size before the end is looked up."""
+    if part.end is not None:
+        return min(part.end, size)
+    if part.name.startswith(_JOB):
+        return size
+    if part.call is None:  # told by a release that noted no ends
+        return part.begin
+    return noted_end(folder, part.name, part.call, part.begin, size)
+
+
+_JOB: Final = "job-driver-"
 _MARKS: Final = (":job_id:", ":actor_name:", ":task_name:")
 """Lines by which Ray tells whose output follows."""

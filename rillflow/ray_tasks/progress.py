@@ -4,6 +4,7 @@ Used by `ray_tasks/gateway.py`.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -30,7 +31,8 @@ class ProgressReports:
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
-        self._next = 0
+        # A call of an earlier process of the dispatcher may still report, by a number of its own.
+        self._next = secrets.randbits(48)
         self.deliver: Deliver = lambda *_: None
 
     @contextmanager

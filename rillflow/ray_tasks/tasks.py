@@ -145,6 +145,7 @@ def _watched(work: Callable[[], T], report: Report, workspace: str) -> tuple[T, 
             done = work()
     finally:
         watch.end()
+        log.end()  # also of a function that was interrupted, whose place may have been told
     return done, log.ended()
 
 

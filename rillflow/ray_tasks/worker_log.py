@@ -10,39 +10,69 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Final
+from itertools import count
+from typing import ClassVar, Final
 
 import msgspec
 import ray
 
+from rillflow.ports.log_ends import forget, note
 from rillflow.ports.task_logs import NAME, LogPart, LogPlace
 
 FIRST_LOOK_S: Final = 1.0
 """After so long it is looked whether a function that still runs has printed something."""
 
 _encoder: Final = msgspec.json.Encoder()
+_numbers: Final = count(1)
+"""Those of the calls of this process that have told a place without an end."""
 
 
 class WorkerLog:
     """The output of the function that begins now; others of this process came before it."""
 
-    __slots__ = ("_begins", "_begun_s", "_is_shown", "announce")
+    __slots__ = ("_begins", "_begun_s", "_call", "_ends", "_is_shown", "_lock", "announce")
+    _latest: "ClassVar[WorkerLog | None]" = None
 
     def __init__(self, *, is_shown: bool = True) -> None:
+        latest = WorkerLog._latest
+        if latest is not None:
+            latest.end()  # unless it has ended, whatever has kept it from that
         _flush()  # what was printed before
         self._is_shown = is_shown
-        self._begins = [_size(number) for number in (1, 2)]
+        self._begins = _sizes()
+        self._ends: tuple[int, int] | None = None
+        self._call: int | None = None
+        self._lock = threading.Lock()
         self._begun_s = time.monotonic()
         self.announce: Callable[[], object] | None = None
+        WorkerLog._latest = self
 
     def so_far(self) -> str | None:
         """Return the place of what the function prints, None if that is nothing yet."""
-        return self._place(has_ended=False)
+        with self._lock:
+            if self._ends is not None:
+                return self._place(self._ends)
+            if not self._is_shown or _sizes() == self._begins:
+                return None
+            if self._call is None and not self._is_noted(next(_numbers)):
+                return None
+            return self._place(None)
+
+    def end(self) -> None:
+        """End the output here, unless that was done; places that were told end here too."""
+        if self._ends is not None:
+            return
+        _flush()
+        ends = _sizes()
+        with self._lock:
+            if self._call is not None:
+                _note(self._call, self._begins, ends)
+            self._ends = ends
 
     def ended(self) -> str | None:
         """Return the place of what the function has printed, None if that is nothing."""
-        _flush()
-        return self._place(has_ended=True)
+        self.end()
+        return self.so_far()
 
     def look(self) -> bool:
         """Announce the place once there is something; False if it is too soon."""
@@ -52,17 +82,31 @@ class WorkerLog:
             self.announce()
         return True
 
-    def _place(self, *, has_ended: bool) -> str | None:
+    def _is_noted(self, call: int) -> bool:
+        """Note that a place without an end is told; else nobody may be told one."""
+        if not _note(call, self._begins, None):
+            return False
+        self._call = call
+        return True
+
+    def _place(self, ends: tuple[int, int] | None) -> str | None:
+        """Return the place of all that is printed, or of what was printed up to the ends."""
         if not self._is_shown:
             return None
-        parts = []
-        for number, begin, name in zip((1, 2), self._begins, _names(), strict=True):
-            end = _size(number)
-            if name and (end > begin or not has_ended):
-                parts.append((LogPart(name, begin, end if has_ended else None), end > begin))
-        if not any(has_text for _, has_text in parts):
-            return None
-        return _encoder.encode(LogPlace(_node(), [part for part, _ in parts])).decode()
+        names, begins = _names(), self._begins
+        if ends is None:
+            parts = [
+                LogPart(name, begin, call=self._call)
+                for name, begin in zip(names, begins, strict=True)
+                if name
+            ]
+        else:
+            parts = [
+                LogPart(name, begin, end)
+                for name, begin, end in zip(names, begins, ends, strict=True)
+                if name and end > begin
+            ]
+        return _encoder.encode(LogPlace(_node(), parts)).decode() if parts else None
 
 
 class LogWatch:
@@ -102,6 +146,24 @@ def _flush() -> None:
             stream.flush()
 
 
+def _note(call: int, begins: tuple[int, int], ends: tuple[int, int] | None) -> bool:
+    """Note where a call is, and tell whether anybody who reads knows; no note shows nothing."""
+    log = next(filter(None, _names()), "")
+    if not log:
+        return False
+    try:
+        note(_folder(), log, call, begins, ends)
+    except OSError:
+        with suppress(OSError):
+            forget(_folder(), log)
+        return False
+    return True
+
+
+def _sizes() -> tuple[int, int]:
+    return _size(1), _size(2)
+
+
 def _size(number: int) -> int:
     try:
         return os.fstat(number).st_size
@@ -117,11 +179,20 @@ def _names() -> tuple[str, str]:
 
 
 def _name(number: int) -> str:
+    name = os.path.basename(_path(number))  # noqa: PTH119
+    return name if NAME.fullmatch(name) else ""
+
+
+@cache
+def _folder() -> str:
+    return os.path.dirname(_path(1 if _names()[0] else 2))  # noqa: PTH120
+
+
+def _path(number: int) -> str:
     try:
-        name = os.path.basename(os.readlink(f"/proc/self/fd/{number}"))  # noqa: PTH115, PTH119
+        return os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115
     except OSError:
         return ""
-    return name if NAME.fullmatch(name) else ""
 
 
 @cache

@@ -157,6 +157,15 @@ def prints(text: str, file: str = "", secret: str = "") -> None:
         time.sleep(0.05)
 
 
+def says(text: str, seconds: float) -> int:
+    """Print the process and a text, and return the process after a while."""
+    print(os.getpid(), text)  # noqa: T201 - that is what it is for
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        time.sleep(0.05)
+    return os.getpid()
+
+
 def large(count: int) -> str:
     """Return so many characters."""
     return "x" * count

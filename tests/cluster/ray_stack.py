@@ -113,3 +113,9 @@ def _runs(pid: int, name: str) -> bool:
         return name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def log_of(api: Api, execution_id: str) -> dict[str, str]:
+    """Return what the function of such a task has printed, by stream."""
+    body = api.ask("GET", "/flow/logs.json", execution_id=execution_id, task_name="call").body
+    return {each["name"]: each["text"] for each in body["ret"].get("streams", [])}

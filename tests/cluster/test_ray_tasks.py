@@ -29,6 +29,7 @@ from tests.cluster.ray_stack import (
     failure,
     flow,
     has_ended,
+    log_of,
     ray_stack,
     run,
 )
@@ -372,18 +373,13 @@ def test_the_progress_of_a_function_is_shown_while_it_runs(api: Api, pattern: st
     assert run(api, "film:cut", {"frames": 3}).context["output"] == {"data": 3}
 
 
-def _log(api: Api, execution_id: str) -> dict[str, str]:
-    body = api.ask("GET", "/flow/logs.json", execution_id=execution_id, task_name="call").body
-    return {each["name"]: each["text"] for each in body["ret"].get("streams", [])}
-
-
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
 def test_what_a_function_prints_is_found_from_its_task(
     own: OwnStack, api: Api, pattern: str
 ) -> None:
     run(api, "prints", {"text": "of another"}, pattern=pattern)
     ended = run(api, "prints", {"text": "of this one", "secret": SECRET}, pattern=pattern)
-    assert _log(api, ended.execution_id) == {
+    assert log_of(api, ended.execution_id) == {
         "out": "of this one ${secret:TOKEN}\n",
         "err": "logged of this one\n",
     }
@@ -396,7 +392,7 @@ def test_what_a_function_prints_is_found_from_its_task(
         text=True,
     )
     assert (shown.stdout, shown.stderr) == ("of this one ${secret:TOKEN}\n", "logged of this one\n")
-    assert _log(api, run(api, "nothing", pattern=pattern).execution_id) == {}
+    assert log_of(api, run(api, "nothing", pattern=pattern).execution_id) == {}
 
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
@@ -404,12 +400,30 @@ def test_what_a_function_prints_is_found_while_it_runs(api: Api, file: Path, pat
     given = {"text": "soon", "file": str(file)}
     execution_id = api.submit(flow("ray_functions:prints", given, pattern=pattern), given)
     give_up = time.monotonic() + WAIT_S
-    while not (found := _log(api, execution_id)):
+    while not (found := log_of(api, execution_id)):
         assert time.monotonic() < give_up
         time.sleep(LOOK_S)
     assert found == {"out": "soon \n", "err": "logged soon\n"}
     file.touch()
     assert api.end(execution_id, WAIT_S).status == "SUCCEED"
+
+
+def test_what_a_worker_prints_after_a_cancelled_call_is_not_of_that_call(api: Api) -> None:
+    given = {"text": "cancelled", "seconds": 60}
+    cancelled = api.submit(flow("ray_functions:says", given), given)
+    give_up = time.monotonic() + WAIT_S
+    while not (found := log_of(api, cancelled)):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+    pid = int(found["out"].split()[0])
+    assert api.ask("POST", "/flow/cancel.json", execution_id=cancelled).status == 200
+    given, pids = {"text": "of another", "seconds": 0.1}, set[int]()
+    text = flow("ray_functions:says", given).replace("workspace: ray", "workspace: another")
+    while pid not in pids and Path(f"/proc/{pid}").exists():  # Ray may have ended it
+        assert time.monotonic() < give_up, (pid, pids)
+        ids = [api.submit(text, given) for _ in range(4)]
+        pids |= {api.end(each, WAIT_S).context["output"]["data"] for each in ids}
+    assert log_of(api, cancelled)["out"] == f"{pid} cancelled\n"
 
 
 def test_calls_of_a_quick_function_share_ray_tasks(api: Api) -> None:

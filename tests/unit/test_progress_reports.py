@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 import numpy as np
@@ -140,6 +141,22 @@ async def test_a_dispatcher_passes_on_the_latest_report_of_a_call_and_none_after
     reports.take(number, 0.9, "")
     await asyncio.sleep(0)
     assert passed.empty()
+
+
+async def test_a_late_report_of_a_call_of_an_earlier_process_is_of_no_call_of_this_one() -> None:
+    with ProgressReports().of(CALL) as earlier:
+        pass
+    passed: asyncio.Queue[tuple[CallId, float | None, str, str | None]] = asyncio.Queue()
+    reports = ProgressReports()
+    reports.deliver = lambda *report: passed.put_nowait(report)
+    with ExitStack() as calls:
+        numbers = [calls.enter_context(reports.of(CALL)) for _ in range(100)]
+        for number in numbers:
+            reports.take(number, 0.5, "")
+        reports.take(earlier, None, "late", "the place of a log")
+        async with asyncio.timeout(WAIT_S):
+            found = [await passed.get() for _ in numbers]
+    assert found == [(CALL, 0.5, "", None)] * len(numbers)
 
 
 async def test_a_report_goes_to_the_owner_of_its_call_with_secrets_masked() -> None:
