@@ -384,6 +384,16 @@ def test_an_address_from_elsewhere_whose_requests_are_all_refused_is_refused_by_
         assert set(answered(b"/unknown")) == {b"404"}
 
 
+def test_a_path_that_no_route_has_is_refused_by_the_front(tmp_path: Path) -> None:
+    """Decoding one of 16 KB takes a replica as long as twenty submissions."""
+    port = free_port()
+    with _front(tmp_path, limited(FRONT.format(port=port), LIMITS)):
+        for length, expected in ((2_048, b" 200 "), (2_049, b" 414 ")):
+            path = b"/flow/" + b"a%2f" * 4_000
+            request = b"GET %b?%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            assert expected in _answer(port, request % (path[:length], b"x" * 8_000))
+
+
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
     path = tmp_path / "haproxy.cfg"
     path.write_text(FRONT.format(port=free_port()), encoding="utf-8")

@@ -91,6 +91,9 @@ LIMITED = """\
     http-error status 408 content-type application/json hdr Retry-After 1 string \
 '{{"error_code":30109,"error":"the request did not arrive in time",\
 "hint":"see body_start_timeout_s, body_timeout_s and body_min_bytes_per_s"}}'
+    http-request return status 414 content-type application/json hdr Connection close string \
+'{{"error_code":30101,"error":"the path has more than {path} characters"}}' \
+if {{ path,length gt {path} }}
     http-request return status 429 content-type application/json hdr Retry-After 1 \
 hdr Connection close string '{{"error_code":30201,"error":"too many connections of one address",\
 "hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' if many !near
@@ -142,6 +145,10 @@ MOST_REFUSED = 5_000
 
 Callbacks and webhooks need no key, and each that is refused costs a replica a fifth of a
 millisecond.
+"""
+LONGEST_PATH = 2_048
+"""Paths of the API have names of some hundred characters; a replica decodes each before it asks who
+calls, which takes 3 ms for 16 KB.
 """
 LEAST_PAGES = 100
 """The pages of the console are made of some dozens of files."""
@@ -248,6 +255,7 @@ def limits_of(
         per_address=per_address,
         twice_per_address=2 * per_address,
         pages=max(per_address // 2, LEAST_PAGES),
+        path=LONGEST_PATH,
         table=PAGES_TABLE,
         open=OPEN_OF_EACH * per_address,
         open_table=OPEN_TABLE,
