@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.settings import Settings, is_loopback
+from rillflow.settings import STACK_NOTE, Settings, is_loopback
 from rillflow.stores.private_files import close_file_to_others, make_private_folder
 
 KEY_FILE: Final = "api-key"
@@ -33,6 +33,7 @@ LEAST_CHARACTERS: Final = 16
 """A key of fewer characters can be guessed."""
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 LONGEST: Final = 64 * 1024
+OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 _PAGE: Final = """\
 <!doctype html>
@@ -128,8 +129,8 @@ class Announcement:
             self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in (self._note, self.page):
                 _remove_drafts(path)
-            _replace(self._note, encode_json(self._content))
-            _replace(self.page, _PAGE.format(address=escape(self._address)).encode())
+            replace_own(self._note, encode_json(self._content))
+            replace_own(self.page, _PAGE.format(address=escape(self._address)).encode())
         except OSError as error:
             raise StackError(self.why_not_made(error)) from error
 
@@ -190,6 +191,18 @@ def _started(pid: int) -> str:
     return place.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
 
 
+def read_stack_note(data_dir: Path) -> dict[str, Any]:
+    """Return what the stack on a data folder has noted; empty if nobody or another user has.
+
+    Who writes a note names the Ray that programs join, and variables for a shell.
+    """
+    try:
+        found = decode_json(read_own(data_dir / STACK_NOTE, of_others=OTHERS_WRITE))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_own(path: Path, *, of_others: int = 0o077) -> bytes:
     """Read the first 64 KiB of a file of this user.
 
@@ -217,7 +230,12 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_own(path: Path, content: bytes) -> None:
+    """Replace what lies at a path by a file that only this user may read and write.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(DRAFT_BYTES)}")
     try:
         _write(draft, content)

@@ -4,7 +4,6 @@ Maps are written as JSON in the environment and as tables in the file. Used by m
 """
 
 import ipaddress
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -19,10 +18,10 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from rillflow.setting_values import (
@@ -57,15 +56,13 @@ from rillflow.setting_values import (
     listed,
     only,
 )
-from rillflow.suggestions import closest
+from rillflow.trusted_files.settings_file import PREFIX, read_settings_file
 
 MEBIBYTE = 1024 * 1024
-FILE: Final = "rillflow.toml"
 STACK_NOTE: Final = "stack.json"
 """File of the data folder that tells where the stack is that runs on it."""
 STACK_LOCK: Final = "lock"
 """File of the data folder that a stack locks while it runs."""
-PREFIX: Final = "RILLFLOW_"
 
 UNKNOWN_CALLER: Final = 127001
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
@@ -85,7 +82,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        toml_file=FILE,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -415,7 +411,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments first, then the environment, then the file."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _file_settings(settings_cls)
+        given = read_settings_file(settings_cls.model_fields.keys())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, given)
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
@@ -461,29 +458,6 @@ class Settings(BaseSettings):
     def switch(self, name: str) -> bool:
         """Tell whether a switch is on; an unknown one is off."""
         return self.switches.get(name, SWITCHES[name]) if name in SWITCHES else False
-
-
-def _file_settings(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
-    """Read ``rillflow.toml``; a misspelt setting must not go unnoticed."""
-    try:
-        source = TomlConfigSettingsSource(settings_cls)
-    except ValueError as error:
-        raise ValueError(f"{FILE}: {error}") from error
-    known = settings_cls.model_fields.keys()
-    unknown = sorted(source.toml_data.keys() - known)
-    if unknown:
-        told = "; ".join(_unknown(name, source.toml_data[name], known) for name in unknown)
-        raise ValueError(f"{FILE}: {told}")
-    return source
-
-
-def _unknown(name: str, value: object, known: Iterable[str]) -> str:
-    """Say that a name of the file is no setting, and which one is likely to be meant."""
-    near = closest(name.lower().replace("-", "_").removeprefix(PREFIX.lower()), sorted(known))
-    hint = f", did you mean {near}?" if near else ""
-    if near is None and isinstance(value, dict):
-        hint = ", settings stand in no section"
-    return f"there is no setting {name}{hint}"
 
 
 def is_loopback(host: str) -> bool:

@@ -10,11 +10,12 @@ from typing import Final
 from pydantic import AliasChoices
 
 from rillflow.gateways.plugins.entry_points import entry_points_of
-from rillflow.settings import PREFIX, Settings
+from rillflow.settings import Settings
 from rillflow.suggestions import closest
+from rillflow.trusted_files.settings_file import PREFIX, VARIABLE
 
 NO_SETTINGS: Final = frozenset(
-    {"RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
+    {"RILLFLOW_URL", VARIABLE, "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
 )
 """Variables with that prefix that the command line, a stack's processes and tests have."""
 _EXTENSION_GROUPS: Final = ("rillflow.dispatchers", "rillflow.triggers")

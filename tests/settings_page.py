@@ -25,6 +25,13 @@ environment variables, `rillflow.toml` in the folder where the server starts, th
 are in seconds and sizes in bytes unless a setting says otherwise. A list is written `a, b` in the
 environment and as a list in the file. A map is JSON in the environment and a table in the file.
 
+The file of the folder is read, also by other commands, only if no other user can change it, the
+superuser excepted: it names code that runs and where secrets are sent. So it, its folder and the
+file that a link leads to must belong to you or the superuser, and be closed to others' writing
+(`chmod go-w`; a group that is yours alone may write). `RILLFLOW_SETTINGS_FILE=<path>` names another
+file, which is taken as it is: for example one that a container mounts from a folder of another
+user, where you trust that user.
+
 The server does not start with an invalid setting, and prints one line that names the setting. The
 same holds for a name in the file that is no setting; the line then suggests the nearest name. Such
 a line never contains a key or a password. For an environment variable that looks like a setting

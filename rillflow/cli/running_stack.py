@@ -9,17 +9,14 @@ Used by `cli/remote.py`.
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rillflow.jsontypes import decode_json
-from rillflow.local_keys import EVERYWHERE, read_own
-from rillflow.settings import STACK_LOCK, STACK_NOTE, is_loopback
+from rillflow.local_keys import EVERYWHERE, read_stack_note
+from rillflow.settings import STACK_LOCK, is_loopback
 
 
 def running_stack(data_dir: Path) -> str | None:
     """Return the base URL of the stack that runs on a data folder; None if none is known."""
     try:
-        note = decode_json(read_own(data_dir / STACK_NOTE, of_others=0o022))
-        if not isinstance(note, dict):
-            return None
+        note = read_stack_note(data_dir)
         url, pid = note["url"], note["pid"]
         if not isinstance(url, str) or not isinstance(pid, int):
             return None

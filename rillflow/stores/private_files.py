@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from rillflow.trusted_files.owners import SUPERUSER, why_not_private
+
 PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
-_SUPERUSER: Final = 0
 _AS_PATH: Final = getattr(os, "O_PATH", os.O_RDONLY)  # other systems than Linux have none
 
 
@@ -35,7 +36,7 @@ def make_private_folder(path: Path) -> None:
     """Create a folder for its owner only, unless there is one that no other user can change.
 
     Raises:
-        PermissionError: It belongs to another user, or everybody may write in it.
+        PermissionError: It belongs to another user, or others may write in it.
         OSError: It cannot be created.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,16 +45,28 @@ def make_private_folder(path: Path) -> None:
         raise PermissionError(reason)
 
 
-def why_not_private(folder: os.stat_result, user: int) -> str:
-    """Return why others can replace what a user keeps in a folder; empty if they cannot.
+def why_foreign(path: Path, user: int, *owners: int) -> str:
+    """Return why what lies at a path is not a user's own; empty if it is, or nothing lies there.
 
-    The superuser can do so anyway. Group write access is accepted: the group often is the user's
-    own.
+    A link is not followed, except one of the user's own to a folder of his: a file that is known
+    by two names has two locks. What the superuser, or one of the further owners, has is accepted.
+
+    Raises:
+        OSError: It cannot be looked at.
     """
-    if folder.st_uid not in (user, _SUPERUSER):
-        return f"it belongs to another user (uid {folder.st_uid}), who can replace what lies in it"
-    if folder.st_mode & stat.S_IWOTH:
-        return "everybody may write in it; forbid it by chmod o-w"
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return ""
+    owners = (user, SUPERUSER, *owners)
+    if stat.S_ISLNK(found.st_mode):
+        if found.st_uid not in owners:
+            return f"it is a link of another user (uid {found.st_uid})"
+        if not path.is_dir():
+            return "it is a link; use the file itself"
+        return why_not_private(path.stat(), user)
+    if found.st_uid not in owners:
+        return f"it belongs to another user (uid {found.st_uid})"
     return ""
 
 

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from rillflow.errors import StackError
-from rillflow.jsontypes import decode_json, encode_json
+from rillflow.jsontypes import encode_json
+from rillflow.local_keys import read_stack_note, replace_own
 from rillflow.ray_certificates import RUN_PREFIX, RUN_ROOT
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import STACK_LOCK, STACK_NOTE
-from rillflow.stores.private_files import close_to_others, make_private_folder
+from rillflow.stores.private_files import close_to_others, make_private_folder, why_foreign
 
 LOGS: Final = "logs"
+OWN: Final = (STACK_LOCK, LOGS, "artifacts")
+"""What must be this user's own where it exists; the store and the key look after themselves."""
 SESSION: Final = "session_"
 LOGS_KEPT: Final = 5
 """How many starts keep their logs, besides the next one."""
@@ -75,6 +78,7 @@ class DataFolder:
         """
         try:
             make_private_folder(self.path)
+            self._refuse_foreign()
             lock = self.path / STACK_LOCK
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,6 +102,16 @@ class DataFolder:
         self._make_run_dir()
         self._make_logs_dir()
         return killed
+
+    def _refuse_foreign(self) -> None:
+        """Refuse what another user has put here while he could, or links of his.
+
+        Raises:
+            OSError: There is such.
+        """
+        for name in OWN:
+            if reason := why_foreign(self.path / name, os.geteuid()):
+                raise PermissionError(f"{name} in it: {reason}")
 
     def _refuse_full(self) -> None:
         free_bytes = shutil.disk_usage(self.path).free
@@ -143,17 +157,11 @@ class DataFolder:
     def note(self, **facts: Any) -> None:
         """Write the note of what runs here, in place of the last one."""
         content = {"pid": os.getpid(), "run_dir": str(self.run_dir), **facts}
-        draft = self.path / f"{STACK_NOTE}.new"
-        draft.write_bytes(encode_json(content))
-        draft.replace(self.path / STACK_NOTE)
+        replace_own(self.path / STACK_NOTE, encode_json(content))
 
     def read_note(self) -> dict[str, Any]:
-        """Return the note, empty if there is none that can be read."""
-        try:
-            found = decode_json((self.path / STACK_NOTE).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        """Return the note, empty if there is none of this user."""
+        return read_stack_note(self.path)
 
     def release(self) -> None:
         """Release the folder, if it was locked."""

@@ -20,7 +20,7 @@ from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
 from rillflow.private_apis.haproxy.config import without_pages
 from rillflow.settings import STACK_NOTE, Settings
-from rillflow.stores.private_files import why_not_private
+from rillflow.trusted_files.owners import why_not_private
 from serve.listening import free_port, free_ports, refuse_taken_port
 from serve.stack.data_folder import LOGS_KEPT, DataFolder
 from serve.stack.ray_environment import INGRESS_PORTS, PREFERENCES, front_program, own_places

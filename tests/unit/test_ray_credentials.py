@@ -1,7 +1,8 @@
 """Functions get the environment of the server without its credentials."""
 
 from rillflow.ray_tasks.credentials import VARIABLES, forget_credentials, names_of_credentials
-from rillflow.settings import PREFIX, Settings
+from rillflow.settings import Settings
+from rillflow.trusted_files.settings_file import PREFIX
 
 
 def test_every_setting_that_is_not_shown_is_a_credential() -> None:

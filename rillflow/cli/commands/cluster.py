@@ -194,15 +194,11 @@ def _noted_environment() -> dict[str, str]:
     Raises:
         StackError: None runs there.
     """
-    from rillflow.jsontypes import decode_json
-    from rillflow.settings import STACK_NOTE, Settings
+    from rillflow.local_keys import read_stack_note
+    from rillflow.settings import Settings
 
     data_dir = Settings().data_dir
-    try:
-        note = decode_json((data_dir / STACK_NOTE).read_bytes())
-    except (OSError, ValueError):
-        note = None
-    noted = note.get("ray_environment") if isinstance(note, dict) else None
+    noted = read_stack_note(data_dir).get("ray_environment")
     if not isinstance(noted, dict):
         raise StackError(f"no `rillflow up` runs on the data folder {data_dir}")
     return {name: str(text) for name, text in noted.items()}

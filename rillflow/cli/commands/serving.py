@@ -282,6 +282,7 @@ def _warn(settings: "Settings") -> None:
     _warn_of_switches(settings)
     _warn_of_secrets(settings)
     _warn_of_keys(settings)
+    _warn_of_folder(settings)
 
 
 def _warn_of_switches(settings: "Settings") -> None:
@@ -300,6 +301,16 @@ def _warn_of_keys(settings: "Settings") -> None:
     for name, warning in guessable_keys(settings).items():
         if name == "auth_secret" or settings.insecure or is_loopback(settings.host):
             say(f"warning: {warning}", err=True)
+
+
+def _warn_of_folder(settings: "Settings") -> None:
+    """Say whether others can put another folder in the place of the data folder."""
+    import os
+
+    from rillflow.trusted_files.owners import why_movable
+
+    if reason := why_movable(settings.data_dir, os.geteuid()):
+        say(f"warning: the data folder {settings.data_dir} can be replaced: {reason}", err=True)
 
 
 def _warn_of_secrets(settings: "Settings") -> None:

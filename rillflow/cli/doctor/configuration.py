@@ -19,8 +19,9 @@ from rillflow.gateways.secrets.store import Secrets, unbounded_warning
 from rillflow.local_keys import guessable_keys
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.setting_values import idle_switches
-from rillflow.settings import FILE, Settings, is_loopback
+from rillflow.settings import Settings, is_loopback
 from rillflow.tls_settings import tls_by_host
+from rillflow.trusted_files.settings_file import settings_path
 from rillflow.unknown_settings import unknown_variables
 
 SETTINGS: Final = "settings"
@@ -45,7 +46,8 @@ def configuration(settings: Settings) -> Iterator[Finding]:
         told = f"whoever reaches {settings.host} may call the API (insecure)"
         yield warning(SETTINGS, told, "set RILLFLOW_API_KEY, or start with --key")
     if not found:
-        source = f"{FILE} and the environment" if Path(FILE).exists() else "the environment"
+        file = settings_path()
+        source = f"{file} and the environment" if file.exists() else "the environment"
         yield fine(SETTINGS, f"read from {source}")
 
 
@@ -65,10 +67,10 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     for problem in guessable_keys(settings).values():
         told, _, remedy = problem.partition(": ")
         yield warning(SECRETS, told, remedy)
-    file = Path(FILE)
+    file = settings_path()
     if settings.api_key is not None and file.is_file() and file.stat().st_mode & OTHERS:
-        told = f"other users may read {FILE}, in which there may be keys"
-        yield warning(SECRETS, told, f"chmod 600 {FILE}")
+        told = f"other users may read {file}, in which there may be keys"
+        yield warning(SECRETS, told, f"chmod 600 {file}")
     bounded = sorted(known.known().keys() - set(known.unbounded()))
     if bounded:
         yield fine(SECRETS, f"bounded to hosts: {', '.join(bounded)}")

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from rillflow.cli.doctor.finding import Finding, error, fine, one_line, warning
 from rillflow.errors import StackError
 from rillflow.settings import Settings
-from rillflow.stores.private_files import why_not_private
+from rillflow.trusted_files.owners import why_movable, why_not_private
 
 FOLDERS: Final = "folders"
 MEMORY: Final = "memory"
@@ -144,6 +144,9 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
     if not os.access(there, os.W_OK | os.X_OK):
         yield error(FOLDERS, f"the data folder {folder} cannot be written", remedy)
         return
+    if reason := why_movable(folder, os.geteuid()):
+        told = f"the data folder {folder} can be replaced by another one: {reason}"
+        yield warning(FOLDERS, told, remedy)
     kind = file_system_of(there)
     if kind in NETWORK_FILE_SYSTEMS and settings.store_url.startswith("sqlite:"):
         yield error(

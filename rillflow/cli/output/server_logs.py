@@ -13,8 +13,8 @@ from typing import Final
 
 from rillflow.cli.visible import say
 from rillflow.errors import StackError
-from rillflow.jsontypes import decode_json
-from rillflow.settings import STACK_NOTE, Settings
+from rillflow.local_keys import read_stack_note
+from rillflow.settings import Settings
 
 FILES: Final = "worker-*.err"
 SHOWN_BYTES: Final = 64 * 1024
@@ -36,11 +36,7 @@ def logs_folder() -> Path:
         StackError: None runs there.
     """
     folder = Settings().data_dir
-    try:
-        note = decode_json((folder / STACK_NOTE).read_bytes())
-    except (OSError, ValueError):
-        note = None
-    told = note.get("logs_dir") if isinstance(note, dict) else None
+    told = read_stack_note(folder).get("logs_dir")
     if not isinstance(told, str) or not Path(told).is_dir():
         error = StackError(f"no server of this machine has its data in {folder}")
         error.with_hint(

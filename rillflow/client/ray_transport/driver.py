@@ -60,6 +60,7 @@ from rillflow.errors import (
 from rillflow.gateways.callbacks.arrivals import read_callback
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.local_keys import read_stack_note
 from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.ports.task_logs import LogText
 from rillflow.private_apis.ray_core import joining
@@ -67,7 +68,7 @@ from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import checked_key
 from rillflow.runtime.supervision.cluster_view import cluster_view
-from rillflow.settings import STACK_NOTE, Settings
+from rillflow.settings import Settings
 
 T = TypeVar("T")
 
@@ -168,10 +169,10 @@ def address_here() -> str:
     Without one it is ``auto``: several clusters may run on a machine, and Ray takes any.
     """
     try:
-        note = decode_json((Settings().data_dir / STACK_NOTE).read_bytes())
-    except (OSError, ValueError):
+        note = read_stack_note(Settings().data_dir)
+    except ValueError:
         return "auto"
-    if not isinstance(note, dict) or not is_running(note.get("pid")):
+    if not is_running(note.get("pid")):
         return "auto"
     return str(note.get("ray_address") or "auto")
 

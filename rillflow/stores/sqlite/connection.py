@@ -173,7 +173,7 @@ class _FileTurn:
         if self._file is None:
             make_private(self._path)
             close_to_others([self._path])
-            self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         file = self._file
         self._take(file)
         try:

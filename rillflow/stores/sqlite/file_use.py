@@ -29,7 +29,7 @@ from typing import Final
 from urllib.parse import quote
 
 from rillflow.errors import StoreError
-from rillflow.stores.private_files import close_to_others, make_private
+from rillflow.stores.private_files import close_to_others, make_private, why_foreign
 from rillflow.stores.sqlite.connection import connect, store_errors, transaction
 from rillflow.stores.sqlite.lost_commits import lost_commits
 
@@ -39,6 +39,8 @@ LOCK_WAIT_S: Final = 10.0
 _LEFT_OPEN: Final[dict[Path, list[sqlite3.Connection]]] = {}
 """The connections to marked files whose use has ended in this process."""
 _POLL_S: Final = 0.005
+_ENDS: Final = ("", "-wal", "-shm", "-journal", "-lock", "-write", "-write-turn")
+"""What the names of the files of a database end in."""
 _PAGE_SIZE: Final = slice(16, 18)
 """Where a database file says how large its pages are; the largest size is written as 1."""
 _LARGEST_PAGE: Final = 65_536
@@ -221,7 +223,7 @@ def refuse_damaged_wal(path: Path) -> None:
 def is_used(path: Path) -> bool:
     """Tell whether a process uses a database file; nothing is changed."""
     try:
-        lock = os.open(lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(lock_path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -350,10 +352,28 @@ def _read_mark(connection: sqlite3.Connection) -> tuple[int, int] | None:
 
 def _open_lock(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_foreign(path)
     lock = lock_path(path)
     make_private(lock)
     close_to_others([lock])
-    return os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    return os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse a database of which a file is another user's, or lies elsewhere.
+
+    That user could read and write it while it is in use, hold its locks, or have another file
+    written. A superuser may work on the database of whoever has its folder.
+
+    Raises:
+        StoreError: It is so.
+        OSError: A file cannot be looked at.
+    """
+    owner = path.parent.stat().st_uid
+    for end in _ENDS:
+        file = path.with_name(path.name + end)
+        if reason := why_foreign(file, os.geteuid(), owner):
+            raise StoreError(f"{file} is not used: {reason}; see who has put it there")
 
 
 def _take(lock: int, *, exclusive: bool) -> bool:
