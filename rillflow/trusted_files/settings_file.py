@@ -74,8 +74,8 @@ def _content_of(path: Path, user: int, *, is_named: bool) -> bytes:
         if reason:
             raise StackError(
                 f"{path} in {Path.cwd()} is not read: {reason}. Who can change it decides what runs"
-                f" as this user: own it (chown, chmod), or name it by {VARIABLE}={path.absolute()}"
-                " if you trust whoever can"
+                " as this user: make it yours (chown, chmod go-w), or name it by"
+                f" {VARIABLE}={path.absolute()} if you trust whoever can change it"
             )
         with os.fdopen(os.dup(descriptor), "rb") as file:
             return file.read()
