@@ -128,7 +128,7 @@ class Announcement:
         try:
             self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in (self._note, self.page):
-                _remove_drafts(path)
+                remove_drafts(path)
             replace_own(self._note, encode_json(self._content))
             replace_own(self.page, _PAGE.format(address=escape(self._address)).encode())
         except OSError as error:
@@ -245,7 +245,7 @@ def replace_own(path: Path, content: bytes) -> None:
         raise
 
 
-def _remove_drafts(path: Path) -> None:
+def remove_drafts(path: Path) -> None:
     """Remove what starts have left that died while they wrote a file."""
     for draft in path.parent.glob(f"{path.name}.{'[0-9a-f]' * (2 * DRAFT_BYTES)}"):
         draft.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rillflow.errors import StackError
 from rillflow.jsontypes import encode_json
-from rillflow.local_keys import read_stack_note, replace_own
+from rillflow.local_keys import read_stack_note, remove_drafts, replace_own
 from rillflow.ray_certificates import RUN_PREFIX, RUN_ROOT
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import STACK_LOCK, STACK_NOTE
@@ -157,7 +157,9 @@ class DataFolder:
     def note(self, **facts: Any) -> None:
         """Write the note of what runs here, in place of the last one."""
         content = {"pid": os.getpid(), "run_dir": str(self.run_dir), **facts}
-        replace_own(self.path / STACK_NOTE, encode_json(content))
+        path = self.path / STACK_NOTE
+        remove_drafts(path)
+        replace_own(path, encode_json(content))
 
     def read_note(self) -> dict[str, Any]:
         """Return the note, empty if there is none of this user."""

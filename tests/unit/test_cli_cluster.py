@@ -179,7 +179,8 @@ def test_variables_for_ray_s_own_programs_are_those_that_the_stack_has_noted(
     code, _, told = run("cluster", "environment")
     assert code == 1
     assert "no `rillflow up` runs on the data folder" in told
-    note = {"pid": 1, "ray_environment": {"RAY_ADDRESS": "LOCALHOST:7", "OTHER": "a b"}}
+    noted = {"RAY_ADDRESS": "LOCALHOST:7", "RAY_OTHER": "a b", "PATH": "/x", "RAY_A;touch b;C": "d"}
+    note = {"pid": 1, "ray_environment": noted}
     (tmp_path / STACK_NOTE).write_bytes(encode_json(note))
     code, printed, _ = run("cluster", "environment")
-    assert (code, printed) == (0, "export RAY_ADDRESS=LOCALHOST:7\nexport OTHER='a b'\n")
+    assert (code, printed) == (0, "export RAY_ADDRESS=LOCALHOST:7\nexport RAY_OTHER='a b'\n")

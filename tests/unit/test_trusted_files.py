@@ -178,7 +178,7 @@ def test_a_note_of_a_stack_that_others_can_write_is_not_believed(
     data.mkdir(mode=0o755)
     monkeypatch.setenv("RILLFLOW_DATA_DIR", str(data))
     note = data / STACK_NOTE
-    told = {"pid": os.getpid(), "ray_address": "192.0.2.2:1", "ray_environment": {"PATH": "/"}}
+    told = {"pid": os.getpid(), "ray_address": "192.0.2.2:1", "ray_environment": {"RAY_A": "/"}}
     note.write_bytes(encode_json({**told, "logs_dir": str(data)}))
     note.chmod(0o600)
     assert address_here() == "192.0.2.2:1"
@@ -218,6 +218,15 @@ def test_a_data_folder_with_links_to_files_elsewhere_is_not_used(tmp_path: Path,
         folder.lock()
     folder.release()
     assert elsewhere.read_text(encoding="ascii") == "mine"
+
+
+def test_a_note_that_was_not_finished_goes_with_the_next_one(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data")
+    folder.lock()
+    (folder.path / f"{STACK_NOTE}.{'a' * 16}").touch()
+    folder.note(url="http://127.0.0.1:1")
+    assert [each.name for each in folder.path.glob(f"{STACK_NOTE}*")] == [STACK_NOTE]
+    folder.release()
 
 
 def test_a_note_is_written_over_no_link(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Used by `cli/application.py`.
 """
 
 import importlib
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ Address: TypeAlias = Annotated[
     typer.Option(envvar="RAY_ADDRESS", help="The Ray cluster; that of this machine if unset."),
 ]
 WATCH_S: Final = 2.0
+RAY_VARIABLE: Final = re.compile(r"RAY_\w+", re.ASCII)
+"""Names of the variables that a shell is given."""
 SHOWN_ID: Final = 8
 """Characters of the id of a node that a line shows."""
 UNREACHED: Final = (
@@ -201,7 +204,7 @@ def _noted_environment() -> dict[str, str]:
     noted = read_stack_note(data_dir).get("ray_environment")
     if not isinstance(noted, dict):
         raise StackError(f"no `rillflow up` runs on the data folder {data_dir}")
-    return {name: str(text) for name, text in noted.items()}
+    return {name: str(text) for name, text in noted.items() if RAY_VARIABLE.fullmatch(name)}
 
 
 @cluster.command()
