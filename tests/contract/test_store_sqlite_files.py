@@ -26,6 +26,7 @@ from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.stores import schema_status
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES
+from rillflow.stores.sqlite.file_space import LEAST_LEFT_BYTES, SpaceBeside
 from rillflow.stores.sqlite.file_use import (
     FileUse,
     close_after_kill,
@@ -338,6 +339,29 @@ async def test_a_backup_of_a_store_in_use_is_complete_by_itself(
     await store.append([submit(EXECUTIONS)])
     assert await executions_in(copy_alone(target, tmp_path / "elsewhere")) == EXECUTIONS
     assert not (tmp_path / "backup.db.partial").exists()
+
+
+async def test_a_backup_leaves_a_server_that_uses_the_disk_its_space(
+    store: SqliteStore, path: Path, tmp_path: Path
+) -> None:
+    await store.append([submit(number) for number in range(EXECUTIONS)])
+    target = tmp_path / "backup.db"
+    size = sum(os.stat(each).st_size for each in (path, wal_path(path)))  # noqa: PTH116
+
+    def back_up(free: int) -> None:
+        sqlite_backup.backup(path, target, lambda *_: None, lambda _: free)
+
+    least = size + LEAST_LEFT_BYTES
+    with pytest.raises(StoreError, match=r"128 MiB must stay free .* another disk"):
+        await asyncio.to_thread(back_up, least - 1)
+    assert not target.exists()
+    await asyncio.to_thread(back_up, least)
+    assert target.exists()
+    SpaceBeside(path, Path("/proc"), lambda _: 0).require(size)
+    with pytest.raises(StoreError, match="128 MiB"):
+        SpaceBeside(path, tmp_path, lambda _: LEAST_LEFT_BYTES - 1).require()
+    await store.close()
+    SpaceBeside(path, tmp_path, lambda _: 0).require(size)
 
 
 async def test_a_backup_replaces_no_file_and_needs_a_database(path: Path, tmp_path: Path) -> None:

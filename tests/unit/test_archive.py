@@ -1,12 +1,11 @@
 """A file of the archive has whole lines only, also after a full disk or a crash."""
 
-import os
-import resource
 from pathlib import Path
 
 import pytest
 
 from rillflow.stores.archive import Archive
+from tests.full_disk import ROOM_BYTES, full_disk
 from tests.loopback import NOW_MS
 
 DAY_MS = 86_400_000
@@ -44,13 +43,8 @@ async def test_lines_that_could_not_all_be_written_are_taken_back(tmp_path: Path
     archive = Archive(tmp_path)
     await archive.append([b"1"], at_ms=NOW_MS)
     [file] = tmp_path.iterdir()  # noqa: ASYNC240 - nothing else waits
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            await archive.append([os.urandom(1024).hex().encode()] * 100, at_ms=NOW_MS)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        await archive.append([b"x" * (ROOM_BYTES // 2)] * 3, at_ms=NOW_MS)
     assert file.read_bytes() == b"1\n"
     await archive.append([b"2"], at_ms=NOW_MS)
     assert file.read_bytes() == b"1\n2\n"

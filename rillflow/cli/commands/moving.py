@@ -52,7 +52,9 @@ def export_to(
     url = url_of(store, data_dir)
     earlier = None if since is None else _header(since)
     with _written(file) as target, progress_shown("exporting executions") as progress:
-        made, place = asyncio.run(_export(url, target, earlier, with_keys, progress))
+        made, place = asyncio.run(
+            _export(url, target, earlier, with_keys, progress, _room(url, file))
+        )
     for problem in made.problems:
         say(f"left out  {visible_line(problem)}", err=True)
     say(f"exported {made.executions:,} executions", err=True)
@@ -97,8 +99,12 @@ async def _export(
     earlier: "Header | None",
     with_keys: bool,
     progress: Callable[[int, int], None],
+    room: Callable[[], None],
 ) -> "tuple[Export, str]":
-    """Write a file; return what was exported, and where a server holds the store."""
+    """Write a file; return what was exported, and where a server holds the store.
+
+    ``room`` refuses, before each frame, to write more.
+    """
     from rillflow.runtime.process.clock import SystemClock
     from rillflow.stores.transfer import open_session
     from rillflow.transfer.exporting import Export
@@ -111,6 +117,7 @@ async def _export(
         export = Export(session, with_keys=with_keys, since_ms=since_ms, progress=progress)
         writer = FrameWriter(target)
         async for frame in export.frames(SystemClock().now_ms()):
+            room()
             writer.add(frame)
         writer.close()
         lease = await lease_of(session)
@@ -144,6 +151,18 @@ def _header(file: Path) -> "Header":
 
     with _opened(file) as source:
         return FrameReader(source).header
+
+
+def _room(url: str, file: str) -> Callable[[], None]:
+    """Return what refuses to write more to a file, where a server needs the space of its disk."""
+    from rillflow.stores import sqlite_file
+
+    path = sqlite_file(url)
+    if path is None or file == STANDARD:
+        return lambda: None
+    from rillflow.stores.sqlite.file_space import SpaceBeside
+
+    return SpaceBeside(path, Path(file).absolute().parent).require
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import StoredExecution
 from rillflow.stores.large_values import joined_one_by_one
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
+from rillflow.stores.sqlite.file_space import SpaceBeside, free_bytes
 from rillflow.stores.sqlite.file_use import (
     clear_mark,
     hold_alone,
@@ -77,7 +78,12 @@ class Verification(msgspec.Struct, kw_only=True):
             self.problems.append(problem)
 
 
-def backup(path: Path, target: Path, progress: Progress) -> None:
+def backup(
+    path: Path,
+    target: Path,
+    progress: Progress,
+    free_of: Callable[[Path], int] = free_bytes,
+) -> None:
     """Copy a database, also one that is in use, into a new complete file.
 
     The copy is the state at one moment, with everything that was acknowledged before the call. It
@@ -85,11 +91,14 @@ def backup(path: Path, target: Path, progress: Progress) -> None:
 
     Raises:
         StoreError: There is no such database, it lacks commits, has a schema that no release
-            makes, or the target exists or cannot be written.
+            makes, the target exists or cannot be written, or the server that uses the database
+            would not have the space that it needs on the disk, as ``free_of`` tells it.
     """
     _refuse_missing(path)
     with store_errors(path):
         refuse_incomplete(path)
+    with store_errors(target):
+        SpaceBeside(path, target.absolute().parent, free_of).require(_size_bytes(path))
     with store_errors(target), _draft_of(target) as draft:
         _copy(path, draft, progress)
 
@@ -161,6 +170,12 @@ def accept_missing_wal(path: Path) -> None:
             clear_mark(connection)
     finally:
         os.close(lock)
+
+
+def _size_bytes(path: Path) -> int:
+    """Return how long a copy of a database is at most."""
+    wal = wal_path(path)
+    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
 
 def _copy(path: Path, draft: Path, progress: Progress) -> None:

@@ -1,13 +1,63 @@
-"""The space in an SQLite file that is in no use.
+"""The space in an SQLite file that is in no use, and on its disk for what is written beside it.
 
-Used by `runtime/backpressure/store_room.py`.
+Used by `runtime/backpressure/store_room.py`, `stores/sqlite/backup.py` and `cli/commands`.
 """
 
+import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
+from rillflow.errors import StoreError
 from rillflow.stores.sqlite.connection import connect
+from rillflow.stores.sqlite.file_use import is_used
+from rillflow.stores.sqlite.writer import WAL_MAX_BYTES
+
+LEAST_LEFT_BYTES: Final = 2 * WAL_MAX_BYTES
+"""Free space of the disk of a database that its server needs for its commits, and to move them."""
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space of the disk of a folder.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return shutil.disk_usage(folder).free
+
+
+class SpaceBeside:
+    """The space of a folder for what is copied out of a database at ``path`` while it is in use.
+
+    ``free_of`` returns the free space of the disk of a folder. On another disk, and while no
+    process uses the database, everything may be taken.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        free_of: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        self._path, self._folder, self._free_of = path, folder, free_of
+        is_beside = path.exists() and path.stat().st_dev == folder.stat().st_dev
+        self._is_bounded = is_beside and is_used(path)
+
+    def require(self, more_bytes: int = 0) -> None:
+        """Refuse to write so many bytes more.
+
+        Raises:
+            StoreError: The server would not have the space that it needs.
+            OSError: The disk cannot be read.
+        """
+        if self._is_bounded and self._free_of(self._folder) - more_bytes < LEAST_LEFT_BYTES:
+            raise StoreError(
+                f"the disk of {self._folder} has too little space:"
+                f" {LEAST_LEFT_BYTES >> 20} MiB must stay free for the server that uses"
+                f" {self._path}; choose a folder on another disk"
+            )
 
 
 def unused_bytes(path: Path) -> int:
