@@ -26,7 +26,6 @@ from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.stores import schema_status
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES
-from rillflow.stores.sqlite.file_space import LEAST_LEFT_BYTES, SpaceBeside
 from rillflow.stores.sqlite.file_use import (
     FileUse,
     close_after_kill,
@@ -309,22 +308,6 @@ async def test_the_wal_is_emptied_once_no_reader_needs_it(path: Path) -> None:
     assert limit_bytes < WAL_KEPT_BYTES
 
 
-async def test_large_commits_do_not_make_the_wal_long(path: Path) -> None:
-    store = SqliteStore(path)
-    await store.open()
-    writer = SqliteWriter(path)
-    writer.start()
-    longest = 0
-    try:
-        for number in range(24):
-            await writer.do(partial(put_payload, number, os.urandom(4 << 20)))
-            longest = max(longest, wal_path(path).stat().st_size)
-    finally:
-        writer.stop()
-        await store.close()
-    assert longest < 2 * WAL_KEPT_BYTES
-
-
 async def test_a_backup_of_a_store_in_use_is_complete_by_itself(
     store: SqliteStore, path: Path, tmp_path: Path
 ) -> None:
@@ -339,29 +322,6 @@ async def test_a_backup_of_a_store_in_use_is_complete_by_itself(
     await store.append([submit(EXECUTIONS)])
     assert await executions_in(copy_alone(target, tmp_path / "elsewhere")) == EXECUTIONS
     assert not (tmp_path / "backup.db.partial").exists()
-
-
-async def test_a_backup_leaves_a_server_that_uses_the_disk_its_space(
-    store: SqliteStore, path: Path, tmp_path: Path
-) -> None:
-    await store.append([submit(number) for number in range(EXECUTIONS)])
-    target = tmp_path / "backup.db"
-    size = sum(os.stat(each).st_size for each in (path, wal_path(path)))  # noqa: PTH116
-
-    def back_up(free: int) -> None:
-        sqlite_backup.backup(path, target, lambda *_: None, lambda _: free)
-
-    least = size + LEAST_LEFT_BYTES
-    with pytest.raises(StoreError, match=r"128 MiB must stay free .* another disk"):
-        await asyncio.to_thread(back_up, least - 1)
-    assert not target.exists()
-    await asyncio.to_thread(back_up, least)
-    assert target.exists()
-    SpaceBeside(path, Path("/proc"), lambda _: 0).require(size)
-    with pytest.raises(StoreError, match="128 MiB"):
-        SpaceBeside(path, tmp_path, lambda _: LEAST_LEFT_BYTES - 1).require()
-    await store.close()
-    SpaceBeside(path, tmp_path, lambda _: 0).require(size)
 
 
 async def test_a_backup_replaces_no_file_and_needs_a_database(path: Path, tmp_path: Path) -> None:

@@ -160,9 +160,9 @@ def _room(url: str, file: str) -> Callable[[], None]:
     path = sqlite_file(url)
     if path is None or file == STANDARD:
         return lambda: None
-    from rillflow.stores.sqlite.file_space import SpaceBeside
+    from rillflow.stores.sqlite.file_space import BackupSpace
 
-    return SpaceBeside(path, Path(file).absolute().parent).require
+    return BackupSpace(path, Path(file).absolute().parent).require
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import StoredExecution
 from rillflow.stores.large_values import joined_one_by_one
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
-from rillflow.stores.sqlite.file_space import SpaceBeside, free_bytes
+from rillflow.stores.sqlite.file_space import BackupSpace, free_bytes
 from rillflow.stores.sqlite.file_use import (
     clear_mark,
     hold_alone,
@@ -98,7 +98,7 @@ def backup(
     with store_errors(path):
         refuse_incomplete(path)
     with store_errors(target):
-        SpaceBeside(path, target.absolute().parent, free_of).require(_size_bytes(path))
+        BackupSpace(path, target.absolute().parent, free_of).require(_size_bytes(path))
     with store_errors(target), _draft_of(target) as draft:
         _copy(path, draft, progress)
 

@@ -28,7 +28,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class SpaceBeside:
+class BackupSpace:
     """The space of a folder for what is copied out of a database at ``path`` while it is in use.
 
     ``free_of`` returns the free space of the disk of a folder. On another disk, and while no
