@@ -21,6 +21,7 @@ from rillflow.stores.sqlite.writer import SqliteWriter
 from tests.contract.appends import submit
 
 EXECUTIONS = 20
+KEYS = False
 
 
 @pytest.fixture(name="path")
@@ -90,9 +91,9 @@ async def test_an_export_is_given_up_where_the_server_needs_the_space(
     def room() -> None:
         nonlocal asked
         asked += 1
-        if asked > EXECUTIONS // 2:
+        if asked == 2:
             raise StoreError("there is no room")
 
     with pytest.raises(StoreError, match="no room"):
-        await _export(f"sqlite:///{path}", target, None, False, lambda *_: None, room)
-    assert asked == EXECUTIONS // 2 + 1
+        await _export(f"sqlite:///{path}", target, None, KEYS, lambda *_: None, room)
+    assert asked == 2
