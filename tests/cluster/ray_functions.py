@@ -188,8 +188,9 @@ def sleeps(file: str, seconds: float) -> str:
     return "slept"
 
 
-def holds(file: str) -> None:
+def holds(file: str, number: int = 0) -> None:
     """Hold a processor until there is a second file."""
+    del number  # which only tells items apart
     _note(file)
     while not Path(f"{file}.go").exists():
         time.sleep(0.05)

@@ -250,7 +250,7 @@ async def test_what_waits_for_room_for_its_input_keeps_no_place_from_others() ->
     async with calls() as under_way:
         await under_way.ask(*named("large", 9), caller=ONE, large_bytes=10)
         await under_way.ask(*named("small", 9), caller=TWO)
-        assert under_way.begun == [*named("large", 3), *named("small", 7)]
+        assert under_way.begun == [*named("large", 3), *named("small", 5)]
 
 
 async def test_a_workspace_leaves_room_for_the_large_inputs_of_others() -> None:

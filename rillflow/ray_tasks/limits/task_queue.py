@@ -5,6 +5,7 @@ Used by `ray_tasks/gateway.py` and `ray_tasks/sharing/shared_tasks.py`.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol
@@ -84,11 +85,16 @@ class TaskQueue:
     resource of which they ask for the largest part.
     """
 
-    def __init__(self, nodes: Callable[[], Sequence[Node]], inputs: InputRoom) -> None:
+    def __init__(
+        self,
+        nodes: Callable[[], Sequence[Node]],
+        inputs: InputRoom,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Ask for the ``nodes`` of the cluster, beside the event loop."""
         self._nodes = nodes
         self._inputs = inputs
-        self._room = TaskRoom()
+        self._room = TaskRoom(clock)
         self._waiting: WaitingTasks[Call] = WaitingTasks()
         self._watching: asyncio.Task[None] | None = None
         self._is_filling = False
@@ -102,6 +108,7 @@ class TaskQueue:
         if self._has_room(group, call.caller.workspace):
             call.begin(self._room.enter(group.demand, call.caller.workspace))
         else:
+            self._room.wait(group.demand, call.caller.workspace)
             self._waiting.add(call)
 
     def forget(self, call: Call) -> None:
@@ -112,11 +119,25 @@ class TaskQueue:
         """Tell whether a call waits in a group."""
         return self._waiting.waits_in(group)
 
-    def next_of(self, group: CallGroup) -> Call | None:
-        """Take the next call that waits in a group, for a Ray task that has a place already."""
-        while (call := self._waiting.next_of(group)) is not None:
+    def next_of(self, group: CallGroup, place: Place) -> tuple[Call, Place] | None:
+        """Take the next call that waits in a group, for a Ray task that has a place already.
+
+        Returns:
+            The call, and the place of the Ray task from now on: that of the call's workspace, which
+            must have room for it.
+        """
+        room, demand = self._room, place.demand
+
+        def may_begin(workspace: str) -> bool:
+            return workspace == place.workspace or room.may_pass(place, workspace)
+
+        while (call := self._waiting.next_of(group, may_begin)) is not None:
             if call.is_wanted():
-                return call
+                workspace = call.caller.workspace
+                if workspace != place.workspace:
+                    room.leave(place)
+                    place = room.enter(demand, workspace)
+                return call, place
         return None
 
     def leave(self, place: Place) -> None:

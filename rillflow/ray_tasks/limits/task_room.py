@@ -6,14 +6,16 @@ Used by `ray_tasks/limits/task_queue.py`.
 """
 
 import math
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
 from rillflow.ray_tasks.limits import node_resources
+from rillflow.ray_tasks.limits.left_to_others import LeftToOthers, Parts
 from rillflow.ray_tasks.limits.node_resources import Demand, Node
 from rillflow.ray_tasks.options import LONGEST_KEPT, CallOptions
 
@@ -26,6 +28,8 @@ MOST_UNKNOWN: Final = 4
 """As long as the nodes are not known, so many stand there."""
 MOST_KEPT: Final = 1_024
 _ROUNDING: Final = 1e-6
+
+K = TypeVar("K")
 
 
 class Place(NamedTuple):
@@ -41,19 +45,31 @@ class Place(NamedTuple):
     is_vain: bool
 
 
+class _Known(NamedTuple):
+    """How many calls of a demand fit on the nodes, and what each takes from other workspaces."""
+
+    fit: float
+    parts: Parts
+
+
+_UNKNOWN: Final = _Known(0, ())
+
+
 class TaskRoom:
     """Counts what stands in Ray's queue.
 
     There is room for a Ray task while fewer with the same demand stand there than fit, and
     ``AHEAD`` more, and while all together ask for no more than the cluster has. Those that no node
-    can run, now or ever, take nothing of that from others.
+    can run, now or ever, take nothing of that from others. A workspace leaves something to others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._nodes: Sequence[Node] | None = None
         self._totals: dict[str, float] = {}
-        self._fits: LRUCache[Demand, float] = LRUCache(MOST_KEPT)
+        self._known: LRUCache[Demand, _Known] = LRUCache(MOST_KEPT)
+        self._left = LeftToOthers(clock)
         self._counts: dict[Demand, int] = {}
+        self._of_workspaces: dict[tuple[str, Demand], int] = {}
         self._used: dict[str, float] = {}
         self._shares: dict[str, float] = {}
         self._vain: Counter[str] = Counter()
@@ -66,16 +82,19 @@ class TaskRoom:
             return
         self._nodes = facts
         self._totals = node_resources.totals(facts)
-        self._fits.clear()
+        self._known.clear()
+        self._left.learn(facts)
         self._used.clear()
         for demand, count in self._counts.items():
-            self._use(demand, min(count, self._fit(demand)))
+            self._use(demand, min(count, self._know(demand).fit))
+        for (workspace, demand), count in self._of_workspaces.items():
+            self._left.take(self._know(demand).parts, workspace, count)
 
     def has_room(self, demand: Demand, workspace: str) -> bool:
         """Tell whether another Ray task of a workspace may stand in Ray's queue."""
         if self._nodes is None:
             return self.standing < MOST_UNKNOWN
-        fit = self._fit(demand)
+        fit, parts = self._know(demand)
         if fit == math.inf:
             return True
         if self._counts.get(demand, 0) >= fit + max(LEAST_AHEAD, fit // AHEAD):
@@ -85,15 +104,30 @@ class TaskRoom:
         return all(
             self._used.get(name, 0.0) <= self._totals.get(name, 0.0) + _ROUNDING
             for name, _ in demand.amounts
-        )
+        ) and self._left.leaves_enough(parts, workspace)
+
+    def may_pass(self, place: Place, workspace: str) -> bool:
+        """Tell whether a place may become one of another workspace."""
+        parts = self._know(place.demand).parts
+        self._left.take(parts, place.workspace, -1)
+        enough = self._left.leaves_enough(parts, workspace)
+        self._left.take(parts, place.workspace)
+        return enough
+
+    def wait(self, demand: Demand, workspace: str) -> None:
+        """Note that a call of a workspace waits until there is room for it."""
+        self._left.note(self._know(demand).parts, workspace)
 
     def enter(self, demand: Demand, workspace: str) -> Place:
         """Count a Ray task of a workspace."""
         count = self._counts.get(demand, 0)
-        fit = self._fit(demand)
+        fit, parts = self._know(demand)
         if count < fit:
             self._use(demand, 1)
         self._counts[demand] = count + 1
+        key = workspace, demand
+        self._of_workspaces[key] = self._of_workspaces.get(key, 0) + 1
+        self._left.take(parts, workspace)
         self.standing += 1
         is_vain = self._nodes is not None and not fit
         self._vain[workspace] += is_vain
@@ -103,24 +137,24 @@ class TaskRoom:
 
     def leave(self, place: Place) -> None:
         """Count a Ray task no more."""
-        left = self._counts[place.demand] - 1
-        if left:
-            self._counts[place.demand] = left
-        else:
-            del self._counts[place.demand]
-        if left < self._fit(place.demand):
-            self._use(place.demand, -1)
+        demand, workspace = place.demand, place.workspace
+        left = _one_less(self._counts, demand)
+        _one_less(self._of_workspaces, (workspace, demand))
+        fit, parts = self._know(demand)
+        if left < fit:
+            self._use(demand, -1)
+        self._left.take(parts, workspace, -1)
         self.standing -= 1
-        self._vain[place.workspace] -= place.is_vain
-        if not self._vain[place.workspace]:
-            del self._vain[place.workspace]
+        self._vain[workspace] -= place.is_vain
+        if not self._vain[workspace]:
+            del self._vain[workspace]
         if not self.standing:
             self._used.clear()
-        share = self._shares.get(place.workspace, 0.0) - place.share
+        share = self._shares.get(workspace, 0.0) - place.share
         if share > _ROUNDING:
-            self._shares[place.workspace] = share
+            self._shares[workspace] = share
         else:  # some take no part of anything
-            self._shares.pop(place.workspace, None)
+            self._shares.pop(workspace, None)
 
     def share_of(self, workspace: str) -> float:
         """Return the part of the cluster that a workspace has asked for."""
@@ -130,16 +164,21 @@ class TaskRoom:
         """Return how many stand there that no node can run."""
         if self._nodes is None:
             return 0
-        return sum(count for demand, count in self._counts.items() if not self._fit(demand))
+        return sum(count for demand, count in self._counts.items() if not self._know(demand).fit)
 
-    def _fit(self, demand: Demand) -> float:
+    def _know(self, demand: Demand) -> _Known:
         if self._nodes is None:
-            return 0
-        fit = self._fits.get(demand)
-        if fit is None:
+            return _UNKNOWN
+        known = self._known.get(demand)
+        if known is None:
+            if self._left.is_full:
+                self._left.sweep()
+                self._known.clear()
             fit = sum(node_resources.fitting(demand, node) for node in self._nodes)
-            self._fits[demand] = fit
-        return fit
+            can_run = 0 < fit < math.inf
+            known = _Known(fit, self._left.parts(demand, fit) if can_run else ())
+            self._known[demand] = known
+        return known
 
     def _share(self, demand: Demand) -> float:
         parts = (amount / self._totals[name] for name, amount in demand.amounts)
@@ -149,6 +188,15 @@ class TaskRoom:
         if times != math.inf:
             for name, amount in demand.amounts:
                 self._used[name] = self._used.get(name, 0.0) + times * amount
+
+
+def _one_less(counts: dict[K, int], key: K) -> int:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
+    return left
 
 
 def demand_of(options: CallOptions) -> Demand:

@@ -85,10 +85,15 @@ class WaitingTasks(Generic[W]):
         """Tell whether a call waits in a group."""
         return group in self._in_group
 
-    def next_of(self, group: CallGroup) -> W | None:
-        """Take the next call of a group: that of another workspace, of another execution in it."""
-        workspaces = self._in_group.get(group)
-        return self._take(next(iter(workspaces)), group) if workspaces else None
+    def next_of(self, group: CallGroup, may_begin: Callable[[str], bool]) -> W | None:
+        """Take the next call of a group: that of another workspace, of another execution in it.
+
+        Only workspaces whose calls may begin have a turn.
+        """
+        for workspace in self._in_group.get(group, ()):
+            if may_begin(workspace):
+                return self._take(workspace, group)
+        return None
 
     def next_with_room(
         self, has_room: Callable[[CallGroup, str], bool], share_of: Callable[[str], float]

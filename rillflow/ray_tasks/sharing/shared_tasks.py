@@ -305,8 +305,11 @@ class SharedTasks:
         if task.until_s is None:  # it may have waited in Ray's queue before
             task.until_s = now_s + self._limits.shared_s
         may_go_on = not task.is_ending and task.group.is_quick and now_s < task.until_s
-        found = self._queue.next_of(task.group) if may_go_on else None
-        item = found if isinstance(found, _Item) else None
+        found = self._queue.next_of(task.group, task.place) if may_go_on else None
+        call = None
+        if found is not None:
+            call, task.place = found
+        item = call if isinstance(call, _Item) else None
         task.item = item
         task.since_s = now_s
         task.is_ending = item is None
