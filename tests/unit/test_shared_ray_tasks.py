@@ -205,10 +205,6 @@ async def test_a_ray_task_takes_calls_of_another_workspace_that_has_room(tmp_pat
         worker = scene.worker(2)
         assert await worker.ends_call() == 4
         assert await worker.ends_call() is None, "call 5 was started meanwhile"
-        for place in (1, 3):
-            scene.ray.started[place].returns(b"{}")
-        assert [await scene.body(number) for number in (2, 5)] == [b"{}"] * 2
-        assert (scene.queue.usage().under_way, scene.queue.usage().waiting) == (0, 0)
 
 
 async def test_a_workspace_keeps_the_place_of_its_ray_task_while_another_has_no_room(
@@ -217,10 +213,8 @@ async def test_a_workspace_keeps_the_place_of_its_ray_task_while_another_has_no_
     async with stage(tmp_path) as scene:
         scene.queue.learn(nodes(2))
         await scene.begin(2, 4, 6, caller=OTHER)
-        assert scene.begun() == [1, 2]
-        await scene.begin(3)
+        await scene.begin(3, 5)
         assert scene.begun() == [1, 2, 3]
-        await scene.begin(5)
         worker = scene.worker(2)
         assert await worker.ends_call() == 5
         assert await worker.ends_call() is None, "calls of the other workspace wait"
@@ -465,11 +459,8 @@ async def test_the_next_ray_task_is_that_of_a_workspace_that_has_none() -> None:
         for place in range(3):
             scene.ray.started[place].returns(b"{}", took_s=10)
             await scene.body(scene.begun()[place])
-        # One remains of those that came first, on one processor; the other one is for the others.
+        # One remains of those that came first, and the other processor is for the others.
         assert scene.begun()[4:] == [3_000]
-        scene.ray.started[4].returns(b"{}", took_s=10)
-        await scene.body(3_000)
-        assert scene.begun()[5:] == [3_001]
 
 
 async def test_a_ray_task_of_a_function_that_is_not_quick_takes_no_further_call(

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple, TypeVar
 from cachetools import LRUCache
 
 from rillflow.ray_tasks.limits import node_resources
-from rillflow.ray_tasks.limits.left_to_others import LeftToOthers, Parts
 from rillflow.ray_tasks.limits.node_resources import Demand, Node
+from rillflow.ray_tasks.limits.workspace_shares import Parts, WorkspaceShares
 from rillflow.ray_tasks.options import LONGEST_KEPT, CallOptions
 
 LEAST_AHEAD: Final = 2
@@ -67,7 +67,7 @@ class TaskRoom:
         self._nodes: Sequence[Node] | None = None
         self._totals: dict[str, float] = {}
         self._known: LRUCache[Demand, _Known] = LRUCache(MOST_KEPT)
-        self._left = LeftToOthers(clock)
+        self._held = WorkspaceShares(clock)
         self._counts: dict[Demand, int] = {}
         self._of_workspaces: dict[tuple[str, Demand], int] = {}
         self._used: dict[str, float] = {}
@@ -83,12 +83,12 @@ class TaskRoom:
         self._nodes = facts
         self._totals = node_resources.totals(facts)
         self._known.clear()
-        self._left.learn(facts)
+        self._held.learn(facts)
         self._used.clear()
         for demand, count in self._counts.items():
             self._use(demand, min(count, self._know(demand).fit))
         for (workspace, demand), count in self._of_workspaces.items():
-            self._left.take(self._know(demand).parts, workspace, count)
+            self._held.take(self._know(demand).parts, workspace, count)
 
     def has_room(self, demand: Demand, workspace: str) -> bool:
         """Tell whether another Ray task of a workspace may stand in Ray's queue."""
@@ -104,19 +104,19 @@ class TaskRoom:
         return all(
             self._used.get(name, 0.0) <= self._totals.get(name, 0.0) + _ROUNDING
             for name, _ in demand.amounts
-        ) and self._left.leaves_enough(parts, workspace)
+        ) and self._held.leaves_enough(parts, workspace)
 
     def may_pass(self, place: Place, workspace: str) -> bool:
         """Tell whether a place may become one of another workspace."""
         parts = self._know(place.demand).parts
-        self._left.take(parts, place.workspace, -1)
-        enough = self._left.leaves_enough(parts, workspace)
-        self._left.take(parts, place.workspace)
+        self._held.take(parts, place.workspace, -1)
+        enough = self._held.leaves_enough(parts, workspace)
+        self._held.take(parts, place.workspace)
         return enough
 
     def wait(self, demand: Demand, workspace: str) -> None:
         """Note that a call of a workspace waits until there is room for it."""
-        self._left.note(self._know(demand).parts, workspace)
+        self._held.note(self._know(demand).parts, workspace)
 
     def enter(self, demand: Demand, workspace: str) -> Place:
         """Count a Ray task of a workspace."""
@@ -127,7 +127,7 @@ class TaskRoom:
         self._counts[demand] = count + 1
         key = workspace, demand
         self._of_workspaces[key] = self._of_workspaces.get(key, 0) + 1
-        self._left.take(parts, workspace)
+        self._held.take(parts, workspace)
         self.standing += 1
         is_vain = self._nodes is not None and not fit
         self._vain[workspace] += is_vain
@@ -143,7 +143,7 @@ class TaskRoom:
         fit, parts = self._know(demand)
         if left < fit:
             self._use(demand, -1)
-        self._left.take(parts, workspace, -1)
+        self._held.take(parts, workspace, -1)
         self.standing -= 1
         self._vain[workspace] -= place.is_vain
         if not self._vain[workspace]:
@@ -171,12 +171,12 @@ class TaskRoom:
             return _UNKNOWN
         known = self._known.get(demand)
         if known is None:
-            if self._left.is_full:
-                self._left.sweep()
+            if self._held.is_full:
+                self._held.sweep()
                 self._known.clear()
             fit = sum(node_resources.fitting(demand, node) for node in self._nodes)
             can_run = 0 < fit < math.inf
-            known = _Known(fit, self._left.parts(demand, fit) if can_run else ())
+            known = _Known(fit, self._held.parts(demand, fit) if can_run else ())
             self._known[demand] = known
         return known
 

@@ -102,7 +102,7 @@ Parts: TypeAlias = tuple[Part, ...]
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 
-class LeftToOthers:
+class WorkspaceShares:
     """Counts what the Ray tasks of workspaces have, or wait for in Ray's queue.
 
     While other workspaces have calls, or have had some lately, one leaves free an eighth of what it

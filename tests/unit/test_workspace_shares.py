@@ -7,10 +7,10 @@ import pytest
 
 from rillflow.gateways.limits.concurrency import Caller
 from rillflow.ray_tasks.limits.input_room import InputRoom
-from rillflow.ray_tasks.limits.left_to_others import MOST_KEPT, RECENT_S
 from rillflow.ray_tasks.limits.node_resources import demand_of
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
+from rillflow.ray_tasks.limits.workspace_shares import MOST_KEPT, RECENT_S
 
 LONG: Final = "long"
 OTHER: Final = "other"
@@ -193,7 +193,7 @@ def test_of_what_nobody_has_no_more_is_kept_than_a_thousand() -> None:
         demand = demand_of({"num_cpus": 1 + number / 10_000})
         assert not cluster.room.has_room(demand, LONG)
         cluster.room.wait(demand, LONG)
-    assert len(cluster.room._left._pools) <= MOST_KEPT + 1
+    assert len(cluster.room._held._pools) <= MOST_KEPT + 1
     cluster.call_once(OTHER)
 
 
