@@ -236,7 +236,11 @@ def only(model: type[BaseModel]) -> BeforeValidator:
 
 
 class QuotaSetting(BaseModel):
-    """The quota of a workspace; None is no limit."""
+    """The quota of a workspace; None is no limit.
+
+    ``ray_share`` is the part of each resource of the cluster, above 0 and up to 1, for which the
+    Ray functions of the workspace ask at once, for each dispatcher.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -244,10 +248,11 @@ class QuotaSetting(BaseModel):
     running: Annotated[int | None, Field(ge=1)] = None
     artifact_bytes: Annotated[int | None, Field(ge=1)] = None
     store_bytes: Annotated[int | None, Field(ge=1)] = None
+    ray_share: Annotated[float | None, Field(gt=0, le=1)] = None
 
     def as_quota(self) -> Quota:
-        """Return it as the rest of the stack knows it."""
-        return Quota(**self.model_dump())
+        """Return what of it holds for submissions, as the rest of the stack knows it."""
+        return Quota(**self.model_dump(exclude={"ray_share"}))
 
 
 def idle_switches(switches: Iterable[str]) -> list[str]:

@@ -386,7 +386,7 @@ class Settings(BaseSettings):
     """Most submissions per second, by service id or business id."""
     workspace_quotas: Quotas = {}
     """Quotas of workspaces: ``submissions_per_s``, ``running``, ``store_bytes``,
-    ``artifact_bytes``."""
+    ``artifact_bytes``, ``ray_share``."""
     subflow_workspaces: WorkspacesByWorkspace = {}
     """Where workflows of each workspace, or of ``*``, may start sub-flows beside their own one."""
     storage_max_usage_percent: int = 90

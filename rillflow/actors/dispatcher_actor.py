@@ -269,6 +269,11 @@ def ray_settings(settings: Settings, dispatcher: str, feed_path: str = "") -> Ra
         artifacts=artifact_settings(settings),
         feed_path=feed_path,
         result_folders=tuple(map(str, settings.ray_result_folders)),
+        workspace_shares={
+            name: quota.ray_share
+            for name, quota in settings.workspace_quotas.items()
+            if quota.ray_share is not None
+        },
     )
 
 

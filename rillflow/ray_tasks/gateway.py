@@ -43,7 +43,8 @@ class RayTaskGateway:
         self._settings = settings
         self._attempts = Attempts(budget)
         self._tasks = RayTasks(settings)
-        self._queue = TaskQueue(ray.nodes, InputRoom(settings.max_input_bytes))
+        self._shares = settings.workspace_shares
+        self._queue = TaskQueue(ray.nodes, InputRoom(settings.max_input_bytes), self._shares)
         self._shared = SharedTasks(self._tasks, settings.feed_path, self._queue)
         self._waiting = WaitingCalls()
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
@@ -141,7 +142,8 @@ class RayTaskGateway:
 
     async def _result(self, request: DispatchRequest, number: int, options: CallOptions) -> Result:
         target = self._target(request)  # what must not be called does not wait
-        with self._waiting.waiting(request.call, f"{SCHEME}://{target}", options.resources):
+        share = self._shares.get(workspace_of(request.execution_id), 1.0)
+        with self._waiting.waiting(request.call, f"{SCHEME}://{target}", options.resources, share):
             if options.is_detached(request.pattern):
                 return await self._detached_result(request, number, options)
             if options.batch is None and len(request.input) > SMALL_BYTES:

@@ -30,7 +30,8 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     which it keeps when it is started again. At once are made at most ``small_calls`` that ask for
     almost no processor, and ``calls_per_target`` of one actor or application. ``artifacts`` says
     where artifacts are. At ``feed_path`` the dispatcher listens for its workers; nowhere if it
-    is empty. Actors and applications may return files of ``result_folders`` by their paths.
+    is empty. Actors and applications may return files of ``result_folders`` by their paths. Calls
+    of functions ask for no more of each resource than ``workspace_shares`` say, by workspace.
     """
 
     modules: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: int = MAX_RESULT_BYTES
     max_input_bytes: int = MAX_INPUT_BYTES
     result_folders: tuple[str, ...] = ()
+    workspace_shares: Mapping[str, float] = {}
 
     def artifacts_of(self, request: DispatchRequest) -> ArtifactAccess | None:
         """Return where a call has its artifacts; None is nowhere."""

@@ -5,12 +5,15 @@ from typing import Any, Final
 
 import pytest
 
+from rillflow.actors.dispatcher_actor import ray_settings
 from rillflow.gateways.limits.concurrency import Caller
+from rillflow.ports.storage.access import Quota
 from rillflow.ray_tasks.limits.input_room import InputRoom
-from rillflow.ray_tasks.limits.node_resources import demand_of
+from rillflow.ray_tasks.limits.node_resources import beyond, demand_of
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
 from rillflow.ray_tasks.limits.workspace_shares import MOST_KEPT, RECENT_S
+from rillflow.settings import Settings
 
 LONG: Final = "long"
 OTHER: Final = "other"
@@ -24,9 +27,9 @@ def node(zone: str = "", **resources: float) -> dict[str, Any]:
 class Cluster:
     """Ray tasks by workspace, at a time that the test sets."""
 
-    def __init__(self, *nodes: dict[str, Any]) -> None:
+    def __init__(self, *nodes: dict[str, Any], most: dict[str, float] | None = None) -> None:
         self.now_s = 0.0
-        self.room = TaskRoom(lambda: self.now_s)
+        self.room = TaskRoom(most or {}, lambda: self.now_s)
         self.room.learn(nodes)
         self._places: dict[str, list[Place]] = {}
 
@@ -161,9 +164,37 @@ def test_a_call_that_asks_for_more_than_may_be_had_begins_where_there_is_room() 
     assert cluster.begin(LONG, num_cpus=4) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({}, 4), ({"num_cpus": 3}, 1), ({"num_cpus": 5}, 0), ({"num_gpus": 1, "num_cpus": 0}, 0)],
+)
+def test_a_workspace_with_a_share_of_its_own_never_has_more(
+    options: dict[str, Any], most: int
+) -> None:
+    cluster = Cluster(node(CPU=6.0), node("a", CPU=2.0, GPU=1.0), most={LONG: 0.5})
+    assert cluster.begin(LONG, **options) == most
+    assert cluster.begin(LONG, num_cpus=4.5) == 0
+    assert cluster.begin(OTHER, 1, **options) == 1
+
+
+def test_a_call_beyond_the_share_of_its_workspace_says_so() -> None:
+    nodes = [node(CPU=4.0), node(CPU=4.0)]
+    assert beyond({"num_cpus": 4}, nodes, 0.5) == beyond({"num_cpus": 8}, nodes, 1.0) == ""
+    assert beyond({"num_cpus": 5, "num_gpus": 0.1}, nodes, 0.5) == "CPU 5, GPU 0.1"
+
+
+def test_the_shares_of_workspaces_are_a_setting() -> None:
+    quotas = {"long": {"ray_share": 0.5}, "other": {"running": 2}}
+    settings = Settings.model_validate({"workspace_quotas": quotas})
+    assert ray_settings(settings, "dispatcher").workspace_shares == {"long": 0.5}
+    assert settings.workspace_quotas["other"].as_quota() == Quota(running=2)
+    for wrong in (0, 1.5):
+        with pytest.raises(ValueError, match="ray_share"):
+            Settings.model_validate({"workspace_quotas": {"long": {"ray_share": wrong}}})
+
+
 def test_what_began_before_the_nodes_were_known_counts() -> None:
-    cluster = Cluster()
-    room = TaskRoom(lambda: cluster.now_s)
+    room = TaskRoom({}, lambda: 0.0)
     demand = demand_of({})
     for _ in range(3):
         room.enter(demand, LONG)
@@ -200,7 +231,7 @@ def test_of_what_nobody_has_no_more_is_kept_than_a_thousand() -> None:
 async def test_what_is_left_no_longer_begins_when_nodes_are_looked_at() -> None:
     now_s = [0.0]
     nodes = [node(CPU=2.0)]
-    queue = TaskQueue(lambda: nodes, InputRoom(0), lambda: now_s[0])
+    queue = TaskQueue(lambda: nodes, InputRoom(0), clock=lambda: now_s[0])
     queue.learn(nodes)
     demand = demand_of({})
     async with queue.place(demand, Caller(OTHER, "")):

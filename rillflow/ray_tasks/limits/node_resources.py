@@ -53,6 +53,17 @@ def lacking(options: Mapping[str, Any], nodes: Iterable[Node]) -> str:
     return "" if any(fitting(demand, node) for node in nodes) else needs_of(demand)
 
 
+def beyond(options: Mapping[str, Any], nodes: Iterable[Node], share: float) -> str:
+    """Say what a call needs beyond the share of a workspace; empty if the share is enough."""
+    if share >= 1:
+        return ""
+    demand, has = demand_of(options), totals(nodes)
+    is_enough = all(
+        amount <= share * has.get(name, 0.0) + _ROUNDING for name, amount in demand.amounts
+    )
+    return "" if is_enough else needs_of(demand)
+
+
 def needs_of(demand: Demand) -> str:
     """Return in words what a call needs of a node."""
     texts = [f"{name} {amount:g}" for name, amount in demand.amounts]
@@ -63,6 +74,11 @@ def needs_of(demand: Demand) -> str:
 def vain_wait(resource: str, needs: str) -> str:
     """Say that calls of a function wait for a node that there is not."""
     return f"{resource} waits for a node with {needs}: none has it"
+
+
+def share_wait(resource: str, needs: str) -> str:
+    """Say that calls of a function ask for more than their workspace may have."""
+    return f"{resource} asks for {needs}: the ray_share of its workspace is less"
 
 
 def fitting(demand: Demand, node: Node) -> float:

@@ -6,8 +6,9 @@ Used by `ray_tasks/gateway.py` and `ray_tasks/sharing/shared_tasks.py`.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from rillflow.gateways.limits.concurrency import Caller
@@ -89,12 +90,16 @@ class TaskQueue:
         self,
         nodes: Callable[[], Sequence[Node]],
         inputs: InputRoom,
+        shares: Mapping[str, float] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask for the ``nodes`` of the cluster, beside the event loop."""
+        """Ask for the ``nodes`` of the cluster, beside the event loop.
+
+        Some workspaces have no more of them than their ``shares``, from 0 to 1.
+        """
         self._nodes = nodes
         self._inputs = inputs
-        self._room = TaskRoom(clock)
+        self._room = TaskRoom(shares, clock)
         self._waiting: WaitingTasks[Call] = WaitingTasks()
         self._watching: asyncio.Task[None] | None = None
         self._is_filling = False

@@ -6,9 +6,8 @@ Used by `ray_tasks/limits/task_queue.py`.
 """
 
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
@@ -63,11 +62,12 @@ class TaskRoom:
     can run, now or ever, take nothing of that from others. A workspace leaves something to others.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: Mapping[str, float], clock: Callable[[], float]) -> None:
+        """Have ``most`` say which part of each resource some workspaces may have."""
         self._nodes: Sequence[Node] | None = None
         self._totals: dict[str, float] = {}
         self._known: LRUCache[Demand, _Known] = LRUCache(MOST_KEPT)
-        self._held = WorkspaceShares(clock)
+        self._held = WorkspaceShares(clock, most)
         self._counts: dict[Demand, int] = {}
         self._of_workspaces: dict[tuple[str, Demand], int] = {}
         self._used: dict[str, float] = {}

@@ -6,9 +6,9 @@ Used by `ray_tasks/gateway.py`.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import ray
 
@@ -16,7 +16,7 @@ from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.limits.host_slots import Usage
 from rillflow.ports.gateway import HostState
 from rillflow.ray_tasks.limits.call_slots import host_state
-from rillflow.ray_tasks.limits.node_resources import lacking, vain_wait
+from rillflow.ray_tasks.limits.node_resources import Node, beyond, lacking, share_wait, vain_wait
 from rillflow.ray_tasks.targets import SCHEME
 
 FIRST_LOOK_S: Final = 2.0
@@ -26,9 +26,13 @@ LOOK_S: Final = 15.0
 log = logging.getLogger("rillflow.ray_tasks")
 
 
+_Lack: TypeAlias = tuple[str, Callable[[str, str], str]]
+
+
 class _Waiting(NamedTuple):
     resource: str
     options: Mapping[str, Any]
+    share: float
 
 
 class WaitingCalls:
@@ -43,10 +47,16 @@ class WaitingCalls:
         self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def waiting(self, call: CallId, resource: str, options: Mapping[str, Any]) -> Iterator[None]:
-        """Count a call of a resource, such as ``ray-job://train``, as long as it is waited for."""
+    def waiting(
+        self, call: CallId, resource: str, options: Mapping[str, Any], share: float = 1.0
+    ) -> Iterator[None]:
+        """Count a call of a resource, such as ``ray-job://train``, as long as it is waited for.
+
+        Its workspace may have this ``share`` of each resource of the cluster.
+        """
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(FIRST_LOOK_S, self._is_late, call, _Waiting(resource, options))
+        waiting = _Waiting(resource, options, share)
+        timer = loop.call_later(FIRST_LOOK_S, self._is_late, call, waiting)
         self._under_way += 1
         try:
             yield
@@ -96,14 +106,21 @@ class WaitingCalls:
         finally:
             self._looking = None
 
-    def _compare(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        known: dict[int, str] = {}  # calls of one task share their options
-        for call, (resource, options) in self._late.items():
-            lacks = known.get(id(options))
-            if lacks is None:
-                lacks = known[id(options)] = lacking(options, nodes)
+    def _compare(self, nodes: Sequence[Node]) -> None:
+        known: dict[tuple[int, float], _Lack] = {}  # calls of one task share their options
+        for call, (resource, options, share) in self._late.items():
+            key = id(options), share
+            lacks, told = known.get(key) or known.setdefault(key, _lack(options, nodes, share))
             if lacks and call not in self._lacking:
                 log.warning("ray_call_infeasible", extra={"function": resource, "lacks": lacks})
-                self._lacking[call] = resource, vain_wait(resource, lacks)
+                self._lacking[call] = resource, told(resource, lacks)
             elif not lacks:
                 self._lacking.pop(call, None)
+
+
+def _lack(options: Mapping[str, Any], nodes: Sequence[Node], share: float) -> _Lack:
+    """Return what a call waits for in vain, and who says so in words."""
+    lacks = lacking(options, nodes)
+    if lacks:
+        return lacks, vain_wait
+    return beyond(options, nodes, share), share_wait

@@ -6,9 +6,8 @@ be fair: the first workspace could have everything for that long.
 Used by `ray_tasks/limits/task_room.py`.
 """
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
@@ -92,10 +91,11 @@ class Pool:
 
 
 class Part(NamedTuple):
-    """What a call takes of a pool."""
+    """What a call takes of a pool; ``is_of_all`` nodes, whatever their labels, or of its places."""
 
     pool: Pool
     amount: float
+    is_of_all: bool = False
 
 
 Parts: TypeAlias = tuple[Part, ...]
@@ -106,11 +106,14 @@ class WorkspaceShares:
     """Counts what the Ray tasks of workspaces have, or wait for in Ray's queue.
 
     While other workspaces have calls, or have had some lately, one leaves free an eighth of what it
-    has; and a unit, such as a processor, while one of the others has less than that.
+    has; and a unit, such as a processor, while one of the others has less than that. Some have no
+    more than a part of each resource at any time.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float], most: Mapping[str, float]) -> None:
+        """Tell what is recent by a ``clock``; ``most`` has the parts by workspace."""
         self._clock = clock
+        self._most_of = most
         self._nodes: Sequence[Node] = ()
         self._pools: dict[Hashable, Pool] = {}
         self._most = MOST_KEPT
@@ -135,7 +138,7 @@ class WorkspaceShares:
         """Return what a call takes, where ``places`` of its kind fit on the nodes."""
         # A call that asks for a label takes of the nodes that have it, and so of all of them.
         pools = [
-            Part(self._pool((labels, name), partial(self._total, labels, name)), amount)
+            Part(self._pool((labels, name), partial(self._total, labels, name)), amount, not labels)
             for labels in dict.fromkeys(((), demand.labels))
             for name, amount in demand.amounts
         ]
@@ -144,19 +147,29 @@ class WorkspaceShares:
     def leaves_enough(self, parts: Parts, workspace: str) -> bool:
         """Tell whether another Ray task of a workspace leaves enough to others."""
         now_s = self._clock()
-        return all(pool.leaves_enough(workspace, amount, now_s) for pool, amount in parts)
+        if self._most_of and self._is_beyond_its_part(parts, workspace):
+            return False
+        return all(pool.leaves_enough(workspace, amount, now_s) for pool, amount, _ in parts)
 
     def take(self, parts: Parts, workspace: str, times: int = 1) -> None:
         """Count so many Ray tasks of a workspace, or fewer of them if it is below zero."""
         now_s = self._clock()
-        for pool, amount in parts:
+        for pool, amount, _ in parts:
             pool.take(workspace, times * amount, now_s)
 
     def note(self, parts: Parts, workspace: str) -> None:
         """Note that a call of a workspace waits."""
         now_s = self._clock()
-        for pool, _ in parts:
+        for pool, _, _ in parts:
             pool.note(workspace, now_s)
+
+    def _is_beyond_its_part(self, parts: Parts, workspace: str) -> bool:
+        most = self._most_of.get(workspace)
+        return most is not None and any(
+            pool.held.get(workspace, 0.0) + amount > most * pool.total + _ROUNDING
+            for pool, amount, is_of_all in parts
+            if is_of_all
+        )
 
     def _pool(self, key: Hashable, total: Callable[[], float]) -> Pool:
         pool = self._pools.get(key)
