@@ -12,6 +12,7 @@ from rillflow.ray_tasks.limits.input_room import InputRoom
 from rillflow.ray_tasks.limits.node_resources import beyond, demand_of
 from rillflow.ray_tasks.limits.task_queue import TaskQueue
 from rillflow.ray_tasks.limits.task_room import Place, TaskRoom
+from rillflow.ray_tasks.limits.waiting import WaitingCalls
 from rillflow.ray_tasks.limits.workspace_shares import MOST_KEPT, RECENT_S
 from rillflow.settings import Settings
 
@@ -177,10 +178,22 @@ def test_a_workspace_with_a_share_of_its_own_never_has_more(
     assert cluster.begin(OTHER, 1, **options) == 1
 
 
-def test_a_call_beyond_the_share_of_its_workspace_says_so() -> None:
-    nodes = [node(CPU=4.0), node(CPU=4.0)]
-    assert beyond({"num_cpus": 4}, nodes, 0.5) == beyond({"num_cpus": 8}, nodes, 1.0) == ""
-    assert beyond({"num_cpus": 5, "num_gpus": 0.1}, nodes, 0.5) == "CPU 5, GPU 0.1"
+async def test_a_call_beyond_the_share_of_its_workspace_is_warned_of() -> None:
+    nodes = [node(CPU=8.0), node(CPU=8.0)]
+    assert beyond({"num_cpus": 4}, nodes, 0.25) == beyond({"num_cpus": 16}, nodes, 1.0) == ""
+    calls, options = WaitingCalls(lambda: nodes, 0.0), {"num_cpus": 5}
+    with (
+        calls.waiting(("enough", "", 1, 0), "ray://a:f", options, 0.5),
+        calls.waiting(("beyond", "", 1, 0), "ray://a:f", options, 0.25),
+        calls.waiting(("none", "", 1, 0), "ray://a:f", {"num_cpus": 9}, 0.25),
+    ):
+        async with asyncio.timeout(60):
+            while len(warnings := calls.warnings()) < 2:
+                await asyncio.to_thread(lambda: None)
+    assert warnings == [
+        "ray://a:f asks for CPU 5: the ray_share of its workspace is less (calls: 1)",
+        "ray://a:f waits for a node with CPU 9: none has it (calls: 1)",
+    ]
 
 
 def test_the_shares_of_workspaces_are_a_setting() -> None:

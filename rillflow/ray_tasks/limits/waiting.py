@@ -38,7 +38,14 @@ class _Waiting(NamedTuple):
 class WaitingCalls:
     """Counts calls, and looks after those that take long, all of them with one look."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        nodes: Callable[[], Sequence[Node]] = ray.nodes,
+        first_look_s: float = FIRST_LOOK_S,
+    ) -> None:
+        """Ask for the ``nodes`` of the cluster, beside the event loop."""
+        self._nodes = nodes
+        self._first_look_s = first_look_s
         self._under_way = 0
         self._late: dict[CallId, _Waiting] = {}
         self._lacking: dict[CallId, tuple[str, str]] = {}
@@ -56,7 +63,7 @@ class WaitingCalls:
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(resource, options, share)
-        timer = loop.call_later(FIRST_LOOK_S, self._is_late, call, waiting)
+        timer = loop.call_later(self._first_look_s, self._is_late, call, waiting)
         self._under_way += 1
         try:
             yield
@@ -96,10 +103,10 @@ class WaitingCalls:
             while self._late:
                 self._came.clear()
                 try:
-                    self._compare(await asyncio.to_thread(ray.nodes))
+                    self._compare(await asyncio.to_thread(self._nodes))
                 except Exception:
                     log.exception("ray_nodes_not_read")
-                await asyncio.sleep(FIRST_LOOK_S)
+                await asyncio.sleep(self._first_look_s)
                 with suppress(TimeoutError):  # one that has come meanwhile is looked after soon
                     async with asyncio.timeout(LOOK_S):
                         await self._came.wait()

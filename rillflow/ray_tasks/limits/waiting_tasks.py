@@ -12,7 +12,7 @@ from rillflow.gateways.limits.concurrency import Caller
 from rillflow.ray_tasks.limits.node_resources import Demand
 
 MOST_LOOKED_AT: Final = 64
-"""Of so many groups of a workspace it is looked at once whether one is open."""
+"""Of so many groups of a workspace, or workspaces of a group, it is looked at once which may go."""
 
 
 class CallGroup(Protocol):
@@ -90,7 +90,7 @@ class WaitingTasks(Generic[W]):
 
         Only workspaces whose calls may begin have a turn.
         """
-        for workspace in self._in_group.get(group, ()):
+        for workspace in islice(self._in_group.get(group, ()), MOST_LOOKED_AT):
             if may_begin(workspace):
                 return self._take(workspace, group)
         return None
