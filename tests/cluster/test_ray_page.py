@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster.api import Api
 from tests.cluster.processes import LOOK_S, OwnStack
+from tests.cluster.ray_flows import calls_at, fan_out
 from tests.cluster.ray_head import BASH
 from tests.cluster.ray_stack import GPU_WORKFLOW, JOINING, RUN, WAIT_S, WORKFLOWS, ray_stack, run
 
@@ -40,6 +41,23 @@ def test_what_the_page_shows_runs(api: Api, text: str) -> None:
     assert ended.status == "SUCCEED", ended.shown
     if "rating:rate" in text:
         assert ended.context["stars"] == [2.5, 5.0]
+
+
+def test_calls_that_last_for_long_leave_a_processor_to_those_of_another_workspace(
+    api: Api, tmp_path: Path
+) -> None:
+    file = tmp_path / "calls"
+    assert run(api, "nothing").status == "SUCCEED"
+    long = fan_out("holds").replace("workspace: ray", "workspace: many")
+    first = api.submit(long, {"numbers": list(range(20)), "file": str(file)})
+    give_up = time.monotonic() + WAIT_S
+    while sum(calls_at(api, "ray://")) < 20:
+        assert time.monotonic() < give_up, calls_at(api, "ray://")
+        time.sleep(LOOK_S)
+    assert run(api, "nothing").status == "SUCCEED"
+    assert sum(calls_at(api, "ray://")) == 20, "the other workspace has all of its calls still"
+    Path(f"{file}.go").touch()
+    assert api.end(first, WAIT_S).status == "SUCCEED"
 
 
 def test_the_script_of_the_page_gives_what_its_workflow_gives(own: OwnStack) -> None:

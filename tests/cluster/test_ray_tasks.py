@@ -453,22 +453,6 @@ def test_a_call_does_not_wait_for_all_calls_of_another_workspace(api: Api) -> No
         time.sleep(LOOK_S)
 
 
-def test_calls_that_last_for_long_leave_a_processor_to_those_of_another_workspace(
-    api: Api, file: Path
-) -> None:
-    assert run(api, "nothing").status == "SUCCEED"
-    long = fan_out("holds").replace("workspace: ray", "workspace: many")
-    first = api.submit(long, {"numbers": list(range(20)), "file": str(file)})
-    give_up = time.monotonic() + WAIT_S
-    while sum(calls_at(api, "ray://")) < 20:
-        assert time.monotonic() < give_up, calls_at(api, "ray://")
-        time.sleep(LOOK_S)
-    assert run(api, "nothing").status == "SUCCEED"
-    assert sum(calls_at(api, "ray://")) == 20, "the other workspace has all of its calls still"
-    Path(f"{file}.go").touch()
-    assert api.end(first, WAIT_S).status == "SUCCEED"
-
-
 # -- batches ----------------------------------------------------------------------------------
 
 
