@@ -33,7 +33,8 @@ BYTES_PER_RECORD: Final = 4096
 class Purgeable(NamedTuple):
     """One ended execution: the number of its remaining records, and the last in its snapshot.
 
-    ``payload_bytes`` is the length of its large values.
+    ``payload_bytes`` is the length of its large values; in SQLite, of its records as well, since
+    that may overwrite with zeros what is removed, which is written like anything else.
     """
 
     key: int

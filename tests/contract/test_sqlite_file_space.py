@@ -12,16 +12,18 @@ import pytest
 
 from rillflow.cli.commands.moving import _export
 from rillflow.errors import StoreError
+from rillflow.stores.purge_plan import BYTES_PER_RECORD
 from rillflow.stores.sqlite import backup as sqlite_backup
 from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES
 from rillflow.stores.sqlite.file_space import LEAST_LEFT_BYTES, BackupSpace
 from rillflow.stores.sqlite.file_use import wal_path
 from rillflow.stores.sqlite.store import SqliteStore
 from rillflow.stores.sqlite.writer import SqliteWriter
-from tests.contract.appends import submit
+from tests.contract.appends import close, id_of, submit
 
 EXECUTIONS = 20
 KEYS = False
+LATER_MS = 1 << 50
 
 
 @pytest.fixture(name="path")
@@ -97,3 +99,15 @@ async def test_an_export_is_given_up_where_the_server_needs_the_space(
     with pytest.raises(StoreError, match="no room"):
         await _export(f"sqlite:///{path}", target, None, KEYS, lambda *_: None, room)
     assert asked == 2
+
+
+async def test_one_removal_takes_no_more_records_than_it_has_bytes_for(store: SqliteStore) -> None:
+    long = b"r" * (12 * BYTES_PER_RECORD)
+    ids = [id_of(number) for number in range(3)]
+    for number in range(3):
+        await store.append([submit(number, long), close(number, 2, "SUCCEED")])
+    purge = partial(store.purge, ended_before_ms=LATER_MS, most_records=20)
+    assert await purge(ids) == ids[1:], "a record of each, and as much as 12 records have"
+    assert await purge(ids[1:]) == ids[2:]
+    assert await purge(ids[2:]) == []
+    assert [await store.load(each) for each in ids] == [None] * 3

@@ -33,6 +33,8 @@ SELECT ended.key, ended.execution_id,
     (SELECT coalesce(min(seq), 0) FROM journal WHERE execution = ended.key),
     (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key),
     (SELECT coalesce(sum(length(value)), 0) FROM payloads WHERE execution = ended.key)
+        + (SELECT coalesce(sum(length(record)), 0) FROM journal WHERE execution = ended.key)
+        + (SELECT coalesce(sum(length(snapshot)), 0) FROM snapshots WHERE execution = ended.key)
 FROM json_each(?1) AS wanted CROSS JOIN executions AS ended ON ended.execution_id = wanted.value
 WHERE ended.finished_at_ms < ?2 AND {IS_FREE}
 """  # noqa: S608 - own text
