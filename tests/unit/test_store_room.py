@@ -19,7 +19,7 @@ from rillflow.runtime.backpressure.store_room import (
     StoreRoom,
 )
 from rillflow.settings import Settings
-from rillflow.stores.sqlite.file_space import unused_bytes
+from rillflow.stores.sqlite.file_space import file_space_of
 from rillflow.stores.sqlite.file_use import wal_path
 from rillflow.stores.sqlite.writer import WAL_MAX_BYTES
 from tests.loopback import ManualClock
@@ -46,9 +46,6 @@ class Disk:
     def free_of(self, _: Path) -> int:
         self.readings += 1
         return self.free
-
-    def unused(self) -> int:
-        return unused_bytes(self.store)
 
     def refuses(self, more_bytes: int = 0) -> bool:
         try:
@@ -154,18 +151,19 @@ def test_pages_in_no_use_are_room_for_a_half(disk: Disk) -> None:
             "INSERT INTO kept VALUES (?)", [(os.urandom(1 << 20),) for _ in range(8)]
         )
         connection.commit()
-        assert disk.unused() == 0
+        assert file_space_of(disk.store).unused_bytes == 0
         connection.execute("DELETE FROM kept")
         connection.commit()
-        unused = disk.unused()
+        unused, moved = file_space_of(disk.store)
         assert unused > 7 << 20
-        disk.free = WAL_MAX_BYTES + LEAST - unused
+        disk.free = WAL_MAX_BYTES + LEAST - unused - moved
         assert not disk.refuses()
         assert not disk.room.is_full()
         disk.free -= 1
         disk.clock.forward(FRESH_S)
         assert disk.refuses()
         assert disk.room.is_full()
+    assert file_space_of(disk.store) == (unused, 0), "the file is closed, and has no -wal file"
     small = Disk(disk.store.parent, unused)
     small.free = WAL_MAX_BYTES + unused // 2 - 1
     assert small.refuses(), "not everything is written to these pages"
@@ -174,8 +172,28 @@ def test_pages_in_no_use_are_room_for_a_half(disk: Disk) -> None:
     assert not small.refuses()
 
 
-def test_a_file_that_cannot_be_read_has_no_pages(tmp_path: Path) -> None:
-    disk = Disk(tmp_path)
-    assert disk.unused() == 0
-    disk.store.write_text("no database" * 1000)
-    assert disk.unused() == 0
+def test_what_the_wal_has_is_not_counted_twice_once_it_is_in_the_database(disk: Disk) -> None:
+    with closing(sqlite3.connect(disk.store)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("CREATE TABLE kept (value BLOB)")
+        connection.execute("INSERT INTO kept VALUES (?)", (os.urandom(4 << 20),))
+        connection.commit()
+        length = wal_path(disk.store).stat().st_size
+        assert file_space_of(disk.store).moved_bytes < length // 10
+        disk.free = WAL_MAX_BYTES + LEAST - length
+        assert disk.refuses()
+        connection.execute("PRAGMA wal_checkpoint")
+        assert file_space_of(disk.store) == (0, length)
+        disk.clock.forward(FRESH_S)
+        assert not disk.refuses()
+        disk.free -= 1
+        disk.clock.forward(FRESH_S)
+        assert disk.refuses()
+
+
+def test_a_file_that_cannot_be_read_has_no_space(tmp_path: Path) -> None:
+    store = tmp_path / "store.db"
+    assert file_space_of(store) == (0, 0)
+    store.write_text("no database" * 1000)
+    assert file_space_of(store) == (0, 0)

@@ -47,7 +47,8 @@ class StoreRoom:
     """The space that new executions leave free on the disk of a store in a file.
 
     What runs needs it to end. A disk of another machine is not known. Pages of the file that are in
-    no use count for a half of the space at most, since not everything is written to them.
+    no use count for a half of the space at most, since not everything is written to them; of the
+    ``-wal`` file what does not make the database grow.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class StoreRoom:
         self._least_bytes = settings.store_min_free_bytes
         self._clock = clock
         self._free_bytes: int | None = None
-        self._unused_bytes = 0
-        self._until_s = self._unused_until_s = self._window_until_s = 0.0
+        self._inside = 0, 0
+        self._until_s = self._inside_until_s = self._window_until_s = 0.0
         self._taken_bytes = self._taken_before_bytes = 0
 
     def require(self, more_bytes: int = 0) -> None:
@@ -103,8 +104,9 @@ class StoreRoom:
             return False
         # What was admitted in the last one or two seconds may not be written yet.
         coming = self._taken_bytes + self._taken_before_bytes + more_bytes
-        unused = min(self._unused_bytes, least_bytes // 2)
-        return self._free_bytes + unused - WRITTEN_TIMES * coming < least_bytes
+        unused_bytes, moved_bytes = self._inside
+        inside = min(unused_bytes, least_bytes // 2) + moved_bytes
+        return self._free_bytes + inside - WRITTEN_TIMES * coming < least_bytes
 
     def _read(self, space: "_Space", now_s: float) -> None:
         if now_s >= self._window_until_s:
@@ -115,10 +117,10 @@ class StoreRoom:
             self._free_bytes = space.disk_bytes()
         free = 0 if self._free_bytes is None else self._free_bytes
         if free >= self._least_bytes:
-            self._unused_bytes = 0
-        elif now_s >= self._unused_until_s:
-            self._unused_until_s = now_s + FRESH_S
-            self._unused_bytes = space.unused_bytes()
+            self._inside = 0, 0
+        elif now_s >= self._inside_until_s:
+            self._inside_until_s = now_s + FRESH_S
+            self._inside = space.inside()
         ahead_s = (free - self._least_bytes) / WRITING_BYTES_S
         self._until_s = now_s + min(max(ahead_s, LEAST_FRESH_S), FRESH_S)
 
@@ -160,12 +162,12 @@ class _Space:
     """The space of the file of a store: on its disk, and in the file."""
 
     def __init__(self, path: Path, free_of: Callable[[Path], int]) -> None:
-        from rillflow.stores.sqlite.file_space import unused_bytes  # noqa: PLC0415 - only when used
+        from rillflow.stores.sqlite.file_space import file_space_of  # noqa: PLC0415 - only when used
         from rillflow.stores.sqlite.file_use import wal_path  # noqa: PLC0415 - only when used
         from rillflow.stores.sqlite.writer import WAL_MAX_BYTES  # noqa: PLC0415 - only when used
 
         self.folder = path.parent
-        self.unused_bytes = partial(unused_bytes, path)
+        self.inside: Callable[[], tuple[int, int]] = partial(file_space_of, path)
         self._wal, self._wal_bytes = wal_path(path), WAL_MAX_BYTES
         self._free_of = free_of
 

@@ -1,4 +1,4 @@
-"""The space in an SQLite file that is in no use, and on its disk for what is written beside it.
+"""The space in the files of an SQLite database, and on its disk for what is written beside it.
 
 Used by `runtime/backpressure/store_room.py`, `stores/sqlite/backup.py` and `cli/commands`.
 """
@@ -8,11 +8,11 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rillflow.errors import StoreError
 from rillflow.stores.sqlite.connection import connect
-from rillflow.stores.sqlite.file_use import is_used
+from rillflow.stores.sqlite.file_use import is_used, wal_path
 from rillflow.stores.sqlite.writer import WAL_MAX_BYTES
 
 LEAST_LEFT_BYTES: Final = 2 * WAL_MAX_BYTES
@@ -60,18 +60,36 @@ class BackupSpace:
             )
 
 
-def unused_bytes(path: Path) -> int:
-    """Return the size of the pages of a file that are in no use, 0 if it cannot be read.
+class FileSpace(NamedTuple):
+    """The space inside the files of a database.
 
-    What is removed leaves such pages, which are used again before the file grows. A connection
-    that only reads does not remove the ``-wal`` file when it is closed as the last one.
+    Attributes:
+        unused_bytes: Pages in no use, as what is removed leaves; they are used again before the
+            file grows.
+        moved_bytes: The part of the ``-wal`` file that does not make the database grow.
+    """
+
+    unused_bytes: int = 0
+    moved_bytes: int = 0
+
+
+def file_space_of(path: Path) -> FileSpace:
+    """Return the space inside the files of a database, none if it cannot be read.
+
+    A connection that only reads does not remove the ``-wal`` file when it is closed as the last
+    one.
     """
     try:
         if not path.stat().st_size:
-            return 0  # SQLite would take a ``-wal`` file beside it for another's, and remove it
+            return (
+                FileSpace()
+            )  # SQLite would take a ``-wal`` file beside it for another's, and remove it
         with closing(connect(path, mode="ro", busy_s=0)) as connection:
             ((pages,),) = connection.execute("PRAGMA freelist_count")
+            ((all_pages,),) = connection.execute("PRAGMA page_count")
             ((page_bytes,),) = connection.execute("PRAGMA page_size")
+            wal_bytes = wal_path(path).stat().st_size
+            coming_bytes = max(all_pages * page_bytes - path.stat().st_size, 0)
     except (sqlite3.Error, OSError):
-        return 0
-    return int(pages) * int(page_bytes)
+        return FileSpace()
+    return FileSpace(pages * page_bytes, max(wal_bytes - coming_bytes, 0))
