@@ -13,7 +13,7 @@ import httpx
 
 from rillflow.client.http_transport.transport import client_options
 from rillflow.exchange_limits.connections import with_limits
-from rillflow.exchange_limits.limit import ExchangeLimit, limited_exchange
+from rillflow.exchange_limits.limit import ExchangeLimit
 from rillflow.ids import is_execution_id
 
 _STREAM: Final = "/flow/console/v1/executions.stream"
@@ -42,7 +42,7 @@ def ended_executions(
         try:
             with (
                 with_limits(httpx.Client(**client_options(url, api_key, certificate))) as http,
-                limited_exchange(silence_s) as limit,
+                ExchangeLimit(silence_s) as limit,
                 http.stream("GET", _STREAM, headers=headers, timeout=timeout) as response,
             ):
                 limit.note_answer()

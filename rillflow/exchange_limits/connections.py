@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import httpcore
 import httpx
 
-from rillflow.exchange_limits.limit import left_s, reading
+from rillflow.exchange_limits.limit import LIMIT, left_s
 
 T = TypeVar("T", httpx.Client, httpx.AsyncClient)
 
@@ -53,8 +53,13 @@ class _BoundedStream(httpcore.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with reading() as noted:
-            return noted(self._inner.read(max_bytes, left_s(timeout)))
+        limit = LIMIT.get()
+        if limit is None:
+            return self._inner.read(max_bytes, timeout)
+        try:
+            return limit.noted(self._inner.read(max_bytes, limit.left_s(timeout)))
+        except httpcore.ReadTimeout as error:
+            raise limit.too_late() from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for first in range(0, len(buffer), _WRITTEN_BYTES):
@@ -98,8 +103,13 @@ class _AsyncBoundedStream(httpcore.AsyncNetworkStream):
         self._inner = inner
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as httpcore has it
-        with reading() as noted:
-            return noted(await self._inner.read(max_bytes, left_s(timeout)))
+        limit = LIMIT.get()
+        if limit is None:
+            return await self._inner.read(max_bytes, timeout)
+        try:
+            return limit.noted(await self._inner.read(max_bytes, limit.left_s(timeout)))
+        except httpcore.ReadTimeout as error:
+            raise limit.too_late() from error
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as httpcore has it
         await self._inner.write(buffer, left_s(timeout))

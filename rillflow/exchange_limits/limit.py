@@ -9,10 +9,8 @@ Used by `client/ended_executions.py`, `client/http_transport/transport.py`, `exc
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Self
 
 import httpcore
 
@@ -24,7 +22,12 @@ MOST_HEAD_BYTES: Final = 256 * 1024
 
 
 class ExchangeLimit:
-    """The limit of one exchange; its time begins with its first step on a connection."""
+    """The limit of the exchange that is made in a ``with`` block by a client with limits.
+
+    Its time begins with its first step on a connection.
+    """
+
+    __slots__ = ("_end_s", "_has_answer", "_head_bytes", "_longest_s", "_token")
 
     def __init__(self, longest_s: float, sent_bytes: int = 0) -> None:
         """Begin an exchange.
@@ -37,6 +40,13 @@ class ExchangeLimit:
         self._end_s: float | None = None
         self._head_bytes = 0
         self._has_answer = False
+
+    def __enter__(self) -> Self:
+        self._token = LIMIT.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        LIMIT.reset(self._token)
 
     def left_s(self, timeout_s: float | None) -> float:
         """Return how long a step may take that has a time-out of its own.
@@ -86,33 +96,11 @@ class ExchangeLimit:
             self._end_s += count / LEAST_BYTES_PER_S
 
 
-_LIMIT: Final = ContextVar[ExchangeLimit | None]("_LIMIT", default=None)
-
-
-@contextmanager
-def limited_exchange(longest_s: float, sent_bytes: int = 0) -> Iterator[ExchangeLimit]:
-    """Limit the exchange that is made here by a client with limits; see ``ExchangeLimit``."""
-    limit = ExchangeLimit(longest_s, sent_bytes)
-    token = _LIMIT.set(limit)
-    try:
-        yield limit
-    finally:
-        _LIMIT.reset(token)
+LIMIT: Final = ContextVar[ExchangeLimit | None]("LIMIT", default=None)
+"""That of the exchange which is made in this thread or task."""
 
 
 def left_s(timeout_s: float | None) -> float | None:
     """Return how long a step of the exchange of this moment may take; see ``ExchangeLimit``."""
-    limit = _LIMIT.get()
+    limit = LIMIT.get()
     return timeout_s if limit is None else limit.left_s(timeout_s)
-
-
-@contextmanager
-def reading() -> Iterator[Callable[[bytes], bytes]]:
-    """Limit a step that reads; what it has read is given to what is yielded, and returned."""
-    limit = _LIMIT.get()
-    try:
-        yield bytes if limit is None else limit.noted
-    except httpcore.ReadTimeout as error:
-        if limit is None:
-            raise
-        raise limit.too_late() from error

@@ -16,7 +16,7 @@ from rillflow.artifacts.addresses import PATH
 from rillflow.artifacts.references import ArtifactReference, reference_of
 from rillflow.errors import ArtifactLostError
 from rillflow.exchange_limits.connections import with_limits
-from rillflow.exchange_limits.limit import ExchangeLimit, limited_exchange
+from rillflow.exchange_limits.limit import ExchangeLimit
 from rillflow.functions.limits import CallRefusedError
 from rillflow.gateways.callbacks.urls import TRIGGER_PATH
 from rillflow.url_parts import split_url
@@ -88,7 +88,7 @@ class ServerArtifacts:
         digest, size = hashlib.sha256(), 0
         with (
             _client(self._timeout_s) as http,
-            limited_exchange(self._timeout_s) as limit,
+            ExchangeLimit(self._timeout_s) as limit,
             http.stream("GET", url, headers={"Accept-Encoding": _AS_IT_IS}) as answer,
         ):
             limit.note_answer()
@@ -128,7 +128,7 @@ class ServerArtifacts:
         try:
             with (
                 _client(self._timeout_s) as http,
-                limited_exchange(self._timeout_s) as limit,
+                ExchangeLimit(self._timeout_s) as limit,
                 http.stream("POST", url, content=_pieces(data, limit)) as answer,
             ):
                 said = next(answer.iter_bytes(_MOST_SAID), b"")

@@ -17,7 +17,7 @@ import httpx
 
 from rillflow.backoff import Backoff
 from rillflow.exchange_limits.connections import with_limits
-from rillflow.exchange_limits.limit import limited_exchange
+from rillflow.exchange_limits.limit import ExchangeLimit
 from rillflow.functions.call_logs import CallLog
 from rillflow.functions.callback_rules import expiry_s
 from rillflow.functions.running import Outcome
@@ -150,7 +150,7 @@ class Deliveries:
             )
             self._http = with_limits(made)
         try:
-            with limited_exchange(self._post_s, len(body)):
+            with ExchangeLimit(self._post_s, len(body)):
                 async with self._http.stream("POST", url, content=body, headers=headers) as answer:
                     return answer.status_code, _pause_s(answer.headers.get("retry-after", ""))
         except (httpx.HTTPError, httpx.InvalidURL):

@@ -21,7 +21,7 @@ import httpx
 
 from rillflow.errors import StackError, StoreError
 from rillflow.exchange_limits.connections import with_limits
-from rillflow.exchange_limits.limit import limited_exchange
+from rillflow.exchange_limits.limit import ExchangeLimit
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.haproxy.start import haproxy_binary
@@ -284,7 +284,7 @@ def is_ready(host: str, port: int, *, is_tls: bool = False, answer_s: float = AN
             with_limits(
                 httpx.Client(timeout=answer_s, trust_env=False, verify=_unchecked())
             ) as http,
-            limited_exchange(answer_s),
+            ExchangeLimit(answer_s),
             http.stream("GET", url) as response,
         ):
             return response.status_code == 200

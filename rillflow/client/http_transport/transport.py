@@ -6,7 +6,6 @@ Used by `client/clients.py` and `client/ended_executions.py`.
 import os
 import re
 import ssl
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from rillflow.client.operations import Request
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import ServerError, UnreachableError
 from rillflow.exchange_limits.connections import with_limits
-from rillflow.exchange_limits.limit import ExchangeLimit, limited_exchange
+from rillflow.exchange_limits.limit import ExchangeLimit
 from rillflow.local_keys import find_key
 from rillflow.settings import is_loopback
 
@@ -134,8 +133,8 @@ class _Body:
         self._limit.note_bytes(len(part))
 
 
-def _limit(call: Call, timeout_s: float) -> AbstractContextManager[ExchangeLimit]:
-    return limited_exchange(call.longest_s(timeout_s), len(call.body))
+def _limit(call: Call, timeout_s: float) -> ExchangeLimit:
+    return ExchangeLimit(call.longest_s(timeout_s), len(call.body))
 
 
 def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
