@@ -104,9 +104,11 @@ class StoreRoom:
             return False
         # What was admitted in the last one or two seconds may not be written yet.
         coming = self._taken_bytes + self._taken_before_bytes + more_bytes
+        lacking = least_bytes - self._free_bytes + WRITTEN_TIMES * coming
+        if lacking <= 0:
+            return False
         unused_bytes, moved_bytes = self._inside
-        inside = min(unused_bytes, least_bytes // 2) + moved_bytes
-        return self._free_bytes + inside - WRITTEN_TIMES * coming < least_bytes
+        return min(unused_bytes, least_bytes // 2) + moved_bytes < lacking
 
     def _read(self, space: "_Space", now_s: float) -> None:
         if now_s >= self._window_until_s:
