@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from rillflow.cli.commands.serving import _warn
-from rillflow.client.ray_transport.driver import address_here
+from rillflow.client.ray_transport.driver import address_here, is_running
 from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
 from rillflow.local_keys import read_stack_note
@@ -218,6 +218,15 @@ def test_a_data_folder_with_links_to_files_elsewhere_is_not_used(tmp_path: Path,
         folder.lock()
     folder.release()
     assert elsewhere.read_text(encoding="ascii") == "mine"
+
+
+def test_a_stack_that_was_killed_is_no_process_that_another_user_has_started_since() -> None:
+    pid, ours = os.getpid(), os.geteuid()
+    assert is_running(pid)
+    assert is_running(pid, ours)
+    assert not is_running(pid, ours + 1)
+    assert not is_running(0)
+    assert not is_running(str(pid))
 
 
 def test_a_note_that_was_not_finished_goes_with_the_next_one(tmp_path: Path) -> None:

@@ -181,9 +181,17 @@ def _stream(found: LogText) -> JsonObject:
     return {"name": found.stream, "text": found.text, "is_cut": found.is_cut}
 
 
-def is_running(pid: object) -> bool:
-    """Tell whether there is a process of this number."""
-    return isinstance(pid, int) and Path(f"/proc/{pid}").exists()
+def is_running(pid: object, user: int | None = None) -> bool:
+    """Tell whether there is a process of this number, and of this user (None: who asks).
+
+    Another user may have got the number of a stack that was killed, and its port.
+    """
+    if not isinstance(pid, int):
+        return False
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == (os.geteuid() if user is None else user)
+    except OSError:
+        return False
 
 
 class StackTransport:
