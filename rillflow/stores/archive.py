@@ -60,7 +60,7 @@ class Archive:
         if not self._is_mended:
             # A crash may have been on another day.
             for each in sorted(self._folder.iterdir()):
-                if NAME.fullmatch(each.name):
+                if NAME.fullmatch(each.name) and not each.is_symlink():
                     _cut_torn_line(each)
             self._is_mended = True
         self._require(self._folder, len(text))
@@ -86,7 +86,7 @@ def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
 def _append(path: Path, text: bytes) -> None:
     is_new = not path.exists()
     make_private(path)
-    with path.open("rb+", buffering=0) as file:
+    with _opened(path) as file:
         _lock(file)
         end = _end_of_lines(file)
         file.truncate(end)
@@ -101,6 +101,15 @@ def _append(path: Path, text: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def _opened(path: Path) -> FileIO:
+    """Open a file to write in it; whoever can make links in the folder has no other one changed.
+
+    Raises:
+        OSError: It is a link, or cannot be opened.
+    """
+    return FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), "r+")
+
+
 def _write(file: FileIO, text: bytes) -> None:
     rest = memoryview(text)
     while rest:
@@ -108,7 +117,7 @@ def _write(file: FileIO, text: bytes) -> None:
 
 
 def _cut_torn_line(path: Path) -> None:
-    with path.open("rb+", buffering=0) as file:
+    with _opened(path) as file:
         _lock(file)
         end = _end_of_lines(file)
         if end < file.seek(0, os.SEEK_END):

@@ -39,6 +39,23 @@ async def test_lines_that_were_torn_on_another_day_are_cut_off_at_the_next_start
     assert (tmp_path / "executions-2020-01-31.jsonl").read_bytes() == b""
 
 
+async def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "archive"
+    other.write_bytes(b"somebody else's")
+    folder.mkdir()
+    await Archive(folder).append([b"1"], at_ms=NOW_MS)
+    [file] = folder.iterdir()
+    file.unlink()
+    for link in (file, folder / "executions-2020-01-31.jsonl"):
+        link.symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        await Archive(folder).append([b"2"], at_ms=NOW_MS)
+    assert other.read_bytes() == b"somebody else's"
+    file.unlink()
+    await Archive(folder).append([b"2"], at_ms=NOW_MS)
+    assert file.read_bytes() == b"2\n"
+
+
 async def test_lines_that_could_not_all_be_written_are_taken_back(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     await archive.append([b"1"], at_ms=NOW_MS)
