@@ -40,6 +40,27 @@ def gcs_address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
+def own_raylet() -> tuple[str, int]:
+    """Return where the raylet of this process listens, as host and port; it asks the GCS.
+
+    Raises:
+        LookupError: The node is not known any more.
+    """
+    return raylet_address(ray.get_runtime_context().get_node_id())
+
+
+def raylet_address(node: str) -> tuple[str, int]:
+    """Return where the raylet of a node listens, as host and port; it asks the GCS.
+
+    Raises:
+        LookupError: There is no such node any more.
+    """
+    for each in ray.nodes():
+        if each["Alive"] and each["NodeID"] == node:
+            return each["NodeManagerAddress"], each["NodeManagerPort"]
+    raise LookupError(f"there is no node {node}")
+
+
 def import_actors() -> None:
     """Import what actors need, so that a process that waits for one has done so before.
 

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from rillflow.actors.cluster import controller_report
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
-from rillflow.actors.ray_context import gcs_address, is_controlled
+from rillflow.actors.ray_context import gcs_address, is_controlled, own_raylet
 from rillflow.errors import RillflowError
 from rillflow.ports.clock import Clock
 from rillflow.ports.cluster import ControllerReport
@@ -28,7 +28,7 @@ from rillflow.ports.readiness import (
     decode_reasons,
 )
 from rillflow.ports.storage.store import Store
-from rillflow.private_apis.ray_core.state import ask_gcs, raylet_pid
+from rillflow.private_apis.ray_core.state import RayletQuestions, ask_gcs, raylet_pid
 from rillflow.runtime.backpressure.store_room import StoreRoom
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
@@ -37,7 +37,7 @@ from rillflow.settings import Settings
 log = logging.getLogger("rillflow.readiness")
 
 GCS_S: Final = 1.0
-"""Time limit for Ray's GCS."""
+"""Time limit for Ray's GCS, and for the raylet of this node."""
 CONNECTION_S: Final = 0.3
 """Time limit for a connection to it; all three together are less than 2 s, with ``PAUSE_S``."""
 CONTROLLER_PAUSE_S: Final = 2.0
@@ -60,6 +60,9 @@ OTHER_STORE: Final = Reason(
 RAYLET_GONE: Final = Reason(
     "ray_raylet_gone", "Ray's raylet of this node has ended, and its workers end with it"
 )
+RAYLET_SILENT: Final = Reason(
+    "ray_raylet_silent", "Ray's raylet of this node does not answer; no process starts here"
+)
 
 
 def ray_readiness(settings: Settings, store: Store) -> ReadinessWatch:
@@ -81,7 +84,7 @@ def _checks(
     if controller is not None:
         yield Check(controller.other_store, STORE_UNREADABLE, CONTROLLER_PAUSE_S)
     yield Check(GcsCheck(), GCS_GONE)
-    yield Check(raylet_check(), RAYLET_GONE)
+    yield Check(RayletCheck(), RAYLET_SILENT)
     for number, name in enumerate(owners(settings)):
         message = f"the execution actor {number} does not answer; its executions wait"
         yield Check(
@@ -184,12 +187,45 @@ def full_store(settings: Settings, clock: Clock) -> Check:
     return Check(look, STORE_FULL)
 
 
-class GcsCheck:
-    """The check that Ray's GCS answers; it waits in a thread of its own.
+class RayServer(Protocol):
+    """A server of Ray that can be asked whether it answers."""
+
+    async def ask(self, timeout_s: float, /) -> None:
+        """Return once it has answered; an error says that it has not."""
+        ...
+
+
+class _ServerCheck:
+    """Asks a server of Ray whether it answers.
 
     A slow answer is no death: where the port takes connections, a question that failed is asked
-    again before that is told. A GCS that was killed takes none, and is told of at once.
+    again before that is told. A server that was killed takes none, and is told of at once.
     """
+
+    def __init__(self, ask: Callable[[], Awaitable[None]], address: Callable[[], str]) -> None:
+        self._ask = ask
+        self._address = address
+        self._answered = False
+
+    async def __call__(self) -> Sequence[Reason]:
+        """Ask once.
+
+        Raises:
+            Exception: The server is gone, or has not answered twice in a row.
+        """
+        answered, self._answered = self._answered, False
+        try:
+            await self._ask()
+        except Exception:
+            if not answered or not await _takes_connections(self._address()):
+                raise
+        else:
+            self._answered = True
+        return ()
+
+
+class GcsCheck(_ServerCheck):
+    """The check that Ray's GCS answers; it waits in a thread of its own."""
 
     def __init__(
         self,
@@ -197,26 +233,53 @@ class GcsCheck:
         address: Callable[[], str] = gcs_address,
     ) -> None:
         """Ask by ``ask``, with a time limit in seconds; ``address`` is ``host:port``."""
-        self._ask = ask
-        self._address = address
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
-        self._answered = False
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
+
+        async def wait() -> None:
+            await asyncio.get_running_loop().run_in_executor(thread, ask, GCS_S)
+
+        super().__init__(wait, address)
+
+
+class RayletCheck:
+    """The check that the raylet of this process runs and answers, if it has one."""
+
+    def __init__(
+        self,
+        find: Callable[[], tuple[str, int]] = own_raylet,
+        reach: Callable[[str, int], RayServer] = RayletQuestions,
+    ) -> None:
+        """Ask by what ``reach`` returns for where ``find``, which may wait, says it listens."""
+        self._find = find
+        self._reach = reach
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-raylet")
+        self._asked: _ServerCheck | None = None
 
     async def __call__(self) -> Sequence[Reason]:
         """Ask once.
 
         Raises:
-            Exception: The GCS is gone, or has not answered twice in a row.
+            Exception: It has not answered twice in a row, or is not found.
         """
-        answered, self._answered = self._answered, False
+        pid = raylet_pid()
+        if pid is None:
+            return ()
+        if not runs(pid):
+            return (RAYLET_GONE,)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, GCS_S)
+            return await (await self._questions())()
         except Exception:
-            if not answered or not await _takes_connections(self._address()):
-                raise
-        else:
-            self._answered = True
-        return ()
+            if not runs(pid):
+                return (RAYLET_GONE,)
+            raise
+
+    async def _questions(self) -> _ServerCheck:
+        if self._asked is None:
+            loop = asyncio.get_running_loop()
+            host, port = await loop.run_in_executor(self._thread, self._find)
+            questions = self._reach(host, port)
+            self._asked = _ServerCheck(lambda: questions.ask(GCS_S), lambda: f"{host}:{port}")
+        return self._asked
 
 
 async def _takes_connections(address: str) -> bool:
@@ -228,16 +291,6 @@ async def _takes_connections(address: str) -> bool:
         return False
     writer.close()
     return True
-
-
-def raylet_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
-    """Return the check that the raylet of this process runs, if it has one."""
-
-    async def ask() -> Sequence[Reason]:
-        pid = raylet_pid()
-        return () if pid is None or runs(pid) else (RAYLET_GONE,)
-
-    return ask
 
 
 def runs(pid: int) -> bool:

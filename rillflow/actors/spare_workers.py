@@ -25,6 +25,7 @@ import ray
 
 from rillflow.actors.monitoring.reports import ObservedActor
 from rillflow.actors.placing import node_again, on_node, owners, places
+from rillflow.actors.ray_context import raylet_address
 from rillflow.private_apis.ray_core.state import Raylet
 from rillflow.runtime.supervision.convergence import EXECUTION, End, Replace, Step
 from rillflow.runtime.supervision.deployed import code_version
@@ -249,10 +250,7 @@ def raylet_of(node: str) -> Raylet:
     Raises:
         LookupError: There is no such node any more.
     """
-    for each in ray.nodes():
-        if each["Alive"] and each["NodeID"] == node:
-            return Raylet(each["NodeManagerAddress"], each["NodeManagerPort"])
-    raise LookupError(f"there is no node {node}")
+    return Raylet(*raylet_address(node))
 
 
 async def import_on(nodes: Collection[str | None], store_url: str) -> dict[str | None, str]:

@@ -230,12 +230,29 @@ def test_the_end_of_a_process_of_ray_is_noticed_told_and_ends_the_stack(
             assert time.monotonic() < killed + NOTICED_S
             time.sleep(LOOK_S)
     # A raylet follows its GCS, so whoever asks late may hear of both.
-    assert set(answered) <= {"ray_gcs_gone", "ray_raylet_gone", "no answer"}
+    codes = {"ray_gcs_gone", "ray_raylet_gone", "ray_raylet_silent", "no answer"}
+    assert set(answered) <= codes
     assert own.wait() == 1
     wait_until_gone(*everything)
     lines = own.log.read_text(encoding="utf-8")[before:].splitlines()
     [said] = [line for line in lines if line.startswith("error: ")]
     assert said.startswith(f"error: Ray's {process} has ended, and this stack with it;")
+
+
+def test_a_raylet_that_is_stopped_is_told_and_nothing_ends(own: OwnStack) -> None:
+    with httpx.Client(base_url=own.base_url, trust_env=False) as http:
+        [raylet] = [pid for pid in descendants(own.pid) if _name_of(pid) == "raylet"]
+        give_up = time.monotonic() + NOTICED_S
+        os.kill(raylet, signal.SIGSTOP)
+        try:
+            while _readiness(http) != ["ray_raylet_silent"]:
+                assert time.monotonic() < give_up
+                time.sleep(LOOK_S)
+        finally:
+            os.kill(raylet, signal.SIGCONT)
+        while _readiness(http):
+            assert time.monotonic() < give_up
+            time.sleep(LOOK_S)
 
 
 def _readiness(http: httpx.Client) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
+from ray.exceptions import RayError
 
 from rillflow.actors.execution_actor import _reasons
 from rillflow.actors.readiness import (
@@ -22,11 +23,11 @@ from rillflow.actors.readiness import (
     RAYLET_GONE,
     ControllerCheck,
     GcsCheck,
+    RayletCheck,
     _health_of,
     _warnings,
     _warnings_of,
     full_store,
-    raylet_check,
     runs,
 )
 from rillflow.errors import StoreError
@@ -166,20 +167,18 @@ def test_reasons_travel_between_processes() -> None:
 def test_a_raylet_that_has_ended_is_missed_even_before_its_parent_notices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def ask() -> Sequence[Reason]:
-        return asyncio.run(found())
-
-    async def found() -> Sequence[Reason]:
-        return await raylet_check()()
+    async def found(check: RayletCheck) -> Sequence[Reason]:
+        return await check()
 
     monkeypatch.delenv(RAYLET_PID, raising=False)
-    assert ask() == (), "this process has none"
+    assert asyncio.run(found(RayletCheck(nowhere))) == (), "this process has none"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         monkeypatch.setenv(RAYLET_PID, str(process.pid))
-        assert ask() == ()
+        with pytest.raises(LookupError):
+            asyncio.run(found(RayletCheck(nowhere)))
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert ask() == (RAYLET_GONE,)
+        assert asyncio.run(found(RayletCheck(nowhere))) == (RAYLET_GONE,)
     assert not runs(process.pid)
     assert runs(os.getpid())
 
@@ -258,6 +257,46 @@ async def test_a_replica_on_another_store_than_that_of_the_controller_is_not_rea
 
 def _report(wanted: Deployment) -> ControllerReport:
     return ControllerReport(node="n", pid=1, wanted=wanted, reasons=[FULL], steps=0, restarts={})
+
+
+def nowhere() -> tuple[str, int]:
+    raise LookupError
+
+
+class Raylet:
+    """One that is asked as Ray's client is, and answers as a test says."""
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+
+    async def ask(self, _timeout_s: float) -> None:
+        if self.is_stopped:
+            raise TimeoutError
+
+
+async def test_a_raylet_that_is_stopped_is_missed_when_it_has_been_asked_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(RAYLET_PID, str(os.getpid()))
+    raylet = Raylet()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check = RayletCheck(server.getsockname, lambda *_: raylet)
+        assert await check() == ()
+        raylet.is_stopped = True
+        assert await check() == ()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await check()
+        raylet.is_stopped = False
+        assert await check() == ()
+
+
+async def test_a_raylet_that_takes_connections_and_says_nothing_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(RAYLET_PID, str(os.getpid()))
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(RayError):
+        await RayletCheck(server.getsockname)()
 
 
 class SlowGcs:

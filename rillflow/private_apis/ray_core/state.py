@@ -17,7 +17,10 @@ from ray._private.function_manager import FunctionActorManager
 from ray._private.runtime_env import setup_hook
 from ray._private.state import state
 from ray._private.worker import global_worker
-from ray._raylet import InnerGcsClient  # type: ignore[attr-defined] # Ray has no types
+from ray._raylet import (  # type: ignore[attr-defined] # Ray has no types
+    InnerGcsClient,
+    RayletClient,
+)
 from ray.actor import ActorHandle
 from ray.runtime_env import RuntimeEnv
 
@@ -71,6 +74,21 @@ def ask_gcs(timeout_s: float) -> None:
     """
     client: Any = global_worker.gcs_client
     client.check_alive([], timeout=timeout_s)
+
+
+class RayletQuestions:
+    """Asks one raylet over gRPC whether it answers, without blocking."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._client: Any = RayletClient(host, port)
+
+    async def ask(self, timeout_s: float) -> None:
+        """Ask.
+
+        Raises:
+            RayError: It does not answer in time.
+        """
+        await self._client.async_get_worker_pids(timeout_ms=int(timeout_s * 1000))
 
 
 def raylet_pid() -> int | None:
@@ -169,6 +187,10 @@ def _differences_of_workers() -> Iterator[str]:
     yield from not_in_source(process_watcher, f'os.environ["{RAYLET_PID}"]')
 
 
+def _differences_of_questions() -> Iterator[str]:
+    yield from missing(RayletClient, "async_get_worker_pids")
+
+
 def _differences_of_raylets() -> Iterator[str]:
     messages = importlib.import_module(_MESSAGES)
     yield from missing(importlib.import_module(_KINDS), "WORKER")
@@ -201,6 +223,13 @@ RELIES_ON: Final = (
         seen_with="2.60.0",
         if_it_changes="silent: /readyz does not notice the end of a raylet",
         differences=_differences_of_workers,
+    ),
+    Assumption(
+        library="ray",
+        relies_on="RayletClient(host, port).async_get_worker_pids(timeout_ms) asks a raylet",
+        seen_with="2.60.0",
+        if_it_changes="loud: /readyz says that the raylet does not answer",
+        differences=_differences_of_questions,
     ),
     Assumption(
         library="ray",
