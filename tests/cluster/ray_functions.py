@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -210,6 +211,28 @@ def with_child(file: str) -> None:
     """Wait for a process."""
     _note(file)
     subprocess.run(["/bin/sleep", "60"], check=True)
+
+
+def leaves(file: str) -> int:
+    """Leave a thread that prints once there is a second file, and makes a third one then."""
+
+    def wait() -> None:
+        while not Path(f"{file}.go").exists():
+            time.sleep(0.05)
+        print("left behind", flush=True)  # noqa: T201 - that is what it is for
+        Path(f"{file}.said").touch()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return os.getpid()
+
+
+def hears(file: str) -> int:
+    """Have that thread print, and print after it."""
+    Path(f"{file}.go").touch()
+    while not Path(f"{file}.said").exists():
+        time.sleep(0.05)
+    print("own")  # noqa: T201 - that is what it is for
+    return os.getpid()
 
 
 def _note(file: str) -> int:

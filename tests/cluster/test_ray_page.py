@@ -14,10 +14,20 @@ from tests.cluster.api import Api
 from tests.cluster.processes import LOOK_S, OwnStack
 from tests.cluster.ray_flows import calls_at, fan_out
 from tests.cluster.ray_head import BASH
-from tests.cluster.ray_stack import GPU_WORKFLOW, JOINING, RUN, WAIT_S, WORKFLOWS, ray_stack, run
+from tests.cluster.ray_stack import (
+    GPU_WORKFLOW,
+    JOINING,
+    RUN,
+    WAIT_S,
+    WORKFLOWS,
+    flow,
+    ray_stack,
+    run,
+)
 
 pytestmark = pytest.mark.cluster
 
+MOST_TRIES: Final = 10
 WITHOUT_GPU: Final = "The call of look waits for a node with CPU 1, GPU 1, and none has it"
 
 
@@ -90,6 +100,25 @@ def test_the_commands_of_the_page_run_its_workflow(own: OwnStack) -> None:
 def test_ray_calls_a_function_of_the_kit_as_docs_functions_says(api: Api) -> None:
     ended = run(api, "greetings:greet", {"name": "Bob", "times": 2})
     assert ended.context["output"] == {"greeting": "Hello, Bob!, Hello, Bob!"}
+
+
+def test_what_a_call_of_another_workspace_has_left_is_in_no_log(api: Api, tmp_path: Path) -> None:
+    options = {"rayOptions": {"runtime_env": "painted"}}  # which has few workers
+    pids = [(0, 1)]
+    while len(set(pids[-1])) > 1:
+        assert len(pids) < MOST_TRIES, pids
+        given = {"file": str(tmp_path / str(len(pids)))}
+        left = run(api, "leaves", given, **options)
+        text = flow("ray_functions:hears", given, **options)
+        others = text.replace("workspace: ray", "workspace: others")
+        heard = api.end(api.submit(others, given), WAIT_S)
+        assert _log(api, heard.execution_id) == {"out": "own\n"}
+        pids.append((left.context["output"]["data"], heard.context["output"]["data"]))
+
+
+def _log(api: Api, execution_id: str) -> dict[str, str]:
+    body = api.ask("GET", "/flow/logs.json", execution_id=execution_id, task_name="call").body
+    return {each["name"]: each["text"] for each in body["ret"].get("streams", [])}
 
 
 def test_the_gpu_workflow_of_the_page_waits_without_a_gpu_and_says_so(api: Api) -> None:

@@ -269,7 +269,8 @@ def test_a_worker_that_died_is_repeated_without_the_retries_of_the_author(
 def test_a_worker_that_dies_again_and_again_is_a_system_failure(api: Api, file: Path) -> None:
     told = failure(run(api, "dies", {"file": str(file), "times": 9}))["msg"]
     assert told.startswith("system failure, after 3 repetitions: the process of the worker died")
-    assert len(calls_in(file)) == 4
+    # Ray may give a call to an idle worker that it ends just then, in which it does not begin.
+    assert len(calls_in(file)) in {3, 4}
 
 
 def test_a_failure_of_ray_is_repeated_as_often_as_the_options_say(api: Api, file: Path) -> None:
