@@ -7,6 +7,7 @@ may have files, and a stack has a dozen such servers. Ray itself needs a few fil
 Used by `serve/stack/local_ray.py` and `serve/stack/standalone.py`.
 """
 
+import resource
 from typing import Final
 
 from rillflow.listening import allow_at_most
@@ -17,11 +18,32 @@ FEWEST: Final = 1024
 BYTES_PER_CONNECTION: Final = 64 * 1024
 PART_OF_MEMORY: Final = 512
 """One process holds connections in one part of so many of the memory, a stack in some fifteen."""
+MOST: Final = 16 * 1024
+PART_OF_WATCHED: Final = 16
+"""The same for a process of which connections of other users are ended as they come."""
 
 
 def few_files(memory: int | None) -> int:
     """Return how many files a process may have open on a machine with so much memory."""
     return max(FEWEST, (memory or 0) // PART_OF_MEMORY // BYTES_PER_CONNECTION)
+
+
+def many_files(memory: int | None) -> int:
+    """Return how many files a process may have open of which connections are ended meanwhile."""
+    most = (memory or 0) // PART_OF_WATCHED // BYTES_PER_CONNECTION
+    return max(few_files(memory), min(MOST, most))
+
+
+def allow_many_files(process: int) -> None:
+    """Let another process have so many files open.
+
+    Raises:
+        OSError: It has ended.
+    """
+    _, hard = resource.prlimit(process, resource.RLIMIT_NOFILE)
+    wanted = many_files(memory_bytes())
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def begin_with_few_files() -> None:

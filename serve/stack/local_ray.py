@@ -27,13 +27,17 @@ from rillflow.private_apis.ray_core.node import (
 )
 from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
-from serve.stack.few_files import begin_with_few_files
+from serve.stack.few_files import allow_many_files, begin_with_few_files
+from serve.stack.foreign_connections import ForeignConnections
 from serve.stack.log_bounds import LOOK_S, bound_logs
+from serve.stack.machine_connections import why_not
 
 LOOPBACK: Final = "127.0.0.1"
 """The address on which Ray listens; parts with another address listen on every interface."""
 DASHBOARD_PORT: Final = 8265
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
+
+log = logging.getLogger("rillflow.local_ray")
 
 
 class LocalRay:
@@ -52,6 +56,7 @@ class LocalRay:
         self._agent_port = agent_port
         self._dashboard = dashboard
         self._node: ForkingNode | None = None
+        self._foreign: ForeignConnections | None = None
         self._has_joined = False
         self._bounds_logs_at_s = 0.0
 
@@ -81,6 +86,7 @@ class LocalRay:
             self._lead_logs_away()
             keep_closed()
             self._node = kind(parameters, self._run_dir)
+            self._end_foreign_connections(self._node.servers())
             ray.init(
                 address=self.address,
                 namespace=namespace,
@@ -94,6 +100,17 @@ class LocalRay:
         except Exception as error:  # Ray raises nothing narrower
             last_words = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise StackError(f"Ray does not start: {last_words}") from error
+
+    def _end_foreign_connections(self, servers: tuple[int, int]) -> None:
+        """Let the servers have more files than other users can use up before that is noticed."""
+        reason = next(filter(None, map(why_not, servers)), "")
+        if reason:
+            log.warning("foreign_connections_stay", extra={"reason": reason})
+            return
+        self._foreign = ForeignConnections(lambda: (os.getpid(), *servers))
+        self._foreign.start()
+        for server in servers:
+            allow_many_files(server)
 
     def _lead_logs_away(self) -> None:
         """Have Ray write its logs where they remain when the folder of the stack is removed."""
@@ -137,6 +154,8 @@ class LocalRay:
             exit_code: With which this process ends where Ray cannot be left in order.
         """
         join_no_other()  # other threads may be about to call this one
+        if self._foreign is not None:
+            self._foreign.stop()
         is_whole = self._has_joined and not self.lost()
         node, self._node = self._node, None
         if is_whole:

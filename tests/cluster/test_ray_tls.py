@@ -5,9 +5,13 @@ Without that, Ray handles one call and takes part of each message before it asks
 
 import os
 import resource
+import select
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +19,24 @@ import httpx
 import pytest
 
 import rillflow
+from rillflow.client.operations import Isolation
+from rillflow.listening import allow
 from rillflow.ray_certificates import FOLDER
 from rillflow.runtime.process.machine_memory import memory_bytes
 from serve.stack.few_files import few_files
+from serve.stack.foreign_connections import MORE_FILES
 from tests.certificates import certificate
-from tests.cluster.processes import ROOT, OwnStack, descendants, noted, resident_bytes
+from tests.cluster.processes import (
+    END_S,
+    LOOK_S,
+    ROOT,
+    OwnStack,
+    descendants,
+    noted,
+    resident_bytes,
+)
 from tests.cluster.ray_strangers import begins_a_sync, half_messages
+from tests.foreign_users import NOBODY, can_give, give_to
 from tests.listeners import Listener, listeners
 from tests.loopback import closed_port
 
@@ -29,6 +45,10 @@ pytestmark = pytest.mark.cluster
 OF_RAY: Final = {"gcs_server", "raylet"}
 SENT_BYTES: Final = 32 << 20
 KEPT_BYTES: Final = 24 << 20
+HELD: Final = 6_000
+SPARE_FILES: Final = 500
+BEGUN_GREETING: Final = b"\x16\x03\x01"
+"""The first bytes of TLS, after which its server waits for more."""
 FLOW: Final = """
 workspace: closed
 dagName: passes
@@ -107,8 +127,29 @@ def test_nobody_has_a_server_of_ray_hold_many_connections(own: OwnStack) -> None
     most = few_files(memory_bytes())
     serve_many = ("ray::Dispatcher", "ray::ServeReplica", "haproxy")
     pids = {each.pid for each in listening(own) if not called(each.pid).startswith(serve_many)}
-    assert len(pids) > len(OF_RAY)
+    pids -= servers(own)
+    assert pids
     assert {called(pid): files(pid) for pid in pids if files(pid) > most} == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", sorted(OF_RAY))
+def test_another_user_who_holds_connections_keeps_no_worker_from_starting(
+    own: OwnStack, server: str
+) -> None:
+    """Where this test may not open them as another user, they stay, and it has files for them."""
+    pid = next(pid for pid in servers(own) if title(pid) == server)
+    port = next(each.port for each in listening(own) if each.pid == pid)
+    count = HELD if can_give() else min(HELD, files(pid) - SPARE_FILES)
+    with connections_of(NOBODY, port, count) as held:
+        for _ in range(3):
+            runs_something(own, isolation="dedicated")
+        if can_give():
+            wait_until_ended(held, count - MORE_FILES)
+        else:
+            assert ended(held) == 0
+    assert title(pid) == server
+    assert pid in servers(own)
 
 
 def test_its_files_are_their_users_own_and_gone_with_the_stack(own: OwnStack) -> None:
@@ -177,9 +218,45 @@ def files(pid: int) -> int:
     return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
 
 
-def runs_something(stack: OwnStack) -> None:
+@contextmanager
+def connections_of(user: int, port: int, count: int) -> Iterator[list[socket.socket]]:
+    """Open connections as another user, if that may be, and begin a greeting on each."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allow(count + SPARE_FILES)
+    try:
+        with ExitStack() as opened:
+            held = []
+            for number in range(count):
+                each = opened.enter_context(socket.socket())
+                give_to(user, [each])
+                each.bind((f"127.0.0.{2 + number % 200}", 0))
+                each.connect(("127.0.0.1", port))
+                each.send(BEGUN_GREETING)
+                held.append(each)
+            yield held
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def wait_until_ended(held: list[socket.socket], count: int) -> None:
+    """Wait until the server has ended so many connections."""
+    give_up = time.monotonic() + END_S
+    while (number := ended(held)) < count:
+        assert time.monotonic() < give_up, number
+        time.sleep(LOOK_S)
+
+
+def ended(held: list[socket.socket]) -> int:
+    """Return how many connections their server has ended."""
+    polled = select.poll()
+    for each in held:
+        polled.register(each, select.POLLIN)
+    return len(polled.poll(0))
+
+
+def runs_something(stack: OwnStack, isolation: Isolation = "shared") -> None:
     """Assure that all is ready, and that something runs to its end."""
     answer = httpx.get(f"{stack.base_url}/readyz", trust_env=False)
     assert answer.status_code == 200, answer.text
     with rillflow.Client(stack.base_url) as client:
-        client.submit(client.add(FLOW)).result(timeout_s=60)
+        client.submit(client.add(FLOW), isolation=isolation).result(timeout_s=60)

@@ -15,7 +15,7 @@ from ray._private import auto_init_hook
 from ray._private.authentication import authentication_token_setup
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
 from rillflow.private_apis.assumption import (
     Assumption,
@@ -48,10 +48,17 @@ class ForkingNode(Node):  # type: ignore[misc] # Ray has no types
         """Start the process that starts workers, and the one from which they are forked."""
         super().start_raylet(*arguments, **options)
         if FORKS:
-            raylet = self.all_processes[PROCESS_TYPE_RAYLET][0].process.pid
+            raylet = self._pid(PROCESS_TYPE_RAYLET)
             log = Path(self.get_logs_dir_path(), FORK_LOG)
             self.fork_server = ForkServer(self._run_dir, raylet, log)
             self.fork_server.start()
+
+    def servers(self) -> tuple[int, int]:
+        """Return the process ids of the two servers that all others call: GCS and raylet."""
+        return self._pid(PROCESS_TYPE_GCS_SERVER), self._pid(PROCESS_TYPE_RAYLET)
+
+    def _pid(self, kind: str) -> int:
+        return int(self.all_processes[kind][0].process.pid)
 
 
 class LeanNode(ForkingNode):
