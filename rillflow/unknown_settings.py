@@ -15,7 +15,10 @@ from rillflow.suggestions import closest
 from rillflow.trusted_files.settings_file import PREFIX, VARIABLE
 
 NO_SETTINGS: Final = frozenset(
-    {"RILLFLOW_URL", VARIABLE, "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
+    {
+        *("RILLFLOW_URL", VARIABLE, "RILLFLOW_RUN_DIR", "RILLFLOW_FEW_FILES", "RILLFLOW_FUZZ"),
+        "RILLFLOW_CORPUS",
+    }
 )
 """Variables with that prefix that the command line, a stack's processes and tests have."""
 _EXTENSION_GROUPS: Final = ("rillflow.dispatchers", "rillflow.triggers")

@@ -7,10 +7,12 @@ may have files, and a stack has a dozen such servers. Ray itself needs a few fil
 Used by `serve/stack/local_ray.py` and `serve/stack/standalone.py`.
 """
 
+import os
 import resource
 from typing import Final
 
 from rillflow.listening import allow_at_most
+from rillflow.private_apis.forking.forked_worker import FEW_FILES
 from rillflow.runtime.process.machine_memory import memory_bytes
 
 FEWEST: Final = 1024
@@ -48,4 +50,6 @@ def allow_many_files(process: int) -> None:
 
 def begin_with_few_files() -> None:
     """Let this process have few files open, and those that it starts."""
-    allow_at_most(few_files(memory_bytes()))
+    few = few_files(memory_bytes())
+    os.environ[FEW_FILES] = str(few)  # for what is started by those that have more
+    allow_at_most(few)

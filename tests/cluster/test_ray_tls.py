@@ -132,7 +132,6 @@ def test_nobody_has_a_server_of_ray_hold_many_connections(own: OwnStack) -> None
     assert {called(pid): files(pid) for pid in pids if files(pid) > most} == {}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("server", sorted(OF_RAY))
 def test_another_user_who_holds_connections_keeps_no_worker_from_starting(
     own: OwnStack, server: str

@@ -11,8 +11,10 @@ import pytest
 from ray.serve._private.haproxy import HAProxyApi
 
 from rillflow.listening import MORE, allow, allow_at_most, has_none_left, some_more
+from rillflow.private_apis.forking.forked_worker import FEW_FILES, have_few_files
 from rillflow.private_apis.haproxy.without_files import _reloaded, go_on_without_files
-from serve.stack.few_files import FEWEST, few_files
+from rillflow.runtime.process.machine_memory import memory_bytes
+from serve.stack.few_files import FEWEST, begin_with_few_files, few_files
 from tests.files_used_up import no_file_left
 
 GIB = 1 << 30
@@ -54,6 +56,21 @@ def test_nobody_gets_more_files_than_there_may_be(limit: tuple[int, int]) -> Non
 def test_connections_of_a_process_take_little_of_the_memory() -> None:
     assert few_files(None) == few_files(2 * GIB) == few_files(16 * GIB) == FEWEST
     assert few_files(128 * GIB) == 4 * FEWEST
+
+
+def test_a_worker_that_the_raylet_starts_itself_has_no_more_files_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The raylet has more, and what a process starts has as many as it."""
+    monkeypatch.setenv(FEW_FILES, "before")
+    begin_with_few_files()
+    assert os.environ[FEW_FILES] == str(few_files(memory_bytes()))
+    monkeypatch.setenv(FEW_FILES, "300")
+    have_few_files()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
+    monkeypatch.delenv(FEW_FILES)
+    have_few_files()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
 
 
 def test_some_files_more_than_were_used_up() -> None:

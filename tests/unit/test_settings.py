@@ -243,6 +243,7 @@ def test_a_variable_that_looks_like_a_setting_and_is_none_is_warned_of(
 def test_settings_secrets_and_what_the_tools_have_are_not_warned_of() -> None:
     settings = [f"RILLFLOW_{name.upper()}" for name in Settings.model_fields]
     others = ["RILLFLOW_SECRET_TOKEN", "RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ"]
+    others += ["RILLFLOW_FEW_FILES"]
     aliases = ["RILLFLOW_CORPUS", "RILL_FLOW_CALLBACK_URL", "rill_flow_auth_secret_key"]
     aliases += ["RILL_FLOW_TRACE", "RILL_FLOW_TRACE_QUERY_HOST", "RILL_FLOW_SECRET_A"]
     assert unknown_variables([*settings, "rillflow_port", *others, *aliases]) == []

@@ -11,12 +11,15 @@ Used by `private_apis/forking/start.py`.
 import importlib.util
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 
 MARK = "RILLFLOW_RUN_DIR"
+FEW_FILES = "RILLFLOW_FEW_FILES"
+"""How many files a worker begins with, of a raylet that may have more."""
 SOCKET = "fork.sock"
 READY = "fork.ready"
 """A file beside the socket that the fork server makes once it has imported everything."""
@@ -35,7 +38,16 @@ PROGRAM = ("_private", "workers", "default_worker.py")
 def main(arguments: list[str], patience_s: float = PATIENCE_S) -> None:
     """Have the fork server make a worker, or become it."""
     if not is_forked(arguments, patience_s):
+        have_few_files()
         os.execv(sys.executable, [sys.executable, worker_program(), *arguments])  # noqa: S606 - Ray's own
+
+
+def have_few_files() -> None:
+    """Have no more files than a process that has been forked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = int(os.environ.get(FEW_FILES, soft))
+    if soft == resource.RLIM_INFINITY or soft > few:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
 
 
 def is_forked(
