@@ -5,7 +5,8 @@ for each file that it may open, and a server of Ray takes some 60 KB for each. S
 stack begin with few (`serve/stack/few_files.py`), and those that need more ask for them here.
 
 Used by `actors/dispatcher_actor.py`, `cli/commands/serving.py`, `functions/serving.py`,
-`private_apis`, `serve/deployment.py` and `serve/stack/few_files.py`.
+`private_apis`, `serve/deployment.py`, `serve/stack/few_files.py` and
+`serve/stack/foreign_connections.py`.
 """
 
 import errno
@@ -92,11 +93,12 @@ def some_more() -> Iterator[None]:
     while (number := _next_number()) is None and (wanted := allowed + MORE) <= hard:
         allowed = allow(wanted)
     if number is not None and number + MORE > allowed:
-        allow(number + MORE)
+        allowed = allow(number + MORE)
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+        if allowed != before:  # else another thread may have changed it meanwhile
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
 def _next_number() -> int | None:

@@ -89,6 +89,8 @@ def test_who_has_files_gets_no_more() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with some_more():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+        allow_at_most(1_000)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_000, "it is not given back"
 
 
 async def test_a_haproxy_that_cannot_be_asked_for_want_of_a_file_runs(api: HAProxyApi) -> None:
