@@ -43,7 +43,7 @@ class ForeignConnections:
         self._trusted = {_SUPERUSER, os.getuid() if user is None else user}
         self._usual: dict[int, int] = {}
         self._shut: Counter[int] = Counter()
-        self._tells_at_s = 0.0
+        self._tells_at_s = self._tells_failure_at_s = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="connections", daemon=True)
 
@@ -64,8 +64,11 @@ class ForeignConnections:
                 pause_s = 0.0 if self.look() else LOOK_S
                 self._tell()
             except Exception:
-                log.exception("connections_not_looked_at")
-                pause_s = TELL_S
+                # Such as for want of a file, which another thread has taken; there is one again.
+                pause_s = LOOK_S
+                if time.monotonic() >= self._tells_failure_at_s:
+                    self._tells_failure_at_s = time.monotonic() + TELL_S
+                    log.exception("connections_not_looked_at")
 
     def look(self) -> int:
         """Shut what other users hold of a server that has many files; return how many that were."""

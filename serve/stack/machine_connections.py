@@ -1,8 +1,9 @@
 """TCP connections of this machine as the kernel lists them, and the end of those of a process.
 
 A table of the kernel names the user of each end, so it tells who has opened a connection to a
-server on the same machine. `pidfd_getfd` then gives a copy of the server's end, which shuts it for
-the server too: that sees the end of the connection, as if the other side had closed it.
+server on the same machine. `pidfd_getfd` then gives a copy of the server's end, and what is done to
+it is done to the server's: the connection is reset, as if the other side had done that, and no end
+of it stays in the tables.
 
 Used by `serve/stack/foreign_connections.py` and `serve/stack/local_ray.py`.
 """
@@ -21,7 +22,10 @@ _IPV4_IN_IPV6: Final = "0000000000000000FFFF0000"
 _SOCKET: Final = "socket:["
 _PIDFD_GETFD: Final = ctypes.c_long(438)
 """The number of the call, for which Python and older C libraries have no function."""
-_BOTH_WAYS: Final = ctypes.c_int(2)
+_NO_ADDRESS: Final = (ctypes.c_char * 16)()
+"""An address of the family AF_UNSPEC; to connect a socket with it resets its connection."""
+_ENDED: Final = " 00000000:00000000 03:"
+"""In each line of a connection that nobody has any more: tens of thousands under an attack."""
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,6 +54,8 @@ class Accepted(NamedTuple):
 def ends_in(table: str) -> Iterator[End]:
     """Read the lines of a table of the kernel."""
     for line in table.splitlines()[1:]:
+        if _ENDED in line:
+            continue
         fields = line.split(maxsplit=10)
         if len(fields) > 9:  # the tenth is the inode
             local, remote = (each.removeprefix(_IPV4_IN_IPV6) for each in fields[1:3])
@@ -129,7 +135,7 @@ def shut(process: int, connections: Iterable[Accepted]) -> int:
                 continue
             try:
                 if os.fstat(copy).st_ino == each.inode:  # else the number is another file's now
-                    _libc.shutdown(ctypes.c_int(copy), _BOTH_WAYS)
+                    _libc.connect(ctypes.c_int(copy), _NO_ADDRESS, len(_NO_ADDRESS))
                     count += 1
             finally:
                 os.close(copy)

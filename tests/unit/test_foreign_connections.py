@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+import pytest
+
 from serve.stack.few_files import FEWEST, MOST, many_files
 from serve.stack.foreign_connections import MORE_FILES, ForeignConnections
 from serve.stack.machine_connections import Accepted, accepted_from, all_ends, ends_in, why_not
@@ -24,7 +26,8 @@ TABLE: Final = """\
    5: 0100007F:459C 0100007F:B244 08 00000000:00000000 00:00000000 00000000  1000        0 16 3 00
    6: 0100007F:B244 0100007F:459C 05 00000000:00000000 00:00000000 00000000     0        0 0 3 00
    7: 0100007F:C001 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 17 3 00
-   8: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000  1001        0 18 3 00
+   8: 0100007F:459C 0100007F:B245 06 00000000:00000000 03:0000071A 00000000     0        0 0 3 00
+   9: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000  1001        0 18 3 00
 """
 TABLE_OF_IPV6: Final = """\
   sl  local_address                         remote_address                        st tx_queue ...
@@ -112,6 +115,26 @@ def test_it_is_looked_at_in_a_thread_until_that_is_told_to_stop() -> None:
             watch.stop()
 
 
+def test_it_goes_on_after_a_look_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """A server of this process may take the files that are meant for a look."""
+    failures = [OSError("Too many open files"), OSError("Too many open files")]
+    with serving(MANY) as (server, clients):
+
+        def servers() -> list[int]:
+            if failures:
+                raise failures.pop()
+            return [server]
+
+        give_to(NOBODY, clients)
+        watch = ForeignConnections(servers, user=another())
+        watch.start()
+        try:
+            assert wait_for_end(clients) == MANY
+        finally:
+            watch.stop()
+    assert [each.message for each in caplog.records].count("connections_not_looked_at") == 1
+
+
 def test_the_tables_of_this_machine_have_this_process_in_them() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         inode = os.fstat(listening.fileno()).st_ino
@@ -146,7 +169,13 @@ def serving(count: int) -> Iterator[tuple[int, list[socket.socket]]]:
 
 
 def wait_for_end(clients: list[socket.socket]) -> int:
-    """Wait until each of the connections has ended, and return how many have."""
-    for each in clients:
-        each.settimeout(30)
-    return [each.recv(1) for each in clients].count(b"")
+    """Wait until each of the connections has been reset, and return how many have."""
+    return sum(is_reset(each) for each in clients)
+
+
+def is_reset(client: socket.socket) -> bool:
+    client.settimeout(30)
+    try:
+        return client.recv(1) is None
+    except ConnectionResetError:
+        return True
