@@ -68,23 +68,23 @@ def accepted_from(
     """Return the connections that a process has accepted from users who are not trusted.
 
     Args:
-        ends: Those of the whole machine.
+        ends: Those of the whole machine; what changes while a table is read may be there twice.
         sockets: The sockets of the process: the number of its file by the inode.
         trusted: User ids. Who has closed the other end, or has it on another machine, is not known
             and left alone.
     """
-    ports, own, others = set(), [], {}
+    ports, own, others = set(), {}, {}
     for end in ends:
         if end.inode in sockets:
             if end.state == LISTENS:
                 ports.add(_port(end.local))
             else:
-                own.append(end)
+                own[end.inode] = end
         if end.inode and end.user not in trusted:
             others[end.local, end.remote] = end.user
     return [
         Accepted(sockets[end.inode], end.inode, user)
-        for end in own
+        for end in own.values()
         if _port(end.local) in ports and (user := others.get((end.remote, end.local))) is not None
     ]
 
