@@ -43,7 +43,8 @@ class ForeignConnections:
         self._trusted = {_SUPERUSER, os.getuid() if user is None else user}
         self._usual: dict[int, int] = {}
         self._shut: Counter[int] = Counter()
-        self._tells_at_s = self._tells_failure_at_s = 0.0
+        self._tells_at_s = 0.0
+        self._tells_failure_at_s = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="connections", daemon=True)
 
@@ -63,12 +64,13 @@ class ForeignConnections:
                 # Where some were shut, more are coming.
                 pause_s = 0.0 if self.look() else LOOK_S
                 self._tell()
-            except Exception:
-                # Such as for want of a file, which another thread has taken; there is one again.
+            except OSError as error:
+                # Others have taken the files that this process was given for the look.
                 pause_s = LOOK_S
-                if time.monotonic() >= self._tells_failure_at_s:
-                    self._tells_failure_at_s = time.monotonic() + TELL_S
-                    log.exception("connections_not_looked_at")
+                self._tell_failure(error)
+            except Exception:
+                log.exception("connections_not_looked_at")
+                pause_s = TELL_S
 
     def look(self) -> int:
         """Shut what other users hold of a server that has many files; return how many that were."""
@@ -97,6 +99,12 @@ class ForeignConnections:
                     self._usual[server] = len(os.listdir(f"/proc/{server}/fd"))  # noqa: PTH208 - only counted
                 total += count
         return total
+
+    def _tell_failure(self, error: OSError) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._tells_failure_at_s:
+            self._tells_failure_at_s = now_s + TELL_S
+            log.warning("connections_not_looked_at", extra={"reason": str(error)})
 
     def _tell(self) -> None:
         now_s = time.monotonic()

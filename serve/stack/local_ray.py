@@ -31,6 +31,7 @@ from serve.stack.few_files import allow_many_files, begin_with_few_files
 from serve.stack.foreign_connections import ForeignConnections
 from serve.stack.log_bounds import LOOK_S, bound_logs
 from serve.stack.machine_connections import why_not
+from serve.stack.serve_servers import ServeServers
 
 LOOPBACK: Final = "127.0.0.1"
 """The address on which Ray listens; parts with another address listen on every interface."""
@@ -95,6 +96,8 @@ class LocalRay:
             )
             self._has_joined = True
             begin_with_few_files()  # ray.init has asked for all that there may be
+            if self._foreign is not None:
+                allow_many_files(os.getpid())  # it needs some itself to end what takes them
         except StackError:
             raise
         except Exception as error:  # Ray raises nothing narrower
@@ -107,7 +110,8 @@ class LocalRay:
         if reason:
             log.warning("foreign_connections_stay", extra={"reason": reason})
             return
-        self._foreign = ForeignConnections(lambda: (os.getpid(), *servers))
+        of_serve = ServeServers()
+        self._foreign = ForeignConnections(lambda: (os.getpid(), *servers, *of_serve()))
         self._foreign.start()
         for server in servers:
             allow_many_files(server)

@@ -1,9 +1,8 @@
 """TCP connections of this machine as the kernel lists them, and the end of those of a process.
 
 A table of the kernel names the user of each end, so it tells who has opened a connection to a
-server on the same machine. `pidfd_getfd` then gives a copy of the server's end, and what is done to
-it is done to the server's: the connection is reset, as if the other side had done that, and no end
-of it stays in the tables.
+server on the same machine. `pidfd_getfd` then gives a copy of the server's end, which shuts it for
+the server too: that sees the end of the connection, as if the other side had closed it.
 
 Used by `serve/stack/foreign_connections.py` and `serve/stack/local_ray.py`.
 """
@@ -22,10 +21,7 @@ _IPV4_IN_IPV6: Final = "0000000000000000FFFF0000"
 _SOCKET: Final = "socket:["
 _PIDFD_GETFD: Final = ctypes.c_long(438)
 """The number of the call, for which Python and older C libraries have no function."""
-_NO_ADDRESS: Final = (ctypes.c_char * 16)()
-"""An address of the family AF_UNSPEC; to connect a socket with it resets its connection."""
-_ENDED: Final = " 00000000:00000000 03:"
-"""In each line of a connection that nobody has any more: tens of thousands under an attack."""
+_BOTH_WAYS: Final = ctypes.c_int(2)
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,8 +50,6 @@ class Accepted(NamedTuple):
 def ends_in(table: str) -> Iterator[End]:
     """Read the lines of a table of the kernel."""
     for line in table.splitlines()[1:]:
-        if _ENDED in line:
-            continue
         fields = line.split(maxsplit=10)
         if len(fields) > 9:  # the tenth is the inode
             local, remote = (each.removeprefix(_IPV4_IN_IPV6) for each in fields[1:3])
@@ -68,23 +62,23 @@ def accepted_from(
     """Return the connections that a process has accepted from users who are not trusted.
 
     Args:
-        ends: Those of the whole machine; what changes while a table is read may be there twice.
+        ends: Those of the whole machine.
         sockets: The sockets of the process: the number of its file by the inode.
         trusted: User ids. Who has closed the other end, or has it on another machine, is not known
             and left alone.
     """
-    ports, own, others = set(), {}, {}
+    ports, own, others = set(), [], {}
     for end in ends:
         if end.inode in sockets:
             if end.state == LISTENS:
                 ports.add(_port(end.local))
             else:
-                own[end.inode] = end
+                own.append(end)
         if end.inode and end.user not in trusted:
             others[end.local, end.remote] = end.user
     return [
         Accepted(sockets[end.inode], end.inode, user)
-        for end in own.values()
+        for end in own
         if _port(end.local) in ports and (user := others.get((end.remote, end.local))) is not None
     ]
 
@@ -135,7 +129,7 @@ def shut(process: int, connections: Iterable[Accepted]) -> int:
                 continue
             try:
                 if os.fstat(copy).st_ino == each.inode:  # else the number is another file's now
-                    _libc.connect(ctypes.c_int(copy), _NO_ADDRESS, len(_NO_ADDRESS))
+                    _libc.shutdown(ctypes.c_int(copy), _BOTH_WAYS)
                     count += 1
             finally:
                 os.close(copy)
