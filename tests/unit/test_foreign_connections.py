@@ -6,14 +6,24 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from serve.stack.few_files import FEWEST, MOST, many_files
 from serve.stack.foreign_connections import MORE_FILES, ForeignConnections
-from serve.stack.machine_connections import Accepted, accepted_from, all_ends, ends_in, why_not
+from serve.stack.machine_connections import (
+    Accepted,
+    End,
+    accepted_from,
+    all_ends,
+    ends_in,
+    ends_of_tables,
+    why_not,
+)
 from serve.stack.serve_servers import ServeServers
 from tests.foreign_users import NOBODY, another, give_to
 
@@ -27,7 +37,8 @@ TABLE: Final = """\
    5: 0100007F:459C 0100007F:B244 08 00000000:00000000 00:00000000 00000000  1000        0 16 3 00
    6: 0100007F:B244 0100007F:459C 05 00000000:00000000 00:00000000 00000000     0        0 0 3 00
    7: 0100007F:C001 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 17 3 00
-   8: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000  1001        0 18 3 00
+   8: 0100007F:459C 0100007F:B245 06 00000000:00000000 03:0000071A 00000000     0        0 0 3 00
+   9: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000  1001        0 18 3 00
 """
 TABLE_OF_IPV6: Final = """\
   sl  local_address                         remote_address                        st tx_queue ...
@@ -59,6 +70,8 @@ import subprocess, sys
 subprocess.run([sys.executable, "-c", {NAMED!r}, sys.argv[1]])
 """
 MANY: Final = MORE_FILES + 20
+MISSED: Final = 20
+"""Lines of a table that may be left out while connections of other programs come and go."""
 
 
 def test_an_end_is_read_with_its_user_and_its_inode() -> None:
@@ -75,6 +88,7 @@ def test_what_others_have_opened_is_found_and_nothing_else() -> None:
     files = {11: 5, 12: 6, 14: 7, 16: 8, 17: 9}
     ends = list(ends_in(TABLE))
     assert accepted_from(ends, files, {0, 1000}) == [Accepted(6, 12, 1001)]
+    assert accepted_from([*ends, *ends], files, {0, 1000}) == [Accepted(6, 12, 1001)]
     assert accepted_from(ends, files, {0, 1000, 1001}) == []
     assert accepted_from(ends, {}, {0}) == []
 
@@ -88,8 +102,9 @@ def test_those_of_another_user_are_shut_once_the_server_has_many_files() -> None
     with serving(MANY) as (server, clients):
         give_to(NOBODY, clients)
         assert why_not(server) == ""
-        assert ForeignConnections(lambda: [server], user=another()).look() == MANY
-        assert wait_for_end(clients) == MANY
+        watch = ForeignConnections(lambda: [server], user=another())
+        assert watch.look() > MANY - MISSED
+        assert wait_for_end(clients) > MANY - MISSED
 
 
 def test_those_of_the_same_user_are_left_and_not_looked_for_again() -> None:
@@ -120,7 +135,7 @@ def test_it_is_looked_at_in_a_thread_until_that_is_told_to_stop() -> None:
         watch = ForeignConnections(lambda: [server], user=another())
         watch.start()
         try:
-            assert wait_for_end(clients) == MANY
+            assert wait_for_end(clients) > MANY - MISSED
         finally:
             watch.stop()
 
@@ -138,15 +153,27 @@ def test_a_look_that_fails_for_want_of_a_file_is_soon_repeated() -> None:
         watch = ForeignConnections(servers, user=another())
         watch.start()
         try:
-            assert wait_for_end(clients) == MANY
+            assert wait_for_end(clients) > MANY - MISSED
         finally:
             watch.stop()
 
 
-def test_the_tables_of_this_machine_have_this_process_in_them() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        inode = os.fstat(listening.fileno()).st_ino
-        assert [end.user for end in all_ends() if end.inode == inode] == [os.getuid()]
+@pytest.mark.parametrize("ends", [all_ends, ends_of_tables])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])
+def test_both_ways_to_ask_the_kernel_find_who_has_connected(
+    ends: Callable[[], list[End]], host: str
+) -> None:
+    """Also where a socket of IPv6 is reached by IPv4."""
+    family = socket.AF_INET6 if host == "::" else socket.AF_INET
+    with socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::") as listening:
+        address = ("127.0.0.1", listening.getsockname()[1])
+        with socket.create_connection(address), listening.accept()[0] as accepted:
+            files = {
+                os.fstat(each.fileno()).st_ino: each.fileno() for each in (listening, accepted)
+            }
+            found = accepted_from(ends(), files, set())
+            assert found == [(accepted.fileno(), os.fstat(accepted.fileno()).st_ino, os.getuid())]
+            assert accepted_from(ends(), files, {os.getuid()}) == []
 
 
 def test_a_server_that_is_watched_has_more_files_where_there_is_memory() -> None:
@@ -199,7 +226,15 @@ def serving(count: int) -> Iterator[tuple[int, list[socket.socket]]]:
 
 
 def wait_for_end(clients: list[socket.socket]) -> int:
-    """Wait until each of the connections has ended, and return how many have."""
+    """Wait until nearly all of the connections have been reset, and return how many have."""
+    polled = select.poll()
     for each in clients:
-        each.settimeout(30)
-    return [each.recv(1) for each in clients].count(b"")
+        polled.register(each, select.POLLIN)
+    found = 0
+    while found <= len(clients) - MISSED:
+        ended = polled.poll(30_000)
+        assert ended, found
+        for number, _ in ended:
+            polled.unregister(number)
+        found += len(ended)
+    return found
