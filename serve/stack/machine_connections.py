@@ -43,7 +43,7 @@ _LINE: Final = struct.Struct("=xBxx2s2s16s16s")
 _OWNER: Final = struct.Struct("=II")
 _OWNER_AT: Final = 64
 _MOST_BYTES: Final = 1 << 17
-_IPV4_IN_IPV6: Final = bytes(10) + b"\xff\xff"
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 Line = tuple[str, str, str, int, int]
 """Both ends, the state, the user and the inode."""
@@ -159,7 +159,7 @@ def _line(answer: bytes, at: int, family: int) -> Line:
     if family == socket.AF_INET:
         own, other = own[:4], other[:4]
     else:
-        own, other = own.removeprefix(_IPV4_IN_IPV6), other.removeprefix(_IPV4_IN_IPV6)
+        own, other = own.removeprefix(_MAPPED), other.removeprefix(_MAPPED)
     local, remote = f"{own.hex()}:{own_port.hex()}", f"{other.hex()}:{other_port.hex()}"
     return local, remote, f"{state:02X}", user, inode
 
