@@ -403,7 +403,7 @@ class ExecutionOwner:
         with leases as leased:
             try:
                 outcome = await self._divided.finish(unfinished, step)
-                if is_distrusted(leased.get(execution_id)):
+                if outcome.append is not None and is_distrusted(leased.get(execution_id)):
                     error = ConflictError("what was read before could not be written")
                     outcome = CallOutcome(reply_to_error(error))
                 commit = self._commits.begin(execution_id, [outcome], [])
