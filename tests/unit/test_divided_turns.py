@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core.events import RedoRequested, WakeUpReceived
+from rillflow.core.events import WakeUpReceived
 from rillflow.errors import StoreError
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.language.budget import TotalBudget
-from rillflow.ports.executions import ELSEWHERE, Call, Delivery, Query, Reply, Submission
+from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.storage.store import Append, Death
 from rillflow.runtime.activation.divided_turns import (
@@ -76,26 +76,6 @@ tasks:
     inputMappings:
       - transform: "let i = 0; while i < {LOOPS} {{{{ i = i + 1; }}}} i"
         target: $.input.n
-"""
-
-
-WAITS_WHEN_REDONE: Final = f"""
-workspace: {{}}
-dagName: work
-type: flow
-tasks:
-  - name: wait
-    category: suspense
-    inputMappings:
-      - source: $.context.go
-        target: $.input.go
-      - transform: "let i = 0; while i < {LOOPS} {{{{ i = i + 1; }}}} i"
-        target: $.input.n
-    conditions: ["$.input[?(@.go == 7)]"]
-    next: last
-  - name: last
-    category: pass
-    outputMappings: [{{{{transform: "0", target: $.context.go}}}}]
 """
 
 
@@ -194,18 +174,9 @@ class House(OwnExecutions):
         yield self
         await self.owner.stop()
 
-    def submission(
-        self,
-        workspace: str,
-        number: int = 0,
-        data: bytes = b"{}",
-        *,
-        is_dedicated: bool = False,
-    ) -> Submission:
+    def submission(self, workspace: str, number: int = 0, data: bytes = b"{}") -> Submission:
         entropy = os.urandom(10) if not number else number.to_bytes(10, "big")
-        execution_id = new_execution_id(
-            workspace, "work", at_ms=1, entropy=entropy, dedicated=is_dedicated
-        )
+        execution_id = new_execution_id(workspace, "work", at_ms=1, entropy=entropy)
         event = submission_event(
             execution_id, self._versions[workspace], data=data, turn_max_steps=2_000_000
         )
@@ -328,18 +299,6 @@ async def test_it_is_handled_again_if_an_earlier_event_could_not_be_written_mean
         stored = await house.store.load(execution_id)
         assert stored is not None
         assert len(stored.records) == 2
-
-
-async def test_a_redo_of_one_with_an_owner_of_its_own_goes_there_when_it_is_over() -> None:
-    """Its partition's owner has handled it to see that, and trusts the state no more."""
-    house = House()
-    async with house.living(long=WAITS_WHEN_REDONE):
-        submission = house.submission("long", data=b'{"go":7}', is_dedicated=True)
-        (await house.call(submission)).raise_for_error()
-        event = RedoRequested(at_ms=3, tasks=("wait",))
-        redo = Delivery(execution_id=submission.execution_id, event=event)
-        for _ in range(2):
-            assert (await house.call(redo)).kind == ELSEWHERE
 
 
 async def test_reading_its_journal_is_interrupted_as_well() -> None:
