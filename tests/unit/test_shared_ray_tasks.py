@@ -221,6 +221,20 @@ async def test_a_workspace_keeps_the_place_of_its_ray_task_while_another_has_no_
         assert scene.begun() == [1, 2, 3]
 
 
+async def test_calls_share_where_there_is_room_for_one_ray_task_at_a_time(tmp_path: Path) -> None:
+    async with stage(tmp_path) as scene:
+        scene.queue.learn(nodes(2))
+        await scene.begin(2, caller=OTHER)
+        scene.ray.started[1].returns(b"{}")
+        await scene.body(2)
+        await scene.begin(3, 4, 5, 6)
+        assert scene.begun() == [1, 2, 3], "the other workspace has called lately"
+        scene.ray.started[2].returns(b"{}")
+        await scene.ray.until_started(4)
+        worker = scene.worker(3)
+        assert [await worker.ends_call() for _ in (4, 5, 6)] == [5, 6, None]
+
+
 async def test_a_ray_task_ends_when_its_time_is_over_and_another_one_begins(tmp_path: Path) -> None:
     async with stage(tmp_path, shared_s=0.0) as scene:
         await scene.begin(*range(2, 7))

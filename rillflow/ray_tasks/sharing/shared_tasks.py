@@ -221,8 +221,9 @@ class SharedTasks:
     def _begin(self, item: _Item, place: Place) -> None:
         """Start a Ray task; what hinders it is the outcome of the call."""
         group = item.group
-        # A call that is alone is not worth a connection.
-        is_shared = group.fresh and group.is_local and not group.options.max_calls
+        # A call that is alone is not worth a connection; there may be room for one at a time.
+        has_others = group.fresh or self._queue.waits_in(group)
+        is_shared = has_others and group.is_local and not group.options.max_calls
         feed = self._feed.path if is_shared else ""
         token = secrets.token_bytes(TOKEN_BYTES) if feed else _NONE
         task = _Task(item, token, place, asyncio.get_running_loop().time())
