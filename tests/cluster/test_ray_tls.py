@@ -144,7 +144,7 @@ def test_another_user_who_holds_connections_keeps_no_worker_from_starting(
         for _ in range(3):
             runs_something(own, isolation="dedicated")
         if can_give():
-            wait_until_ended(held, count - MORE_FILES)
+            wait_until_ended(held, count - 2 * MORE_FILES)  # some come while others end
         else:
             assert ended(held) == 0
     assert title(pid) == server
