@@ -15,7 +15,7 @@ from rillflow.gateways.limits.concurrency import SHARE
 from rillflow.ray_tasks.limits import node_resources
 from rillflow.ray_tasks.limits.node_resources import Demand, Node
 
-RECENT_S: Final = 600.0
+RECENT_S: Final = 60.0
 """For so long after its last call something is left to a workspace."""
 MOST_KEPT: Final = 1_024
 """So many pools are kept that nobody has anything of; and so many workspaces of each."""
