@@ -22,8 +22,6 @@ from serve.listening import refuse_exposed
 EVERYWHERE: Final = ("0.0.0.0", "::")
 OTHER_REQUESTS: Final = 1_000
 """Requests that a replica handles besides those that wait for an end, and streams of changes."""
-
-
 FILES_BESIDE: Final = 2_000
 """Those of a replica besides one for each request: of answers that are still read, and its own."""
 

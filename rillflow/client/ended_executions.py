@@ -62,9 +62,12 @@ def _lines(response: httpx.Response, limit: ExchangeLimit) -> Iterator[str]:
     Raises:
         httpx.HTTPError: One has not come whole in time, or is too large.
     """
-    begun = b""
+    begun = bytearray()
     for part in response.iter_raw():
-        *whole, begun = (begun + part).split(b"\n")
+        begun += part
+        whole: list[bytearray] = []
+        if b"\n" in part:  # else all that has come of a long line would be copied for each part
+            *whole, begun = begun.split(b"\n")
         if len(begun) > MOST_LINE_BYTES:
             raise httpx.ReadError("a line of the stream is too large")
         if whole:

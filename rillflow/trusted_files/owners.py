@@ -3,7 +3,8 @@
 The superuser can do so anyway. A group may write where it is the user's own, which is how many
 systems make their users: each one has a group, and files are made for both (umask 002).
 
-Used by `cli`, `stores/private_files.py` and `trusted_files/settings_file.py`.
+Used by `cli`, `serve/stack/foreign_connections.py`, `stores/private_files.py` and
+`trusted_files/settings_file.py`.
 """
 
 import grp

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from rillflow.listening import some_more
+from rillflow.trusted_files.owners import SUPERUSER
 from serve.stack.machine_connections import accepted_from, all_ends, shut, sockets_of
 
 LOOK_S: Final = 0.25
@@ -25,7 +26,6 @@ MORE_FILES: Final = 256
 """How many files more than usual a server has when it is looked who has its connections."""
 TELL_S: Final = 60.0
 """How often it is logged."""
-_SUPERUSER: Final = 0
 
 log = logging.getLogger("rillflow.foreign_connections")
 
@@ -40,7 +40,7 @@ class ForeignConnections:
 
     def __init__(self, servers: Callable[[], Iterable[int]], user: int | None = None) -> None:
         self._servers = servers
-        self._trusted = {_SUPERUSER, os.getuid() if user is None else user}
+        self._trusted = {SUPERUSER, os.getuid() if user is None else user}
         self._usual: dict[int, int] = {}
         self._shut: Counter[int] = Counter()
         self._tells_at_s = 0.0

@@ -14,6 +14,7 @@ the third tells it whom to ask."""
 LOOK_S: Final = 5.0
 _SHOWN: Final = 15
 """The kernel keeps so many characters of a name."""
+_NAMES_SHOWN: Final = {name[:_SHOWN] for name in NAMES}
 _PROCESSES: Final = Path("/proc")
 
 
@@ -22,12 +23,10 @@ class ServeServers:
 
     Args:
         ancestor: Its id.
-        names: Of what is listed.
     """
 
-    def __init__(self, ancestor: int | None = None, names: tuple[str, ...] = NAMES) -> None:
+    def __init__(self, ancestor: int | None = None) -> None:
         self._ancestor = os.getpid() if ancestor is None else ancestor
-        self._names = {name[:_SHOWN] for name in names}
         self._found: list[int] = []
         self._looks_at_s = 0.0
 
@@ -46,7 +45,7 @@ class ServeServers:
                 name, parents[process] = _name_and_parent(process)
             except OSError:  # it has ended
                 continue
-            if name in self._names:
+            if name in _NAMES_SHOWN:
                 named.append(process)
         return [each for each in named if self._is_below(each, parents)]
 

@@ -68,6 +68,14 @@ class Process:
         """Tell whether the execution is in memory."""
         return self.executions.host.knows(self.id)
 
+    async def finds_it_there(self) -> bool:
+        """Make a call, and tell whether it found the execution in memory."""
+
+        async def take() -> bool:
+            return self.is_there
+
+        return await self.memory.around(take)
+
     async def submit(self, version: str, length: int) -> None:
         """Submit the execution with a text of this length."""
         data = encode_json({"text": "x" * length})
@@ -219,11 +227,7 @@ async def test_while_too_much_is_taken_it_leaves_before_its_next_call(
 ) -> None:
     await process.submit(version, LARGE)
     process.bound.says = True
-
-    async def take() -> bool:
-        return process.is_there
-
-    assert not await process.memory.around(take)
+    assert not await process.finds_it_there()
     await process.cancel()
     assert process.executions.host.has_settled(process.id)
 
@@ -233,16 +237,12 @@ async def test_one_that_gave_way_stays_for_a_while_once_it_has_been_read_again(
 ) -> None:
     await process.submit(version, LARGE)
     process.bound.says = True
-
-    async def take() -> bool:
-        return process.is_there
-
-    assert not await process.memory.around(take)
+    assert not await process.finds_it_there()
     await process.wake()  # which reads it
     for _ in range(TURNS):  # each of many calls that follow finds it there
-        assert await process.memory.around(take)
+        assert await process.finds_it_there()
     process.clock.forward(REST_S)
-    assert not await process.memory.around(take)
+    assert not await process.finds_it_there()
 
 
 def test_it_stays_longer_than_one_that_has_ended_waits() -> None:

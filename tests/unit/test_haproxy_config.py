@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -308,10 +309,7 @@ def test_one_address_from_elsewhere_asks_for_pages_so_often_and_for_the_rest_as_
     most = 125
 
     def answered(asked: bytes, times: int) -> list[bytes]:
-        request = b"GET %b HTTP/1.1\r\nHost: x\r\n" % asked
-        last = request + b"Connection: close\r\n\r\n"
-        answer = _answer(port, (request + b"\r\n") * (times - 1) + last)
-        return re.findall(rb"HTTP/1\.1 (\d+) ", answer)
+        return _statuses(port, b"GET %b" % asked, times)
 
     with _front(tmp_path, far):
         assert answered(path, most + 20) == [b"200"] * most + [b"429"], "the connection is closed"
@@ -343,10 +341,7 @@ def test_one_address_from_elsewhere_asks_for_health_so_often_and_calls_back_as_i
     most = 100
 
     def answered(line: bytes, times: int) -> Counter[bytes]:
-        request = b"%b HTTP/1.1\r\nHost: x\r\n" % line
-        last = request + b"Connection: close\r\n\r\n"
-        answer = _answer(port, (request + b"\r\n") * (times - 1) + last)
-        return Counter(re.findall(rb"HTTP/1\.1 (\d+) ", answer))
+        return Counter(_statuses(port, line, times))
 
     with _front(tmp_path, far):
         assert answered(line, most + 20) == {b"200": most, b"429": 1}, "the connection is closed"
@@ -368,11 +363,8 @@ def test_an_address_from_elsewhere_whose_requests_are_all_refused_is_refused_by_
     far = near.replace("acl near src 127.0.0.0/8", "acl near src 127.0.0.99")
 
     def answered(path: bytes) -> Counter[bytes]:
-        request = b"GET %b HTTP/1.1\r\nHost: x\r\n" % path
-        last = request + b"Connection: close\r\n\r\n"
-        lot = (request + b"\r\n") * (LOT - 1) + last
-        answers = b"".join(_answer(port, lot) for _ in range(REFUSED // LOT + 2))
-        return Counter(re.findall(rb"HTTP/1\.1 (\d+) ", answers))
+        lots = (_statuses(port, b"GET %b" % path, LOT) for _ in range(REFUSED // LOT + 2))
+        return Counter(chain.from_iterable(lots))
 
     with _front(tmp_path, far):
         assert set(answered(b"/known")) == {b"200"}
@@ -437,6 +429,14 @@ def _answer(port: int, request_text: bytes) -> bytes:
     with _connected(port) as connection:
         connection.sendall(request_text)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def _statuses(port: int, line: bytes, times: int) -> list[bytes]:
+    """Send a request so often on one connection, and return the statuses of the answers."""
+    request = b"%b HTTP/1.1\r\nHost: x\r\n" % line
+    last = request + b"Connection: close\r\n\r\n"
+    answer = _answer(port, (request + b"\r\n") * (times - 1) + last)
+    return re.findall(rb"HTTP/1\.1 (\d+) ", answer)
 
 
 def _answer_if_any(port: int, request_text: bytes) -> bytes:

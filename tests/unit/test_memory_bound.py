@@ -111,24 +111,14 @@ def test_what_was_measured_is_fresh_for_a_while(machine: Machine) -> None:
 
 
 async def test_who_wants_room_waits_until_there_is_some(machine: Machine) -> None:
-    large, other = machine.process("a"), machine.process("a")
-    large.takes(1_000)
-    machine.clock.forward(FRESH_S)
-    waiting = asyncio.create_task(_reads(other))
-    done, _ = await asyncio.wait({waiting}, timeout=0.2)
-    assert not done
+    large, waiting = await _waiting_beside_a_large_one(machine)
     large.takes(20)
     machine.clock.forward(FRESH_S)
     await waiting
 
 
 async def test_who_waits_in_vain_goes_on_after_a_while(machine: Machine) -> None:
-    large, other = machine.process("a"), machine.process("a")
-    large.takes(1_000)
-    machine.clock.forward(FRESH_S)
-    waiting = asyncio.create_task(_reads(other))
-    done, _ = await asyncio.wait({waiting}, timeout=0.2)
-    assert not done
+    _, waiting = await _waiting_beside_a_large_one(machine)
     machine.clock.forward(LONGEST_WAIT_S)
     await waiting
 
@@ -142,6 +132,17 @@ async def test_those_of_a_workspace_read_one_after_the_other(machine: Machine) -
         await _reads(other)
         assert not waiting.done()
     await waiting
+
+
+async def _waiting_beside_a_large_one(machine: Machine) -> tuple[Process, asyncio.Task[None]]:
+    """Begin to read in a process that has no room, since another one takes much."""
+    large, other = machine.process("a"), machine.process("a")
+    large.takes(1_000)
+    machine.clock.forward(FRESH_S)
+    waiting = asyncio.create_task(_reads(other))
+    done, _ = await asyncio.wait({waiting}, timeout=0.2)
+    assert not done
+    return large, waiting
 
 
 async def _reads(process: Process) -> None:

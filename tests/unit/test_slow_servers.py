@@ -78,24 +78,14 @@ async def test_a_compressed_artifact_is_not_unpacked() -> None:
 @pytest.mark.parametrize("part", ["header", "100 Continue", "size of a chunk", "body"])
 async def test_a_stream_whose_lines_do_not_come_is_begun_again(part: str) -> None:
     dripping = Dripping(*DRIPS[part], every_s=SHORT_S / 20)
-    stopped = threading.Event()
     async with raw_server(dripping.talk) as server:
-        asked = f"http://127.0.0.1:{server.port}", "key", stopped, None, SHORT_S
-        reading = asyncio.create_task(asyncio.to_thread(list, ended_executions(*asked)))
-        await asyncio.wait_for(dripping.ended.wait(), PATIENT_S)
-        stopped.set()
-        assert await asyncio.wait_for(reading, PATIENT_S) == []
+        assert await _read_until(dripping.ended, server.port, SHORT_S) == []
 
 
 async def test_a_line_of_a_stream_has_a_size() -> None:
     endless = Endless(CHUNKED, b"10000\r\n" + b"a" * 65_536 + b"\r\n")
-    stopped = threading.Event()
     async with raw_server(endless.talk) as server:
-        asked = f"http://127.0.0.1:{server.port}", "key", stopped, None, PATIENT_S
-        reading = asyncio.create_task(asyncio.to_thread(list, ended_executions(*asked)))
-        await asyncio.wait_for(endless.ended.wait(), PATIENT_S)
-        stopped.set()
-        assert await asyncio.wait_for(reading, PATIENT_S) == []
+        assert await _read_until(endless.ended, server.port, PATIENT_S) == []
         assert endless.sent_bytes / server.connections < MOST_LINE_BYTES + BUFFERS_BYTES
 
 
@@ -119,3 +109,13 @@ async def test_the_executions_of_a_stream_are_told_line_by_line() -> None:
             return found
 
         assert await asyncio.wait_for(asyncio.to_thread(read), PATIENT_S) == ids
+
+
+async def _read_until(over: asyncio.Event, port: int, silence_s: float) -> list[str]:
+    """Read the stream of a server until something is over; return what was told meanwhile."""
+    stopped = threading.Event()
+    told = ended_executions(f"http://127.0.0.1:{port}", "key", stopped, None, silence_s)
+    reading = asyncio.create_task(asyncio.to_thread(list, told))
+    await asyncio.wait_for(over.wait(), PATIENT_S)
+    stopped.set()
+    return await asyncio.wait_for(reading, PATIENT_S)

@@ -81,9 +81,8 @@ def file_space_of(path: Path) -> FileSpace:
     """
     try:
         if not path.stat().st_size:
-            return (
-                FileSpace()
-            )  # SQLite would take a ``-wal`` file beside it for another's, and remove it
+            # SQLite would take a ``-wal`` file beside it for another's, and remove it.
+            return FileSpace()
         with closing(connect(path, mode="ro", busy_s=0)) as connection:
             ((pages,),) = connection.execute("PRAGMA freelist_count")
             ((all_pages,),) = connection.execute("PRAGMA page_count")
