@@ -20,6 +20,7 @@ from ray._private.workers import default_worker
 from rillflow.private_apis.forking import fork_server
 from rillflow.private_apis.forking.fork_server import GAVE_UP
 from rillflow.private_apis.forking.forked_worker import (
+    FEW_FILES,
     READY,
     SOCKET,
     answer,
@@ -44,7 +45,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """,
 )
 LOOKS: Final = """
-import json, multiprocessing, os, random, signal, sys, uuid
+import json, multiprocessing, os, random, resource, signal, sys, uuid
 import ray
 print(json.dumps({
     "program": sys.argv[0], "arguments": sys.argv[1:], "folder": os.getcwd(),
@@ -54,6 +55,7 @@ print(json.dumps({
     "niceness": os.nice(0), "oom_score": open("/proc/self/oom_score_adj").read().strip(),
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     "open": sorted(os.listdir("/proc/self/fd")),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     "chance": [random.random(), uuid.uuid4().hex, ray.UniqueID.from_random().hex(),
         multiprocessing.current_process().authkey.hex()],
 }))
@@ -113,6 +115,13 @@ def test_a_copy_looks_like_a_process_of_its_own(run_dir: Path, looks: Path) -> N
     assert copy["niceness"] == os.nice(0) + 5
     assert copy["blocked"] == [signal.SIGINT]
     assert copy["own_group"]
+
+
+def test_a_copy_has_few_files(run_dir: Path, looks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts the fork server again may have more, since its connections are watched."""
+    monkeypatch.setenv(FEW_FILES, "300")
+    with _fork_server(run_dir, looks):
+        assert _look(run_dir)["files"] == 300
 
 
 def test_no_two_copies_draw_the_same_numbers(run_dir: Path, looks: Path) -> None:

@@ -40,7 +40,7 @@ PATIENCE_S = 5.0
 """How long a request may take to come, for which all others wait, and an agreement."""
 AUTHKEY_BYTES = 32
 READY = "fork.ready"
-"""What ``forked_worker.py`` looks for; neither program imports the other."""
+"""What ``forked_worker.py`` looks for, whose names are not imported here: both run as programs."""
 GAVE_UP = 3
 """The exit code of one after which another would give up as well."""
 TASKS = "/proc/self/task"
@@ -70,6 +70,8 @@ def main(parent: int, listener_fd: int, program: str, modules: Iterable[str]) ->
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # copies are free of that
     if os.getppid() != parent:
         sys.exit()
+    # `rillflow up` may have more files than its processes when it starts this again.
+    importlib.import_module("rillflow.private_apis.forking.forked_worker").have_few_files()
     environment = dict(os.environ)
     if not sys.flags.safe_path:
         sys.path[0] = str(Path(program).parent)  # as in the worker's own process
