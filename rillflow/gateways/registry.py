@@ -18,7 +18,7 @@ from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.responses import bounded, cut
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
-from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall
+from rillflow.gateways.limits.delegation_call import Delegate, Delegates, DelegationCall
 from rillflow.gateways.limits.waiting_call import WaitingCall
 from rillflow.gateways.outbound.portions import Portions
 from rillflow.gateways.outbound.settings import HttpSettings
@@ -112,12 +112,11 @@ class GatewayRegistry:
             if isinstance(gateway, PluginGateway)
         }
 
-    @property
-    def is_passing(self) -> bool:
-        """Whether plain HTTP calls are passed on now; see ``DelegationGateway``."""
-        return self._http is not None and self._http.is_passing
+    def chosen(self, calls: int) -> Delegate | None:
+        """Return who is to make the next calls; see ``DelegationGateway``."""
+        return None if self._http is None else self._http.chosen(calls)
 
-    def pass_on(self, call: DelegationCall) -> bool:
+    def pass_on(self, call: DelegationCall, delegate: Delegate) -> bool:
         """Pass a plain HTTP call on, if its turn is now."""
         request, http = call.request, self._http
         try:
@@ -130,7 +129,7 @@ class GatewayRegistry:
         # Who makes it builds it in one turn with all others that come at once.
         if size_bytes <= SHORT_BYTES and not self._portions.takes(size_bytes):
             return False
-        return http.pass_on(call)
+        return http.pass_on(call, delegate)
 
     def finished(
         self, call: DelegationCall, outcome: DispatchAnswer | TimeoutError

@@ -110,3 +110,14 @@ def test_the_same_one_makes_many_calls_one_after_another() -> None:
         sharing.look(1.0, [0.0])
     runs = [len(list(run)) for _, run in groupby(sharing.choose() for _ in range(100 * RUN))]
     assert set(runs) == {RUN}
+
+
+@pytest.mark.parametrize("calls", [1, 7, 20, RUN, 10 * RUN])
+def test_the_part_of_the_calls_holds_for_orders_of_every_size(calls: int) -> None:
+    sharing = LoadSharing(2)
+    for busy in (0.0, 0.0, 0.9):
+        sharing.look(1.0, [0.0, busy])
+    orders = [sharing.choose(calls) for _ in range(10_000)]
+    assert sharing.part == pytest.approx(0.5)
+    assert orders.count(0) == pytest.approx(3_000, abs=RUN)
+    assert orders.count(1) == pytest.approx(2_000, abs=RUN)

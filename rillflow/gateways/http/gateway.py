@@ -34,7 +34,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.call_timeout import CallTimeout
 from rillflow.gateways.limits.concurrency import Caller, caller_of
 from rillflow.gateways.limits.deadlines import Deadlines
-from rillflow.gateways.limits.delegation_call import Delegates, DelegationCall, Outcome
+from rillflow.gateways.limits.delegation_call import Delegate, Delegates, DelegationCall, Outcome
 from rillflow.gateways.limits.limiter import CallLimiter, NoLimiter, Turn, function_of
 from rillflow.gateways.limits.waiting_call import WaitingCall
 from rillflow.gateways.outbound.egress import EgressPolicy
@@ -230,16 +230,17 @@ class HttpGateway:
 
     @property
     def is_passing(self) -> bool:
-        """Whether calls are passed on now; see ``DelegationGateway``."""
+        """Whether calls are passed on now."""
         return self.delegates is not None and not self.delegates.is_alone
 
-    def pass_on(self, call: DelegationCall) -> bool:
-        """Pass a call on if its turn is now, and another dispatcher is to make it."""
-        request, delegates = call.request, self.delegates
-        if delegates is None or self._closed or not may_be_delegated(request):
-            return False
-        delegate = delegates.chosen()
-        if delegate is None:
+    def chosen(self, calls: int) -> Delegate | None:
+        """Return who is to make the next calls; see ``DelegationGateway``."""
+        return None if self.delegates is None else self.delegates.chosen(calls)
+
+    def pass_on(self, call: DelegationCall, delegate: Delegate) -> bool:
+        """Have another dispatcher make a call if its turn is now."""
+        request = call.request
+        if self._closed or not may_be_delegated(request):
             return False
         turn = self._turns.turn(caller_of(request), request.timeout_s, names_of(request))
         if not turn.begins_at_once():

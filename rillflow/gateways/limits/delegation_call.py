@@ -104,21 +104,20 @@ class Delegates(Protocol):
         """Whether this dispatcher makes all calls now."""
         ...
 
-    def chosen(self) -> Delegate | None:
-        """Return who is to make the next call; None is this dispatcher."""
+    def chosen(self, calls: int = 1) -> Delegate | None:
+        """Return who is to make the next calls; None is this dispatcher."""
         ...
 
 
 class DelegationGateway(Protocol):
     """A gateway that passes calls on."""
 
-    @property
-    def is_passing(self) -> bool:
-        """Whether any calls are passed on now."""
+    def chosen(self, calls: int) -> Delegate | None:
+        """Return who is to make the next calls, of those that may be passed on."""
         ...
 
-    def pass_on(self, call: DelegationCall) -> bool:
-        """Pass a call on if its turn is now, and another dispatcher is to make it; tell so."""
+    def pass_on(self, call: DelegationCall, delegate: Delegate) -> bool:
+        """Have another dispatcher make a call if its turn is now; tell whether it does."""
         ...
 
     def finished(

@@ -73,11 +73,11 @@ class Delegation:
         """Whether this dispatcher makes all calls now."""
         return self._sharing.is_alone
 
-    def chosen(self) -> "_Delegate | None":
-        """Return who is to make the next call; None if it is to be made here."""
+    def chosen(self, calls: int = 1) -> "_Delegate | None":
+        """Return who is to make the next calls; None if they are to be made here."""
         if self._sharing.is_alone:
             return None
-        index = self._sharing.choose()
+        index = self._sharing.choose(calls)
         return None if index is None else self._delegates[index]
 
     def answered(self, answers: list[DispatchAnswer]) -> bytes | Awaitable[bytes]:

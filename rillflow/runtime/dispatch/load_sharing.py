@@ -17,7 +17,7 @@ STEP: Final = 0.1
 MOST: Final = 0.9
 """The largest part of the calls that others make together."""
 RUN: Final = 32
-"""So many calls go to the same one after another, so that messages have many."""
+"""At least so many calls go to the same one after another, so that messages have many."""
 
 
 class LoadSharing:
@@ -51,25 +51,27 @@ class LoadSharing:
         if total > MOST:
             self._parts = [part * MOST / total for part in self._parts]
         self.is_alone = not any(self._parts)
-        self._left = 0
+        self._left = min(self._left, 0)
 
-    def choose(self) -> int | None:
-        """Return which of the others is to make the next call; None if it is made here."""
-        if not self._left:
+    def choose(self, calls: int = 1) -> int | None:
+        """Return which of the others is to make the next calls; None if they are made here."""
+        if self._left <= 0:
+            self._chosen = self._next(-self._left)
             self._left = RUN
-            self._chosen = self._next()
-        self._left -= 1
+        self._left -= calls
         return self._chosen
 
-    def _next(self) -> int | None:
-        """Return which of the others has the next run of calls."""
-        due = self._due
+    def _next(self, excess: int) -> int | None:
+        """Return which of the others has the next run; ``excess`` calls were beyond the last."""
+        due, last = self._due, self._chosen
         for index, part in enumerate(self._parts):
-            due[index] += part
+            due[index] += part * (RUN + excess)
+        if last is not None:
+            due[last] -= excess
         index = max(range(len(due)), key=due.__getitem__)
-        if due[index] < 1:
+        if due[index] < RUN:
             return None
-        due[index] -= 1
+        due[index] -= RUN
         return index
 
 

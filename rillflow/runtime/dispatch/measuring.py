@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway
+from rillflow.gateways.limits.delegation_call import Delegate, DelegationCall, DelegationGateway
 from rillflow.gateways.limits.waiting_call import TurnGateway, WaitingCall
 from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.clock import Clock
@@ -76,15 +76,14 @@ class MeasuredGateway:
         self._note(call.request, call.begun_s, answer)
         return answer
 
-    @property
-    def is_passing(self) -> bool:
-        """Whether calls are passed on now; see ``DelegationGateway``."""
-        return self._passes_on is not None and self._passes_on.is_passing
+    def chosen(self, calls: int) -> Delegate | None:
+        """Return who is to make the next calls; see ``DelegationGateway``."""
+        return None if self._passes_on is None else self._passes_on.chosen(calls)
 
-    def pass_on(self, call: DelegationCall) -> bool:
+    def pass_on(self, call: DelegationCall, delegate: Delegate) -> bool:
         """Pass a call on, if its turn is now."""
         call.begun_s = self._now_s()
-        return self._passes_on is not None and self._passes_on.pass_on(call)
+        return self._passes_on is not None and self._passes_on.pass_on(call, delegate)
 
     def finished(
         self, call: DelegationCall, outcome: DispatchAnswer | TimeoutError

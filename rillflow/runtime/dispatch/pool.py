@@ -16,11 +16,17 @@ from msgspec.structs import replace
 
 from rillflow.errors import GoneError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
-from rillflow.gateways.limits.delegation_call import DelegationCall, DelegationGateway, Outcome
+from rillflow.gateways.limits.delegation_call import (
+    Delegate,
+    DelegationCall,
+    DelegationGateway,
+    Outcome,
+)
 from rillflow.gateways.limits.waiting_call import CallUnderWay, TurnGateway, WaitingCall
 from rillflow.ids import ExecutionId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, Gateway, failed
+from rillflow.runtime.dispatch.load_sharing import RUN
 from rillflow.runtime.dispatch.outbox import AnswerOutbox
 from rillflow.runtime.dispatch.suspect_calls import SuspectCalls
 
@@ -116,19 +122,25 @@ class DispatchPool:
         suspects = self._suspects
         if suspects is not None and (deaths or suspects.knows_fatal):
             requests = self._send_suspects(requests, deaths, suspects)
-        passes_on = self._passes_on
-        if passes_on is not None and (not passes_on.is_passing or self._budget.is_full):
-            passes_on = None
         queues = self._queues
         if len(self._under_way) + len(requests) <= MANY:
             queues = None
-        for request in requests:
-            call = request.call
-            if call not in self._under_way and call not in self._taken:
-                self._add(call, request, passes_on, queues)
+        for first in range(0, len(requests), RUN):
+            self._send_run(requests[first : first + RUN], queues)
         if self._inherited:
             for request in requests:
                 self._inherited.pop(request.call, None)
+
+    def _send_run(self, requests: Sequence[DispatchRequest], queues: TurnGateway | None) -> None:
+        """Make calls, or have one other dispatcher make those of them that may be passed on."""
+        passes_on, delegate = self._passes_on, None
+        if passes_on is not None and not self._budget.is_full:
+            delegate = passes_on.chosen(len(requests))
+        under_way, taken = self._under_way, self._taken
+        for request in requests:
+            call = request.call
+            if call not in under_way and call not in taken:
+                self._add(call, request, delegate, queues)
 
     def _send_suspects(
         self,
@@ -153,12 +165,12 @@ class DispatchPool:
         self,
         call: CallId,
         request: DispatchRequest,
-        passes_on: DelegationGateway | None,
+        delegate: Delegate | None,
         queues: TurnGateway | None,
     ) -> None:
         """Pass a call on, have it wait for its turn without a task, or make it in one."""
         under_way = self._under_way
-        if passes_on is not None and (passed_on := self._passed_on(request, passes_on)):
+        if delegate is not None and (passed_on := self._passed_on(request, delegate)):
             under_way[call] = passed_on
             return
         if queues is not None:
@@ -289,12 +301,11 @@ class DispatchPool:
         self.answered(answer)
         return answer
 
-    def _passed_on(
-        self, request: DispatchRequest, passes_on: DelegationGateway
-    ) -> DelegationCall | None:
+    def _passed_on(self, request: DispatchRequest, delegate: Delegate) -> DelegationCall | None:
         """Pass a call on; None if it is to be made here."""
-        call = DelegationCall(request, self._came_back, self.ended)
-        return call if passes_on.pass_on(call) else None
+        call, passes_on = DelegationCall(request, self._came_back, self.ended), self._passes_on
+        is_passed_on = passes_on is not None and passes_on.pass_on(call, delegate)
+        return call if is_passed_on else None
 
     def _came_back(self, call: DelegationCall, outcome: Outcome) -> None:
         """Answer a call that was passed on, or make it here."""
