@@ -262,20 +262,30 @@ class HotRoutes:
     ) -> Response:
         """Take what a function says about its progress; a body of plain text is its log."""
         execution_id, task = target
+        at_ms = self._stack.clock.now_ms()
+
+        async def check_known() -> None:
+            if not sealed_attempt:
+                asked = ProgressReported(at_ms=at_ms, task=task)
+                await self._stack.require_known(execution_id, asked)
+
+        if self._lookups.are_too_many(request.scope):
+            await check_known()
         mask = self._secrets.mask().text
         fraction, message = read_progress(query, mask)
-        has_log = header_of(request.scope, b"content-type").startswith("text/plain")
-        log = read_log(await read_body(request), mask) if has_log else None
+        log = None
+        if header_of(request.scope, b"content-type").startswith("text/plain"):
+            workspace = workspace_of(execution_id)
+            body = await read_body(request, check_known=check_known, workspace=workspace)
+            log = read_log(body, mask)
         event = ProgressReported(
-            at_ms=self._stack.clock.now_ms(),
+            at_ms=at_ms,
             task=task,
             fraction=fraction,
             message=message,
             sealed_attempt=sealed_attempt,
             log=log,
         )
-        if not sealed_attempt and self._lookups.are_too_many(request.scope):
-            await self._stack.require_known(execution_id, event)
         reply = await self._stack.deliver(execution_id, event)
         return raw_response(OK if reply.changed else NOT_KEPT)
 

@@ -24,14 +24,21 @@ KEY: Final = "a-key-of-callbacks"
 MOST: Final = 3
 
 
-async def guess(api: Api, execution_id: str = UNKNOWN, **headers: str) -> httpx.Response:
+async def guess(
+    api: Api, execution_id: str = UNKNOWN, *, progress: str = "", log: str = "", **headers: str
+) -> httpx.Response:
     params = {"execution_id": execution_id, "task_name": "wait"}
+    if progress:
+        params["progress"] = progress
+    if log:
+        told = {"content-type": "text/plain", **headers}
+        return await api.client.post(TRIGGER, params=params, content=log, headers=told)
     return await api.client.post(TRIGGER, params=params, json={"go": True}, headers=headers)
 
 
-async def fail_too_often(api: Api) -> None:
+async def fail_too_often(api: Api, *, progress: str = "") -> None:
     for _ in range(MOST):
-        assert refusal_of(await guess(api))[0] == 400
+        assert refusal_of(await guess(api, progress=progress))[0] == 400
 
 
 async def test_who_fails_too_often_is_told_to_come_later() -> None:
@@ -45,6 +52,24 @@ async def test_who_fails_too_often_is_told_to_come_later() -> None:
             assert text == "too many callbacks of this address named unknown executions"
             assert "RILLFLOW_UNKNOWN_EXECUTIONS_PER_MINUTE" in refused.json()["hint"]
             assert refused.headers["Retry-After"] == "1"
+
+
+async def test_progress_of_an_execution_that_does_not_exist_is_a_failure_too() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        await fail_too_often(api, progress="0.5")
+        assert refusal_of(await guess(api))[0] == 429
+        assert refusal_of(await guess(api, "no id at all", progress="0.5"))[0] == 429
+        assert refusal_of(await guess(api, log="a line", progress="0.5"))[0] == 429
+
+
+async def test_progress_of_an_execution_that_exists_is_taken_whatever_others_do() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        waiting = await api.submit(await api.add(SUSPENDED))
+        await fail_too_often(api, progress="0.5")
+        answer = await guess(api, waiting, log="a line", progress="0.5")
+        assert answer.status_code == 200
 
 
 async def test_a_callback_of_an_execution_that_exists_is_taken_whatever_others_do() -> None:

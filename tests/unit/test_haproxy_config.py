@@ -297,7 +297,13 @@ def test_with_tls_one_address_from_elsewhere_begins_so_many_connections_and_this
 
 
 @pytest.mark.parametrize(
-    "path", [b"/", b"/console", b"/console/files/page.js", b"/%63onsole", b"/docs"]
+    "path",
+    [
+        *(b"/", b"/console", b"/console/files/page.js", b"/%63onsole", b"/docs"),
+        # The API takes these for the same.
+        *(b"//", b"//console", b"/console/", b"///console/session", b"/%2Fconsole", b"//docs/"),
+        *(b"/docs%2f", b"/swagger-ui.html/"),
+    ],
 )
 def test_one_address_from_elsewhere_asks_for_pages_so_often_and_for_the_rest_as_it_likes(
     tmp_path: Path, path: bytes
@@ -327,6 +333,9 @@ def test_one_address_from_elsewhere_asks_for_pages_so_often_and_for_the_rest_as_
         b"HEAD /readyz",
         b"GET /flow/service_check.json",
         b"GET /%68ealthz",
+        b"GET //healthz",
+        b"GET /readyz/",
+        b"GET //flow/service_check.json/",
         b"OPTIONS /flow/submit.json",
         b"OPTIONS *",
     ],

@@ -101,15 +101,14 @@ hdr Connection close string '{{"error_code":30201,"error":"too many connections 
 hdr Connection close string '{{"error_code":30201,"error":"too many refused requests",\
 "hint":"nearly all that this address asks for is unknown, or not allowed"}}' \
 if {{ sc0_http_err_rate gt {refused} }} !near
-    acl pages path,url_dec / /docs /swagger-ui.html
-    acl pages path,url_dec -m beg /console
+    acl pages path,url_dec -m reg ^/+(console|docs/*$|swagger-ui.html/*$|$)
     http-request track-sc1 src,ipmask(32,64) table {table} if pages !near
     http-request return status 429 content-type application/json hdr Retry-After 10 \
 hdr Connection close string '{{"error_code":30201,"error":"too many requests of one address",\
 "hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' \
 if pages {{ sc1_http_req_rate gt {pages} }}
     acl open method OPTIONS
-    acl open path,url_dec /healthz /readyz /flow/service_check.json /-/healthz /-/routes
+    acl open path,url_dec -m reg ^/+(healthz|readyz|flow/service_check.json|-/healthz|-/routes)/*$
     http-request track-sc2 src,ipmask(32,64) table {open_table} if open !near
     http-request return status 429 content-type application/json hdr Retry-After 10 \
 hdr Connection close string '{{"error_code":30201,"error":"too many requests of one address",\
@@ -138,7 +137,8 @@ backend {table}
 """Count the requests of addresses for what needs no key and is answered.
 
 These are the pages of the console, and health and ``OPTIONS``. Each costs a replica more than it
-costs the client, who need not read what it is sent.
+costs the client, who need not read what it is sent. The API takes ``//docs`` and ``/docs/`` for
+``/docs`` (``RequestLines``), so they count too.
 """
 MOST_REFUSED = 5_000
 """How many requests of one address the API refuses (4xx) in 10 s; then the front refuses them.

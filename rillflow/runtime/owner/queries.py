@@ -10,6 +10,7 @@ from rillflow.core.events import (
     CallbackReceived,
     CompletionRequested,
     Event,
+    ProgressReported,
     RedoRequested,
 )
 from rillflow.core.inspection.overview import in_quarantine
@@ -159,13 +160,14 @@ def _instance(execution: ActiveExecution, name: str) -> JsonValue:
 
 def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:
     """Return the refusal of an event for an execution that does not exist."""
-    if isinstance(event, CallbackReceived):
-        if event.trigger:
-            return UnknownExecutionError(
-                f"task not exists {execution_id}:{event.task}", wire_code=RequestError.wire_code
-            )
-        if not event.task.strip():
-            return ExecutionError("finish taskName can not be null", 30606)
+    if isinstance(event, ProgressReported) or (
+        isinstance(event, CallbackReceived) and event.trigger
+    ):
+        return UnknownExecutionError(
+            f"task not exists {execution_id}:{event.task}", wire_code=RequestError.wire_code
+        )
+    if isinstance(event, CallbackReceived) and not event.task.strip():
+        return ExecutionError("finish taskName can not be null", 30606)
     if isinstance(event, RedoRequested):
         return ExecutionError("can not find dag info before redo.", DAG_NOT_FOUND)
     if isinstance(event, CompletionRequested):
