@@ -253,18 +253,18 @@ class ApiKeyGate:
         if held is not None:
             send = masking(scope[CALLER], scope["path"], _while_valid(held, send))
             if scope["path"] not in HOT:
-                await self._counted(held.key_id, scope, receive, send)
+                await self._counted(scope[CALLER], scope, receive, send)
                 return
         await self._inside(scope, receive, send)
 
-    async def _counted(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counted(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request of a key by name, unless that has too many under way."""
         try:
-            self._under_way.refuse_more(key)
+            self._under_way.refuse_more(caller.key_id)
         except OverloadedError as error:
             await _refuse(error, scope, receive, send)
             return
-        await self._under_way.passed(key, self._inside, scope, receive, send)
+        await self._under_way.passed(caller, self._inside, scope, receive, send)
 
     async def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
