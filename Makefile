@@ -153,7 +153,7 @@ GENERATED := tests/spec/test_cron.py tests/spec/test_searched_lists.py tests/spe
   tests/spec/test_callbacks.py tests/spec/test_laws.py tests/spec/test_canonical.py \
   tests/spec/test_cleaning.py tests/spec/test_progress.py tests/spec/test_silent_rule_warnings.py \
   tests/unit/test_json_texts.py tests/unit/test_secret_masks.py tests/unit/test_large_values.py \
-  tests/unit/test_activation_laws.py tests/unit/test_convergence.py tests/unit/test_deployed.py \
+  tests/unit/test_cost_of_masks.py tests/unit/test_activation_laws.py tests/unit/test_convergence.py tests/unit/test_deployed.py \
   tests/unit/test_percent_encoding.py tests/unit/test_rebalancing.py \
   tests/unit/test_signs_of_life.py tests/unit/test_splitting.py \
   tests/contract/test_store_model.py tests/api/test_fuzzed_turns.py tests/api/test_document.py

@@ -1,14 +1,23 @@
 """Masking of secrets in answers.
 
+Each secret is looked for in a text as a whole, all values of JSON together, never in one value at
+a time. So a mask takes time proportional to the bytes of a text for each secret, whatever the text
+holds. Secrets have a pattern each: one pattern of all takes RE2 longer, since it meets more states.
+
 Used by `gateways`, `gateways/secrets` and `serve/routes`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from rillflow.gateways.secrets.seal_masks import HIDDEN, without_seals
+from rillflow.gateways.secrets.seal_masks import (
+    APART,
+    HIDDEN,
+    without_seals,
+    without_seals_apart,
+)
 from rillflow.gateways.secrets.spellings import (
     SHORTEST_MASKED,
     Pattern,
@@ -42,9 +51,15 @@ class Mask:
         """Mask a text."""
         if not self._secrets and "seal" not in text:
             return text
-        written = text.encode("utf-8", "surrogatepass")
+        written = _in_utf8(text)
         masked = self._masked(without_seals(written))
         return text if masked is written else masked.decode("utf-8", "surrogatepass")
+
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        """Mask texts, each on its own; many short ones take no longer than one of their length."""
+        written = [_in_utf8(text) for text in texts]
+        masked = self._masked_apart(written)
+        return [text.decode("utf-8", "surrogatepass") for text in masked]
 
     def message(self, text: str | None) -> str | None:
         """Mask a message, None if there is none.
@@ -87,23 +102,92 @@ class Mask:
     def _masked(self, text: bytes) -> bytes:
         """Return the same object if there is nothing to mask."""
         for value, shown in self._secrets:
-            if _pattern(value).search(text) is not None:
-                text = _pattern(value).sub(shown.encode().replace(b"\\", b"\\\\"), text)
+            text = _replaced(_pattern(value), shown.encode(), text)
         return text
 
+    def _masked_apart(self, texts: Sequence[bytes]) -> list[bytes]:
+        """Mask texts, each on its own, in as many searches as one text takes."""
+        if not texts:
+            return []
+        return self._masked(without_seals_apart(APART.join(texts))).split(APART)
+
     def _value(self, value: JsonValue) -> JsonValue:
+        """Mask each text, each key and each number of a value, on its own."""
+        leaves = _Leaves()
+        leaves.note(value)
+        written = leaves.written()
+        masked = self._masked_apart(written)
+        return value if masked == written else leaves.replaced(value, written, masked)
+
+
+class _Leaves:
+    """What is masked in a value: its keys and texts, and what is neither, each in their order."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._others: list[JsonValue] = []
+
+    def note(self, value: JsonValue) -> None:
+        """Note a value with all that it holds."""
         if isinstance(value, dict):
-            masked: JsonObject = {}
             for key, member in value.items():
-                masked[self.text(key)] = self._value(member)
-            return masked
-        if isinstance(value, list):
-            return [self._value(element) for element in value]
-        if isinstance(value, str):
-            return self.text(value)
-        written = encode_json(value).decode()
-        masked_text = self.text(written)
-        return value if masked_text == written else masked_text
+                self._texts.append(key)
+                self.note(member)
+        elif isinstance(value, list):
+            for element in value:
+                self.note(element)
+        elif isinstance(value, str):
+            self._texts.append(value)
+        else:
+            self._others.append(value)
+
+    def written(self) -> list[bytes]:
+        """Return all that was noted as it is written, first the texts."""
+        texts = list(map(_in_utf8, self._texts))
+        # None of them has a comma.
+        return texts + encode_json(self._others)[1:-1].split(b",") if self._others else texts
+
+    def replaced(
+        self, value: JsonValue, written: Sequence[bytes], masked: Sequence[bytes]
+    ) -> JsonValue:
+        """Return the value that was noted, of what ``masked`` has in place of ``written``.
+
+        A number in which something was masked becomes a text.
+        """
+        end = len(self._texts)
+        texts = (text.decode("utf-8", "surrogatepass") for text in masked[:end])
+        others = (
+            other if new == old else new.decode()
+            for other, old, new in zip(self._others, written[end:], masked[end:], strict=True)
+        )
+        return _rebuilt(value, texts, others)
+
+
+def _rebuilt(value: JsonValue, texts: Iterator[str], others: Iterator[JsonValue]) -> JsonValue:
+    if isinstance(value, dict):
+        masked: JsonObject = {}
+        for member in value.values():
+            key = next(texts)
+            masked[key] = _rebuilt(member, texts, others)
+        return masked
+    if isinstance(value, list):
+        return [_rebuilt(element, texts, others) for element in value]
+    return next(texts) if isinstance(value, str) else next(others)
+
+
+def _replaced(pattern: Pattern, shown: bytes, text: bytes) -> bytes:
+    """Return a text with ``shown`` in place of what a pattern finds; the same one if nothing."""
+    pieces: list[bytes] = []
+    end = 0
+    for found in pattern.finditer(text):
+        begin, after = found.span()
+        pieces += (text[end:begin], shown)
+        end = after
+    return b"".join((*pieces, text[end:])) if pieces else text
+
+
+def _in_utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _longest_first(secrets: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
