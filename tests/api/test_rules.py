@@ -1,15 +1,17 @@
 """A/B rules choose the function behind ``ab://<key>``; gray rules choose the version of an id."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from rillflow.errors import RequestError
 from rillflow.runtime.commands.resource_names import find_resource
+from rillflow.stores.memory.store import MemoryStore
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import PASS, calling
-from tests.api.serving import Api, served
+from tests.api.serving import LONG_S, Api, served
 
 MANAGE = "/flow/bg/manage/descriptor"
 KEY = {"business_id": "shop", "config_key": "greeter"}
@@ -229,3 +231,47 @@ async def test_a_referenced_resource_needs_a_plugin_for_its_category(api: Api) -
     shown = await api.run(text)
     message = shown["tasks"]["A"]["invoke_msg"]["msg"]
     assert message == "function resource category: machinedo not support"
+
+
+class HeldRules(MemoryStore):
+    """A store that sets the rules of one workspace when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def set_rule(self, kind: str, scope: Sequence[str], name: str, rule: str) -> None:
+        """Set a rule, later where it is one of the shop."""
+        if scope[0] == "shop":
+            self.asked.set()
+            await self.goes_on.wait()
+        await super().set_rule(kind, scope, name, rule)
+
+
+@pytest.mark.parametrize(
+    ("route", "params"),
+    [
+        ("modify_gray", {"feature_name": "order", "alias": "gray", "gray_rule": "uid == 1"}),
+        (
+            "modify_function_ab",
+            {"config_key": "k", "resource_name": "http://a", "ab_rule": "default"},
+        ),
+    ],
+)
+async def test_who_sets_a_rule_waits_for_rules_of_its_own_workspace_only(
+    route: str, params: dict[str, str]
+) -> None:
+    store = HeldRules()
+    async with served(store=store) as api:
+        path = f"{MANAGE}/{route}.json"
+
+        async def set_in(business: str) -> Any:
+            return await api.post(path, add=True, business_id=business, **params)
+
+        setting = [asyncio.create_task(set_in("shop")) for _ in range(3)]
+        await store.asked.wait()
+        async with asyncio.timeout(LONG_S):
+            assert await set_in("other") == {"ret": True}
+        assert not any(each.done() for each in setting)
+        store.goes_on.set()
+        assert await asyncio.gather(*setting) == [{"ret": True}] * 3

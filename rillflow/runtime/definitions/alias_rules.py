@@ -54,7 +54,7 @@ FOR_RULES: Final = FairThread(most=4_096, most_of_one=16, name="choices")
 
 
 class RuleTurns:
-    """The turns to make a choice, one at a time for each workspace.
+    """The turns to make a choice, or to change its rules, one at a time for each workspace.
 
     An owner of executions has its own, so that it never waits for what another one has begun.
     """

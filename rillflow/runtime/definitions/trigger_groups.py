@@ -23,16 +23,13 @@ PAGE: Final = 100
 RESTRICTED: Final = 30110
 
 
-async def refuse_groups_of_others(
-    store: Triggers, workspace: str, added: Sequence[TriggerRow]
-) -> None:
-    """Refuse triggers of a workspace whose consumer groups belong to others.
+def groups_named(added: Sequence[TriggerRow]) -> set[str]:
+    """Return the consumer groups that triggers name, and that others might have.
 
     Raises:
-        RequestError: A group has the form of the default group of another trigger, or a trigger of
-            another workspace has it (30110).
+        RequestError: One has the form of the default group of another trigger (30110).
     """
-    wanted: set[str] = set()
+    named: set[str] = set()
     for row in added:
         group = _named_group(row)
         if group is None or (row.id and group == default_group(row.id)):
@@ -43,8 +40,17 @@ async def refuse_groups_of_others(
                 wire_code=RESTRICTED,
                 hint="choose another group, or none",
             )
-        wanted.add(group)
-    after: str | None = "" if wanted else None
+        named.add(group)
+    return named
+
+
+async def refuse_groups_of_others(store: Triggers, workspace: str, wanted: Collection[str]) -> None:
+    """Refuse consumer groups, at least one, if a trigger of another workspace has one of them.
+
+    Raises:
+        RequestError: It has (30110).
+    """
+    after: str | None = ""
     while after is not None:
         rows = await store.list_triggers(kind=KAFKA, after=after, limit=PAGE)
         taken = await in_thread(partial(_taken, rows, workspace, wanted), workspace=workspace)

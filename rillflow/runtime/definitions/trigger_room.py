@@ -6,14 +6,19 @@ declare. A workspace has a half, so that it cannot take the room of the others.
 Used by `runtime/definitions/catalogue.py` and `runtime/triggers/registry.py`.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.errors import RequestError
 from rillflow.ports.triggers import TriggerRow, Triggers, TriggerUse
-from rillflow.runtime.definitions.trigger_groups import RESTRICTED, refuse_groups_of_others
+from rillflow.runtime.aio.sender_turns import SenderTurns
+from rillflow.runtime.definitions.trigger_groups import (
+    RESTRICTED,
+    groups_named,
+    refuse_groups_of_others,
+)
 
 MOST_TRIGGERS: Final = 20_000
 MOST_BYTES: Final = 64 << 20
@@ -32,36 +37,50 @@ async def everything_has_room(business: str, size_bytes: int) -> None:
 
 
 class _KnownUse(NamedTuple):
-    """What the triggers took at a revision; too much where triggers were replaced."""
+    """What triggers took at a revision, at least; too much where some were replaced.
+
+    Attributes:
+        revision: That of the store.
+        triggers: How many there were.
+        bytes: What they took together.
+        of: The number and the bytes of workspaces, as far as those were counted.
+    """
 
     revision: int
-    workspace: str
-    use: TriggerUse
+    triggers: int
+    bytes: int
+    of: Mapping[str, tuple[int, int]]
 
-    def with_added(self, triggers: int, size: int) -> "_KnownUse":
-        use = self.use
-        after = TriggerUse(
-            triggers=use.triggers + triggers,
-            bytes=use.bytes + size,
-            triggers_of_one=use.triggers_of_one + triggers,
-            bytes_of_one=use.bytes_of_one + size,
+    def use_of(self, workspace: str) -> TriggerUse | None:
+        """Return what all triggers took, and those of a workspace; None if that is not known."""
+        if workspace not in self.of:
+            return None
+        of_one, bytes_of_one = self.of[workspace]
+        return TriggerUse(
+            triggers=self.triggers,
+            bytes=self.bytes,
+            triggers_of_one=of_one,
+            bytes_of_one=bytes_of_one,
         )
-        return _KnownUse(self.revision + triggers, self.workspace, after)
 
 
 class TriggerRoom:
     """Room for triggers in a store; what one process adds is counted exactly.
 
     The store counts all triggers, which takes the longer the more there are. So it is not asked
-    again as long as only this process adds triggers of one workspace, which the revision tells.
+    again as long as only this process adds triggers, which the revision tells.
+
+    Workspaces take turns: whoever adds a trigger waits for one of each other workspace at most.
     """
 
     def __init__(self, store: Triggers, admit: Admit = everything_has_room) -> None:
         """Count in this store; ``admit`` is asked before a workspace stores bytes."""
         self._store = store
         self.admit = admit
-        self._turn = asyncio.Lock()
-        self._counted: _KnownUse | None = None
+        self._turns = SenderTurns(most=sys.maxsize, refusal="never refused")
+        # Looking for a group among all triggers takes long, so nobody else waits for it.
+        self._naming_groups = SenderTurns(most=sys.maxsize, refusal="never refused")
+        self._counted = _KnownUse(-1, 0, 0, {})
 
     @asynccontextmanager
     async def taken(
@@ -84,33 +103,48 @@ class TriggerRoom:
             return
         size = sum(row.bytes_with(context) for row, context in added)
         await self.admit(workspace, size)
-        async with self._turn:
-            revision = await self._store.newest_trigger_revision()
-            after = self._after(revision, workspace, len(added), size, instead_of)
-            if after is None or not _has_room(after.use):
-                use = await self._store.trigger_use(workspace, besides=instead_of)
-                after = _KnownUse(revision, workspace, use).with_added(len(added), size)
-                _check("", after.use.triggers, after.use.bytes, MOST_TRIGGERS, MOST_BYTES)
-                _check(
-                    f" of {workspace}",
-                    after.use.triggers_of_one,
-                    after.use.bytes_of_one,
-                    MOST_TRIGGERS_OF_ONE,
-                    MOST_BYTES_OF_ONE,
-                )
-            await refuse_groups_of_others(self._store, workspace, [row for row, _ in added])
-            self._counted = None
+        rows = [row for row, _ in added]
+        async with AsyncExitStack() as turns:
+            if groups := groups_named(rows):
+                await turns.enter_async_context(self._naming_groups.turn(workspace))
+                await refuse_groups_of_others(self._store, workspace, groups)
+            await turns.enter_async_context(self._turns.turn(workspace))
+            after = await self._counted_with(workspace, len(added), size, instead_of)
             yield
-            self._counted = None if instead_of else after
+            if not instead_of:
+                self._counted = after
 
-    def _after(
-        self, revision: int, workspace: str, triggers: int, size: int, instead_of: str
-    ) -> _KnownUse | None:
-        """Return what was counted, with what is added; None if nothing is known of it."""
-        known = self._counted
-        if known is None or instead_of or known[:2] != (revision, workspace):
-            return None
-        return known.with_added(triggers, size)
+    async def _counted_with(
+        self, workspace: str, triggers: int, size: int, instead_of: str
+    ) -> _KnownUse:
+        """Return what is stored with so much more of a workspace, if there is room for it."""
+        revision = await self._store.newest_trigger_revision()
+        known = self._counted if self._counted.revision == revision else None
+        use = None if known is None or instead_of else known.use_of(workspace)
+        after = None if use is None else _more(use, triggers, size)
+        if after is None or not _has_room(after):
+            use = await self._store.trigger_use(workspace, besides=instead_of)
+            after = _more(use, triggers, size)
+            _check("", after.triggers, after.bytes, MOST_TRIGGERS, MOST_BYTES)
+            _check(
+                f" of {workspace}",
+                after.triggers_of_one,
+                after.bytes_of_one,
+                MOST_TRIGGERS_OF_ONE,
+                MOST_BYTES_OF_ONE,
+            )
+        of = {} if known is None else known.of
+        own = after.triggers_of_one, after.bytes_of_one
+        return _KnownUse(revision + triggers, after.triggers, after.bytes, {**of, workspace: own})
+
+
+def _more(use: TriggerUse, triggers: int, size: int) -> TriggerUse:
+    return TriggerUse(
+        triggers=use.triggers + triggers,
+        bytes=use.bytes + size,
+        triggers_of_one=use.triggers_of_one + triggers,
+        bytes_of_one=use.bytes_of_one + size,
+    )
 
 
 def _has_room(use: TriggerUse) -> bool:

@@ -3,7 +3,6 @@
 Used by `serve/api.py`.
 """
 
-import asyncio
 from functools import partial
 from typing import Annotated, Final
 
@@ -15,7 +14,7 @@ from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
-from rillflow.runtime.definitions.alias_rules import refuse_beyond_limits
+from rillflow.runtime.definitions.alias_rules import RuleTurns, refuse_beyond_limits
 from rillflow.runtime.definitions.catalogue import check_names
 from rillflow.runtime.stack import Stack
 from serve.routes.console.definitions import PREFIX
@@ -37,13 +36,13 @@ AbRule = Annotated[
 def router(stack: Stack) -> APIRouter:
     """Return the routes of the rules that choose aliases and functions."""
     routes = APIRouter(prefix=PREFIX, tags=["rules"], responses=ERRORS)
-    one_at_a_time = asyncio.Lock()  # the limits hold for the rules together
-    _add_gray(routes, stack, one_at_a_time)
-    _add_ab(routes, stack, one_at_a_time)
+    turns = RuleTurns()  # the limits hold for the rules of a choice together
+    _add_gray(routes, stack, turns)
+    _add_ab(routes, stack, turns)
     return routes
 
 
-def _add_gray(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> None:
+def _add_gray(routes: APIRouter, stack: Stack, turns: RuleTurns) -> None:
     store = stack.store
 
     @routes.post("/modify_gray.json", responses=answer(RuleSet))
@@ -64,7 +63,7 @@ def _add_gray(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> N
         )
         scope = (business_id, feature_name)
         if add:
-            async with one_at_a_time:
+            async with turns.of(business_id):
                 refuse_beyond_limits(await store.rules("gray", scope), alias, gray_rule)
                 await stack.stored.admit_names(business_id, feature_name, alias)
                 await stack.stored.admit_rule(business_id, (feature_name, alias, gray_rule))
@@ -81,7 +80,7 @@ def _add_gray(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> N
         return json_response({"business_id": business_id, "feature": feature_name, "gray": rules})
 
 
-def _add_ab(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> None:
+def _add_ab(routes: APIRouter, stack: Stack, turns: RuleTurns) -> None:
     @routes.post("/modify_function_ab.json", responses=answer(RuleSet))
     async def modify_function_ab(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
@@ -101,7 +100,7 @@ def _add_ab(routes: APIRouter, stack: Stack, one_at_a_time: asyncio.Lock) -> Non
         check_names(removed=not add, business_id=business_id, config_key=config_key)
         rule = ab_rule.strip() if add else ""
         if add:
-            async with one_at_a_time:
+            async with turns.of(business_id):
                 await _set_ab_rule(stack, (business_id, config_key), resource_name, rule)
         else:
             await stack.store.remove_rule("ab", (business_id, config_key), resource_name)
