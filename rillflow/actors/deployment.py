@@ -26,6 +26,7 @@ from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.cluster import ActorReport, ControllerReport
 from rillflow.ports.deployment import Deployment, protocol_of, refuse_distant
 from rillflow.ports.storage.store import Store
+from rillflow.ray_tasks.exports import actor_class
 from rillflow.runtime.supervision.deployed import record
 from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.settings import Settings
@@ -251,7 +252,7 @@ async def _controller(settings: Settings, wanted: Deployment) -> Any:
     # The actors inherit the runtime environment of the controller, which starts them.
     first = await asyncio.to_thread(preloading)
     options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD, **first}
-    named = ray.remote(ControllerActor).options(
+    named = actor_class(ControllerActor).options(
         name=CONTROLLER_ACTOR, namespace=settings.namespace, **options
     )
     give_up = time.monotonic() + PATIENCE_S

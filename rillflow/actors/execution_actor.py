@@ -47,6 +47,7 @@ from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import GetLoopState, GetMeters
 from rillflow.ports.readiness import ARCHIVE_NOT_WRITTEN, CALLBACKS_UNREACHABLE, Reason
 from rillflow.ports.storage.store import Store
+from rillflow.ray_tasks.exports import actor_class
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.backpressure.admission import SubmissionLimit, UnansweredCalls, inputs_of
 from rillflow.runtime.backpressure.quotas import store_limit
@@ -469,7 +470,7 @@ def spawn_dedicated(
 
     Without ``deployed`` it finds out from the store which deployment it belongs to.
     """
-    actor = ray.remote(ExecutionActor).options(
+    actor = actor_class(ExecutionActor).options(
         name=dedicated_actor_name(execution_id),
         namespace=settings.namespace,
         **ACTOR_OPTIONS,

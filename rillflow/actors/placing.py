@@ -19,6 +19,7 @@ from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.ray_context import is_on_one_machine, on_the_machine_of_the_store
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.ray_core.state import draining_nodes, free_processors
+from rillflow.ray_tasks.exports import actor_class
 from rillflow.runtime.supervision.rebalancing import Move, next_move
 from rillflow.settings import Settings
 
@@ -118,9 +119,10 @@ def start(settings: Settings, deployed: Deployment, name: str, node: str | None)
     place = on_the_machine_of_the_store(settings, node) or on_node(node)
     options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}
     if name in dispatchers(settings):
-        return ray.remote(DispatcherActor).options(**options).remote(settings, name, deployed)
+        kind = actor_class(DispatcherActor)
+        return kind.options(**options).remote(settings, name, deployed)
     index = owners(settings).index(name)
-    return ray.remote(ExecutionActor).options(**options).remote(settings, index, deployed)
+    return actor_class(ExecutionActor).options(**options).remote(settings, index, deployed)
 
 
 def on_node(node: str | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from rillflow.actors.monitoring.reports import ObservedActor
 from rillflow.actors.placing import node_again, on_node, owners, places
 from rillflow.actors.ray_context import raylet_address
 from rillflow.private_apis.ray_core.state import Raylet
+from rillflow.ray_tasks.exports import actor_class, remote_function
 from rillflow.runtime.supervision.convergence import EXECUTION, End, Replace, Step
 from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
@@ -201,7 +202,7 @@ class _Placeholder:
 
 async def _end_one_on(node: str) -> None:
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **on_node(node)}
-    actor = await asyncio.to_thread(ray.remote(_Placeholder).options(**options).remote)
+    actor = await asyncio.to_thread(actor_class(_Placeholder).options(**options).remote)
     await actor.is_there.remote()
     await asyncio.to_thread(ray.kill, actor)
 
@@ -278,8 +279,8 @@ async def import_on(nodes: Collection[str | None], store_url: str) -> dict[str |
 
 
 def _start_imports(nodes: Collection[str | None], store_url: str) -> dict[str | None, Any]:
-    task = ray.remote(_import_everything)
-    options = {"num_cpus": 0, "max_retries": 0, "enable_task_events": False}
+    task = remote_function(_import_everything)
+    options = {"num_cpus": 0, "enable_task_events": False}
     tasks = {node: task.options(**options, **on_node(node)) for node in nodes}
     return {node: each.remote(store_url).future() for node, each in tasks.items()}
 

@@ -11,10 +11,12 @@ not get there.
 Used by `ports/task_logs.py` and `ray_tasks/worker_log.py`.
 """
 
+import errno
 import os
+import stat
 import struct
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 MOST: Final = 1024
 """The latest calls of a worker that are noted, of those that have told a place without an end."""
@@ -55,6 +57,21 @@ def forget(folder: str, log: str) -> None:
     _path(folder, log).unlink(missing_ok=True)
 
 
+def opened(path: Path) -> BinaryIO:
+    """Open a file of a worker to read it.
+
+    Functions may write where these files are. Whoever opened a pipe there would wait for ever.
+
+    Raises:
+        OSError: There is none, or what is there is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no plain file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def noted_end(folder: str, log: str, call: int, begin: int, size: int) -> int:
     """Return where the output of a call ends in a log; ``begin`` if nothing is noted of it.
 
@@ -66,7 +83,7 @@ def noted_end(folder: str, log: str, call: int, begin: int, size: int) -> int:
         size: How long the log was before; a call that has not ended by now has written all of it.
     """
     try:
-        with _path(folder, log).open("rb") as file:
+        with opened(_path(folder, log)) as file:
             file.seek(call % MOST * _NOTE.size)
             found = _NOTE.unpack(file.read(_NOTE.size))
     except (OSError, struct.error):

@@ -4,12 +4,13 @@ Used by `actors/task_logs.py`, `ray_tasks/worker_log.py` and `runtime/stack.py`.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from rillflow.ports.log_ends import noted_end
+from rillflow.ports.log_ends import noted_end, opened
 
 MOST_BYTES: Final = 256 * 1024
 """Limit of what is read of one file: the end of it."""
@@ -74,6 +75,12 @@ class TaskLogs(Protocol):
         ...
 
 
+def read_parts(folder: str, parts: Sequence[LogPart]) -> list[LogText]:
+    """Read parts of files of workers as ``read_part`` does; those that are gone are left out."""
+    found = (read_part(folder, part) for part in parts)
+    return [text for text in found if text is not None]
+
+
 class NoTaskLogs:
     """Reads nothing: there is no Ray."""
 
@@ -95,7 +102,7 @@ def read_part(folder: str, part: LogPart) -> LogText | None:
     if match is None or part.begin < 0:
         return None
     try:
-        with (Path(folder) / part.name).open("rb") as file:
+        with opened(Path(folder) / part.name) as file:
             end = _end(folder, part, file.seek(0, 2))
             begin = max(part.begin, end - MOST_BYTES)
             file.seek(begin)
@@ -104,8 +111,10 @@ def read_part(folder: str, part: LogPart) -> LogText | None:
         return None
     # Where a stack has given the beginning of a long file back, there are zeros.
     is_gone = data.startswith(b"\0")
-    lines = data.lstrip(b"\0").decode(errors="replace").splitlines(keepends=True)
-    text = "".join(line for line in lines if not line.startswith(_MARKS))
+    text = data.lstrip(b"\0").decode(errors="replace")
+    if any(mark in text for mark in _MARKS):
+        lines = text.splitlines(keepends=True)
+        text = "".join(line for line in lines if not line.startswith(_MARKS))
     return LogText(match[1] or "out", text, is_cut=is_gone or begin > part.begin)
 
 

@@ -16,6 +16,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, f
 from rillflow.private_apis.ray_core.state import no_hook
 from rillflow.ray_tasks.attempts import Attempts, fields_of
 from rillflow.ray_tasks.caller import Caller, CallInput, CallResult, ServeOptions
+from rillflow.ray_tasks.exports import actor_class
 from rillflow.ray_tasks.limits.call_slots import CallSlots
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.progress import ProgressReports
@@ -119,7 +120,7 @@ class RayCallGateway:
         if self._actor is None:
             settings = self._settings
             environment = {"env_vars": {**no_hook(), MARK: "1"}}
-            kind = ray.remote(Caller).options(**_OPTIONS, runtime_env=environment)
+            kind = actor_class(Caller).options(**_OPTIONS, runtime_env=environment)
             self._actor = kind.remote(
                 settings.path, settings.max_result_bytes, settings.result_folders
             )

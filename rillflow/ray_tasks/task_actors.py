@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import ray
@@ -21,6 +21,7 @@ from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.outbound.fair_thread import FairThread
 from rillflow.ids import ExecutionId, TaskName, workspace_of
 from rillflow.ports.gateway import DispatchRequest
+from rillflow.ray_tasks.exports import actor_class
 from rillflow.ray_tasks.system_failures import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from rillflow.ray_tasks.tasks import Report as Told
 from rillflow.ray_tasks.tasks import Result, attempt_hash, called, packed
@@ -324,13 +325,8 @@ def _names_in(namespace: str) -> frozenset[str]:
     return frozenset(each["name"] for each in found if each["namespace"] == namespace)
 
 
-@cache
-def _actor_class() -> Any:
-    return ray.remote(TaskActor)
-
-
 def _find_or_start(call: FunctionCall, unclaimed_s: float, options: Mapping[str, Any]) -> Any:
-    return _actor_class().options(**options).remote(call, unclaimed_s)
+    return actor_class(TaskActor).options(**options).remote(call, unclaimed_s)
 
 
 async def _outcome_of(actor: Any, asker: str, told: Told) -> Result:

@@ -26,6 +26,7 @@ from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.call_feed import Feed
 from rillflow.ray_tasks.credentials import forget_credentials
 from rillflow.ray_tasks.earlier_calls import calls
+from rillflow.ray_tasks.exports import remote_function
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
@@ -212,7 +213,6 @@ class RayTasks:
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
-        self._functions: dict[tuple[Any, int], Any] = {}
         self._prepared: LRUCache[tuple[Any, FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
         self._ending: TaskSet[None] = TaskSet()
 
@@ -282,15 +282,9 @@ class RayTasks:
         if prepared is None:
             # Names of functions are for everybody who may list tasks; ids of executions are not.
             given = {**self.ray_options(options), "name": str(target)}
-            prepared = self._function(run, options.max_calls).options(**given)
+            prepared = remote_function(run, options.max_calls).options(**given)
             self._prepared[key] = prepared
         return prepared
-
-    def _function(self, run: Callable[[bytes], Any], max_calls: int) -> Any:
-        key = run, max_calls
-        if key not in self._functions:
-            self._functions[key] = ray.remote(max_retries=0, max_calls=max_calls)(run)
-        return self._functions[key]
 
     def _environment(self, name: str | None) -> dict[str, Any]:
         """Return the environment of this name, with the mark of the workers of functions.

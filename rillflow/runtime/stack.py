@@ -51,6 +51,7 @@ from rillflow.runtime.owner.queries import unknown_execution
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.searches import FairSearches
 from rillflow.runtime.submission.intake import Options, Submissions
+from rillflow.runtime.task_logs import FairTaskLogs
 from rillflow.runtime.triggers.registry import TriggerRegistry
 from rillflow.runtime.triggers.sources.known_types import installed_checks
 from rillflow.settings import ResourceCheck, Settings
@@ -96,7 +97,7 @@ class Stack:
         self.loops = loops
         self.cluster = cluster
         self.readiness = readiness
-        self.task_logs = task_logs or NoTaskLogs()
+        self.task_logs = FairTaskLogs(task_logs or NoTaskLogs())
         self.process_meters = process_meters or NoProcessMeters()
         self.artifacts = Artifacts(artifact_settings(settings), settings.workspace_quotas)
         self.histories = Histories(store, sender=self._sender)
@@ -270,6 +271,7 @@ class Stack:
         """Return what the function of a task has printed last; None if nothing is known of it.
 
         Raises:
+            OverloadedError: Too many logs wait to be read (503).
             UnavailableError: The owner, or the node of the log, cannot be reached.
         """
         if not is_execution_id(execution_id):
@@ -280,7 +282,8 @@ class Stack:
             return None
         if "text" in place:
             return [msgspec.convert(place, LogEnd).shown()]
-        return await self.task_logs.read(msgspec.convert(place, LogPlace))
+        where = msgspec.convert(place, LogPlace)
+        return await self.task_logs.read(workspace_of(execution_id), where)
 
     async def require_known(self, execution_id: ExecutionId, event: Event) -> None:
         """Refuse an event for an unknown execution, before work is done for it.

@@ -8,7 +8,7 @@ Used by `serve/api.py`.
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rillflow.gateways.outbound.threads import computed
+from rillflow.gateways.outbound.threads import in_turn
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import is_execution_id
@@ -76,7 +76,7 @@ def _add_logs(routes: APIRouter, stack: Stack) -> None:
             return json_response({"ret": {}})
         mask = secrets.mask()
         size = sum(len(each.text) for each in found)
-        streams = await computed(size, lambda: [_stream(each, mask) for each in found])
+        streams = await in_turn(execution_id, size, lambda: [_stream(each, mask) for each in found])
         return json_response({"ret": {"streams": streams}})
 
 

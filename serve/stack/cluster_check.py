@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rillflow.client.ray_transport.encryption import use_certificate
 from rillflow.errors import StackError, UnreachableError
 from rillflow.private_apis.ray_core.joining import address_from_environment, is_locked_out
+from rillflow.ray_tasks.exports import remote_function
 from rillflow.runtime.process.environment_findings import Finding, lacking_at_head
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
@@ -265,9 +266,8 @@ def _ask_nodes(
 
 
 def _task(application: ServeApplicationSchema, node: str, question: Callable[..., Any]) -> Any:
-    return ray.remote(question).options(
+    return remote_function(question).options(
         num_cpus=0,
-        max_retries=0,
         runtime_env=dict(application.runtime_env),
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )

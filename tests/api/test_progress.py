@@ -1,9 +1,14 @@
 """A function says how far it has come by a request to its callback address with ``progress``."""
 
+import asyncio
 from typing import Any, Final
 
 import pytest
 
+from rillflow.core.events import ProgressReported
+from rillflow.ids import workspace_of
+from rillflow.ports.task_logs import LogPlace, LogText
+from rillflow.runtime.task_logs import MOST_WAITING, FairTaskLogs
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
@@ -165,3 +170,33 @@ async def test_an_empty_log_is_none() -> None:
         await api.client.post(TRIGGER, params=address, json={}, headers=headers)
         await api.ended(address["execution_id"])
         assert await streams_of(api, address) is None
+
+
+class HeldLogs:
+    """Logs on a node that does not answer."""
+
+    async def read(self, place: LogPlace) -> list[LogText]:
+        await asyncio.Event().wait()
+        raise AssertionError(place)
+
+
+async def test_who_has_many_logs_read_is_told_to_come_again() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        execution_id, place = address["execution_id"], '{"node": "n", "parts": []}'
+        report = ProgressReported(at_ms=api.clock.now_ms(), task="A", log=place)
+        assert (await api.stack.deliver(execution_id, report)).error is None
+        assert await streams_of(api, address) == []
+        api.stack.task_logs = logs = FairTaskLogs(HeldLogs())
+        own = LogPlace("n", [])
+        reads = [
+            asyncio.create_task(logs.read(workspace_of(execution_id), own))
+            for _ in range(MOST_WAITING // 2)
+        ]
+        await asyncio.sleep(0)
+        refused = await api.client.get("/flow/logs.json", params=address)
+        assert refusal_of(refused)[0] == 503
+        assert refused.headers["Retry-After"] == "1"
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)

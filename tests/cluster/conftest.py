@@ -73,6 +73,7 @@ APART: Final = frozenset(
         "test_one_store.py",
         "test_pgbouncer.py",
         "test_ray_calls.py",
+        "test_ray_exports.py",
         "test_ray_jobs.py",
         "test_ray_native.py",
         "test_ray_node_loss.py",

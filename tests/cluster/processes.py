@@ -230,6 +230,21 @@ class RayDriver:
         """End an actor for good, as nobody should."""
         self._ask(f"remove {_actor_of(name)}")
 
+    def exports(self) -> int:
+        """Return how many functions and classes Ray keeps."""
+        exports: int = json.loads(self._ask("exports"))
+        return exports
+
+    def read_logs(self, times: int) -> tuple[list[str], int, str]:
+        """Read a log by a Ray task so often.
+
+        Returns:
+            What was read; by how many the exports have grown after the first; and what is said of
+            a node that there is not.
+        """
+        texts, grown, said = json.loads(self._ask(f"logs {times}"))
+        return texts, grown, said
+
     def wait_until_there(self, name: str) -> None:
         """Wait until there is an actor of this name."""
         give_up = time.monotonic() + END_S

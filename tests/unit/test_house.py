@@ -123,6 +123,17 @@ def test_tasks_beside_their_owner_are_in_a_task_set() -> None:
     assert by_hand == ["rillflow/task_set.py"]
 
 
+def test_what_ray_keeps_code_of_is_made_once_and_in_one_module() -> None:
+    """Ray keeps all that ``ray.remote`` makes; so nothing is made for a request or an execution."""
+    by_hand = {
+        _name(path)
+        for path in _modules()
+        if "ray.remote" in {*_parsed(path).imports, *(name for name, _, _ in _parsed(path).calls)}
+        or re.search(r"^\s*@ray\.remote", _text(path), re.MULTILINE)
+    }
+    assert by_hand == {"rillflow/ray_tasks/exports.py"}
+
+
 def test_pauses_that_grow_are_those_of_one_class() -> None:
     by_hand = {
         _name(path)

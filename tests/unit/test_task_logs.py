@@ -1,5 +1,7 @@
 """Of the files of a worker, what one function has printed is read, and no other file."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +10,7 @@ import pytest
 from rillflow.ports.task_logs import MOST_BYTES, LogPart, LogText, read_part
 
 NAME: Final = "worker-0a1b-01000000-123.out"
+NOTES: Final = "worker-0a1b-01000000-123.ends"
 
 
 def read(folder: Path, part: LogPart) -> LogText | None:
@@ -50,3 +53,27 @@ def test_what_is_gone_or_shorter_than_it_was_is_no_error(tmp_path: Path) -> None
     (tmp_path / NAME).write_text("x", encoding="utf-8")
     assert read(tmp_path, LogPart(NAME, 100, 200)) == LogText("out", "")
     assert read(tmp_path, LogPart(NAME, -1)) is None
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, _link])
+@pytest.mark.parametrize("name", [NAME, NOTES])
+def test_what_a_function_has_put_in_the_place_of_a_file_is_not_read(
+    tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    """A pipe would hold whoever opens it for ever, as nobody writes to it."""
+    (tmp_path / NAME).write_text("printed", encoding="utf-8")
+    (tmp_path / name).unlink(missing_ok=True)
+    make(tmp_path / name)
+    expected = None if name == NAME else LogText("out", "")
+    assert read(tmp_path, LogPart(NAME, 0, call=1)) == expected
+
+
+def test_lines_that_look_like_those_of_ray_are_left_out_wherever_they_begin(tmp_path: Path) -> None:
+    lines = ":job_id:01000000\none\r\n:task_name:f\ntwo :actor_name: three\n:actor_name:A"
+    (tmp_path / NAME).write_bytes(lines.encode())
+    found = read(tmp_path, LogPart(NAME, 0, len(lines)))
+    assert found == LogText("out", "one\r\ntwo :actor_name: three\n")
