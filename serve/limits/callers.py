@@ -33,6 +33,7 @@ PARAMETERS: Final = frozenset(
 )
 """Parameters whose values begin with the name of a workspace."""
 _KEY: Final = "key"
+_LIMITED: Final = "workspace"
 _WORKSPACE: Final = re.compile(r"([a-zA-Z0-9]+)(?:[:_].*)?", re.DOTALL)
 
 
@@ -63,6 +64,17 @@ class Caller(NamedTuple):
     holder: Holder | None = None
     audits_submissions: bool = False
 
+    @property
+    def share(self) -> str:
+        """In whose fair share its requests count; empty for the key of the settings.
+
+        Keys that are limited to a workspace count together: with many keys it has no more than
+        with one.
+        """
+        if self.workspaces:
+            return f"{_LIMITED} {min(self.workspaces)}"
+        return f"{_KEY} {self.key_id}" if self.key_id else ""
+
     def sees(self, business: str) -> bool:
         """Tell whether the caller may see what is in a workspace."""
         return not self.workspaces or business in self.workspaces
@@ -79,19 +91,19 @@ def caller_of(scope: Scope) -> Caller:
 
 
 def sender_of(scope: Scope) -> str:
-    """Return in whose fair share a request counts: that of its key by name, or of its address."""
-    return caller_of(scope).key_id or address_of(scope)
+    """Return in whose fair share a request counts: that of its caller, or of its address."""
+    return caller_of(scope).share or address_of(scope)
 
 
 def share_of(scope: Scope) -> str:
     """Return whose share of limited places a request takes; empty if it may take all places.
 
-    A key by name has a share, and so has an address without a key. Who has the key of the settings
-    may take all, and so may this machine, whose reverse proxy stands for many.
+    A workspace with its keys has a share, and so have a key of several callers' workspaces and an
+    address without a key. Who has the key of the settings may take all, and so may this machine,
+    whose reverse proxy stands for many.
     """
-    key_id = caller_of(scope).key_id
-    if key_id:
-        return f"{_KEY} {key_id}"
+    if share := caller_of(scope).share:
+        return share
     return "" if is_known(scope) or is_this_machine(scope) else address_of(scope)
 
 
@@ -105,10 +117,11 @@ def body_sender(scope: Scope, workspace: str) -> BodySender:
 
 
 def share_of_places(share: str, most: int, most_of_address: int) -> int:
-    """Return how many of so many places a share has: that of a key by name is at least a half."""
+    """Return how many of so many places a share has: that of a caller is at least a half."""
     if not share:
         return most
-    return max(most // 2, most_of_address) if share.startswith(_KEY) else most_of_address
+    is_caller = share.startswith((_KEY, _LIMITED))
+    return max(most // 2, most_of_address) if is_caller else most_of_address
 
 
 def refuse_role(caller: Caller, path: str) -> None:

@@ -1,10 +1,11 @@
-"""Gives each key by name its turns in a replica whose event loop is late.
+"""Gives each key by name, or all keys of a workspace, turns in a replica whose loop is late.
 
 A loop takes requests as they come. So a key with 1,500 connections has the request of another key
 wait for 1,500 of its own, however little each of them costs, and also if each is refused. While the
 loop is late, each key therefore has so many requests in an interval that the loop keeps up, and the
 others wait, in their order. That number falls by a quarter where the loop was late, and grows by a
-tenth where it was not. Who sends less than that never waits.
+tenth where it was not. Who sends less than that never waits. Keys that are limited to a workspace
+have their turns together, or a workspace with five keys would have five times as many.
 
 Used by `serve/middleware/entry.py`.
 """

@@ -78,7 +78,7 @@ class UnansweredRequests:
             await send(message)
 
         try:
-            leave = await self._place(min(caller.workspaces, default=key))
+            leave = await self._place(caller.share)
             await inside(scope, receive, send_first)
         finally:
             end()

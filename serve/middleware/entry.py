@@ -344,8 +344,8 @@ class ApiKeyGate:
         """
         scope[CALLER] = caller
         scope[HELD] = HeldKey(self._keys, caller.key_id)
-        has_turn = self._turns.has_turn(caller.key_id)
-        if not has_turn and not await self._turns.wait(caller.key_id):
+        has_turn = self._turns.has_turn(caller.share)
+        if not has_turn and not await self._turns.wait(caller.share):
             raise OverloadedError("many requests of this key are waiting; try again later")
         path: str = scope["path"]
         refuse_role(caller, path)

@@ -188,8 +188,8 @@ class HotRoutes:
         Who has the key of the settings, and this machine, may have all of it.
         """
         share = share_of(scope)
-        workspaces = (f"workspace {each}" for each in caller_of(scope).workspaces)
-        return self._submitting.hold((share, *workspaces) if share else (), size_bytes)
+        workspaces = {f"workspace {each}" for each in caller_of(scope).workspaces}
+        return self._submitting.hold(tuple({share} | workspaces) if share else (), size_bytes)
 
     async def trigger(self, request: Request) -> Response:
         """Accept a callback of a function, or a signal for a suspense task.

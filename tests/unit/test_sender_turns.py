@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rillflow.errors import OverloadedError
-from rillflow.runtime.aio.sender_turns import SenderTurns
+from rillflow.runtime.aio.sender_turns import FEW, SenderTurns
 
 MOST = 8
 
@@ -67,6 +67,16 @@ async def test_a_sender_has_a_half_of_the_places_and_others_have_room() -> None:
         await scene.end_turn()
     await asyncio.gather(*tasks)
     assert len(scene.begun) == 2 * MOST
+
+
+async def test_who_has_few_places_finds_more_where_two_others_have_all() -> None:
+    scene = Scene()
+    tasks = [await scene.come(sender) for sender in ["a", "b"] * (MOST // 2)]
+    tasks += [await scene.come("c") for _ in range(FEW)]
+    for _ in tasks:
+        await scene.end_turn()
+    await asyncio.gather(*tasks)
+    assert scene.begun.count("c") == FEW
 
 
 async def test_who_leaves_frees_the_place_and_passes_on_the_turn() -> None:

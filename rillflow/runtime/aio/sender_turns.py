@@ -8,8 +8,12 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from rillflow.errors import OverloadedError
+
+FEW: Final = 4
+"""A sender with fewer places than these finds one where others have none."""
 
 
 class SenderTurns:
@@ -17,8 +21,8 @@ class SenderTurns:
 
     Whoever waits, waits for one turn of each other sender at most, however many those wait for.
     Where there are several at a time, no sender has all of them. The places are limited for all
-    together, and a sender has a half of them at most. When there is no place for a second one of
-    any sender, there are as many again for the first of others.
+    together, and a sender has a half of them at most. When there is no place for more of any
+    sender, there are as many again for those that have few: one request may take several turns.
     """
 
     def __init__(self, *, most: int, refusal: str, at_once: int = 1) -> None:
@@ -53,7 +57,7 @@ class SenderTurns:
 
     def _check(self, sender: str) -> None:
         of_one = self._taken.get(sender, 0)
-        most = self._most if of_one else 2 * self._most
+        most = self._most if of_one >= FEW else 2 * self._most
         if of_one >= self._most // 2 or self._taken.total() >= most:
             raise OverloadedError(self._refusal, http_status=503)
 
