@@ -134,6 +134,7 @@ LOGIN: Final = Body("login", "Read and ignored; any password is accepted.", 64 *
 KEY_SHOWN: Final = Body("key", "A JSON object with the API key.", 64 * KIBIBYTE)
 DEFINITION: Final = Body("definition", "The text of a definition.", LARGEST_TEXT_BYTES)
 DATA: Final = Body("data", "A JSON object.", setting="submit_max_bytes")
+QUESTION: Final = Body("question", "A path, an expression or mappings.", 512 * KIBIBYTE)
 SUBMISSION: Final = Body(
     "submission",
     "A JSON object: the data of an execution.",
@@ -169,7 +170,7 @@ ARTIFACT: Final = Body(
 )
 
 BODIES: Final = (
-    *(NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK),
+    *(NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, QUESTION, SUBMISSION, SIGNAL, CALLBACK),
     *(EVENT, ARTIFACT),
 )
 
@@ -317,7 +318,7 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/minutes.json", KEY, needs=VIEW_STACK),
     Route("GET", "/flow/console/v1/firings.json", KEY, needs=VIEW_SOME),
     Route("GET", "/flow/console/v1/rules.json", KEY, needs=VIEW),
-    Route("POST", "/flow/console/v1/evaluate.json", KEY, DATA, needs=VIEW),
+    Route("POST", "/flow/console/v1/evaluate.json", KEY, QUESTION, needs=VIEW),
     Route("POST", "/flow/console/v1/draft.json", KEY, DEFINITION, needs=AUTHOR_SOME),
     Route("POST", "/flow/console/v1/dry_run.json", KEY, DATA, needs=AUTHOR_SOME),
     # Rill Flow's web console.

@@ -56,7 +56,7 @@ from serve.middleware.heads import only_head
 from serve.route_table import BY_PATH, Access, folders_where, paths_where
 from serve.schemas.console_sessions import SESSION, ConsoleSessions
 from serve.schemas.errors import ANSWERED_ERROR, respond_to
-from serve.schemas.exchange import HAD_SLASH
+from serve.schemas.exchange import HAD_SLASH, MOST_FIELDS, too_many_fields
 
 HOT: Final = paths_where(lambda route: route.hot)
 WITHOUT_HEAD: Final = paths_where(lambda route: route.changed_by_get)
@@ -76,6 +76,9 @@ class RequestLines:
                 # A router may take a path for that without the line break at its end.
                 error = RequestError("the path holds a control character", http_status=400)
                 await respond_to(error)(scope, receive, send)
+                return
+            if scope["query_string"].count(b"&") >= MOST_FIELDS:
+                await respond_to(too_many_fields())(scope, receive, send)
                 return
             if path[:2] == "//" or (len(path) > 1 and path.endswith("/")):
                 path = f"/{path.lstrip('/').removesuffix('/')}"

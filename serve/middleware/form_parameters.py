@@ -15,7 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rillflow.errors import RillflowError
 from serve.route_table import FORM, paths_where
 from serve.schemas.errors import respond_to
-from serve.schemas.exchange import is_form, nul_refused, read_body
+from serve.schemas.exchange import (
+    MOST_FIELDS,
+    is_form,
+    nul_refused,
+    read_body,
+    too_many_fields,
+)
 
 WITH_FORM: Final = paths_where(lambda route: route.body is FORM)
 
@@ -33,6 +39,8 @@ class FormParameters:
                 form = await read_body(Request(scope, receive))
                 if b"%00" in form or b"\0" in form:
                     raise nul_refused()
+                if form.count(b"&") >= MOST_FIELDS:
+                    raise too_many_fields()
             except RillflowError as error:
                 await respond_to(error)(scope, receive, send)
                 return

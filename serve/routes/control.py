@@ -24,7 +24,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.errors import ExecutionError, RequestError, RillflowError
-from rillflow.gateways.outbound.threads import SHORT_BYTES, computed
+from rillflow.gateways.outbound.threads import SHORT_BYTES
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
@@ -42,6 +42,7 @@ from serve.schemas.documentation import (
     text,
 )
 from serve.schemas.exchange import json_response, raw_response, read_json_text
+from serve.schemas.json_bodies import decoded
 from serve.schemas.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 
 NO_EXECUTION = 30606
@@ -160,7 +161,7 @@ async def _data(request: Request, stack: Stack, execution_id: str, event: Event)
     body = await read_json_text(request)
     if len(body) > SHORT_BYTES and execution_id.strip():
         await stack.require_known(execution_id, event)
-    return await computed(len(body), lambda: encode_json(json_object(body)))
+    return await decoded(request, body, lambda text: encode_json(json_object(text)))
 
 
 def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:

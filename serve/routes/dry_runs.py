@@ -32,12 +32,12 @@ from rillflow.runtime.definitions.previews import (
     shown_text,
 )
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import sender_of
 from serve.limits.id_masks import hidden_for
 from serve.schemas.answers import Evaluation, ShownDispatchParameters
 from serve.schemas.documentation import ERRORS, answer, example
-from serve.schemas.exchange import read_json_text, ret_response
+from serve.schemas.exchange import ret_response
+from serve.schemas.json_bodies import read_object
 from serve.schemas.parameters import Word
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
@@ -77,7 +77,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
         task_name: TaskName = "",
     ) -> Response:
         """Apply mapping rules to a context, an input and an output."""
-        given = json_object(await read_json_text(request))
+        given = await read_object(request)
         if type not in SIDES:
             raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
         body = await _read(stack, request, execution_id, task_name)
@@ -116,7 +116,7 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
         request: Request, execution_id: ExecutionId = "", task_name: TaskName = ""
     ) -> Response:
         """Show the URL and the body of the request that a function would get."""
-        given = json_object(await read_json_text(request))
+        given = await read_object(request)
         body = await _read(stack, request, execution_id, task_name)
 
         def shown() -> bytes:

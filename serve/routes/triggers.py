@@ -13,11 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.outbound.threads import computed, in_thread, joined
+from rillflow.gateways.outbound.threads import in_thread, joined
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.submission.intake import json_object
 from rillflow.runtime.triggers.registry import read_context, with_options
 from rillflow.triggers.kafka import RILL_FLOW_FIELDS, rill_flow_settings
 from rillflow.triggers.spec import CRON, TriggerSpec, read_cron, time_ms
@@ -29,10 +28,9 @@ from serve.schemas.exchange import (
     json_response,
     raw_response,
     read_callback_config,
-    read_json_text,
     read_resource_check,
-    required_json_text,
 )
+from serve.schemas.json_bodies import read_object
 from serve.schemas.parameters import Whole
 from serve.schemas.trigger_bodies import BackfillAnswer, Fired, Trigger, TriggerAnswer, TriggerPage
 
@@ -73,7 +71,7 @@ def _add_rill_flow_routes(routes: APIRouter, stack: Stack) -> None:
         """Add a trigger, which starts executions at the times of cron, or for records of Kafka."""
         if type not in RILL_FLOW_TYPES:
             raise _unsupported(type)
-        body = await _body(request, is_required=True)
+        body = await read_object(request, is_required=True)
         if type == KAFKA:
             kafka = _kafka(body, stack.settings.caller_uid)
             config, check = read_callback_config(callback), read_resource_check(resource_check)
@@ -138,7 +136,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/triggers/add.json", responses=answer(Trigger), openapi_extra=OBJECT)
     async def add(request: Request) -> Response:
         """Add a trigger, all of whose fields are in the body."""
-        body = await _body(request)
+        body = await read_object(request)
         _tell_subject(request, body)
         callback = read_callback_config(_option(body, "callback"))
         check = read_resource_check(_option(body, "resource_check"))
@@ -213,11 +211,6 @@ def _tell_subject(request: Request, body: JsonObject) -> None:
 def sees_of(request: Request) -> Callable[[str], bool]:
     """Return what tells whether the caller may see what is in a workspace."""
     return caller_of(request.scope).sees
-
-
-async def _body(request: Request, *, is_required: bool = False) -> JsonObject:
-    body = await (required_json_text if is_required else read_json_text)(request)
-    return await computed(len(body), lambda: json_object(body))
 
 
 def _rest_of_cron(body: JsonObject, cron: str) -> JsonObject:

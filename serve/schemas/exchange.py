@@ -46,6 +46,8 @@ INTERNAL: Final = "internal server error"
 UNPROCESSABLE: Final = 422
 TRAVERSAL_FAILED: Final = 30603
 LONGEST_WAIT_S: Final = 600
+MOST_FIELDS: Final = 250
+"""Fields of a query or of a form: they are parsed in the event loop, by several layers."""
 TRUE_WORDS: Final = ("true", "on", "yes", "1")
 FALSE_WORDS: Final = ("false", "off", "no", "0")
 ISOLATIONS: Final = ("shared", "dedicated")
@@ -255,6 +257,11 @@ async def read_text(request: Request) -> bytes:
     if "=" not in named and body[:1] in JSON_STARTS:  # neither a charset nor a byte order mark
         return body
     return in_utf8(body, named)
+
+
+def too_many_fields() -> RequestError:
+    """Return the refusal of a query, or a form, with more fields than any route knows."""
+    return RequestError(f"a query or a form has at most {MOST_FIELDS} fields", http_status=400)
 
 
 async def read_json_text(request: Request) -> bytes:

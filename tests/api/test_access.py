@@ -490,14 +490,6 @@ def test_places_are_shared_by_keys_by_name_and_those_without_have_theirs_by_addr
     assert share_of_places("key 12", 10, 8) == 8
 
 
-def test_all_keys_of_a_workspace_have_one_share_together() -> None:
-    request = {"client": ("192.0.2.1", 1)}
-    keys = [Caller(key_id=key_id, workspaces=frozenset({"shop"})) for key_id in ("12", "34")]
-    asked = [share(request | {CALLER: key}) for share in (share_of, sender_of) for key in keys]
-    assert set(asked) == {"workspace shop"}
-    assert share_of_places("workspace shop", 10, 3) == 5
-
-
 def test_fair_shares_are_those_of_keys_where_all_come_from_one_address() -> None:
     request = {"client": ("127.0.0.1", 1)}
     shares = {

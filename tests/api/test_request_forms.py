@@ -5,9 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
+from serve.schemas.exchange import MOST_FIELDS
 from tests.api.definition_texts import PASS, calling
 from tests.api.serving import Api, served
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
 NAMES = {"business_id": "shop", "feature_name": "order", "alias": "release"}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -115,3 +117,14 @@ async def test_head_ends_no_task() -> None:
         assert asked.status_code == 422
         shown = await api.shown(execution_id)
         assert shown["tasks"]["A"]["status"] == "RUNNING"
+
+
+async def test_a_query_or_a_form_of_very_many_fields_is_refused_before_it_is_parsed(
+    shared_api: Api,
+) -> None:
+    for most, status in ((MOST_FIELDS, 200), (MOST_FIELDS + 1, 400)):
+        fields = "&".join(["execution_id=shop:none_c_1"] + ["a=1"] * (most - 1))
+        asked = await shared_api.client.get(f"/flow/get.json?{fields}")
+        posted = await shared_api.client.post("/flow/multi_redo.json", content=fields, headers=FORM)
+        refusals = [f"at most {MOST_FIELDS} fields" in each.text for each in (asked, posted)]
+        assert (asked.status_code, refusals) == (status, [status == 400] * 2)

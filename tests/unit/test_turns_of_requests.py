@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serve.limits.callers import Caller
+from serve.limits.callers import CALLER, Caller, sender_of, share_of, share_of_places
 from serve.limits.unanswered_requests import AT_ONCE, UnansweredRequests
 
 NEVER_S: Final = 3600.0
@@ -113,3 +113,11 @@ async def test_one_whose_client_has_left_gives_back_what_it_had(waits: bool) -> 
         await routes.answer(FIRST[1])
         await _settled()
         assert routes.begun[-1] == "last"
+
+
+def test_all_keys_of_a_workspace_have_one_share_together() -> None:
+    request = {"client": ("192.0.2.1", 1)}
+    keys = [Caller(key_id=key_id, workspaces=frozenset({"shop"})) for key_id in ("12", "34")]
+    asked = [share(request | {CALLER: key}) for share in (share_of, sender_of) for key in keys]
+    assert set(asked) == {"workspace shop"}
+    assert share_of_places("workspace shop", 10, 3) == 5

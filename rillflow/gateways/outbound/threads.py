@@ -61,10 +61,15 @@ async def in_turn(an_id: str, size_bytes: int, work: Callable[[], Result]) -> Re
         size_bytes: Length of the text. The work on a short one is done here.
         work: Touches nothing that the event loop changes meanwhile.
     """
+    return await in_turn_of(workspace_of(an_id), size_bytes, work)
+
+
+async def in_turn_of(sender: str, size_bytes: int, work: Callable[[], Result]) -> Result:
+    """Return what ``work`` on a text of a sender returns, as ``in_turn`` does for a workspace."""
     if size_bytes <= SHORT_BYTES:
         return work()
     thread = _FOR_MIDDLE_TEXTS if size_bytes <= LARGE_BYTES else _FOR_LARGE_TEXTS
-    return await thread.run(workspace_of(an_id), work)
+    return await thread.run(sender, work)
 
 
 async def in_thread(work: Callable[[], Result], *, workspace: str = "") -> Result:

@@ -31,6 +31,7 @@ from serve.schemas.console_answers import (
 )
 from serve.schemas.documentation import ERRORS, OBJECT, TEXT, answer
 from serve.schemas.exchange import error_body, json_response, read_text, user_id
+from serve.schemas.json_bodies import decoded
 from serve.schemas.parameters import Flag
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
@@ -77,7 +78,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/get_descriptor.json", openapi_extra=OBJECT, responses=answer(Descriptor))
     async def get_descriptor(request: Request, descriptor_id: str, uid: str = "") -> Response:
         """Show the text of a definition; the body is the input of the gray rules."""
-        data = json_object(await read_text(request))
+        data = await decoded(request, await read_text(request), json_object)
         caller = _caller(uid, data)
         found = await resolve_descriptor(stack.store, descriptor_id, uid=caller, data=data)
         text = await shown_definition(stack, found.version or "", request, _text_of)

@@ -19,7 +19,6 @@ from rillflow.jsontypes import encode_json
 from rillflow.ports.storage.templates import TemplateChange, TemplateFilter
 from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.submission.intake import json_object
 from serve.limits.callers import sender_of
 from serve.routes.console.template_metadata import (
     FIELDS,
@@ -31,7 +30,8 @@ from serve.routes.console.template_metadata import (
 )
 from serve.schemas.console_answers import ChangeResult, CreatedTemplate, Records
 from serve.schemas.documentation import ERRORS, OBJECT, answer
-from serve.schemas.exchange import json_response, raw_response, required_json_text
+from serve.schemas.exchange import json_response, raw_response
+from serve.schemas.json_bodies import read_object
 from serve.schemas.parameters import Long, RequiredLong, Whole
 from serve.schemas.template_bodies import read_change, read_new_template, refused
 
@@ -162,7 +162,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     )
     async def create_task_template(request: Request) -> Response:
         """Create a template; its name, type and category are required."""
-        template = read_new_template(json_object(await required_json_text(request)))
+        template = read_new_template(await read_object(request, is_required=True))
         stack.stored.require_room()
         if await store.count_templates() >= MOST_TEMPLATES:
             raise RequestError(
@@ -176,7 +176,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/update_task_template.json", responses=answer(ChangeResult), openapi_extra=OBJECT)
     async def update_task_template(request: Request) -> Response:
         """Change the given fields of the template whose id the body has."""
-        template_id, change = read_change(json_object(await required_json_text(request)))
+        template_id, change = read_change(await read_object(request, is_required=True))
         stack.stored.require_room()
         changed = await store.change_template(template_id, change, at_ms=stack.clock.now_ms())
         if changed is None:

@@ -37,6 +37,7 @@ from serve.routes.console_api.inspecting import last_event
 from serve.routes.console_api.workflows import difference_view, lines_of, resolved_definition
 from serve.schemas.documentation import ERRORS, NOT_FOUND, TEXT, example
 from serve.schemas.exchange import raw_response, read_json_text, read_text
+from serve.schemas.json_bodies import decoded
 
 PastExecution = Annotated[
     str, Query(description="Its answers are taken where none is given, and its input.")
@@ -134,14 +135,15 @@ def _add_dry_run(routes: APIRouter, stack: Stack) -> None:
     )
     async def dry_run(request: Request, execution_id: PastExecution = "") -> Response:
         """Run a definition with given answers; nobody is called, and nothing is stored."""
-        trial = trial_of(await read_json_text(request))
+        trial = await decoded(request, await read_json_text(request), trial_of)
         past: Mapping[str, list[Answer]] = {}
         data = trial.input
         if execution_id:
             seq = await last_event(stack, execution_id)
             past = await stack.histories.look(execution_id, seq, answers_of)
             if data is None:
-                data = json_object(await stack.histories.submitted(execution_id))
+                submitted = await stack.histories.submitted(execution_id)
+                data = await decoded(request, submitted, json_object)
         run = partial(_tried, trial, data or {}, past, stack)
         return raw_response(await FOR_DRY_RUNS.run(sender_of(request.scope), run))
 

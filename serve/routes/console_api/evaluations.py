@@ -28,6 +28,7 @@ from serve.limits.id_masks import ValueMask
 from serve.routes.console_api.inspecting import Event, last_event, missing
 from serve.schemas.documentation import ERRORS, NOT_FOUND, example
 from serve.schemas.exchange import json_response, read_json_text
+from serve.schemas.json_bodies import decoded
 
 MOST_CHARACTERS: Final = 65_536
 """How long the text of a question may be."""
@@ -70,7 +71,7 @@ def router(stack: Stack) -> APIRouter:
     )
     async def evaluate_text(request: Request, execution_id: str, event: Event = None) -> Response:
         """Evaluate a path, an expression, a condition or mappings on the data of an execution."""
-        question = question_of(await read_json_text(request))
+        question = await decoded(request, await read_json_text(request), question_of)
         last_seq = await last_event(stack, execution_id)
         seq = last_seq if event is None else event
         read = partial(_rules, question)
