@@ -6,6 +6,7 @@ of one turn of an execution.
 Used by `serve/api.py`.
 """
 
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Query
@@ -37,7 +38,7 @@ from serve.limits.id_masks import hidden_for
 from serve.schemas.answers import Evaluation, ShownDispatchParameters
 from serve.schemas.documentation import ERRORS, answer, example
 from serve.schemas.exchange import ret_response
-from serve.schemas.json_bodies import read_object
+from serve.schemas.json_bodies import decoded, read_object
 from serve.schemas.parameters import Word
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
@@ -177,7 +178,9 @@ async def _read(stack: Stack, request: Request, execution_id: str, task_name: st
             wire_code=RESTRICTION_VIOLATION,
             hint="leave execution_id out, and give the context that the rules need",
         )
-    return None if body is None else hidden_for(request.scope, body)
+    if body is None:
+        return None
+    return await decoded(request, body, partial(hidden_for, request.scope))
 
 
 def _known(body: bytes | None) -> Known:
