@@ -124,9 +124,23 @@ class Triggers(Protocol):
         ...
 
     async def list_triggers(
-        self, *, kind: str | None = None, owner: str | None = None, after: str = "", limit: int
+        self,
+        *,
+        kind: str | None = None,
+        owner: str | None = None,
+        workspaces: Collection[str] = (),
+        after: str = "",
+        limit: int,
     ) -> list[TriggerRow]:
-        """List triggers by id, beginning after one."""
+        """List triggers by id, beginning after one.
+
+        Args:
+            kind: Their type; None for any.
+            owner: The alias that declares them; None for any.
+            workspaces: Those whose definitions they start; none are all.
+            after: The id after which the list begins.
+            limit: How many are listed at most.
+        """
         ...
 
     async def newest_trigger_revision(self) -> int:

@@ -116,7 +116,12 @@ class Stack:
         self._trigger_room = TriggerRoom(self.store, self.stored.admit)
         self._trigger_checks = installed_checks()
         self.triggers = TriggerRegistry(
-            self.store, self.submissions, self.clock, self._trigger_room, self._trigger_checks
+            self.store,
+            self.submissions,
+            self.clock,
+            self._trigger_room,
+            self._trigger_checks,
+            sender=self._sender,
         )
 
     @cached_property
@@ -390,7 +395,7 @@ class Stack:
                 raise UnavailableError(f"{execution_id} cannot be read to its end")
             parts.append(part)
             read_bytes += len(part)
-        return await joined(*parts)
+        return await joined(*parts, workspace=workspace_of(execution_id))
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False if the time was not enough.

@@ -170,7 +170,7 @@ def _is_secure(request: Request) -> bool:
 async def _file(
     request: Request, path: Path, media_type: str, headers: Mapping[str, str]
 ) -> Response:
-    tag, plain, packed = await in_thread(lambda: _read(path))
+    tag, plain, packed = await in_thread(lambda: _read(path), workspace="")
     sent: dict[str, Any] = {**_HEADERS, **headers, "ETag": tag}
     if header_of(request.scope, b"if-none-match") == tag:
         return Response(status_code=304, headers=sent)

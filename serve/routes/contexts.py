@@ -11,7 +11,7 @@ from starlette.responses import Response
 from rillflow.gateways.outbound.threads import in_turn
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
-from rillflow.ids import is_execution_id
+from rillflow.ids import is_execution_id, workspace_of
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.task_logs import LogText
 from rillflow.runtime.stack import Stack
@@ -39,14 +39,15 @@ def router(stack: Stack) -> APIRouter:
         """Show the members of one group of a foreach or choice."""
         body = await read(execution_id, "children", parent, group_index)
         parts = (NO_TASKS,) if body is None else (b'{"tasks":', body, b"}")
-        return await ret_response(*parts)
+        return await ret_response(*parts, workspace=workspace_of(execution_id))
 
     @routes.get("/flow/get_context.json", responses=answer(ShownContext))
     async def get_context(execution_id: str = "") -> Response:
         """Show the context of an execution."""
         if not execution_id.strip():
             return json_response(NO_ID)
-        return await ret_response(await read(execution_id, "context") or b"{}")
+        body = await read(execution_id, "context")
+        return await ret_response(body or b"{}", workspace=workspace_of(execution_id))
 
     @routes.get("/flow/get_sub_context.json", responses=answer(ShownContext))
     async def get_sub_context(
@@ -56,7 +57,7 @@ def router(stack: Stack) -> APIRouter:
         if not execution_id.strip() or not parent.strip() or group_index is None:
             return json_response(NO_GROUP)
         body = await read(execution_id, "sub_context", parent, group_index)
-        return await ret_response(body or b"{}")
+        return await ret_response(body or b"{}", workspace=workspace_of(execution_id))
 
     _add_logs(routes, stack)
     return routes

@@ -51,13 +51,13 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         """Show a definition as an execution that has not started."""
         body = await read_text(request)
         try:
-            definition = await _read(request, body, stack)
+            definition, sender = await _read(request, body, stack), sender_of(request.scope)
             shown = await FOR_AUTHORS.run(
                 lambda: shown_text(draft_view(definition), answer_limit(stack.settings)),
-                sender=sender_of(request.scope),
+                sender=sender,
                 text_bytes=len(body),
             )
-            return await ret_response(shown)
+            return await ret_response(shown, workspace=sender)
         except DefinitionError as error:
             raise _restricted(error) from error
 

@@ -37,7 +37,7 @@ def add_document(api: FastAPI, settings: Settings) -> None:
         """Describe the API."""
         # The first call takes longer than a turn of the event loop may.
         async with one_at_a_time:
-            described = await in_thread(partial(_described, api, settings))
+            described = await in_thread(partial(_described, api, settings), workspace="")
         return json_response(described)
 
 

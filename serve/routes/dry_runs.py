@@ -98,7 +98,8 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
 
         # How long rules take is bounded by their steps, and not by their length.
         sender = sender_of(request.scope)
-        return await ret_response(await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None))
+        text = await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None)
+        return await ret_response(text, workspace=sender)
 
 
 def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
@@ -138,7 +139,8 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
 
         # How long rules take is bounded by their steps, and not by their length.
         sender = sender_of(request.scope)
-        return await ret_response(await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None))
+        text = await FOR_AUTHORS.run(shown, sender=sender, text_bytes=None)
+        return await ret_response(text, workspace=sender)
 
 
 def _applied(

@@ -353,7 +353,8 @@ class HotRoutes:
         execution_id = required(query, "execution_id")
         kind, wait_s = view_kind(query), seconds(query.get("wait_s"))
         if not is_execution_id(execution_id):
-            return await ret_response(UNKNOWN_EXECUTION)
+            return await ret_response(UNKNOWN_EXECUTION, workspace="")
+        workspace = workspace_of(execution_id)
         if wait_s > 0:
             wait = self.waits.begin(request)
             if wait is not None:
@@ -361,9 +362,11 @@ class HotRoutes:
                     end = await self._stack.executions.end(execution_id, wait_s, kind)
                     if end.body is not None:
                         ended = await self._stack.counted(execution_id, end.body)
-                        return await ret_response(ended or end.body)
+                        return await ret_response(ended or end.body, workspace=workspace)
         shown = await self._stack.query(execution_id, kind)
-        return await ret_response(UNKNOWN_EXECUTION if shown is None else shown)
+        return await ret_response(
+            UNKNOWN_EXECUTION if shown is None else shown, workspace=workspace
+        )
 
 
 def _ends_of(scope: Scope) -> Iterator[Awaitable[None]]:
@@ -379,7 +382,7 @@ async def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
     if shown is None:
         return json_response({"execution_id": execution_id})
     head = b'{"execution_id":%b,"ret":' % encode_json(execution_id)
-    return raw_response(await joined(head, shown, b"}"))
+    return raw_response(await joined(head, shown, b"}", workspace=workspace_of(execution_id)))
 
 
 def _is_costly(request: Request, body: bytes) -> bool:

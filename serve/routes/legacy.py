@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RequestError
-from rillflow.ids import is_execution_id
+from rillflow.ids import is_execution_id, workspace_of
 from rillflow.runtime.stack import Stack
 from serve.schemas.answers import Envelope
 from serve.schemas.documentation import ERRORS, OBJECT, Extra, answer, text
@@ -38,7 +38,7 @@ def router(stack: Stack) -> APIRouter:
         """Show the record of an execution."""
         del status
         body = await stack.query(id, "execution") if is_execution_id(id) else None
-        return await data_response(body or b"{}")
+        return await data_response(body or b"{}", workspace=workspace_of(id))
 
     for name, method in product(STORAGE, ("GET", "POST")):
         routes.add_api_route(

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.outbound.threads import in_thread, joined
+from rillflow.gateways.outbound.threads import FOR_LISTS, joined
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.storage.access import AuditEntry
 from rillflow.runtime.stack import Stack
@@ -21,7 +21,7 @@ from rillflow.runtime.triggers.registry import read_context, with_options
 from rillflow.triggers.kafka import RILL_FLOW_FIELDS, rill_flow_settings
 from rillflow.triggers.spec import CRON, TriggerSpec, read_cron, time_ms
 from rillflow.triggers.trigger_types import KAFKA, ReadTrigger
-from serve.limits.callers import CHANGE, caller_of, workspace_in
+from serve.limits.callers import CHANGE, caller_of, sender_of, workspace_in
 from serve.schemas.answers import Done
 from serve.schemas.documentation import ERRORS, OBJECT, answer
 from serve.schemas.exchange import (
@@ -108,8 +108,11 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
         if type not in RILL_FLOW_TYPES:
             message = f"do not support type: {type}"
             return json_response({"code": -1, "message": message})
-        found = await stack.triggers.bodies(type, sees_of(request), take_room=stack.take_room)
-        return raw_response(await joined(b'{"code":0,"data":', found, b"}"))
+        found = await stack.triggers.bodies(
+            type, caller_of(request.scope).workspaces, take_room=stack.take_room
+        )
+        sender = sender_of(request.scope)
+        return raw_response(await joined(b'{"code":0,"data":', found, b"}", workspace=sender))
 
     @routes.get("/flow/triggers/list.json", responses=answer(TriggerPage))
     async def list_triggers(
@@ -118,13 +121,21 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
         declared_by: Annotated[str, Query(description="business:feature:alias")] = "",
         limit: Whole = 100,
     ) -> Response:
-        """List triggers by id, with what they have done, without their contexts."""
+        """List triggers by id, with what they have done, without their contexts.
+
+        A page has fewer than `limit` where their settings are long, or their times rare.
+        """
         size = min(max(limit, 1), MOST_LISTED)
         found, following = await stack.triggers.page(
-            sees_of(request), owner=declared_by or None, after=after, limit=size
+            caller_of(request.scope).workspaces,
+            owner=declared_by or None,
+            after=after,
+            limit=size,
         )
         page: Any = {"triggers": found, **({"next": following} if following else {})}
-        return raw_response(await in_thread(lambda: encode_json(page)))
+        return raw_response(
+            await FOR_LISTS.run(sender_of(request.scope), lambda: encode_json(page))
+        )
 
     @routes.get("/flow/triggers/show.json", responses=answer(Trigger))
     async def show_trigger(request: Request, trigger_id: TriggerId) -> Response:

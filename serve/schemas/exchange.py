@@ -323,14 +323,15 @@ def raw_response(body: bytes, status: int = 200) -> Response:
     return JsonResponse(body, status)
 
 
-async def ret_response(*parts: bytes | memoryview) -> Response:
+async def ret_response(*parts: bytes | memoryview, workspace: str) -> Response:
     """Answer ``{"ret": <JSON text>}`` without parsing the text, which comes in parts."""
-    return raw_response(await joined(b'{"ret":', *parts, b"}"))
+    return raw_response(await joined(b'{"ret":', *parts, b"}", workspace=workspace))
 
 
-async def data_response(*parts: bytes | memoryview) -> Response:
+async def data_response(*parts: bytes | memoryview, workspace: str) -> Response:
     """Answer the console's envelope around JSON text, which comes in parts."""
-    return raw_response(await joined(b'{"data":', *parts, b',"message":"","success":true}'))
+    end = b',"message":"","success":true}'
+    return raw_response(await joined(b'{"data":', *parts, end, workspace=workspace))
 
 
 def error_response(error: RillflowError) -> Response:

@@ -148,6 +148,18 @@ async def test_a_list_comes_in_pages_by_id(store: Store) -> None:
     assert [each.id for each in await store.list_triggers(owner="oa", limit=9)] == ["a"]
 
 
+async def test_a_list_has_the_triggers_of_workspaces(store: Store) -> None:
+    names = {"a": "shop:order", "b": "shopping:order", "c": "video:order", "d": "shop:other"}
+    for name, descriptor_id in names.items():
+        await put(store, name, descriptor_id=descriptor_id)
+    expected = {("shop",): ["a", "d"], ("video", "shop"): ["a", "c", "d"], ("none",): []}
+    for workspaces, ids in expected.items():
+        found = await store.list_triggers(workspaces=workspaces, limit=9)
+        assert [each.id for each in found] == ids
+    [second] = await store.list_triggers(workspaces=("shop",), kind="cron", after="a", limit=1)
+    assert second.id == "d"
+
+
 async def test_a_definition_has_the_triggers_that_it_declares(store: Store) -> None:
     owner = "shop:order:release"
 

@@ -1,7 +1,7 @@
 """Room for triggers is counted once, not for each trigger, and by workspaces in turn."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -113,12 +113,20 @@ class HeldGroupsStore(CountingStore):
         self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
 
     async def list_triggers(
-        self, *, kind: str | None = None, owner: str | None = None, after: str = "", limit: int
+        self,
+        *,
+        kind: str | None = None,
+        owner: str | None = None,
+        workspaces: Collection[str] = (),
+        after: str = "",
+        limit: int,
     ) -> list[TriggerRow]:
         """List triggers, later."""
         self.asked.set()
         await self.goes_on.wait()
-        return await super().list_triggers(kind=kind, owner=owner, after=after, limit=limit)
+        return await super().list_triggers(
+            kind=kind, owner=owner, workspaces=workspaces, after=after, limit=limit
+        )
 
 
 async def test_who_adds_a_trigger_without_a_group_waits_for_no_search_for_one() -> None:

@@ -231,7 +231,7 @@ async def test_a_large_snapshot_is_encoded_when_it_is_the_turn_of_its_workspace(
     await asyncio.sleep(0)
     # Whatever the threads of other works had to do is done when both are here.
     both = threading.Barrier(2)
-    await asyncio.gather(*(in_thread(both.wait) for _ in range(2)))
+    await asyncio.gather(*(in_thread(both.wait, workspace="") for _ in range(2)))
     for _ in range(10):
         await asyncio.sleep(0)
     assert not store.appended.is_set()

@@ -32,6 +32,10 @@ _JOINED_BYTES: Final = 4 << 20
 
 # The event loop waits up to 5 ms for each computing thread, so there are few.
 _FOR_TEXTS: Final = FairThread(most=sys.maxsize, most_of_one=sys.maxsize, name="texts", threads=4)
+FOR_LISTS: Final = FairThread(
+    most=sys.maxsize, most_of_one=sys.maxsize, name="lists", threads=2, rest=1.0
+)
+"""Threads that make the text of lists, or what it consists of, for callers in turn."""
 _FOR_MIDDLE_TEXTS: Final = FairThread(
     most=sys.maxsize, most_of_one=sys.maxsize, name="middle-texts"
 )
@@ -40,13 +44,13 @@ _FOR_LARGE_TEXTS: Final = FairThread(
 )
 
 
-async def computed(size_bytes: int, work: Callable[[], Result], *, workspace: str = "") -> Result:
+async def computed(size_bytes: int, work: Callable[[], Result], *, workspace: str) -> Result:
     """Return what ``work`` returns, computed here if the text is short, else in a thread.
 
     Args:
         size_bytes: Length of the text that decides how long it takes.
         work: Touches nothing that the event loop changes meanwhile.
-        workspace: Whose text it is, where that is known; workspaces take turns.
+        workspace: Whose text it is, or who has sent it; workspaces take turns.
     """
     if size_bytes <= SHORT_BYTES:
         return work()
@@ -72,16 +76,20 @@ async def in_turn_of(sender: str, size_bytes: int, work: Callable[[], Result]) -
     return await thread.run(sender, work)
 
 
-async def in_thread(work: Callable[[], Result], *, workspace: str = "") -> Result:
+async def in_thread(work: Callable[[], Result], *, workspace: str) -> Result:
     """Return what ``work`` returns; it takes a tenth of a second or so, and workspaces take turns.
 
-    ``workspace`` is whose work it is, where that is known.
+    ``workspace`` is whose work it is, or who has asked for it. It is empty for what is the same for
+    all, and done once.
     """
     return await _FOR_TEXTS.run(workspace, work)
 
 
-async def joined(*parts: bytes | memoryview) -> bytes:
-    """Join parts of a text; large ones in a thread, where the copy needs no interpreter lock."""
+async def joined(*parts: bytes | memoryview, workspace: str) -> bytes:
+    """Join parts of a text; large ones in a thread, where the copy needs no interpreter lock.
+
+    ``workspace`` is whose text it is, or who has asked for it.
+    """
     if sum(map(len, parts)) <= _JOINED_BYTES:
         return b"".join(parts)
-    return await in_thread(lambda: b"".join(parts))
+    return await in_thread(lambda: b"".join(parts), workspace=workspace)

@@ -1,7 +1,8 @@
 """Work that few do at a time: the senders that wait for it get their turns in a fair order.
 
 Used by `runtime/activation`, `runtime/definitions/trigger_room.py`, `runtime/dispatch`,
-`runtime/histories/cache.py`, `runtime/searches.py` and `serve/routes/console`.
+`runtime/histories/cache.py`, `runtime/searches.py`, `runtime/triggers/registry.py` and
+`serve/routes/console`.
 """
 
 import asyncio

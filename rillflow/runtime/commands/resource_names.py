@@ -190,7 +190,8 @@ async def find_resource(
         resources = None if kept is None else kept.get(found.version or "")
         if resources is None:
             text = await stored_text(catalogue, found.version or "")
-            resources = (await computed(len(text), lambda: parse_stored(text))).resources or ()
+            read = await computed(len(text), lambda: parse_stored(text), workspace=found.business)
+            resources = read.resources or ()
             if kept is not None:
                 kept.put(found.version or "", resources, read_bytes(text), found.business)
     except (RequestError, DefinitionError, ValueError) as error:

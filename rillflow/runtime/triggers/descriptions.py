@@ -3,12 +3,13 @@
 Used by `runtime/triggers/registry.py`.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import FOR_LISTS
 from rillflow.jsontypes import encode_json
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.triggers.progress import decode_progress
@@ -40,9 +41,20 @@ def described(row: TriggerRow, now_ms: int) -> dict[str, Any]:
     }
 
 
-async def all_described(rows: Sequence[TriggerRow], now_ms: int) -> list[dict[str, Any]]:
-    """Describe triggers in a thread: the next time of a rare one takes a millisecond."""
-    return await in_thread(lambda: [described(row, now_ms) for row in rows])
+async def all_described(
+    rows: Sequence[TriggerRow], now_ms: int, sender: str
+) -> tuple[list[dict[str, Any]], float]:
+    """Describe triggers in a thread: the next time of a rare one takes a millisecond.
+
+    Returns:
+        Their descriptions, and how long that took in seconds of processor time.
+    """
+
+    def describe() -> tuple[list[dict[str, Any]], float]:
+        begun_s = time.thread_time()
+        return [described(row, now_ms) for row in rows], time.thread_time() - begun_s
+
+    return await FOR_LISTS.run(sender, describe)
 
 
 def add_bodies(text: bytearray, found: Sequence[tuple[TriggerRow, str]]) -> None:

@@ -3,20 +3,21 @@
 Used by `runtime/stack.py`.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import FOR_LISTS
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.access import Holder
 from rillflow.ports.triggers import TriggerRow, Triggers
+from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
@@ -50,8 +51,12 @@ READ_TOGETHER: Final = 20
 """Rows read at a time for a list, of up to 16 KiB each besides their contexts."""
 PAGE_CHARACTERS: Final = 100_000
 """A page of a list has no further trigger after so much of specifications."""
+LONGEST_PAGE_S: Final = 0.05
+"""A page has no further rows after so much processor time: rare times are found slowly."""
 PAGES_AT_ONCE: Final = 4
-"""How many pages have rows read at a time."""
+"""How many pages have rows read at a time; one sender has one fewer of them."""
+LISTS_AT_ONCE: Final = 2
+"""How many lists with contexts are made at a time; one sender has one of them."""
 BODIES_AT_ONCE: Final = 50
 """Triggers whose contexts are read together: 13 MB at most."""
 
@@ -69,20 +74,28 @@ def everything(business: str) -> bool:
 class TriggerRegistry:
     """The triggers of a stack."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a stack
         self,
         store: Triggers,
         submissions: CheckingSubmitter,
         clock: Clock,
         room: TriggerRoom | None = None,
         checks: Mapping[str, Check] | None = None,
+        *,
+        sender: Callable[[], str] = str,
     ) -> None:
-        """Use the parts of a stack; ``checks`` are those of the types that packages add."""
+        """Use the parts of a stack.
+
+        ``checks`` are those of the types that packages add. ``sender`` tells for whom the present
+        task lists triggers: senders take turns.
+        """
         self._store = store
         self._checks = checks or {}
         self._room = room or TriggerRoom(store)
-        self._listing = asyncio.Lock()
-        self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
+        self._sender = sender
+        never = "never refused"
+        self._listing = SenderTurns(most=sys.maxsize, at_once=LISTS_AT_ONCE, refusal=never)
+        self._reading = SenderTurns(most=sys.maxsize, at_once=PAGES_AT_ONCE, refusal=never)
         self._submissions = submissions
         self._backfills = Backfills(submissions)
         self._clock = clock
@@ -128,8 +141,8 @@ class TriggerRegistry:
         )
         async with self._room.taken(business, [(row, text)]):
             stored = await self._store.put_trigger(row, text, replace=replace)
-        if stored is None:
-            raise _taken(trigger_id)
+            if stored is None:
+                raise _taken(trigger_id)  # so it takes no room
         return stored
 
     async def add_described(
@@ -228,61 +241,89 @@ class TriggerRegistry:
         return described(row, self._clock.now_ms()) | {"context": _context(context)}
 
     async def page(
-        self, sees: Sees = everything, *, owner: str | None, after: str, limit: int
+        self,
+        workspaces: Collection[str] = (),
+        *,
+        owner: str | None,
+        after: str,
+        limit: int,
     ) -> tuple[list[dict[str, Any]], str]:
         """Return triggers by id, without their contexts, beginning after one.
 
         The second value is the id after which the next page begins, empty at the end. A page has
-        fewer than ``limit`` triggers if those have long specifications.
+        fewer than ``limit`` triggers if those have long specifications, or rare times.
+
+        Args:
+            workspaces: Those whose triggers are listed; none are all.
+            owner: The alias that declares them; None for any.
+            after: The id after which the page begins.
+            limit: How many it has at most.
         """
-        now_ms = self._clock.now_ms()
-        found: list[TriggerRow] = []
-        characters = 0
+        now_ms, sender = self._clock.now_ms(), self._sender()
+        found: list[dict[str, Any]] = []
+        characters, spent_s = 0, 0.0
         while True:
-            async with self._reading:
+            async with self._reading.turn(sender):
                 rows = await self._store.list_triggers(
-                    owner=owner, after=after, limit=READ_TOGETHER
+                    owner=owner, workspaces=workspaces, after=after, limit=READ_TOGETHER
                 )
-            for row in rows:
-                if not _is_seen(row, sees):
-                    continue
-                if len(found) == limit or characters > PAGE_CHARACTERS:
-                    return await all_described(found, now_ms), found[-1].id
-                found.append(row)
+            fitting: list[TriggerRow] = []
+            for row in rows[: limit - len(found)]:
+                if characters > PAGE_CHARACTERS:
+                    break
+                fitting.append(row)
                 characters += len(row.spec) + len(row.progress)
+            shown, took_s = await all_described(fitting, now_ms, sender)
+            found += shown
+            spent_s += took_s
+            if len(fitting) < len(rows):
+                return found, found[-1]["id"]
             if len(rows) < READ_TOGETHER:
-                return await all_described(found, now_ms), ""
+                return found, ""
             after = rows[-1].id
+            if spent_s > LONGEST_PAGE_S:
+                return found, after
 
     async def bodies(
-        self, kind: str, sees: Sees = everything, *, take_room: Callable[[int], None]
+        self,
+        kind: str,
+        workspaces: Collection[str] = (),
+        *,
+        take_room: Callable[[int], None],
     ) -> bytes:
         """Return all triggers of a kind by id, as they were added in Rill Flow's form.
 
-        One such text is made at a time; contexts are copied as they are stored.
+        A sender has one such text made at a time; contexts are copied as they are stored.
 
         Args:
             kind: The type of the triggers.
-            sees: What whoever asks may see.
+            workspaces: Those whose triggers are listed; none are all.
             take_room: Called with the bytes of all triggers before they are read; raises if there
                 is no room for them.
 
         Returns:
             A JSON object, as text.
         """
-        async with self._listing:
-            take_room((await self._store.trigger_use()).bytes)
+        sender = self._sender()
+        async with self._listing.turn(sender):
+            take_room(await self._bytes_of(workspaces))
             text, after = bytearray(b"{"), ""
             while rows := await self._store.list_triggers(
-                kind=kind, after=after, limit=BODIES_AT_ONCE
+                kind=kind, workspaces=workspaces, after=after, limit=BODIES_AT_ONCE
             ):
                 after = rows[-1].id
-                seen = [row.id for row in rows if _is_seen(row, sees)]
-                stored = await self._store.triggers_now(seen)
-                found = [stored[each] for each in seen if each in stored]
-                await in_thread(partial(add_bodies, text, found))
+                stored = await self._store.triggers_now([row.id for row in rows])
+                found = [stored[row.id] for row in rows if row.id in stored]
+                await FOR_LISTS.run(sender, partial(add_bodies, text, found))
             text += b"}"
-            return await in_thread(lambda: bytes(text))
+            return await FOR_LISTS.run(sender, lambda: bytes(text))
+
+    async def _bytes_of(self, workspaces: Collection[str]) -> int:
+        """Return what the triggers of a workspace take; of several, what all together take."""
+        if len(workspaces) != 1:
+            return (await self._store.trigger_use()).bytes
+        [workspace] = workspaces
+        return (await self._store.trigger_use(workspace)).bytes_of_one
 
     async def fire(
         self,

@@ -3,7 +3,7 @@
 Used by `stores/memory/store.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -100,13 +100,20 @@ class MemoryTriggers(MemoryLifecycle):
         return {each: stored for each, stored in found if stored is not None}
 
     async def list_triggers(
-        self, *, kind: str | None = None, owner: str | None = None, after: str = "", limit: int
+        self,
+        *,
+        kind: str | None = None,
+        owner: str | None = None,
+        workspaces: Collection[str] = (),
+        after: str = "",
+        limit: int,
     ) -> list[TriggerRow]:
         """List triggers by id, beginning after one."""
         found = [
             row
             for row, _ in self._all()
             if kind in {None, row.type} and owner in {None, row.owner} and row.id > after
+            if not workspaces or row.descriptor_id.partition(":")[0] in workspaces
         ]
         return sorted(found, key=lambda row: row.id)[:limit]
 

@@ -7,7 +7,7 @@ in the order of their commits.
 Used by `stores/postgres/tables/triggers.py` and `stores/sqlite/tables/triggers.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from rillflow.ports.triggers import TriggerRow
@@ -46,6 +46,9 @@ CHANGED: Final = f"SELECT {COLUMNS} FROM triggers WHERE revision > ? ORDER BY re
 ONE: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE id = ? AND NOT is_removed"  # noqa: S608 - names of fields
 DECLARED: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE owner = ? AND NOT is_removed"  # noqa: S608 - names of fields
 
+_IS_OF: Final = "substr(descriptor_id, 1, length(CAST(? AS text))) = CAST(? AS text)"
+"""Whether a trigger starts what is in a workspace; its values are ``business:``, twice."""
+
 
 def may_put(stored: TriggerRow | None, trigger: TriggerRow, *, replace: bool) -> bool:
     """Tell whether a trigger may be stored where there is one of its id, or none."""
@@ -81,8 +84,7 @@ def use_statement(bytes_of_row: str) -> str:
 SELECT count(*), coalesce(sum(size), 0), coalesce(sum(own), 0), coalesce(sum(own * size), 0)
 FROM (
     SELECT {bytes_of_row} AS size,
-        CASE WHEN substr(descriptor_id, 1, length(CAST(? AS text))) = CAST(? AS text)
-        THEN 1 ELSE 0 END AS own
+        CASE WHEN {_IS_OF} THEN 1 ELSE 0 END AS own
     FROM triggers WHERE NOT is_removed AND (owner = '' OR owner <> ?)
 ) AS used
 """  # noqa: S608 - names of columns
@@ -94,7 +96,7 @@ def use_values(workspace: str, besides: str) -> tuple[str, str, str]:
 
 
 def list_statement(
-    kind: str | None, owner: str | None, after: str, limit: int
+    kind: str | None, owner: str | None, workspaces: Collection[str], after: str, limit: int
 ) -> tuple[str, tuple[Any, ...]]:
     """Return the statement that lists triggers, and its values."""
     conditions, values = ["NOT is_removed", "id > ?"], [after]
@@ -102,6 +104,9 @@ def list_statement(
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
+    if workspaces:
+        conditions.append(f"({' OR '.join([_IS_OF] * len(workspaces))})")
+        values += [f"{each}:" for each in workspaces for _ in range(2)]
     found = " AND ".join(conditions)
     statement = f"SELECT {COLUMNS} FROM triggers WHERE {found} ORDER BY id LIMIT ?"  # noqa: S608 - own text
     return statement, (*values, limit)

@@ -20,7 +20,13 @@ from rillflow.errors import (
     UnknownDescriptorError,
 )
 from rillflow.gateways.outbound.threads import computed
-from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at_ms
+from rillflow.ids import (
+    DescriptorId,
+    is_execution_id,
+    service_of,
+    submitted_at_ms,
+    workspace_of,
+)
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
@@ -80,7 +86,8 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
             raise RequestError(f"descriptor is null: {id}") from error
         alias = found.alias or await _alias_of(stack, found)
-        return await data_response(encode_json({**graph, "alias": alias}))
+        text = encode_json({**graph, "alias": alias})
+        return await data_response(text, workspace=found.business)
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
     async def get_descriptor_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
@@ -167,7 +174,9 @@ def _add_executions(routes: APIRouter, stack: Stack) -> None:
     async def get_execution(id: str) -> Response:  # noqa: A002 - the parameter's name
         """Show an execution."""
         body = await stack.query(id, "execution") if is_execution_id(id) else None
-        return await data_response(*await _with_trace(stack, body or UNKNOWN_EXECUTION))
+        workspace = workspace_of(id)
+        parts = await _with_trace(stack, body or UNKNOWN_EXECUTION, workspace)
+        return await data_response(*parts, workspace=workspace)
 
 
 async def _one(stack: Stack, execution_id: str) -> dict[str, Any]:
@@ -221,7 +230,7 @@ class _Traced(msgspec.Struct):
 _traced_decoder = msgspec.json.Decoder(_Traced)
 
 
-async def _with_trace(stack: Stack, body: bytes) -> tuple[memoryview, bytes]:
+async def _with_trace(stack: Stack, body: bytes, workspace: str) -> tuple[memoryview, bytes]:
     """Add the address of the execution's trace, empty if no traces are kept.
 
     Returns:
@@ -230,7 +239,9 @@ async def _with_trace(stack: Stack, body: bytes) -> tuple[memoryview, bytes]:
     The field is always present: the console calls ``startsWith`` on it.
     """
     host = stack.settings.trace_query_host
-    trace_id = await computed(len(body), lambda: _trace_id(body)) if host else ""
+    trace_id = ""
+    if host:
+        trace_id = await computed(len(body), lambda: _trace_id(body), workspace=workspace)
     address = f"{host.rstrip('/')}/trace/{trace_id}" if host else ""
     return memoryview(body)[:-1], b',"trace_url":%b}' % encode_json(address)
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RequestError
-from rillflow.gateways.outbound.threads import in_thread, joined
+from rillflow.gateways.outbound.threads import FOR_LISTS, joined
 from rillflow.jsontypes import encode_json
 from rillflow.ports.storage.templates import TemplateChange, TemplateFilter
 from rillflow.runtime.aio.sender_turns import SenderTurns
@@ -132,10 +132,12 @@ class TemplateLists:
             texts = bytearray()
             async for entries in self._portions(page):
                 encode = partial(_encoded, entries, shown_as)
-                text = encode() if len(entries) <= SHORT_ANSWER else await in_thread(encode)
+                is_short = len(entries) <= SHORT_ANSWER
+                text = encode() if is_short else await FOR_LISTS.run(sender, encode)
                 self._stack.take_room(len(texts) + len(text))
                 texts += b"," + text if texts and text else text
-            return raw_response(await joined(b'{"data":[', bytes(texts), b"]}"))
+            text = await joined(b'{"data":[', bytes(texts), b"]}", workspace=sender)
+            return raw_response(text)
 
     async def _portions(self, page: Wanted) -> AsyncIterator[list[Entry]]:
         metas = _metas(page)

@@ -93,7 +93,7 @@ class CalledFlows:
             if now_s - turn_s > TURN_S:
                 await asyncio.sleep(0)
                 turn_s = time.monotonic()
-            calls = await self._of(row.version)
+            calls = await self._of(row)
             here = Place(*row.name)
             taken = begin.taken if here == begin._replace(taken=0) else 0
             added = list(islice(_facts(row, calls, wanted), taken, taken + left + 1))
@@ -114,22 +114,22 @@ class CalledFlows:
                 yield row
             following = rows[READ_AT_ONCE].name if len(rows) > READ_AT_ONCE else None
 
-    async def _of(self, version: str) -> Calls:
-        found = self._known.get(version)
+    async def _of(self, row: AliasRow) -> Calls:
+        found = self._known.get(row.version)
         if found is None:
-            found = await self._read(version)
+            found = await self._read(row.business, row.version)
             if _memory_of(found) <= self._known.maxsize:
-                self._known[version] = found
+                self._known[row.version] = found
         return found
 
-    async def _read(self, version: str) -> Calls:
+    async def _read(self, business: str, version: str) -> Calls:
         text = await stored_text(self._stack.store, version)
         if _FLOW not in text:
             return {}
         try:
             read = await self._stack.definition(version)
             return await FOR_AUTHORS.run(
-                lambda: _calls(Plan(read, version).level), sender="", text_bytes=len(text)
+                lambda: _calls(Plan(read, version).level), sender=business, text_bytes=len(text)
             )
         except DefinitionError:
             return {}  # of an earlier release: it cannot be run either

@@ -20,7 +20,7 @@ from rillflow.definition.checks.search_keys import key_names
 from rillflow.definition.language_schema import language_schema
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import FOR_LISTS
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.storage.aliases import AliasName, AliasRow, ListedVersion
@@ -71,7 +71,9 @@ def _add_listings(routes: APIRouter, stack: Stack) -> None:
         listed, shown = await _with_rules(stack, rows[:most])
         following = ":".join(rows[shown].name) if len(rows) > shown else None
         page = {"workspaces": listed, "next": following}
-        return raw_response(await in_thread(lambda: encode_json(page)))
+        return raw_response(
+            await FOR_LISTS.run(sender_of(request.scope), lambda: encode_json(page))
+        )
 
     @routes.get("/versions.json", responses={200: {"description": "Versions, newest first."}})
     async def versions(flow: str, cursor: str = "", limit: Whole = MOST_ROWS) -> Response:

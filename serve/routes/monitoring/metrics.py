@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RillflowError
-from rillflow.gateways.outbound.threads import in_thread
+from rillflow.gateways.outbound.threads import FOR_LISTS
 from rillflow.ids import workspace_of
 from rillflow.runtime.definitions.catalogue import SingleFlight
 from rillflow.runtime.stack import Stack
 from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.states import MetricState, ProcessState
-from serve.limits.callers import caller_of
+from serve.limits.callers import caller_of, sender_of
 from serve.schemas.answers import MetricNames
 from serve.schemas.documentation import ERRORS, answer
 from serve.schemas.exchange import json_response
@@ -53,21 +53,24 @@ def router(stack: Stack, meters: Meters) -> APIRouter:
     async def all_metrics(request: Request) -> Response:
         """Show the metrics of all processes as Prometheus text."""
         found, sees = await states(), _sees(request)
-        return _text_response(await in_thread(lambda: metrics_text(found, sees)))
+        text = await FOR_LISTS.run(sender_of(request.scope), lambda: metrics_text(found, sees))
+        return _text_response(text)
 
     @routes.get("/actuator/prometheus", response_class=Response)
     async def rill_flow_metrics(request: Request) -> Response:
         """Show the metrics under the names of Rill Flow, for dashboards that were made for it."""
         found, is_open = await states(), stack.settings.switch("ENABLE_OPEN_PROMETHEUS")
-        sees = _sees(request)
-        return _text_response(await in_thread(lambda: rill_flow_text(found, sees, is_open=is_open)))
+        sees, sender = _sees(request), sender_of(request.scope)
+        return _text_response(
+            await FOR_LISTS.run(sender, lambda: rill_flow_text(found, sees, is_open=is_open))
+        )
 
     @routes.get("/actuator/metrics", responses=answer(MetricNames))
     async def rill_flow_metric_names(request: Request) -> Response:
         """List the names of the metrics that `/actuator/prometheus` shows."""
         found, is_open = await states(), stack.settings.switch("ENABLE_OPEN_PROMETHEUS")
-        sees = _sees(request)
-        names = await in_thread(lambda: rill_flow_names(found, sees, is_open=is_open))
+        sees, sender = _sees(request), sender_of(request.scope)
+        names = await FOR_LISTS.run(sender, lambda: rill_flow_names(found, sees, is_open=is_open))
         return json_response({"names": names})
 
     return routes

@@ -19,7 +19,7 @@ from starlette.types import Scope
 from rillflow.errors import ForeignRequestError, RequestError
 from rillflow.gateways.outbound.threads import joined
 from rillflow.gateways.secrets.store import Secrets
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.triggers.webhooks.data import refuse_media_type
@@ -212,4 +212,4 @@ def _paused() -> Response:
 
 async def _told(execution_id: ExecutionId, shown: bytes) -> Response:
     head = b'{"execution_id":%b,"ret":' % encode_json(execution_id)
-    return raw_response(await joined(head, shown, b"}"))
+    return raw_response(await joined(head, shown, b"}", workspace=workspace_of(execution_id)))

@@ -3,7 +3,7 @@
 Used by `stores/postgres/store.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import asyncpg
@@ -110,10 +110,16 @@ class PostgresTriggers:
         return {row.id: (row, context) for row, context in found}
 
     async def list_triggers(
-        self, *, kind: str | None = None, owner: str | None = None, after: str = "", limit: int
+        self,
+        *,
+        kind: str | None = None,
+        owner: str | None = None,
+        workspaces: Collection[str] = (),
+        after: str = "",
+        limit: int,
     ) -> list[TriggerRow]:
         """List triggers by id, beginning after one."""
-        statement, values = list_statement(kind, owner, after, limit)
+        statement, values = list_statement(kind, owner, workspaces, after, limit)
         return [trigger_row(row) for row in await self._database.rows(numbered(statement), *values)]
 
     async def newest_trigger_revision(self) -> int:

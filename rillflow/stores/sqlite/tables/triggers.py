@@ -4,7 +4,7 @@ Used by `stores/sqlite/store.py`.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -120,10 +120,16 @@ class SqliteTriggers:
         return {row.id: (row, context) for row, context in found}
 
     async def list_triggers(
-        self, *, kind: str | None = None, owner: str | None = None, after: str = "", limit: int
+        self,
+        *,
+        kind: str | None = None,
+        owner: str | None = None,
+        workspaces: Collection[str] = (),
+        after: str = "",
+        limit: int,
     ) -> list[TriggerRow]:
         """List triggers by id, beginning after one."""
-        statement, values = list_statement(kind, owner, after, limit)
+        statement, values = list_statement(kind, owner, workspaces, after, limit)
         rows = await self._database.scan(
             lambda connection: connection.execute(statement, values).fetchall()
         )
