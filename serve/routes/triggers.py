@@ -108,7 +108,7 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
         if type not in RILL_FLOW_TYPES:
             message = f"do not support type: {type}"
             return json_response({"code": -1, "message": message})
-        found = await stack.triggers.bodies(
+        found = await stack.triggers.lists.bodies(
             type, caller_of(request.scope).workspaces, take_room=stack.take_room
         )
         sender = sender_of(request.scope)
@@ -126,7 +126,7 @@ def _add_reads(routes: APIRouter, stack: Stack) -> None:
         A page has fewer than `limit` where their settings are long, or their times rare.
         """
         size = min(max(limit, 1), MOST_LISTED)
-        found, following = await stack.triggers.page(
+        found, following = await stack.triggers.lists.page(
             caller_of(request.scope).workspaces,
             owner=declared_by or None,
             after=after,

@@ -405,7 +405,7 @@ async def _all_listed(api: Api) -> int:
     """List all triggers, in as many pages as that takes; return how many there are."""
     number, after = 0, ""
     while True:
-        page, after = await api.stack.triggers.page(owner=None, after=after, limit=500)
+        page, after = await api.stack.triggers.lists.page(owner=None, after=after, limit=500)
         number += len(page)
         if not after:
             return number
@@ -452,6 +452,6 @@ async def test_the_list_of_all_triggers_takes_its_room_before_it_reads_them() ->
             raise UnreadAnswersError("too many answers are not read")
 
         with pytest.raises(UnreadAnswersError):
-            await api.stack.triggers.bodies("cron", take_room=refuse)
+            await api.stack.triggers.lists.bodies("cron", take_room=refuse)
         ids = sum(len(str(number)) for number in range(1, 61))
         assert asked == [60 * row.bytes_with(context) + ids]

@@ -3,15 +3,17 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Collection
-from typing import Any
 
 import pytest
 
 from rillflow.gateways.outbound.threads import FOR_LISTS
 from rillflow.ports.triggers import TriggerRow
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.triggers import registry
-from rillflow.runtime.triggers.registry import PAGES_AT_ONCE, READ_TOGETHER, TriggerRegistry
+from rillflow.runtime.triggers.trigger_lists import (
+    PAGES_AT_ONCE,
+    READ_TOGETHER,
+    TriggerLists,
+)
 from rillflow.stores.memory.store import MemoryStore
 
 LONG_S = 60
@@ -55,24 +57,24 @@ class HeldStore(MemoryStore):
 
 
 class Scene:
-    """A registry whose present sender is told."""
+    """Lists whose present sender is told."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        submissions: Any = None
+    def __init__(self, store: MemoryStore, longest_page_s: float = LONG_S) -> None:
         self.sender = "many"
-        clock = SystemClock()
-        self.registry = TriggerRegistry(store, submissions, clock, sender=lambda: self.sender)
+        self.lists = TriggerLists(
+            store, SystemClock(), lambda: self.sender, longest_page_s=longest_page_s
+        )
 
     async def page(self, sender: str, after: str = "") -> tuple[list[str], str]:
         """Return the ids of a page of a sender's own workspace."""
         self.sender = sender
-        found, following = await self.registry.page([sender], owner=None, after=after, limit=500)
+        found, following = await self.lists.page([sender], owner=None, after=after, limit=500)
         return [each["id"] for each in found], following
 
     async def bodies(self, sender: str) -> bytes:
         """Return all triggers of a sender's own workspace."""
         self.sender = sender
-        return await self.registry.bodies("cron", [sender], take_room=lambda _: None)
+        return await self.lists.bodies("cron", [sender], take_room=lambda _: None)
 
 
 @pytest.fixture
@@ -96,14 +98,11 @@ async def test_a_list_of_some_workspaces_reads_no_rows_of_others(store: HeldStor
     assert store.rows == 4
 
 
-async def test_a_page_ends_where_its_rows_take_long(
-    store: HeldStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_ends_where_its_rows_take_long(store: HeldStore) -> None:
     await store.add("many", 2 * READ_TOGETHER + 5)
-    scene = Scene(store)
-    whole, _ = await scene.page("many")
+    whole, _ = await Scene(store).page("many")
     assert len(whole) == 2 * READ_TOGETHER + 5
-    monkeypatch.setattr(registry, "LONGEST_PAGE_S", -1.0)
+    scene = Scene(store, longest_page_s=-1.0)
     pages, after = list[list[str]](), ""
     while not pages or after:
         page, after = await scene.page("many", after)
@@ -117,7 +116,7 @@ async def test_pages_have_as_many_as_are_asked_for(store: HeldStore, limit: int)
     await store.add("many", 45)
     scene, found, after = Scene(store), list[str](), ""
     while True:
-        page, after = await scene.registry.page(owner=None, after=after, limit=limit)
+        page, after = await scene.lists.page(owner=None, after=after, limit=limit)
         found += [each["id"] for each in page]
         if not after:
             break

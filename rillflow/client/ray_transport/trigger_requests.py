@@ -53,7 +53,9 @@ async def manage(
 
 async def _page(triggers: TriggerRegistry, query: dict[str, str]) -> JsonObject:
     limit = int(query.get("limit", PAGE))
-    found, following = await triggers.page(owner=None, after=query.get("after", ""), limit=limit)
+    found, following = await triggers.lists.page(
+        owner=None, after=query.get("after", ""), limit=limit
+    )
     return {"triggers": [*found], **({"next": following} if following else {})}
 
 

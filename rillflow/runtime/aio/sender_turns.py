@@ -1,7 +1,7 @@
 """Work that few do at a time: the senders that wait for it get their turns in a fair order.
 
 Used by `runtime/activation`, `runtime/definitions/trigger_room.py`, `runtime/dispatch`,
-`runtime/histories/cache.py`, `runtime/searches.py`, `runtime/triggers/registry.py` and
+`runtime/histories/cache.py`, `runtime/searches.py`, `runtime/triggers/trigger_lists.py` and
 `serve/routes/console`.
 """
 

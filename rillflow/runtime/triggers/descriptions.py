@@ -1,6 +1,6 @@
 """Triggers as they are shown: in Rillflow's form, and in Rill Flow's (spec 7.1).
 
-Used by `runtime/triggers/registry.py`.
+Used by `runtime/triggers/registry.py` and `runtime/triggers/trigger_lists.py`.
 """
 
 import time

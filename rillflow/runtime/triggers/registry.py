@@ -1,29 +1,26 @@
-"""Adding, changing and listing triggers, within limits; firing one by hand, and for past times.
+"""Adding and changing triggers, within limits; firing one by hand, and for past times.
 
 Used by `runtime/stack.py`.
 """
 
-import sys
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from rillflow.errors import CronError, RequestError
-from rillflow.gateways.outbound.threads import FOR_LISTS
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.access import Holder
 from rillflow.ports.triggers import TriggerRow, Triggers
-from rillflow.runtime.aio.sender_turns import SenderTurns
 from rillflow.runtime.definitions.trigger_groups import RESTRICTED
 from rillflow.runtime.definitions.trigger_room import TriggerRoom
 from rillflow.runtime.submission.intake import bounded_key
 from rillflow.runtime.triggers.backfills import Backfills
-from rillflow.runtime.triggers.descriptions import add_bodies, all_described, described
+from rillflow.runtime.triggers.descriptions import described
 from rillflow.runtime.triggers.submission_options import CheckingSubmitter, options_of
+from rillflow.runtime.triggers.trigger_lists import TriggerLists
 from rillflow.settings import ResourceCheck
 from rillflow.triggers.origins import PREFIX
 from rillflow.triggers.spec import (
@@ -47,18 +44,6 @@ MOST_BODY_BYTES: Final = MOST_SETTINGS_BYTES
 """What a trigger may have besides its context, and its cron expression."""
 UNKNOWN_TRIGGER: Final = 30106
 FORBIDDEN: Final = 30108
-READ_TOGETHER: Final = 20
-"""Rows read at a time for a list, of up to 16 KiB each besides their contexts."""
-PAGE_CHARACTERS: Final = 100_000
-"""A page of a list has no further trigger after so much of specifications."""
-LONGEST_PAGE_S: Final = 0.05
-"""A page has no further rows after so much processor time: rare times are found slowly."""
-PAGES_AT_ONCE: Final = 4
-"""How many pages have rows read at a time; one sender has one fewer of them."""
-LISTS_AT_ONCE: Final = 2
-"""How many lists with contexts are made at a time; one sender has one of them."""
-BODIES_AT_ONCE: Final = 50
-"""Triggers whose contexts are read together: 13 MB at most."""
 
 
 Sees: TypeAlias = Callable[[str], bool]
@@ -92,10 +77,7 @@ class TriggerRegistry:
         self._store = store
         self._checks = checks or {}
         self._room = room or TriggerRoom(store)
-        self._sender = sender
-        never = "never refused"
-        self._listing = SenderTurns(most=sys.maxsize, at_once=LISTS_AT_ONCE, refusal=never)
-        self._reading = SenderTurns(most=sys.maxsize, at_once=PAGES_AT_ONCE, refusal=never)
+        self.lists = TriggerLists(store, clock, sender)
         self._submissions = submissions
         self._backfills = Backfills(submissions)
         self._clock = clock
@@ -239,91 +221,6 @@ class TriggerRegistry:
         """
         row, context = await self._known(trigger_id, sees)
         return described(row, self._clock.now_ms()) | {"context": _context(context)}
-
-    async def page(
-        self,
-        workspaces: Collection[str] = (),
-        *,
-        owner: str | None,
-        after: str,
-        limit: int,
-    ) -> tuple[list[dict[str, Any]], str]:
-        """Return triggers by id, without their contexts, beginning after one.
-
-        The second value is the id after which the next page begins, empty at the end. A page has
-        fewer than ``limit`` triggers if those have long specifications, or rare times.
-
-        Args:
-            workspaces: Those whose triggers are listed; none are all.
-            owner: The alias that declares them; None for any.
-            after: The id after which the page begins.
-            limit: How many it has at most.
-        """
-        now_ms, sender = self._clock.now_ms(), self._sender()
-        found: list[dict[str, Any]] = []
-        characters, spent_s = 0, 0.0
-        while True:
-            async with self._reading.turn(sender):
-                rows = await self._store.list_triggers(
-                    owner=owner, workspaces=workspaces, after=after, limit=READ_TOGETHER
-                )
-            fitting: list[TriggerRow] = []
-            for row in rows[: limit - len(found)]:
-                if characters > PAGE_CHARACTERS:
-                    break
-                fitting.append(row)
-                characters += len(row.spec) + len(row.progress)
-            shown, took_s = await all_described(fitting, now_ms, sender)
-            found += shown
-            spent_s += took_s
-            if len(fitting) < len(rows):
-                return found, found[-1]["id"]
-            if len(rows) < READ_TOGETHER:
-                return found, ""
-            after = rows[-1].id
-            if spent_s > LONGEST_PAGE_S:
-                return found, after
-
-    async def bodies(
-        self,
-        kind: str,
-        workspaces: Collection[str] = (),
-        *,
-        take_room: Callable[[int], None],
-    ) -> bytes:
-        """Return all triggers of a kind by id, as they were added in Rill Flow's form.
-
-        A sender has one such text made at a time; contexts are copied as they are stored.
-
-        Args:
-            kind: The type of the triggers.
-            workspaces: Those whose triggers are listed; none are all.
-            take_room: Called with the bytes of all triggers before they are read; raises if there
-                is no room for them.
-
-        Returns:
-            A JSON object, as text.
-        """
-        sender = self._sender()
-        async with self._listing.turn(sender):
-            take_room(await self._bytes_of(workspaces))
-            text, after = bytearray(b"{"), ""
-            while rows := await self._store.list_triggers(
-                kind=kind, workspaces=workspaces, after=after, limit=BODIES_AT_ONCE
-            ):
-                after = rows[-1].id
-                stored = await self._store.triggers_now([row.id for row in rows])
-                found = [stored[row.id] for row in rows if row.id in stored]
-                await FOR_LISTS.run(sender, partial(add_bodies, text, found))
-            text += b"}"
-            return await FOR_LISTS.run(sender, lambda: bytes(text))
-
-    async def _bytes_of(self, workspaces: Collection[str]) -> int:
-        """Return what the triggers of a workspace take; of several, what all together take."""
-        if len(workspaces) != 1:
-            return (await self._store.trigger_use()).bytes
-        [workspace] = workspaces
-        return (await self._store.trigger_use(workspace)).bytes_of_one
 
     async def fire(
         self,
