@@ -115,7 +115,11 @@ class Stack:
         )
         self._trigger_room = TriggerRoom(self.store, self.stored.admit)
         self._trigger_checks = installed_checks()
-        self.triggers = TriggerRegistry(
+
+    @cached_property
+    def triggers(self) -> TriggerRegistry:
+        """The triggers that callers add, change and list."""
+        return TriggerRegistry(
             self.store,
             self.submissions,
             self.clock,

@@ -86,8 +86,7 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
             raise RequestError(f"descriptor is null: {id}") from error
         alias = found.alias or await _alias_of(stack, found)
-        text = encode_json({**graph, "alias": alias})
-        return await data_response(text, workspace=found.business)
+        return await data_response(encode_json({**graph, "alias": alias}), workspace=found.business)
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
     async def get_descriptor_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
