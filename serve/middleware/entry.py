@@ -77,7 +77,7 @@ class RequestLines:
                 error = RequestError("the path holds a control character", http_status=400)
                 await respond_to(error)(scope, receive, send)
                 return
-            if scope["query_string"].count(b"&") >= MOST_FIELDS:
+            if scope.get("query_string", b"").count(b"&") >= MOST_FIELDS:
                 await respond_to(too_many_fields())(scope, receive, send)
                 return
             if path[:2] == "//" or (len(path) > 1 and path.endswith("/")):
