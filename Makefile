@@ -130,7 +130,7 @@ demo-ray: setup ## Run a workflow of Ray functions, a Serve deployment and artif
 # both want a processor. What they print comes when the others are through. What is marked as
 # long comes in `make test-long` instead. $(1) goes to both runs, $(2) to the table of cases.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-WITH_STACKS := --numprocesses=auto --maxprocesses=2 --dist=loadscope
+WITH_STACKS := --numprocesses=auto --maxprocesses=2 --dist=loadscope --no-loadscope-reorder
 WITHOUT_RAY := tests/spec tests/golden tests/unit tests/contract tests/api tests/simulation
 RUNS := .rillflow/tests
 define EVERY_TEST

@@ -91,6 +91,8 @@ APART: Final = frozenset(
     }
 )
 """Modules whose tests use none of the shared stacks, so that each may run in any process."""
+FIRST: Final = ("test_upgrade.py", "test_upgrade_of_commit.py")
+"""Modules that take minutes: begun last, they would run on while other processes have ended."""
 _LOGS: Final[list[Path]] = []
 _SHARED_STACKS: Final[list[OwnStack]] = []
 _FAILED: Final[dict[int, tuple[BaseException, str]]] = {}
@@ -120,7 +122,12 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make sure that no second process would start the shared stacks as well."""
+    """Have the longest modules begin first, then those that share stacks, then the others.
+
+    Raises:
+        pytest.UsageError: A second process would start the shared stacks as well.
+    """
+    items.sort(key=lambda item: (item.path.name not in FIRST, item.path.name in APART))
     for item in items:
         if item.path.name in APART and SHARED.intersection(_fixtures_of(item)):
             raise pytest.UsageError(f"{item.nodeid} uses a shared stack, but is in APART")
