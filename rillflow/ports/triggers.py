@@ -99,6 +99,15 @@ class Triggers(Protocol):
         """
         ...
 
+    async def remove_declared_triggers(self, *names: str, at_ms: int) -> None:
+        """Remove all triggers that definitions of a business, or of its feature, declare.
+
+        Args:
+            names: The business, and the feature if only its triggers are to be removed.
+            at_ms: When.
+        """
+        ...
+
     async def pause_trigger(self, trigger_id: str, *, is_paused: bool, at_ms: int) -> bool:
         """Pause or resume a trigger; times before the resumption are dealt with then.
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.limits.callers import sender_of, share_of, share_of_places
+from serve.limits.callers import caller_of, sender_of, share_of, share_of_places
 
 log = logging.getLogger("rillflow.api")
 
@@ -40,6 +40,18 @@ def sender_of_request() -> str:
     """Return in whose fair share the request counts that the present task answers."""
     scope = ANSWERED_REQUEST.get()
     return "" if scope is None else sender_of(scope)
+
+
+def reader_of_request() -> str:
+    """Return for whom the present task reads the store: the workspace of its caller's key.
+
+    A key for all workspaces, and an address without a key, are told apart by themselves.
+    """
+    scope = ANSWERED_REQUEST.get()
+    if scope is None:
+        return ""
+    workspaces = caller_of(scope).workspaces
+    return min(workspaces) if workspaces else sender_of(scope)
 
 
 class AnswerPool:

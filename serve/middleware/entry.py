@@ -54,7 +54,7 @@ from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
 from serve.middleware.heads import only_head
 from serve.route_table import BY_PATH, Access, folders_where, paths_where
-from serve.schemas.console_sessions import SESSION, ConsoleSessions, with_own_cookies
+from serve.schemas.console_sessions import SESSION, ConsoleSessions
 from serve.schemas.errors import ANSWERED_ERROR, respond_to
 from serve.schemas.exchange import HAD_SLASH, MOST_FIELDS, too_many_fields
 
@@ -179,8 +179,6 @@ FOLDERS_WITHOUT_KEY: Final = folders_where(lambda route: route.access is not Acc
 KEY_HEADER: Final = b"x-rillflow-api-key"
 BEARER: Final = b"bearer "
 LARGE_HEADERS: Final = 431
-MANY_COOKIES_BYTES: Final = 2_048
-"""Parsing cookies of this size takes a tenth of a millisecond; a program sends less."""
 POLICY_VIOLATION: Final = 1008
 
 CORS: Final = {
@@ -273,13 +271,10 @@ class ApiKeyGate:
 
     async def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        size_bytes = sum(map(len, chain.from_iterable(headers)))
-        if size_bytes > self._most_bytes:
+        if sum(map(len, chain.from_iterable(headers))) > self._most_bytes:
             raise RequestError(
                 f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
             )
-        if size_bytes > MANY_COOKIES_BYTES:
-            headers = scope["headers"] = with_own_cookies(headers)
         pool = self._anonymous
         if scope["path"].rpartition("/")[0] in FOLDERS_OF_WEBHOOKS:
             assign_pool(scope, pool)  # what may be in its headers is the webhook's to check

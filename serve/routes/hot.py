@@ -47,6 +47,7 @@ from serve.limits.large_answers import (
     LARGE_BYTES,
     AnswerPool,
     LargeAnswers,
+    reader_of_request,
     sender_of_request,
 )
 from serve.limits.unpacking import UnpackingTurns
@@ -99,6 +100,7 @@ class HotRoutes:
         self._cold = LargeAnswers(cold, self._answers)
         stack.take_room = self._answers.take
         stack.sender_of_request = sender_of_request
+        stack.store.take_turns(reader_of_request)
         self._stack = stack
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from rillflow.definition import parse_callback
 from rillflow.errors import ExecutionError, RequestError, RillflowError
 from rillflow.gateways.outbound.charsets import in_utf8
-from rillflow.gateways.outbound.threads import joined
+from rillflow.gateways.outbound.threads import computed, joined
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.plain_words import in_plain_words
 from rillflow.runtime.submission.intake import Options, checked_key
@@ -48,6 +48,8 @@ TRAVERSAL_FAILED: Final = 30603
 LONGEST_WAIT_S: Final = 600
 MOST_FIELDS: Final = 250
 """Fields of a query or of a form: they are parsed in the event loop, by several layers."""
+ENTRY_BYTES: Final = 100
+"""What a name, or a row of some, takes in a list, about."""
 TRUE_WORDS: Final = ("true", "on", "yes", "1")
 FALSE_WORDS: Final = ("false", "off", "no", "0")
 ISOLATIONS: Final = ("shared", "dedicated")
@@ -321,6 +323,17 @@ def json_response(value: object, status: int = 200) -> Response:
 def raw_response(body: bytes, status: int = 200) -> Response:
     """Answer with JSON text."""
     return JsonResponse(body, status)
+
+
+async def long_response(value: object, size_bytes: int, *, workspace: str) -> Response:
+    """Answer with a JSON value, which is made into text beside the event loop if it is long.
+
+    Args:
+        value: The value.
+        size_bytes: How long its text is, about.
+        workspace: Whose it is, or who has asked for it; workspaces take turns.
+    """
+    return raw_response(await computed(size_bytes, lambda: encode_json(value), workspace=workspace))
 
 
 async def ret_response(*parts: bytes | memoryview, workspace: str) -> Response:

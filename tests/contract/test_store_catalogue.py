@@ -2,6 +2,8 @@
 
 from rillflow.ports.storage.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
 from rillflow.ports.storage.store import Store, VersionRow
+from rillflow.stores.postgres.store import PostgresStore
+from rillflow.stores.sqlite.store import SqliteStore
 
 ADDRESS = ("shop", "order", "release")
 
@@ -208,6 +210,50 @@ async def test_unregistering_takes_one_name_off_its_listing_only(store: Store) -
     await store.unregister("shop", "order", "release")
     assert await store.aliases("shop", "order") == []
     assert await store.newest_version(*ADDRESS) == "a"
+
+
+async def test_a_name_is_listed_from_its_registration_on_until_it_is_taken_off(
+    store: Store,
+) -> None:
+    names = [("shop",), ("shop", "order"), ADDRESS]
+    assert [await store.is_listed(*each) for each in names] == [False, False, False]
+    await store.register("shop", "order")
+    assert [await store.is_listed(*each) for each in names] == [True, True, False]
+    await store.register(*ADDRESS)
+    await store.unregister("shop", "order")
+    assert [await store.is_listed(*each) for each in names] == [True, False, True]
+    assert not await store.is_listed("Shop")
+
+
+async def test_names_are_listed_whole_however_many_pages_they_take(
+    store: Store,
+) -> None:
+    if isinstance(store, SqliteStore | PostgresStore):
+        store.names_at_once = 2
+    names: list[str] = []
+    for name in ("b", "A", "ä", '"', "a"):
+        await store.register("shop", "order", name)
+        await store.register("shop", name)
+        await store.set_rule("ab", ("shop", name), "x", "default")
+        names = sorted([*names, name])
+        assert await store.aliases("shop", "order") == names
+        assert await store.features("shop") == sorted([*names, "order"])
+        assert await store.rule_scopes("ab", "shop") == names
+        await store.register(name)
+        assert await store.businesses() == sorted([*names, "shop"])
+
+
+async def test_of_a_version_the_first_registered_alias_that_lists_it_is_told(store: Store) -> None:
+    for alias, version in (("c", "v"), ("b", "v"), ("b", "w"), ("a", "w"), ("a", "x")):
+        await store.add_version("shop", "order", alias, version, version, at_ms=1, keep=2)
+    await store.add_version("shop", "refund", "a", "v", "v", at_ms=1)
+    await store.add_version("other", "order", "a", "v", "v", at_ms=1)
+    assert await store.alias_with_version("shop", "order", "v") == "b"
+    await store.unregister("shop", "order", "b")
+    assert await store.alias_with_version("shop", "order", "v") == "c"
+    assert await store.alias_with_version("shop", "order", "w") == "a"
+    await store.add_version("shop", "order", "a", "y", "y", at_ms=1, keep=2)
+    assert await store.alias_with_version("shop", "order", "w") is None
 
 
 async def test_rules_are_kept_by_scope_and_sorted_by_name(store: Store) -> None:

@@ -183,6 +183,36 @@ async def test_a_definition_has_the_triggers_that_it_declares(store: Store) -> N
     assert await store.list_triggers(limit=9) == []
 
 
+async def test_all_that_is_declared_within_a_business_or_a_feature_is_removed(
+    store: Store,
+) -> None:
+    owners = [
+        *("shop:order:release", "shop:order:beta", "shop:orders:release", "shop:refund:release"),
+        *("shopping:order:release", ""),
+    ]
+    for number, owner in enumerate(owners):
+        await put(store, f"t{number}", owner=owner)
+
+    async def left() -> list[str]:
+        return [each.id for each in await store.list_triggers(limit=9)]
+
+    await store.remove_declared_triggers("shop", "order", at_ms=2)
+    assert await left() == ["t2", "t3", "t4", "t5"]
+    await store.remove_declared_triggers("shop", at_ms=3)
+    assert await left() == ["t4", "t5"]
+    newest = await store.newest_trigger_revision()
+    await store.remove_declared_triggers("shop", at_ms=4)
+    assert await store.newest_trigger_revision() == newest
+    changed = await store.changed_triggers(len(owners), limit=9)
+    assert [(each.id, each.is_removed, each.spec) for each in changed] == [
+        (each, True, "{}") for each in ("t0", "t1", "t2", "t3")
+    ]
+    assert len({each.revision for each in changed}) == len(changed)
+    assert changed[-1].revision == newest
+    await put(store, "t0")
+    assert (await store.changed_triggers(newest, limit=9))[0].id == "t0"
+
+
 async def test_a_definition_takes_no_id_of_others(store: Store) -> None:
     await put(store, "taken")
     mine = [(row(name, owner="o"), CONTEXT) for name in ("free", "taken")]

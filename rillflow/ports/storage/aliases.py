@@ -79,3 +79,7 @@ class AliasListings(Protocol):
         are the time and the name of the last version of the page before.
         """
         ...
+
+    async def alias_with_version(self, business: str, feature: str, version: str) -> str | None:
+        """Return the first registered alias of a feature, by name, that lists a version."""
+        ...

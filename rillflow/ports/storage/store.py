@@ -5,7 +5,7 @@ Acknowledged means durable: a method that writes returns only once the write is 
 group what arrives while a commit is under way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
 
@@ -372,6 +372,12 @@ class Catalogue(Protocol):
         """Remove the lowest given name from its listing; nothing else is removed."""
         ...
 
+    async def is_listed(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> bool:
+        """Tell whether the lowest given name is registered."""
+        ...
+
     async def businesses(self) -> list[str]:
         """List registered businesses by name."""
         ...
@@ -437,6 +443,16 @@ class Store(
 
         Raises:
             StoreError: The store accepts no writes.
+        """
+        ...
+
+    def take_turns(self, reader: Callable[[], str]) -> None:
+        """Have reads of different readers take turns from now on.
+
+        Reads of what belongs to a workspace are told apart by that, others by the reader.
+
+        Args:
+            reader: Tells for whom the present task reads; empty is the stack itself.
         """
         ...
 

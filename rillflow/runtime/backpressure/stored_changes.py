@@ -105,7 +105,7 @@ class StoredChanges:
         await self.admit(business, size_bytes + NAME_BYTES)
         if await self._names.take(business, self.most_names):
             return
-        if not await self._is_listed(business, feature, alias):
+        if not await self._store.is_listed(business, feature, alias):
             raise RequestError(
                 f"a workspace may have {self.most_names} features and aliases; remove one first",
                 wire_code=RESTRICTED,
@@ -133,10 +133,3 @@ class StoredChanges:
     async def _rules_of(self, business: str) -> int:
         use = await self._store.catalogue_use(business)
         return use.bytes + RULE_BYTES * use.rules
-
-    async def _is_listed(self, business: str, feature: str | None, alias: str | None) -> bool:
-        if feature is None:
-            return business in await self._store.businesses()
-        if alias is None:
-            return feature in await self._store.features(business)
-        return alias in await self._store.aliases(business, feature)

@@ -10,7 +10,6 @@ from rillflow.definition.checks.declared_triggers import fields_of
 from rillflow.definition.model import DeclaredTrigger
 from rillflow.errors import CronError, DefinitionError, RequestError
 from rillflow.jsontypes import encode_json
-from rillflow.ports.storage.store import Store
 from rillflow.ports.triggers import TriggerRow, Triggers
 from rillflow.triggers.spec import encode_spec
 from rillflow.triggers.trigger_types import Check, read_trigger
@@ -37,14 +36,15 @@ async def declare_triggers(
 
 
 async def remove_declared(
-    store: Store, business: str, feature: str | None, alias: str | None, *, at_ms: int
+    store: Triggers, business: str, feature: str | None, alias: str | None, *, at_ms: int
 ) -> None:
     """Remove the triggers of an alias that is unlisted, or of all aliases in what is unlisted."""
-    features = [feature] if feature is not None else await store.features(business)
-    for each in features:
-        aliases = [alias] if alias is not None else await store.aliases(business, each)
-        for name in aliases:
-            await store.sync_triggers(f"{business}:{each}:{name}", [], at_ms=at_ms)
+    if feature is None:
+        await store.remove_declared_triggers(business, at_ms=at_ms)
+    elif alias is None:
+        await store.remove_declared_triggers(business, feature, at_ms=at_ms)
+    else:
+        await store.sync_triggers(f"{business}:{feature}:{alias}", [], at_ms=at_ms)
 
 
 def row_of(

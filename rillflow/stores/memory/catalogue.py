@@ -142,6 +142,13 @@ class MemoryCatalogue(MemoryLifecycle):
             ),
         )
 
+    async def alias_with_version(self, business: str, feature: str, version: str) -> str | None:
+        """Return the first registered alias of a feature, by name, that lists a version."""
+        for alias in await self.aliases(business, feature):
+            if version in self._versions.get((business, feature, alias), {}):
+                return alias
+        return None
+
     def _alias_rows(self) -> list[AliasRow]:
         rows = []
         for (business, feature, alias), versions in sorted(self._versions.items()):
@@ -173,6 +180,13 @@ class MemoryCatalogue(MemoryLifecycle):
         """Remove the lowest given name from its listing; nothing else is removed."""
         self._check_open()
         self._names.discard(name_rows(business, feature, alias)[-1])
+
+    async def is_listed(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> bool:
+        """Tell whether the lowest given name is registered."""
+        self._check_open()
+        return name_rows(business, feature, alias)[-1] in self._names
 
     async def businesses(self) -> list[str]:
         """List registered businesses by name."""

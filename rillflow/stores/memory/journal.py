@@ -68,6 +68,9 @@ class MemoryLifecycle:
         """Refuse when closed; otherwise memory accepts every write."""
         self._check_open()
 
+    def take_turns(self, reader: Callable[[], str]) -> None:
+        """Do nothing: reads wait for nobody."""
+
     async def connections(self) -> int | None:
         """Return None: nobody connects."""
         return None

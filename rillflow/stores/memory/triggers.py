@@ -62,6 +62,12 @@ class MemoryTriggers(MemoryLifecycle):
                 self._keep(row, context)
         return []
 
+    async def remove_declared_triggers(self, *names: str, at_ms: int) -> None:
+        """Remove all triggers that definitions of a business, or of its feature, declare."""
+        for row, _ in self._all():
+            if row.owner.startswith(f"{':'.join(names)}:"):
+                await self.remove_trigger(row.id, at_ms=at_ms)
+
     async def pause_trigger(self, trigger_id: str, *, is_paused: bool, at_ms: int) -> bool:
         """Pause or resume a trigger; False if there is none."""
         self._check_open()

@@ -1,9 +1,13 @@
 """The connections of one process to a PostgreSQL database: one writer and a pool.
 
+Workspaces take turns for the pool, and the listings of all together never have all of it. What
+every request needs before anything else (keys, sessions, idempotency keys, whether the store can be
+read) finds a connection that nothing else takes.
+
 Used by `stores/postgres`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -15,9 +19,15 @@ from rillflow.stores.postgres.pooler_check import refuse_shared_connections
 from rillflow.stores.postgres.schema import store_errors, upgrade
 from rillflow.stores.postgres.session_settings import POOL_SETTINGS
 from rillflow.stores.postgres.writer import PostgresWriter
+from rillflow.stores.reader_turns import ReaderTurns
 
 _POOL_SIZE = 5
-"""Three searches run at once (`runtime/searches.py`); the others are for whatever is not one."""
+_PLACES: Final = 4
+"""Connections of the pool that whatever is not prompt takes, and one reader one fewer of them."""
+_SCANS: Final = 3
+"""Those of them that listings, searches and counts take; two of one reader."""
+OWN: Final = ""
+"""The reader of what the stack reads for itself."""
 FEW_CONNECTIONS: Final = 2
 """What a process takes at most that is told to take few: one that writes, and one that reads."""
 _IDLE_S: Final = 10.0
@@ -64,6 +74,11 @@ class PostgresDatabase:
         self._idle_s = idle_s
         self._writer: PostgresWriter | None = None
         self._pool: asyncpg.Pool | None = None
+        places = 1 if few_connections else _PLACES
+        self._places = ReaderTurns(places, most_of_one=max(places - 1, 1))
+        self._scans = ReaderTurns(_SCANS, most_of_one=_SCANS - 1)
+        self.reader: Callable[[], str] = str
+        """Tells for whom the present task reads; empty is the stack itself."""
 
     async def open(self) -> None:
         """Create or upgrade the tables and connect; no effect when open.
@@ -114,12 +129,12 @@ class PostgresDatabase:
         Raises:
             StoreError: The database accepts no writes, or does not let the writer in.
         """
-        await self.execute("UPDATE rillflow_schema SET version = version")
+        await self._execute_promptly("UPDATE rillflow_schema SET version = version")
         if self._writer is not None:
             async with store_errors():
                 await self._writer.connect()
             if self._writer.is_full:
-                await self.execute(_TAKE_SPACE)
+                await self._execute_promptly(_TAKE_SPACE)
                 self._writer.is_full = False
 
     async def connections(self) -> int | None:
@@ -133,22 +148,43 @@ class PostgresDatabase:
         await self._writer.append(appends)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self, *, reader: str | None = None) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection with an open transaction; it commits at the end of the block.
+
+        Readers take turns; None is the one for whom the present task works.
 
         Raises:
             StoreError: Something in the block or the commit failed; nothing was written.
         """
-        async with self._connection() as connection, connection.transaction():
+        async with self._in_turn(reader) as connection, connection.transaction():
             yield connection
 
     async def execute(self, statement: str, *values: object) -> None:
         """Run one statement and commit it."""
-        async with self._connection() as connection:
+        async with self._in_turn() as connection:
             await connection.execute(statement, *values)
 
-    async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Read rows as tuples."""
+    async def _execute_promptly(self, statement: str) -> None:
+        async with self._connection() as connection:
+            await connection.execute(statement)
+
+    async def rows(
+        self, query: str, *values: object, reader: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Read rows as tuples; readers take turns."""
+        async with self._in_turn(reader) as connection:
+            return [tuple(row) for row in await connection.fetch(query, *values)]
+
+    async def scan(
+        self, query: str, *values: object, reader: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Read rows by a query that may take long; readers take turns."""
+        reader = self.reader() if reader is None else reader
+        async with self._scans.place(reader):
+            return await self.rows(query, *values, reader=reader)
+
+    async def rows_promptly(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read rows by key, for which no listing, and nothing else that is long, makes it wait."""
         async with self._connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
@@ -169,13 +205,19 @@ class PostgresDatabase:
                 raise
             return [tuple(row) for row in found]
 
-    async def column(self, query: str, *values: object) -> list[str]:
+    async def column(self, query: str, *values: object, reader: str | None = None) -> list[str]:
         """Read the first column."""
-        return [value for (value, *_) in await self.rows(query, *values)]
+        return [value for (value, *_) in await self.rows(query, *values, reader=reader)]
 
-    async def value(self, query: str, *values: object) -> str | None:
+    async def value(self, query: str, *values: object, reader: str | None = None) -> str | None:
         """Read the first column of the first row, None when there is none."""
-        return next(iter(await self.column(query, *values)), None)
+        return next(iter(await self.column(query, *values, reader=reader)), None)
+
+    @asynccontextmanager
+    async def _in_turn(self, reader: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+        reader = self.reader() if reader is None else reader
+        async with self._places.place(reader), self._connection() as connection:
+            yield connection
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:

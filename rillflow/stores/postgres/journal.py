@@ -4,13 +4,14 @@ Used by `stores/postgres/store.py`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import asyncpg
 from msgspec.structs import astuple
 
 from rillflow.errors import DamagedError, StoreError
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.storage.store import (
     DEATHS_KEPT_MS,
     Append,
@@ -21,7 +22,7 @@ from rillflow.ports.storage.store import (
 )
 from rillflow.stores.append_plan import are_small, total_of
 from rillflow.stores.large_values import CutAhead, ReadLimit, joined, references, slimmed_beside
-from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.database import OWN, PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
 from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.sql.stored_rows import (
@@ -123,7 +124,7 @@ class PostgresJournal:
 
     async def newest_epoch(self, scopes: Sequence[int]) -> int:
         """Return the newest epoch under which any of some scopes was taken, 0 for none."""
-        [epoch] = await self._database.column(_NEWEST_EPOCH, list(scopes))
+        ((epoch,),) = await self._database.rows_promptly(_NEWEST_EPOCH, list(scopes))
         return int(epoch)
 
     async def append(self, appends: Sequence[Append]) -> None:
@@ -152,10 +153,11 @@ class PostgresJournal:
         self, execution_id: ExecutionId, most_bytes: int | None
     ) -> StoredExecution | None:
         limit = ReadLimit(execution_id, most_bytes)
+        read = partial(self._database.rows, reader=workspace_of(execution_id))
         if most_bytes is not None:
-            for (size_bytes,) in await self._database.rows(_SIZE, execution_id):
+            for (size_bytes,) in await read(_SIZE, execution_id):
                 limit.count(size_bytes)
-        rows = await self._database.rows(_LOAD, execution_id)
+        rows = await read(_LOAD, execution_id)
         if not rows:
             return None
         stored = stored_execution(rows[0])
@@ -163,20 +165,21 @@ class PostgresJournal:
         if not wanted:
             return joined(stored, {})
         if most_bytes is not None:
-            sizes = await self._database.rows(_PAYLOAD_SIZES, execution_id, list(wanted))
+            sizes = await read(_PAYLOAD_SIZES, execution_id, list(wanted))
             limit.count(sum(size_bytes * wanted[sha256] for sha256, size_bytes in sizes))
-        payloads = await self._database.rows(_PAYLOADS, execution_id, list(wanted))
+        payloads = await read(_PAYLOADS, execution_id, list(wanted))
         return joined(stored, dict(payloads))
 
     async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
         """List unfinished executions of these partitions that do not rest, oldest first."""
-        return await self._database.column(_UNFINISHED, list(listings))
+        rows = await self._database.scan(_UNFINISHED, list(listings), reader=OWN)
+        return [ExecutionId(execution_id) for (execution_id,) in rows]
 
     async def ended_since(
         self, partitions: Sequence[int], *, since_ms: int, limit: int
     ) -> list[tuple[ExecutionId, int]]:
         """List executions of partitions that ended at a time or later, and when, the last first."""
-        rows = await self._database.rows(_ENDED, list(partitions), since_ms, limit)
+        rows = await self._database.scan(_ENDED, list(partitions), since_ms, limit, reader=OWN)
         return [(row[0], row[1]) for row in rows]
 
     async def note_death(self, death: Death) -> None:
@@ -187,7 +190,7 @@ class PostgresJournal:
 
     async def deaths(self) -> list[Death]:
         """List the deaths that are kept, in no order; there are few."""
-        return [death_of(row) for row in await self._database.rows(_DEATHS)]
+        return [death_of(row) for row in await self._database.rows(_DEATHS, reader=OWN)]
 
     async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
         """Forget the deaths of an execution, or only those in one step."""
@@ -197,7 +200,7 @@ class PostgresJournal:
         self, business: str, feature: str, key: str
     ) -> tuple[ExecutionId, str] | None:
         """Return the execution submitted under a key, with the digest of its request."""
-        rows = await self._database.rows(_IDEMPOTENT, business, feature, key)
+        rows = await self._database.rows_promptly(_IDEMPOTENT, business, feature, key)
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def list_executions(
@@ -207,41 +210,43 @@ class PostgresJournal:
         condition, values = _where(wanted)
         page = f"LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}"
         query = f"{_SUMMARIES} {condition} ORDER BY submitted_at_ms DESC, key DESC {page}"
-        rows = await self._database.rows(query, *values, limit, offset)
+        rows = await self._database.scan(query, *values, limit, offset)
         return [execution_summary(row) for row in rows]
 
     async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count executions by status."""
         condition, values = _where(wanted)
         query = f"SELECT status, count(*) FROM executions {condition} GROUP BY status"  # noqa: S608 - columns are our own, values are bound
-        return dict(await self._database.rows(query, *values))
+        return dict(await self._database.scan(query, *values))
 
     async def stored_bytes(self, workspace: str) -> int:
         """Return about how many bytes are stored for a workspace."""
-        [(executions, more_bytes)] = await self._database.rows(_STORED_BYTES, workspace)
+        [(executions, more_bytes)] = await self._database.scan(
+            _STORED_BYTES, workspace, reader=workspace
+        )
         return total_of(executions, int(more_bytes))
 
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code; those without a code are left out."""
         condition, values = _where(wanted, "finished_at_ms IS NOT NULL AND code IS NOT NULL")
         query = f"SELECT code, count(*) FROM executions {condition} GROUP BY code"  # noqa: S608 - columns are our own, values are bound
-        return dict(await self._database.rows(query, *values))
+        return dict(await self._database.scan(query, *values))
 
     async def count_partitions(self, wanted: ExecutionFilter) -> dict[int, int]:
         """Count executions by partition."""
         condition, values = _where(wanted)
         query = f"SELECT partition, count(*) FROM executions {condition} GROUP BY partition"  # noqa: S608 - columns are our own, values are bound
-        return dict(await self._database.rows(query, *values))
+        return dict(await self._database.scan(query, *values))
 
     async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
         """List sub-flow executions started by an execution, oldest first."""
-        return await self._database.column(_CHILDREN, parent_id)
+        return await self._database.column(_CHILDREN, parent_id, reader=workspace_of(parent_id))
 
     async def purgeable(
         self, *, ended_before_ms: int, keep: int, limit: int
     ) -> list[ExecutionSummary]:
         """List ended executions that nothing unfinished needs, the longest ended first."""
-        rows = await self._database.rows(PURGEABLE, ended_before_ms, keep, limit)
+        rows = await self._database.scan(PURGEABLE, ended_before_ms, keep, limit, reader=OWN)
         return [execution_summary(row) for row in rows]
 
     async def purge(

@@ -3,6 +3,8 @@
 Used by `stores`.
 """
 
+from collections.abc import Callable
+
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.journal import PostgresJournal
@@ -74,6 +76,10 @@ class PostgresStore(
             StoreError: The database accepts no writes.
         """
         await self._database.probe()
+
+    def take_turns(self, reader: Callable[[], str]) -> None:
+        """Have reads of different readers take turns from now on."""
+        self._database.reader = reader
 
     async def connections(self) -> int | None:
         """Return how many connections the database allows all processes of this user together."""

@@ -45,6 +45,27 @@ PROGRESS: Final = (
 CHANGED: Final = f"SELECT {COLUMNS} FROM triggers WHERE revision > ? ORDER BY revision LIMIT ?"  # noqa: S608 - names of fields
 ONE: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE id = ? AND NOT is_removed"  # noqa: S608 - names of fields
 DECLARED: Final = f"SELECT {COLUMNS}, context FROM triggers WHERE owner = ? AND NOT is_removed"  # noqa: S608 - names of fields
+_WITHIN: Final = """owner <> '' AND NOT is_removed
+    AND substr(owner, 1, length(CAST(? AS text))) = CAST(? AS text)"""
+COUNT_WITHIN: Final = f"SELECT count(*) FROM triggers WHERE {_WITHIN}"  # noqa: S608 - own text
+REVISIONS: Final = "UPDATE trigger_counter SET revision = revision + ? RETURNING revision"
+REMOVE_WITHIN: Final = f"""
+UPDATE triggers SET is_removed = ?, revision = CAST(? AS bigint) + number, changed_at_ms = ?,
+    context = '', spec = '{{}}'
+FROM (SELECT id AS removed, row_number() OVER (ORDER BY id) AS number
+    FROM triggers WHERE {_WITHIN}) AS within
+WHERE id = removed
+"""  # noqa: S608 - own text
+
+
+def within_values(names: Sequence[str]) -> tuple[str, str]:
+    """Return the values of ``COUNT_WITHIN``, the last ones of ``REMOVE_WITHIN`` too.
+
+    The owner of a declared trigger is its alias, ``business:feature:alias``.
+    """
+    beginning = f"{':'.join(names)}:"
+    return beginning, beginning
+
 
 _IS_OF: Final = "substr(descriptor_id, 1, length(CAST(? AS text))) = CAST(? AS text)"
 """Whether a trigger starts what is in a workspace; its values are ``business:``, twice."""

@@ -1,8 +1,10 @@
-"""The connections of one process to a SQLite file: one writing thread, two reading ones.
+"""The connections of one process to a SQLite file: one writing thread, three reading ones.
 
-In WAL mode readers neither wait for commits nor block them. Reads of single executions and aliases
-have a thread apart from listings and counts, so that a long listing does not delay the loading of
-an execution.
+In WAL mode readers neither wait for commits nor block them. Reads of single executions have a
+thread apart from listings and counts, so that a long listing does not delay the loading of an
+execution; in both threads workspaces take turns. What every request needs before anything else
+(keys, sessions, idempotency keys, whether the store can be read) has the third one, which nothing
+long ever occupies.
 
 Used by `stores/sqlite`.
 """
@@ -10,7 +12,6 @@ Used by `stores/sqlite`.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Any, Final, TypeVar
 
 from rillflow.errors import StoreError
 from rillflow.ports.storage.store import Append
-from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
+from rillflow.stores.sqlite.connection import connect
 from rillflow.stores.sqlite.file_use import FileUse
+from rillflow.stores.sqlite.reading import ReadingThread
 from rillflow.stores.sqlite.schema import migrate_file
 from rillflow.stores.sqlite.writer import SqliteWriter
 
@@ -27,32 +29,8 @@ T = TypeVar("T")
 
 GLANCED_ROWS: Final = 50
 """More rows are read in a thread; so many rules of the greatest length are 1.6 MB."""
-
-
-class _Reader:
-    """One thread with one connection; reads take turns."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"rillflow-{name}")
-        self._connection: sqlite3.Connection | None = None
-
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._read, query)
-
-    def stop(self) -> None:
-        self._thread.shutdown(wait=True)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        with store_errors(self._path):
-            if self._connection is None:
-                self._connection = connect(self._path)
-            with snapshot(self._connection):
-                return query(self._connection)
+GLANCED_SHORT_ROWS: Final = 256
+"""The same of rows of some hundred bytes: as many keys and ended sessions as most stacks have."""
 
 
 class _KeyReads:
@@ -89,13 +67,15 @@ class _Parts:
             self._use.end()
             raise
         self.writer = SqliteWriter(path, gives_way=gives_way)
-        self.lookups = _Reader(path, "lookups")
-        self.scans = _Reader(path, "scans")
+        self.prompt = ReadingThread(path, "prompt-reads")
+        self.lookups = ReadingThread(path, "lookups")
+        self.scans = ReadingThread(path, "scans")
         self.glances = _KeyReads(path)
         self.writer.start()
 
     def stop(self) -> None:
         self.writer.stop()
+        self.prompt.stop()
         self.lookups.stop()
         self.scans.stop()
         self.glances.stop()
@@ -110,6 +90,8 @@ class SqliteDatabase:
         self._path = path
         self._gives_way = gives_way
         self._parts: _Parts | None = None
+        self.reader: Callable[[], str] = str
+        """Tells for whom the present task reads; empty is the stack itself."""
 
     async def open(self) -> None:
         """Create or upgrade the file and start the threads; no effect when open.
@@ -141,27 +123,60 @@ class SqliteDatabase:
         """Run ``work`` in a transaction of its own on the writing thread."""
         return await self._open_parts().writer.do(work)
 
-    async def look_up(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a short read on one state of the database."""
-        return await self._open_parts().lookups.read(query)
+    async def look_up(
+        self, query: Callable[[sqlite3.Connection], T], *, reader: str | None = None
+    ) -> T:
+        """Run a short read on one state of the database.
 
-    async def glance(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        Readers take turns; None is the one for whom the present task reads.
+        """
+        reader = self.reader() if reader is None else reader
+        return await self._open_parts().lookups.read(query, reader)
+
+    async def look_up_promptly(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a read by key, for which no listing, and nothing else that is long, makes it wait."""
+        return await self._open_parts().prompt.read(query)
+
+    async def glance(
+        self, statement: str, *values: object, reader: str | None = None
+    ) -> list[tuple[Any, ...]]:
         """Read a few rows by key in the calling thread.
 
         That takes less than waking another thread, twice, and in WAL mode it does not wait; what
         cannot be read at once, or has more rows, goes to the reading thread.
         """
-        with suppress(sqlite3.Error):
-            rows = self._open_parts().glances.read(statement, values, GLANCED_ROWS + 1)
-            if len(rows) <= GLANCED_ROWS:
-                return rows
+        rows = self._glanced(statement, values, GLANCED_ROWS)
+        if rows is not None:
+            return rows
         return await self.look_up(
+            lambda connection: connection.execute(statement, values).fetchall(), reader=reader
+        )
+
+    async def glance_promptly(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read short rows in the calling thread, or as ``look_up_promptly`` does."""
+        rows = self._glanced(statement, values, GLANCED_SHORT_ROWS)
+        if rows is not None:
+            return rows
+        return await self.look_up_promptly(
             lambda connection: connection.execute(statement, values).fetchall()
         )
 
-    async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a read that may take long on one state of the database."""
-        return await self._open_parts().scans.read(query)
+    def _glanced(
+        self, statement: str, values: tuple[object, ...], most_rows: int
+    ) -> list[tuple[Any, ...]] | None:
+        """Return rows, None where there are more or they cannot be read at once."""
+        with suppress(sqlite3.Error):
+            rows = self._open_parts().glances.read(statement, values, most_rows + 1)
+            if len(rows) <= most_rows:
+                return rows
+        return None
+
+    async def scan(
+        self, query: Callable[[sqlite3.Connection], T], *, reader: str | None = None
+    ) -> T:
+        """Run a read that may take long on one state of the database; readers take turns."""
+        reader = self.reader() if reader is None else reader
+        return await self._open_parts().scans.read(query, reader)
 
     async def size_bytes(self) -> int:
         """Return the bytes of the file and of its write-ahead log."""

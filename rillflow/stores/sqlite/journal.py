@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import astuple
 
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.storage.store import (
     DEATHS_KEPT_MS,
     Append,
@@ -32,6 +32,7 @@ from rillflow.stores.sql.stored_rows import (
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.purge import list_purgeable, purge
+from rillflow.stores.sqlite.reading import OWN
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
@@ -111,7 +112,7 @@ class SqliteJournal:
             ((epoch,),) = connection.execute(_NEWEST_EPOCH, (wanted,))
             return int(epoch)
 
-        return await self._database.look_up(look)
+        return await self._database.look_up_promptly(look)
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""
@@ -133,13 +134,14 @@ class SqliteJournal:
             with damage_told(execution_id, (sqlite3.Error, OSError), damage):
                 return load_execution(connection, execution_id, most_bytes)
 
-        return await self._database.look_up(load)
+        return await self._database.look_up(load, reader=workspace_of(execution_id))
 
     async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
         """List unfinished executions of these partitions that do not rest, oldest first."""
         wanted = msgspec.json.encode(list(listings)).decode()
         return await self._database.scan(
-            lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
+            lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))],
+            reader=OWN,
         )
 
     async def ended_since(
@@ -148,7 +150,8 @@ class SqliteJournal:
         """List executions of partitions that ended at a time or later, and when, the last first."""
         wanted = msgspec.json.encode(list(partitions)).decode()
         return await self._database.scan(
-            lambda connection: connection.execute(_ENDED, (wanted, since_ms, limit)).fetchall()
+            lambda connection: connection.execute(_ENDED, (wanted, since_ms, limit)).fetchall(),
+            reader=OWN,
         )
 
     async def note_death(self, death: Death) -> None:
@@ -163,7 +166,8 @@ class SqliteJournal:
     async def deaths(self) -> list[Death]:
         """List the deaths that are kept, in no order; there are few."""
         return await self._database.look_up(
-            lambda connection: [death_of(row) for row in connection.execute(_DEATHS)]
+            lambda connection: [death_of(row) for row in connection.execute(_DEATHS)],
+            reader=OWN,
         )
 
     async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
@@ -176,7 +180,7 @@ class SqliteJournal:
         self, business: str, feature: str, key: str
     ) -> tuple[ExecutionId, str] | None:
         """Return the execution submitted under a key, with the digest of its request."""
-        return await self._database.look_up(
+        return await self._database.look_up_promptly(
             lambda connection: connection.execute(_IDEMPOTENT, (business, feature, key)).fetchone()
         )
 
@@ -215,7 +219,7 @@ class SqliteJournal:
         def count(connection: sqlite3.Connection) -> int:
             return total_of(*connection.execute(_STORED_BYTES, (workspace,)).fetchone())
 
-        return await self._database.scan(count)
+        return await self._database.scan(count, reader=workspace)
 
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code; those without a code are left out."""
@@ -228,7 +232,8 @@ class SqliteJournal:
     async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
         """List sub-flow executions started by an execution, oldest first."""
         return await self._database.look_up(
-            lambda connection: [each for (each,) in connection.execute(_CHILDREN, (parent_id,))]
+            lambda connection: [each for (each,) in connection.execute(_CHILDREN, (parent_id,))],
+            reader=workspace_of(parent_id),
         )
 
     async def purgeable(
@@ -236,7 +241,8 @@ class SqliteJournal:
     ) -> list[ExecutionSummary]:
         """List ended executions that nothing unfinished needs, the longest ended first."""
         return await self._database.scan(
-            lambda connection: list_purgeable(connection, ended_before_ms, keep, limit)
+            lambda connection: list_purgeable(connection, ended_before_ms, keep, limit),
+            reader=OWN,
         )
 
     async def purge(

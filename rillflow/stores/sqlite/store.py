@@ -4,6 +4,7 @@ Used by `stores`.
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +99,10 @@ class SqliteStore(
         if free_bytes < self._least_free_bytes:
             raise StoreError(f"{self._folder}: the disk has {free_bytes} bytes left")
         await self._database.write(rewrite_version)
+
+    def take_turns(self, reader: Callable[[], str]) -> None:
+        """Have reads of different readers take turns from now on."""
+        self._database.reader = reader
 
     async def connections(self) -> int | None:
         """Return None: the file bounds no connections."""

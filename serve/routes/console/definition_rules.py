@@ -3,6 +3,7 @@
 Used by `serve/api.py`.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Final
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rillflow.errors import LanguageError, OverloadedError, RequestError
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.expressions import compile_expression
 from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
@@ -20,7 +21,7 @@ from rillflow.runtime.stack import Stack
 from serve.routes.console.definitions import PREFIX
 from serve.schemas.console_answers import AbKeys, AbTable, Grays, RuleSet
 from serve.schemas.documentation import ERRORS, answer
-from serve.schemas.exchange import json_response
+from serve.schemas.exchange import ENTRY_BYTES, json_response, long_response
 from serve.schemas.parameters import Flag
 
 PROTOCOLS: Final = ("rillflow://", "http://", "https://", "resourceRef://")
@@ -77,7 +78,11 @@ def _add_gray(routes: APIRouter, stack: Stack, turns: RuleTurns) -> None:
     async def get_gray(business_id: str, feature_name: str) -> Response:
         """Show the gray rules of a feature by alias."""
         rules = await store.rules("gray", (business_id, feature_name))
-        return json_response({"business_id": business_id, "feature": feature_name, "gray": rules})
+        return await long_response(
+            {"business_id": business_id, "feature": feature_name, "gray": rules},
+            _bytes_of(rules),
+            workspace=business_id,
+        )
 
 
 def _add_ab(routes: APIRouter, stack: Stack, turns: RuleTurns) -> None:
@@ -110,26 +115,32 @@ def _add_ab(routes: APIRouter, stack: Stack, turns: RuleTurns) -> None:
     async def get_function_ab(business_id: str, config_key: str) -> Response:
         """Show the table behind `ab://<config_key>`."""
         stored = await stack.store.rules("ab", (business_id, config_key))
-        rules = [
-            {"resource_name": name, "rule": rule}
-            for name, rule in sorted(stored.items())
-            if rule != DEFAULT_RULE
-        ]
-        default = default_of(stored)
-        chosen = {} if default is None else {"default_resource_name": default}
-        return json_response(
-            {
-                "business_id": business_id,
-                "config_key": config_key,
-                "ab": {**chosen, "rules": rules},
-            }
-        )
+        shown = {"business_id": business_id, "config_key": config_key, "ab": _table_of(stored)}
+        return await long_response(shown, _bytes_of(stored), workspace=business_id)
 
     @routes.get("/get_ab_key.json", responses=answer(AbKeys))
     async def get_ab_key(business_id: str) -> Response:
         """List the A/B tables of a business."""
         keys = await stack.store.rule_scopes("ab", business_id)
-        return json_response({"business_id": business_id, "config_keys": keys})
+        return await long_response(
+            {"business_id": business_id, "config_keys": keys},
+            ENTRY_BYTES * len(keys),
+            workspace=business_id,
+        )
+
+
+def _table_of(stored: dict[str, str]) -> JsonObject:
+    rules: list[JsonValue] = [
+        {"resource_name": name, "rule": rule}
+        for name, rule in sorted(stored.items())
+        if rule != DEFAULT_RULE
+    ]
+    default = default_of(stored)
+    return {**({} if default is None else {"default_resource_name": default}), "rules": rules}
+
+
+def _bytes_of(rules: Mapping[str, str]) -> int:
+    return sum(ENTRY_BYTES + len(rule) for rule in rules.values())
 
 
 async def _done(business: str, rule: str) -> Response:

@@ -30,7 +30,14 @@ from serve.schemas.console_answers import (
     Versions,
 )
 from serve.schemas.documentation import ERRORS, OBJECT, TEXT, answer
-from serve.schemas.exchange import error_body, json_response, read_text, user_id
+from serve.schemas.exchange import (
+    ENTRY_BYTES,
+    error_body,
+    json_response,
+    long_response,
+    read_text,
+    user_id,
+)
 from serve.schemas.json_bodies import decoded
 from serve.schemas.parameters import Flag
 
@@ -122,13 +129,9 @@ def _add_versions(routes: APIRouter, stack: Stack) -> None:
             }
             for row in rows
         ]
-        return json_response(
-            {
-                "business_id": business_id,
-                "feature": feature_name,
-                "alias": alias,
-                "versions": versions,
-            }
+        names = {"business_id": business_id, "feature": feature_name, "alias": alias}
+        return await long_response(
+            {**names, "versions": versions}, ENTRY_BYTES * len(versions), workspace=business_id
         )
 
 
@@ -139,20 +142,29 @@ def _add_listings(routes: APIRouter, stack: Stack) -> None:
     async def get_business(request: Request) -> Response:
         """List the businesses."""
         sees = caller_of(request.scope).sees
-        return json_response({"business_ids": [*filter(sees, await store.businesses())]})
+        businesses = [*filter(sees, await store.businesses())]
+        size = ENTRY_BYTES * len(businesses)
+        sender = sender_of(request.scope)
+        return await long_response({"business_ids": businesses}, size, workspace=sender)
 
     @routes.get("/get_feature.json", responses=answer(Features))
     async def get_feature(business_id: str) -> Response:
         """List the features of a business."""
         features = await store.features(business_id)
-        return json_response({"business_id": business_id, "features": features})
+        return await long_response(
+            {"business_id": business_id, "features": features},
+            ENTRY_BYTES * len(features),
+            workspace=business_id,
+        )
 
     @routes.get("/get_alias.json", responses=answer(Aliases))
     async def get_alias(business_id: str, feature_name: str) -> Response:
         """List the aliases of a feature."""
         aliases = await store.aliases(business_id, feature_name)
-        return json_response(
-            {"business_id": business_id, "feature": feature_name, "aliases": aliases}
+        return await long_response(
+            {"business_id": business_id, "feature": feature_name, "aliases": aliases},
+            ENTRY_BYTES * len(aliases),
+            workspace=business_id,
         )
 
 

@@ -28,10 +28,11 @@ from rillflow.ids import (
     workspace_of,
 )
 from rillflow.jsontypes import decode_json, encode_json
+from rillflow.ports.storage.aliases import AliasRow
 from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.stack import Stack
-from serve.limits.callers import caller_of, own_workspace
+from serve.limits.callers import caller_of, own_workspace, sender_of
 from serve.routes.console.definition_graphs import definition_graph
 from serve.routes.console.shown_definitions import shown_definition
 from serve.routes.hot import UNKNOWN_EXECUTION
@@ -44,7 +45,13 @@ from serve.schemas.console_answers import (
     User,
 )
 from serve.schemas.documentation import ERRORS, OBJECT, answer
-from serve.schemas.exchange import data_response, json_response, read_body
+from serve.schemas.exchange import (
+    ENTRY_BYTES,
+    data_response,
+    json_response,
+    long_response,
+    read_body,
+)
 from serve.schemas.parameters import Milliseconds, RequiredWhole, Whole
 from serve.schemas.search_texts import keys_of
 
@@ -108,33 +115,35 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
             limit=size,
             offset=min(first, MOST_SKIPPED),
         )
-        items = [
-            {
-                "business_id": row.business,
-                "feature_id": row.feature,
-                "alias": row.alias,
-                "descriptor_id": ":".join(row.name),
-                "create_time": row.created_at_ms,
-                "update_time": row.updated_at_ms,
-            }
-            for row in rows
-        ]
-        return json_response({"items": items, "total": total})
+        sender = sender_of(request.scope)
+        shown = {"items": list(map(_item_of, rows)), "total": total}
+        return await long_response(shown, 3 * ENTRY_BYTES * len(rows), workspace=sender)
 
     @routes.get("/get_business_options.json", responses=answer(BusinessOptions))
     async def get_business_options(request: Request) -> Response:
         """List the businesses to choose from."""
         names = filter(caller_of(request.scope).sees, await stack.store.businesses())
-        return json_response({"business_ids": [{"id": name, "name": name} for name in names]})
+        options = [{"id": name, "name": name} for name in names]
+        size, sender = ENTRY_BYTES * len(options), sender_of(request.scope)
+        return await long_response({"business_ids": options}, size, workspace=sender)
+
+
+def _item_of(row: AliasRow) -> dict[str, object]:
+    return {
+        "business_id": row.business,
+        "feature_id": row.feature,
+        "alias": row.alias,
+        "descriptor_id": ":".join(row.name),
+        "create_time": row.created_at_ms,
+        "update_time": row.updated_at_ms,
+    }
 
 
 async def _alias_of(stack: Stack, found: DescriptorId) -> str:
     """Return the first alias that lists a version, empty if none does any more."""
-    for alias in await stack.store.aliases(found.business, found.feature):
-        rows = await stack.store.versions(found.business, found.feature, alias)
-        if any(row.version == found.version for row in rows):
-            return alias
-    return ""
+    version = found.version or ""
+    alias = await stack.store.alias_with_version(found.business, found.feature, version)
+    return alias or ""
 
 
 def _add_executions(routes: APIRouter, stack: Stack) -> None:

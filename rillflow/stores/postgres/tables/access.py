@@ -56,7 +56,7 @@ class PostgresApiKeys:
 
     async def api_keys(self) -> list[ApiKey]:
         """List all keys by name."""
-        return [decode_key(text) for text in await self._database.column(_READ_ALL)]
+        return [decode_key(text) for (text,) in await self._database.rows_promptly(_READ_ALL)]
 
     async def revoke_api_key(self, name: str, *, at_ms: int) -> bool:
         """Revoke a key."""
@@ -87,7 +87,7 @@ class PostgresAudit:
         self, *, before: int | None = None, workspaces: Sequence[str] = (), limit: int
     ) -> list[NumberedEntry]:
         """List entries, the newest first."""
-        found = await self._database.rows(_ENTRIES, before, list(workspaces), limit)
+        found = await self._database.scan(_ENTRIES, before, list(workspaces), limit)
         return [NumberedEntry(number, decode_entry(text)) for number, text in found]
 
     async def trim_audit(self, *, before_ms: int, limit: int) -> int:

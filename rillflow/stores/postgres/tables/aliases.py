@@ -3,6 +3,7 @@
 Used by `stores/postgres/store.py`.
 """
 
+from functools import partial
 from typing import Final
 
 from rillflow.ports.storage.aliases import MOST_ALIASES, AliasName, AliasRow, ListedVersion
@@ -62,6 +63,11 @@ SELECT version, alias, is_newest FROM (
     FROM listed WHERE version = ANY($3)) AS numbered
 WHERE number <= $4
 """  # noqa: S608 - own texts
+_WITH_VERSION: Final = """
+SELECT min(alias) FROM versions WHERE business = $1 AND feature = $2 AND version = $3
+    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = versions.feature AND names.alias = versions.alias)
+"""
 
 
 class PostgresAliases:
@@ -72,15 +78,16 @@ class PostgresAliases:
 
     async def alias_rows(self, first: AliasName, *, limit: int) -> list[AliasRow]:
         """List the registered aliases that have a version, by name, from ``first`` on."""
-        return list(map(alias_row, await self._database.rows(_BY_NAME, *first, limit)))
+        return list(map(alias_row, await self._database.scan(_BY_NAME, *first, limit)))
 
     async def youngest_aliases(
         self, business: str = "", feature: str = "", *, limit: int, offset: int = 0
     ) -> tuple[list[AliasRow], int]:
         """List the same aliases, the youngest creation first, and count all of them."""
-        rows = await self._database.rows(_YOUNGEST, business, feature, limit, offset)
+        scan = partial(self._database.scan, _YOUNGEST, business, feature, reader=business or None)
+        rows = await scan(limit, offset)
         # Beyond the last there is no row to tell the number.
-        told = rows or await self._database.rows(_YOUNGEST, business, feature, 1, 0)
+        told = rows or await scan(1, 0)
         return [alias_row(row[:-1]) for row in rows], told[0][-1] if told else 0
 
     async def listed_versions(
@@ -89,8 +96,13 @@ class PostgresAliases:
         """List the versions that the registered aliases of a feature have, newest first."""
         names = business, feature
         page = (*names, *(before or _LATEST), limit)
-        async with self._database.transaction() as connection:
-            versions = await connection.fetch(_VERSIONS, *page)
-            wanted = [version for version, *_ in versions]
-            aliases = await connection.fetch(_ALIASES, *names, wanted, MOST_ALIASES)
-        return listed_versions(map(tuple, versions), map(tuple, aliases))
+        versions = await self._database.scan(_VERSIONS, *page, reader=business)
+        wanted = [version for version, *_ in versions]
+        aliases = await self._database.scan(_ALIASES, *names, wanted, MOST_ALIASES, reader=business)
+        return listed_versions(versions, aliases)
+
+    async def alias_with_version(self, business: str, feature: str, version: str) -> str | None:
+        """Return the first registered alias of a feature, by name, that lists a version."""
+        values = business, feature, version
+        ((alias,),) = await self._database.scan(_WITH_VERSION, *values, reader=business)
+        return None if alias is None else str(alias)

@@ -8,7 +8,7 @@ from typing import Final
 
 from rillflow.ports.storage.store import CatalogueUse, VersionRow
 from rillflow.stores.postgres.database import PostgresDatabase
-from rillflow.stores.sql.name_rows import name_rows
+from rillflow.stores.sql.name_rows import NAMES_AT_ONCE, all_names, name_rows
 from rillflow.stores.sql.stored_rows import catalogue_use, version_row
 
 _PUT_TEXT: Final = """
@@ -47,6 +47,17 @@ DELETE FROM versions WHERE position IN (
     ORDER BY position DESC OFFSET $4)
 """
 _KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = $1 AND version = $2"
+_HAS_NAME: Final = "SELECT 1 FROM names WHERE business = $1 AND feature = $2 AND alias = $3"
+_NAMES: Final = """
+SELECT coalesce(json_agg({column} ORDER BY {column}), '[]')::text FROM (
+    SELECT {column} FROM names WHERE {condition} AND {column} > $1
+    ORDER BY {column} LIMIT $2) AS page
+"""
+_SCOPES: Final = """
+SELECT coalesce(json_agg(subject ORDER BY subject), '[]')::text FROM (
+    SELECT DISTINCT subject FROM rules WHERE kind = $3 AND business = $4 AND subject > $1
+    ORDER BY subject LIMIT $2) AS page
+"""
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = $1 AND feature = $2 AND alias = $3 ORDER BY position DESC
@@ -58,7 +69,13 @@ ON CONFLICT (kind, business, subject, name) DO UPDATE SET rule = excluded.rule
 
 
 class PostgresCatalogue:
-    """Definitions, aliases, versions and rules; see the ``Catalogue`` port."""
+    """Definitions, aliases, versions and rules; see the ``Catalogue`` port.
+
+    Attributes:
+        names_at_once: How many names of a list are read at a time.
+    """
+
+    names_at_once = NAMES_AT_ONCE
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
@@ -98,29 +115,30 @@ class PostgresCatalogue:
 
     async def definition_bytes(self, business: str) -> int:
         """Return how long all versions of a business are together."""
-        return int(await self._database.value(_DEFINITION_BYTES, business) or 0)
+        ((size_bytes,),) = await self._database.scan(_DEFINITION_BYTES, business, reader=business)
+        return int(size_bytes)
 
     async def catalogue_use(self, business: str) -> CatalogueUse:
         """Return what the names and rules of a business take."""
-        return catalogue_use(await self._database.rows(_USE, business))
+        return catalogue_use(await self._database.scan(_USE, business, reader=business))
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None if it has none."""
-        return await self._database.value(f"{_VERSIONS} LIMIT 1", business, feature, alias)
+        return await self._promptly(f"{_VERSIONS} LIMIT 1", business, feature, alias)
 
     async def has_version(self, business: str, feature: str | None, version: str) -> bool:
         """Tell whether a version was ever added to a feature; None is any of the business."""
         if feature is None:
-            found = await self._database.value(f"{_KNOWN_VERSION} LIMIT 1", business, version)
+            found = await self._promptly(f"{_KNOWN_VERSION} LIMIT 1", business, version)
         else:
-            found = await self._database.value(
+            found = await self._promptly(
                 f"{_KNOWN_VERSION} AND feature = $3", business, version, feature
             )
         return found is not None
 
     async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:
         """List the versions of an alias, newest first."""
-        rows = await self._database.rows(_VERSIONS, business, feature, alias)
+        rows = await self._database.scan(_VERSIONS, business, feature, alias, reader=business)
         return [version_row(row) for row in rows]
 
     async def register(
@@ -139,28 +157,35 @@ class PostgresCatalogue:
             *name_rows(business, feature, alias)[-1],
         )
 
+    async def is_listed(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> bool:
+        """Tell whether the lowest given name is registered."""
+        row = name_rows(business, feature, alias)[-1]
+        return bool(await self._database.rows(_HAS_NAME, *row, reader=business))
+
     async def businesses(self) -> list[str]:
         """List registered businesses by name."""
-        return await self._database.column(
-            "SELECT business FROM names WHERE feature = '' AND alias = '' ORDER BY business"
-        )
+        return await self._names("business", "feature = '' AND alias = ''")
 
     async def features(self, business: str) -> list[str]:
         """List registered features of a business by name."""
-        return await self._database.column(
-            """SELECT feature FROM names WHERE business = $1 AND feature <> '' AND alias = ''
-            ORDER BY feature""",
-            business,
-        )
+        return await self._names("feature", "business = $3 AND alias = ''", business)
 
     async def aliases(self, business: str, feature: str) -> list[str]:
         """List registered aliases of a feature by name."""
-        return await self._database.column(
-            """SELECT alias FROM names WHERE business = $1 AND feature = $2 AND alias <> ''
-            ORDER BY alias""",
-            business,
-            feature,
-        )
+        return await self._names("alias", "business = $3 AND feature = $4", business, feature)
+
+    async def _names(self, column: str, condition: str, *values: str) -> list[str]:
+        statement = _NAMES.format(column=column, condition=condition)
+        return await self._pages(statement, *values, reader=values[0] if values else None)
+
+    async def _pages(self, statement: str, *values: str, reader: str | None) -> list[str]:
+        async def read(after: str, limit: int) -> str:
+            rows = await self._database.scan(statement, after, limit, *values, reader=reader)
+            return str(rows[0][0])
+
+        return await all_names(read, self.names_at_once)
 
     async def set_rule(self, kind: str, scope: Sequence[str], name: str, rule: str) -> None:
         """Set a rule: kind ``gray`` (scope business, feature) or ``ab`` (business, key)."""
@@ -194,6 +219,7 @@ class PostgresCatalogue:
             kind,
             business,
             subject,
+            reader=business,
         )
         return dict(rows)
 
@@ -210,13 +236,14 @@ class PostgresCatalogue:
             business,
             subject,
             limit,
+            reader=business,
         )
         return dict(rows)
 
     async def rule_scopes(self, kind: str, business: str) -> list[str]:
         """List second parts of the scopes of a business that have rules, by name."""
-        return await self._database.column(
-            "SELECT DISTINCT subject FROM rules WHERE kind = $1 AND business = $2 ORDER BY subject",
-            kind,
-            business,
-        )
+        return await self._pages(_SCOPES, kind, business, reader=business)
+
+    async def _promptly(self, query: str, *values: object) -> str | None:
+        rows = await self._database.rows_promptly(query, *values)
+        return rows[0][0] if rows else None

@@ -26,8 +26,8 @@ class PostgresDeployments:
 
     async def deployment(self) -> Deployment | None:
         """Return the wanted state; None before the first."""
-        wanted = await self._database.value(_READ)
-        return None if wanted is None else decode_stored(wanted)
+        rows = await self._database.rows_promptly(_READ)
+        return decode_stored(rows[0][0]) if rows else None
 
     async def set_deployment(self, wanted: Deployment, *, after_version: int) -> bool:
         """Keep a wanted state, if it follows the stored one."""

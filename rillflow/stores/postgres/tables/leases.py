@@ -43,7 +43,7 @@ class PostgresLeases:
 
     async def lease(self) -> Lease | None:
         """Return the lease; None before the first."""
-        rows = await self._database.rows(_READ)
+        rows = await self._database.rows_promptly(_READ)
         return decode_lease(*rows[0]) if rows else None
 
     async def set_lease(self, lease: Lease, *, renews: bool) -> bool:

@@ -4,13 +4,14 @@ Used by `stores/postgres/store.py`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 import msgspec
 
 from rillflow.errors import StoreError
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.large_values import joined_records, references_in
 from rillflow.stores.postgres.database import PostgresDatabase
@@ -80,7 +81,7 @@ class PostgresSearch:
         if not parts:
             return []
         statement, values = page_of(parts, before, limit)
-        rows = await self._database.rows(statement, *values)
+        rows = await self._database.scan(statement, *values)
         return [found_execution(row) for row in rows]
 
     async def window_of(
@@ -96,7 +97,7 @@ class PostgresSearch:
             return None
         share = share_of(most, (status for status, _ in parts))
         statement, values = window_of(parts, before, share)
-        ((since,),) = await self._database.rows(statement, *values)
+        ((since,),) = await self._database.scan(statement, *values)
         return None if since is None else int(since)
 
     async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
@@ -106,7 +107,7 @@ class PostgresSearch:
         if not parts or not counts:
             return counts
         statement, values = spans_of(parts, edges_ms)
-        for status, number, found in await self._database.rows(statement, *values):
+        for status, number, found in await self._database.scan(statement, *values):
             span = counts[number - 1]
             span[status] = span.get(status, 0) + found
         return counts
@@ -127,7 +128,7 @@ class PostgresSearch:
         if not parts:
             return []
         statement, values = newest_of(parts, most)
-        return [PartCount(*row) for row in await self._database.rows(statement, *values)]
+        return [PartCount(*row) for row in await self._database.scan(statement, *values)]
 
     async def idempotency_keys(
         self, execution_ids: Sequence[ExecutionId]
@@ -141,12 +142,11 @@ class PostgresSearch:
     ) -> list[bytes]:
         """Read journal records of one execution in their order, also those before a snapshot."""
         with damage_told(execution_id, (StoreError,), damage):
-            found = await self._database.rows(_RECORDS, execution_id, after_seq, limit)
+            read = partial(self._database.scan, reader=workspace_of(execution_id))
+            found = await read(_RECORDS, execution_id, after_seq, limit)
             records = [record for (record,) in found]
             wanted = references_in(records)
-            rows = (
-                await self._database.rows(_PAYLOADS, execution_id, list(wanted)) if wanted else ()
-            )
+            rows = await read(_PAYLOADS, execution_id, list(wanted)) if wanted else ()
             return joined_records(execution_id, records, dict(rows))
 
     async def _parts(self, wanted: Wanted) -> tuple[StatusPart, ...]:

@@ -36,4 +36,4 @@ class PostgresSessions:
 
     async def ended_sessions(self) -> list[EndedSession]:
         """List all rows by id."""
-        return [EndedSession(*row) for row in await self._database.rows(_READ)]
+        return [EndedSession(*row) for row in await self._database.rows_promptly(_READ)]

@@ -45,7 +45,7 @@ class PostgresTemplates:
         """List templates by id."""
         statement, values = list_statement(wanted, "strpos(name, ?) > 0", limit, offset)
         return [
-            task_template(row) for row in await self._database.rows(numbered(statement), *values)
+            task_template(row) for row in await self._database.scan(numbered(statement), *values)
         ]
 
     async def count_templates(self) -> int:

@@ -15,12 +15,13 @@ from rillflow.ports.triggers import (
     TriggerRow,
     TriggerUse,
 )
-from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.database import OWN, PostgresDatabase
 from rillflow.stores.sql.searching import numbered
 from rillflow.stores.sql.stored_rows import trigger_row, trigger_with_context
 from rillflow.stores.sql.triggers import (
     CHANGED,
     COLUMNS,
+    COUNT_WITHIN,
     DECLARED,
     FORGET,
     NEXT_REVISION,
@@ -29,7 +30,9 @@ from rillflow.stores.sql.triggers import (
     PROGRESS,
     PUT,
     REMOVE,
+    REMOVE_WITHIN,
     REVISION,
+    REVISIONS,
     gone,
     is_same,
     list_statement,
@@ -38,6 +41,7 @@ from rillflow.stores.sql.triggers import (
     put_values,
     use_statement,
     use_values,
+    within_values,
 )
 
 _SEVERAL: Final = f"""
@@ -87,6 +91,19 @@ class PostgresTriggers:
                 await _write_declared(connection, owner, triggers, at_ms)
             return taken
 
+    async def remove_declared_triggers(self, *names: str, at_ms: int) -> None:
+        """Remove all triggers that definitions of a business, or of its feature, declare."""
+        within = within_values(names)
+        count = numbered(COUNT_WITHIN)
+        async with self._database.transaction(reader=names[0]) as connection:
+            if not await connection.fetchval(count, *within):
+                return  # and nobody has waited for the lock
+            await _next_revision(connection)
+            number = await connection.fetchval(count, *within)
+            revision = await connection.fetchval(numbered(REVISIONS), number)
+            values = (True, revision - number, at_ms, *within)
+            await connection.execute(numbered(REMOVE_WITHIN), *values)
+
     async def pause_trigger(self, trigger_id: str, *, is_paused: bool, at_ms: int) -> bool:
         """Pause or resume a trigger; False if there is none."""
         async with self._database.transaction() as connection:
@@ -101,7 +118,7 @@ class PostgresTriggers:
 
     async def trigger(self, trigger_id: str) -> tuple[TriggerRow, str] | None:
         """Read a trigger with its context; None if there is none."""
-        rows = await self._database.rows(numbered(ONE), trigger_id)
+        rows = await self._database.rows_promptly(numbered(ONE), trigger_id)
         return trigger_with_context(rows[0]) if rows else None
 
     async def triggers_now(self, ids: Sequence[str]) -> dict[str, tuple[TriggerRow, str]]:
@@ -120,16 +137,16 @@ class PostgresTriggers:
     ) -> list[TriggerRow]:
         """List triggers by id, beginning after one."""
         statement, values = list_statement(kind, owner, workspaces, after, limit)
-        return [trigger_row(row) for row in await self._database.rows(numbered(statement), *values)]
+        return [trigger_row(row) for row in await self._database.scan(numbered(statement), *values)]
 
     async def newest_trigger_revision(self) -> int:
         """Return the revision of the last change of any trigger."""
-        ((revision,),) = await self._database.rows(REVISION)
+        ((revision,),) = await self._database.rows_promptly(REVISION)
         return int(revision)
 
     async def changed_triggers(self, after_revision: int, *, limit: int) -> list[TriggerRow]:
         """List triggers that were changed, also removed ones, by revision."""
-        rows = await self._database.rows(numbered(CHANGED), after_revision, limit)
+        rows = await self._database.rows(numbered(CHANGED), after_revision, limit, reader=OWN)
         return [trigger_row(row) for row in rows]
 
     async def note_trigger_progress(self, progress: Sequence[TriggerProgress]) -> None:
@@ -144,7 +161,8 @@ class PostgresTriggers:
 
     async def trigger_use(self, workspace: str = "", *, besides: str = "") -> TriggerUse:
         """Return what all triggers take, and those of a workspace."""
-        rows = await self._database.rows(_USE, *use_values(workspace, besides))
+        values = use_values(workspace, besides)
+        rows = await self._database.scan(_USE, *values, reader=workspace or None)
         return TriggerUse(**dict(zip(TriggerUse.__struct_fields__, map(int, rows[0]), strict=True)))
 
 

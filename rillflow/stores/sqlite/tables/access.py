@@ -50,7 +50,7 @@ class SqliteApiKeys:
 
     async def api_keys(self) -> list[ApiKey]:
         """List all keys by name."""
-        return [decode_key(text) for (text,) in await self._database.glance(_READ_ALL)]
+        return [decode_key(text) for (text,) in await self._database.glance_promptly(_READ_ALL)]
 
     async def revoke_api_key(self, name: str, *, at_ms: int) -> bool:
         """Revoke a key."""

@@ -62,6 +62,11 @@ SELECT version, alias, is_newest FROM (
     FROM listed WHERE version IN (SELECT value FROM json_each(?3)))
 WHERE number <= ?4
 """  # noqa: S608 - own texts
+_WITH_VERSION: Final = """
+SELECT min(alias) FROM versions WHERE business = ?1 AND feature = ?2 AND version = ?3
+    AND EXISTS (SELECT 1 FROM names WHERE names.business = versions.business
+        AND names.feature = versions.feature AND names.alias = versions.alias)
+"""
 
 
 class SqliteAliases:
@@ -87,7 +92,7 @@ class SqliteAliases:
             told = rows or connection.execute(YOUNGEST, (business, feature, 1, 0)).fetchall()
             return [alias_row(row[:-1]) for row in rows], told[0][-1] if told else 0
 
-        return await self._database.scan(read)
+        return await self._database.scan(read, reader=business or None)
 
     async def listed_versions(
         self, business: str, feature: str, *, before: tuple[int, str] | None = None, limit: int
@@ -102,4 +107,13 @@ class SqliteAliases:
             aliases = connection.execute(_ALIASES, (*names, wanted, MOST_ALIASES))
             return listed_versions(versions, aliases)
 
-        return await self._database.scan(read)
+        return await self._database.scan(read, reader=business or None)
+
+    async def alias_with_version(self, business: str, feature: str, version: str) -> str | None:
+        """Return the first registered alias of a feature, by name, that lists a version."""
+
+        def read(connection: sqlite3.Connection) -> str | None:
+            ((alias,),) = connection.execute(_WITH_VERSION, (business, feature, version))
+            return None if alias is None else str(alias)
+
+        return await self._database.scan(read, reader=business)

@@ -5,14 +5,15 @@ Used by `stores/sqlite/store.py`.
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from rillflow.ports.storage.store import CatalogueUse, VersionRow
-from rillflow.stores.sql.name_rows import name_rows
+from rillflow.stores.sql.name_rows import NAMES_AT_ONCE, all_names, name_rows
 from rillflow.stores.sql.stored_rows import catalogue_use, version_row
 from rillflow.stores.sqlite.database import SqliteDatabase
 
 _PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions (definition_id, text) VALUES (?, ?)"
+_TEXT: Final = "SELECT text FROM definitions WHERE definition_id = ?"
 _PUT_NAME: Final = "INSERT OR IGNORE INTO names (business, feature, alias) VALUES (?, ?, ?)"
 _PUT_KNOWN_VERSION: Final = """
 INSERT OR IGNORE INTO known_versions (business, feature, version, bytes) VALUES (?, ?, ?, ?)
@@ -35,6 +36,17 @@ UNION ALL SELECT 1, count(*), coalesce(sum(length(CAST(subject || name || rule A
 FROM rules WHERE kind IN ('gray', 'ab') AND business = ?1 ORDER BY 1
 """
 _KNOWN_VERSION: Final = "SELECT version FROM known_versions WHERE business = ? AND version = ?"
+_HAS_NAME: Final = "SELECT 1 FROM names WHERE business = ? AND feature = ? AND alias = ?"
+# One row: at each row of a result the thread gives up the interpreter, and waits for it.
+_NAMES: Final = """
+SELECT json_group_array({column}) FROM (
+    SELECT {column} FROM names WHERE {condition} AND {column} > ? ORDER BY {column} LIMIT ?)
+"""
+_SCOPES: Final = """
+SELECT json_group_array(subject) FROM (
+    SELECT DISTINCT subject FROM rules WHERE kind = ? AND business = ? AND subject > ?
+    ORDER BY subject LIMIT ?)
+"""
 _VERSIONS: Final = """
 SELECT version, created_at_ms FROM versions
 WHERE business = ? AND feature = ? AND alias = ? ORDER BY position DESC
@@ -42,7 +54,13 @@ WHERE business = ? AND feature = ? AND alias = ? ORDER BY position DESC
 
 
 class SqliteCatalogue:
-    """Definitions, aliases, versions and rules; see the ``Catalogue`` port."""
+    """Definitions, aliases, versions and rules; see the ``Catalogue`` port.
+
+    Attributes:
+        names_at_once: How many names of a list are read at a time.
+    """
+
+    names_at_once = NAMES_AT_ONCE
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
@@ -53,9 +71,10 @@ class SqliteCatalogue:
 
     async def definition_text(self, definition_id: str) -> str | None:
         """Read a canonical text."""
-        return await self._value(
-            "SELECT text FROM definitions WHERE definition_id = ?", definition_id
+        rows = await self._database.look_up(
+            lambda connection: connection.execute(_TEXT, (definition_id,)).fetchall()
         )
+        return rows[0][0] if rows else None
 
     async def add_version(  # noqa: PLR0913 - one row of the catalogue
         self,
@@ -83,12 +102,16 @@ class SqliteCatalogue:
 
     async def definition_bytes(self, business: str) -> int:
         """Return how long all versions of a business are together."""
-        return int(await self._value(_DEFINITION_BYTES, business) or 0)
+        ((size_bytes,),) = await self._database.scan(
+            lambda connection: connection.execute(_DEFINITION_BYTES, (business,)).fetchall(),
+            reader=business,
+        )
+        return int(size_bytes)
 
     async def catalogue_use(self, business: str) -> CatalogueUse:
         """Return what the names and rules of a business take."""
         rows = await self._database.scan(
-            lambda connection: connection.execute(_USE, (business,)).fetchall()
+            lambda connection: connection.execute(_USE, (business,)).fetchall(), reader=business
         )
         return catalogue_use(rows)
 
@@ -108,7 +131,10 @@ class SqliteCatalogue:
 
     async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:
         """List the versions of an alias, newest first."""
-        rows = await self._rows(_VERSIONS, business, feature, alias)
+        rows = await self._database.scan(
+            lambda connection: connection.execute(_VERSIONS, (business, feature, alias)).fetchall(),
+            reader=business,
+        )
         return [version_row(row) for row in rows]
 
     async def register(
@@ -131,28 +157,37 @@ class SqliteCatalogue:
             *name_rows(business, feature, alias)[-1],
         )
 
+    async def is_listed(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> bool:
+        """Tell whether the lowest given name is registered."""
+        row = name_rows(business, feature, alias)[-1]
+        return bool(await self._database.glance(_HAS_NAME, *row, reader=business))
+
     async def businesses(self) -> list[str]:
         """List registered businesses by name."""
-        return await self._column(
-            "SELECT business FROM names WHERE feature = '' AND alias = '' ORDER BY business"
-        )
+        return await self._names("business", "feature = '' AND alias = ''")
 
     async def features(self, business: str) -> list[str]:
         """List registered features of a business by name."""
-        return await self._column(
-            """SELECT feature FROM names WHERE business = ? AND feature <> '' AND alias = ''
-            ORDER BY feature""",
-            business,
-        )
+        return await self._names("feature", "business = ? AND alias = ''", business)
 
     async def aliases(self, business: str, feature: str) -> list[str]:
         """List registered aliases of a feature by name."""
-        return await self._column(
-            """SELECT alias FROM names WHERE business = ? AND feature = ? AND alias <> ''
-            ORDER BY alias""",
-            business,
-            feature,
-        )
+        return await self._names("alias", "business = ? AND feature = ?", business, feature)
+
+    async def _names(self, column: str, condition: str, *values: str) -> list[str]:
+        statement = _NAMES.format(column=column, condition=condition)
+        reader = values[0] if values else None
+
+        async def read(after: str, limit: int) -> str:
+            def page(connection: sqlite3.Connection) -> str:
+                ((names,),) = connection.execute(statement, (*values, after, limit))
+                return str(names)
+
+            return await self._database.scan(page, reader=reader)
+
+        return await all_names(read, self.names_at_once)
 
     async def set_rule(self, kind: str, scope: Sequence[str], name: str, rule: str) -> None:
         """Set a rule: kind ``gray`` (scope business, feature) or ``ab`` (business, key)."""
@@ -187,6 +222,7 @@ class SqliteCatalogue:
             kind,
             business,
             subject,
+            reader=business,
         )
         return dict(rows)
 
@@ -203,16 +239,21 @@ class SqliteCatalogue:
             business,
             subject,
             limit,
+            reader=business,
         )
         return dict(rows)
 
     async def rule_scopes(self, kind: str, business: str) -> list[str]:
         """List second parts of the scopes of a business that have rules, by name."""
-        return await self._column(
-            "SELECT DISTINCT subject FROM rules WHERE kind = ? AND business = ? ORDER BY subject",
-            kind,
-            business,
-        )
+
+        async def read(after: str, limit: int) -> str:
+            def page(connection: sqlite3.Connection) -> str:
+                ((subjects,),) = connection.execute(_SCOPES, (kind, business, after, limit))
+                return str(subjects)
+
+            return await self._database.scan(page, reader=business)
+
+        return await all_names(read, self.names_at_once)
 
     async def _execute(self, statement: str, *values: object) -> None:
         def execute(connection: sqlite3.Connection) -> None:
@@ -220,17 +261,6 @@ class SqliteCatalogue:
 
         await self._database.write(execute)
 
-    async def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        return await self._database.look_up(
-            lambda connection: connection.execute(query, values).fetchall()
-        )
-
     async def _glanced(self, query: str, *values: object) -> str | None:
-        rows = await self._database.glance(query, *values)
+        rows = await self._database.glance_promptly(query, *values)
         return rows[0][0] if rows else None
-
-    async def _column(self, query: str, *values: object) -> list[str]:
-        return [value for (value, *_) in await self._rows(query, *values)]
-
-    async def _value(self, query: str, *values: object) -> str | None:
-        return next(iter(await self._column(query, *values)), None)

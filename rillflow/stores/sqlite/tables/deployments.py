@@ -22,7 +22,7 @@ class SqliteDeployments:
 
     async def deployment(self) -> Deployment | None:
         """Return the wanted state; None before the first."""
-        rows = await self._database.glance(_READ)
+        rows = await self._database.glance_promptly(_READ)
         return decode_stored(rows[0][0]) if rows else None
 
     async def set_deployment(self, wanted: Deployment, *, after_version: int) -> bool:

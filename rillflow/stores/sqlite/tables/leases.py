@@ -38,7 +38,7 @@ class SqliteLeases:
 
     async def lease(self) -> Lease | None:
         """Return the lease; None before the first."""
-        rows = await self._database.glance(_READ)
+        rows = await self._database.glance_promptly(_READ)
         return decode_lease(*rows[0]) if rows else None
 
     async def set_lease(self, lease: Lease, *, renews: bool) -> bool:
@@ -77,4 +77,4 @@ class SqliteOwnerLeases:
 
     async def owner_leases(self) -> list[OwnerLease]:
         """Return all leases by name."""
-        return [OwnerLease(*row) for row in await self._database.glance(_READ_OWN)]
+        return [OwnerLease(*row) for row in await self._database.glance_promptly(_READ_OWN)]

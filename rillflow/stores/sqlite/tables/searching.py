@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, workspace_of
 from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.stores.large_values import joined_records, references_in
 from rillflow.stores.sql.newest_counts import (
@@ -150,7 +150,7 @@ class SqliteSearch:
                 }
                 return joined_records(execution_id, records, payloads)
 
-        return await self._database.scan(read)
+        return await self._database.scan(read, reader=workspace_of(execution_id))
 
 
 def _newest(

@@ -37,4 +37,4 @@ class SqliteSessions:
 
     async def ended_sessions(self) -> list[EndedSession]:
         """List all rows by id."""
-        return [EndedSession(*row) for row in await self._database.glance(_READ)]
+        return [EndedSession(*row) for row in await self._database.glance_promptly(_READ)]

@@ -19,6 +19,7 @@ from rillflow.stores.sql.stored_rows import trigger_row, trigger_with_context
 from rillflow.stores.sql.triggers import (
     CHANGED,
     COLUMNS,
+    COUNT_WITHIN,
     DECLARED,
     FORGET,
     NEXT_REVISION,
@@ -27,7 +28,9 @@ from rillflow.stores.sql.triggers import (
     PROGRESS,
     PUT,
     REMOVE,
+    REMOVE_WITHIN,
     REVISION,
+    REVISIONS,
     gone,
     is_same,
     list_statement,
@@ -36,8 +39,10 @@ from rillflow.stores.sql.triggers import (
     put_values,
     use_statement,
     use_values,
+    within_values,
 )
 from rillflow.stores.sqlite.database import SqliteDatabase
+from rillflow.stores.sqlite.reading import OWN
 
 _SEVERAL: Final = f"""
 SELECT {COLUMNS}, context FROM triggers
@@ -91,6 +96,18 @@ class SqliteTriggers:
 
         return await self._database.write(sync)
 
+    async def remove_declared_triggers(self, *names: str, at_ms: int) -> None:
+        """Remove all triggers that definitions of a business, or of its feature, declare."""
+        within = within_values(names)
+
+        def remove(connection: sqlite3.Connection) -> None:
+            ((number,),) = connection.execute(COUNT_WITHIN, within)
+            if number:
+                ((revision,),) = connection.execute(REVISIONS, (number,)).fetchall()
+                connection.execute(REMOVE_WITHIN, (True, revision - number, at_ms, *within))
+
+        await self._database.write(remove)
+
     async def pause_trigger(self, trigger_id: str, *, is_paused: bool, at_ms: int) -> bool:
         """Pause or resume a trigger; False if there is none."""
 
@@ -107,7 +124,7 @@ class SqliteTriggers:
 
     async def trigger(self, trigger_id: str) -> tuple[TriggerRow, str] | None:
         """Read a trigger with its context; None if there is none."""
-        rows = await self._database.glance(ONE, trigger_id)
+        rows = await self._database.glance_promptly(ONE, trigger_id)
         return trigger_with_context(rows[0]) if rows else None
 
     async def triggers_now(self, ids: Sequence[str]) -> dict[str, tuple[TriggerRow, str]]:
@@ -137,13 +154,14 @@ class SqliteTriggers:
 
     async def newest_trigger_revision(self) -> int:
         """Return the revision of the last change of any trigger."""
-        ((revision,),) = await self._database.glance(REVISION)
+        ((revision,),) = await self._database.glance_promptly(REVISION)
         return int(revision)
 
     async def changed_triggers(self, after_revision: int, *, limit: int) -> list[TriggerRow]:
         """List triggers that were changed, also removed ones, by revision."""
         rows = await self._database.look_up(
-            lambda connection: connection.execute(CHANGED, (after_revision, limit)).fetchall()
+            lambda connection: connection.execute(CHANGED, (after_revision, limit)).fetchall(),
+            reader=OWN,
         )
         return [trigger_row(row) for row in rows]
 
@@ -160,7 +178,8 @@ class SqliteTriggers:
         """Return what all triggers take, and those of a workspace."""
         values = use_values(workspace, besides)
         rows = await self._database.scan(
-            lambda connection: connection.execute(_USE, values).fetchall()
+            lambda connection: connection.execute(_USE, values).fetchall(),
+            reader=workspace or None,
         )
         return TriggerUse(**dict(zip(TriggerUse.__struct_fields__, map(int, rows[0]), strict=True)))
 
