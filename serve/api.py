@@ -39,6 +39,7 @@ from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.minutes import Minutes
 from serve.limits.failed_lookups import WRONG_KEY, FailedLookups
 from serve.limits.known_keys import KnownKeys
+from serve.limits.request_turns import RequestTurns
 from serve.limits.session_limits import SessionLimits
 from serve.middleware.audited_changes import AuditedChanges
 from serve.middleware.browsers import Browsers
@@ -165,11 +166,11 @@ def create_api(
         watch.stop()
 
     api = _framework(lifespan)
-    guesses, keys = _guesses_of(stack), KnownKeys(stack.store, stack.clock)
-    hot, checked = _checked(api, stack, guesses)
+    guesses, keys, turns = _guesses_of(stack), KnownKeys(stack.store, stack.clock), RequestTurns()
+    hot, checked = _checked(api, stack, guesses, turns)
     sessions = ConsoleSessions(stack.settings, stack.clock, SessionEnds(stack.store, stack.clock))
     browsers = Browsers(stack.settings, listens_on)
-    gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys, guesses)
+    gate = ApiKeyGate(checked, stack.settings, sessions, browsers, keys, guesses, turns)
     app = RequestLines(RequestMeters(gate, meters, stack.clock))
     pages = [console_pages.router(sessions, keys, guesses, SessionLimits(stack.clock))]
     pages.append(webhook_router(stack, webhooks, browsers.refuse_foreign, hot.waits))
@@ -178,14 +179,16 @@ def create_api(
     return app
 
 
-def _checked(api: FastAPI, stack: Stack, guesses: FailedLookups) -> tuple[HotRoutes, ASGIApp]:
+def _checked(
+    api: FastAPI, stack: Stack, guesses: FailedLookups, turns: RequestTurns
+) -> tuple[HotRoutes, ASGIApp]:
     """Return the hot routes, and what stands before them behind the gate."""
     callers = SignatureCheck(stack.settings, stack.clock)
     own = OwnWorkspacesOnly(AuditedChanges(api, stack))
     if not callers.must_sign:
-        hot = HotRoutes(FormParameters(own), stack)
+        hot = HotRoutes(FormParameters(own), stack, turns)
         return hot, hot
-    hot = HotRoutes(own, stack)
+    hot = HotRoutes(own, stack, turns)
     return hot, FormParameters(SignedCallersOnly(hot, callers, guesses))
 
 
@@ -220,12 +223,12 @@ def _routers(
     stack: Stack, hot: HotRoutes, watch: LoopWatch, batches: BatchRedo, meters: Meters
 ) -> Iterator[APIRouter]:
     yield control.router(stack, hot)
+    yield artifacts.router(stack, hot.turns)
     yield metrics.router(stack, meters)
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)
     yield operations.router(stack, watch)
     for module in (
-        artifacts,
         audit,
         cluster,
         contexts,

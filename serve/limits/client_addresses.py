@@ -28,6 +28,15 @@ def is_this_machine(scope: Scope) -> bool:
 
 
 @lru_cache(maxsize=1024)
+def elsewhere(client: str) -> str:
+    """Return the address that a client of elsewhere has, of IPv6 its network; empty if it is here.
+
+    What it returned is kept, since each request without a key asks.
+    """
+    return "" if _is_loopback(client) else _network(client)
+
+
+@lru_cache(maxsize=1024)
 def _network(address: str) -> str:
     try:
         found = ipaddress.ip_address(address)

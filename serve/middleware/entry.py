@@ -46,9 +46,10 @@ from serve.limits.callers import (
     refuse_other_workspaces,
     refuse_role,
 )
+from serve.limits.client_addresses import elsewhere
 from serve.limits.failed_lookups import FailedLookups
-from serve.limits.key_turns import KeyTurns
 from serve.limits.known_keys import HELD, HeldKey, KnownKeys
+from serve.limits.request_turns import RequestTurns
 from serve.limits.unanswered_requests import UnansweredRequests
 from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
@@ -171,6 +172,7 @@ def _uri(path: str) -> str:
     return path if path in BY_PATH else FOLDERS.get(path.rpartition("/")[0], metrics.OTHER)
 
 
+HEALTH: Final = paths_where(lambda route: route.health)
 OWN_PAGES: Final = paths_where(lambda route: route.own_pages)
 WITHOUT_KEY: Final = paths_where(lambda route: route.access is not Access.KEY)
 FOLDERS_OF_WEBHOOKS: Final = folders_where(lambda route: route.access is Access.WEBHOOK)
@@ -209,6 +211,7 @@ class ApiKeyGate:
         browsers: Which pages may call.
         keys: The keys by name, which do what their roles may.
         guesses: Limits how often an address may show a wrong key.
+        turns: Those of who sends requests.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts that it joins
@@ -219,6 +222,7 @@ class ApiKeyGate:
         browsers: Browsers,
         keys: KnownKeys,
         guesses: FailedLookups,
+        turns: RequestTurns,
     ) -> None:
         self._inside = inside
         self._guesses = guesses
@@ -226,7 +230,7 @@ class ApiKeyGate:
         self._keys = keys
         self._most_bytes = settings.header_max_bytes
         self._under_way = UnansweredRequests()
-        self._turns = KeyTurns()
+        self._turns = turns
         self._anonymous = anonymous_pool(settings, body_sender)
         self._browsers = browsers
         self._some_origins = bool(settings.allowed_origins)
@@ -239,6 +243,7 @@ class ApiKeyGate:
         if scope["type"] not in ("http", "websocket"):
             await self._inside(scope, receive, send)
             return
+        self._turns.came += 1
         if self._some_origins:
             send = self._readable(scope, send)
         try:
@@ -247,7 +252,7 @@ class ApiKeyGate:
             if session is not None and not await session.is_open():
                 raise ApiKeyError("the session has ended: sign in again")
         except RillflowError as error:
-            await _refuse(error, scope, receive, send)
+            await self._refuse_in_turn(error, scope, receive, send)
             return
         if scope.get("method") == "OPTIONS":
             await Response(status_code=204)(scope, receive, send)
@@ -269,26 +274,51 @@ class ApiKeyGate:
             return
         await self._under_way.passed(caller, self._inside, scope, receive, send)
 
+    async def _refuse_in_turn(
+        self, error: RillflowError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Refuse a request; that takes time too, so who has shown no key takes a turn for it."""
+        if HELD not in scope:
+            try:
+                await self._take_turn(scope)
+            except OverloadedError as overloaded:
+                error = overloaded
+        await _refuse(error, scope, receive, send)
+
+    async def _take_turn(self, scope: Scope) -> None:
+        """Take a turn of the address of a request without a key; this machine needs none.
+
+        Raises:
+            OverloadedError: Too many wait for theirs (503).
+        """
+        client = scope.get("client")
+        address = elsewhere(client[0]) if client else ""
+        if address and not self._turns.has_turn(address):
+            await self._turns.wait(address, scope)
+
     async def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if sum(map(len, chain.from_iterable(headers))) > self._most_bytes:
             raise RequestError(
                 f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
             )
-        pool = self._anonymous
-        if scope["path"].rpartition("/")[0] in FOLDERS_OF_WEBHOOKS:
-            assign_pool(scope, pool)  # what may be in its headers is the webhook's to check
-            return
-        if self._digest is None:
+        pool, path = self._anonymous, scope["path"]
+        if path.rpartition("/")[0] in FOLDERS_OF_WEBHOOKS:
+            pass  # what may be in its headers is the webhook's to check
+        elif self._digest is None:
             self._browsers.refuse_foreign(scope)
         elif (
             scope.get("method") != "OPTIONS"
-            and scope["path"] not in WITHOUT_KEY
+            and path not in WITHOUT_KEY
             and await self._is_known(scope, headers, self._digest)
         ):
             pool = pool.known
-        if scope["path"] in OWN_PAGES:
+        if path in OWN_PAGES:
             self._browsers.refuse_other_pages(scope)
+        if pool is self._anonymous and path not in HEALTH:
+            client = scope.get("client")
+            if client and elsewhere(client[0]):
+                await self._take_turn(scope)
         assign_pool(scope, pool)
 
     async def _is_known(
@@ -342,14 +372,13 @@ class ApiKeyGate:
         """Note who calls, with a key by name, and refuse what that key may not do, in its turn.
 
         Raises:
-            OverloadedError: Too many requests of the key wait for theirs (429).
+            OverloadedError: Too many requests wait for theirs (503).
             NotAllowedError: The key may not do this.
         """
         scope[CALLER] = caller
         scope[HELD] = HeldKey(self._keys, caller.key_id)
-        has_turn = self._turns.has_turn(caller.share)
-        if not has_turn and not await self._turns.wait(caller.share):
-            raise OverloadedError("many requests of this key are waiting; try again later")
+        if not self._turns.has_turn(caller.share):
+            await self._turns.wait(caller.share, scope)
         path: str = scope["path"]
         refuse_role(caller, path)
         if path in HOT:

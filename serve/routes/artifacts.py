@@ -45,6 +45,7 @@ from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
 from serve.limits.client_addresses import address_of, is_this_machine
 from serve.limits.places import WORKSPACE, HeldPlace, Places
+from serve.limits.request_turns import RequestTurns, functions_of
 from serve.schemas.documentation import ERRORS, Responses, text
 from serve.schemas.exchange import json_response, query_of
 
@@ -100,10 +101,10 @@ class _Range:
         self.start, self.stop, self.size, self.is_part = start, stop, size, is_part
 
 
-def router(stack: Stack) -> APIRouter:
+def router(stack: Stack, turns: RequestTurns) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/flow", tags=["run"], responses=ERRORS)
-    requests = _ArtifactRequests(stack)
+    requests = _ArtifactRequests(stack, turns)
 
     @routes.get("/artifacts/{sha256}", response_class=Response, responses=FETCHED)
     async def fetch_artifact(sha256: str, request: Request) -> Response:
@@ -173,8 +174,9 @@ class _Download(StreamingResponse):
 class _ArtifactRequests:
     """Fetches and stores artifacts for callers, some at once."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, turns: RequestTurns) -> None:
         self._stack = stack
+        self._turns = turns
         self._settings = stack.artifacts.settings
         self._asks_for_key = stack.settings.api_key is not None or stack.settings.switch(
             "ENABLE_AUTH_RESOLVER"
@@ -234,6 +236,8 @@ class _ArtifactRequests:
             )
             if not sealed:
                 raise ForgedCallbackError("the address has no seal")
+        sender = functions_of(execution_id, is_sealed=bool(sealed))
+        await self._take_turn(sender, request)
         event = CallbackReceived(at_ms=now_ms, task=task, trigger=True, sealed_attempt=sealed)
         await self._require_waiting(execution_id, event)
         owners = _storing_for(execution_id, request, is_sealed=bool(sealed))
@@ -282,6 +286,7 @@ class _ArtifactRequests:
         )
         now_s = self._stack.clock.now_ms() / 1000
         if is_sealed(self._settings.secrets, query, named, now_s=now_s):
+            await self._take_turn(f"readers of {sha256}", request)
             return named
         if self._asks_for_key and not is_known(request.scope):
             raise ForgedCallbackError("the address of the artifact is not sealed, or its time over")
@@ -314,6 +319,15 @@ class _ArtifactRequests:
                 hint=f"the key {caller.name} is for {', '.join(sorted(caller.workspaces))}",
             )
         return key
+
+    async def _take_turn(self, sender: str, request: Request) -> None:
+        """Take a turn of who was given an address.
+
+        Raises:
+            OverloadedError: Too many wait for theirs (503).
+        """
+        if not self._turns.has_turn(sender):
+            await self._turns.wait(sender, request.scope)
 
     async def _require_waiting(self, execution_id: ExecutionId, event: CallbackReceived) -> None:
         """Refuse an artifact for a task whose outcome nobody waits for.

@@ -50,6 +50,7 @@ from serve.limits.large_answers import (
     reader_of_request,
     sender_of_request,
 )
+from serve.limits.request_turns import RequestTurns, functions_of
 from serve.limits.unpacking import UnpackingTurns
 from serve.limits.waits import Waits
 from serve.limits.work_room import WorkRoom
@@ -95,7 +96,7 @@ class _Delivery(NamedTuple):
 class HotRoutes:
     """An ASGI application that answers the hot routes and passes on the others."""
 
-    def __init__(self, cold: ASGIApp, stack: Stack) -> None:
+    def __init__(self, cold: ASGIApp, stack: Stack, turns: RequestTurns) -> None:
         self._answers = AnswerPool(stack.settings, respond_to)
         self._cold = LargeAnswers(cold, self._answers)
         stack.take_room = self._answers.take
@@ -107,6 +108,7 @@ class HotRoutes:
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self.waits = Waits(stack.settings, _ends_of)
         self._is_traced = TraceSampling(stack.settings).is_on
+        self.turns = turns
         self._unpacking = UnpackingTurns()
         self._audited = AuditedSubmissions(stack)
         self._submitting = WorkRoom(MOST_SUBMITTED_BYTES, "submissions")
@@ -202,6 +204,9 @@ class HotRoutes:
         query = query_of(request.scope)
         target = callback_target(query)
         sealed_attempt = self._sealed_attempt(query, *target)
+        sender = functions_of(target[0], is_sealed=bool(sealed_attempt))
+        if not self.turns.has_turn(sender):
+            await self.turns.wait(sender, request.scope)
         take = self._take_progress if "progress" in query else self._take_callback
         try:
             return await take(request, query, target, sealed_attempt)
