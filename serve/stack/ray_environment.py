@@ -47,6 +47,9 @@ PREFERENCES: Final[Mapping[str, str]] = {
     # Ray's workers get a low priority (nice 15). Beside two busy processes a start took 120 s
     # instead of 23, and under load tasks took half as much processor time again.
     "RAY_worker_niceness": "0",
+    # Ray's GCS keeps some 40 kB of each actor that has ended, as that of each dedicated execution:
+    # of 100,000 where nothing is set.
+    "RAY_maximum_gcs_destroyed_actor_cached_count": "1000",
 }
 """Variables that are set unless the user has set them."""
 

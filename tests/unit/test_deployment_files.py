@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve._private import constants
@@ -17,6 +18,7 @@ from rillflow.ray_certificates import variables
 from rillflow.settings import Settings
 from serve.app import app
 from serve.stack.deployment_file import read_deployment_file
+from serve.stack.ray_environment import PREFERENCES
 from tests.cluster.ray_head import RayHead
 from tests.cluster.ray_nodes import (
     BIN,
@@ -79,6 +81,15 @@ def test_no_machine_has_its_workers_give_way_to_others(
     cluster: dict[str, Any], commands: str
 ) -> None:
     assert " RAY_worker_niceness=0 " in cluster[commands][-1]
+
+
+@pytest.mark.parametrize("commands", START_COMMANDS)
+def test_ray_forgets_actors_that_ended_long_ago(cluster: dict[str, Any], commands: str) -> None:
+    name = "RAY_maximum_gcs_destroyed_actor_cached_count"
+    assert f" {name}={PREFERENCES[name]} " in cluster[commands][-1]
+    # Ray takes a name that it does not know without a word.
+    program = Path(ray.__file__).parent / "core" / "src" / "ray" / "gcs" / "gcs_server"
+    assert name.encode() in program.read_bytes()
 
 
 @pytest.mark.parametrize("commands", START_COMMANDS)
