@@ -1,13 +1,14 @@
-"""Searches and counts of executions for callers: they take turns, so that none holds up others.
+"""Searches, counts and long lists for callers: they take turns, so that none holds up others.
 
 One search may read 50,000 rows, and whoever may read may ask any number of times at once.
 
 Used by `runtime/stack.py`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
+from rillflow.ports.storage.aliases import AliasName, AliasRow, ListedVersion
 from rillflow.ports.storage.execution_search import FoundExecution, NewestCount, Place, Wanted
 from rillflow.ports.storage.store import ExecutionFilter, ExecutionSummary, Store
 from rillflow.runtime.aio.sender_turns import SenderTurns
@@ -23,7 +24,7 @@ class FairSearches:
     """The searches of a store, in turns of those who ask.
 
     Every method raises OverloadedError (503) if there is no place, and else returns and raises what
-    the method of the store does (``ExecutionSearch``, ``Journal``).
+    the method of the store does (``ExecutionSearch``, ``Journal``, ``AliasListings``).
     """
 
     def __init__(self, store: Store, sender: Callable[[], str]) -> None:
@@ -72,6 +73,36 @@ class FairSearches:
         """Count executions by status."""
         return await self._in_turn(lambda: self._store.count_executions(wanted))
 
+    async def count_each(self, wanted: Sequence[ExecutionFilter]) -> list[dict[str, int]]:
+        """Count the executions of each of several filters by status, in one turn."""
+
+        async def count() -> list[dict[str, int]]:
+            return [await self._store.count_executions(each) for each in wanted]
+
+        return await self._in_turn(count)
+
+    async def aliases_of(
+        self, workspaces: Collection[str], first: AliasName, *, limit: int
+    ) -> list[AliasRow]:
+        """List the aliases of workspaces by name, from ``first`` on; no workspaces are all."""
+        return await self._in_turn(lambda: _aliases_of(self._store, workspaces, first, limit))
+
+    async def youngest_aliases(
+        self, business: str = "", feature: str = "", *, limit: int, offset: int = 0
+    ) -> tuple[list[AliasRow], int]:
+        """List aliases, the youngest creation first, and count all of them."""
+        return await self._in_turn(
+            lambda: self._store.youngest_aliases(business, feature, limit=limit, offset=offset)
+        )
+
+    async def listed_versions(
+        self, business: str, feature: str, *, before: tuple[int, str] | None = None, limit: int
+    ) -> list[ListedVersion]:
+        """List the versions that the aliases of a feature have, newest first."""
+        return await self._in_turn(
+            lambda: self._store.listed_versions(business, feature, before=before, limit=limit)
+        )
+
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count ended executions by failure code."""
         return await self._in_turn(lambda: self._store.count_codes(wanted))
@@ -79,3 +110,17 @@ class FairSearches:
     async def _in_turn(self, search: Callable[[], Awaitable[Found]]) -> Found:
         async with self._turns.turn(self._sender()):
             return await search()
+
+
+async def _aliases_of(
+    store: Store, workspaces: Collection[str], first: AliasName, limit: int
+) -> list[AliasRow]:
+    if not workspaces:
+        return await store.alias_rows(first, limit=limit)
+    rows: list[AliasRow] = []
+    for business in sorted(workspaces):
+        if len(rows) < limit and business >= first.business:
+            begin = max(first, AliasName(business))
+            found = await store.alias_rows(begin, limit=limit - len(rows))
+            rows += [row for row in found if row.business == business]
+    return rows

@@ -6,8 +6,9 @@ Used by `serve/api.py`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -18,17 +19,28 @@ from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId
 from rillflow.ports.storage.aliases import AliasName
 from rillflow.ports.storage.store import ExecutionFilter
-from rillflow.runtime.backpressure.service_health import MINUTE_MS, measure
+from rillflow.runtime.backpressure.service_health import MINUTE_MS, Figures, figures_of
 from rillflow.runtime.stack import Stack
 from serve.limits.callers import caller_of
+from serve.limits.gone_clients import unless_left
 from serve.schemas.console_answers import Counts, ExecutionIds, Summary
 from serve.schemas.documentation import ERRORS, answer
 from serve.schemas.exchange import json_response
-from serve.schemas.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
+from serve.schemas.parameters import (
+    Milliseconds,
+    Minutes,
+    Names,
+    Whole,
+    Word,
+    service_of,
+    services_of,
+)
 
 STATUSES: Final = ("running", "succeed", "failed")
 MOST_LISTED: Final = 100
 READ_AT_ONCE: Final = 500
+COUNTED_AT_ONCE: Final = 20
+"""How many services are counted in one turn."""
 DEFAULT_START_MIN: Final = 10
 DEFAULT_END_MIN: Final = 0
 
@@ -145,9 +157,13 @@ def _add_monitors(routes: APIRouter, stack: Stack) -> None:
         end_min = DEFAULT_END_MIN if end_time_offset is None else end_time_offset
         if start_min <= end_min:
             raise RequestError("start_time_offset must be greater than end_time_offset")
-        sees = caller_of(request.scope).sees
-        names = listed(service_ids) or await _all_services(stack, sees)
-        return json_response({name: await _heap(stack, name, start_min, end_min) for name in names})
+        named, workspaces = services_of(service_ids), caller_of(request.scope).workspaces
+
+        async def heaps() -> dict[str, Any]:
+            services = named or await _all_services(stack, workspaces)
+            return await _heaps(stack, services, start_min, end_min)
+
+        return json_response(await unless_left(request, heaps()))
 
     @routes.get("/business_invoke_summary.json", responses=answer(Summary))
     async def business_invoke_summary(
@@ -157,30 +173,41 @@ def _add_monitors(routes: APIRouter, stack: Stack) -> None:
         return json_response({"ret": await _summary(stack, business_key)})
 
 
-async def _all_services(stack: Stack, sees: Callable[[str], bool]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+async def _all_services(stack: Stack, workspaces: Collection[str]) -> dict[str, DescriptorId]:
+    found: dict[str, DescriptorId] = {}
     following: AliasName | None = AliasName()
     while following is not None:
-        rows = await stack.store.alias_rows(following, limit=READ_AT_ONCE + 1)
-        seen = (row for row in rows if sees(row.business))
-        found.update((f"{row.business}:{row.feature}", None) for row in seen)
+        rows = await stack.searches.aliases_of(workspaces, following, limit=READ_AT_ONCE + 1)
+        for row in rows:
+            found[f"{row.business}:{row.feature}"] = DescriptorId(row.business, row.feature)
         following = rows[-1].name if len(rows) > READ_AT_ONCE else None
-    return tuple(sorted(found))
+    return dict(sorted(found.items()))
 
 
-async def _heap(stack: Stack, service_id: str, start_min: int, end_min: int) -> dict[str, Any]:
-    now_ms = stack.clock.now_ms()
-    service = service_of(service_id)
-    from_ms, to_ms = now_ms - start_min * MINUTE_MS, now_ms - end_min * MINUTE_MS
-    figures = await measure(
-        stack.store, service.business, service.feature, from_ms=from_ms, to_ms=to_ms
-    )
+async def _heaps(
+    stack: Stack, services: Mapping[str, DescriptorId], start_min: int, end_min: int
+) -> dict[str, Any]:
+    """Count the executions of services, some in each turn."""
+    shown: dict[str, Any] = {}
+    left = iter(services.items())
+    while part := dict(islice(left, COUNTED_AT_ONCE)):
+        now_ms = stack.clock.now_ms()
+        wanted = [_window(service, now_ms, start_min, end_min) for service in part.values()]
+        for name, counts in zip(part, await stack.searches.count_each(wanted), strict=True):
+            shown[name] = _heap(name, figures_of(counts), now_ms, (start_min, end_min))
+    return shown
+
+
+def _heap(
+    service_id: str, figures: Figures, now_ms: int, window_min: tuple[int, int]
+) -> dict[str, Any]:
+    start_min, end_min = window_min
     return {
         "service_id": service_id,
         "collect_time": now_ms,
         "statistic_duration": start_min - end_min,
-        "statistic_time_period_start_time": from_ms,
-        "statistic_time_period_end_time": to_ms,
+        "statistic_time_period_start_time": now_ms - start_min * MINUTE_MS,
+        "statistic_time_period_end_time": now_ms - end_min * MINUTE_MS,
         "running_count": figures.running,
         "success_count": figures.succeeded,
         "failed_count": figures.failed,

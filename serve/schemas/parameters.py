@@ -18,6 +18,8 @@ from rillflow.ids import DescriptorId, is_name
 from rillflow.ports.storage.store import LATEST_MS
 from serve.schemas.exchange import UNPROCESSABLE
 
+MOST_SERVICES: Final = 100
+"""How many services a request names."""
 MOST_MINUTES: Final = 5_256_000
 """Ten years; larger offsets are refused."""
 
@@ -77,6 +79,19 @@ def listed(texts: list[str] | None) -> tuple[str, ...]:
 def _names(texts: "list[str] | tuple[()]") -> Iterator[str]:
     for text in texts:
         yield from filter(None, (name.strip() for name in text.split(",")))
+
+
+def services_of(texts: list[str] | None) -> dict[str, DescriptorId]:
+    """Read the services of a list parameter, each once, by how they are named.
+
+    Raises:
+        RequestError: One is malformed, or there are too many (30109).
+    """
+    names = dict.fromkeys(listed(texts))
+    if len(names) > MOST_SERVICES:
+        hint = f"name up to {MOST_SERVICES}"
+        raise RequestError(f"{len(names)} services are named", hint=hint)
+    return {name: service_of(name) for name in names}
 
 
 def service_of(service_id: str) -> DescriptorId:

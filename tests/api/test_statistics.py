@@ -1,15 +1,22 @@
 """Figures come from the store: what was submitted when, and how it ended."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from rillflow.ports.storage.store import ExecutionFilter
+from rillflow.stores.memory.store import MemoryStore
+from serve.routes.statistics import COUNTED_AT_ONCE
+from serve.schemas.parameters import MOST_SERVICES
 from tests.api.definition_texts import PASS, SUSPENDED, calling
-from tests.api.serving import Api, served
+from tests.api.serving import LONG_S, Api, served
 
 SERVICE = {"service_id": "shop:order"}
 MINUTE_S = 60
+HEAP = "/flow/business_heap_monitor.json"
+DEPENDENT = "/flow/runtime_dependent_resources.json"
 
 
 async def three_kinds(api: Api) -> dict[str, str]:
@@ -133,3 +140,72 @@ async def test_the_executions_of_a_day_are_summed_up() -> None:
 async def test_a_service_has_two_names(shared_api: Api, service_id: str) -> None:
     refusal = await shared_api.get_refusal("/flow/get_execution_count.json", service_id=service_id)
     assert refusal == (400, 30109, f"serviceId:{service_id} format error")
+
+
+class CountingStore(MemoryStore):
+    """A store that notes what is counted, and does it when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: list[str | None] = []
+        self.begun, self.goes_on, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.goes_on.set()
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count, later."""
+        self.counted.append(wanted.feature)
+        self.begun.set()
+        try:
+            await self.goes_on.wait()
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+        return await super().count_executions(wanted)
+
+
+async def test_a_service_that_is_named_again_is_counted_once() -> None:
+    store = CountingStore()
+    async with served(store=store) as api:
+        shown = await api.get(HEAP, service_ids="shop:order," * 50 + "shop:other")
+        assert set(shown) == {"shop:order", "shop:other"}
+        assert store.counted == ["order", "other"]
+
+
+@pytest.mark.parametrize("path", [HEAP, DEPENDENT])
+async def test_so_many_services_are_looked_at_and_no_more(path: str) -> None:
+    async with served() as api:
+        names = [f"shop:f{number}" for number in range(MOST_SERVICES + 1)]
+        refusal = await api.get_refusal(path, service_ids=",".join(names))
+        assert refusal[:2] == (400, 30109)
+        shown = await api.get(path, service_ids=",".join(names[1:]))
+        assert set(shown) - {"current_time"} == set(names[1:])
+
+
+async def test_services_are_counted_in_turns_which_end_when_their_client_has_left() -> None:
+    store = CountingStore()
+    async with served(store=store) as api:
+        turns = [0]
+        count_each = api.stack.searches.count_each
+
+        async def in_turn(wanted: Any) -> Any:
+            turns.append(len(wanted))
+            return await count_each(wanted)
+
+        api.stack.searches.count_each = in_turn  # type: ignore[method-assign]
+        names = ",".join(f"shop:f{number}" for number in range(2 * COUNTED_AT_ONCE + 1))
+        await api.get(HEAP, service_ids=names)
+        assert turns == [0, COUNTED_AT_ONCE, COUNTED_AT_ONCE, 1]
+
+        store.goes_on.clear()
+        store.begun.clear()
+        store.counted.clear()
+        url = api.client.base_url
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(
+            f"GET {HEAP}?service_ids={names} HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode()
+        )
+        await asyncio.wait_for(store.begun.wait(), LONG_S)
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.wait_for(store.left.wait(), LONG_S)
+        assert store.counted == ["f0"]

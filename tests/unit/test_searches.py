@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from itertools import product
 from typing import Any
 
 import pytest
 
 from rillflow.errors import OverloadedError
+from rillflow.ports.storage.aliases import AliasName
 from rillflow.ports.storage.execution_search import NewestCount, Wanted
 from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.runtime.searches import AT_ONCE, MOST_WAITING, FairSearches
@@ -57,6 +59,10 @@ async def test_who_searches_without_an_end_leaves_turns_to_others_and_is_refused
         lambda searches: searches.list_executions(ExecutionFilter(), limit=1),
         lambda searches: searches.count_executions(ExecutionFilter()),
         lambda searches: searches.count_codes(ExecutionFilter()),
+        lambda searches: searches.count_each([ExecutionFilter(), ExecutionFilter()]),
+        lambda searches: searches.aliases_of((), AliasName(), limit=1),
+        lambda searches: searches.youngest_aliases(limit=1),
+        lambda searches: searches.listed_versions("a", "b", limit=1),
         lambda searches: searches.window_of(Wanted(keys=(("a", "1"), ("b", "2"))), most=1),
     ],
 )
@@ -74,3 +80,22 @@ async def test_every_search_takes_a_turn(
     assert not waits.done()
     store.goes_on.set()
     await asyncio.gather(*held, waits)
+
+
+async def test_the_aliases_of_workspaces_are_listed_by_name() -> None:
+    store = MemoryStore()
+    await store.open()
+    searches = FairSearches(store, str)
+    names = [AliasName(*name) for name in product(("a", "b", "c"), ("x", "y"), ("release",))]
+    for name in names:
+        await store.add_version(*name, "1" * 32, "text", at_ms=1)
+    assert [row.name for row in await searches.aliases_of((), AliasName(), limit=9)] == names
+    wanted, pages = [name for name in names if name.business != "b"], list[AliasName]()
+    first = AliasName()
+    while True:
+        rows = await searches.aliases_of({"c", "a"}, first, limit=3)
+        pages += [row.name for row in rows[:2]]
+        if len(rows) < 3:
+            break
+        first = rows[2].name
+    assert pages == wanted

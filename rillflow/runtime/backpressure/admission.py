@@ -41,7 +41,13 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.storage.store import Store
 from rillflow.runtime.backpressure.busy_functions import ResourceRow, resource_limit, unsatisfied
-from rillflow.runtime.backpressure.service_health import MINUTE_MS, Figures, check_health, measure
+from rillflow.runtime.backpressure.service_health import (
+    MINUTE_MS,
+    ExecutionCounts,
+    Figures,
+    check_health,
+    measure,
+)
 from rillflow.runtime.backpressure.store_room import StoreRoom
 from rillflow.setting_values import FlowHealth, matching_id
 from rillflow.settings import ResourceCheck, Settings
@@ -184,15 +190,20 @@ class Admission:
             any_key=self._settings.key_resource_any,
         )
 
-    async def health(self, business: str, feature: str) -> Health | None:
-        """Return the figures of the id for which thresholds are set, None without any."""
+    async def health(
+        self, business: str, feature: str, counting: ExecutionCounts | None = None
+    ) -> Health | None:
+        """Return the figures of the id for which thresholds are set, None without any.
+
+        The store counts, or ``counting`` where nobody waits for it who submits.
+        """
         subject = matching_id(self._health, business, feature)
         if subject is None:
             return None
         thresholds = self._health[subject]
         now_ms = self._clock.now_ms()
         figures = await measure(
-            self._store,
+            counting or self._store,
             business,
             None if subject == business else feature,
             from_ms=now_ms - thresholds.start_offset_min * MINUTE_MS,

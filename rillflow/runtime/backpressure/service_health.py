@@ -5,10 +5,11 @@ Used by `runtime/backpressure/admission.py`, `serve/routes/batch_redo.py` and
 """
 
 import math
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
 
 from rillflow.errors import RequestError
-from rillflow.ports.storage.store import ExecutionFilter, Journal
+from rillflow.ports.storage.store import ExecutionFilter
 from rillflow.setting_values import FlowHealth
 
 MINUTE_MS: Final = 60_000
@@ -34,13 +35,26 @@ class Figures(NamedTuple):
         return _rate(self.succeeded, self.succeeded + self.failed)
 
 
+class ExecutionCounts(Protocol):
+    """What counts executions: a store, or the searches of callers."""
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        ...
+
+
 async def measure(
-    journal: Journal, business: str, feature: str | None, *, from_ms: int, to_ms: int
+    counting: ExecutionCounts, business: str, feature: str | None, *, from_ms: int, to_ms: int
 ) -> Figures:
     """Count the executions submitted in a window, of a service or of a whole business."""
-    counts = await journal.count_executions(
+    counts = await counting.count_executions(
         ExecutionFilter(business=business, feature=feature, from_ms=from_ms, to_ms=to_ms)
     )
+    return figures_of(counts)
+
+
+def figures_of(counts: Mapping[str, int]) -> Figures:
+    """Return the figures of executions that are counted by status."""
     ended = (counts.get("succeed", 0), counts.get("failed", 0))
     return Figures(sum(counts.values()) - sum(ended), *ended)
 

@@ -109,7 +109,7 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         """List the registered aliases, the youngest first; `total` counts all that match."""
         size = min(max(page_size, 1), MOST_ON_PAGE)
         first = (max(current if page is None else page, 1) - 1) * size
-        rows, total = await stack.store.youngest_aliases(
+        rows, total = await stack.searches.youngest_aliases(
             own_workspace(caller_of(request.scope), business.strip() or None) or "",
             feature.strip(),
             limit=size,

@@ -109,7 +109,7 @@ class CalledFlows:
         """Yield the aliases from a name on; some are read at a time."""
         following: AliasName | None = first
         while following is not None:
-            rows = await self._stack.store.alias_rows(following, limit=READ_AT_ONCE + 1)
+            rows = await self._stack.searches.aliases_of((), following, limit=READ_AT_ONCE + 1)
             for row in rows[:READ_AT_ONCE]:
                 yield row
             following = rows[READ_AT_ONCE].name if len(rows) > READ_AT_ONCE else None

@@ -29,7 +29,7 @@ from rillflow.runtime.aio.author_threads import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor, stored_text
 from rillflow.runtime.definitions.differences import Difference, difference
 from rillflow.runtime.stack import Stack
-from serve.limits.callers import Caller, caller_of, sender_of
+from serve.limits.callers import caller_of, sender_of
 from serve.routes.console_api.called_flows import MOST_CALLS, CalledFlows, Place
 from serve.schemas.documentation import ERRORS, NOT_FOUND
 from serve.schemas.exchange import json_response, raw_response
@@ -67,7 +67,8 @@ def _add_listings(routes: APIRouter, stack: Stack) -> None:
     async def workspaces(request: Request, cursor: str = "", limit: Whole = MOST_ROWS) -> Response:
         """List workspaces, their workflows, and the aliases of those; `limit` counts aliases."""
         most = min(max(limit, 1), MOST_ROWS)
-        rows = await _seen_rows(stack, caller_of(request.scope), _name(cursor), most + 1)
+        own = caller_of(request.scope).workspaces
+        rows = await stack.searches.aliases_of(own, _name(cursor), limit=most + 1)
         listed, shown = await _with_rules(stack, rows[:most])
         following = ":".join(rows[shown].name) if len(rows) > shown else None
         page = {"workspaces": listed, "next": following}
@@ -80,7 +81,7 @@ def _add_listings(routes: APIRouter, stack: Stack) -> None:
         """List the versions of a workflow that its aliases have, newest first."""
         business, feature = _flow(flow)
         most = min(max(limit, 1), MOST_ROWS)
-        rows = await stack.store.listed_versions(
+        rows = await stack.searches.listed_versions(
             business, feature, before=_time_and_version(cursor), limit=most + 1
         )
         page = rows[:most]
@@ -135,19 +136,6 @@ async def _with_rules(stack: Stack, rows: list[AliasRow]) -> tuple[list[dict[str
 
 def _shortened(rule: str) -> str:
     return rule if len(rule) <= RULE_CHARACTERS else rule[: RULE_CHARACTERS - 1] + "…"
-
-
-async def _seen_rows(stack: Stack, caller: Caller, first: AliasName, limit: int) -> list[AliasRow]:
-    """List aliases by name, those of workspaces that a caller sees."""
-    if not caller.workspaces:
-        return await stack.store.alias_rows(first, limit=limit)
-    rows: list[AliasRow] = []
-    for business in sorted(caller.workspaces):
-        if len(rows) < limit:
-            begin = max(first, AliasName(business))
-            found = await stack.store.alias_rows(begin, limit=limit - len(rows))
-            rows += [row for row in found if row.business == business]
-    return rows
 
 
 def _name(cursor: str) -> AliasName:

@@ -6,10 +6,11 @@ Used by `serve/api.py`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.definition.addresses import without_user_info
@@ -21,12 +22,13 @@ from rillflow.runtime.backpressure.admission import Health
 from rillflow.runtime.backpressure.busy_functions import ResourceRow
 from rillflow.runtime.stack import Stack
 from rillflow.settings import ResourceCheck
+from serve.limits.gone_clients import unless_left
 from serve.schemas.answers import Flag as FlagAnswer
 from serve.schemas.answers import Gateways
 from serve.schemas.console_answers import StatusCheck
 from serve.schemas.documentation import ERRORS, answer
 from serve.schemas.exchange import json_response, read_resource_check
-from serve.schemas.parameters import Names, OptionalFlag, listed, service_of
+from serve.schemas.parameters import Names, OptionalFlag, listed, service_of, services_of
 
 
 def router(stack: Stack) -> APIRouter:
@@ -64,6 +66,7 @@ async def _submit_status(
     used = admission.storage_usage()
     check = admission.resource_check(wanted.business, wanted.feature, asked)
     busy = await admission.busy(wanted.business, wanted.feature, check)
+    health = await admission.health(wanted.business, wanted.feature, stack.searches)
     return {
         "storage_check": {
             "max_usage_percent": most,
@@ -71,7 +74,7 @@ async def _submit_status(
             "usage_limit": admission.is_full(used),
         },
         "resource_check": {"unsatisfied_resources": busy, "resource_limit": bool(busy)},
-        "flow_check": _flow_check(await admission.health(wanted.business, wanted.feature)),
+        "flow_check": _flow_check(health),
     }
 
 
@@ -97,16 +100,10 @@ def _add_resources(routes: APIRouter, stack: Stack) -> None:
     @routes.get(
         "/runtime_dependent_resources.json", responses={200: {"description": "By service id."}}
     )
-    async def runtime_dependent_resources(service_ids: str) -> Response:
+    async def runtime_dependent_resources(request: Request, service_ids: str) -> Response:
         """Show the functions that services have called, and until when they are busy."""
-        shown: dict[str, Any] = {}
-        for name in listed([service_ids]):
-            service = service_of(name)
-            rows = await stack.submissions.admission.rows(f"{service.business}:{service.feature}")
-            shown[name] = {
-                "task_name_order": _by_task(rows),
-                "resource_name_order": _by_resource(rows),
-            }
+        services = services_of([service_ids])
+        shown = await unless_left(request, _resources_of(stack, services))
         return json_response({**shown, "current_time": stack.clock.now_ms()})
 
     @routes.post("/clear_runtime_resources.json", responses=answer(FlagAnswer))
@@ -126,6 +123,17 @@ def _add_resources(routes: APIRouter, stack: Stack) -> None:
         )
         replies = await stack.executions.ask_all(call)
         return json_response({"ret": any(reply.changed for reply in replies)})
+
+
+async def _resources_of(stack: Stack, services: Mapping[str, DescriptorId]) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name, service in services.items():
+        rows = await stack.submissions.admission.rows(f"{service.business}:{service.feature}")
+        shown[name] = {
+            "task_name_order": _by_task(rows),
+            "resource_name_order": _by_resource(rows),
+        }
+    return shown
 
 
 def _add_gateways(routes: APIRouter, stack: Stack) -> None:
