@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rillflow.private_apis.assumption import Assumption, not_in_source
 from rillflow.private_apis.serve_start import answer_503_without_application
 from rillflow.private_apis.uvicorn_server.deadlines import bound_connections
+from rillflow.private_apis.uvicorn_server.many_connections import accept_many
 
 NOT_FOUND: Final = '{"error_code":30101,"error":"Not Found"}'
 ROUTES: Final = "/-/routes"
@@ -92,8 +93,9 @@ class Shortcut:
 def middlewares() -> list[Middleware]:
     """Return what Serve is to put in front of its replicas; its proxies ask too.
 
-    So that is where the connections of both get their deadlines.
+    So that is where the connections of both get their deadlines, and are accepted many at once.
     """
+    accept_many()
     bound_connections()
     answer_503_without_application()
     return [Middleware(Shortcut)]
