@@ -2,7 +2,8 @@
 
 Warnings change no status. An instance keeps those of the last application of each of its mapping
 lists, so a rule that has an effect in a later attempt is no longer reported. Texts and numbers are
-bounded; warnings beyond the bounds are only counted.
+bounded; warnings beyond the bounds are only counted. The first warning of each rule of the
+definition is kept however many others there are, so that no rule hides another one.
 
 Used by `core`, `runtime/owner/mapping_log.py` and `serve/routes/dry_runs.py`.
 """
@@ -17,10 +18,14 @@ from rillflow.ids import TaskName
 from rillflow.language.mapping.ineffective_rules import AWAITED, IneffectiveRule
 from rillflow.suggestions import did_you_mean
 
+MOST_OF_RULE: Final = 100
+"""Limit of the instances that keep a warning of the same rule."""
 MOST_OF_TASK: Final = 20
-"""Limit of the warnings that one instance keeps."""
+"""Limit of the warnings that one instance keeps, of rules of which others keep one already."""
 MOST_OF_EXECUTION: Final = 1000
-"""Limit of the warnings that all instances of an execution keep together."""
+"""Limit of the warnings that all instances keep together, of such rules."""
+MOST_RULES: Final = 2000
+"""Limit of all warnings of an execution, the first ones of its rules among them."""
 MOST_CHARACTERS: Final = 300
 """Length limit of each text that is kept."""
 MOST_SUGGESTIONS: Final = 20
@@ -44,18 +49,21 @@ class Application(NamedTuple):
 
 def keep(state: ExecutionState, applications: list[Application]) -> None:
     """Keep the warnings of a turn's mapping lists in place of those of earlier applications."""
-    told = 0
+    suggested = 0
     for application in applications:
-        rules = [
-            _warning(application.field, rule, suggesting=told + position < MOST_SUGGESTIONS)
-            for position, rule in enumerate(application.rules[:MOST_OF_TASK])
-        ]
-        told += len(rules)
+        field, rules = application.field, application.rules
         if not application.task:
-            state.mapping_warnings += len(rules) - len(state.warnings)
-            state.warnings = tuple(rules)
+            kept: Sequence[IneffectiveRule] = rules[:MOST_OF_EXECUTION]
+            state.mapping_warnings += len(kept) - len(state.warnings)
+            state.warnings = _warnings(field, kept, suggested)
         elif application.task in state.tasks:
-            _keep_of_task(state, state.tasks[application.task], application, rules)
+            task = state.tasks[application.task]
+            kept = _make_room(state, task, application) if rules or task.warning_counts else ()
+            if kept:
+                task.warnings = (*task.warnings, *_warnings(field, kept, suggested))
+        else:
+            continue
+        suggested += len(kept)
 
 
 def leave_out_awaited(applications: list[Application], task: TaskName) -> None:
@@ -75,9 +83,11 @@ def recount(state: ExecutionState) -> None:
     """Count the warnings again after a redo, which drops and resets instances."""
     state.mapping_warnings = len(state.warnings)
     state.warnings_kept = 0
+    state.warnings_by_list = {}
     for task in state.tasks.values():
-        state.mapping_warnings += task.mapping_warnings
-        state.warnings_kept += len(task.warnings)
+        if task.warning_counts:
+            state.mapping_warnings += task.mapping_warnings
+            _count_kept(state, task, task.warnings, 1)
 
 
 def strict_error(field: str, told: IneffectiveRule, *, suggesting: bool) -> MappingError:
@@ -86,18 +96,62 @@ def strict_error(field: str, told: IneffectiveRule, *, suggesting: bool) -> Mapp
     return MappingError(f"{where}: {_cut(_reason(told, suggesting=suggesting))}")
 
 
-def _keep_of_task(
-    state: ExecutionState, task: TaskState, application: Application, rules: list[RuleWarning]
-) -> None:
+def _make_room(
+    state: ExecutionState, task: TaskState, application: Application
+) -> Sequence[IneffectiveRule]:
+    """Drop what a task keeps of a list, and return what it is to keep of this application."""
     field, count = application.field, len(application.rules)
-    others = [warning for warning in task.warnings if warning.field != field]
-    of_others = state.warnings_kept - len(task.warnings)
-    room = min(MOST_OF_TASK, MOST_OF_EXECUTION - of_others) - len(others)
+    before = [warning for warning in task.warnings if warning.field == field]
+    if before:
+        task.warnings = tuple(warning for warning in task.warnings if warning.field != field)
+        _count_kept(state, task, before, -1)
     state.mapping_warnings += count - task.warning_counts.get(field, 0)
-    task.warnings = (*others, *rules[: max(room, 0)])
-    state.warnings_kept = of_others + len(task.warnings)
     counts = {**task.warning_counts, field: count}
     task.warning_counts = {name: number for name, number in counts.items() if number}
+    return _admitted(state, task, application)
+
+
+def _admitted(
+    state: ExecutionState, task: TaskState, application: Application
+) -> Sequence[IneffectiveRule]:
+    """Choose the rules of which a warning is kept, and count them."""
+    if not application.rules or state.warnings_kept >= MOST_RULES:
+        return ()
+    by_number = state.warnings_by_list.setdefault(_list_of(task, application.field), {})
+    room_of_task = MOST_OF_TASK - len(task.warnings)
+    admitted: list[IneffectiveRule] = []
+    for rule in application.rules:
+        of_rule, of_all = by_number.get(rule.number, 0), state.warnings_kept
+        has_room = of_rule < MOST_OF_RULE and len(admitted) < room_of_task
+        if of_all < (MOST_OF_EXECUTION if of_rule else MOST_RULES) and (has_room or not of_rule):
+            by_number[rule.number] = of_rule + 1
+            state.warnings_kept = of_all + 1
+            admitted.append(rule)
+    return admitted
+
+
+def _count_kept(
+    state: ExecutionState, task: TaskState, warnings: Sequence[RuleWarning], step: int
+) -> None:
+    """Count warnings as kept or, with a step of -1, as dropped."""
+    state.warnings_kept += step * len(warnings)
+    for warning in warnings:
+        by_number = state.warnings_by_list.setdefault(_list_of(task, warning.field), {})
+        # A snapshot of an earlier release has warnings that it did not count by rule.
+        by_number[warning.number] = max(by_number.get(warning.number, 0) + step, 0)
+
+
+def _list_of(task: TaskState, field: str) -> str:
+    return f"{task.base} {field}"
+
+
+def _warnings(
+    field: str, rules: Sequence[IneffectiveRule], suggested: int
+) -> tuple[RuleWarning, ...]:
+    return tuple(
+        _warning(field, rule, suggesting=suggested + position < MOST_SUGGESTIONS)
+        for position, rule in enumerate(rules)
+    )
 
 
 def _warning(field: str, told: IneffectiveRule, *, suggesting: bool) -> RuleWarning:

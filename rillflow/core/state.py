@@ -285,8 +285,10 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     later one.
 
     ``warnings`` are those of the completion callback; ``mapping_warnings`` counts them and those of
-    all instances, ``warnings_kept`` how many of the latter are kept. ``redone`` tells whether the
-    execution was restarted after an end; ``redo_order`` is its parent's last request to do so.
+    all instances, ``warnings_kept`` how many of the latter are kept, and ``warnings_by_list`` how
+    many of each rule, by its number in each mapping list of the definition. ``redone`` tells
+    whether the execution was restarted after an end; ``redo_order`` is its parent's last request to
+    do so.
     ``progress_ms`` is when a task last reported its progress; ``log_characters`` counts those of
     all logs that were posted and kept. ``paused_ms`` is since when it is paused, None if it is not,
     or was by an older release. ``paused_by`` and ``cancelled_by`` are the ``by`` of those requests.
@@ -351,6 +353,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     cancelled_by: str = ""
     context_bytes: int = 0
     foreach_in_portions: bool = False
+    warnings_by_list: dict[str, dict[int, int]] = {}
 
     def traceparent_of(self, task: str, attempt: int) -> str | None:
         """Return the header ``traceparent`` of a call; None if the execution has no trace."""
@@ -385,6 +388,7 @@ def copied(state: ExecutionState) -> ExecutionState:
     kept.tasks = {name: _copied_task(task) for name, task in state.tasks.items()}
     kept.groups = {route: _copy(group) for route, group in state.groups.items()}
     kept.counts = state.counts.copy()
+    kept.warnings_by_list = {name: each.copy() for name, each in state.warnings_by_list.items()}
     kept.degrades = {name: _copy(switch) for name, switch in state.degrades.items()}
     return kept
 

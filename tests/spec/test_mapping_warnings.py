@@ -6,7 +6,6 @@ import pytest
 
 from rillflow.core import machine, view
 from rillflow.core.encoding import codec
-from rillflow.core.mapping_warnings import MOST_CHARACTERS, MOST_OF_EXECUTION, MOST_OF_TASK
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.definition.model import MappingRule, WorkflowDefinition
@@ -180,23 +179,6 @@ def test_members_of_groups_count_and_a_redo_starts_afresh() -> None:
     assert counted(run) == 3
     run.redo("A", data={"items": []})
     assert counted(run) == 1
-
-
-def test_what_is_kept_is_bounded_and_all_is_counted() -> None:
-    many = [{"source": f"$.context.{'k' * 400}{n}", "target": "$.input.x"} for n in range(30)]
-    run = scenario(each("A", "items", pass_("B", ins=many), ins="items"))
-    run.submit({"items": list(range(60))})
-    assert counted(run) == 30 * 60
-    first = shown(run, "A_0-B")
-    assert (first["mapping_warnings"], len(first["warnings"])) == (30, MOST_OF_TASK)
-    assert all(len(text) <= MOST_CHARACTERS for text in _texts(first["warnings"]))
-    kept = [len(shown(run, f"A_{n}-B")["warnings"]) for n in range(60)]
-    assert sum(kept) == MOST_OF_EXECUTION
-    assert shown(run, "A_59-B") | {"mapping_warnings": 30, "warnings": []} == shown(run, "A_59-B")
-
-
-def _texts(warnings: list[dict[str, Any]]) -> list[str]:
-    return [text for warning in warnings for text in (warning["rule"], warning["reason"])]
 
 
 def test_a_snapshot_keeps_them_and_an_old_one_has_none() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from rillflow.cli.commands.serving import since_start_s
 from rillflow.cli.reporting import ReportingGroup, report
 from rillflow.errors import DefinitionError, Problem, StackError
-from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.jsontypes import JsonObject
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
 
@@ -179,75 +179,6 @@ def test_a_failure_is_told_with_the_hint_of_its_task() -> None:
     assert code == 1
     last = told.splitlines()[-1]
     assert last.endswith("failed in one: handle fails (did you mean `rillflow`?)")
-
-
-@pytest.mark.parametrize("command", [("submit", "b:f", "--wait"), ("watch", ID)])
-@pytest.mark.parametrize("status", ["SUCCEED", "FAILED"])
-def test_rules_that_came_to_nothing_are_told_at_the_end(
-    command: tuple[str, ...], status: str
-) -> None:
-    rules = [warned(number) for number in range(1, 13)]
-    view = warned_of({"one": rules}, status)
-    with stand_in(**{path("submit"): {"execution_id": ID}, path("get"): {"ret": view}}) as (url, _):
-        code, _, told = run(*command, "--url", url)
-    assert code == (status == "FAILED")
-    line = (
-        "warning: one: inputMappings rule 10, $.context.userNmae -> $.input.name:"
-        " `$.context.userNmae` does not exist\n"
-    )
-    assert line in told
-    assert told.count("warning: one: inputMappings rule") == 10
-    assert "and 2 more rules without effect; get shows them\n" in told
-
-
-def test_warnings_that_are_only_counted_are_told_apart() -> None:
-    view = warned_of({"one": [warned(number) for number in range(1, 13)]}) | {
-        "mapping_warnings": 70
-    }
-    with stand_in(**{path("get"): {"ret": view}}) as (url, _):
-        told = run("watch", ID, "--url", url)[2]
-    assert "and 2 more rules without effect; get shows them\n" in told
-    assert "58 further warnings are only counted, not kept\n" in told
-
-
-def test_a_rule_that_many_instances_applied_is_told_in_one_line() -> None:
-    inner = {f"each_{n}-inner": [warned(1), warned(2)] for n in range(60)}
-    view = warned_of(inner | {"sw": [warned(1)]})
-    with stand_in(**{path("get"): {"ret": view}}) as (url, _):
-        _, _, told = run("watch", ID, "--url", url)
-    lines = [line.partition(",")[0] for line in told.splitlines() if line.startswith("warning: ")]
-    assert lines == [
-        "warning: each_0-inner and 59 more: inputMappings rule 1",
-        "warning: each_0-inner and 59 more: inputMappings rule 2",
-        "warning: sw: inputMappings rule 1",
-    ]
-    assert "without effect" not in told
-
-
-def warned(number: int) -> JsonObject:
-    """Return a rule that came to nothing as get.json lists it."""
-    return {
-        "mappings": "inputMappings",
-        "number": number,
-        "rule": "$.context.userNmae -> $.input.name",
-        "kind": "missing",
-        "reason": "`$.context.userNmae` does not exist",
-    }
-
-
-def warned_of(rules: dict[str, list[JsonObject]], status: str = "SUCCEED") -> JsonObject:
-    """Return an ended execution whose tasks have rules that came to nothing."""
-    tasks: JsonObject = {
-        name: {
-            "status": "SUCCEEDED",
-            "invoke_msg": {},
-            "mapping_warnings": len(listed),
-            "warnings": list[JsonValue](listed),
-        }
-        for name, listed in rules.items()
-    }
-    count = sum(map(len, rules.values()))
-    return ENDED | {"dag_status": status, "mapping_warnings": count, "tasks": tasks}
 
 
 @pytest.mark.parametrize(("status", "expected"), [("SUCCEED", 0), ("FAILED", 1)])

@@ -28,22 +28,23 @@ def tell_mapping_warnings(execution: "Execution") -> None:
         counted = execution.get(brief=True).get("mapping_warnings") if warnings else 0
     except RillflowError:
         return
-    lines = lines_by_rule(warnings)
+    unkept = counted - len(warnings) if isinstance(counted, int) else 0
+    lines = lines_by_rule(warnings, is_all=unkept <= 0)
     for line in lines[:MOST_TOLD]:
         say(line, err=True, label="warning:", colour="yellow")
     if len(lines) > MOST_TOLD:
         more = len(lines) - MOST_TOLD
         rules = "rule" if more == 1 else "rules"
         say(f"and {more} more {rules} without effect; get shows them", err=True)
-    if isinstance(counted, int) and counted > len(warnings):
-        unkept = counted - len(warnings)
+    if unkept > 0:
         say(f"{unkept} further warnings are only counted, not kept", err=True)
 
 
-def lines_by_rule(warnings: "Iterable[MappingWarning]") -> list[str]:
+def lines_by_rule(warnings: "Iterable[MappingWarning]", *, is_all: bool = True) -> list[str]:
     """Make one line for each rule of the definition, however many instances applied it.
 
-    The line has the reason of the first instance, and says how many others there are.
+    The line has the reason of the first instance, and says how many others there are; without
+    ``is_all``, there may be more that were not kept.
     """
     firsts: dict[tuple[str, str, int, str], MappingWarning] = {}
     instances: dict[tuple[str, str, int, str], set[str]] = {}
@@ -53,10 +54,11 @@ def lines_by_rule(warnings: "Iterable[MappingWarning]") -> list[str]:
         firsts.setdefault(rule, warning)
         instances.setdefault(rule, set()).add(warning.task)
     return [
-        str(first._replace(task=_with_others(first.task, len(instances[rule]) - 1)))
+        str(first._replace(task=_with_others(first.task, len(instances[rule]) - 1, is_all=is_all)))
         for rule, first in firsts.items()
     ]
 
 
-def _with_others(task: str, others: int) -> str:
-    return f"{task} and {others} more" if others else task
+def _with_others(task: str, others: int, *, is_all: bool) -> str:
+    at_least = "" if is_all else "at least "
+    return f"{task} and {at_least}{others} more" if others else task
