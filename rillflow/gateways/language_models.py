@@ -19,7 +19,7 @@ from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import parse_http_url
 from rillflow.gateways.outbound.threads import in_turn
 from rillflow.gateways.secrets.masks import Mask
-from rillflow.gateways.secrets.store import masked_answer
+from rillflow.gateways.secrets.store import masked_in_turn
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
@@ -122,10 +122,7 @@ class LanguageModelGateway:
         mask = Mask.hiding(key)
         answer = await self._http.call(replace(request, pattern=SYNC), call)
         size_bytes = len(answer.body or b"") + len(answer.error or "")
-        answer = await in_turn(
-            request.execution_id, size_bytes, lambda: masked_answer(answer, mask)
-        )
-        answer = replace(answer, poll_url=None)
+        answer = replace(await masked_in_turn(answer, mask), poll_url=None)
         if answer.error is not None:
             return answer
         return await in_turn(

@@ -36,6 +36,8 @@ from rillflow.gateways.secrets.store import (
     SecretCall,
     Secrets,
     masked_answer,
+    masked_in_turn,
+    takes_long,
     unsealed_answer,
 )
 from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, JsonObject, decode_json
@@ -181,7 +183,7 @@ class GatewayRegistry:
             answer = _failed_by(request, error)
         if answer.error is not None and answer.is_outcome:
             # What a function of Ray raises may show its environment, which has all secrets.
-            answer = masked_answer(answer, self._known.mask())
+            answer = await masked_in_turn(answer, self._known.mask())
         fit = _fit(answer)
         return fit if isinstance(fit, DispatchAnswer) else await fit
 
@@ -223,7 +225,10 @@ class GatewayRegistry:
         mask = self._known.mask() if request.poll else None
         size_bytes = len(answer.body or b"") + len(answer.error or "")
         return await in_turn(
-            request.execution_id, size_bytes, lambda: _fit_to_keep(answer, call, mask)
+            request.execution_id,
+            size_bytes,
+            lambda: _fit_to_keep(answer, call, mask),
+            is_long=takes_long(answer, call.mask) or bool(mask and takes_long(answer, mask)),
         )
 
     def masked(self, text: str) -> str:
@@ -232,16 +237,18 @@ class GatewayRegistry:
 
     def hosts(self) -> list[HostState]:
         """Return the state of the hosts that are called over HTTP; addresses hide secrets."""
-        mask = self._known.mask()
+        hosts = list(self._http.hosts()) if self._http is not None else []
+        states = [state for each in hosts for state in (each.host, *each.functions)]
+        names = iter(self._known.mask().texts([state.name for state in states]))
 
         def masked(state: CircuitState) -> CircuitState:
-            return replace(state, name=mask.text(state.name))
+            return replace(state, name=next(names))
 
         return [
             replace(
                 found, host=masked(found.host), functions=[masked(each) for each in found.functions]
             )
-            for found in (self._http.hosts() if self._http is not None else ())
+            for found in hosts
         ]
 
     async def close(self) -> None:

@@ -252,10 +252,10 @@ class HotRoutes:
             )
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
-        if not _is_costly(request, body):
+        if not _is_costly(request, body, mask):
             return await self._deliver(read(), request)
         async with self._unpacking.turn(execution_id, len(body)):
-            if not sealed_attempt and not await self._stack.awaits(execution_id, asked()):
+            if not await self._stack.awaits(execution_id, asked()):
                 return raw_response(DUPLICATE)
             delivery = await FOR_CALLBACKS.run(workspace_of(execution_id), read)
         return await self._deliver(delivery, request)
@@ -278,21 +278,29 @@ class HotRoutes:
 
         if self._lookups.are_too_many(request.scope):
             await check_known()
-        mask = self._secrets.mask().text
-        fraction, message = read_progress(query, mask)
-        log = None
-        if header_of(request.scope, b"content-type").startswith("text/plain"):
+        mask, body = self._secrets.mask(), b""
+        has_log = header_of(request.scope, b"content-type").startswith("text/plain")
+        if has_log:
             workspace = workspace_of(execution_id)
             body = await read_body(request, check_known=check_known, workspace=workspace)
-            log = read_log(body, mask)
-        event = ProgressReported(
-            at_ms=at_ms,
-            task=task,
-            fraction=fraction,
-            message=message,
-            sealed_attempt=sealed_attempt,
-            log=log,
-        )
+
+        def read() -> ProgressReported:
+            fraction, message = read_progress(query, mask.text)
+            return ProgressReported(
+                at_ms=at_ms,
+                task=task,
+                fraction=fraction,
+                message=message,
+                sealed_attempt=sealed_attempt,
+                log=read_log(body, mask.text) if has_log else None,
+            )
+
+        if _is_costly(request, body, mask):
+            async with self._unpacking.turn(execution_id, len(body)):
+                await check_known()
+                event = await FOR_CALLBACKS.run(workspace_of(execution_id), read)
+        else:
+            event = read()
         reply = await self._stack.deliver(execution_id, event)
         return raw_response(OK if reply.changed else NOT_KEPT)
 
@@ -332,7 +340,7 @@ class HotRoutes:
                 raise limit.refusal() from error
             return _delivery_of(callback, mask, at_ms, None, trigger=False)
 
-        if not _is_costly(request, body):
+        if not _is_costly(request, body, mask):
             return await self._deliver(read(), request)
         execution_id = callback_execution(query)
         # The body alone may name the task; a missing name is reported before other errors.
@@ -392,12 +400,16 @@ async def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
     return raw_response(await joined(head, shown, b"}", workspace=workspace_of(execution_id)))
 
 
-def _is_costly(request: Request, body: bytes) -> bool:
-    """Tell whether a body is so costly to read that its execution is looked up first.
+def _is_costly(request: Request, body: bytes, mask: Mask) -> bool:
+    """Tell whether a callback is so costly to read that its execution is looked up first.
 
-    A few bytes may unpack to as many as the limit allows.
+    A few bytes may unpack to as many as the limit allows. What is masked may also be in the
+    address and in headers.
     """
-    return len(body) > SHORT_BYTES or bool(header_of(request.scope, b"content-encoding"))
+    scope = request.scope
+    given = b"\n".join((body, scope["query_string"], *(value for _, value in scope["headers"])))
+    is_packed = bool(header_of(scope, b"content-encoding"))
+    return len(given) > SHORT_BYTES or is_packed or mask.takes_long(given)
 
 
 def _delivery_of(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -171,7 +172,8 @@ async def test_a_forged_seal_is_refused_before_anything_is_unpacked() -> None:
         response = await send(
             api, "/flow/trigger.json", BOMB, execution_id=UNKNOWN, task_name="A", **sealed
         )
-        assert response.status_code == 413
+        assert response.status_code == 400
+        assert "task not exists" in response.text
 
 
 async def test_the_first_who_asks_for_the_description_of_the_api_holds_nobody_up(
@@ -216,4 +218,74 @@ async def test_other_large_bodies_do_not_wait_for_packed_callbacks() -> None:
         assert not packed.done()
         gate.set()
         assert (await packed).json() == {"result": "ok"}
+        assert await held
+
+
+def with_secret(secret: str) -> tuple[HostileText, dict[str, str]]:
+    """Return a short body of many values that repeats a secret, and a long log in a header."""
+    many = json.dumps({"t": secret, "a": [0] * 5_000}, separators=(",", ":"))
+    return HostileText("many values", many.encode()), {"X-Function-Log": "x" * 4_000 + secret}
+
+
+async def waits_for_its_turn(sent: "asyncio.Task[httpx.Response]") -> None:
+    """Wait until a callback waits for the thread of large ones."""
+    while "shop" not in FOR_CALLBACKS._taken:
+        assert not sent.done(), "it was read by the event loop"
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["/flow/trigger.json", "/flow/finish.json"])
+@pytest.mark.parametrize("is_log", [False, True])
+async def test_a_short_callback_with_a_secret_is_read_beside_the_loop_if_it_is_awaited(
+    monkeypatch: pytest.MonkeyPatch, path: str, *, is_log: bool
+) -> None:
+    secret = next(iter(SECRETS.values()))
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", secret)
+    text, headers = with_secret(secret if not is_log else "no")
+    headers = with_secret(quote(secret))[1] if is_log else {}
+    async with served({"work": work}) as api:
+        version = await api.add(calling("work", pattern="task_async"))
+        ended, waiting = [
+            {"execution_id": await api.submit(version), "task_name": "A"} for _ in range(2)
+        ]
+        assert (await send(api, path, HostileText("small", b"{}"), **ended)).status_code == 200
+        await api.ended(ended["execution_id"])
+        gate = threading.Event()
+        held = asyncio.create_task(FOR_CALLBACKS.run("another", gate.wait))
+        try:
+            told = {**text.headers, **headers}
+            first = api.client.post(path, params=waiting, content=text.body, headers=told)
+            awaited = asyncio.create_task(first)
+            async with asyncio.timeout(LONG_S):
+                again = await api.client.post(path, params=ended, content=text.body, headers=told)
+                assert again.json() == {"result": "ok", "duplicate": True}
+                await waits_for_its_turn(awaited)
+        finally:
+            gate.set()
+        assert (await awaited).json() == {"result": "ok"}
+        assert await held
+        context = (await api.shown(waiting["execution_id"]))["context"]
+        assert secret not in json.dumps(context)
+
+
+async def test_a_long_log_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = next(iter(SECRETS.values()))
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", secret)
+    async with served({"work": work}) as api:
+        version = await api.add(calling("work", pattern="task_async"))
+        params = {"execution_id": await api.submit(version), "task_name": "A", "progress": "0.5"}
+        plain = {"Content-Type": "text/plain"}
+        gate = threading.Event()
+        held = asyncio.create_task(FOR_CALLBACKS.run("another", gate.wait))
+        try:
+            lines = secret.encode() * 10
+            post = api.client.post(
+                "/flow/trigger.json", params=params, content=lines, headers=plain
+            )
+            posted = asyncio.create_task(post)
+            async with asyncio.timeout(LONG_S):
+                await waits_for_its_turn(posted)
+        finally:
+            gate.set()
+        assert (await posted).json() == {"result": "ok"}
         assert await held

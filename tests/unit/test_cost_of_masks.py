@@ -147,3 +147,25 @@ def test_a_body_is_masked_as_each_of_its_values_is(secrets: list[str], value: Js
     assert masked in (sealed, encode_json(expected))
     if b"seal" not in body:
         assert decode_json(masked) == expected
+
+
+MANY: Final = {f"S{number}": f"secret-number-{number}" for number in range(150)}
+
+
+@pytest.mark.parametrize(
+    ("secrets", "text", "takes_long"),
+    [
+        (SECRETS, b"[0,0]" * 3_000, False),
+        (SECRETS, TOKEN.encode() + b"[0,0]" * 3_000, True),
+        (SECRETS, TOKEN.encode() * 20, False),
+        (SECRETS, b"\\u002b" + b"[0,0]" * 3_000, True),
+        (SECRETS, b"[0,0]" * 6_000, True),
+        (MANY, b"[0,0]" * 400, True),
+        (MANY, b"[0,0]" * 300, False),
+        ({}, b"\\u002b" + b"[0,0]" * 6_000, False),
+    ],
+)
+def test_what_takes_long_is_known_before_it_is_done(
+    secrets: dict[str, str], text: bytes, *, takes_long: bool
+) -> None:
+    assert Mask(secrets).takes_long(text) is takes_long

@@ -1,7 +1,9 @@
 """Secrets reach the function that a definition names, and come back from nowhere."""
 
+import asyncio
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -12,7 +14,9 @@ from msgspec.structs import replace
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.http.requests import build_request
+from rillflow.gateways.http.responses import LONGEST_ERROR
 from rillflow.gateways.outbound.settings import HttpSettings
+from rillflow.gateways.outbound.threads import _FOR_MIDDLE_TEXTS
 from rillflow.gateways.plugins.gateway import DispatchInfo, Resource
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.secrets.masks import Mask
@@ -329,6 +333,32 @@ async def test_plugins_get_secrets_too_and_their_errors_are_masked() -> None:
 
     answer = await call("mine://x", {"a": REFERENCE}, ("a",), plugin=Plugin())
     assert answer.error == f"handle fails: x {REFERENCE}"
+
+
+@pytest.mark.parametrize("secrets", [(), (("a",),)])
+async def test_a_long_error_is_masked_beside_the_loop(secrets: tuple[tuple[str], ...]) -> None:
+    class Failing:
+        async def call(self, request: DispatchRequest) -> DispatchAnswer:
+            return replace(failed(request, TOKEN * 1_000), is_outcome=True)
+
+        async def close(self) -> None:
+            """Have nothing to close."""
+
+    registry = GatewayRegistry(HttpSettings(), StoppedClock())
+    registry.register("failing", Failing())
+    gate = threading.Event()
+    held = asyncio.create_task(_FOR_MIDDLE_TEXTS.run("another", gate.wait))
+    try:
+        request = attempt("failing://x", input=encode_json({"a": REFERENCE}), secrets=secrets)
+        answered = asyncio.create_task(registry.call(request))
+        async with asyncio.timeout(60):
+            while "b" not in _FOR_MIDDLE_TEXTS._taken:
+                assert not answered.done(), "it was masked by the event loop"
+                await asyncio.sleep(0)
+    finally:
+        gate.set()
+    assert (await answered).error == (REFERENCE * 1_000)[:LONGEST_ERROR]
+    assert await held
 
 
 async def test_an_accident_is_logged_without_what_was_sent(

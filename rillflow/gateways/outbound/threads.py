@@ -57,14 +57,19 @@ async def computed(size_bytes: int, work: Callable[[], Result], *, workspace: st
     return await in_thread(work, workspace=workspace)
 
 
-async def in_turn(an_id: str, size_bytes: int, work: Callable[[], Result]) -> Result:
+async def in_turn(
+    an_id: str, size_bytes: int, work: Callable[[], Result], *, is_long: bool = False
+) -> Result:
     """Return what ``work`` on a text returns; that of one workspace holds up no other one's.
 
     Args:
         an_id: Of an execution or a definition, whose text it is; its workspace counts.
         size_bytes: Length of the text. The work on a short one is done here.
         work: Touches nothing that the event loop changes meanwhile.
+        is_long: Whether the work takes long though the text is short.
     """
+    if is_long and size_bytes <= SHORT_BYTES:
+        return await _FOR_MIDDLE_TEXTS.run(workspace_of(an_id), work)
     return await in_turn_of(workspace_of(an_id), size_bytes, work)
 
 

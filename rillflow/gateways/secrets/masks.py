@@ -26,6 +26,10 @@ from rillflow.gateways.secrets.spellings import (
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.mapping.secret_references import reference_to
 
+LIGHT_BYTES: Final = 2 * 1024
+"""Masking a text of this size takes some 0.3 ms, whatever it holds."""
+MOST_SEARCHED_BYTES: Final = 256 * 1024
+"""Looking for a few secrets in a text, or many in a shorter one, takes as long as one in this."""
 _MOST_PATTERNS: Final = 1_024
 _ESCAPED: Final = re.compile(rb"\\u00[0-7]")
 
@@ -60,6 +64,19 @@ class Mask:
         written = [_in_utf8(text) for text in texts]
         masked = self._masked_apart(written)
         return [text.decode("utf-8", "surrogatepass") for text in masked]
+
+    def takes_long(self, text: bytes) -> bool:
+        """Tell whether to mask a text may take more than a millisecond.
+
+        Of a text of some kilobytes that is so where a secret is found, or may be once the text is
+        decoded, and where there are many secrets.
+        """
+        size = len(text)
+        if size * len(self._secrets) > MOST_SEARCHED_BYTES:
+            return True
+        if size <= LIGHT_BYTES or not self._secrets:
+            return False
+        return self._is_in(text) or _ESCAPED.search(text) is not None
 
     def message(self, text: str | None) -> str | None:
         """Mask a message, None if there is none.

@@ -21,6 +21,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import given_host, read_input, split_input
 from rillflow.gateways.http_client.request_head import origin_of
 from rillflow.gateways.outbound.targets import HTTP_SCHEMES, effective_protocol, http_target
+from rillflow.gateways.outbound.threads import SHORT_BYTES, in_turn
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.language.mapping.secret_references import Keys, replace_references
@@ -129,6 +130,7 @@ class SecretCall:
 
     Attributes:
         request: The attempt as it is sent.
+        mask: The mask of the secrets that are sent.
 
     Raises:
         GatewayError: A secret is unknown.
@@ -138,10 +140,11 @@ class SecretCall:
         self._secrets = secrets
         self._used: dict[str, str] = {}
         self.request = self._filled(request) if request.secrets else request
+        self.mask = Mask(self._used)
 
     def masked(self, answer: DispatchAnswer) -> DispatchAnswer:
         """Return an answer without the secrets, and without the seal, that were sent."""
-        return masked_answer(answer, Mask(self._used)) if self._used else unsealed_answer(answer)
+        return masked_answer(answer, self.mask) if self._used else unsealed_answer(answer)
 
     def _filled(self, request: DispatchRequest) -> DispatchRequest:
         fields: JsonValue = read_input(request)
@@ -218,6 +221,30 @@ def masked_answer(answer: DispatchAnswer, mask: Mask) -> DispatchAnswer:
         hint=mask.message(answer.hint),
         poll_url=mask.message(answer.poll_url),
     )
+
+
+async def masked_in_turn(answer: DispatchAnswer, mask: Mask) -> DispatchAnswer:
+    """Return an answer as ``masked_answer`` does, beside the event loop if that takes long."""
+    return await in_turn(
+        answer.execution_id,
+        _size_of(answer),
+        lambda: masked_answer(answer, mask),
+        is_long=takes_long(answer, mask),
+    )
+
+
+def takes_long(answer: DispatchAnswer, mask: Mask) -> bool:
+    """Tell whether to mask an answer takes long though it is short; see ``Mask.takes_long``."""
+    if _size_of(answer) > SHORT_BYTES:
+        return False
+    texts = (answer.error, answer.hint, answer.poll_url)
+    told = "\n".join(text for text in texts if text)
+    return mask.takes_long((answer.body or b"") + told.encode("utf-8", "surrogatepass"))
+
+
+def _size_of(answer: DispatchAnswer) -> int:
+    texts = (answer.body, answer.error, answer.hint, answer.poll_url)
+    return sum(len(text) for text in texts if text)
 
 
 def unsealed_answer(answer: DispatchAnswer) -> DispatchAnswer:
