@@ -31,7 +31,7 @@ LONG_S: Final = 0.01
 FALLS_TO: Final = 0.75
 GROWS_BY: Final = 1.1
 LEAST: Final = 10
-"""Requests of each sender in an iteration, or a portion, however long that takes."""
+"""Requests of each sender in an iteration, however long that takes. A portion falls to one."""
 MOST: Final = 64
 """Requests of each sender in an iteration, or a portion, at most."""
 LONGEST_REST_S: Final = 0.05
@@ -79,7 +79,7 @@ class RequestTurns:
     def has_turn(self, sender: str) -> bool:
         """Take a turn of a sender, and tell whether it had one; if not, it has to ``wait``."""
         begun = self._begun.get(sender, 0)
-        if begun >= self._most or sender in self._waiting:
+        if begun >= max(self._most, LEAST) or sender in self._waiting:
             return False
         self._begun[sender] = begun + 1
         if not self._is_counting:
@@ -123,7 +123,7 @@ class RequestTurns:
     def _fit(self, took_s: float) -> None:
         """Fit what may begin at once to how long that took."""
         if took_s > LONG_S:
-            self._most = max(self._most * FALLS_TO, LEAST)
+            self._most = max(self._most * FALLS_TO, 1.0)
         elif self._most < MOST:
             self._most = min(self._most * GROWS_BY, MOST)
 
