@@ -40,6 +40,10 @@ FRESH_S: Final = 1.0
 """How old what was counted of a workspace may be."""
 COUNTING_SHARE: Final = 20
 """It may be as old as it took to count it, so many times, where that is longer."""
+LONGEST_OLD_S: Final = 5.0
+"""What was counted is still taken for so long while the store is slow to count again."""
+SHORT_WAIT_S: Final = 0.05
+"""So long a submission waits for that, where searches may be what keeps the store busy."""
 LONGEST_COUNT_S: Final = 20.0
 """Time limit of counting bytes, for which one submission of a workspace waits now and then."""
 LEAST_BYTES: Final = 8 * 1024
@@ -262,8 +266,8 @@ class Totals:
         self._keeps = keeps
         self._counted: dict[str, tuple[int, float]] = {}
         self._added: Counter[str] = Counter()
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._counting = TaskSet[int]()
+        self._counting: dict[str, asyncio.Task[None]] = {}
+        """The counts that are under way."""
 
     async def take(self, business: str, most: int, wanted: int = 1) -> bool:
         """Count so much more; False if there would be more than ``most``."""
@@ -275,7 +279,7 @@ class Totals:
     def take_of_known(self, business: str, most: int, wanted: int) -> bool:
         """Count as ``take`` does, with what is known; what is too old is counted meanwhile."""
         if not self._is_fresh(business) and not self._counting:
-            self._counting.start(self.told(business))
+            self._begin_to_count(business)
         known, _ = self._counted.get(business, (0, 0.0))
         if known + self._added[business] + wanted > most:
             return False
@@ -283,16 +287,26 @@ class Totals:
         return True
 
     async def told(self, business: str) -> int:
-        """Return what the store knew."""
+        """Return what the store knew; a while ago, if it takes long to count anew."""
         if not self._is_fresh(business):
-            async with self._turns.setdefault(business, asyncio.Lock()):
-                if not self._is_fresh(business):
-                    await self._count(business)
+            counting = self._begin_to_count(business)
+            is_known = self._is_fresh(business, LONGEST_OLD_S)
+            await asyncio.wait([counting], timeout=SHORT_WAIT_S if is_known else None)
+            if counting.done():
+                counting.result()
         return self._counted[business][0]
 
-    def _is_fresh(self, business: str) -> bool:
+    def _begin_to_count(self, business: str) -> "asyncio.Task[None]":
+        """Return the count that is under way, which goes on if nobody waits for it any more."""
+        counting = self._counting.get(business)
+        if counting is None:
+            counting = self._counting[business] = asyncio.create_task(self._count(business))
+            counting.add_done_callback(lambda _: self._counting.pop(business))
+        return counting
+
+    def _is_fresh(self, business: str, longer_s: float = 0.0) -> bool:
         found = self._counted.get(business)
-        return found is not None and self._clock.monotonic_s() < found[1]
+        return found is not None and self._clock.monotonic_s() < found[1] + longer_s
 
     async def _count(self, business: str) -> None:
         begun_s, before = self._clock.monotonic_s(), self._added[business]
