@@ -223,7 +223,7 @@ def _routers(
     stack: Stack, hot: HotRoutes, watch: LoopWatch, batches: BatchRedo, meters: Meters
 ) -> Iterator[APIRouter]:
     yield control.router(stack, hot)
-    yield artifacts.router(stack, hot.turns)
+    yield artifacts.router(stack, hot.turns, hot.lookups)
     yield metrics.router(stack, meters)
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)

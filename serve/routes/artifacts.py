@@ -36,6 +36,7 @@ from rillflow.errors import (
     RequestError,
     StoreError,
     TooLargeError,
+    UnknownExecutionError,
 )
 from rillflow.gateways.callbacks.arrivals import callback_target
 from rillflow.gateways.callbacks.seals import attempt_of_seal
@@ -44,6 +45,7 @@ from rillflow.runtime.stack import Stack
 from serve.limits.body_pool import is_known
 from serve.limits.callers import NotAllowedError, caller_of
 from serve.limits.client_addresses import address_of, is_this_machine
+from serve.limits.failed_lookups import FailedLookups
 from serve.limits.places import WORKSPACE, HeldPlace, Places
 from serve.limits.request_turns import RequestTurns, functions_of
 from serve.schemas.documentation import ERRORS, Responses, text
@@ -101,10 +103,10 @@ class _Range:
         self.start, self.stop, self.size, self.is_part = start, stop, size, is_part
 
 
-def router(stack: Stack, turns: RequestTurns) -> APIRouter:
+def router(stack: Stack, turns: RequestTurns, lookups: FailedLookups) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/flow", tags=["run"], responses=ERRORS)
-    requests = _ArtifactRequests(stack, turns)
+    requests = _ArtifactRequests(stack, turns, lookups)
 
     @routes.get("/artifacts/{sha256}", response_class=Response, responses=FETCHED)
     async def fetch_artifact(sha256: str, request: Request) -> Response:
@@ -174,9 +176,8 @@ class _Download(StreamingResponse):
 class _ArtifactRequests:
     """Fetches and stores artifacts for callers, some at once."""
 
-    def __init__(self, stack: Stack, turns: RequestTurns) -> None:
-        self._stack = stack
-        self._turns = turns
+    def __init__(self, stack: Stack, turns: RequestTurns, lookups: FailedLookups) -> None:
+        self._stack, self._turns, self._lookups = stack, turns, lookups
         self._settings = stack.artifacts.settings
         self._asks_for_key = stack.settings.api_key is not None or stack.settings.switch(
             "ENABLE_AUTH_RESOLVER"
@@ -239,7 +240,12 @@ class _ArtifactRequests:
         sender = functions_of(execution_id, is_sealed=bool(sealed))
         await self._take_turn(sender, request)
         event = CallbackReceived(at_ms=now_ms, task=task, trigger=True, sealed_attempt=sealed)
-        await self._require_waiting(execution_id, event)
+        try:
+            await self._require_waiting(execution_id, event)
+        except UnknownExecutionError:
+            if not sealed:
+                self._lookups.failed(request.scope)
+            raise
         owners = _storing_for(execution_id, request, is_sealed=bool(sealed))
         await self._storing.take(owners)
         try:

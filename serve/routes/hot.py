@@ -104,7 +104,7 @@ class HotRoutes:
         stack.store.take_turns(reader_of_request)
         self._stack = stack
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
-        self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
+        self.lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self.waits = Waits(stack.settings, _ends_of)
         self._is_traced = TraceSampling(stack.settings).is_on
@@ -212,7 +212,7 @@ class HotRoutes:
             return await take(request, query, target, sealed_attempt)
         except UnknownExecutionError:
             if not sealed_attempt:
-                self._lookups.failed(request.scope)
+                self.lookups.failed(request.scope)
             raise
 
     async def _take_callback(
@@ -234,7 +234,7 @@ class HotRoutes:
             if not sealed_attempt:
                 await self._stack.require_known(execution_id, asked())
 
-        if self._lookups.are_too_many(request.scope):
+        if self.lookups.are_too_many(request.scope):
             await check_known()
         limit = body_limit(request)
         body = await read_body(
@@ -276,7 +276,7 @@ class HotRoutes:
                 asked = ProgressReported(at_ms=at_ms, task=task)
                 await self._stack.require_known(execution_id, asked)
 
-        if self._lookups.are_too_many(request.scope):
+        if self.lookups.are_too_many(request.scope):
             await check_known()
         mask, body = self._secrets.mask(), b""
         has_log = header_of(request.scope, b"content-type").startswith("text/plain")

@@ -72,6 +72,18 @@ async def test_progress_of_an_execution_that_exists_is_taken_whatever_others_do(
         assert answer.status_code == 200
 
 
+async def test_an_artifact_of_an_execution_that_does_not_exist_is_a_failure_too() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        params = {"execution_id": UNKNOWN, "task_name": "wait"}
+        answers = [
+            await api.client.post("/flow/artifacts", params=params, content=b"a")
+            for _ in range(MOST + 1)
+        ]
+        assert [each.status_code for each in answers] == [400] * MOST + [429]
+        assert refusal_of(await guess(api))[0] == 429
+
+
 async def test_a_callback_of_an_execution_that_exists_is_taken_whatever_others_do() -> None:
     async with served(unknown_executions_per_minute=MOST) as api:
         api.clock.stop()
