@@ -18,8 +18,9 @@ from rillflow.gateways.outbound.exchange import HttpCall
 from rillflow.gateways.outbound.settings import HttpSettings
 from rillflow.gateways.outbound.targets import parse_http_url
 from rillflow.gateways.outbound.threads import in_turn
-from rillflow.gateways.secrets.masks import Mask
+from rillflow.gateways.secrets.key_masks import LONGEST_KEY, KeyMasks
 from rillflow.gateways.secrets.store import masked_in_turn
+from rillflow.ids import workspace_of
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.telemetry.trace_context import HEADER as TRACEPARENT
@@ -105,10 +106,13 @@ MODELS: Final = {model.name: model for model in (CHATGPT, ALIYUN_AI)}
 class LanguageModelGateway:
     """Calls a language model; the answer of an asynchronous task is its outcome at once."""
 
-    def __init__(self, model: LanguageModel, base_url: str, http: HttpGateway) -> None:
+    def __init__(
+        self, model: LanguageModel, base_url: str, http: HttpGateway, masks: KeyMasks
+    ) -> None:
         self._model = model
         self._base_url = base_url
         self._http = http
+        self._masks = masks
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; no answer and no message contains the key."""
@@ -119,7 +123,7 @@ class LanguageModelGateway:
         except GatewayError as error:
             return failed(request, f"{HANDLE_FAILS}{error}")
         # No callback follows, so the task's own time-out is that of the call.
-        mask = Mask.hiding(key)
+        mask = await self._masks.of(key, workspace_of(request.execution_id))
         answer = await self._http.call(replace(request, pattern=SYNC), call)
         size_bytes = len(answer.body or b"") + len(answer.error or "")
         answer = replace(await masked_in_turn(answer, mask), poll_url=None)
@@ -152,6 +156,8 @@ class LanguageModelGateway:
         key = _text(fields, "apikey").strip()
         if not key:
             raise GatewayError("apikey is empty")
+        if len(key) > LONGEST_KEY:
+            raise GatewayError(f"apikey has more than {LONGEST_KEY} characters")
         if not _KEY.fullmatch(key):
             raise GatewayError("apikey is not one word of visible ASCII characters")
         return key
@@ -194,8 +200,10 @@ def language_models(
         CHATGPT.name: settings.chatgpt_base_url,
         ALIYUN_AI.name: settings.aliyun_ai_base_url,
     }
+    masks = KeyMasks()
     return [
-        (name, LanguageModelGateway(model, base_urls[name], http)) for name, model in MODELS.items()
+        (name, LanguageModelGateway(model, base_urls[name], http, masks))
+        for name, model in MODELS.items()
     ]
 
 

@@ -202,6 +202,11 @@ async def test_a_call_may_take_the_time_of_its_task_also_when_that_is_longer_tha
             {"apikey": "a\r\nHost: b", "prompt": "p"},
             "apikey is not one word of visible ASCII characters",
         ),
+        (
+            "chatgpt",
+            {"apikey": "k" * 2_049, "prompt": "p"},
+            "apikey has more than 2048 characters",
+        ),
         ("aliyun_ai", {}, "parameters is empty"),
         ("aliyun_ai", {"message": "m"}, "apikey is empty"),
         ("aliyun_ai", {"apikey": KEY}, "message is empty"),

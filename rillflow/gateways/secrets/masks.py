@@ -38,17 +38,19 @@ class Mask:
     """Replaces secrets, in all spellings, by references, and hides seals of callback addresses."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self._secrets = _longest_first(
-            [(value, reference_to(name)) for name, value in values.items()]
-        )
-        for value, _ in self._secrets:
-            _pattern(value)  # takes some milliseconds, so not at the first answer
+        """Replace secrets, by name; to make the pattern of a new one takes some milliseconds."""
+        secrets = _longest_first([(value, reference_to(name)) for name, value in values.items()])
+        self._secrets = tuple((_pattern(value), shown.encode()) for value, shown in secrets)
 
     @classmethod
     def hiding(cls, value: str) -> "Mask":
-        """Return a mask for a secret that has no name."""
+        """Return a mask for a secret that has no name; its pattern is made anew each time.
+
+        That takes 0.1 ms, and 20 KiB, for each character.
+        """
         mask = cls({})
-        mask._secrets = _longest_first([(value, HIDDEN)])
+        if len(value) >= SHORTEST_MASKED:
+            mask._secrets = ((pattern_of(value), HIDDEN.encode()),)
         return mask
 
     def text(self, text: str) -> str:
@@ -102,7 +104,7 @@ class Mask:
         return body if masked == value else encode_json(masked)
 
     def _is_in(self, text: bytes) -> bool:
-        return any(_pattern(value).search(text) is not None for value, _ in self._secrets)
+        return any(pattern.search(text) is not None for pattern, _ in self._secrets)
 
     def _is_escaped_in(self, body: bytes) -> bool:
         """Tell whether a secret is in a body whose encoder escapes characters of ASCII.
@@ -118,8 +120,8 @@ class Mask:
 
     def _masked(self, text: bytes) -> bytes:
         """Return the same object if there is nothing to mask."""
-        for value, shown in self._secrets:
-            text = _replaced(_pattern(value), shown.encode(), text)
+        for pattern, shown in self._secrets:
+            text = _replaced(pattern, shown, text)
         return text
 
     def _masked_apart(self, texts: Sequence[bytes]) -> list[bytes]:
