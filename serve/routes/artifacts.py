@@ -240,12 +240,7 @@ class _ArtifactRequests:
         sender = functions_of(execution_id, is_sealed=bool(sealed))
         await self._take_turn(sender, request)
         event = CallbackReceived(at_ms=now_ms, task=task, trigger=True, sealed_attempt=sealed)
-        try:
-            await self._require_waiting(execution_id, event)
-        except UnknownExecutionError:
-            if not sealed:
-                self._lookups.failed(request.scope)
-            raise
+        await self._require_waiting(execution_id, event, request)
         owners = _storing_for(execution_id, request, is_sealed=bool(sealed))
         await self._storing.take(owners)
         try:
@@ -259,7 +254,7 @@ class _ArtifactRequests:
                     size = await self._receive(request, draft, work, workspace)
                 await artifacts.require_room(execution_id, size, quota)
                 # The body may have taken long, and an artifact stays as long as its execution.
-                await self._require_waiting(execution_id, event)
+                await self._require_waiting(execution_id, event, request)
                 above = await self._stack.executions_above(execution_id)
                 put = partial(
                     artifacts.store.put,
@@ -327,21 +322,25 @@ class _ArtifactRequests:
         return key
 
     async def _take_turn(self, sender: str, request: Request) -> None:
-        """Take a turn of who was given an address.
-
-        Raises:
-            OverloadedError: Too many wait for theirs (503).
-        """
+        """Take a turn of who was given an address, or refuse it (503) where too many wait."""
         if not self._turns.has_turn(sender):
             await self._turns.wait(sender, request.scope)
 
-    async def _require_waiting(self, execution_id: ExecutionId, event: CallbackReceived) -> None:
+    async def _require_waiting(
+        self, execution_id: ExecutionId, event: CallbackReceived, request: Request
+    ) -> None:
         """Refuse an artifact for a task whose outcome nobody waits for.
 
         Raises:
             RillflowError: The task does not wait, or does not exist.
         """
-        if not await self._stack.awaits(execution_id, event):
+        try:
+            is_waiting = await self._stack.awaits(execution_id, event)
+        except UnknownExecutionError:
+            if not event.sealed_attempt:
+                self._lookups.failed(request.scope)
+            raise
+        if not is_waiting:
             raise RequestError(
                 f"the task {event.task} does not wait for an outcome",
                 http_status=409,
