@@ -9,16 +9,17 @@ Used by `serve/api.py`.
 
 import asyncio
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.responses import Response
 
 from rillflow.gateways.outbound.threads import in_thread
+from rillflow.jsontypes import encode_json
 from rillflow.settings import Settings
 from serve.route_table import BY_PATH, Access, Body
 from serve.schemas.documentation import answer_schemas
-from serve.schemas.exchange import json_response
+from serve.schemas.exchange import raw_response
 
 SCHEMES: Final = {
     "api_key": {"type": "apiKey", "in": "header", "name": "X-Rillflow-Api-Key"},
@@ -31,28 +32,31 @@ SCHEMES: Final = {
 def add_document(api: FastAPI, settings: Settings) -> None:
     """Add the endpoint that serves the document of a server with these settings."""
     one_at_a_time = asyncio.Lock()
+    text = b""
 
     @api.get("/openapi.json", include_in_schema=False)
     async def document() -> Response:
         """Describe the API."""
-        # The first call takes longer than a turn of the event loop may.
-        async with one_at_a_time:
-            described = await in_thread(partial(_described, api, settings), workspace="")
-        return json_response(described)
+        nonlocal text
+        if not text:
+            # That takes longer than a turn of the event loop may.
+            async with one_at_a_time:
+                make = partial(_text_of, api, settings)
+                text = text or await in_thread(make, workspace="")
+        return raw_response(text)
 
 
-def _described(api: FastAPI, settings: Settings) -> dict[str, Any]:
-    if api.openapi_schema is None:
-        document = api.openapi()
-        document["components"] = {"schemas": answer_schemas(), "securitySchemes": SCHEMES}
-        credentials = _credentials(settings)
-        for path, operations in document["paths"].items():
-            route = BY_PATH[path]
-            for operation in operations.values():
-                operation["security"] = credentials if route.access is Access.KEY else []
-                if "requestBody" in operation:
-                    operation["requestBody"]["description"] = _bound(route.body)
-    return api.openapi()
+def _text_of(api: FastAPI, settings: Settings) -> bytes:
+    document = api.openapi()
+    document["components"] = {"schemas": answer_schemas(), "securitySchemes": SCHEMES}
+    credentials = _credentials(settings)
+    for path, operations in document["paths"].items():
+        route = BY_PATH[path]
+        for operation in operations.values():
+            operation["security"] = credentials if route.access is Access.KEY else []
+            if "requestBody" in operation:
+                operation["requestBody"]["description"] = _bound(route.body)
+    return encode_json(document)
 
 
 def _credentials(settings: Settings) -> list[dict[str, list[str]]]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import httpx
 import pytest
 import schemathesis
+from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -34,6 +35,7 @@ from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
 from serve.api import create_api
+from serve.routes.document import add_document
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, NoActors, OneActor, served
 from tests.fuzzing import IS_EVERY_RUN, examples
@@ -222,6 +224,23 @@ def test_every_endpoint_is_in_the_page_of_curl_commands_unless_it_is_always_refu
     paths = {path.partition("{")[0] for path in DOCUMENT["paths"]}
     assert paths - called == refused - called
     assert len(refused) < 10
+
+
+async def test_the_document_is_made_once_however_many_ask_for_it() -> None:
+    class Counted(FastAPI):
+        made = 0
+
+        def openapi(self) -> dict[str, Any]:
+            self.made += 1
+            return {"paths": {}}
+
+    api = Counted(openapi_url=None)
+    add_document(api, Settings())
+    transport = httpx.ASGITransport(app=api)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        answers = await asyncio.gather(*(client.get("/openapi.json") for _ in range(9)))
+    assert api.made == 1
+    assert len({answer.content for answer in answers}) == 1
 
 
 async def test_the_document_can_be_read_where_the_original_has_its_own(api: Api) -> None:
