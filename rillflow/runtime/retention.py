@@ -1,6 +1,7 @@
 """Removal of ended executions that are too old or too many, after they were archived.
 
-Old entries of the audit are removed, too.
+Large ones are removed some megabytes at a time, and appends have the store in between. Old entries
+of the audit are removed, too.
 
 Execution actors run it for their partitions.
 
@@ -9,18 +10,16 @@ Used by `actors/stack_retention.py`.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from rillflow.artifacts.store import execution_key
-from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.storage.access import Audit
 from rillflow.ports.storage.store import ExecutionSummary, Journal
+from rillflow.runtime.archived import MOST_BYTES, Archived, Lines
 from rillflow.runtime.process.clock import wall_offset_s
-from rillflow.stores.archive import archive_line
-from rillflow.telemetry import metrics
 from rillflow.telemetry.meters import Meters
 
 log = logging.getLogger("rillflow.retention")
@@ -31,24 +30,12 @@ LEAST_AGE_S: Final = 60.0
 MOST_LISTED: Final = 2_000
 """So many are listed at once, since a list after which some are kept counts all that have ended."""
 MOST_AT_ONCE: Final = 100
-MOST_BYTES: Final = 16 << 20
-"""Limit of the archive lines that are collected before a write; one execution may have more."""
+MOST_REMAINS_BYTES: Final = 2 << 20
+"""Limit of what one transaction deletes of a large execution; one value may have more."""
 MOST_RECORDS: Final = 2_000
 """Limit of what one transaction removes: a few milliseconds, for which appends wait."""
 PAUSE_S: Final = 0.02
 ARTIFACTS_EVERY_S: Final = 600.0
-
-
-class Lines(Protocol):
-    """The archive of ended executions."""
-
-    async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
-        """Append lines; when this returns, they are on disk.
-
-        Raises:
-            OSError: They could not be written.
-        """
-        ...
 
 
 class Artifacts(Protocol):
@@ -72,11 +59,6 @@ class Retention:
 
     An execution that cannot be archived stays in the store. After a crash between archiving and
     removal, a line may be in the archive twice. A clock that jumps ahead makes no execution older.
-
-    Attributes:
-        archive_error: Why the archive could not be written last time, empty if it could. Until it
-            can, nothing is removed; the store stays as large as it is, since what is new is refused
-            where the disk has too little space.
     """
 
     def __init__(  # noqa: PLR0913 - what it keeps, for how long, and where it goes
@@ -92,21 +74,28 @@ class Retention:
         keep_audit_s: float | None = None,
         meters: Meters | None = None,
         most_bytes: int = MOST_BYTES,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.archive_error = ""
-        self._most_bytes = most_bytes
-        self._archive_failures = (meters or Meters("")).counter(metrics.ARCHIVE_FAILURES)
+        self._archived = Archived(journal, clock, archive, meters=meters, most_bytes=most_bytes)
         self._journal = journal
+        self._sleep = sleep
         self._audit = audit
         self._keep_audit_s = None if audit is None else keep_audit_s
         self._clock = clock
         self._keep_s = keep_s
         self._keep_count = keep_count
-        self._archive = archive
         self._artifacts = artifacts
         self._offset_s = wall_offset_s(self._clock)
-        self._told: set[ExecutionId] = set()
         self._artifacts_due_s = 0.0
+
+    @property
+    def archive_error(self) -> str:
+        """Why the archive could not be written last time, empty if it could.
+
+        Until it can, nothing is removed; the store stays as large as it is, since what is new is
+        refused where the disk has too little space.
+        """
+        return self._archived.error
 
     async def run(self, *, every_s: float = EVERY_S) -> None:
         """Sweep repeatedly, until cancelled."""
@@ -128,6 +117,7 @@ class Retention:
         """
         removed, stuck = 0, set[ExecutionId]()
         error = ""
+        await self._remove_remains()  # of a removal that was interrupted
         for age_s, keep in self._limits():
             ended_before_ms = self._steady_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
             while not error and (listed := await self._purgeable(ended_before_ms, keep, stuck)):
@@ -137,8 +127,7 @@ class Retention:
                     removed += gone
                     if error:
                         break
-        self._tell_archive(error)
-        self._told = stuck
+        self._archived.tell(error, stuck)
         if removed:
             log.info("purged", extra={"executions": removed})
         return removed
@@ -151,7 +140,7 @@ class Retention:
         Returns:
             How many were removed, and why the archive has not accepted the rest.
         """
-        kept, error = await self._archived(found, stuck)
+        kept, error = await self._archived.of(found, stuck)
         heirs = await self._heirs(kept)
         await self._remove(kept, ended_before_ms)
         await self._release(heirs)
@@ -193,72 +182,26 @@ class Retention:
         )
         return [each for each in found if each.execution_id not in stuck][:MOST_LISTED]
 
-    async def _archived(
-        self, found: Sequence[ExecutionSummary], stuck: set[ExecutionId]
-    ) -> tuple[list[ExecutionSummary], str]:
-        """Archive executions, if there is an archive.
-
-        Returns:
-            Those that may be removed, and why the archive has not accepted the others. Those that
-            cannot be read are added to ``stuck``.
-        """
-        if self._archive is None:
-            return list(found), ""
-        kept: list[ExecutionSummary] = []
-        lines: list[bytes] = []
-        waiting: list[ExecutionSummary] = []
-        for number, summary in enumerate(found, 1):
-            line = await self._line(summary)
-            if line is None:
-                stuck.add(summary.execution_id)
-            else:
-                waiting.append(summary)
-                lines += [line] if line else []
-            if number < len(found) and sum(map(len, lines)) <= self._most_bytes:
-                continue
-            try:
-                if lines:
-                    await self._archive.append(lines, at_ms=self._clock.now_ms())
-            except OSError as error:
-                return kept, str(error)
-            kept += waiting
-            lines, waiting = [], []
-        return kept, ""
-
-    async def _line(self, summary: ExecutionSummary) -> bytes | None:
-        """Return the line of an execution, empty if it is gone, None if it cannot be read."""
-        try:
-            stored = await self._journal.load(summary.execution_id)
-            return b"" if stored is None else archive_line(summary, stored)
-        except Exception as error:
-            if isinstance(error, StoreError) and not isinstance(error, DamagedError):
-                raise  # It concerns all executions, and the next sweep.
-            self._tell(summary.execution_id, error)
-        return None
-
-    def _tell_archive(self, error: str) -> None:
-        """Note why the archive was not written, and log it when that changes."""
-        if error:
-            self._archive_failures.add()
-        if error and not self.archive_error:
-            log.error("archive_not_written", extra={"reason": error})
-        elif self.archive_error and not error:
-            log.warning("archive_written_again")
-        self.archive_error = error
-
-    def _tell(self, execution_id: ExecutionId, error: Exception) -> None:
-        """Log an execution that cannot be archived, the first time."""
-        if execution_id not in self._told:
-            reason = f"{type(error).__name__}: {error}"
-            log.error("not_archived", extra={"execution_id": execution_id, "reason": reason})
-
     async def _remove(self, found: Sequence[ExecutionSummary], ended_before_ms: int) -> None:
         left: list[ExecutionId] = [summary.execution_id for summary in found]
         while left:
+            begun_s = self._clock.monotonic_s()
             left = await self._journal.purge(
                 left, ended_before_ms=ended_before_ms, most_records=MOST_RECORDS
             )
-            await asyncio.sleep(PAUSE_S)
+            await self._rest(begun_s)
+        await self._remove_remains()
+
+    async def _remove_remains(self) -> None:
+        """Delete what remains of large executions that are removed."""
+        begun_s = self._clock.monotonic_s()
+        while await self._journal.purge_remains(most_bytes=MOST_REMAINS_BYTES):
+            await self._rest(begun_s)
+            begun_s = self._clock.monotonic_s()
+
+    async def _rest(self, begun_s: float) -> None:
+        """Leave the store to others for as long as what began at a time has taken."""
+        await self._sleep(max(self._clock.monotonic_s() - begun_s, PAUSE_S))
 
     async def _heirs(self, found: Sequence[ExecutionSummary]) -> dict[ExecutionId, str | None]:
         """Return the parent of each execution; a sub-flow leaves its artifacts to it.

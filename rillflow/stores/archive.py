@@ -2,28 +2,38 @@
 
 Retention writes to it before it removes executions; nothing reads it.
 
-Used by `actors/stack_retention.py` and `runtime/retention.py`.
+Used by `actors/stack_retention.py` and `runtime/archived.py`.
 """
 
 import asyncio
 import fcntl
 import os
 import re
-from collections.abc import Callable, Sequence
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
 
-from rillflow.core.encoding.codec import snapshot_text
+from rillflow.core.encoding.codec import snapshot_parts
 from rillflow.ports.storage.store import ExecutionSummary, StoredExecution
 from rillflow.stores.private_files import make_private
 
 NAME: Final = re.compile(r"executions-\d{4}-\d\d-\d\d\.jsonl")
+WRITE_BYTES: Final = 1 << 20
+"""So much of lines is collected for a write, which is on disk before the next one begins."""
 _BLOCK_BYTES: Final = 64 * 1024
+_BASE64_BYTES: Final = 3 << 16
+"""So much of a record is encoded at once; a multiple of three, so that no padding is within it."""
+Text: TypeAlias = bytes | memoryview
+Line: TypeAlias = Iterable[Text]
+"""A line without its end, in parts."""
 Require: TypeAlias = Callable[[Path, int], None]
 """Refuses to write so many bytes to a folder, by an ``OSError``."""
 
@@ -45,17 +55,21 @@ class Archive:
         self._require = require
         self._is_mended = False
 
-    async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
+    async def append(self, lines: Iterable[Line], *, at_ms: int) -> None:
         """Add lines to the file of a day; when this returns, they are on disk.
+
+        Their parts are made in a thread, one after another. After each megabyte the disk is left to
+        others for as long as it took.
 
         Raises:
             OSError: They could not be written; none of them is there then.
+            Exception: A part could not be made; as above.
         """
         day = datetime.fromtimestamp(at_ms / 1000, UTC).date()
         path = self._folder / f"executions-{day.isoformat()}.jsonl"
-        await asyncio.to_thread(self._append, path, b"".join(line + b"\n" for line in lines))
+        await asyncio.to_thread(self._append, path, lines)
 
-    def _append(self, path: Path, text: bytes) -> None:
+    def _append(self, path: Path, lines: Iterable[Line]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._is_mended:
             # A crash may have been on another day.
@@ -63,12 +77,17 @@ class Archive:
                 if NAME.fullmatch(each.name) and not each.is_symlink():
                     _cut_torn_line(each)
             self._is_mended = True
-        self._require(self._folder, len(text))
-        _append(path, text)
+        _append(path, self._allowed(_in_writes(lines)))
+
+    def _allowed(self, texts: Iterator[list[Text]]) -> Iterator[list[Text]]:
+        """Yield what is written at once, if there is room for it."""
+        for parts in texts:
+            self._require(self._folder, sum(map(len, parts)))
+            yield parts
 
 
-def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
-    """Write an ended execution as one line of JSON.
+def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> Iterator[Text]:
+    """Write an ended execution as one line of JSON, in parts.
 
     ``state`` is its last snapshot: the context, and every task with input, output and
     times. ``records`` are the journal records after it, as base64; usually there are none.
@@ -77,13 +96,51 @@ def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
         **msgspec.structs.asdict(summary),
         "definition_id": stored.definition_id,
         "parent_id": stored.parent_id,
-        "state": None if stored.snapshot is None else msgspec.Raw(snapshot_text(stored.snapshot)),
-        "records": stored.records,
     }
-    return msgspec.json.encode(fields)
+    yield msgspec.json.encode(fields)[:-1] + b',"state":'
+    if stored.snapshot is None:
+        yield b"null"
+    else:
+        yield from snapshot_parts(stored.snapshot)
+    yield b',"records":['
+    for number, record in enumerate(stored.records):
+        yield b',"' if number else b'"'
+        for start in range(0, len(record), _BASE64_BYTES):
+            yield b64encode(record[start : start + _BASE64_BYTES])
+        yield b'"'
+    yield b"]}"
 
 
-def _append(path: Path, text: bytes) -> None:
+def _in_writes(lines: Iterable[Line]) -> Iterator[list[Text]]:
+    """Yield the parts of lines and their ends, collected to what is written at once."""
+    parts, size_bytes = list[Text](), 0
+    for line in lines:
+        for part in line:
+            for each in _slices(part):
+                parts.append(each)
+                size_bytes += len(each)
+                if size_bytes >= WRITE_BYTES:
+                    yield parts
+                    parts, size_bytes = [], 0
+        parts.append(b"\n")
+        size_bytes += 1
+    if parts:
+        yield parts
+
+
+def _slices(part: Text) -> Iterator[Text]:
+    if len(part) <= WRITE_BYTES:
+        yield part
+        return
+    view = memoryview(part)
+    for start in range(0, len(view), WRITE_BYTES):
+        yield view[start : start + WRITE_BYTES]
+
+
+def _append(path: Path, texts: Iterator[list[Text]]) -> None:
+    first = next(texts, None)
+    if first is None:
+        return
     is_new = not path.exists()
     make_private(path)
     with _opened(path) as file:
@@ -92,9 +149,8 @@ def _append(path: Path, text: bytes) -> None:
         file.truncate(end)
         file.seek(end)
         try:
-            _write(file, text)
-            os.fsync(file.fileno())
-        except OSError:
+            _write_all(file, chain([first], texts))
+        except BaseException:
             file.truncate(end)
             raise
     if is_new:
@@ -108,6 +164,17 @@ def _opened(path: Path) -> FileIO:
         OSError: It is a link, or cannot be opened.
     """
     return FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), "r+")
+
+
+def _write_all(file: FileIO, texts: Iterable[list[Text]]) -> None:
+    """Write texts, each durably, with a rest between two as long as the first of them took."""
+    took_s = 0.0
+    for parts in texts:
+        time.sleep(took_s)
+        begun_s = time.monotonic()
+        _write(file, b"".join(parts))
+        os.fsync(file.fileno())
+        took_s = time.monotonic() - begun_s
 
 
 def _write(file: FileIO, text: bytes) -> None:

@@ -1,5 +1,7 @@
 """Which work the next commit takes: small appends together, large ones alone and in turns.
 
+Removals of megabytes are large work, too, and have turns as a workspace has.
+
 A commit of megabytes takes a tenth of a second, and nobody else commits meanwhile. So a small
 append waits for one large append at most, workspaces with large ones take turns, and after each of
 them others have the disk for a while, if they use it too.
@@ -37,6 +39,11 @@ class Work(Protocol):
         """The appends."""
         ...
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it writes megabytes, though it has no appends."""
+        ...
+
 
 AnyWork = TypeVar("AnyWork", bound=Work)
 
@@ -60,14 +67,14 @@ class CommitOrder(Generic[AnyWork]):
     def add(self, work: AnyWork) -> None:
         """Add what has come last."""
         number, appends = next(self._numbers), work.appends
-        is_large = size_of(appends) > LARGE_BYTES
+        is_large = _is_large(work)
         if not is_large and self._behind:
             is_large = any(each.execution_id in self._behind for each in appends)
         if not is_large:
             self._small.append((number, work))
             return
         self._behind.update(each.execution_id for each in appends)
-        workspace = workspace_of(appends[0].execution_id)
+        workspace = _turns_of(work)
         self._large.setdefault(workspace, deque()).append((number, work))
 
     def take(self, now_s: float) -> list[AnyWork]:
@@ -82,9 +89,9 @@ class CommitOrder(Generic[AnyWork]):
 
     def took(self, group: Sequence[AnyWork], took_s: float, now_s: float) -> None:
         """Note how long the commit of a group took that ends now."""
-        if len(group) != 1 or size_of(group[0].appends) <= LARGE_BYTES:
+        if len(group) != 1 or not _is_large(group[0]):
             return
-        workspace = workspace_of(group[0].appends[0].execution_id)
+        workspace = _turns_of(group[0])
         others_s = (at_s for other, at_s in self._seen_s.items() if other != workspace)
         if max(others_s, default=-inf) > now_s - SEEN_S:
             self._rests_until_s = now_s + REST * took_s
@@ -123,6 +130,15 @@ class CommitOrder(Generic[AnyWork]):
         for work in group:
             for each in work.appends[:1]:
                 self._seen_s[workspace_of(each.execution_id)] = now_s
+
+
+def _is_large(work: Work) -> bool:
+    return work.is_large or size_of(work.appends) > LARGE_BYTES
+
+
+def _turns_of(work: Work) -> str:
+    """Return the workspace among whose large work some is; that without appends is of none."""
+    return workspace_of(work.appends[0].execution_id) if work.appends else ""
 
 
 def size_of(appends: Sequence[Append]) -> int:

@@ -1,9 +1,9 @@
 """The purge plan: how much of some ended executions one transaction removes.
 
-Pure, and the same for every adapter. An execution is removed whole if its journal is small enough.
-A long journal is removed in parts, the oldest records first, and only records that the snapshot
-contains: so a partly removed execution still loads as it was. Its large values are removed with the
-last part, because the snapshot refers to most of them.
+Pure, and the same for every adapter. An execution is removed whole if it is small. Of a large one
+the row and what finds it are removed first: from then on nobody finds it, so no reader sees a part
+of it. Its records, its snapshot and its large values remain, marked by its row in ``stored_bytes``,
+and are deleted some megabytes at a time; a removal that was interrupted goes on from the mark.
 
 Used by `stores/postgres/purge.py` and `stores/sqlite/purge.py`.
 """
@@ -25,51 +25,72 @@ Both are single values, which are looked up by keys: PostgreSQL makes a join of 
 reads all executions for it.
 """
 
+REMOVED: Final = ""
+"""What ``stored_bytes`` has as the workspace of an execution that is removed, as long as parts of
+it remain. No workspace is called so."""
+NEXT_REMOVED: Final = f"""
+SELECT execution FROM stored_bytes WHERE workspace = '{REMOVED}'
+AND NOT EXISTS (SELECT 1 FROM executions WHERE key = execution) LIMIT 1
+"""  # noqa: S608 - own text
+"""SQL of every adapter: the key of an execution of which parts remain."""
+PARTS_AT_ONCE: Final = 500
+"""So many rows of an execution are deleted at once, however short they are."""
 
 BYTES_PER_RECORD: Final = 4096
-"""Removing this many bytes of large values is as much work as removing one record."""
+"""Removing this many bytes is as much work as removing one record."""
+MOST_WHOLE_BYTES: Final = 2 << 20
+"""What one transaction removes of whole executions; one that has more leaves parts behind."""
+_OF_LARGE: Final = 8
+"""The work of removing what finds a large execution, in records."""
 
 
 class Purgeable(NamedTuple):
-    """One ended execution: the number of its remaining records, and the last in its snapshot.
-
-    ``payload_bytes`` is the length of its large values; in SQLite, of its records as well, since
-    that may overwrite with zeros what is removed, which is written like anything else.
-    """
+    """One ended execution: the number of its records, and the bytes of all that it has."""
 
     key: int
     execution_id: ExecutionId
     records: int
-    first_seq: int
-    snapshot_seq: int
-    payload_bytes: int = 0
+    size_bytes: int = 0
 
 
 class PurgePlan(NamedTuple):
-    """What is removed now: whole executions by key, and records of one up to a number.
+    """What is removed now, by key: whole executions, and large ones of which parts remain.
 
     ``left`` are the executions that another transaction has to remove.
     """
 
-    keys: list[int]
-    trim: tuple[int, int] | None
+    whole: list[int]
+    large: list[int]
     left: list[ExecutionId]
 
 
 def purge_plan(found: Sequence[Purgeable], most_records: int) -> PurgePlan:
-    """Choose the first executions whose records fit, or else a part of the first."""
-    taken, budget = 0, most_records
-    for each in found:
-        work = each.records + each.payload_bytes // BYTES_PER_RECORD
-        if work > budget:
+    """Choose the first executions whose records and bytes fit, one at least."""
+    whole, large = list[int](), list[int]()
+    budget, budget_bytes = most_records, MOST_WHOLE_BYTES
+    for taken, each in enumerate(found):
+        work = each.records + each.size_bytes // BYTES_PER_RECORD
+        is_large = work > most_records or each.size_bytes > MOST_WHOLE_BYTES
+        budget -= _OF_LARGE if is_large else work
+        budget_bytes -= 0 if is_large else each.size_bytes
+        if taken and min(budget, budget_bytes) < 0:
+            return PurgePlan(whole, large, [other.execution_id for other in found[taken:]])
+        (large if is_large else whole).append(each.key)
+    return PurgePlan(whole, large, [])
+
+
+def parts_within(lengths: Sequence[int], most_bytes: int, *, least: int) -> tuple[int, int]:
+    """Return how many of the first parts one transaction deletes, and their bytes.
+
+    Args:
+        lengths: Their lengths, in bytes.
+        most_bytes: What it deletes at most; ``least`` parts may have more.
+        least: How many it deletes whatever their lengths.
+    """
+    number = size_bytes = 0
+    for length in lengths:
+        if number >= least and size_bytes + length > most_bytes:
             break
-        budget -= work
-        taken += 1
-    left = [each.execution_id for each in found[taken:]]
-    if taken or not found:
-        return PurgePlan([each.key for each in found[:taken]], None, left)
-    first = found[0]
-    last_seq = min(first.first_seq + most_records - 1, first.snapshot_seq)
-    if first.records <= most_records or last_seq < first.first_seq:
-        return PurgePlan([first.key], None, left[1:])
-    return PurgePlan([], (first.key, last_seq), left)
+        number += 1
+        size_bytes += length
+    return number, size_bytes

@@ -55,7 +55,7 @@ async def test_those_that_were_open_are_closed_when_they_are_used(folder: Path) 
 
 
 async def test_lines_of_the_archive_are(folder: Path) -> None:
-    await Archive(folder).append([b"{}"], at_ms=0)
+    await Archive(folder).append([[b"{}"]], at_ms=0)
     assert _modes(folder) == {"executions-1970-01-01.jsonl": 0o600}
 
 

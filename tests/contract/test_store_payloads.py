@@ -206,21 +206,6 @@ async def test_many_large_executions_go_in_several_steps(durable: Store, url: st
     assert await payloads(url) == []
 
 
-async def test_a_long_journal_with_large_values_loads_as_it_was_until_it_is_gone(
-    store: Store,
-) -> None:
-    many = tuple(answer(f"{n:100}") for n in range(50))
-    whole = snapshot(*(f"{n:100}" for n in range(50)))
-    await store.append([submit(1, *many)])
-    await store.append([follow(1, 51, b"x", closing=ENDED, snapshot=whole, snapshot_seq=51)])
-    left: Sequence[ExecutionId] = [id_of(1)]
-    async with asyncio.timeout(60):
-        while left:
-            assert (await loaded(store, 1)).snapshot == whole
-            left = await store.purge(left, ended_before_ms=LATER_MS, most_records=20)
-    assert await store.load(id_of(1)) is None
-
-
 async def test_reading_while_it_is_purged_finds_it_whole_or_not_at_all(store: Store) -> None:
     for number in range(20):
         ended = follow(number, 2, b"x", closing=ENDED, snapshot=snapshot(LONG), snapshot_seq=2)

@@ -110,36 +110,6 @@ async def test_unknown_executions_are_as_good_as_purged(store: Store) -> None:
     assert await store.purge([], ended_before_ms=LATER_MS, most_records=10) == []
 
 
-@pytest.mark.parametrize("number", [1, 2])
-async def test_a_long_journal_goes_in_steps_and_loads_as_it_was_until_it_is_gone(
-    store: Store, number: int
-) -> None:
-    many = tuple(b"%d" % seq for seq in range(2, 101))
-    await store.append([submit(1), close(1, 2, "SUCCEED"), submit(2, *many)])
-    await store.append([follow(2, 100, b"x", closing=_closing(), snapshot=b"s", snapshot_seq=100)])
-    left: Sequence[ExecutionId] = [id_of(1), id_of(2)][number - 1 :]
-    async with asyncio.timeout(60):
-        while left:
-            before = await store.load(id_of(2))
-            assert before is not None
-            assert (before.snapshot, before.snapshot_seq, before.records) == (b"s", 100, ())
-            left = await store.purge(left, ended_before_ms=LATER_MS, most_records=30)
-    assert await store.load(id_of(2)) is None
-
-
-async def test_an_execution_that_is_gone_by_half_may_begin_anew(store: Store) -> None:
-    await store.append([submit(1, *[b"x"] * 50)])
-    await store.append([follow(1, 51, b"y", closing=_closing(), snapshot=b"s", snapshot_seq=51)])
-    await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=20)
-    if await store.load(id_of(1)) is None:
-        return  # this store removes at once
-    await store.append([follow(1, 52, b"redo", status="RUNNING")])
-    await _purge(store, 1)
-    loaded = await store.load(id_of(1))
-    assert loaded is not None
-    assert (loaded.snapshot, loaded.records) == (b"s", (b"redo",))
-
-
 async def test_a_journal_without_a_snapshot_goes_as_a_whole(store: Store) -> None:
     await store.append([submit(1, *[b"x"] * 50), follow(1, 51, b"y", closing=_closing())])
     assert await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=20) == []

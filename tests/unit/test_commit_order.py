@@ -25,6 +25,7 @@ LARGE: Final = b"x" * (LARGE_BYTES + 1)
 class Work(NamedTuple):
     name: str
     appends: Sequence[Append] = ()
+    is_large: bool = False
 
 
 def append_of(name: str, text: bytes = b"event", execution: str = "") -> Work:
@@ -64,6 +65,19 @@ def test_small_ones_leave_together_and_do_not_wait_for_large_ones_that_came_befo
 def test_large_ones_of_workspaces_take_turns() -> None:
     order = ordered(*(large(f"a{number}") for number in range(3)), large("b1"), large("c1"))
     assert [names(order.take(0.0)) for _ in range(5)] == [["a0"], ["b1"], ["c1"], ["a1"], ["a2"]]
+
+
+def test_large_work_without_appends_has_turns_as_a_workspace_has_and_others_rest_after_it() -> None:
+    removals = [Work(f"removal {number}", is_large=True) for number in range(2)]
+    order = ordered(large("a1"), large("a2"), *removals, append_of("b1"))
+    assert names(order.take(0.0)) == ["b1"]
+    assert [names(order.take(0.0)) for _ in range(4)] == [
+        ["a1"], ["removal 0"], ["a2"], ["removal 1"]
+    ]  # fmt: skip
+    order.took(removals[1:], 0.2, 0.2)
+    order.add(removals[0])
+    assert order.take(0.2) == []
+    assert order.pause_s(0.2) == pytest.approx(REST * 0.2)
 
 
 def test_small_ones_without_an_end_hold_up_no_large_one() -> None:

@@ -1,168 +1,30 @@
 """Ended executions are kept as long, and as many, as the settings say; then they are archived."""
 
 import asyncio
-import errno
 import io
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rillflow.artifacts.references import ArtifactReference
 from rillflow.artifacts.store import ArtifactStore, execution_key
-from rillflow.core.events import CallbackReceived
-from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import Delivery
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.storage.store import (
-    ExecutionFilter,
-    ExecutionSummary,
-    Store,
-    StoredExecution,
-)
-from rillflow.runtime.definitions.catalogue import add_descriptor
-from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE, Lines, Retention
-from rillflow.runtime.submission.intake import Options, Submissions
-from rillflow.settings import Settings
-from rillflow.stores.archive import Archive
-from rillflow.stores.memory.store import MemoryStore
+from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE
+from rillflow.stores.archive import Archive, Line
 from rillflow.telemetry.meters import Meters
 from rillflow.telemetry.metrics import ARCHIVE_FAILURES
-from tests.loopback import NOW_MS, ManualClock
-
-DAY_S = 86_400
-WORK = """
-workspace: house
-dagName: work
-type: flow
-tasks:
-  - { name: do, category: function, pattern: task_async, resourceName: "http://127.0.0.1:1/work" }
-"""
-ABOVE = """
-workspace: house
-dagName: above
-type: flow
-tasks:
-  - name: below
-    category: function
-    pattern: flow_sync
-    resourceName: rillflow://house:work
-    next: do
-  - { name: do, category: function, pattern: task_async, resourceName: "http://127.0.0.1:1/work" }
-"""
-
-
-class AcceptingGateway:
-    """Accepts every call; the callbacks are the tests' affair."""
-
-    def __init__(self) -> None:
-        self.called: asyncio.Queue[ExecutionId] = asyncio.Queue()
-
-    async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        self.called.put_nowait(request.execution_id)
-        return DispatchAnswer(
-            execution_id=request.execution_id, task=request.task, attempt=request.attempt
-        )
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class HoledStore(MemoryStore):
-    """A store in which some executions cannot be read, and that counts lists."""
-
-    def __init__(self, *, large_value_bytes: int) -> None:
-        super().__init__(large_value_bytes=large_value_bytes)
-        self.damaged: set[ExecutionId] = set()
-        self.lists = 0
-
-    async def purgeable(
-        self, *, ended_before_ms: int, keep: int, limit: int
-    ) -> list[ExecutionSummary]:
-        self.lists += 1
-        return await super().purgeable(ended_before_ms=ended_before_ms, keep=keep, limit=limit)
-
-    async def load(
-        self, execution_id: ExecutionId, most_bytes: int | None = None
-    ) -> StoredExecution | None:
-        if execution_id in self.damaged:
-            raise DamagedError(f"{execution_id}: a value is missing")
-        return await super().load(execution_id, most_bytes)
-
-
-class House:
-    """Executions in one process, on a clock that stands still until a test moves it."""
-
-    def __init__(self, store: Store) -> None:
-        self.clock = ManualClock()
-        self.store = store
-        self.gateway = AcceptingGateway()
-        self.executions = LocalExecutions(store=store, gateway=self.gateway, clock=self.clock)
-        self._submissions = Submissions(
-            Settings(), store=store, executions=self.executions, clock=self.clock
-        )
-
-    async def submit(self, feature: str, key: str | None = None) -> ExecutionId:
-        options = Options(idempotency_key=key)
-        return await self._submissions.submit(f"house:{feature}", b"{}", options)
-
-    async def finish(self, execution_id: ExecutionId) -> None:
-        event = CallbackReceived(at_ms=self.clock.now_ms(), task="do", output=b'{"said": "ja"}')
-        reply = await self.executions.call(Delivery(execution_id=execution_id, event=event))
-        reply.raise_for_error()
-        async with asyncio.timeout(60):
-            await self.executions.host.settled(execution_id)
-
-    async def work(self, count: int = 1) -> list[ExecutionId]:
-        """Have executions begin and end, one second after the other."""
-        ids = [await self.submit("work") for _ in range(count)]
-        for execution_id in ids:
-            self.clock.forward(1)
-            await self.finish(execution_id)
-        return ids
-
-    async def stored(self) -> set[ExecutionId]:
-        listed = await self.store.list_executions(ExecutionFilter(), limit=1_000)
-        return {each.execution_id for each in listed}
-
-    def retention(
-        self,
-        *,
-        keep_s: float | None = None,
-        keep_count: int | None = None,
-        archive: Lines | None = None,
-        artifacts: ArtifactStore | None = None,
-        **others: Any,
-    ) -> Retention:
-        return Retention(
-            self.store,
-            self.clock,
-            keep_s=keep_s,
-            keep_count=keep_count,
-            archive=archive,
-            artifacts=artifacts,
-            **others,
-        )
+from tests.loopback import NOW_MS
+from tests.unit.kept_executions import DAY_S, FullArchive, HoledStore, House, lines_in, open_house
 
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    # Nearly every value is a large one, and stored apart.
-    store = HoledStore(large_value_bytes=8)
-    await store.open()
-    house = House(store)
-    for feature, text in (("work", WORK), ("above", ABOVE)):
-        await add_descriptor(store, "house", feature, "release", text, at_ms=NOW_MS)
-    await house.executions.start()
-    yield house
-    await house.executions.stop()
-    await store.close()
+    async with open_house() as opened:
+        yield opened
 
 
 async def test_what_ended_long_ago_goes_and_what_runs_stays(house: House) -> None:
@@ -265,7 +127,7 @@ async def test_every_purged_execution_is_a_line_of_the_days_file(
         ids += await house.work(2)
         house.clock.forward(DAY_S)
         await retention.sweep()
-    lines = list(_lines(folder))
+    lines = list(lines_in(folder))
     assert [line["execution_id"] for line in lines] == ids
     assert len(list(folder.iterdir())) == 2
     day = datetime.fromtimestamp(house.clock.now_ms() / 1000, UTC).date()
@@ -284,10 +146,10 @@ class ClumsyArchive:
         self.accidents = 0
         self.has_lines = asyncio.Event()
 
-    async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
+    async def append(self, lines: Iterable[Line], *, at_ms: int) -> None:
         if not self.accidents:
             self.accidents += 1
-            raise RuntimeError(f"{len(lines)} lines at {at_ms}")
+            raise RuntimeError(f"{len(list(lines))} lines at {at_ms}")
         self.has_lines.set()
 
 
@@ -313,20 +175,6 @@ async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Pat
     (tmp_path / "taken").unlink()
     assert await retention.sweep() == 1
     assert retention.archive_error == ""
-
-
-class FullArchive:
-    """An archive that has room for some appends."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.lines: list[bytes] = []
-
-    async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
-        if not self.room:
-            raise OSError(errno.ENOSPC, f"no room for {len(lines)} lines at {at_ms}")
-        self.room -= 1
-        self.lines += lines
 
 
 async def test_a_full_archive_keeps_the_rest_in_the_store_and_goes_on_when_it_has_room(
@@ -398,7 +246,7 @@ async def test_what_cannot_be_archived_is_told_once_and_does_not_stop_the_others
     house.clock.forward(DAY_S)
     retention = house.retention(keep_s=60, keep_count=0, archive=Archive(tmp_path))
     assert await retention.sweep() == 4
-    assert [line["execution_id"] for line in _lines(tmp_path)] == ids[-4:]
+    assert [line["execution_id"] for line in lines_in(tmp_path)] == ids[-4:]
     assert await retention.sweep() == 0
     told = [record for record in caplog.records if record.message == "not_archived"]
     assert len(told) == MOST_AT_ONCE + 1
@@ -406,12 +254,6 @@ async def test_what_cannot_be_archived_is_told_once_and_does_not_stop_the_others
     house.store.damaged = set()
     assert await house.stored() == set(ids[: MOST_AT_ONCE + 1])
     assert await retention.sweep() == MOST_AT_ONCE + 1
-
-
-def _lines(folder: Path) -> Iterator[dict[str, Any]]:
-    for file in sorted(folder.iterdir()):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)
 
 
 def _films(*executions: ExecutionId) -> tuple[ArtifactStore, list[ArtifactReference]]:

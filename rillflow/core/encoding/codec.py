@@ -285,10 +285,20 @@ def snapshot_text(snapshot: bytes) -> bytes:
     Raises:
         StoreError: The snapshot is damaged or of a newer format.
     """
+    return b"".join(snapshot_parts(snapshot))
+
+
+def snapshot_parts(snapshot: bytes) -> Iterator[bytes | memoryview]:
+    """Yield the text that ``snapshot_text`` returns in parts, one in memory at a time; in a thread.
+
+    Raises:
+        StoreError: The snapshot is damaged or of a newer format.
+    """
     if snapshot.startswith(_APART_MARK):
-        return b"".join(_parts_of(decode_large_state(snapshot)))
+        yield from _parts_of(decode_large_state(snapshot))
+        return
     _check_format(snapshot)
-    return snapshot[1:]
+    yield memoryview(snapshot)[1:]
 
 
 def _check_format(data: bytes) -> None:

@@ -298,15 +298,25 @@ class Journal(Protocol):
     async def purge(
         self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
-        """Remove executions and everything that is stored of them, in one small transaction.
+        """Remove executions and what is stored of them, in one transaction of a few megabytes.
 
         Deaths for them are removed, too. One call removes at most about ``most_records`` journal
         records. An execution that is not ``purgeable`` (any more) is kept, also if a redo has given
-        it a later end. An execution that is removed in several steps can be loaded until it is
-        gone.
+        it a later end. A removed execution is not found any more, by nobody; of a large one, parts
+        remain for ``purge_remains``.
 
         Returns:
             Those that are left to remove: call again with them.
+        """
+        ...
+
+    async def purge_remains(self, *, most_bytes: int) -> bool:
+        """Delete what remains of a large execution that was removed, in one transaction.
+
+        It deletes ``most_bytes`` at most, or one value that has more.
+
+        Returns:
+            Whether there was anything: call again then.
         """
         ...
 

@@ -335,6 +335,12 @@ class MemoryJournal(MemoryLifecycle):
         self._keep_deaths(lambda each: each.execution_id not in ids)
         return []
 
+    async def purge_remains(self, *, most_bytes: int) -> bool:
+        """Return False: nothing remains of what is removed."""
+        del most_bytes
+        self._check_open()
+        return False
+
     def _is_free(self, ended: ExecutionRow) -> bool:
         """Tell whether neither the parent nor a child of an ended execution is unfinished."""
         parent = None if ended.parent_id is None else self._by_id.get(ended.parent_id)

@@ -3,6 +3,7 @@
 Used by `stores/postgres/store.py`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -23,7 +24,7 @@ from rillflow.ports.storage.store import (
 from rillflow.stores.append_plan import are_small, total_of
 from rillflow.stores.large_values import CutAhead, ReadLimit, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import OWN, PostgresDatabase
-from rillflow.stores.postgres.purge import PURGEABLE, purge
+from rillflow.stores.postgres.purge import PURGEABLE, purge, purge_remains
 from rillflow.stores.sql.execution_filters import HAS_VALUE, IS_NULL, conditions_of
 from rillflow.stores.sql.stored_rows import (
     COUNTED,
@@ -103,6 +104,8 @@ SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_
 FROM executions
 """
 _STORED_BYTES: Final = COUNTED.format("$1")
+_AT_ONCE_BYTES: Final = 256 << 10
+"""Large values are put into their positions in a thread if they have more."""
 
 
 class PostgresJournal:
@@ -167,8 +170,10 @@ class PostgresJournal:
         if most_bytes is not None:
             sizes = await read(_PAYLOAD_SIZES, execution_id, list(wanted))
             limit.count(sum(size_bytes * wanted[sha256] for sha256, size_bytes in sizes))
-        payloads = await read(_PAYLOADS, execution_id, list(wanted))
-        return joined(stored, dict(payloads))
+        payloads = dict(await read(_PAYLOADS, execution_id, list(wanted)))
+        if sum(map(len, payloads.values())) <= _AT_ONCE_BYTES:
+            return joined(stored, payloads)
+        return await asyncio.to_thread(joined, stored, payloads)
 
     async def unfinished(self, listings: Sequence[int]) -> list[ExecutionId]:
         """List unfinished executions of these partitions that do not rest, oldest first."""
@@ -252,9 +257,14 @@ class PostgresJournal:
     async def purge(
         self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
-        """Remove executions, or a piece of one, in one transaction; return those left."""
+        """Remove executions in one transaction; return those left."""
         async with self._database.transaction() as connection:
             return await purge(connection, execution_ids, ended_before_ms, most_records)
+
+    async def purge_remains(self, *, most_bytes: int) -> bool:
+        """Delete what remains of a large execution that was removed; tell if there was anything."""
+        async with self._database.transaction() as connection:
+            return await purge_remains(connection, most_bytes)
 
 
 def damage(error: Exception) -> str | None:

@@ -129,6 +129,7 @@ class _Ticket(NamedTuple):
 
     appends: tuple[Append, ...]
     future: asyncio.Future[None]
+    is_large: bool = False
 
     def settle(self, error: Exception | None) -> None:
         """Give the caller the result; a cancelled caller gets none."""

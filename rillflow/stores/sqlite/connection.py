@@ -92,6 +92,8 @@ def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> Connecti
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         # A statement that inserts many rows would open a file for what it may have to undo.
         connection.execute("PRAGMA temp_store = MEMORY")
+        # Some builds of SQLite would write zeros for each page that is removed: as much as it had.
+        connection.execute("PRAGMA secure_delete = FAST")
         # The writer moves commits into the database; see ``WriteGate``.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         # SQLite restarts the -wal file once all of it is in the database; then it is cut.

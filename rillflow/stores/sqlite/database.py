@@ -119,9 +119,9 @@ class SqliteDatabase:
         """Write the appends, all or none, with the next group commit."""
         await self._open_parts().writer.append(appends)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a transaction of its own on the writing thread."""
-        return await self._open_parts().writer.do(work)
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, is_large: bool = False) -> T:
+        """Run ``work`` in a transaction of its own on the writing thread; see ``SqliteWriter``."""
+        return await self._open_parts().writer.do(work, is_large=is_large)
 
     async def look_up(
         self, query: Callable[[sqlite3.Connection], T], *, reader: str | None = None

@@ -31,7 +31,7 @@ from rillflow.stores.sql.stored_rows import (
 )
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
-from rillflow.stores.sqlite.purge import list_purgeable, purge
+from rillflow.stores.sqlite.purge import list_purgeable, purge, purge_remains
 from rillflow.stores.sqlite.reading import OWN
 
 _ROW: Final = """
@@ -248,9 +248,16 @@ class SqliteJournal:
     async def purge(
         self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
-        """Remove executions, or a part of one, in one transaction; return those left."""
+        """Remove executions in one transaction; return those left."""
         return await self._database.write(
-            lambda connection: purge(connection, execution_ids, ended_before_ms, most_records)
+            lambda connection: purge(connection, execution_ids, ended_before_ms, most_records),
+            is_large=True,
+        )
+
+    async def purge_remains(self, *, most_bytes: int) -> bool:
+        """Delete what remains of a large execution that was removed; tell if there was anything."""
+        return await self._database.write(
+            lambda connection: purge_remains(connection, most_bytes), is_large=True
         )
 
 

@@ -1,4 +1,4 @@
-"""Removal of ended executions from SQLite, in small transactions.
+"""Removal of ended executions from SQLite, in transactions of a few megabytes.
 
 Used by `stores/sqlite/journal.py`.
 """
@@ -11,7 +11,15 @@ import msgspec
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import ExecutionSummary
-from rillflow.stores.purge_plan import IS_FREE, Purgeable, purge_plan
+from rillflow.stores.purge_plan import (
+    IS_FREE,
+    NEXT_REMOVED,
+    PARTS_AT_ONCE,
+    REMOVED,
+    Purgeable,
+    parts_within,
+    purge_plan,
+)
 from rillflow.stores.sql.stored_rows import execution_summary
 
 _PURGEABLE: Final = f"""
@@ -30,8 +38,6 @@ WHERE {IS_FREE} LIMIT ?3
 _FOUND: Final = f"""
 SELECT ended.key, ended.execution_id,
     (SELECT count(*) FROM journal WHERE execution = ended.key),
-    (SELECT coalesce(min(seq), 0) FROM journal WHERE execution = ended.key),
-    (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key),
     (SELECT coalesce(sum(length(value)), 0) FROM payloads WHERE execution = ended.key)
         + (SELECT coalesce(sum(length(record)), 0) FROM journal WHERE execution = ended.key)
         + (SELECT coalesce(sum(length(snapshot)), 0) FROM snapshots WHERE execution = ended.key)
@@ -43,17 +49,34 @@ _REMOVE_DEATHS: Final = f"""
 DELETE FROM deaths
 WHERE execution_id IN (SELECT execution_id FROM executions WHERE key IN {_ANY_OF})
 """  # noqa: S608 - own text
-_REMOVE: Final = (
+_REMOVE_PARTS: Final = (
     f"DELETE FROM journal WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM snapshots WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
-    f"DELETE FROM descendants WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
-    f"DELETE FROM stored_bytes WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
-    f"DELETE FROM search_keys WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM payloads WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM stored_bytes WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+)
+_REMOVE: Final = (
+    f"DELETE FROM descendants WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM search_keys WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
     _REMOVE_DEATHS,
     f"DELETE FROM executions WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
 )
-_TRIM: Final = "DELETE FROM journal WHERE execution = ? AND seq <= ?"
+_MARK_REMOVED: Final = f"""
+INSERT INTO stored_bytes (execution, workspace, elsewhere, bytes)
+SELECT value, '{REMOVED}', NULL, 0 FROM json_each(?) WHERE true
+ON CONFLICT (execution) DO UPDATE SET workspace = excluded.workspace, elsewhere = NULL
+"""  # noqa: S608 - own text
+_PARTS: Final = tuple(
+    (
+        f"SELECT {place}, length({value}) FROM {table} WHERE execution = ? ORDER BY 1 LIMIT ?",  # noqa: S608 - own text
+        f"DELETE FROM {table} WHERE execution = ? AND {place} <= ?",  # noqa: S608 - own text
+    )
+    for table, place, value in (
+        ("payloads", "sha256", "value"),
+        ("journal", "seq", "record"),
+        ("snapshots", "seq", "snapshot"),
+    )
+)
 
 
 def list_purgeable(
@@ -70,14 +93,38 @@ def purge(
     ended_before_ms: int,
     most_records: int,
 ) -> list[ExecutionId]:
-    """Remove executions, or a part of one, inside a transaction; return those left."""
+    """Remove executions, inside a transaction; return those that another one has to remove."""
     rows = connection.execute(_FOUND, (_json(execution_ids), ended_before_ms))
     plan = purge_plan([Purgeable(*row) for row in rows], most_records)
-    for statement in _REMOVE if plan.keys else ():
-        connection.execute(statement, (_json(plan.keys),))
-    if plan.trim is not None:
-        connection.execute(_TRIM, plan.trim)
+    if plan.large:
+        connection.execute(_MARK_REMOVED, (_json(plan.large),))
+    for statement in _REMOVE_PARTS if plan.whole else ():
+        connection.execute(statement, (_json(plan.whole),))
+    for statement in _REMOVE if plan.whole or plan.large else ():
+        connection.execute(statement, (_json(plan.whole + plan.large),))
     return plan.left
+
+
+def purge_remains(connection: sqlite3.Connection, most_bytes: int) -> bool:
+    """Delete parts of an execution that is removed, inside a transaction.
+
+    Returns:
+        Whether there were any, so that there may be more.
+    """
+    marked = connection.execute(NEXT_REMOVED).fetchone()
+    if marked is None:
+        return False
+    key, left_bytes, least = marked[0], most_bytes, 1
+    for list_parts, delete_parts in _PARTS:
+        parts = connection.execute(list_parts, (key, PARTS_AT_ONCE)).fetchall()
+        number, size_bytes = parts_within([each[1] for each in parts], left_bytes, least=least)
+        if number:
+            connection.execute(delete_parts, (key, parts[number - 1][0]))
+            left_bytes, least = left_bytes - size_bytes, 0
+        if number < len(parts) or number == PARTS_AT_ONCE:
+            return True
+    connection.execute("DELETE FROM stored_bytes WHERE execution = ?", (key,))
+    return True
 
 
 def _json(values: Sequence[object]) -> str:

@@ -28,17 +28,22 @@ from rillflow.stores.append_plan import (
 )
 from rillflow.stores.sqlite.schema import VERSION, refuse_upgraded
 
-_READ: Final = """
+NEWEST_KEY: Final = """
+SELECT max((SELECT coalesce(max(key), 0) FROM executions),
+    (SELECT coalesce(max(execution), 0) FROM stored_bytes))
+"""
+"""The highest key of an execution, also of one that is removed and of which parts remain."""
+_READ: Final = f"""
 SELECT
     (SELECT user_version FROM pragma_user_version),
-    (SELECT coalesce(max(key), 0) FROM executions),
+    ({NEWEST_KEY}),
     (SELECT json_group_array(json_array(partition, epoch)) FROM owners
         WHERE partition IN (SELECT value FROM json_each(?1))),
     (SELECT json_group_array(json_array(execution_id, executions.key, coalesce(
             (SELECT max(seq) FROM journal WHERE execution = executions.key),
             (SELECT seq FROM snapshots WHERE execution = executions.key), 0)))
         FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value)
-"""
+"""  # noqa: S608 - own text
 _UPDATE_OUTCOMES: Final = """
 UPDATE executions SET status = json_extract(value, '$[1]'), code = json_extract(value, '$[2]'),
     finished_at_ms = json_extract(value, '$[3]')

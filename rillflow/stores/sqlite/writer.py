@@ -46,9 +46,12 @@ class _Ticket:
         self,
         appends: Sequence[Append] = (),
         work: Callable[[sqlite3.Connection], object] | None = None,
+        *,
+        is_large: bool = False,
     ) -> None:
         self.appends = tuple(appends)
         self.work = work
+        self.is_large = is_large
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: object = None
@@ -112,13 +115,15 @@ class SqliteWriter:
         """
         await self._hand_in(_Ticket(appends=appends))
 
-    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def do(self, work: Callable[[sqlite3.Connection], T], *, is_large: bool = False) -> T:
         """Run other writing work in a transaction of its own, and return its result.
+
+        Work that is said to be large takes turns with large appends, as theirs do.
 
         Raises:
             StoreError: The work or its commit failed; nothing was written.
         """
-        return cast("T", await self._hand_in(_Ticket(work=work)))
+        return cast("T", await self._hand_in(_Ticket(work=work, is_large=is_large)))
 
     def _hand_in(self, ticket: _Ticket) -> asyncio.Future[Any]:
         with self._lock:
@@ -136,9 +141,9 @@ class SqliteWriter:
                         self._do(ticket)
                 else:
                     self._commit(list(tickets))
+            self._checkpoint()  # others wait for that of a large commit, too
             now_s = time.monotonic()
             self._order.took(group, now_s - begun_s, now_s)
-            self._checkpoint()
         self._disconnect()
         self._gate.close()
 

@@ -13,6 +13,7 @@ from rillflow.errors import StoreError
 from rillflow.stores.sqlite.connection import connect, snapshot, store_errors, transaction
 from rillflow.stores.sqlite.file_use import FileUse, refuse_incomplete
 from rillflow.stores.sqlite.foreign_file import refuse_other_schemas
+from rillflow.stores.sqlite.rows import NEWEST_KEY
 from rillflow.stores.sqlite.schema import migrate_file, schema_status
 from rillflow.stores.transfer.session import Session
 
@@ -71,7 +72,7 @@ class SqliteSession(Session):
 
     async def new_key(self) -> int:
         """Return a key above all that there are."""
-        [(newest,)] = await self.rows("SELECT coalesce(max(key), 0) FROM executions")
+        [(newest,)] = await self.rows(NEWEST_KEY)
         return int(newest) + 1
 
     async def count_on_templates(self) -> None:
