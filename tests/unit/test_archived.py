@@ -1,4 +1,4 @@
-"""Large executions are archived alone, by what is made while it is written; the rest goes slowly."""
+"""Large executions are archived alone, by what is made while it is written; removals rest."""
 
 import json
 from collections.abc import AsyncIterator
