@@ -98,6 +98,14 @@ async def test_others_wait_for_a_few_requests_without_a_key_of_an_address(
     assert other == b"200"
 
 
+async def test_others_wait_for_a_few_unsigned_requests_of_an_address() -> None:
+    """These are answered 500, as in Rill Flow, so the front does not count them."""
+    async with served(switches={"ENABLE_AUTH_RESOLVER": True}) as api:
+        unsigned = ("GET /flow/get.json?execution_id=shop:x", FAR)
+        refused, other = await statuses_of_many(api, unsigned, ("GET /docs", OTHER))
+    assert (refused, other) == ({b"500"}, b"200")
+
+
 @pytest.mark.parametrize("more", ["", "&progress=0.5"])
 @pytest.mark.parametrize("sender", [FAR, ""], ids=["from elsewhere", "of this machine"])
 async def test_others_wait_for_a_few_callbacks_of_an_execution(sender: str, more: str) -> None:
