@@ -333,8 +333,7 @@ _MOST_NAMED: Final = 5
 class ExecutionFailedError(ResultError):
     """The execution ended FAILED.
 
-    ``tasks`` names the failed tasks; ``reason`` and ``reason_code`` are the message and
-    the code of the execution, None when it has none.
+    ``tasks`` are those that failed, ``reason`` and ``reason_code`` message and code, or None.
     """
 
     code = "result.failed"
@@ -351,7 +350,8 @@ class ExecutionFailedError(ResultError):
         self.reason = reason
         self.reason_code = reason_code
         more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
-        where = f" in {', '.join(tasks[:_MOST_NAMED])}{more}" if tasks else ""
+        has_reason_in_tasks = bool(tasks) and reason_code != "30303"  # cancelled
+        where = f" in {', '.join(tasks[:_MOST_NAMED])}{more}" if has_reason_in_tasks else ""
         why = ": ".join(part for part in (reason_code, reason) if part)
         super().__init__(execution_id, f"{execution_id} failed{where}" + (why and f": {why}"))
 

@@ -245,10 +245,12 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
     found = yield from tasks(execution_id, failed=True)
     failed = tuple(name for name, task in found.items() if _field(task, "status") == FAILED)
     reason, code = invoke.get("msg"), invoke.get("code")
-    message = _field(found[failed[-1]], "invoke_msg") if failed else None
+    messages = [_field(found[name], "invoke_msg") for name in failed]
     if reason is None:
-        reason = _field(message, "msg")
-    hint = _field(message, "hint")
+        message = messages[-1] if messages else None
+        reason, hint = _field(message, "msg"), _field(message, "hint")
+    else:
+        hint = invoke.get("hint") or _hint_of(str(reason), messages)
     if reason is None and isinstance(hint, str):
         reason, hint = hint, None
     error = ExecutionFailedError(
@@ -260,6 +262,12 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
     if isinstance(hint, str) and reasons_of(str(reason), hint)[1]:
         error.with_hint(hint)
     raise error
+
+
+def _hint_of(reason: str, messages: list[JsonValue]) -> JsonValue:
+    """Return the hint of a task that failed for this reason; another task's is none of it."""
+    hints = (_field(message, "hint") for message in messages if _field(message, "msg") == reason)
+    return next((hint for hint in hints if hint), None)
 
 
 def tasks(execution_id: ExecutionId, *, failed: bool = False) -> Exchange[dict[str, JsonValue]]:

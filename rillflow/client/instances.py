@@ -4,6 +4,7 @@ Used by `cli/output` and `client/watching.py`.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -50,12 +51,48 @@ class Instance(NamedTuple):
         """Tell whether it is through."""
         return self.status in OVER
 
-    def duration_ms(self, now_ms: int) -> int | None:
-        """Tell how long it has taken from its first attempt on; None before that."""
+    def duration_ms(self, runs: "Runs") -> int | None:
+        """Tell how long it has taken from its first attempt on; None before that.
+
+        The time in which the execution had ended, before a redo, is not counted.
+        """
         if not self.attempts:
             return None
         ended_ms = self.attempts[-1].ended_ms
-        return max((now_ms if ended_ms is None else ended_ms) - self.attempts[0].started_ms, 0)
+        return runs.between_ms(self.attempts[0].started_ms, ended_ms)
+
+
+class Runs(NamedTuple):
+    """From when to when an execution ran: once, and once more for each redo after an end.
+
+    ``spans`` are in milliseconds since the epoch, the last one until now if it goes on.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    now_ms: int
+
+    def between_ms(self, from_ms: int, to_ms: int | None) -> int:
+        """Tell how long it ran between two times; None is its end, or now."""
+        last_ms = self.spans[-1][1] if self.spans else self.now_ms
+        until_ms = last_ms if to_ms is None else to_ms
+        idle_ms = sum(
+            max(min(begun_ms, until_ms) - max(ended_ms, from_ms), 0)
+            for (_, ended_ms), (begun_ms, _) in pairwise(self.spans)
+        )
+        return max(until_ms - from_ms - idle_ms, 0)
+
+    @property
+    def duration_ms(self) -> int:
+        """How long it ran in all."""
+        return self.between_ms(self.spans[0][0], self.spans[-1][1]) if self.spans else 0
+
+
+def runs_of(view: Mapping[str, Any], now_ms: int) -> Runs:
+    """Read from the view of an execution when it ran."""
+    times = _list(_object(view.get("dag_invoke_msg")).get("invoke_time_infos"))
+    attempts = map(_attempt, times)
+    spans = ((one.started_ms, now_ms if one.ended_ms is None else one.ended_ms) for one in attempts)
+    return Runs(tuple(spans), now_ms)
 
 
 def read_instance(name: str, task: Mapping[str, Any]) -> Instance:

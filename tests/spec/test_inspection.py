@@ -226,6 +226,29 @@ def test_a_failure_is_that_of_the_task_that_failed_however_deep_it_lies() -> Non
     assert item["failure"] == failure
 
 
+def test_groups_that_fail_differently_fail_by_the_message_of_their_task() -> None:
+    run = scenario(each("A", "list", fn("B", "sync"), ins="list"))
+    run.submit({"list": [1, 2]})
+    for index in range(2):
+        run.answer(f"A_{index}-B", {"result_type": "FAILED", "error_msg": f"no disk {index}"})
+    failure = seen(run, "summary")["failure"]
+    assert (failure["task"], failure["base"]) == ("A", "A")
+    assert failure["message"] == run.state.invoke.msg
+
+
+def test_a_failure_of_a_known_kind_is_told_in_plain_words_too() -> None:
+    run = scenario(fn("A", "sync"))
+    run.submit()
+    message = "handle functionPattern protocol: htppdo not support"
+    run.answer("A", {"result_type": "FAILED", "error_msg": message})
+    failure = seen(run, "summary")["failure"]
+    assert (failure["message"], failure["sentence"]) == (
+        message,
+        "nothing serves the protocol htpp",
+    )
+    assert seen(run, "instance", task="A")["sentence"] == failure["sentence"]
+
+
 def test_a_failure_that_is_being_retried_is_shown_while_the_execution_runs() -> None:
     assert seen(retried(), "summary")["failure"]["message"] == "http status 503"
 

@@ -407,6 +407,12 @@ def test_a_name_that_is_none_is_told_the_rule_and_what_breaks_it(name: str, why:
     assert (problem.code, problem.line, problem.column, problem.hint) == (30408, 5, 10, why)
 
 
+def test_a_missing_field_at_the_top_is_told_by_its_name() -> None:
+    found = find_problems("just: data\ntype: flow\n")
+    hints = [problem.hint for problem in found if problem.code == 30408]
+    assert hints == [f"{key}: {NAME_RULE}; there is none" for key in ("workspace", "dagName")]
+
+
 def test_a_missing_name_is_told_the_rule() -> None:
     (problem,) = find_problems(f"{HEADER}tasks:\n- category: pass\n")
 

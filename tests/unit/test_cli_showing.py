@@ -8,11 +8,13 @@ from rich.console import Console
 
 from rillflow.cli.output.listing import detail_of, show_list
 from rillflow.cli.output.showing import seconds, short_moment, show_execution, show_task
+from rillflow.client.instances import Runs
 from rillflow.client.operations import ListedExecution
 from rillflow.errors import ExecutionFailedError
 from tests.unit.commands import path, run, stand_in
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+RUNS: Final = Runs((), 10)
 RETRIED: Final = {
     "name": "a",
     "status": "SUCCEEDED",
@@ -119,7 +121,7 @@ def test_values_are_cut_to_a_line_and_one_task_is_shown_whole() -> None:
     long = RETRIED | {"invoke_msg": {"input": {"text": "x" * 500}}}
     assert all(len(line) <= 80 for line in text({"a": long}).splitlines())
     console = Console(record=True, width=80, quiet=False, force_terminal=True)
-    show_task(console, "a", long, 0, whole=True)
+    show_task(console, "a", long, RUNS, whole=True)
     assert "x" * 500 in console.export_text()
 
 
@@ -208,6 +210,8 @@ def test_the_text_of_a_failure_names_a_few_of_many_tasks() -> None:
     error = ExecutionFailedError("e", tasks=tuple(f"t{n}" for n in range(1000)), reason="no")
     assert str(error) == "e failed in t0, t1, t2, t3, t4 and 995 more: no"
     assert len(error.tasks) == 1000
+    ended = ExecutionFailedError("e", tasks=("a",), reason="cancelled", reason_code="30303")
+    assert (str(ended), ended.tasks) == ("e failed: 30303: cancelled", ("a",))
 
 
 def test_a_list_says_why_an_execution_failed() -> None:
@@ -215,6 +219,9 @@ def test_a_list_says_why_an_execution_failed() -> None:
     assert detail_of(view) == "no luck"
     assert detail_of(view | {"tasks": {"a": waiting("FAILED", "pass")}}) == "a: no luck"
     assert detail_of({"dag_status": "SUCCEED"}) == ""
+    cancelled = {"msg": "cancelled", "code": "30303"}
+    shown = view | {"dag_invoke_msg": cancelled, "tasks": {"a": waiting("FAILED", "pass")}}
+    assert detail_of(shown) == "cancelled"
 
 
 def test_a_list_has_the_details_behind_the_ids() -> None:
@@ -268,7 +275,7 @@ def test_times_of_a_list_are_equally_wide_and_have_the_year_where_it_is_another(
 
 def test_warnings_of_a_task_that_are_only_counted_are_shown_as_a_number() -> None:
     console = Console(record=True, width=120, force_terminal=True)
-    show_task(console, "a", RETRIED | {"mapping_warnings": 60, "warnings": []}, 10, whole=False)
+    show_task(console, "a", RETRIED | {"mapping_warnings": 60, "warnings": []}, RUNS, whole=False)
     assert "60 more, which are only counted" in console.export_text()
 
 
@@ -276,7 +283,7 @@ def test_an_attempt_with_an_empty_message_says_that_it_failed() -> None:
     times = [{"start_time": 1, "end_time": 2, "error": " "}, {"start_time": 3, "end_time": 4}]
     task = {"name": "a", "status": "FAILED", "invoke_msg": {"msg": "", "invoke_time_infos": times}}
     console = Console(record=True, width=120, force_terminal=True)
-    show_task(console, "a", task, 10, whole=False)
+    show_task(console, "a", task, RUNS, whole=False)
     text = console.export_text()
     assert "it failed with an empty message" in text
     assert not [line for line in text.splitlines() if line.split() == ["error"]]
@@ -315,7 +322,7 @@ def test_the_end_of_a_traceback_is_lines_below_the_error() -> None:
     ]
     assert '  output    {"error": {"type": "ValueError", "message": "no ink"}}' in shown
     console = Console(record=True, width=60, force_terminal=True)
-    show_task(console, "a", failed, 0, whole=True)
+    show_task(console, "a", failed, RUNS, whole=True)
     whole = console.export_text()
     assert "\\n" not in whole
     assert "in f0" in whole

@@ -22,6 +22,7 @@ from rillflow.cli.output.progress import follow
 from rillflow.cli.output.showing import show_execution, show_task
 from rillflow.cli.reporting import ReportingGroup
 from rillflow.cli.visible import visible
+from rillflow.client.instances import runs_of
 from rillflow.client.operations import ListedExecution
 from tests.unit.commands import path, run, stand_in
 from tests.unit.test_cli_progress import Looks
@@ -73,8 +74,8 @@ def listed(console: Console) -> None:
     "show",
     [
         lambda console: show_execution(console, VIEW, {"a": TASK}, 10),
-        lambda console: show_task(console, "a", TASK, 10, whole=False),
-        lambda console: show_task(console, "a", TASK, 10, whole=True),
+        lambda console: show_task(console, "a", TASK, runs_of(VIEW, 10), whole=False),
+        lambda console: show_task(console, "a", TASK, runs_of(VIEW, 10), whole=True),
         listed,
         watched,
         lambda console: console.print(BAD),

@@ -28,6 +28,7 @@ from rillflow.client.watching import Watch
 from rillflow.jsontypes import JsonObject
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+HTPP: Final = "handle functionPattern protocol: htppdo not support"
 TEXT: Final = "workspace: b\ndagName: f\ntype: flow\n"
 
 
@@ -148,6 +149,28 @@ def test_a_failure_names_the_failed_tasks_of_every_depth_and_the_first_reason_th
         client.execution(ID).result()
     assert caught.value.tasks == ("each", "each_0-inner")
     assert (caught.value.reason, caught.value.reason_code) == ("out of ink", None)
+
+
+@pytest.mark.parametrize(
+    ("of_execution", "hint"),
+    [
+        ({"msg": HTPP, "hint": "nothing serves the protocol htpp"}, ""),
+        ({"msg": HTPP, "hint": "its resourceName is odd"}, "its resourceName is odd"),
+        ({"msg": HTPP}, "told by a"),
+        ({"msg": "timeout"}, ""),
+    ],
+)
+def test_the_hint_of_a_failure_is_of_the_same_failure(of_execution: JsonObject, hint: str) -> None:
+    failed = execution("FAILED", dag_invoke_msg=of_execution)
+    first = task("FAILED", msg=HTPP, hint="told by a")
+    last = task("FAILED", msg="conditions can not be null", hint="it has no conditions")
+    whole = execution("FAILED", tasks={"a": first, "d": last})
+    with (
+        rillflow.Client(transport=Scripted(failed, whole)) as client,
+        pytest.raises(errors.ExecutionFailedError) as caught,
+    ):
+        client.execution(ID).result()
+    assert caught.value.hint == hint
 
 
 def test_a_failure_says_what_the_execution_says_of_itself() -> None:

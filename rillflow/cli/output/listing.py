@@ -19,6 +19,8 @@ STATUS_WIDTH: Final = 11
 DETAIL_WIDTH: Final = 24
 """How many columns more than an id a terminal has to have for details on the same line."""
 MOST_NAMED: Final = 3
+CANCELLED: Final = "30303"
+"""The code of an execution that was cancelled."""
 WAITS: Final = {
     "suspense": "a wake-up",
     "task_async": "its callback",
@@ -94,7 +96,8 @@ def _failure(view: Mapping[str, Any], instances: list[Instance]) -> str:
     invoke = invoke if isinstance(invoke, dict) else {}
     said, hint = reasons_of(invoke.get("msg"), invoke.get("hint"))
     failed = [one.name for one in instances if one.status == "FAILED"]
-    where = f"{failed[0]}: " if failed else ""
+    # A cancelled execution has ended for no task's reason; its failed tasks have their own.
+    where = f"{failed[0]}: " if failed and invoke.get("code") != CANCELLED else ""
     if said is None:
         return where.rstrip(": ")
     return f"{where}{_line(said)}" + (f" ({_line(hint)})" if hint else "")

@@ -13,7 +13,7 @@ from rillflow.cli.remote import unknown_task
 from rillflow.cli.visible import print_json, say
 from rillflow.client.clients import Client
 from rillflow.client.executions import Execution
-from rillflow.client.instances import without_old_error
+from rillflow.client.instances import runs_of, without_old_error
 from rillflow.client.operations import ListedExecution
 from rillflow.errors import RillflowError, UnreachableError
 from rillflow.jsontypes import JsonObject
@@ -62,7 +62,8 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
         print_json(without_old_error(task))
     else:
         waits = _waits(execution, task.get("status"), name)
-        show_task(console, name, task, SystemClock().now_ms(), whole=True, waits=waits)
+        runs = runs_of(execution.get(brief=True), SystemClock().now_ms())
+        show_task(console, name, task, runs, whole=True, waits=waits)
 
 
 def _waits(execution: Execution, status: object, task: str = "") -> dict[str, str]:

@@ -19,7 +19,13 @@ from rillflow.cli.output.showing import STYLES, seconds
 from rillflow.cli.remote import tell_silence
 from rillflow.cli.visible import visible
 from rillflow.client.executions import LOOK_S, Execution
-from rillflow.client.instances import Instance, read_instance, without_old_error
+from rillflow.client.instances import (
+    Instance,
+    Runs,
+    read_instance,
+    runs_of,
+    without_old_error,
+)
 from rillflow.client.patience import PATIENCE_S
 from rillflow.client.watching import Look, TaskChange
 from rillflow.errors import RillflowError
@@ -86,7 +92,8 @@ class ProgressTable:
             known_s = at_s if silent_since_s is None else silent_since_s
             now_ms = self._seen_ms + round((known_s - self._seen_s) * 1000)
         rows = _rows(tasks, max(height - AROUND_ROWS, LEAST_ROWS))
-        table = _table(rows, now_ms, width)
+        runs = runs_of(view, now_ms)
+        table = _table(rows, runs, width)
         shown = {one.name for one in rows}
         unread = {one.name for one in tasks if sum(one.groups.values()) > MOST_GROUPS}
         hidden = Counter(
@@ -94,7 +101,7 @@ class ProgressTable:
             for one in tasks
             if one.name not in shown and unread.isdisjoint(_tasks_around(one.name))
         )
-        lines: list[Any] = [_heading(view, tasks, now_ms), table]
+        lines: list[Any] = [_heading(view, tasks, runs), table]
         if hidden:
             counts = ", ".join(
                 f"{count} {visible(status)}" for status, count in hidden.most_common()
@@ -113,7 +120,7 @@ def _silence(silent_s: float, patience_s: float, width: int) -> Text:
     return line
 
 
-def _table(rows: list[Instance], now_ms: int, width: int) -> Table:
+def _table(rows: list[Instance], runs: Runs, width: int) -> Table:
     longest = max((len(_indented(one.name)) for one in rows), default=0)
     table = Table.grid(padding=(0, 2))
     table.width = width - ECHO_WIDTH
@@ -125,7 +132,7 @@ def _table(rows: list[Instance], now_ms: int, width: int) -> Table:
         table.add_row(
             Text(visible(one.name if _is_failure(one) else _indented(one.name))),
             Text(visible(one.status), STYLES.get(one.status, "")),
-            _lasted(one, now_ms),
+            _lasted(one, runs),
             _remark(one),
         )
     return table
@@ -136,20 +143,17 @@ def _is_failure(one: Instance) -> bool:
     return one.status == "FAILED" and not one.groups
 
 
-def _heading(view: Mapping[str, Any], tasks: list[Instance], now_ms: int) -> Group:
+def _heading(view: Mapping[str, Any], tasks: list[Instance], runs: Runs) -> Group:
     status = str(view.get("dag_status", ""))
     percent = view.get("process")
-    times = (view.get("dag_invoke_msg") or {}).get("invoke_time_infos") or [{}]
-    started_ms, ended_ms = times[-1].get("start_time"), times[-1].get("end_time")
     top = [one for one in tasks if "-" not in one.name]
     through = sum(one.is_over for one in top)
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{visible(status):<11}", STYLES.get(status, ""))
     if view.get("paused"):
         line.append(" paused", "yellow")
-    if started_ms is not None:
-        lasted_ms = max((now_ms if ended_ms is None else ended_ms) - started_ms, 0)
-        line.append(f" {seconds(lasted_ms):>8}  ")
+    if runs.spans:
+        line.append(f" {seconds(runs.duration_ms):>8}  ")
     if isinstance(percent, int):
         done = BAR_WIDTH * min(max(percent, 0), 100) // 100
         line.append("━" * done, STYLES.get(status, "") if status == "FAILED" else "green").append(
@@ -200,10 +204,10 @@ def _in_order(tasks: list[Instance]) -> list[Instance]:
     return found
 
 
-def _lasted(one: Instance, now_ms: int) -> str:
+def _lasted(one: Instance, runs: Runs) -> str:
     if one.status == "NOT_STARTED":
         return ""
-    duration_ms = one.duration_ms(now_ms)
+    duration_ms = one.duration_ms(runs)
     return "" if duration_ms is None else seconds(duration_ms)
 
 

@@ -13,7 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from rillflow.cli.visible import visible, visible_json
-from rillflow.client.instances import Instance, read_instance, without_old_error
+from rillflow.client.instances import (
+    Instance,
+    Runs,
+    read_instance,
+    runs_of,
+    without_old_error,
+)
 from rillflow.client.mapping_warnings import warnings_of
 from rillflow.plain_words import of_task_in_plain_words, reasons_of
 
@@ -55,21 +61,22 @@ def show_execution(
     ``waits`` are sentences by task, and under an empty name for the execution itself.
     """
     console.print(Text(visible(str(view.get("execution_id"))), "bold"), soft_wrap=True)
-    console.print(_heading(view, now_ms))
+    runs = runs_of(view, now_ms)
+    console.print(_heading(view, runs))
     for field, text, style in (*_facts(view), *_wait_of("", waits)):
         _print_text(console, Text(f"{field:<{FIELD_WIDTH}}", "dim"), Text(text, style))
     context = Text(f"{'context':<{FIELD_WIDTH}}", "dim")
     cut_line(console, context.append(_one_line(view.get("context", {}))))
     for name, task in tasks.items():
         console.print()
-        show_task(console, name, task, now_ms, whole=False, waits=waits)
+        show_task(console, name, task, runs, whole=False, waits=waits)
 
 
 def show_task(
     console: Console,
     name: str,
     task: Mapping[str, Any],
-    now_ms: int,
+    runs: Runs,
     *,
     whole: bool,
     waits: Mapping[str, str] = NO_WAITS,
@@ -82,11 +89,11 @@ def show_task(
     indent = "  " * name.count("-")
     head = Text(f"{indent}{visible(name):<{max(NAME_WIDTH - len(indent), len(name) + 1)}}")
     head.append(f"{visible(instance.status):<12}", STYLES.get(instance.status, ""))
-    duration_ms = instance.duration_ms(now_ms)
+    duration_ms = instance.duration_ms(runs)
     head.append("" if duration_ms is None else f"{seconds(duration_ms)}  ")
     head.append(_kind(instance), "dim")
     console.print(head, soft_wrap=True)
-    for field, value, style in (*_wait_of(name, waits), *_fields(instance, task, now_ms)):
+    for field, value, style in (*_wait_of(name, waits), *_fields(instance, task, runs)):
         label = Text(f"{indent}  {field:<{FIELD_WIDTH}}", "dim")
         if field == TRACEBACK:
             _print_traceback(console, label, value, MOST_LINES if whole else FEW_LINES)
@@ -147,7 +154,7 @@ def seconds(duration_ms: float) -> str:
     return f"{whole_s // 3600} h {whole_s % 3600 // 60} min"
 
 
-def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
+def _heading(view: Mapping[str, Any], runs: Runs) -> Text:
     status = str(view.get("dag_status"))
     invoke = view.get("dag_invoke_msg") or {}
     heading = Text(visible(status), STYLES.get(status, ""))
@@ -158,7 +165,7 @@ def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
     times = invoke.get("invoke_time_infos") or []
     if times:
         ended_ms = times[-1].get("end_time")
-        lasted = seconds(max((ended_ms or now_ms) - times[-1]["start_time"], 0))
+        lasted = seconds(runs.duration_ms)
         heading.append(f" {'after' if ended_ms else 'for'} {lasted}")
         heading.append(f", begun {moment(times[0]['start_time'])}", "dim")
         if len(times) > 1:
@@ -192,7 +199,7 @@ def _kind(instance: Instance) -> str:
 
 
 def _fields(
-    instance: Instance, task: Mapping[str, Any], now_ms: int
+    instance: Instance, task: Mapping[str, Any], runs: Runs
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield what there is to say of an instance: the name, the value, the style."""
     output, traceback = _without_traceback(instance.output)
@@ -205,7 +212,7 @@ def _fields(
     if traceback is not None:
         yield TRACEBACK, traceback, ""
     if len(instance.attempts) > 1:
-        yield from _attempts(instance, now_ms)
+        yield from _attempts(instance, runs)
     told = list(warnings_of("", dict(task)))
     for warning in told:
         yield "warning", str(warning), "yellow"
@@ -241,15 +248,14 @@ def _reasons(instance: Instance) -> Iterator[tuple[str, Any, str]]:
         yield "hint", hint, "yellow"
 
 
-def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]:
+def _attempts(instance: Instance, runs: Runs) -> Iterator[tuple[str, Any, str]]:
     for number, attempt in enumerate(instance.attempts, 1):
-        ended_ms = attempt.ended_ms
-        lasted = seconds(max((now_ms if ended_ms is None else ended_ms) - attempt.started_ms, 0))
+        lasted = seconds(runs.between_ms(attempt.started_ms, attempt.ended_ms))
         outcome = None if attempt.error is None else of_task_in_plain_words(attempt.error)
         if outcome is not None and not outcome.strip():
             outcome = "it failed with an empty message"
         if outcome is None and number < len(instance.attempts):
-            outcome = "it was given up"
+            outcome = "without an error; the task was redone"
         elif outcome is None:
             outcome = instance.status.lower()
         yield f"attempt {number}", f"{lasted:>8}  {outcome}", "red" if attempt.error else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rillflow.core import status as core
-from rillflow.core.inspection.overview import wait_view
+from rillflow.core.inspection.overview import idle_ms, wait_view
 from rillflow.core.inspection.statuses import Status, letter
 from rillflow.core.inspection.waits import Waits, failure_of
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
@@ -173,6 +173,7 @@ def _node(
         "attempts": task.invoke.attempts,
         "started_ms": infos[0].start_ms if infos else None,
         "ended_ms": infos[-1].end_ms if infos else None,
+        "idle_ms": idle_ms(state, infos),
         "message": None if message is None else message[:_LONGEST_TEXT],
         "mapping_warnings": task.mapping_warnings,
         "sub_flow": task.invoke.referenced_execution_id,

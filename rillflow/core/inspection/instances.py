@@ -19,6 +19,7 @@ from rillflow.core.status import COMPLETED
 from rillflow.core.view import ext_view, hint_of, progress_view, task_definition
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.plain_words import task_message_in_plain_words
 
 _LONGEST_TEXT: Final = 4_096
 
@@ -61,6 +62,7 @@ def instance(plan: Plan, state: ExecutionState, at_ms: int, *, name: str) -> Jso
         "dependencies": [prefix + each for each in task_plan.dependencies],
         "successors": [prefix + each for each in task_plan.successors],
         "group": group_view(state, waits, task, task_plan),
+        "sentence": None if invoke.msg is None else task_message_in_plain_words(invoke.msg),
     }
 
 

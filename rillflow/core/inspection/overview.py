@@ -4,6 +4,8 @@ Used by `core/inspection`.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from rillflow.core import status as core
@@ -12,10 +14,11 @@ from rillflow.core.inspection.sentences import sentence
 from rillflow.core.inspection.statuses import Status
 from rillflow.core.inspection.waits import Wait, Waits, failure_of
 from rillflow.core.plan import Plan
-from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.state import ExecutionState, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, DagStatus
 from rillflow.core.view import invoke_view
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.plain_words import task_message_in_plain_words
 
 _MOST_STEPS: Final = 50
 """How many levels of sub-flows above an execution are shown."""
@@ -43,6 +46,7 @@ def summary(plan: Plan, state: ExecutionState, at_ms: int) -> JsonObject:
         "mapping_warnings": state.mapping_warnings,
         "started_ms": infos[0].start_ms if infos else None,
         "ended_ms": infos[-1].end_ms if infos else None,
+        "idle_ms": idle_ms(state, infos),
     }
 
 
@@ -119,17 +123,44 @@ def in_quarantine(reason: str) -> JsonObject:
     return {"status": Status.HELD, "wait": wait_view(wait, 0)}
 
 
+def idle_ms(state: ExecutionState, infos: Sequence[TimeInfo]) -> int:
+    """Return for how long, between these attempts, the execution had ended before a redo."""
+    runs = state.invoke.time_infos
+    if len(runs) < 2 or len(infos) < 2:
+        return 0
+    begun_ms, last_ms = infos[0].start_ms, infos[-1].start_ms
+    gaps = ((one.end_ms, following.start_ms) for one, following in pairwise(runs))
+    return sum(
+        max(min(until_ms, last_ms) - max(from_ms, begun_ms), 0)
+        for from_ms, until_ms in gaps
+        if from_ms is not None
+    )
+
+
 def _failure(plan: Plan, state: ExecutionState) -> JsonObject | None:
     """Return the failure of an execution: the one that ended it, else one that is being retried."""
     failed = _failed_task(plan, state)
     if state.status is DagStatus.FAILED:
-        own: JsonObject = {"task": "", "base": "", "code": state.invoke.code}
         message = state.invoke.msg
-        own |= {"message": message, "hint": state.invoke.hint}
-        if failed is None or message not in {None, failed.invoke.msg}:
-            return own
-        return failure_of(failed)
+        named = failed and _named(state, failed, message)
+        if named is not None:
+            return failure_of(named)
+        said = None if message is None else task_message_in_plain_words(message)
+        own: JsonObject = {"task": "", "base": "", "code": state.invoke.code}
+        return own | {"message": message, "hint": state.invoke.hint, "sentence": said}
     return None if failed is None or DAG_COMPLETED[state.status] else failure_of(failed)
+
+
+def _named(state: ExecutionState, failed: TaskState, message: str | None) -> TaskState | None:
+    """Return the task whose message is that of the execution; None where it has its own.
+
+    It is the innermost one, or a task around it: the groups of a foreach may fail differently, and
+    what ends the execution is then the message of the foreach.
+    """
+    around: TaskState | None = failed
+    while around is not None and message not in {None, around.invoke.msg}:
+        around = state.tasks[state.groups[around.route].parent] if around.route else None
+    return around
 
 
 def _failed_task(plan: Plan, state: ExecutionState) -> TaskState | None:

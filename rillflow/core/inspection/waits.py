@@ -20,6 +20,7 @@ from rillflow.core.view import invoke_view
 from rillflow.definition.addresses import RAY_PROTOCOLS, without_user_info
 from rillflow.definition.model import FunctionTask, SuspenseTask
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json
+from rillflow.plain_words import task_message_in_plain_words
 
 MOST_NAMED: Final = 20
 MOST_COMPARED: Final = 100
@@ -285,7 +286,10 @@ def by_whom(key: str) -> JsonObject:
 
 
 def failure_of(task: TaskState) -> JsonObject:
-    """Return the last failure of an instance, as far as it is known."""
+    """Return the last failure of an instance, as far as it is known.
+
+    ``sentence`` is its message in plain words, None where that is none of Rill Flow's.
+    """
     shown = invoke_view(task.invoke, with_ours=True)
     infos = task.invoke.time_infos
     message = task.invoke.msg or (infos[-1].error if infos else None)
@@ -295,4 +299,5 @@ def failure_of(task: TaskState) -> JsonObject:
         "code": task.invoke.code,
         "message": message if message is None else message[:_LONGEST_TEXT],
         "hint": shown.get("hint"),
+        "sentence": None if message is None else task_message_in_plain_words(message),
     }

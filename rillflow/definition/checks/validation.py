@@ -184,7 +184,9 @@ def _check_names(definition: WorkflowDefinition) -> Iterator[Finding]:
     ]
     for name, path in named:
         if not _is_name(name):
-            yield Finding(30408, f"name invalid:{_shown(name)}", path, hint=_why_no_name(name))
+            yield Finding(
+                30408, f"name invalid:{_shown(name)}", path, hint=_why_no_name(name, path)
+            )
     first: dict[str, Path] = {}
     for name, path in named:
         if name is not None and first.setdefault(name, path) is not path:
@@ -297,7 +299,7 @@ def _check_resources(definition: WorkflowDefinition) -> Iterator[Finding]:
         path: Path = ("resources", position, "name")
         if not _is_name(resource.name):
             message = f"resource name invalid:{_shown(resource.name)}"
-            yield Finding(30408, message, path, hint=_why_no_name(resource.name))
+            yield Finding(30408, message, path, hint=_why_no_name(resource.name, ()))
         elif resource.name in seen:
             yield Finding(30408, f"resource name duplicate:{resource.name}", path)
         seen.add(resource.name)
@@ -307,8 +309,10 @@ def _is_name(name: str | None) -> bool:
     return name is not None and len(name) <= LONGEST_NAME and is_name(name)
 
 
-def _why_no_name(name: str | None) -> str:
-    return why_no_name(name, LONGEST_NAME)
+def _why_no_name(name: str | None, path: Path) -> str:
+    """Say why a name is none; of a field that is missing, which has no line, also which one."""
+    why = why_no_name(name, LONGEST_NAME)
+    return f"{path[0]}: {why}" if name is None and len(path) == 1 else why
 
 
 def _shown(name: str | None) -> str:

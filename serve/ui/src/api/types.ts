@@ -79,6 +79,8 @@ export interface Failure {
   code: string | null;
   message: string | null;
   hint: string | null;
+  /** The message in plain words, null where it is none of Rill Flow's. */
+  sentence: string | null;
 }
 
 export interface Summary {
@@ -90,8 +92,11 @@ export interface Summary {
   paused_by: string;
   wait: Wait | null;
   failure: Failure | null;
+  mapping_warnings: number;
   started_ms: number | null;
   ended_ms: number | null;
+  /** How long, in between, it had ended and was not redone. */
+  idle_ms: number;
   quarantine?: unknown;
 }
 
@@ -124,6 +129,7 @@ export interface Execution {
   at_ms: number;
   started_ms: number | null;
   ended_ms: number | null;
+  idle_ms: number;
   timeout_due_ms: number | null;
   paused: boolean;
   paused_ms: number | null;
@@ -172,6 +178,7 @@ export interface GraphNode {
   most_attempts: number | null;
   started_ms: number | null;
   ended_ms: number | null;
+  idle_ms: number;
   message: string | null;
   mapping_warnings: number;
   sub_flow: string | null;
@@ -249,6 +256,8 @@ export interface TaskDetail {
   message: string | null;
   code: string | null;
   hint: string | null;
+  /** The message in plain words, null where it is none of Rill Flow's. */
+  sentence: string | null;
   attempts: Attempt[];
   attempts_left_out: number;
   warnings: MappingWarning[];

@@ -82,6 +82,7 @@ function nodeOf(
     started_ms: null,
     ended_ms: null,
     message: null,
+    idle_ms: 0,
     mapping_warnings: 0,
     sub_flow: null,
     wait: null,

@@ -23,6 +23,7 @@ import { toggledItems } from "./open_items";
 import { redoPlan } from "./redo_plan";
 import { ticks, tickWord } from "./ruler";
 import { deedsOf, doneOf, inputOf } from "./steering";
+import { toldOf } from "./told";
 import { waitSentence } from "./waiting";
 
 const NOW = 1_764_237_660_000;
@@ -74,6 +75,7 @@ test("an execution says what it does or has come to", () => {
     code: "409",
     message: "out of stock",
     hint: null,
+    sentence: null,
   };
   expect(sentenceOf({ ...EXECUTION, status: "failed", failure }, NOW)).toBe(
     "Failed at reserve: 409 out of stock",
@@ -83,6 +85,29 @@ test("an execution says what it does or has come to", () => {
   );
   expect(sentenceOf({ ...EXECUTION, wait: wait("paused", { since_ms: null }) }, NOW)).toBe(
     "Paused.",
+  );
+});
+
+test("a success tells of mapping warnings, and a failure in plain words where it happened", () => {
+  const succeeded = { ...EXECUTION, status: "succeeded" as const };
+  expect(sentenceOf({ ...succeeded, mapping_warnings: 3 }, NOW)).toBe(
+    "All tasks have ended well, with 3 mapping warnings.",
+  );
+  expect(sentenceOf({ ...succeeded, mapping_warnings: 1 }, NOW)).toContain("1 mapping warning.");
+  const failure = {
+    task: "a",
+    base: "a",
+    code: null,
+    message: "handle functionPattern protocol: htppdo not support",
+    hint: null,
+    sentence: "nothing serves the protocol htpp",
+  };
+  const failed = { ...EXECUTION, status: "failed" as const, failure };
+  expect(sentenceOf(failed, NOW)).toBe("Failed at a: nothing serves the protocol htpp");
+  expect(toldOf(failure).wire).toBe(failure.message);
+  const own = { ...failure, task: "", base: "", message: "timeout", sentence: "its time was up" };
+  expect(sentenceOf({ ...failed, failure: own }, NOW)).toBe(
+    "The execution has failed: its time was up",
   );
 });
 
@@ -120,7 +145,14 @@ test("what was done is taken back, or leads to what came of it", () => {
   expect(doneOf("cancel", one).links).toEqual([
     ["#/execution/shop%3Aorder_c_1?tab=events", "Show the events"],
   ]);
-  const failure = { task: "pay", base: "pay", code: null, message: null, hint: null };
+  const failure = {
+    task: "pay",
+    base: "pay",
+    code: null,
+    message: null,
+    hint: null,
+    sentence: null,
+  };
   expect(doneOf("redo", { ...one, failure })).toEqual({
     text: "2 failed tasks run again.",
     links: [["#/execution/shop%3Aorder_c_1?task=pay", "Show pay"]],

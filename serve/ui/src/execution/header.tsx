@@ -10,6 +10,7 @@ import { StatusIcon, StatusLabel } from "../parts/status";
 import { Clock, serverNow, Took, useNow } from "../parts/time";
 import { locale, number, t } from "../words";
 import { Steering } from "./steering";
+import { toldOf, warningsOf } from "./told";
 import { waitSentence } from "./waiting";
 
 export function Header({
@@ -88,10 +89,18 @@ export function Header({
         </span>
         {execution.ended_ms !== null && (
           <span>
-            {t("one.took")} <Took fromMs={execution.started_ms} toMs={execution.ended_ms} />
+            {t("one.took")}{" "}
+            <Took
+              fromMs={execution.started_ms}
+              toMs={execution.ended_ms}
+              idleMs={execution.idle_ms}
+            />
           </span>
         )}
         <FailedTasks execution={execution} />
+        {execution.status !== "succeeded" && execution.mapping_warnings > 0 && (
+          <span className="warned">{warningsOf(execution.mapping_warnings)}</span>
+        )}
         {execution.progress !== null && (
           <span className="num">
             {number(execution.progress.done)}/{number(execution.progress.total)}
@@ -113,7 +122,7 @@ function FailedTasks({ execution }: { execution: Execution }): JSX.Element | nul
     </>
   );
   const task = execution.failure?.task;
-  if (task === undefined) return <span className="failed-tasks s-failed">{said}</span>;
+  if (!task) return <span className="failed-tasks s-failed">{said}</span>;
   return (
     <a
       className="failed-tasks s-failed"
@@ -154,14 +163,21 @@ function StartedBy({ execution }: { execution: Execution }): JSX.Element {
 function Sentence({ execution, isNow }: { execution: Execution; isNow: boolean }): JSX.Element {
   const ticking = useNow();
   const now = isNow ? ticking : execution.at_ms;
-  return <span dir="auto">{sentenceOf(execution, now)}</span>;
+  return (
+    <span dir="auto" title={wireOf(execution)}>
+      {sentenceOf(execution, now)}
+    </span>
+  );
 }
 
 /** What an execution does, waits for, or has come to. */
 export function sentenceOf(execution: Execution, nowMs: number): string {
   if (execution.cancelled) return cancellationOf(execution);
   if (execution.status === "succeeded") {
-    return t("one.succeeded");
+    const count = execution.mapping_warnings ?? 0;
+    return count === 0
+      ? t("one.succeeded")
+      : t("one.succeededWarned", { warnings: warningsOf(count) });
   }
   if (execution.status === "failed") return failureOf(execution);
   if (execution.wait !== null)
@@ -184,9 +200,21 @@ function pauseOf(execution: Execution, nowMs: number): string {
 
 function failureOf(execution: Execution): string {
   const { failure } = execution;
-  const told = [failure?.code ?? execution.code, failure?.message ?? execution.message]
-    .filter((each) => each != null && each !== "")
-    .join(" ");
-  if (failure === null) return t("one.failedPlain", { message: told });
-  return t("one.failed", { task: failure.task, message: told });
+  const { said } = toldOf(failing(execution));
+  if (failure === null || failure.task === "") return t("one.failedPlain", { message: said });
+  return t("one.failed", { task: failure.task, message: said });
+}
+
+function failing({ failure, code, message }: Execution): Parameters<typeof toldOf>[0] {
+  return {
+    code: failure?.code ?? code,
+    message: failure?.message ?? message,
+    sentence: failure?.sentence ?? null,
+  };
+}
+
+/** The message of a failure as it is on the wire, where the sentence says it otherwise. */
+function wireOf(execution: Execution): string | undefined {
+  if (execution.status !== "failed" || execution.cancelled) return undefined;
+  return toldOf(failing(execution)).wire;
 }

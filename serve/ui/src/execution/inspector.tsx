@@ -24,6 +24,7 @@ import { Section } from "./section";
 import { JsonDialog } from "./steering";
 import { TaskRulesView } from "./task_rules";
 import { Answers, Log } from "./task_traffic";
+import { toldOf } from "./told";
 import { waitSentence } from "./waiting";
 
 interface Shown {
@@ -150,7 +151,7 @@ function Detail({
 function Why({ task, isNow }: { task: TaskDetail; isNow: boolean }): JSX.Element {
   const ticking = useNow();
   const now = isNow ? ticking : task.at_ms;
-  const told = [task.code, task.message].filter((each) => each !== null && each !== "").join(" ");
+  const { said: told, wire } = toldOf(task);
   return (
     <div className="why">
       <p className="row">
@@ -160,11 +161,16 @@ function Why({ task, isNow }: { task: TaskDetail; isNow: boolean }): JSX.Element
         <p dir="auto">{waitSentence({ task: task.base, ...task.wait }, now)}</p>
       )}
       {told !== "" && task.status !== "succeeded" && (
-        <p className="mono told" dir="auto">
+        <p className={wire === undefined ? "mono told" : "told"} dir="auto">
           {told}
         </p>
       )}
-      {task.hint !== null && (
+      {wire !== undefined && task.status !== "succeeded" && (
+        <p className="mono muted" dir="auto">
+          {wire}
+        </p>
+      )}
+      {task.hint !== null && (task.hint !== task.sentence || task.status === "succeeded") && (
         <p className="muted">
           <Prose text={task.hint} />
         </p>

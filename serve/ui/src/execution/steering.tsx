@@ -128,7 +128,7 @@ export function doneOf(deed: Plain, execution: Execution): Done {
     };
     return { text, undo };
   }
-  const task = deed === "redo" ? execution.failure?.task : undefined;
+  const task = deed === "redo" ? execution.failure?.task || undefined : undefined;
   const address = formatAddress(["execution", id], task ? { task } : { tab: "events" });
   return { text, links: [[address, task ? t("done.task", { task }) : t("done.events")]] };
 }

@@ -3,7 +3,8 @@
 import { type JSX, memo, useLayoutEffect, useRef } from "react";
 import { formatAddress, go } from "../address";
 import { useSummary } from "../api/queries";
-import type { Row, Status, Summary } from "../api/types";
+import type { Failure, Row, Status, Summary } from "../api/types";
+import { toldOf, warningsOf } from "../execution/told";
 import { waitSentence } from "../execution/waiting";
 import { shortId, shortVersion } from "../format";
 import { CopyButton } from "../parts/controls";
@@ -84,6 +85,7 @@ export const ExecutionRow = memo(function ExecutionRow({
         <Took
           fromMs={summary?.started_ms ?? row.submitted_at_ms}
           toMs={summary?.ended_ms ?? row.finished_at_ms}
+          idleMs={summary?.idle_ms ?? 0}
         />
       </div>
       <div role="cell" className="c-progress num">
@@ -146,16 +148,28 @@ function Said({
 }): JSX.Element {
   if (summary?.wait != null && summary.ended_ms === null) return <Waits wait={summary.wait} />;
   if (status === "failed" && summary?.failure != null) {
-    const { task, code: failed, message } = summary.failure;
-    const told = [failed, message].filter((each) => each !== null && each !== "").join(" ");
-    return <>{told === "" ? `${statusWord(status)}: ${task}` : `${task}: ${told}`}</>;
+    return <Failed failure={summary.failure} />;
   }
   return (
     <>
       {statusWord(status)}
       {status === "failed" && code !== null && code !== "" ? ` (${code})` : ""}
+      {summary !== null && summary.mapping_warnings > 0 && (
+        <span className="warned">
+          {t("list.with")}
+          {warningsOf(summary.mapping_warnings)}
+        </span>
+      )}
     </>
   );
+}
+
+/** Why it failed, in plain words; the message itself is shown to who points at it. */
+function Failed({ failure }: { failure: Failure }): JSX.Element {
+  const { said, wire } = toldOf(failure);
+  const where = failure.task === "" ? statusWord("failed") : failure.task;
+  if (said !== "") return <span title={wire}>{`${where}: ${said}`}</span>;
+  return <>{failure.task === "" ? where : `${statusWord("failed")}: ${failure.task}`}</>;
 }
 
 /** The sentence of one that waits, which goes on with the time. */

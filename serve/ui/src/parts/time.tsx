@@ -100,13 +100,16 @@ export function Clock({
 export function Took({
   fromMs,
   toMs,
+  idleMs = 0,
 }: {
   fromMs: number | null;
   toMs: number | null;
+  /** What is not counted of it. */
+  idleMs?: number;
 }): JSX.Element | null {
   if (fromMs === null) return null;
-  if (toMs !== null) return <span className="num">{duration(toMs - fromMs)}</span>;
-  return <Growing fromMs={fromMs} />;
+  if (toMs !== null) return <span className="num">{duration(toMs - fromMs - idleMs)}</span>;
+  return <Growing fromMs={fromMs + idleMs} />;
 }
 
 function Growing({ fromMs }: { fromMs: number }): JSX.Element {

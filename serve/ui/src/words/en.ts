@@ -101,6 +101,7 @@ export const en = {
   "list.unread":
     "{n} unfinished executions are left out, since their exact status could not be read: they are large and not in memory, or their owner does not answer. status:unfinished lists them.",
   "list.searchOn": "Search further back",
+  "list.with": ", with ",
   "list.redo": "Redo",
   "list.redoOne": "Redo {id}",
   "list.subFlow": "sub-flow",
@@ -195,6 +196,9 @@ export const en = {
   "one.tab.context": "Context",
   "one.tab.whatif": "What if",
   "one.succeeded": "All tasks have ended well.",
+  "one.succeededWarned": "All tasks have ended well, with {warnings}.",
+  "warnings.one": "{n} mapping warning",
+  "warnings.many": "{n} mapping warnings",
   "one.failed": "Failed at {task}: {message}",
   "one.failedPlain": "The execution has failed: {message}",
   "one.failedTasks": "{n} failed",

@@ -100,6 +100,7 @@ export const zh: Readonly<Record<Key, string>> = {
   "list.unread":
     "有 {n} 个未结束的执行未列出，因为无法读取其确切状态：它们较大且不在内存中，或其所有者没有应答。用 status:unfinished 可列出它们。",
   "list.searchOn": "继续向前搜索",
+  "list.with": "，有",
   "list.redo": "重做",
   "list.redoOne": "重做 {id}",
   "list.subFlow": "子流程",
@@ -191,6 +192,9 @@ export const zh: Readonly<Record<Key, string>> = {
   "one.tab.context": "上下文",
   "one.tab.whatif": "假设",
   "one.succeeded": "所有任务都已成功。",
+  "one.succeededWarned": "所有任务都已成功，有{warnings}。",
+  "warnings.one": " {n} 条映射警告",
+  "warnings.many": " {n} 条映射警告",
   "one.failed": "{task} 失败：{message}",
   "one.failedPlain": "执行失败：{message}",
   "one.failedTasks": "{n} 个任务失败",

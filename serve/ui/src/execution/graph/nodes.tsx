@@ -19,6 +19,7 @@ import { StatusIcon, statusWord } from "../../parts/status";
 import { Took } from "../../parts/time";
 import { number, t } from "../../words";
 import { GroupBar, STRIP } from "../group_bar";
+import { warningsOf } from "../told";
 import { indexOf, type PlacedEdge, pathOf } from "./layout";
 
 export interface NodeData extends Record<string, unknown> {
@@ -73,11 +74,17 @@ function Below({ task, isNow }: { task: GraphNode; isNow: boolean }): JSX.Elemen
       {task.started_ms !== null && (task.ended_ms !== null || (isOpen && isNow)) && (
         <>
           {" · "}
-          <Took fromMs={task.started_ms} toMs={task.ended_ms} />
+          <Took fromMs={task.started_ms} toMs={task.ended_ms} idleMs={task.idle_ms} />
         </>
       )}
       {task.attempts > 1 && <> · {t("graph.attempts", { n: task.attempts })}</>}
       {task.status === "skipped" && <> · {statusWord("skipped")}</>}
+      {task.mapping_warnings > 0 && (
+        <>
+          {" · "}
+          <span className="warned">{warningsOf(task.mapping_warnings)}</span>
+        </>
+      )}
     </>
   );
 }

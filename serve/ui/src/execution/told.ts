@@ -1,0 +1,29 @@
+/** What is told of a failure and of mapping warnings, in the list and on the page of one. */
+
+import { number, t } from "../words";
+
+export interface Told {
+  /** What is shown: the plain sentence, or code and message where there is none. */
+  readonly said: string;
+  /** Code and message as they are on the wire; undefined where they are what is shown. */
+  readonly wire: string | undefined;
+}
+
+interface Failing {
+  readonly code: string | null;
+  readonly message: string | null;
+  readonly sentence?: string | null;
+}
+
+export function toldOf({ code, message, sentence }: Failing): Told {
+  const wire = [code, message].filter((each) => each !== null && each !== "").join(" ");
+  if (sentence == null || sentence === "" || sentence === wire) {
+    return { said: wire, wire: undefined };
+  }
+  return { said: sentence, wire };
+}
+
+/** How many mappings had no effect: `3 mapping warnings`. */
+export function warningsOf(count: number): string {
+  return t(count === 1 ? "warnings.one" : "warnings.many", { n: number(count) });
+}
