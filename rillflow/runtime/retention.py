@@ -204,26 +204,18 @@ class Retention:
         await self._sleep(max(self._clock.monotonic_s() - begun_s, PAUSE_S))
 
     async def _heirs(self, found: Sequence[ExecutionSummary]) -> dict[ExecutionId, str | None]:
-        """Return the parent of each execution; a sub-flow leaves its artifacts to it.
+        """Return the parent of each that has artifacts; a sub-flow leaves them to it.
 
         The parent may have them in its context. If it is gone itself, nobody needs them.
         """
-        heirs: dict[ExecutionId, str | None] = {}
         if self._artifacts is None or not found:
-            return heirs
+            return {}
         have_some = await asyncio.to_thread(self._artifacts.executions)
-        for each in found:
-            if execution_key(each.execution_id) in have_some:
-                heirs[each.execution_id] = await self._living_parent(each.execution_id)
-        return heirs
-
-    async def _living_parent(self, execution_id: ExecutionId) -> str | None:
-        """Return what the store of artifacts calls the parent of an execution, if it is kept."""
-        stored = await self._journal.load(execution_id)
-        parent = None if stored is None else stored.parent_id
-        if parent is None or await self._journal.load(parent) is None:
-            return None
-        return execution_key(parent)
+        owners = [
+            each.execution_id for each in found if execution_key(each.execution_id) in have_some
+        ]
+        parents = await self._journal.stored_parents(owners) if owners else {}
+        return {each: execution_key(parents[each]) if each in parents else None for each in owners}
 
     async def _release(self, heirs: dict[ExecutionId, str | None]) -> None:
         """Give up the artifacts of executions that were removed."""

@@ -105,6 +105,13 @@ async def test_a_child_whose_parent_was_purged_goes_as_well(store: Store) -> Non
     assert await store.load(id_of(2)) is None
 
 
+async def test_parents_that_are_stored_are_told_whatever_there_is_of_them(store: Store) -> None:
+    await store.append([submit(1), submit(2, parent_id=id_of(1)), submit(3, parent_id=id_of(9))])
+    wanted = [id_of(number) for number in range(1, 5)]
+    assert await store.stored_parents(wanted) == {id_of(2): id_of(1)}
+    assert await store.stored_parents([]) == {}
+
+
 async def test_unknown_executions_are_as_good_as_purged(store: Store) -> None:
     assert await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=10) == []
     assert await store.purge([], ended_before_ms=LATER_MS, most_records=10) == []

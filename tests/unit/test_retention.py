@@ -300,3 +300,14 @@ async def test_a_sub_flow_leaves_its_artifacts_to_its_parent(house: House) -> No
     assert await house.retention(keep_s=90, artifacts=artifacts).sweep() == 1
     artifacts.sweep(0)
     assert artifacts.find(film.sha256) is None
+
+
+async def test_no_execution_is_read_to_find_who_gets_its_artifacts(house: House) -> None:
+    [execution_id] = await house.work()
+    house.clock.forward(DAY_S)
+    artifacts, [film] = _films(execution_id)
+    assert isinstance(house.store, HoledStore)
+    house.store.damaged = {execution_id}
+    assert await house.retention(keep_s=60, artifacts=artifacts).sweep() == 1
+    artifacts.sweep(0)
+    assert artifacts.find(film.sha256) is None

@@ -285,6 +285,12 @@ class Journal(Protocol):
         """List sub-flow executions started by an execution, oldest first."""
         ...
 
+    async def stored_parents(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, ExecutionId]:
+        """Return the parents of executions, of those whose parents are stored; reads no values."""
+        ...
+
     async def purgeable(
         self, *, ended_before_ms: int, keep: int, limit: int
     ) -> list[ExecutionSummary]:

@@ -297,6 +297,18 @@ class MemoryJournal(MemoryLifecycle):
         self._check_open()
         return [row.execution_id for row in self._oldest_first() if row.parent_id == parent_id]
 
+    async def stored_parents(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, ExecutionId]:
+        """Return the parents of executions, of those whose parents are stored."""
+        self._check_open()
+        rows = [self._by_id[each].row for each in execution_ids if each in self._by_id]
+        return {
+            row.execution_id: row.parent_id
+            for row in rows
+            if row.parent_id is not None and row.parent_id in self._by_id
+        }
+
     async def purgeable(
         self, *, ended_before_ms: int, keep: int, limit: int
     ) -> list[ExecutionSummary]:

@@ -99,6 +99,11 @@ WHERE business = $1 AND feature = $2 AND idempotency_key = $3
 _CHILDREN: Final = """
 SELECT execution_id FROM executions WHERE parent_id = $1 ORDER BY submitted_at_ms, key
 """
+_STORED_PARENTS: Final = """
+SELECT child.execution_id, parent.execution_id FROM executions AS child
+    JOIN executions AS parent ON parent.execution_id = child.parent_id
+WHERE child.execution_id = ANY($1::text[])
+"""
 _SUMMARIES: Final = """
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
 FROM executions
@@ -246,6 +251,12 @@ class PostgresJournal:
     async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
         """List sub-flow executions started by an execution, oldest first."""
         return await self._database.column(_CHILDREN, parent_id, reader=workspace_of(parent_id))
+
+    async def stored_parents(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, ExecutionId]:
+        """Return the parents of executions, of those whose parents are stored."""
+        return dict(await self._database.scan(_STORED_PARENTS, list(execution_ids), reader=OWN))
 
     async def purgeable(
         self, *, ended_before_ms: int, keep: int, limit: int

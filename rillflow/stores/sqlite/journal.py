@@ -75,6 +75,11 @@ WHERE business = ? AND feature = ? AND idempotency_key = ?
 _CHILDREN: Final = """
 SELECT execution_id FROM executions WHERE parent_id = ? ORDER BY submitted_at_ms, key
 """
+_STORED_PARENTS: Final = """
+SELECT child.execution_id, parent.execution_id FROM json_each(?) AS wanted
+    CROSS JOIN executions AS child ON child.execution_id = wanted.value
+    CROSS JOIN executions AS parent ON parent.execution_id = child.parent_id
+"""
 _SUMMARIES: Final = """
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
 FROM executions
@@ -234,6 +239,16 @@ class SqliteJournal:
         return await self._database.look_up(
             lambda connection: [each for (each,) in connection.execute(_CHILDREN, (parent_id,))],
             reader=workspace_of(parent_id),
+        )
+
+    async def stored_parents(
+        self, execution_ids: Sequence[ExecutionId]
+    ) -> dict[ExecutionId, ExecutionId]:
+        """Return the parents of executions, of those whose parents are stored."""
+        wanted = msgspec.json.encode(list(execution_ids)).decode()
+        return await self._database.scan(
+            lambda connection: dict(connection.execute(_STORED_PARENTS, (wanted,)).fetchall()),
+            reader=OWN,
         )
 
     async def purgeable(
