@@ -108,12 +108,15 @@ def test_a_list_that_is_cut_says_so_and_ids_are_not_cut() -> None:
         run("list", "--ids", "--url", url)
     assert len(printed.splitlines()) == 2
     assert told == "these are the newest 2; --limit shows more\n"
+    with stand_in(**{LIST: {"items": [item(ID, "RUNNING")], "total": 2}}) as (url, _):
+        told = run("list", "--limit", "1", "--url", url)[2]
+    assert told == "this is the newest one; --limit shows more\n"
     assert [one["query"]["pageSize"] for one in asked] == ["2", "1000"]
 
 
 def test_an_empty_list_is_said_to_be_empty() -> None:
     with stand_in(**{LIST: {"items": [], "total": 0}}) as (url, _):
-        assert run("list", "--url", url) == (0, "", "there is no such execution\n")
+        assert run("list", "--url", url) == (0, "", "no execution was found\n")
         assert run("list", "--json", "--url", url) == (0, "[]\n", "")
 
 

@@ -149,7 +149,8 @@ def list_executions(
             limit=most,
         )
         if len(found) == most:
-            say(f"these are the newest {most}; --limit shows more", err=True)
+            these = "this is the newest one" if most == 1 else f"these are the newest {most}"
+            say(f"{these}; --limit shows more", err=True)
         if as_json:
             print_json(list_as_json(client, found))
         elif by is not None:
@@ -157,7 +158,7 @@ def list_executions(
         else:
             print_list(client, found, ids_only=ids)
     if not found and not as_json:
-        say("there is no such execution", err=True)
+        say("no execution was found", err=True)
 
 
 def _values_of(given: Sequence[str]) -> dict[str, str]:

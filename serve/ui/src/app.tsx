@@ -185,8 +185,10 @@ function isWithin(page: string, name: string): boolean {
 function Page({ parts }: { parts: readonly string[] }): JSX.Element {
   const [page = "executions", id] = parts;
   const seesAll = useSeesAll();
-  if (page === "executions") return <ExecutionsPage />;
-  if (page === "execution" && id !== undefined) return <ExecutionPage key={id} id={id} />;
+  if (page === "executions" && id === undefined) return <ExecutionsPage />;
+  // The name of the list is what somebody writes who knows an id only.
+  if ((page === "execution" || page === "executions") && id !== undefined)
+    return <ExecutionPage key={id} id={id} />;
   if (page === "workflows") return <WorkflowsPage flow={id ?? null} />;
   if (page === "editor") return <Editor flow={id ?? null} />;
   if (page === "triggers") return <TriggersPage key={id ?? ""} id={id ?? null} />;

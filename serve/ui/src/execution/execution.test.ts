@@ -7,6 +7,7 @@ import type {
   GraphNode,
   GroupState,
   JournalEvent,
+  RuleList,
   Status,
   TaskDetail,
   Wait,
@@ -23,7 +24,7 @@ import { toggledItems } from "./open_items";
 import { redoPlan } from "./redo_plan";
 import { ticks, tickWord } from "./ruler";
 import { deedsOf, doneOf, inputOf } from "./steering";
-import { toldOf } from "./told";
+import { toldOf, warningsOutside } from "./told";
 import { waitSentence } from "./waiting";
 
 const NOW = 1_764_237_660_000;
@@ -109,6 +110,16 @@ test("a success tells of mapping warnings, and a failure in plain words where it
   expect(sentenceOf({ ...failed, failure: own }, NOW)).toBe(
     "The execution has failed: its time was up",
   );
+});
+
+test("warnings of a list that was not applied are told beside the rules of the others", () => {
+  const of = (mappings: string, number: number) =>
+    ({ mappings, number, rule: "", kind: "no_output", reason: "" }) as const;
+  const rules = { rules: [{}] } as unknown as RuleList;
+  const warnings = [of("inputMappings", 1), of("outputMappings", 0), of("outputMappings", 2)];
+  const found = { inputs: rules, outputs: null };
+  expect(warningsOutside(warnings, found)).toEqual(warnings.slice(1));
+  expect(warningsOutside(warnings, { ...found, outputs: rules })).toEqual([warnings[1]]);
 });
 
 test("a pause and a cancellation tell when, and by whose key", () => {

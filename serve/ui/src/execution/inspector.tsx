@@ -5,7 +5,7 @@ import { allows, type Rights, useRights } from "../access";
 import { formatAddress } from "../address";
 import { ApiError, post } from "../api/client";
 import { useAnswer } from "../api/queries";
-import type { Execution, MappingWarning, TaskDetail, TaskProgress } from "../api/types";
+import type { Execution, TaskDetail, TaskProgress } from "../api/types";
 import { ArtifactList } from "../artifacts/artifact_list";
 import { artifactsIn } from "../artifacts/references";
 import { duration, shortId } from "../format";
@@ -14,7 +14,6 @@ import type { Done } from "../parts/done_note";
 import { Icon } from "../parts/icons";
 import { JsonView } from "../parts/json_view";
 import { Prose } from "../parts/prose";
-import { ReasonText } from "../parts/reason";
 import { StatusIcon, StatusLabel } from "../parts/status";
 import { Clock, useNow } from "../parts/time";
 import { t } from "../words";
@@ -124,8 +123,7 @@ function Detail({
         id={execution.execution_id}
         task={task.name}
         event={event}
-        // What is known without a replay of the journal, which may be refused.
-        fallback={task.warnings.length > 0 ? <Warnings warnings={task.warnings} /> : null}
+        warnings={task.warnings}
       />
       <Section title={t("inspector.input")} copy={task.input}>
         <Json value={task.input} />
@@ -197,23 +195,6 @@ function HowFar({ progress }: { progress: TaskProgress }): JSX.Element {
         <Clock ms={time} />
       </span>
     </div>
-  );
-}
-
-function Warnings({ warnings }: { warnings: MappingWarning[] }): JSX.Element {
-  return (
-    <Section title={t("inspector.warnings")}>
-      <ul className="warnings">
-        {warnings.map((each) => (
-          <li key={`${each.mappings}${each.number}${each.rule}`}>
-            <div className="mono">{each.rule}</div>
-            <div className="muted">
-              <ReasonText reason={each.reason} reasons={each.reasons} />
-            </div>
-          </li>
-        ))}
-      </ul>
-    </Section>
   );
 }
 

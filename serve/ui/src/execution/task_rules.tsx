@@ -2,28 +2,31 @@
 
 import type { JSX } from "react";
 import { useAnswer } from "../api/queries";
-import type { RuleList, TaskRules } from "../api/types";
+import type { MappingWarning, RuleList, TaskRules } from "../api/types";
 import { ErrorNote } from "../parts/controls";
+import { ReasonText } from "../parts/reason";
 import { ConditionView, RuleRows } from "../parts/rule_views";
 import { t } from "../words";
 import { Section } from "./section";
+import { warningsOutside } from "./told";
 
 export function TaskRulesView({
   id,
   task,
   event,
-  fallback,
+  warnings,
 }: {
   id: string;
   task: string;
   event: number | null;
-  fallback: JSX.Element | null;
+  /** What the task keeps, which is known without a replay of the journal. */
+  warnings: readonly MappingWarning[];
 }): JSX.Element | null {
   const found = useAnswer<TaskRules>("rules.json", { execution_id: id, task, event });
   if (found.data === undefined) {
     return (
       <>
-        {fallback}
+        <Warnings warnings={warnings} />
         {found.isError && (
           <Section title={t("inspector.mappings")}>
             <ErrorNote error={found.error} onRetry={() => void found.refetch()} />
@@ -54,6 +57,7 @@ export function TaskRulesView({
           <List list={outputs} />
         </Section>
       )}
+      <Warnings warnings={warningsOutside(warnings, found.data)} />
     </>
   );
 }
@@ -66,5 +70,23 @@ function List({ list }: { list: RuleList }): JSX.Element {
       )}
       <RuleRows rules={list.rules} />
     </>
+  );
+}
+
+function Warnings({ warnings }: { warnings: readonly MappingWarning[] }): JSX.Element | null {
+  if (warnings.length === 0) return null;
+  return (
+    <Section title={t("inspector.warnings")}>
+      <ul className="warnings">
+        {warnings.map((each) => (
+          <li key={`${each.mappings}${each.number}${each.rule}`}>
+            <div className="mono">{each.rule === "" ? each.mappings : each.rule}</div>
+            <div className="muted">
+              <ReasonText reason={each.reason} reasons={each.reasons} />
+            </div>
+          </li>
+        ))}
+      </ul>
+    </Section>
   );
 }
