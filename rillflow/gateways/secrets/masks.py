@@ -8,7 +8,7 @@ Used by `gateways`, `gateways/secrets` and `serve/routes`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -31,6 +31,7 @@ LIGHT_BYTES: Final = 2 * 1024
 MOST_SEARCHED_BYTES: Final = 256 * 1024
 """Looking for a few secrets in a text, or many in a shorter one, takes as long as one in this."""
 _MOST_PATTERNS: Final = 1_024
+_OF_TEXTS: Final = (str, dict, list)
 _ESCAPED: Final = re.compile(rb"\\u00[0-7]")
 
 
@@ -148,17 +149,20 @@ class _Leaves:
 
     def note(self, value: JsonValue) -> None:
         """Note a value with all that it holds."""
-        if isinstance(value, dict):
-            for key, member in value.items():
-                self._texts.append(key)
-                self.note(member)
-        elif isinstance(value, list):
-            for element in value:
-                self.note(element)
-        elif isinstance(value, str):
-            self._texts.append(value)
-        else:
-            self._others.append(value)
+        self._note_all((value,))
+
+    def _note_all(self, values: Iterable[JsonValue]) -> None:
+        for value in values:
+            if isinstance(value, str):
+                self._texts.append(value)
+            elif isinstance(value, dict):
+                for key, member in value.items():
+                    self._texts.append(key)
+                    self._note_all((member,))
+            elif isinstance(value, list):
+                self._note_all(value)
+            else:
+                self._others.append(value)
 
     def written(self) -> list[bytes]:
         """Return all that was noted as it is written, first the texts."""
@@ -175,10 +179,12 @@ class _Leaves:
         """
         end = len(self._texts)
         texts = (text.decode("utf-8", "surrogatepass") for text in masked[:end])
-        others = (
-            other if new == old else new.decode()
-            for other, old, new in zip(self._others, written[end:], masked[end:], strict=True)
-        )
+        others = iter(self._others)
+        if masked[end:] != written[end:]:
+            others = (
+                other if new == old else new.decode()
+                for other, old, new in zip(self._others, written[end:], masked[end:], strict=True)
+            )
         return _rebuilt(value, texts, others)
 
 
@@ -190,7 +196,10 @@ def _rebuilt(value: JsonValue, texts: Iterator[str], others: Iterator[JsonValue]
             masked[key] = _rebuilt(member, texts, others)
         return masked
     if isinstance(value, list):
-        return [_rebuilt(element, texts, others) for element in value]
+        return [
+            _rebuilt(element, texts, others) if isinstance(element, _OF_TEXTS) else next(others)
+            for element in value
+        ]
     return next(texts) if isinstance(value, str) else next(others)
 
 
