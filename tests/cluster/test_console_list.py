@@ -263,7 +263,47 @@ def test_a_mapping_without_effect_is_explained_in_chinese(
     visit = Visit(browser, console.base_url, storage_state=signed_in, locale="zh-CN")
     page = visit.open(f"execution/{failed}?task=reserve")
     expect(page.get_by_role("complementary")).to_contain_text("$.context.nmae 不存在")
+    expect(page.locator(".facts")).to_contain_text("1 条映射警告")
     visit.close()
+
+
+WARNED: Final = """
+workspace: shop
+dagName: warned
+type: flow
+tasks:
+  - name: greet
+    category: pass
+    inputMappings:
+      - {source: $.context.nmae, target: $.input.name}
+      - {source: $.context.agge, target: $.input.age}
+"""
+
+
+def test_mappings_without_effect_are_counted_in_the_row_the_header_and_the_graph(
+    visit: Visit, api: Api
+) -> None:
+    ended = api.submit(WARNED, {"name": "Bob"}, wait_s=60)
+    page = visit.open("executions?q=flow:shop:warned")
+    expect(row(page, ended)).to_contain_text("succeeded, with 2 mapping warnings")
+    page = visit.open(f"executions/{ended}")  # as somebody writes who knows the id only
+    expect(page.locator(".sentence")).to_contain_text(
+        "All tasks have ended well, with 2 mapping warnings."
+    )
+    expect(page.locator(".react-flow__node")).to_contain_text("2 warnings")
+    assert not visit.inaccessible()
+
+
+def test_a_failure_is_told_in_plain_words_and_the_message_to_who_points_at_it(
+    visit: Visit, api: Api
+) -> None:
+    text = SHOP.format(gateway="htpp://127.0.0.1:1")
+    failed = api.submit(text.replace("dagName: order", "dagName: plain"), wait_s=60)
+    page = visit.open(f"execution/{failed}?task=reserve")
+    sentence = page.locator(".sentence")
+    expect(sentence).to_contain_text("Failed at reserve: nothing serves the protocol htpp")
+    expect(sentence.get_by_title("handle functionPattern protocol: htpp")).to_be_visible()
+    expect(page.get_by_role("complementary")).to_contain_text("handle functionPattern protocol")
 
 
 def test_on_a_narrow_screen_all_tabs_and_all_words_of_the_ruler_are_seen(

@@ -249,6 +249,14 @@ def test_lines_leave_room_for_what_ctrl_c_echoes() -> None:
         assert len(shown) < HEIGHT
 
 
+def test_a_line_about_an_attempt_that_is_to_be_repeated_says_that_it_failed() -> None:
+    again = {"a": task("READY", (1_000, 2_000, "no disk"), msg="no disk")}
+    looks = Looks(ENDED | {"dag_status": "RUNNING", "tasks": again}, ENDED)
+    console = Console(record=True, force_terminal=False, width=WIDTH, quiet=False)
+    follow(rillflow.Client(transport=looks).execution(ID), every_s=0, console=console)
+    assert console.export_text().splitlines()[0].endswith("a  attempt 1 failed: no disk")
+
+
 def test_a_message_in_a_line_of_its_own_is_whole_or_seen_to_be_cut() -> None:
     why = "`$.context.nmae` does not exist, and nothing in the definition gives it a value"
     failed = {"a": task("FAILED", msg=f"{why}; did you mean `$.context.name`?")}

@@ -300,7 +300,8 @@ def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
         return
     message = " ".join((reasons_of(change.message, None)[0] or "").split())
     if change.attempts > 1 or (change.attempts and change.status == "READY"):
-        message = f"attempt {change.attempts}" + (message and f": {message}")
+        failed = " failed" if change.status == "READY" else ""
+        message = f"attempt {change.attempts}{failed}" + (message and f": {message}")
     if len(message) > LONGEST_MESSAGE:
         message = f"{message[:LONGEST_MESSAGE]}…"
     line = f"{since_s:6.1f} s  {change.status:<12} {change.task}  {message}".rstrip()

@@ -88,8 +88,12 @@ export function GroupItems({
                 <StatusIcon status={item.status} />
                 <span className="unseen">{t("graph.openItem", { index: item.index })}</span>
                 <span className="num muted">{item.index}</span>
-                <span className="cut grow" dir="auto">
-                  {item.failure?.message ?? item.identity ?? item.condition ?? ""}
+                <span className="cut grow" dir="auto" title={item.failure?.message ?? undefined}>
+                  {item.failure?.sentence ??
+                    item.failure?.message ??
+                    item.identity ??
+                    item.condition ??
+                    ""}
                 </span>
                 {item.progress !== null && (
                   <span className="num muted">

@@ -247,6 +247,8 @@ export const en = {
   "graph.closeItem": "Close item {index}",
   "graph.empty": "This level has no tasks.",
   "graph.attempts": "attempt {n}",
+  "graph.warning": "{n} warning",
+  "graph.warnings": "{n} warnings",
   "graph.path": "Path",
   "graph.more": "{n} tasks are shown of {total}.",
 

@@ -243,6 +243,8 @@ export const zh: Readonly<Record<Key, string>> = {
   "graph.closeItem": "收起子项 {index}",
   "graph.empty": "这一层没有任务。",
   "graph.attempts": "第 {n} 次尝试",
+  "graph.warning": "{n} 条警告",
+  "graph.warnings": "{n} 条警告",
   "graph.path": "路径",
   "graph.more": "显示 {total} 个任务中的 {n} 个。",
 

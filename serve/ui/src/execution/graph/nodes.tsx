@@ -82,7 +82,11 @@ function Below({ task, isNow }: { task: GraphNode; isNow: boolean }): JSX.Elemen
       {task.mapping_warnings > 0 && (
         <>
           {" · "}
-          <span className="warned">{warningsOf(task.mapping_warnings)}</span>
+          <span className="warned" title={warningsOf(task.mapping_warnings)}>
+            {t(task.mapping_warnings === 1 ? "graph.warning" : "graph.warnings", {
+              n: number(task.mapping_warnings),
+            })}
+          </span>
         </>
       )}
     </>
