@@ -190,7 +190,7 @@ class Retention:
                 left, ended_before_ms=ended_before_ms, most_records=MOST_RECORDS
             )
             await self._rest(begun_s)
-        await self._remove_remains()
+            await self._remove_remains()
 
     async def _remove_remains(self) -> None:
         """Delete what remains of large executions that are removed."""

@@ -40,12 +40,10 @@ BYTES_PER_RECORD: Final = 4096
 """Removing this many bytes is as much work as removing one record."""
 MOST_WHOLE_BYTES: Final = 2 << 20
 """What one transaction removes of whole executions; one that has more leaves parts behind."""
-_OF_LARGE: Final = 8
-"""The work of removing what finds a large execution, in records."""
 
 
 class Purgeable(NamedTuple):
-    """One ended execution: the number of its records, and the bytes of all that it has."""
+    """One ended execution: the number of its records, and its bytes, without the first few KiB."""
 
     key: int
     execution_id: ExecutionId
@@ -54,7 +52,7 @@ class Purgeable(NamedTuple):
 
 
 class PurgePlan(NamedTuple):
-    """What is removed now, by key: whole executions, and large ones of which parts remain.
+    """What is removed now, by key: whole executions, or a large one of which parts remain.
 
     ``left`` are the executions that another transaction has to remove.
     """
@@ -65,18 +63,23 @@ class PurgePlan(NamedTuple):
 
 
 def purge_plan(found: Sequence[Purgeable], most_records: int) -> PurgePlan:
-    """Choose the first executions whose records and bytes fit, one at least."""
-    whole, large = list[int](), list[int]()
-    budget, budget_bytes = most_records, MOST_WHOLE_BYTES
-    for taken, each in enumerate(found):
-        work = each.records + each.size_bytes // BYTES_PER_RECORD
-        is_large = work > most_records or each.size_bytes > MOST_WHOLE_BYTES
-        budget -= _OF_LARGE if is_large else work
-        budget_bytes -= 0 if is_large else each.size_bytes
-        if taken and min(budget, budget_bytes) < 0:
-            return PurgePlan(whole, large, [other.execution_id for other in found[taken:]])
-        (large if is_large else whole).append(each.key)
-    return PurgePlan(whole, large, [])
+    """Choose the first executions whose records and bytes fit, or else the first alone.
+
+    What is removed does not count for its workspace any more, so no two large ones are removed
+    before the parts of the first are deleted.
+    """
+    taken, budget, budget_bytes = 0, most_records, MOST_WHOLE_BYTES
+    for each in found:
+        size_bytes = max(each.size_bytes, 0)  # it is counted about
+        budget -= each.records + size_bytes // BYTES_PER_RECORD
+        budget_bytes -= size_bytes
+        if min(budget, budget_bytes) < 0:
+            break
+        taken += 1
+    whole = [each.key for each in found[:taken]]
+    large = [] if whole else [each.key for each in found[:1]]
+    left = [each.execution_id for each in found[len(whole) + len(large) :]]
+    return PurgePlan(whole, large, left)
 
 
 def parts_within(lengths: Sequence[int], most_bytes: int, *, least: int) -> tuple[int, int]:

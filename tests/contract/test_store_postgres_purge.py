@@ -1,5 +1,6 @@
 """What a purge asks of PostgreSQL does not grow with what is stored, nor with what it removes."""
 
+import asyncio
 import json
 from typing import Final
 
@@ -8,6 +9,7 @@ import pytest
 
 from rillflow.ids import ExecutionId
 from rillflow.stores.postgres.purge import PURGEABLE, purge
+from rillflow.stores.postgres.schema import PURGE_LOCK
 from rillflow.stores.postgres.store import PostgresStore
 from tests.contract.appends import close, id_of, submit
 from tests.postgres_server import PostgresServer
@@ -57,6 +59,24 @@ async def test_many_are_removed_by_as_many_statements_as_one(
         assert await _statements(other, [id_of(2)]) == 3
         assert await _statements(other, [id_of(number) for number in range(3, 42)]) == 3
         assert await store.load(id_of(41)) is None
+    finally:
+        await store.close()
+
+
+async def test_parts_of_a_large_execution_are_deleted_while_appends_go_on(
+    url: str, other: asyncpg.Connection
+) -> None:
+    store = PostgresStore(url)
+    await store.open()
+    try:
+        await store.append([submit(1, *[b"record"] * 20), close(1, 21, "SUCCEED")])
+        assert await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=10) == []
+        async with other.transaction(), asyncio.timeout(20):
+            # As an append has it, and as another removal would.
+            await other.execute("SELECT pg_advisory_xact_lock($1)", PURGE_LOCK)
+            while await store.purge_remains(most_bytes=50):
+                pass
+        assert await other.fetchval("SELECT count(*) FROM journal") == 0
     finally:
         await store.close()
 

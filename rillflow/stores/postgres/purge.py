@@ -37,12 +37,12 @@ WHERE {IS_FREE} LIMIT $3
 _LOCK: Final = """
 SELECT CASE WHEN set_config('lock_timeout', '500ms', true) <> '' THEN pg_advisory_xact_lock($1) END
 """
+# Looked up by keys, however much there is: it is asked again for each transaction.
 _FOUND: Final = f"""
 SELECT ended.key, ended.execution_id,
-    (SELECT count(*) FROM journal WHERE execution = ended.key),
-    (SELECT coalesce(sum(length(value)), 0) FROM payloads WHERE execution = ended.key)::bigint
-        + (SELECT coalesce(sum(length(record)), 0) FROM journal WHERE execution = ended.key)
-        + (SELECT coalesce(sum(length(snapshot)), 0) FROM snapshots WHERE execution = ended.key)
+    coalesce((SELECT max(seq) FROM journal WHERE execution = ended.key)
+        - (SELECT min(seq) FROM journal WHERE execution = ended.key) + 1, 0),
+    coalesce((SELECT bytes FROM stored_bytes WHERE execution = ended.key), 0)
 FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
     JOIN executions AS ended ON ended.execution_id = wanted.id
 WHERE ended.finished_at_ms < $2 AND {IS_FREE}
