@@ -10,6 +10,7 @@ Used by `core`, `runtime/owner/mapping_log.py` and `serve/routes/dry_runs.py`.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from rillflow.core.state import ExecutionState, RuleWarning, TaskState
@@ -30,6 +31,7 @@ MOST_CHARACTERS: Final = 300
 """Length limit of each text that is kept."""
 MOST_SUGGESTIONS: Final = 20
 """Limit of the rules of one turn for which a similar key is searched, which takes time."""
+_NUMBER: Final = attrgetter("number")
 COMPLETION: Final = "callback.inputMappings"
 INPUTS: Final = "inputMappings"
 
@@ -118,15 +120,17 @@ def _admitted(
     if not application.rules or state.warnings_kept >= MOST_RULES:
         return ()
     by_number = state.warnings_by_list.setdefault(_list_of(task, application.field), {})
-    room_of_task = MOST_OF_TASK - len(task.warnings)
+    room = min(MOST_OF_TASK - len(task.warnings), MOST_OF_EXECUTION - state.warnings_kept)
     admitted: list[IneffectiveRule] = []
-    for rule in application.rules:
-        of_rule, of_all = by_number.get(rule.number, 0), state.warnings_kept
-        has_room = of_rule < MOST_OF_RULE and len(admitted) < room_of_task
-        if of_all < (MOST_OF_EXECUTION if of_rule else MOST_RULES) and (has_room or not of_rule):
-            by_number[rule.number] = of_rule + 1
-            state.warnings_kept = of_all + 1
+    if room <= 0 and not set(map(_NUMBER, application.rules)).difference(by_number):
+        return ()  # as of most of many instances, and quickly
+    for rule in application.rules[: MOST_RULES - state.warnings_kept]:
+        of_rule = by_number.get(rule.number)
+        if of_rule is None or (of_rule < MOST_OF_RULE and len(admitted) < room):
             admitted.append(rule)
+    state.warnings_kept += len(admitted)
+    for rule in admitted:
+        by_number[rule.number] = by_number.get(rule.number, 0) + 1
     return admitted
 
 
@@ -138,7 +142,9 @@ def _count_kept(
     for warning in warnings:
         by_number = state.warnings_by_list.setdefault(_list_of(task, warning.field), {})
         # A snapshot of an earlier release has warnings that it did not count by rule.
-        by_number[warning.number] = max(by_number.get(warning.number, 0) + step, 0)
+        count = max(by_number.pop(warning.number, 0) + step, 0)
+        if count:
+            by_number[warning.number] = count
 
 
 def _list_of(task: TaskState, field: str) -> str:
