@@ -26,6 +26,8 @@ PIECES_MARK: Final = b"\xfe"
 Payloads: TypeAlias = dict[bytes, bytes]
 """Values by their SHA-256."""
 RecordRow: TypeAlias = tuple[int, int, bytes]
+KeyOfFeature: TypeAlias = tuple[str, str, str]
+"""A workspace, its feature, and an idempotency key of it."""
 
 
 class SlimAppend(Append, frozen=True, kw_only=True):
@@ -117,10 +119,11 @@ class AppendPlan:
     ``ended`` are those that have ended.
 
     The ``families`` are the stored ancestors of new executions. ``snapshot_seqs`` are the numbers
-    of the stored snapshots of the executions that ``with_late_snapshots`` lists.
+    of the stored snapshots of the executions that ``with_late_snapshots`` lists. ``taken_keys``
+    has those of ``idempotency_keys_of`` that stored executions have.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an adapter reads
         self,
         *,
         epochs: Mapping[int, int],
@@ -128,12 +131,15 @@ class AppendPlan:
         keys: Iterator[int],
         families: Mapping[ExecutionId, Family] | None = None,
         snapshot_seqs: Mapping[ExecutionId, int] | None = None,
+        taken_keys: Container[KeyOfFeature] = (),
     ) -> None:
         self._epochs = epochs
         self._places = dict(places)
         self._keys = keys
         self._families = dict(families or {})
         self._snapshot_seqs = snapshot_seqs or {}
+        self._taken_keys = taken_keys
+        self._new_keys: set[KeyOfFeature] = set()
         self.executions: list[ExecutionRow] = []
         self.records: list[RecordRow] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -152,12 +158,14 @@ class AppendPlan:
 
         Raises:
             FencedError: Some scope has a newer owner.
-            ConflictError: An execution is unknown, or exists already, or its
-                records do not follow the last one, or a snapshot claims records
-                that are not stored, or comes after a newer one.
+            ConflictError: An execution is unknown, or exists already, or has an
+                idempotency key that is taken, or its records do not follow the last
+                one, or a snapshot claims records that are not stored, or comes after
+                a newer one.
             QuotaError: A sub-flow exceeds the limit of its family.
         """
         staged: dict[ExecutionId, Place] = {}
+        new_keys: set[KeyOfFeature] = set()
         families: dict[ExecutionId, Family] = {}
         epochs, places = self._epochs, self._places
         for append in appends:
@@ -172,9 +180,11 @@ class AppendPlan:
                 _check_sequence(append, last_seq)
                 self._check_snapshot(append, key)
             staged[execution_id] = Place(key, last_seq + len(append.records))
-            if new is not None and new.ancestors:
+            if new is not None:
+                self._take_key(new, new_keys)
                 self._count_in(new, families)
         self._places.update(staged)
+        self._new_keys |= new_keys
         self._families.update(families)
         self.descendants.update(families.values())
         for append in appends:
@@ -220,8 +230,18 @@ class AppendPlan:
             raise ConflictError(f"{execution_id}: the new row names {new.execution_id}")
         return Place(next(self._keys), 0)
 
+    def _take_key(self, new: NewExecution, staged: set[KeyOfFeature]) -> None:
+        if new.idempotency_key is None:
+            return
+        wanted = (new.business, new.feature, new.idempotency_key)
+        if wanted in staged or wanted in self._new_keys or wanted in self._taken_keys:
+            raise ConflictError(f"{new.execution_id}: its idempotency key is taken")
+        staged.add(wanted)
+
     def _count_in(self, new: NewExecution, staged: dict[ExecutionId, Family]) -> None:
         """Count a sub-flow in the family of its first stored ancestor."""
+        if not new.ancestors:
+            return
         head = first_stored(new.ancestors, self._families)
         if head is None:
             return
@@ -362,6 +382,17 @@ def total_of(executions: int, more_bytes: int) -> int:
 def ancestors_of(appends: Sequence[Append]) -> list[ExecutionId]:
     """List the executions above those that appends create, each once."""
     return list({each for append in appends if append.new for each in append.new.ancestors})
+
+
+def idempotency_keys_of(appends: Sequence[Append]) -> list[KeyOfFeature]:
+    """List the idempotency keys of the executions that appends create, each once."""
+    return list(
+        {
+            (new.business, new.feature, new.idempotency_key)
+            for append in appends
+            if (new := append.new) is not None and new.idempotency_key is not None
+        }
+    )
 
 
 def first_stored(

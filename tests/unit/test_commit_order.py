@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import pytest
 
 from rillflow.ids import ExecutionId
@@ -137,6 +138,59 @@ def test_appends_of_an_execution_keep_their_order_whatever_their_size() -> None:
         for execution in ("a1", "a2", "b1"):
             of_it = [each for each in works if each.appends[0].execution_id.endswith(execution)]
             assert [each for each in taken if each in of_it] == of_it
+
+
+def works_of(count: int, chances: random.Random) -> list[Work]:
+    """Make works of which some are large, and some have appends of two workspaces."""
+    works = []
+    for number in range(count):
+        names_of_it = chances.sample(["a1", "a2", "b1", "c1"], chances.choice([1, 1, 1, 2]))
+        text = chances.choice([b"e", b"e", LARGE])
+        parts = [append_of(each, text).appends[0] for each in names_of_it]
+        works.append(Work(str(number), parts))
+    return works
+
+
+def test_appends_of_an_execution_keep_their_order_also_where_groups_fail_and_are_divided() -> None:
+    """Any group of several may fail; some had work behind them that was taken with them."""
+    chances = random.Random(7)  # noqa: S311 - not a secret
+    for _ in range(300):
+        works = works_of(40, chances)
+        order, came, done = CommitOrder[Work](), list(works), list[Work]()
+        while came or order:
+            for _ in range(min(chances.randrange(9), len(came))):
+                order.add(came.pop(0))
+            group = order.take(0.0)
+            failing = chances.randrange(len(group) + 1)
+            if failing > 1 and chances.random() < 0.6:
+                order.divide(group[:failing], after=group[failing:])
+            else:
+                done += group
+        assert sorted(done, key=works.index) == works
+        for execution in {each.execution_id for work in works for each in work.appends}:
+            of_it = [
+                work for work in works if execution in {each.execution_id for each in work.appends}
+            ]
+            assert [work for work in done if work in of_it] == of_it
+
+
+def test_a_group_that_fails_holds_up_other_workspaces_for_few_commits() -> None:
+    """One workspace has 200 appends that all fail, and 100 others have one each that does not."""
+    bad = {f"a{number}" for number in range(200)}
+    order = CommitOrder[Work]()
+    for name in (*sorted(bad), *(f"w{number}" for number in range(100))):
+        part = append_of("a").appends[0]
+        workspace = "evil" if name in bad else name
+        part = msgspec.structs.replace(part, execution_id=ExecutionId(f"{workspace}:f_c_{name}"))
+        order.add(Work(name, (part,)))
+    commits, written = 0, set[str]()
+    while len(written) < 100:
+        group, commits = order.take(0.0), commits + 1
+        if bad.isdisjoint(names(group)):
+            written.update(names(group))
+        elif len(group) > 1:
+            order.divide(group)
+    assert commits <= 16
 
 
 async def test_a_store_commits_small_appends_before_large_ones_that_came_earlier(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Final
 
-from rillflow.errors import ConflictError, StoreError
+from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.storage.store import (
     DEATHS_KEPT_MS,
@@ -162,10 +162,10 @@ class MemoryJournal(MemoryLifecycle):
                 if (stored := self._by_id.get(each)) is not None
             },
             snapshot_seqs={stored.row.execution_id: stored.snapshot_seq for stored in known},
+            taken_keys=self._idempotent,
         )
         limit = self._large_value_bytes
         plan.add(appends if are_small(appends, limit) else slimmed(appends, limit))
-        self._check_keys(plan.executions)
         self._write(plan)
 
     def cut_ahead(self, texts: Sequence[bytes]) -> CutAhead:
@@ -361,14 +361,6 @@ class MemoryJournal(MemoryLifecycle):
         )
         relatives = [*children, *([parent.row] if parent is not None else [])]
         return all(row.finished_at_ms is not None for row in relatives)
-
-    def _check_keys(self, rows: Sequence[ExecutionRow]) -> None:
-        taken = set(self._idempotent)
-        for key in map(_idempotency_of, rows):
-            if key in taken:
-                raise ConflictError(f"idempotency key {key} is taken")
-            if key is not None:
-                taken.add(key)
 
     def _write(self, plan: AppendPlan) -> None:
         for row in plan.executions:

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
-from rillflow.stores.append_plan import EXECUTION_COLUMNS, AppendPlan
+from rillflow.stores.append_plan import EXECUTION_COLUMNS, AppendPlan, ExecutionRow
 
 Rows: TypeAlias = Sequence[tuple[object, ...]]
 
@@ -91,7 +91,7 @@ def rows_of(plan: AppendPlan) -> dict[str, Rows]:
         for key in {**plan.outcomes, **plan.rests}
     ]
     tables: dict[str, Rows] = {
-        "executions": plan.executions,
+        "executions": _in_order_of_keys(plan.executions),
         "records": plan.records,
         "descendants": [*plan.descendants.items()],
         "changes": changes,
@@ -100,10 +100,27 @@ def rows_of(plan: AppendPlan) -> dict[str, Rows]:
     return {name: rows for name, rows in tables.items() if rows}
 
 
+def _in_order_of_keys(new: Sequence[ExecutionRow]) -> Sequence[ExecutionRow]:
+    """Return new rows so that two writers with the same idempotency keys do not deadlock."""
+    if len(new) < 2 or all(row.idempotency_key is None for row in new):
+        return new
+    return sorted(new, key=lambda row: (row.business, row.feature, row.idempotency_key or ""))
+
+
 @cache
 def plain_statement(name: str) -> str:
     """Return the statement that writes rows of one name."""
     return _FORMS[name].filled(1, "true")
+
+
+@cache
+def create_statement() -> str:
+    """Return the statement that writes new executions, and returns the keys of those it wrote.
+
+    It leaves out those whose id or idempotency key is taken. It waits for other transactions that
+    are about to take them.
+    """
+    return f"{plain_statement('executions')} ON CONFLICT DO NOTHING RETURNING key"
 
 
 @cache

@@ -36,6 +36,11 @@ class KnownPlaces:
         """Know nothing any more, since somebody else may have written."""
         self._known.clear()
 
+    def forget_of(self, appends: Iterable[Append]) -> None:
+        """Know nothing of the executions of some appends any more."""
+        for append in appends:
+            self._known.pop(append.execution_id, None)
+
     def plan_for(
         self, appends: Sequence[Append], keys: Iterator[int]
     ) -> tuple[AppendPlan, dict[int, int]] | None:

@@ -26,15 +26,18 @@ from rillflow.ports.storage.store import Append
 from rillflow.stores.append_plan import (
     AppendPlan,
     Family,
+    KeyOfFeature,
     Place,
     Totals,
     ancestors_of,
     first_stored,
+    idempotency_keys_of,
     with_late_snapshots,
 )
 from rillflow.stores.commit_order import CommitOrder
 from rillflow.stores.postgres.append_statements import (
     columns_of,
+    create_statement,
     fenced_arguments,
     fenced_statement,
     is_of_one_statement,
@@ -53,9 +56,16 @@ from rillflow.stores.postgres.session_settings import WRITER_SETTINGS
 SILENCE_S: Final = 30.0
 """After this a silent connection is cut; its host may have disappeared."""
 
+_MOST_TRIES: Final = 3
+"""So often is a group written anew because other writers have taken keys meanwhile."""
 _KEYS_AT_ONCE: Final = 512
 """Keys of executions are fetched from the database in lots of so many."""
 
+_OF_DATA: Final = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.ProgramLimitExceededError,  # a value is too long for an index
+)
 # A missing row could not be locked, so the partition gets one with the oldest epoch.
 _ENSURE_OWNERS: Final = """
 INSERT INTO owners (partition, epoch)
@@ -87,7 +97,12 @@ ORDER BY execution FOR UPDATE
 """
 _NEW_KEYS: Final = """
 SELECT (SELECT version FROM rillflow_schema),
-    ARRAY(SELECT nextval('execution_keys') FROM generate_series(1, $1))
+    ARRAY(SELECT nextval('execution_keys') FROM generate_series(1, $1)),
+    ARRAY(SELECT number
+        FROM unnest($2::text[], $3::text[], $4::text[])
+            WITH ORDINALITY AS wanted (workspace, flow, wanted_key, number)
+        WHERE EXISTS (SELECT FROM executions WHERE business = workspace AND feature = flow
+            AND idempotency_key = wanted_key))
 """
 _MORE_KEYS: Final = "SELECT nextval('execution_keys') FROM generate_series(1, $1::bigint)"
 _SNAPSHOT_SEQS: Final = """
@@ -122,6 +137,10 @@ SELECT key, name, value, business, feature, status, submitted_at_ms, definition_
 FROM unnest($1::bigint[], $2::text[], $3::text[]) AS given (key, name, value)
     JOIN executions USING (key)
 """
+
+
+class _TakenMeanwhileError(ConflictError):
+    """Another writer has taken an id or a key since this one has read which are taken."""
 
 
 class _Ticket(NamedTuple):
@@ -219,7 +238,7 @@ class PostgresWriter:
         self._wake.clear()
 
     async def _commit(self, tickets: list[_Ticket]) -> None:
-        """Commit a group; a ticket that breaks it (a taken key) fails alone."""
+        """Commit a group; one that fails for a reason that nobody knows is divided."""
         try:
             refusals = await self._write(tickets)
             self.is_full = False
@@ -227,8 +246,7 @@ class PostgresWriter:
             self._known.forget()
             self.is_full = isinstance(error, asyncpg.DiskFullError)
             if len(tickets) > 1 and not _is_outage(error):
-                for ticket in tickets:
-                    await self._commit([ticket])
+                self._order.divide(tickets)
                 return
             if _is_outage(error):
                 await self._disconnect()
@@ -270,47 +288,66 @@ class PostgresWriter:
     ) -> list[StoreError | None]:
         appends = [append for ticket in tickets for append in ticket.appends]
         await self._ensure_owners(connection, {append.fencing_scope for append in appends})
-        if await self._write_known(connection, tickets, appends):
-            return [None] * len(tickets)
+        refusals = await self._write_known(connection, tickets, appends)
+        tries = 0
+        while refusals is None:
+            tries += 1
+            try:
+                refusals = await self._write_what_was_read(connection, tickets, appends)
+            except _TakenMeanwhileError:
+                if tries == _MOST_TRIES:
+                    raise
+        return refusals
+
+    async def _write_what_was_read(
+        self, connection: asyncpg.Connection, tickets: Sequence[_Ticket], appends: Sequence[Append]
+    ) -> list[StoreError | None]:
+        """Write a group by a transaction that reads first all that it needs."""
         async with connection.transaction():
             plan, unfinished = await self._plan_for(connection, appends)
             refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
             await self._write_plan(connection, plan)
-        if any(refusals):
-            self._known.forget()
-        else:
-            self._known.keep(appends, plan, unfinished)
+        answered = list(zip(tickets, refusals, strict=True))
+        written = [each for ticket, refusal in answered if not refusal for each in ticket.appends]
+        self._known.keep(written, plan, unfinished)
+        self._known.forget_of(
+            each for ticket, refusal in answered if refusal for each in ticket.appends
+        )
         return refusals
 
     async def _write_known(
         self, connection: asyncpg.Connection, tickets: Sequence[_Ticket], appends: Sequence[Append]
-    ) -> bool:
-        """Write a group by one statement, if all that it needs is known; tell whether it did."""
+    ) -> list[StoreError | None] | None:
+        """Write a group by one statement, if all that it needs is known; None if it did not."""
         wanted = sum(append.new is not None for append in appends)
         if len(self._keys) < wanted:
             rows = await connection.fetch(_MORE_KEYS, max(wanted, _KEYS_AT_ONCE))
             self._keys.extend(key for (key,) in rows)
         known = self._known.plan_for(appends, iter(self._keys.popleft, None))
         if known is None:
-            return False
+            return None
         plan, epochs = known
-        if any(_refusal(plan, ticket.appends) for ticket in tickets):
-            return False
-        if not is_of_one_statement(plan) or self._totals.is_to_be_written(plan):
-            return False
+        refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
+        if any(map(_may_be_mistaken, tickets, refusals)) or self._totals.is_to_be_written(plan):
+            return None
         rows = rows_of(plan)
+        if not rows or not is_of_one_statement(plan):
+            return None
         statement = fenced_statement(tuple(rows))
-        is_written = False
-        # What is taken, by whom ever, is told by what reads first.
-        with suppress(asyncpg.IntegrityConstraintViolationError):
-            arguments = fenced_arguments(epochs, self._version, rows)
+        arguments = fenced_arguments(epochs, self._version, rows)
+        try:
             is_written = await connection.fetchval(statement, *arguments)
+        except asyncpg.IntegrityConstraintViolationError:
+            # What is taken, by whom ever, is told by what reads first. Anybody can send a key that
+            # is taken, so what is known of other executions stays.
+            self._known.forget_of(appends)
+            return None
         if is_written:
             self._totals.rows(plan)  # none: it notes them
             self._known.keep(appends, plan)
-        else:
-            self._known.forget()
-        return is_written
+            return refusals
+        self._known.forget()
+        return None
 
     async def _plan_for(
         self, connection: asyncpg.Connection, appends: Sequence[Append]
@@ -320,28 +357,40 @@ class PostgresWriter:
         owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
         # A later statement sees what the owner before committed while this one waited.
         places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
+        keys, taken_keys = await self._new_keys(connection, appends)
         plan = AppendPlan(
             epochs=dict(owners),
             places={each: Place(key, last_seq) for each, key, last_seq, _ in places},
-            keys=await self._new_keys(connection, sum(each.new is not None for each in appends)),
+            keys=keys,
+            taken_keys=taken_keys,
             families=await _families(connection, appends),
             snapshot_seqs=await _snapshot_seqs(connection, with_late_snapshots(appends)),
         )
         return plan, [each for each, _, _, is_unfinished in places if is_unfinished]
 
-    async def _new_keys(self, connection: asyncpg.Connection, wanted: int) -> Iterator[int]:
-        version, keys = await connection.fetchrow(_NEW_KEYS, wanted)
+    async def _new_keys(
+        self, connection: asyncpg.Connection, appends: Sequence[Append]
+    ) -> tuple[Iterator[int], set[KeyOfFeature]]:
+        """Return keys of new rows, and which of the idempotency keys are taken."""
+        wanted = sum(append.new is not None for append in appends)
+        sent = idempotency_keys_of(appends)
+        columns = columns_of(sent) if sent else ([], [], [])
+        version, keys, taken = await connection.fetchrow(_NEW_KEYS, wanted, *columns)
         if version != self._version:
             (await read_status(connection, VERSION)).refuse_upgraded()
             self._version = version
-        return iter(keys)
+        return iter(keys), {sent[number - 1] for number in taken}
 
     async def _write_plan(self, connection: asyncpg.Connection, plan: AppendPlan) -> None:
+        rows = rows_of(plan)
+        new = rows.pop("executions", None)
+        if new and len(await connection.fetch(create_statement(), *columns_of(new))) < len(new):
+            raise _TakenMeanwhileError("PostgreSQL: an id or an idempotency key is taken")
         payload_bytes = await _write_payloads(connection, plan) if plan.payloads else None
         for row in self._totals.rows(plan, payload_bytes):
             await connection.execute(_COUNT_BYTES, *row, row.key in plan.snapshots)
-        for name, rows in rows_of(plan).items():
-            await connection.execute(plain_statement(name), *columns_of(rows))
+        for name, some in rows.items():
+            await connection.execute(plain_statement(name), *columns_of(some))
         if plan.search_values:
             await _put_search_values(connection, plan)
 
@@ -416,6 +465,14 @@ def _refusal(plan: AppendPlan, appends: Sequence[Append]) -> StoreError | None:
     return None
 
 
+def _may_be_mistaken(ticket: _Ticket, refusal: StoreError | None) -> bool:
+    """Tell whether a refusal may come of what is known, and not of the others of its group.
+
+    What is known is of executions that exist.
+    """
+    return refusal is not None and any(append.new is None for append in ticket.appends)
+
+
 def _failure(cause: Exception) -> StoreError:
     if isinstance(cause, StoreError):
         return cause
@@ -431,5 +488,5 @@ def _is_outage(error: Exception) -> bool:
     if isinstance(error, ValueError):
         return False  # asyncpg could not encode a value; also an InterfaceError
     if isinstance(error, asyncpg.PostgresError):
-        return not isinstance(error, asyncpg.IntegrityConstraintViolationError | asyncpg.DataError)
+        return not isinstance(error, _OF_DATA)
     return isinstance(error, CONNECTION_ERRORS)

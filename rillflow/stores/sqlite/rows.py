@@ -21,9 +21,11 @@ from rillflow.stores.append_plan import (
     EXECUTION_COLUMNS,
     AppendPlan,
     Family,
+    KeyOfFeature,
     Place,
     Totals,
     ancestors_of,
+    idempotency_keys_of,
     with_late_snapshots,
 )
 from rillflow.stores.sqlite.schema import VERSION, refuse_upgraded
@@ -42,7 +44,12 @@ SELECT
     (SELECT json_group_array(json_array(execution_id, executions.key, coalesce(
             (SELECT max(seq) FROM journal WHERE execution = executions.key),
             (SELECT seq FROM snapshots WHERE execution = executions.key), 0)))
-        FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value)
+        FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value),
+    (SELECT json_group_array(json_array(business, feature, idempotency_key))
+        FROM json_each(?3) AS wanted CROSS JOIN executions
+            ON business = json_extract(wanted.value, '$[0]')
+            AND feature = json_extract(wanted.value, '$[1]')
+            AND idempotency_key = json_extract(wanted.value, '$[2]'))
 """  # noqa: S608 - own text
 _UPDATE_OUTCOMES: Final = """
 UPDATE executions SET status = json_extract(value, '$[1]'), code = json_extract(value, '$[2]'),
@@ -123,6 +130,7 @@ _PUT_SNAPSHOTS: Final = _Insert("snapshots", "execution, seq, snapshot", verb="I
 _json: Final = msgspec.json.Encoder()
 _owners: Final = msgspec.json.Decoder(list[tuple[int, int]])
 _places: Final = msgspec.json.Decoder(list[tuple[str, int, int]])
+_taken_keys: Final = msgspec.json.Decoder(set[KeyOfFeature])
 
 
 def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> AppendPlan:
@@ -134,8 +142,9 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
     """
     scopes = _json.encode(list({append.fencing_scope for append in appends}))
     execution_ids = _json.encode(list({append.execution_id for append in appends}))
-    row = connection.execute(_READ, (scopes.decode(), execution_ids.decode())).fetchone()
-    version, newest_key, owners, places = row
+    keys = _json.encode(idempotency_keys_of(appends))
+    wanted = (scopes.decode(), execution_ids.decode(), keys.decode())
+    version, newest_key, owners, places, taken = connection.execute(_READ, wanted).fetchone()
     if version != VERSION:
         refuse_upgraded(connection)
     return AppendPlan(
@@ -144,6 +153,7 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
         keys=count(newest_key + 1),
         families=_families(connection, ancestors_of(appends)),
         snapshot_seqs=_snapshot_seqs(connection, with_late_snapshots(appends)),
+        taken_keys=_taken_keys.decode(taken),
     )
 
 
@@ -172,7 +182,6 @@ def write_plan(
     ``totals`` counts their bytes.
 
     Raises:
-        sqlite3.IntegrityError: An idempotency key is taken already.
         sqlite3.Error: The database could not be written.
     """
     _INSERT_EXECUTIONS.run(connection, plan.executions)

@@ -135,12 +135,16 @@ class SqliteWriter:
     def _run(self) -> None:
         while group := self._next_group():
             begun_s = time.monotonic()
-            for is_work, tickets in groupby(group, key=lambda ticket: ticket.work is not None):
+            done = 0
+            for is_work, some in groupby(group, key=lambda ticket: ticket.work is not None):
+                tickets = list(some)
+                done += len(tickets)
                 if is_work:
                     for ticket in tickets:
                         self._do(ticket)
-                else:
-                    self._commit(list(tickets))
+                elif not self._commit(tickets):
+                    self._order.divide(tickets, after=group[done:])
+                    break
             self._checkpoint()  # others wait for that of a large commit, too
             now_s = time.monotonic()
             self._order.took(group, now_s - begun_s, now_s)
@@ -172,8 +176,8 @@ class SqliteWriter:
         else:
             self._order.add(ticket)
 
-    def _commit(self, tickets: list[_Ticket]) -> None:
-        """Commit a group; a ticket that breaks it (a taken key) fails alone."""
+    def _commit(self, tickets: list[_Ticket]) -> bool:
+        """Commit a group; tell whether its tickets are settled, or it is to be divided."""
         try:
             with self._transaction() as connection:
                 plan = plan_for(connection, [each for ticket in tickets for each in ticket.appends])
@@ -188,10 +192,10 @@ class SqliteWriter:
             if len(tickets) > 1 and not isinstance(error, sqlite3.OperationalError):
                 for ticket in tickets:
                     ticket.error = None
-                    self._commit([ticket])
-                return
+                return False
             self._fail(tickets, error)
         _settle(tickets)
+        return True
 
     def _do(self, ticket: _Ticket) -> None:
         assert ticket.work is not None  # noqa: S101 - told apart by _run
