@@ -40,6 +40,7 @@ from rillflow.ids import (
 from rillflow.ports.executions import Submission
 from rillflow.ports.storage.store import Append, Closing, Journal, NewExecution
 from rillflow.runtime.activation.active_execution import SMALL_BYTES, ActiveExecution
+from rillflow.runtime.activation.append_log import AppendLog
 from rillflow.runtime.aio.background import Crashed
 
 log = logging.getLogger("rillflow.owner")
@@ -328,6 +329,7 @@ class JournalWriter:
         self._ownership = ownership
         self._crashed = crashed
         self._on_fenced = on_fenced
+        self._log = AppendLog()
         self.append_s = 0.0
         """How long an append takes, on average of the latest ones, in seconds."""
 
@@ -362,7 +364,7 @@ class JournalWriter:
             return await self._fenced(appends, error)
         if isinstance(error, QuotaError):
             return error if len(appends) == 1 else ConflictError(_ONE_BY_ONE)
-        log.error("append_failed", extra={"appends": len(appends)}, exc_info=error)
+        self._log.note(error, len(appends))
         return error
 
     async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:

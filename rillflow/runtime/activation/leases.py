@@ -273,7 +273,8 @@ class LeaseSource:
         except (NotReadyError, OverloadedError) as error:
             return error
         except RillflowError as error:
-            log.exception("definition_unusable", extra={"definition_id": definition_id})
+            facts = {"definition_id": definition_id, "reason": repr(error)}
+            log.error("definition_unusable", extra=facts)  # noqa: TRY400 - callers choose how many
             return error
         except Exception:
             log.exception("definition_unusable", extra={"definition_id": definition_id})
@@ -292,7 +293,8 @@ class LeaseSource:
         except CrashedError as error:
             return error
         except RillflowError as error:
-            log.exception("activation_failed", extra={"execution_id": execution_id})
+            facts = {"execution_id": execution_id, "reason": repr(error)}
+            log.error("activation_failed", extra=facts)  # noqa: TRY400 - callers choose how many
             return error
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
             self._crashed(execution_id, error)

@@ -147,8 +147,8 @@ class Admission:
             if traffic is not None:
                 await self._take_traffic(traffic)
             health = await self.health(business, feature)
-        except (StoreError, UnavailableError, DefectError, TimeoutError):
-            log.warning("admission_not_checked", exc_info=True)
+        except (StoreError, UnavailableError, DefectError, TimeoutError) as error:
+            log.warning("admission_not_checked", extra={"reason": repr(error)})
             return
         if health is not None:
             check_health(*health)

@@ -172,8 +172,9 @@ class Quotas:
             async with asyncio.timeout(LONGEST_ASK_S):
                 reply = await self._executions.call(TrafficCall(subject=subject, limit=most))
             taken = reply.raise_for_error().changed
-        except (StoreError, UnavailableError, DefectError, TimeoutError):
-            log.warning("quota_not_checked", extra={"subject": subject}, exc_info=True)
+        except (StoreError, UnavailableError, DefectError, TimeoutError) as error:
+            facts = {"subject": subject, "reason": repr(error)}
+            log.warning("quota_not_checked", extra=facts)
             return
         if not taken:
             raise _reached("submissions_per_s", whose, f"{most} submissions a second")
@@ -313,8 +314,9 @@ class Totals:
         try:
             async with asyncio.timeout(self._patience_s):
                 count = await self._count_in_store(business)
-        except (StoreError, TimeoutError):
-            log.warning("quota_not_checked", extra={"subject": business}, exc_info=True)
+        except (StoreError, TimeoutError) as error:
+            facts = {"subject": business, "reason": repr(error)}
+            log.warning("quota_not_checked", extra=facts)
             # Bytes go slowly, and a store that is busy is when they matter; executions end soon.
             count = self._counted.get(business, (0, 0.0))[0] if self._keeps else 0
         fresh_s = max(FRESH_S, COUNTING_SHARE * (self._clock.monotonic_s() - begun_s))

@@ -138,8 +138,8 @@ class DedicatedLimit:
         self._looked_s = now_s
         try:
             unfinished = await self._unfinished()
-        except StoreError:
-            log.warning("admission_not_checked", exc_info=True)
+        except StoreError as error:
+            log.warning("admission_not_checked", extra={"reason": repr(error)})
             return
         found = {self._name_of(each): workspace_of(each) for each in unfinished}
         self._workspaces |= {each: found[each] for each in living & found.keys()}
