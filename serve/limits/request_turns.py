@@ -31,7 +31,9 @@ LONG_S: Final = 0.01
 FALLS_TO: Final = 0.75
 GROWS_BY: Final = 1.1
 LEAST: Final = 10
-"""Requests of each sender in an iteration, however long that takes. A portion falls to one."""
+"""Requests of each sender in an iteration, however long that takes."""
+LEAST_OF_PORTION: Final = 4
+"""Requests of each sender in a portion, which what others do at the same time makes long, too."""
 MOST: Final = 64
 """Requests of each sender in an iteration, or a portion, at most."""
 LONGEST_REST_S: Final = 0.05
@@ -123,7 +125,7 @@ class RequestTurns:
     def _fit(self, took_s: float) -> None:
         """Fit what may begin at once to how long that took."""
         if took_s > LONG_S:
-            self._most = max(self._most * FALLS_TO, 1.0)
+            self._most = max(self._most * FALLS_TO, LEAST_OF_PORTION)
         elif self._most < MOST:
             self._most = min(self._most * GROWS_BY, MOST)
 

@@ -14,6 +14,7 @@ from rillflow.errors import OverloadedError
 from serve.limits.request_turns import (
     FALLS_TO,
     LEAST,
+    LEAST_OF_PORTION,
     LONG_S,
     LONGEST_REST_S,
     MOST,
@@ -197,7 +198,7 @@ async def test_portions_that_take_long_fall_and_others_grow() -> None:
         await iterations(PORTION)
         sizes.append(len(went_on) - before)
     assert sizes[:3] == [MOST, int(MOST * FALLS_TO), int(MOST * FALLS_TO**2)]
-    assert sizes[-1] == 1
+    assert sizes[-1] == LEAST_OF_PORTION
     clock.step_s = 0
     await iterations(50 * PORTION)
     before = len(went_on)
