@@ -200,7 +200,7 @@ async def test_portions_that_take_long_fall_and_others_grow() -> None:
     assert sizes[:3] == [MOST, int(MOST * FALLS_TO), int(MOST * FALLS_TO**2)]
     assert sizes[-1] == LEAST_OF_PORTION
     clock.step_s = 0
-    await iterations(50 * PORTION)
+    await iterations(35 * PORTION)
     before = len(went_on)
     await iterations(PORTION)
     assert len(went_on) - before == MOST
