@@ -46,11 +46,16 @@ class ReadingThread:
         Raises:
             StoreError: The database could not be read.
         """
+        # Without a name for the future here: the traceback of its error has this frame.
+        return await self._begun(query, reader)
+
+    def _begun(self, query: Callable[[sqlite3.Connection], T], reader: str) -> "asyncio.Future[T]":
+        """Return the future result of a query, which waits for its turn from now on."""
         future: Future[T] = Future()
         with self._lock:
             self._waiting.setdefault(reader, deque()).append(_Read(future, query))
         self._thread.submit(self._read_next)
-        return await asyncio.wrap_future(future)
+        return asyncio.wrap_future(future)
 
     def stop(self) -> None:
         """Finish what waits, and end the thread."""
