@@ -230,7 +230,7 @@ def calls_of_busy_functions_are_forgotten(patch: Patch) -> None:
 
 
 def an_idempotency_key_is_not_unique(patch: Patch) -> None:
-    patch.setattr(MemoryJournal, "_check_keys", do_nothing)
+    patch.setattr(AppendPlan, "_take_key", do_nothing)
 
 
 def lost_owners_are_not_looked_for(patch: Patch) -> None:
