@@ -92,22 +92,21 @@ class Functions:
         return web.Response(status=400)
 
 
-def mortal_controller(marks: Path) -> type[ControllerActor]:
-    """Return a controller that is killed within the moves that are marked.
+class MortalController(ControllerActor):
+    """A controller that is killed within the moves that are marked.
 
     That is when the old actor has been ended and the new one not yet started.
     """
 
-    class MortalController(ControllerActor):
-        def _replace(self, name: str, actor: Any, start_next: Callable[[], Any]) -> Any:
-            mark = marks / kind_of(name)
-            if mark.exists():
-                mark.unlink()
-                ray.kill(actor)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super()._replace(name, actor, start_next)
+    marks = Path()
 
-    return MortalController
+    def _replace(self, name: str, actor: Any, start_next: Callable[[], Any]) -> Any:
+        mark = self.marks / kind_of(name)
+        if mark.exists():
+            mark.unlink()
+            ray.kill(actor)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._replace(name, actor, start_next)
 
 
 def kind_of(actor_name: str) -> str:
@@ -243,7 +242,8 @@ class Driver:
 
 async def main(address: str, store: str, marks: str) -> None:
     """Join the cluster, say so, and answer until the input ends."""
-    vars(deployment)["ControllerActor"] = mortal_controller(Path(marks))
+    MortalController.marks = Path(marks)  # Ray is given the class as it is then
+    vars(deployment)["ControllerActor"] = MortalController
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     functions = Functions()
     driver = Driver(functions, await functions.start(), store, Path(marks))
