@@ -55,7 +55,7 @@ from serve.middleware.browsers import Browsers, origin_of
 from serve.middleware.foreign_ids import masking
 from serve.middleware.heads import only_head
 from serve.route_table import BY_PATH, Access, folders_where, paths_where
-from serve.schemas.console_sessions import SESSION, ConsoleSessions
+from serve.schemas.console_sessions import SESSION, ConsoleSessions, with_own_cookies
 from serve.schemas.errors import ANSWERED_ERROR, respond_to
 from serve.schemas.exchange import HAD_SLASH, MOST_FIELDS, too_many_fields
 
@@ -181,6 +181,8 @@ FOLDERS_WITHOUT_KEY: Final = folders_where(lambda route: route.access is not Acc
 KEY_HEADER: Final = b"x-rillflow-api-key"
 BEARER: Final = b"bearer "
 LARGE_HEADERS: Final = 431
+MANY_COOKIES_BYTES: Final = 2_048
+"""Parsing cookies of this size takes a tenth of a millisecond; a program sends less."""
 POLICY_VIOLATION: Final = 1008
 
 CORS: Final = {
@@ -296,12 +298,24 @@ class ApiKeyGate:
         if address and not self._turns.has_turn(address):
             await self._turns.wait(address, scope)
 
-    async def _check(self, scope: Scope) -> None:
+    def _bounded_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a request, without cookies of others where there are many.
+
+        Raises:
+            RequestError: They hold too much (431).
+        """
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        if sum(map(len, chain.from_iterable(headers))) > self._most_bytes:
+        size_bytes = sum(map(len, chain.from_iterable(headers)))
+        if size_bytes > self._most_bytes:
             raise RequestError(
                 f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
             )
+        if size_bytes > MANY_COOKIES_BYTES:
+            headers = scope["headers"] = with_own_cookies(headers)
+        return headers
+
+    async def _check(self, scope: Scope) -> None:
+        headers = self._bounded_headers(scope)
         pool, path = self._anonymous, scope["path"]
         if path.rpartition("/")[0] in FOLDERS_OF_WEBHOOKS:
             pass  # what may be in its headers is the webhook's to check

@@ -15,6 +15,7 @@ Used by `serve/api.py`, `serve/middleware` and `serve/routes`.
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from functools import lru_cache
@@ -26,6 +27,7 @@ from serve.schemas.ended_rows import Session
 from serve.schemas.session_ends import SessionEnds
 
 COOKIE: Final = "rillflow_console"
+_OWN: Final = re.compile(rb"(?:^|;)[ \t]*(%b[^;]*)" % COOKIE.encode())
 TOKEN_HEADER: Final = b"x-rillflow-session"
 SESSION: Final = "rillflow.session"
 """The key of a request's scope under which its session is, an ``OpenSession``."""
@@ -161,6 +163,18 @@ def _name_of(headers: Headers) -> str:
     port = host.rpartition(b":")[2]
     has_port = b":" in host and port.isdigit() and len(port) <= _MOST_PORT_DIGITS
     return f"{COOKIE}_{port.decode()}" if has_port else COOKIE
+
+
+def with_own_cookies(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return headers without the cookies of other servers.
+
+    Browsers send all cookies of a host, whatever its ports. Nothing here needs them, and the
+    framework would parse them.
+    """
+    return [
+        (name, b"; ".join(_OWN.findall(value)) if name == b"cookie" else value)
+        for name, value in headers
+    ]
 
 
 def _cookie(name: str, value: str, life_s: int, *, secure: bool) -> str:

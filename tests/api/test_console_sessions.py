@@ -7,6 +7,7 @@ from typing import Any, Final
 from rillflow.ports.storage.sessions import EndedSession
 from rillflow.stores.memory.store import MemoryStore
 from serve.limits.session_limits import BURST_OF_KEY
+from serve.schemas.console_sessions import with_own_cookies
 from serve.schemas.ended_rows import MOST_OF_KEY, MOST_ROWS, Session, is_ended, needed
 from serve.schemas.session_ends import FRESH_S, REMOVED_AT_ONCE, SessionEnds
 from tests.api.serving import Api, MovableClock, served
@@ -53,6 +54,21 @@ async def is_let_in(api: Api, session: dict[str, str]) -> bool:
     answer = await api.client.get(DATA, headers=session)
     assert answer.status_code in (200, 401), answer.text
     return answer.status_code == 200
+
+
+async def test_a_session_holds_beside_very_many_cookies_of_other_servers() -> None:
+    others = "; ".join(f'a{number}="\\101"' for number in range(900))
+    async with served(api_key=FIRST) as api:
+        session = await signed_in(api, FIRST)
+        for cookies in (f"{session['Cookie']}; {others}", f"{others};{session['Cookie']}"):
+            assert await is_let_in(api, session | {"Cookie": cookies})
+        assert not await is_let_in(api, session | {"Cookie": others})
+
+
+def test_cookies_of_other_servers_are_left_out() -> None:
+    headers = [(b"host", b"x"), (b"cookie", b"a=1; rillflow_console_80=b;c;rillflow_console=d; e")]
+    shown = b"rillflow_console_80=b; rillflow_console=d"
+    assert with_own_cookies(headers) == [(b"host", b"x"), (b"cookie", shown)]
 
 
 async def test_a_key_signs_in_so_often_and_others_go_on() -> None:

@@ -20,6 +20,7 @@ from ray.serve.config import HTTPOptions
 
 from rillflow.private_apis.haproxy import config
 from rillflow.private_apis.haproxy.config import (
+    MOST_PROXIES,
     encrypted,
     guarded,
     limited,
@@ -393,6 +394,17 @@ def test_a_path_that_no_route_has_is_refused_by_the_front(tmp_path: Path) -> Non
             path = b"/flow/" + b"a%2f" * 4_000
             request = b"GET %b?%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             assert expected in _answer(port, request % (path[:length], b"x" * 8_000))
+
+
+def test_of_a_long_chain_of_proxies_the_last_one_is_passed_on(tmp_path: Path) -> None:
+    port = free_port()
+    shown = OK.replace("string ok", 'lf-string "%[req.hdr(x-forwarded-for,1)]"')
+    written = FRONT.format(port=port).replace(OK, shown)
+    with _front(tmp_path, limited(written, LIMITS)):
+        for proxies, first in ((MOST_PROXIES, b"192.0.2.1"), (MOST_PROXIES + 1, b"198.51.100.1")):
+            chain_of = b"192.0.2.1, " * (proxies - 1) + b"198.51.100.1"
+            request = b"GET / HTTP/1.0\r\nX-Forwarded-For: %b\r\n\r\n" % chain_of
+            assert _answer(port, request).endswith(first)
 
 
 def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:

@@ -115,6 +115,8 @@ hdr Connection close string '{{"error_code":30201,"error":"too many requests of 
 "hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' \
 if open {{ sc2_http_req_rate gt {open} }}
     http-request set-header X-Forwarded-For %[src] unless near forwarded
+    http-request set-header X-Forwarded-For %[req.hdr(x-forwarded-for,-1)] \
+if {{ req.hdr_cnt(x-forwarded-for) gt {proxies} }}
     http-request wait-for-body time {start_ms}ms at-least 1
     http-request wait-for-body time {rate_ms}ms at-least {rate_bytes}
     http-request wait-for-body time {whole_ms}ms
@@ -149,6 +151,10 @@ millisecond.
 LONGEST_PATH = 2_048
 """Paths of the API have names of some hundred characters; a replica decodes each before it asks who
 calls, which takes 3 ms for 16 KB.
+"""
+MOST_PROXIES = 20
+"""Addresses of a chain of proxies. A replica looks at each, and a client may begin with a thousand;
+of more the last one counts, which the proxy of this machine has added.
 """
 LEAST_PAGES = 100
 """The pages of the console are made of some dozens of files."""
@@ -256,6 +262,7 @@ def limits_of(
         twice_per_address=2 * per_address,
         pages=max(per_address // 2, LEAST_PAGES),
         path=LONGEST_PATH,
+        proxies=MOST_PROXIES,
         table=PAGES_TABLE,
         open=OPEN_OF_EACH * per_address,
         open_table=OPEN_TABLE,
