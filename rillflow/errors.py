@@ -334,8 +334,10 @@ class ExecutionFailedError(ResultError):
     """The execution ended FAILED.
 
     ``tasks`` are those that failed, ``reason`` and ``reason_code`` message and code, or None.
+    ``CANCELLED`` is the code of one that was cancelled.
     """
 
+    CANCELLED: ClassVar[str] = "30303"
     code = "result.failed"
 
     def __init__(
@@ -350,7 +352,7 @@ class ExecutionFailedError(ResultError):
         self.reason = reason
         self.reason_code = reason_code
         more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
-        has_reason_in_tasks = bool(tasks) and reason_code != "30303"  # cancelled
+        has_reason_in_tasks = bool(tasks) and reason_code != self.CANCELLED
         where = f" in {', '.join(tasks[:_MOST_NAMED])}{more}" if has_reason_in_tasks else ""
         why = ": ".join(part for part in (reason_code, reason) if part)
         super().__init__(execution_id, f"{execution_id} failed{where}" + (why and f": {why}"))

@@ -33,6 +33,18 @@ SELECT execution FROM stored_bytes WHERE workspace = '{REMOVED}'
 AND NOT EXISTS (SELECT 1 FROM executions WHERE key = execution) LIMIT 1
 """  # noqa: S608 - own text
 """SQL of every adapter: the key of an execution of which parts remain."""
+PARTS: Final = tuple(
+    (
+        f"SELECT {place}, length({value}) FROM {table} WHERE execution = ? ORDER BY 1 LIMIT ?",  # noqa: S608 - own text
+        f"DELETE FROM {table} WHERE execution = ? AND {place} <= ?",  # noqa: S608 - own text
+    )
+    for table, place, value in (
+        ("payloads", "sha256", "value"),
+        ("journal", "seq", "record"),
+        ("snapshots", "seq", "snapshot"),
+    )
+)
+"""SQL of every adapter, by table: lists the first parts of an execution, and deletes them."""
 PARTS_AT_ONCE: Final = 500
 """So many rows of an execution are deleted at once, however short they are."""
 

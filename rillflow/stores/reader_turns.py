@@ -1,6 +1,6 @@
-"""Places of which there are few: those who read the store get the next one in rotation.
+"""Places of which there are few: readers, or other senders, get the next one in rotation.
 
-Used by `stores/postgres/database.py`.
+Used by `runtime/aio/sender_turns.py` and `stores/postgres/database.py`.
 """
 
 import asyncio

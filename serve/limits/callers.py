@@ -98,8 +98,8 @@ def sender_of(scope: Scope) -> str:
 def share_of(scope: Scope) -> str:
     """Return whose share of limited places a request takes; empty if it may take all places.
 
-    A workspace with its keys has a share, and so have a key of several callers' workspaces and an
-    address without a key. Who has the key of the settings may take all, and so may this machine,
+    The keys of a workspace have one share, and so have a key that is not limited to workspaces and
+    an address without a key. Who has the key of the settings may take all, and so may this machine,
     whose reverse proxy stands for many.
     """
     if share := caller_of(scope).share:

@@ -282,21 +282,20 @@ class ApiKeyGate:
         """Refuse a request; that takes time too, so who has shown no key takes a turn for it."""
         if HELD not in scope:
             try:
-                await self._take_turn(scope)
+                if address := _elsewhere(scope):
+                    await self._take_turn(address, scope)
             except OverloadedError as overloaded:
                 error = overloaded
         await _refuse(error, scope, receive, send)
 
-    async def _take_turn(self, scope: Scope) -> None:
-        """Take a turn of the address of a request without a key; this machine needs none.
+    async def _take_turn(self, sender: str, scope: Scope) -> None:
+        """Take a turn of a sender.
 
         Raises:
             OverloadedError: Too many wait for theirs (503).
         """
-        client = scope.get("client")
-        address = elsewhere(client[0]) if client else ""
-        if address and not self._turns.has_turn(address):
-            await self._turns.wait(address, scope)
+        if not self._turns.has_turn(sender):
+            await self._turns.wait(sender, scope)
 
     def _bounded_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """Return the headers of a request, without cookies of others where there are many.
@@ -329,10 +328,9 @@ class ApiKeyGate:
             pool = pool.known
         if path in OWN_PAGES:
             self._browsers.refuse_other_pages(scope)
-        if pool is self._anonymous and path not in HEALTH:
-            client = scope.get("client")
-            if client and elsewhere(client[0]):
-                await self._take_turn(scope)
+        is_to_wait = pool is self._anonymous and path not in HEALTH
+        if is_to_wait and (address := _elsewhere(scope)):
+            await self._take_turn(address, scope)
         assign_pool(scope, pool)
 
     async def _is_known(
@@ -391,8 +389,7 @@ class ApiKeyGate:
         """
         scope[CALLER] = caller
         scope[HELD] = HeldKey(self._keys, caller.key_id)
-        if not self._turns.has_turn(caller.share):
-            await self._turns.wait(caller.share, scope)
+        await self._take_turn(caller.share, scope)
         path: str = scope["path"]
         refuse_role(caller, path)
         if path in HOT:
@@ -413,6 +410,12 @@ class ApiKeyGate:
             await send(message)
 
         return send_with_headers
+
+
+def _elsewhere(scope: Scope) -> str:
+    """Return the address of elsewhere from which a request comes; empty for this machine."""
+    client = scope.get("client")
+    return elsewhere(client[0]) if client else ""
 
 
 def _while_valid(held: HeldKey, send: Send) -> Send:

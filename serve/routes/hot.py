@@ -407,9 +407,10 @@ def _is_costly(request: Request, body: bytes, mask: Mask) -> bool:
     address and in headers.
     """
     scope = request.scope
+    if len(body) > SHORT_BYTES or header_of(scope, b"content-encoding"):
+        return True
     given = b"\n".join((body, scope["query_string"], *(value for _, value in scope["headers"])))
-    is_packed = bool(header_of(scope, b"content-encoding"))
-    return len(given) > SHORT_BYTES or is_packed or mask.takes_long(given)
+    return len(given) > SHORT_BYTES or mask.takes_long(given)
 
 
 def _delivery_of(

@@ -13,14 +13,13 @@ from rillflow.cli.output.showing import STYLES, cut_line, moment, short_moment
 from rillflow.cli.visible import visible
 from rillflow.client.instances import Instance, read_instance
 from rillflow.client.operations import ListedExecution
+from rillflow.errors import ExecutionFailedError
 from rillflow.plain_words import reasons_of
 
 STATUS_WIDTH: Final = 11
 DETAIL_WIDTH: Final = 24
 """How many columns more than an id a terminal has to have for details on the same line."""
 MOST_NAMED: Final = 3
-CANCELLED: Final = "30303"
-"""The code of an execution that was cancelled."""
 WAITS: Final = {
     "suspense": "a wake-up",
     "task_async": "its callback",
@@ -97,7 +96,9 @@ def _failure(view: Mapping[str, Any], instances: list[Instance]) -> str:
     said, hint = reasons_of(invoke.get("msg"), invoke.get("hint"))
     failed = [one.name for one in instances if one.status == "FAILED"]
     # A cancelled execution has ended for no task's reason; its failed tasks have their own.
-    where = f"{failed[0]}: " if failed and invoke.get("code") != CANCELLED else ""
+    where = (
+        f"{failed[0]}: " if failed and invoke.get("code") != ExecutionFailedError.CANCELLED else ""
+    )
     if said is None:
         return where.rstrip(": ")
     return f"{where}{_line(said)}" + (f" ({_line(hint)})" if hint else "")

@@ -13,12 +13,14 @@ from rillflow.stores.postgres.schema import PURGE_LOCK
 from rillflow.stores.purge_plan import (
     IS_FREE,
     NEXT_REMOVED,
+    PARTS,
     PARTS_AT_ONCE,
     REMOVED,
     Purgeable,
     parts_within,
     purge_plan,
 )
+from rillflow.stores.sql.searching import numbered
 
 PURGEABLE: Final = f"""
 SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
@@ -64,17 +66,7 @@ WITH of_journal AS (DELETE FROM journal WHERE execution = ANY($1::bigint[])),
         (SELECT execution_id FROM executions WHERE key = ANY($1::bigint[] || $2::bigint[])))
 DELETE FROM executions WHERE key = ANY($1::bigint[] || $2::bigint[])
 """  # noqa: S608 - own text
-_PARTS: Final = tuple(
-    (
-        f"SELECT {place}, length({value}) FROM {table} WHERE execution = $1 ORDER BY 1 LIMIT $2",  # noqa: S608 - own text
-        f"DELETE FROM {table} WHERE execution = $1 AND {place} <= $2",  # noqa: S608 - own text
-    )
-    for table, place, value in (
-        ("payloads", "sha256", "value"),
-        ("journal", "seq", "record"),
-        ("snapshots", "seq", "snapshot"),
-    )
-)
+_PARTS: Final = tuple(tuple(map(numbered, statements)) for statements in PARTS)
 
 
 async def purge(

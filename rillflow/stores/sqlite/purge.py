@@ -14,6 +14,7 @@ from rillflow.ports.storage.store import ExecutionSummary
 from rillflow.stores.purge_plan import (
     IS_FREE,
     NEXT_REMOVED,
+    PARTS,
     PARTS_AT_ONCE,
     REMOVED,
     Purgeable,
@@ -66,17 +67,6 @@ INSERT INTO stored_bytes (execution, workspace, elsewhere, bytes)
 SELECT value, '{REMOVED}', NULL, 0 FROM json_each(?) WHERE true
 ON CONFLICT (execution) DO UPDATE SET workspace = excluded.workspace, elsewhere = NULL
 """  # noqa: S608 - own text
-_PARTS: Final = tuple(
-    (
-        f"SELECT {place}, length({value}) FROM {table} WHERE execution = ? ORDER BY 1 LIMIT ?",  # noqa: S608 - own text
-        f"DELETE FROM {table} WHERE execution = ? AND {place} <= ?",  # noqa: S608 - own text
-    )
-    for table, place, value in (
-        ("payloads", "sha256", "value"),
-        ("journal", "seq", "record"),
-        ("snapshots", "seq", "snapshot"),
-    )
-)
 
 
 def list_purgeable(
@@ -115,7 +105,7 @@ def purge_remains(connection: sqlite3.Connection, most_bytes: int) -> bool:
     if marked is None:
         return False
     key, left_bytes, least = marked[0], most_bytes, 1
-    for list_parts, delete_parts in _PARTS:
+    for list_parts, delete_parts in PARTS:
         parts = connection.execute(list_parts, (key, PARTS_AT_ONCE)).fetchall()
         number, size_bytes = parts_within([each[1] for each in parts], left_bytes, least=least)
         if number:
