@@ -326,15 +326,13 @@ class ResultError(RillflowError):
         super().__init__(message)
 
 
-_MOST_NAMED: Final = 5
-"""Failed tasks that the text of an error names; all of them are among its attributes."""
+_MOST_NAMED: Final = 5  # failed tasks in the text of an error, whose attributes have all
 
 
 class ExecutionFailedError(ResultError):
     """The execution ended FAILED.
 
     ``tasks`` are those that failed, ``reason`` and ``reason_code`` message and code, or None.
-    ``CANCELLED`` is the code of one that was cancelled.
     """
 
     CANCELLED: ClassVar[str] = "30303"
@@ -352,8 +350,8 @@ class ExecutionFailedError(ResultError):
         self.reason = reason
         self.reason_code = reason_code
         more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
-        has_reason_in_tasks = bool(tasks) and reason_code != self.CANCELLED
-        where = f" in {', '.join(tasks[:_MOST_NAMED])}{more}" if has_reason_in_tasks else ""
+        caused_by = () if reason_code == self.CANCELLED else tasks[:_MOST_NAMED]
+        where = f" in {', '.join(caused_by)}{more}" if caused_by else ""
         why = ": ".join(part for part in (reason_code, reason) if part)
         super().__init__(execution_id, f"{execution_id} failed{where}" + (why and f": {why}"))
 
